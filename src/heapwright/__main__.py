@@ -1,0 +1,5 @@
+"""`python -m heapwright` is the console script."""
+
+from heapwright.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The field's reusable allocators: which block answers a request, and where it returns to."""

@@ -1,0 +1,5 @@
+"""Plain data structures and the one decorator that compiles them; no memory manager's policy."""
+
+from heapwright.kernel.compiled import INTERPRETED, kernel, unsigned
+
+__all__ = ["INTERPRETED", "kernel", "unsigned"]

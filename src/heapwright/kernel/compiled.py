@@ -1,0 +1,70 @@
+"""The one decorator: the same source compiled to native speed, or interpreted step by step.
+
+    HEAPWRIGHT_INTERPRET=1   @kernel is the identity: step, teach, cover, or check the compiled way
+    NUMBA_BOUNDSCHECK=1      compiled, every array index checked
+
+Numba does not notice that a callee in another file changed and would serve a stale caller from
+its disk cache. So the cache folder's name is a digest of every source file of the package and of
+each setting that freezes into code: a changed source starts an empty cache.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+INTERPRETED = os.environ.get("HEAPWRIGHT_INTERPRET", "0") not in ("", "0")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cache_home() -> Path:
+    """Where compiled code and built helpers are kept; `HEAPWRIGHT_CACHE` moves it."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heapwright"
+    return Path(os.environ.get("HEAPWRIGHT_CACHE") or default)
+
+
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for source in sorted(package.rglob("*.py")):
+        if source.parent.name in ("cli", "report"):  # never compiled: an edit there keeps the cache
+            continue
+        digest.update(str(source.relative_to(package)).encode())
+        digest.update(source.read_bytes())
+    for flag in ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+        digest.update(f"{flag}={os.environ.get(flag, '')};".encode())
+    digest.update(f"{sys.version};{np.__version__};{INTERPRETED}".encode())
+    return digest.hexdigest()[:16]
+
+
+CACHE_FOLDER = cache_home() / "kernels" / _source_digest()
+
+if INTERPRETED:
+
+    def kernel(function: F) -> F:
+        """Leave `function` as plain Python."""
+        return function
+
+    unsigned: Any = int
+else:
+    os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)
+    import numba
+
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+
+    def kernel(function: F) -> F:
+        """Compile `function` at its first call and keep the result on disk.
+
+        No reference counting (`_nrt`): a kernel returns only arrays that it was given. Division
+        by zero does not raise (`error_model="numpy"`): guard it.
+        """
+        compile_ = numba.njit(error_model="numpy", nogil=True, cache=True, _nrt=False)
+        return compile_(function)  # type: ignore[no-any-return]
+
+    # An index of this type is never negative, which saves the wrap-around test.
+    unsigned = np.uint64

@@ -1,0 +1,41 @@
+"""What lies under a manager: address space, pages, page faults."""
+
+from heapwright.machine.address_space import (
+    ADVISE_DONTNEED,
+    ADVISE_FREE,
+    ADVISE_HUGEPAGE,
+    HUGE_PAGE_BYTES,
+    PAGE_BYTES,
+    STATIC_BASE,
+    Machine,
+    brk,
+    load,
+    machine,
+    madvise,
+    mmap,
+    mprotect,
+    mremap,
+    munmap,
+    store,
+    touch,
+)
+
+__all__ = [
+    "ADVISE_DONTNEED",
+    "ADVISE_FREE",
+    "ADVISE_HUGEPAGE",
+    "HUGE_PAGE_BYTES",
+    "PAGE_BYTES",
+    "STATIC_BASE",
+    "Machine",
+    "brk",
+    "load",
+    "machine",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    "store",
+    "touch",
+]

@@ -1,0 +1,410 @@
+"""One process's address space, as a manager sees it: Linux's verbs, counted.
+
+    0 ........ STATIC_BASE .. BREAK_BASE ──brk──►      ◄──mmap── SPACE_BYTES
+    never used  data segment   heap                     mapped areas, highest gap first
+
+Terms      gap: a free range of the mapped zone; resident: a page that holds physical memory
+Invariant  meters[RESIDENT_PAGES] == pages flagged RESIDENT; a RESIDENT page is MAPPED;
+           meters[MAPPED_BYTES] == PAGE_BYTES x pages flagged MAPPED           (check)
+Source     Linux mm/mmap.c (top-down placement), mm/memory.c (faults), mm/huge_memory.c, madvise(2)
+Omits      file mappings, protections (a reserved page is a mapped page), swap, address limits
+
+Addresses are byte offsets into `words`, really reserved memory that costs nothing until written:
+what a manager keeps inside its blocks it keeps there, in-band. The data segment stands for the
+manager's static variables; it is part of the program's image and never counted.
+"""
+
+import mmap as os_mmap
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.kernel import INTERPRETED, kernel, unsigned
+
+PAGE_BYTES = 4096
+PAGE_SHIFT = 12
+HUGE_PAGE_BYTES = 2 << 20
+HUGE_PAGE_PAGES = HUGE_PAGE_BYTES // PAGE_BYTES
+
+MAP_NORESERVE = 0x4000  # Linux; Python names it from 3.13
+SPACE_BYTES = 1 << 36  # bytes of address space; reserved, not committed
+STATIC_BASE = 1 << 16  # bytes; start of the data segment
+BREAK_BASE = 1 << 24  # bytes; start of the heap that brk moves
+MAPPED_TOP = SPACE_BYTES - (1 << 24)  # bytes; mapped areas lie below
+BREAK_LIMIT = SPACE_BYTES >> 1  # bytes; the heap and the mapped zone never meet
+GAP_ROWS = 1 << 18  # one more gap than areas; Linux stops at 65,530 areas
+
+# Page flags
+MAPPED = 1
+RESIDENT = 2
+LAZY_FREE = 4  # given up by ADVISE_FREE: resident until the kernel wants it or a write keeps it
+HUGE_ADVISED = 8
+
+# Meters
+(
+    RESIDENT_PAGES,
+    PEAK_RESIDENT_PAGES,
+    MAPPED_BYTES,
+    PEAK_MAPPED_BYTES,
+    FAULTS,  # minor faults; a huge page is one
+    HUGE_FAULTS,
+    SYSCALLS,
+    BREAK,  # address
+    LOWEST_MAPPED,  # address; no area was ever mapped below it
+    LAZY_PAGES,
+    HUGE_PAGES,  # setting: one of HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS
+    STRAY_TOUCHES,  # touches of unmapped pages: a segmentation fault in a real process
+    GAP_COUNT,
+    METERS,
+) = range(14)
+
+HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS = range(3)
+ADVISE_DONTNEED, ADVISE_FREE, ADVISE_HUGEPAGE = 4, 8, 14  # Linux's MADV_* numbers
+
+
+class Machine(NamedTuple):
+    """An address space. Kernels read and write it through the verbs below."""
+
+    words: np.ndarray  # int64[SPACE_BYTES / 8]  content; the word at address a is words[a >> 3]
+    pages: np.ndarray  # uint8[SPACE_BYTES / PAGE_BYTES]  flags
+    meters: np.ndarray  # int64[METERS]
+    gap_start: np.ndarray  # int64[GAP_ROWS]  address; gaps in ascending order
+    gap_end: np.ndarray  # int64[GAP_ROWS]  address past the gap
+
+
+def machine(huge_pages: int = HUGE_NEVER) -> Machine:
+    """A fresh address space of SPACE_BYTES with nothing mapped."""
+    if sys.platform == "linux":
+        private = os_mmap.MAP_PRIVATE | os_mmap.MAP_ANONYMOUS
+        reserved = os_mmap.mmap(-1, SPACE_BYTES, flags=private | MAP_NORESERVE)
+    else:
+        reserved = os_mmap.mmap(-1, SPACE_BYTES)
+    meters = np.zeros(METERS, np.int64)
+    meters[BREAK] = BREAK_BASE
+    meters[LOWEST_MAPPED] = MAPPED_TOP
+    meters[HUGE_PAGES] = huge_pages
+    meters[GAP_COUNT] = 1
+    fresh = Machine(
+        words=np.frombuffer(reserved, np.int64),
+        pages=np.zeros(SPACE_BYTES >> PAGE_SHIFT, np.uint8),
+        meters=meters,
+        gap_start=np.zeros(GAP_ROWS, np.int64),
+        gap_end=np.zeros(GAP_ROWS, np.int64),
+    )
+    fresh.gap_start[0] = BREAK_LIMIT
+    fresh.gap_end[0] = MAPPED_TOP
+    return fresh
+
+
+@kernel
+def load(machine, address):
+    """The word at `address`, which is a multiple of 8."""
+    return machine.words[unsigned(address) >> unsigned(3)]
+
+
+@kernel
+def store(machine, address, value):
+    """Write the word at `address`, a multiple of 8. Counts no fault: see `touch`."""
+    machine.words[unsigned(address) >> unsigned(3)] = value
+
+
+@kernel
+def touch(machine, address, length):
+    """Write to every page of [address, address + length): fault in those that are not resident."""
+    if length <= 0:
+        return
+    page = address >> PAGE_SHIFT
+    last = (address + length - 1) >> PAGE_SHIFT
+    while page <= last:
+        if machine.pages[unsigned(page)] & (RESIDENT | LAZY_FREE) != RESIDENT:
+            _fault(machine, page)
+        page += 1
+
+
+@kernel
+def _fault(machine, page):
+    """Give `page` physical memory, or keep it if it was lazily freed."""
+    pages, meters = machine.pages, machine.meters
+    flags = pages[unsigned(page)]
+    if flags & RESIDENT:  # lazily freed and wanted again: no fault, the page was never taken
+        pages[unsigned(page)] = flags & (MAPPED | RESIDENT | HUGE_ADVISED)
+        meters[LAZY_PAGES] -= 1
+        return
+    if not flags & MAPPED:
+        meters[STRAY_TOUCHES] += 1
+        return
+    meters[FAULTS] += 1
+    if meters[HUGE_PAGES] != HUGE_NEVER and _huge_page_fits(machine, page):
+        meters[HUGE_FAULTS] += 1
+        first = page & ~(HUGE_PAGE_PAGES - 1)
+        for neighbour in range(first, first + HUGE_PAGE_PAGES):
+            pages[unsigned(neighbour)] |= RESIDENT
+        meters[RESIDENT_PAGES] += HUGE_PAGE_PAGES
+    else:
+        pages[unsigned(page)] = flags | RESIDENT
+        meters[RESIDENT_PAGES] += 1
+    if meters[RESIDENT_PAGES] > meters[PEAK_RESIDENT_PAGES]:
+        meters[PEAK_RESIDENT_PAGES] = meters[RESIDENT_PAGES]
+
+
+@kernel
+def _huge_page_fits(machine, page):
+    """Whether the aligned 2 MiB around `page` is mapped, wanted huge, and still without a page."""
+    wanted = MAPPED
+    if machine.meters[HUGE_PAGES] == HUGE_ADVISE:
+        wanted = MAPPED | HUGE_ADVISED
+    first = page & ~(HUGE_PAGE_PAGES - 1)
+    for neighbour in range(first, first + HUGE_PAGE_PAGES):
+        if machine.pages[unsigned(neighbour)] & (wanted | RESIDENT) != wanted:
+            return False
+    return True
+
+
+@kernel
+def _map(machine, address, length):
+    """Flag the pages of a range that was free."""
+    for page in range(address >> PAGE_SHIFT, (address + length) >> PAGE_SHIFT):
+        machine.pages[unsigned(page)] = MAPPED
+    machine.meters[MAPPED_BYTES] += length
+    if machine.meters[MAPPED_BYTES] > machine.meters[PEAK_MAPPED_BYTES]:
+        machine.meters[PEAK_MAPPED_BYTES] = machine.meters[MAPPED_BYTES]
+
+
+@kernel
+def _drop(machine, address, length, kept_flags):
+    """Take the physical memory of a range; `kept_flags` of each page survive."""
+    pages, meters = machine.pages, machine.meters
+    for page in range(address >> PAGE_SHIFT, (address + length) >> PAGE_SHIFT):
+        flags = pages[unsigned(page)]
+        if flags & RESIDENT:
+            meters[RESIDENT_PAGES] -= 1
+        if flags & LAZY_FREE:
+            meters[LAZY_PAGES] -= 1
+        if flags & MAPPED and not kept_flags & MAPPED:
+            meters[MAPPED_BYTES] -= PAGE_BYTES
+        pages[unsigned(page)] = flags & kept_flags
+
+
+@kernel
+def brk(machine, end):
+    """Move the end of the heap to address `end`, any byte; its address, unchanged where refused."""
+    meters = machine.meters
+    meters[SYSCALLS] += 1
+    if end < BREAK_BASE or end > BREAK_LIMIT:
+        return meters[BREAK]
+    old_top = (meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    new_top = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    if new_top > old_top:
+        _map(machine, old_top, new_top - old_top)
+    elif new_top < old_top:
+        _drop(machine, new_top, old_top - new_top, 0)
+    meters[BREAK] = end
+    return end
+
+
+@kernel
+def mmap(machine, hint, length):
+    """Address of `length` fresh bytes, a multiple of a page; 0 where there is no room.
+
+    At `hint` if it is not 0 and that range is free, else at the top of the highest gap that fits.
+    """
+    meters = machine.meters
+    meters[SYSCALLS] += 1
+    if length <= 0 or length > MAPPED_TOP - BREAK_LIMIT:
+        return 0
+    length = (length + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    chosen = -1
+    address = 0
+    for row in range(meters[GAP_COUNT] - 1, -1, -1):
+        start, end = machine.gap_start[row], machine.gap_end[row]
+        if hint and start <= hint and hint + length <= end:
+            chosen, address = row, hint
+            break
+        if chosen < 0 and end - start >= length:
+            chosen, address = row, end - length
+            if not hint:
+                break
+        if hint and chosen >= 0 and end <= hint:
+            break
+    if chosen < 0 or meters[GAP_COUNT] + 1 >= GAP_ROWS:
+        return 0
+    _cut_gap(machine, chosen, address, length)
+    if address < meters[LOWEST_MAPPED]:
+        meters[LOWEST_MAPPED] = address
+    _map(machine, address, length)
+    return address
+
+
+@kernel
+def _cut_gap(machine, row, address, length):
+    """Take [address, address + length) out of gap `row`, which holds it."""
+    start, end = machine.gap_start[row], machine.gap_end[row]
+    if start == address and end == address + length:
+        _shift_gaps(machine, row + 1, -1)
+    elif end == address + length:
+        machine.gap_end[row] = address
+    elif start == address:
+        machine.gap_start[row] = address + length
+    else:
+        _shift_gaps(machine, row + 1, 1)
+        machine.gap_end[row] = address
+        machine.gap_start[row + 1] = address + length
+        machine.gap_end[row + 1] = end
+
+
+@kernel
+def _shift_gaps(machine, first, by):
+    """Move the rows from `first` up or down by one."""
+    count = machine.meters[GAP_COUNT]
+    if by > 0:
+        for row in range(count - 1, first - 1, -1):
+            machine.gap_start[row + 1] = machine.gap_start[row]
+            machine.gap_end[row + 1] = machine.gap_end[row]
+    else:
+        for row in range(first, count):
+            machine.gap_start[row - 1] = machine.gap_start[row]
+            machine.gap_end[row - 1] = machine.gap_end[row]
+    machine.meters[GAP_COUNT] = count + by
+
+
+@kernel
+def _free_range(machine, address, length):
+    """Make [address, address + length), all mapped, a gap; merge it with its neighbours."""
+    end = address + length
+    low, high = 0, machine.meters[GAP_COUNT]
+    while low < high:  # first gap above the range
+        middle = (low + high) >> 1
+        if machine.gap_start[middle] < address:
+            low = middle + 1
+        else:
+            high = middle
+    joins_below = low > 0 and machine.gap_end[low - 1] == address
+    joins_above = low < machine.meters[GAP_COUNT] and machine.gap_start[low] == end
+    if joins_below and joins_above:
+        machine.gap_end[low - 1] = machine.gap_end[low]
+        _shift_gaps(machine, low + 1, -1)
+    elif joins_below:
+        machine.gap_end[low - 1] = end
+    elif joins_above:
+        machine.gap_start[low] = address
+    else:
+        _shift_gaps(machine, low, 1)
+        machine.gap_start[low] = address
+        machine.gap_end[low] = end
+
+
+@kernel
+def munmap(machine, address, length):
+    """Give back [address, address + length), whole pages of the mapped zone; holes are allowed."""
+    machine.meters[SYSCALLS] += 1
+    end = (address + length + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    start = address
+    while start < end:  # one run of mapped pages after another
+        while start < end and not machine.pages[unsigned(start >> PAGE_SHIFT)] & MAPPED:
+            start += PAGE_BYTES
+        stop = start
+        while stop < end and machine.pages[unsigned(stop >> PAGE_SHIFT)] & MAPPED:
+            stop += PAGE_BYTES
+        if stop > start:
+            _drop(machine, start, stop - start, 0)
+            _free_range(machine, start, stop - start)
+        start = stop
+
+
+@kernel
+def mremap(machine, address, old_length, new_length):
+    """Resize a mapped area, moving it if it must; its address, or 0 where there is no room.
+
+    Pages move with their flags and their content's first words; a manager keeps its header there.
+    """
+    meters = machine.meters
+    old_length = (old_length + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    new_length = (new_length + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    if new_length <= old_length:
+        if new_length < old_length:
+            munmap(machine, address + new_length, old_length - new_length)
+        else:
+            meters[SYSCALLS] += 1
+        return address
+    more = new_length - old_length
+    for row in range(meters[GAP_COUNT]):  # in place, when the gap above is wide enough
+        if machine.gap_start[row] == address + old_length:
+            if machine.gap_end[row] - machine.gap_start[row] >= more:
+                meters[SYSCALLS] += 1
+                _cut_gap(machine, row, address + old_length, more)
+                _map(machine, address + old_length, more)
+                return address
+            break
+    peak = meters[PEAK_MAPPED_BYTES]
+    moved = mmap(machine, 0, new_length)
+    if not moved:
+        return 0
+    _move_pages(machine, address, moved, old_length)
+    munmap(machine, address, old_length)
+    meters[SYSCALLS] -= 1  # the move is one call, and both ranges are never counted at once
+    meters[PEAK_MAPPED_BYTES] = max(peak, meters[MAPPED_BYTES])
+    return moved
+
+
+@kernel
+def _move_pages(machine, source, target, length):
+    """Hand the physical pages of `source` to `target` without a fault."""
+    pages = machine.pages
+    for offset in range(0, length, PAGE_BYTES):
+        old = unsigned((source + offset) >> PAGE_SHIFT)
+        pages[unsigned((target + offset) >> PAGE_SHIFT)] = pages[old]
+        pages[old] = MAPPED
+    for offset in range(0, 64, 8):
+        store(machine, target + offset, load(machine, source + offset))
+
+
+@kernel
+def mprotect(machine, address, length):
+    """Make a reserved range usable, or the reverse: here only a system call that is counted."""
+    machine.meters[SYSCALLS] += 1
+
+
+@kernel
+def madvise(machine, address, length, advice):
+    """Linux's madvise for ADVISE_DONTNEED, ADVISE_FREE and ADVISE_HUGEPAGE, on whole pages."""
+    machine.meters[SYSCALLS] += 1
+    if advice == ADVISE_DONTNEED:
+        _drop(machine, address, length, MAPPED | HUGE_ADVISED)
+        return
+    for page in range(address >> PAGE_SHIFT, (address + length) >> PAGE_SHIFT):
+        flags = machine.pages[unsigned(page)]
+        if advice == ADVISE_HUGEPAGE:
+            machine.pages[unsigned(page)] = flags | HUGE_ADVISED
+        elif advice == ADVISE_FREE and flags & (RESIDENT | LAZY_FREE) == RESIDENT:
+            machine.pages[unsigned(page)] = flags | LAZY_FREE
+            machine.meters[LAZY_PAGES] += 1
+
+
+@kernel
+def check(machine):
+    """0 if the invariants hold, else the number of the first that does not (1: resident, ...)."""
+    pages, meters = machine.pages, machine.meters
+    resident = mapped = lazy = 0
+    page = BREAK_BASE >> PAGE_SHIFT
+    while page < MAPPED_TOP >> PAGE_SHIFT:
+        if page << PAGE_SHIFT == ((meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)):
+            page = meters[LOWEST_MAPPED] >> PAGE_SHIFT  # nothing lies between heap and mapped zone
+            continue
+        flags = pages[unsigned(page)]
+        mapped += flags & MAPPED != 0
+        resident += flags & (RESIDENT | MAPPED) == RESIDENT | MAPPED
+        lazy += flags & LAZY_FREE != 0
+        page += 1
+    if resident != meters[RESIDENT_PAGES]:
+        return 1
+    if mapped * PAGE_BYTES != meters[MAPPED_BYTES]:
+        return 2
+    if lazy != meters[LAZY_PAGES]:
+        return 3
+    previous = 0
+    for row in range(meters[GAP_COUNT]):
+        if machine.gap_start[row] <= previous or machine.gap_end[row] <= machine.gap_start[row]:
+            return 4
+        previous = machine.gap_end[row]
+    return 0

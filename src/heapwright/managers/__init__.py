@@ -1,0 +1,31 @@
+"""One file per memory manager, assembled from `allocators/` and `collectors/`.
+
+A manager is a module with these names; `tunnel/` binds its replay loop to them.
+
+    SUMMARY    one line: what it is and whose
+    Config     NamedTuple of integers, the real system's knobs under their names, with its defaults
+    PATHS      names of the path counters, in the order of `heap.paths`
+    boot(machine, config) -> Heap      plain Python; Heap is a NamedTuple with at least
+                                       `machine: Machine` and `paths: int64[path]`
+  kernels, addresses and bytes int64, `thread` a dense number from 0:
+    alloc(heap, thread, size, align) -> address    0 when refused; align a power of two, >= 16
+    free(heap, thread, address)                    address is live
+    usable(heap, address, size) -> bytes           what malloc_usable_size would say; `size` was
+                                                   asked for: only a manager without headers reads it
+    extent(heap, address, size) -> (start, bytes)  the whole block: header, user bytes, padding
+    cached(heap, blocks) -> count                  free blocks held in caches: rows (start, bytes)
+                                                   of blocks int64[row, 2], as many as fit
+    metadata(heap, blocks) -> count                memory the manager itself lives in, likewise
+    check(heap) -> 0, or the number of the invariant that is broken (its header lists them)
+  kernels with a default made from the above (see tunnel/loop.py):
+    calloc(heap, thread, size) -> address          touches only what it must clear
+    realloc(heap, thread, address, size) -> address; on refusal 0 and the old block stays
+    thread_exit(heap, thread)
+
+The manager touches the pages that it writes itself (headers in fresh memory, what it clears);
+the replay loop touches what the program writes.
+"""
+
+from heapwright.managers.registry import Manager, managers, named
+
+__all__ = ["Manager", "managers", "named"]

@@ -1,0 +1,64 @@
+"""The managers by name. A new one is one line here, one file beside, one test.
+
+Third parties register a module through the `heapwright.managers` entry point.
+"""
+
+import importlib
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from heapwright.errors import HeapwrightError
+
+REGISTRY = (
+    "linear",
+    "first-fit",
+    "next-fit",
+    "best-fit",
+    "worst-fit",
+    "segregated-fit",
+    "buddy",
+    "glibc",
+)
+
+
+@dataclass(frozen=True)
+class Manager:
+    """A registered manager: its name and where its module is."""
+
+    name: str
+    module_path: str
+
+    @property
+    def module(self) -> ModuleType:
+        """The manager's module, imported now."""
+        return importlib.import_module(self.module_path)
+
+    def configured(self, settings: dict[str, int]) -> Any:
+        """The manager's Config with `settings` over its defaults; an unknown knob is an error."""
+        defaults = self.module.Config()
+        for knob in settings:
+            if knob not in defaults._fields:
+                known = ", ".join(defaults._fields) or "none"
+                raise HeapwrightError(
+                    f"{self.name} has no knob named {knob!r}; its knobs: {known}."
+                )
+        return defaults._replace(**settings)
+
+
+def managers() -> dict[str, Manager]:
+    """Every registered manager in registry order, then those of installed entry points."""
+    package = __name__.rpartition(".")[0]
+    found = {name: Manager(name, f"{package}.{name.replace('-', '_')}") for name in REGISTRY}
+    for entry in entry_points(group="heapwright.managers"):
+        found.setdefault(entry.name, Manager(entry.name, entry.value))
+    return found
+
+
+def named(name: str) -> Manager:
+    """The manager called `name`; an unknown name is an error that lists the known ones."""
+    found = managers()
+    if name not in found:
+        raise HeapwrightError(f"no manager is named {name!r}; known: {', '.join(found)}.")
+    return found[name]

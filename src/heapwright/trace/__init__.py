@@ -1,0 +1,1 @@
+"""What a program did: event schema, file format, recorder, importers, synthetic programs."""

@@ -1,0 +1,1 @@
+"""The engine: replay a trace through a manager, measure, compare."""

@@ -1,0 +1,44 @@
+"""Bind the replay loop to a manager: a real module, so that its compiled form is kept on disk.
+
+A kernel that closes over another manager's functions would be compiled anew in every process.
+A copy of `loop.py` whose one import line names the manager is compiled once and then loaded.
+"""
+
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from heapwright.kernel.compiled import CACHE_FOLDER
+from heapwright.managers.registry import Manager
+
+_IMPORT = "from heapwright.managers import linear as manager\n"
+
+
+def bound_loop(manager: Manager) -> ModuleType:
+    """The module of `loop.py` bound to `manager`; written once per version of the sources."""
+    name = "heapwright_loop_" + re.sub(r"\W", "_", manager.name)
+    if name in sys.modules:
+        return sys.modules[name]
+    source = (Path(__file__).parent / "loop.py").read_text()
+    assert source.count(_IMPORT) == 1
+    package, _, module = manager.module_path.rpartition(".")
+    line = f"from {package} import {module} as manager\n" if package else f"import {module} as manager\n"
+    text = source.replace(_IMPORT, line)
+    path = CACHE_FOLDER / "loops" / f"{name}.py"
+    # The cache is keyed by the file's time stamp: write only what is not yet there.
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    loop = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loop
+    spec.loader.exec_module(loop)
+    return loop
