@@ -14,8 +14,8 @@ TIMELINE = ("event", "mapped_bytes", "resident_bytes", *(f"{part}_bytes" for par
 
 @dataclass
 class Result:
-    """One manager on one trace. Of a measured system only the totals are known: its parts are 0
-    but for `live_bytes`, and the rest of resident stands under `unattributed_bytes`."""
+    """One manager on one trace. Of a measured system only live, rounding and the total are known:
+    the rest of its resident bytes stands under `partial_bytes`, and a note says so."""
 
     manager: str
     kind: Literal["twin", "measured"]
