@@ -1,0 +1,134 @@
+"""The command line: one file per command, imported only when that command runs.
+
+    heapwright NAME ...  ─►  COMMANDS[NAME]  ─►  cli/NAME.py  ─►  def NAME(...)
+
+How a command file looks (cli/import_.py holds `import_`: a Python keyword takes an underscore):
+
+    '''What the file is, in a line.'''
+    from heapwright.cli.options import Json, TracePath      # up here nothing heavier than typer
+
+    def info(trace: TracePath, json: Json = False) -> None:
+        '''Say what a trace holds.          # the first line, equal to COMMANDS["info"]
+
+        A paragraph or two.
+
+        Example:
+
+            heapwright info sqlite.heap.parquet     # indented lines are kept as they are
+        '''
+        from heapwright.trace.store import Trace    # heavy imports inside
+
+- A new command is one line in COMMANDS and one file; a test compares the two first lines.
+- `--set glibc.arena_max=2` is `settings.parse_settings(list of them)`; sizes and counts for people
+  are `settings.parse_bytes` ("64k") and `settings.parse_count` ("10M").
+- `--json` prints through `screen.print_json`: one JSON document on stdout and nothing else there.
+- `options.py` holds the arguments that commands share.
+- Tables go to `screen.console()`, progress to `screen.progress(...)` (stderr, terminals only).
+- A person's mistake is a HeapwrightError: a sentence on stderr, status 1. See `failures.py`.
+"""
+
+import importlib
+import inspect
+import keyword
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from heapwright.cli.failures import sentences
+
+# Names in the order of --help, each with the first line of its docstring.
+COMMANDS = {
+    "demo": "Record a program, fly it through every manager, compare.",
+    "record": "Record what a program allocates.",
+    "import": "Turn a recording of another tool into a trace.",
+    "synthesise": "Write the trace of a made-up program.",
+    "info": "Say what a trace holds: sizes, lifetimes, who allocates.",
+    "managers": "List the memory managers and their knobs.",
+    "compare": "Fly a trace through several managers, side by side.",
+    "replay": "Fly a trace through one manager.",
+    "validate": "Check a manager against the real system, address by address.",
+}
+
+
+def command_function(name: str) -> Callable[..., Any]:
+    """The function behind command `name`, imported now."""
+    module = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+    return getattr(importlib.import_module(f"heapwright.cli.{module}"), module)  # type: ignore[no-any-return]
+
+
+def keeping_examples(docstring: str) -> str:
+    """`docstring` with each indented paragraph marked (backspace) so that help does not refill it."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(f"\b\n{p}" if p.startswith("    ") else p for p in paragraphs)
+
+
+class Deferred(TyperCommand):
+    """A command whose file is imported when it is about to parse its arguments."""
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """The context of the command that stands in `cli/`."""
+        function = command_function(str(self.name))
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(self.name, help=keeping_examples(function.__doc__ or ""))(function)
+        return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
+
+
+class Root(TyperGroup):
+    """Knows every command by name and one line, and imports none."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The deferred command, or None when nothing has this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        line = COMMANDS[cmd_name]
+        return Deferred(cmd_name, help=line, short_help=line, rich_markup_mode=None)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what a person did wrong ends in a sentence."""
+        with sentences():
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+
+
+app = typer.Typer(
+    cls=Root,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from heapwright import __version__
+
+        typer.echo(f"heapwright {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """A wind tunnel for memory managers.
+
+    Record what a program allocates once, fly the recording through every manager, see where each
+    resident byte goes.
+    """
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m heapwright`."""
+    app(prog_name="heapwright")

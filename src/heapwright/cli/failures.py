@@ -1,0 +1,64 @@
+"""Every way a command ends early, and what the person reads then.
+
+    HeapwrightError        the sentence, status 1
+    OSError, MemoryError   a sentence made from the system's own words, status 1
+    Ctrl-C                 "interrupted", status 130
+    reader of a pipe gone  nothing, status 141 (as a process killed by SIGPIPE)
+    anything else          a bug: its traceback
+"""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+
+from heapwright.errors import HeapwrightError
+
+INTERRUPTED_STATUS = 130  # 128 + SIGINT
+BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
+
+
+@contextlib.contextmanager
+def sentences() -> Iterator[None]:
+    """Turn the failures listed above into a line on stderr and an exit status."""
+    try:
+        yield
+    except HeapwrightError as error:
+        _leave(str(error), 1)
+    except KeyboardInterrupt:
+        _leave("interrupted.", INTERRUPTED_STATUS)
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(BROKEN_PIPE_STATUS)
+    except OSError as error:
+        if error.errno is None:  # raised by a library without an error number: not the machine's
+            raise
+        if error.filename is None:
+            _drop_output()
+        _leave(os_error_sentence(error), 1)
+    except MemoryError:
+        _leave("not enough memory for this; try a shorter trace or fewer managers at once.", 1)
+
+
+def os_error_sentence(error: OSError) -> str:
+    """What the system refused, where, and for a full disk the mend."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    where = f"{error.filename}: " if error.filename is not None else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}the disk is full ({reason}); free some space or write elsewhere."
+    return f"{where}{reason}."
+
+
+def _drop_output() -> None:
+    """Send what stdout still buffers to nowhere, lest the interpreter's exit fails over it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _leave(sentence: str, status: int) -> None:
+    with contextlib.suppress(OSError):
+        print(f"heapwright: {sentence}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,41 @@
+"""`heapwright managers`: the registry, as a table or JSON."""
+
+from typing import Any
+
+from heapwright.cli.options import Json
+
+
+def managers(json: Json = False) -> None:
+    """List the memory managers and their knobs.
+
+    Each manager has a name, which other commands take, and knobs with the real system's defaults.
+
+    Example:
+
+        heapwright managers
+        heapwright compare t.heap.parquet --managers glibc --set glibc.arena_max=2
+    """
+    from heapwright.cli import screen
+
+    rows = described()
+    if json:
+        screen.print_json({"managers": rows})
+        return
+    from rich.table import Table
+
+    table = Table("manager", "what it is", "knobs and their defaults")
+    for row in rows:
+        knobs = "\n".join(f"{knob} = {value:,}" for knob, value in row["knobs"].items())
+        table.add_row(f"[bold]{row['name']}[/]", row["summary"], knobs or "none")
+    screen.console().print(table)
+
+
+def described() -> list[dict[str, Any]]:
+    """Name, summary and knobs {name: default} of every registered manager."""
+    from heapwright.managers.registry import managers as registered
+
+    rows = []
+    for name, manager in registered().items():
+        knobs = {knob: int(value) for knob, value in manager.module.Config()._asdict().items()}
+        rows.append({"name": name, "summary": manager.module.SUMMARY, "knobs": knobs})
+    return rows

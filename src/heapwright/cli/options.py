@@ -1,0 +1,16 @@
+"""Arguments that several commands share, so that they read alike everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace file.", show_default=False)]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="OUT", help="The trace file to write.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="MANAGER.KNOB=VALUE", help="Set a knob; may be repeated."),
+]

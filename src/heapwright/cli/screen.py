@@ -1,0 +1,75 @@
+"""What a command shows: JSON for programs, tables for people, progress for those who wait.
+
+Colours only on a terminal and never under NO_COLOR (rich's own rule). Piped tables are as wide as
+they need; a progress bar is drawn on stderr, on a terminal, once a task has lasted a moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPED_COLUMNS = 160  # characters; no terminal to fit into
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout. NumPy scalars and arrays become numbers and lists; a NaN is a bug."""
+    json.dump(document, sys.stdout, indent=2, default=_plain, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy, not imported for this
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def console(stderr: bool = False) -> Console:
+    """The rich console for tables (stdout) or notes (stderr)."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yields `advance(steps)`; draws a bar of `total` steps (None: a pulse) when stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda steps: shown.advance(task, steps)
+
+
+def bytes_text(count: int) -> str:
+    """`count` bytes for people: three significant digits and a binary unit."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1000:
+            break
+        size /= 1024
+    else:
+        unit = "TiB"
+    if unit == "B":
+        return f"{count} B"
+    return f"{size:.2f} {unit}" if abs(size) < 10 else f"{size:.1f} {unit}" if abs(size) < 100 else f"{size:.0f} {unit}"
