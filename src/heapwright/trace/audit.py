@@ -1,0 +1,113 @@
+"""Is a run of events sound, and what does it add up to? One pass each, run as events stream by.
+
+    audit   every op, slot, size and alignment in range; a freed slot was live, a filled one dead
+    tally   counts, and the peaks of live bytes and objects
+
+Invariant  after `audit` returned -1, live[slot] is 1 exactly for the slots that hold an object
+"""
+
+import numpy as np
+
+from heapwright.kernel import kernel, unsigned
+from heapwright.trace.schema import FREE, REALLOC, SIZE_LIMIT, THREAD_EXIT
+
+ALIGN_LIMIT = 48  # log2 of the largest alignment + 1
+
+# What `audit` can find wrong with an event, in words for a person.
+WRONG = (
+    "an unknown operation",
+    "a slot out of range",
+    "a free of an object that is not live",
+    "a realloc of an object that is not live",
+    "an allocation into a slot that is still live",
+    "a size out of range",
+    "an alignment out of range",
+)
+
+# Rows of `totals`
+(
+    LIVE_BYTES,
+    LIVE_OBJECTS,
+    PEAK_BYTES,
+    PEAK_OBJECTS,
+    ALLOCATIONS,
+    REALLOCATIONS,
+    FREES,
+    REFUSED,
+    TOTALS,
+) = range(9)
+
+
+@kernel
+def audit(events, live, wrong):
+    """Row of the first unsound event, with its number of `WRONG` in wrong[0]; -1 if all are sound.
+
+    `live` uint8[slots] is carried from batch to batch. Without an entry (len 0) the past is not
+    known and only ranges are checked, against wrong[1], the number of slots. Columns `size` and
+    `align` may be empty. About 2 ns an event while `live` fits the cache.
+    """
+    slots = wrong[1]
+    followed = len(live) > 0
+    sized, aligned = len(events.size) > 0, len(events.align) > 0
+    for row in range(len(events.op)):
+        i = unsigned(row)
+        op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
+        fault = -1
+        if op > THREAD_EXIT:
+            fault = 0
+        elif slot < -1 or slot >= slots or (slot < 0 and (op == FREE or op == REALLOC)):
+            fault = 1
+        elif op == THREAD_EXIT:
+            if slot >= 0:
+                fault = 1
+        elif slot >= 0 and followed:
+            alive = np.int64(live[unsigned(slot)])
+            if op == FREE:
+                if not alive:
+                    fault = 2
+                live[unsigned(slot)] = 0
+            elif op == REALLOC:
+                if not alive:
+                    fault = 3
+            else:
+                if alive:
+                    fault = 4
+                live[unsigned(slot)] = 1
+        if sized and (events.size[i] < 0 or events.size[i] >= SIZE_LIMIT):
+            fault = 5
+        if aligned and np.int64(events.align[i]) >= ALIGN_LIMIT:
+            fault = 6
+        if fault >= 0:
+            wrong[0] = fault
+            return row
+    return -1
+
+
+@kernel
+def tally(events, sizes, totals):
+    """Add sound events to `totals` int64[TOTALS]; `sizes` int64[slot] holds the live sizes."""
+    live_bytes, live_objects = totals[LIVE_BYTES], totals[LIVE_OBJECTS]
+    for row in range(len(events.op)):
+        i = unsigned(row)
+        op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
+        if op == THREAD_EXIT:
+            continue
+        if slot < 0:
+            totals[REFUSED] += 1
+            continue
+        if op == FREE:
+            totals[FREES] += 1
+            live_objects -= 1
+            live_bytes -= sizes[unsigned(slot)]
+            continue
+        if op == REALLOC:
+            totals[REALLOCATIONS] += 1
+            live_bytes -= sizes[unsigned(slot)]
+        else:
+            totals[ALLOCATIONS] += 1
+            live_objects += 1
+        sizes[unsigned(slot)] = size
+        live_bytes += size
+        totals[PEAK_BYTES] = max(totals[PEAK_BYTES], live_bytes)
+        totals[PEAK_OBJECTS] = max(totals[PEAK_OBJECTS], live_objects)
+    totals[LIVE_BYTES], totals[LIVE_OBJECTS] = live_bytes, live_objects

@@ -1,0 +1,84 @@
+"""What is known of a trace as a whole; kept as JSON in the Parquet footer, beside the columns."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from heapwright.trace.schema import COLUMNS
+
+VERSION = 1  # of the schema and of this record; a reader refuses a later one
+KINDS = ("recording", "imported", "synthetic")
+FACTS_BYTES = 1 << 20  # the longest record that is read
+COUNT_LIMIT = 1 << 53  # no count and no address is larger
+OPTIONAL = {"align": 0, "thread": 0, "site": -1, "time_ns": 0, "address": 0, "slack": -1}  # unknown
+
+
+@dataclass(kw_only=True)
+class Facts:
+    """Counts and origin of a trace. Sizes are the bytes requested, not what an allocator took."""
+
+    program: str
+    kind: str = "recording"  # one of KINDS
+    heap_start: int = 0  # address of the break before the first allocation; 0 unknown
+    notes: list[str] = field(default_factory=list)  # assumptions and losses, a sentence each
+    modules: dict[str, str] = field(default_factory=dict)  # build-id of each file named by a site
+    events: int = 0
+    slots: int = 0  # most objects alive at once, as slots are reused
+    threads: int = 0
+    columns: list[str] = field(default_factory=list)  # those of OPTIONAL that are not constant
+    allocations: int = 0  # malloc, calloc and memalign that were granted
+    reallocations: int = 0
+    frees: int = 0
+    refused: int = 0  # requests the real system turned down
+    unmatched_frees: int = 0  # frees of objects that were never seen allocated; they are no events
+    peak_live_bytes: int = 0
+    peak_live_objects: int = 0
+
+    @property
+    def aligned(self) -> bool:
+        """Whether any event asks for an alignment."""
+        return "align" in self.columns
+
+    @property
+    def has_addresses(self) -> bool:
+        """Whether the addresses that the real allocator returned are known."""
+        return "address" in self.columns
+
+
+def to_json(facts: Facts) -> bytes:
+    """The record as it is stored."""
+    known = {item.name: asdict(facts)[item.name] for item in fields(Facts)}
+    return json.dumps({"version": VERSION, **known}).encode()
+
+
+def from_json(text: bytes) -> dict[str, Any]:
+    """The fields of `Facts` in a stored record, each checked: a ValueError says what is wrong."""
+    if len(text) > FACTS_BYTES:
+        raise ValueError(f"its facts take {len(text)} bytes, more than {FACTS_BYTES}")
+    record = json.loads(text)
+    if not isinstance(record, dict) or not isinstance(record.get("version"), int):
+        raise ValueError("its facts have no version")
+    if record["version"] > VERSION:
+        raise ValueError(
+            f"it has schema version {record['version']} and this heapwright reads up to {VERSION}: "
+            "install a newer one"
+        )
+    known: dict[str, Any] = {}
+    for item in fields(Facts):
+        value = record.get(item.name)
+        if item.type is int:
+            sound = type(value) is int and 0 <= value < COUNT_LIMIT
+        elif item.type is str:
+            sound = isinstance(value, str)
+        elif item.name == "modules":
+            sound = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+        else:
+            sound = isinstance(value, list) and all(isinstance(v, str) for v in value)
+        if not sound:
+            raise ValueError(f"its fact {item.name!r} is missing or out of range")
+        known[item.name] = value
+    if known["kind"] not in KINDS or not set(known["columns"]) <= set(COLUMNS):
+        raise ValueError("its facts name an unknown kind or column")
+    if max(known["slots"], known["threads"] - 1) > known["events"]:
+        raise ValueError("its facts count more slots or threads than events")
+    return known
