@@ -27,6 +27,7 @@ class Result:
     settings: dict[str, int] = field(default_factory=dict)  # knobs that were set
     paths: dict[str, int] = field(default_factory=dict)  # times each path was taken
     timeline: np.ndarray | None = None  # int64[sample, len(TIMELINE)]
+    refused: int = 0  # requests refused though the real system granted them; a note says so
     notes: list[str] = field(default_factory=list)  # assumptions and omissions, a sentence each
 
     @property

@@ -1,0 +1,192 @@
+"""Side by side: one trace through several managers and real systems, each in a process of its own.
+
+    parent ─fork─► lane 1: fly(...)        Result or a sentence ─► pipe ─► parent
+           ─fork─► lane 2: fly(...)        events flown ─► shared counter ─► progress
+           ...     (at most `jobs` at once; the next starts when one ends)
+
+Forked, not spawned: a worker inherits the imported compiler instead of importing it again, which
+is most of the time that a small trace takes. So nothing here may start a thread before the forks.
+A worker leads its own process group, so that what it started (a real system being measured) ends
+with it, and Ctrl-C reaches the parent alone, which then kills them all.
+"""
+
+import contextlib
+import mmap
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.managers.registry import named
+from heapwright.result import Result
+from heapwright.trace.store import Trace
+from heapwright.tunnel.flight import SAMPLES, Conditions, Progress, fly, steps_of_flight
+
+_TICK_SECONDS = 0.1  # between two looks at the counters
+
+
+@dataclass
+class Lane:
+    """One row of a comparison while it is being made."""
+
+    name: str
+    steps: int  # what `done` counts up to
+    run: Callable[[Progress], Result]  # called in the worker
+    done: int = 0
+    state: str = "waiting"  # then "flying", and at last "landed" or "failed"
+    outcome: Result | str | None = None  # of a failure: the sentence
+
+
+@dataclass
+class Comparison:
+    """What came of it."""
+
+    results: list[Result]  # in the order asked for
+    failures: list[str] = field(default_factory=list)  # a sentence each
+
+
+def twin_lanes(
+    trace_path: Path,
+    managers: Sequence[str],
+    settings: Mapping[str, Mapping[str, int]] | None = None,
+    conditions: Conditions | None = None,
+    samples: int = SAMPLES,
+) -> list[Lane]:
+    """A lane per manager. Raises HeapwrightError for unknown managers and knobs before any flies."""
+    settings = dict(settings or {})
+    conditions = conditions or Conditions()
+    for name in settings:
+        named(name)
+        if name not in managers:
+            raise HeapwrightError(
+                f"--set names {name}, which is not among the managers compared: {', '.join(managers)}."
+            )
+    steps = steps_of_flight(Trace.open(trace_path))
+    lanes = []
+    for name in dict.fromkeys(managers):
+        knobs = dict(settings.get(name, {}))
+        named(name).configured(knobs)  # imports the manager once, for every worker
+
+        def run(progress: Progress, name: str = name, knobs: dict[str, int] = knobs) -> Result:
+            return fly(
+                name,
+                Trace.open(trace_path),
+                knobs,
+                touch=conditions.touch,
+                huge_pages=conditions.huge_pages,
+                samples=samples,
+                progress=progress,
+            )
+
+        lanes.append(Lane(name, steps, run))
+    return lanes
+
+
+def compare(
+    lanes: Sequence[Lane],
+    jobs: int | None = None,
+    progress: Callable[[Sequence[Lane]], None] | None = None,
+) -> Comparison:
+    """Run every lane, at most `jobs` at once (default: as many as processors), one with jobs=1.
+
+    `progress` is told about ten times a second. A lane that fails becomes a sentence and the
+    others go on. KeyboardInterrupt kills the workers and passes on.
+    """
+    jobs = jobs or len(os.sched_getaffinity(0))
+    counters = np.frombuffer(mmap.mmap(-1, 8 * max(1, len(lanes))), np.int64)
+    waiting = list(range(len(lanes)))
+    running: dict[Connection, tuple[int, BaseProcess]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                number = waiting.pop(0)
+                lanes[number].state = "flying"
+                connection, process = _start(lanes[number], counters[number : number + 1])
+                running[connection] = (number, process)
+            for connection in wait(list(running), timeout=_TICK_SECONDS):
+                assert isinstance(connection, Connection)
+                number, process = running.pop(connection)
+                lanes[number].outcome = _outcome(lanes[number].name, connection, process)
+                lanes[number].state = "landed" if isinstance(lanes[number].outcome, Result) else "failed"
+            for lane, done in zip(lanes, counters.tolist(), strict=False):
+                lane.done = lane.steps if lane.state == "landed" else done
+            if progress:
+                progress(lanes)
+    finally:
+        for _, process in running.values():
+            _kill(process)
+    outcomes = [lane.outcome for lane in lanes]
+    return Comparison(
+        results=[outcome for outcome in outcomes if isinstance(outcome, Result)],
+        failures=[outcome for outcome in outcomes if isinstance(outcome, str)],
+    )
+
+
+def _start(lane: Lane, counter: np.ndarray) -> tuple[Connection, BaseProcess]:
+    """Fork a worker for the lane; the end of a pipe on which its outcome arrives."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    process = context.Process(target=_work, args=(lane, counter, sender, os.getpid()), daemon=False)
+    process.start()
+    sender.close()
+    with contextlib.suppress(OSError):  # the child does so too; whoever comes first
+        os.setpgid(process.pid or 0, process.pid or 0)
+    return receiver, process
+
+
+def _work(lane: Lane, counter: np.ndarray, sender: Connection, parent: int) -> None:
+    """The worker: run the lane, send its Result or a sentence."""
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def progress(done: int) -> None:
+        counter[0] = done
+        if os.getppid() != parent:  # killed: nobody waits for this flight
+            os._exit(1)
+
+    try:
+        sender.send(lane.run(progress))
+    except HeapwrightError as error:
+        sender.send(f"{lane.name}: {error}")
+    except MemoryError:
+        sender.send(f"{lane.name}: not enough memory; compare fewer managers at once (--jobs 1).")
+    except Exception as error:  # noqa: BLE001 the others go on
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        sender.send(f"{lane.name}: a bug, {type(error).__name__} at {where}: {error}")
+
+
+def _outcome(name: str, connection: Connection, process: BaseProcess) -> Result | str:
+    """What the worker sent; a sentence when it died without a word."""
+    outcome: Result | str
+    try:
+        outcome = connection.recv()
+    except EOFError:
+        process.join()
+        code = process.exitcode or 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        hint = "; the machine may be short of memory" if code == -signal.SIGKILL else ""
+        outcome = f"{name}: its process was {how}{hint}." if code < 0 else f"{name}: its process {how}."
+    connection.close()
+    process.join()
+    return outcome
+
+
+def _kill(process: BaseProcess) -> None:
+    """End the worker and what it started."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()
+    process.join()

@@ -1,0 +1,256 @@
+"""One flight: a trace through a manager, measured and explained.
+
+    pass 1   replay at full speed: the rate, page faults, paths, and the event of the peak
+    pass 2   survey: the same events again, stopped about a thousand times and exactly at the
+             peak to say what each resident byte is
+
+Both passes boot the manager anew and are deterministic, so they see the same heap. Memory is
+proportional to live objects and pages, never to events: the trace is streamed.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES, machine
+from heapwright.machine.address_space import (
+    FAULTS,
+    MAPPED_BYTES,
+    PEAK_MAPPED_BYTES,
+    PEAK_RESIDENT_PAGES,
+    RESIDENT_PAGES,
+    SPACE_BYTES,
+    STRAY_TOUCHES,
+)
+from heapwright.managers.registry import named
+from heapwright.result import PARTS, TIMELINE, Result
+from heapwright.trace.schema import Events, events
+from heapwright.tunnel.bind import bound_loop
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+TOUCH = ("none", "all")  # what the program writes of the memory it allocates
+HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
+SAMPLES = 1000
+_COLUMNS = ("op", "slot", "size", "align", "thread")
+_FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
+
+Progress = Callable[[int], None]  # told the events flown so far, out of `steps_of_flight`
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is assumed of the program and the machine, the same for every manager of a comparison."""
+
+    touch: str = "all"
+    huge_pages: str = "never"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("touch", self.touch, TOUCH),
+            ("huge_pages", self.huge_pages, HUGE_PAGES),
+        ):
+            if value not in known:
+                raise HeapwrightError(f"{name} is one of {', '.join(known)}, not {value!r}.")
+
+    def sentences(self) -> list[str]:
+        """The assumptions in words."""
+        written = "Assumes that the program writes all that it allocates, except fresh calloc pages."
+        if self.touch == "none":
+            written = (
+                "Assumes that the program writes nothing: only pages that the manager itself "
+                "writes are resident."
+            )
+        return [written, f"Transparent huge pages: {self.huge_pages}."]
+
+
+def steps_of_flight(trace: "Trace") -> int:
+    """Events flown in both passes, for a progress bar."""
+    return 2 * trace.events
+
+
+def fly(
+    manager_name: str,
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    touch: str = "all",
+    huge_pages: str = "never",
+    samples: int = SAMPLES,
+    progress: Progress | None = None,
+) -> Result:
+    """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
+
+    Raises HeapwrightError for an unknown manager, knob or condition and for a corrupt trace.
+    """
+    conditions = Conditions(touch, huge_pages)
+    settings = dict(settings or {})
+    flight = _Flight(manager_name, trace, settings, conditions)
+    seconds = flight.replay(trace, progress)
+    meters, flown = flight.heap.machine.meters, flight.run.progress
+    peak_pages, peak_event = int(flown[flight.loop.PEAK_PAGES]), int(flown[flight.loop.PEAK_EVENT])
+    result = Result(
+        manager=manager_name,
+        kind="twin",
+        events=int(flown[flight.loop.NEXT]),
+        seconds=seconds,
+        peak={},
+        page_faults=int(meters[FAULTS]),
+        mapped_bytes_peak=int(meters[PEAK_MAPPED_BYTES]),
+        settings=settings,
+        paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
+        refused=int(flown[flight.loop.REFUSED]),
+        notes=conditions.sentences() + flight.notes(),
+    )
+    del flight, meters  # give its address space back before the next one is reserved
+
+    survey = _Flight(manager_name, trace, settings, conditions)
+    result.timeline = survey.survey(trace, _stops(trace.events, samples, peak_event), progress)
+    result.peak = _peak(result.timeline, peak_event)
+    assert result.peak["resident_bytes"] == peak_pages * PAGE_BYTES, "the two passes differ"
+    return result
+
+
+def placements(
+    manager_name: str,
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    touch: str = "all",
+    huge_pages: str = "never",
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Per batch int64[event, 2]: the address of each event's object and its usable bytes.
+
+    Both are 0 for an event without an object. Addresses are those of the twin's machine, whose
+    heap starts at `heapwright.machine.address_space.BREAK_BASE`.
+    """
+    flight = _Flight(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
+    ledger = _ledger(flight.loop, len(flight.heap.machine.pages))
+    for batch in trace.batches(_COLUMNS):
+        placed = np.zeros((len(batch.op), 2), np.int64)
+        flight.loop.survey(flight.heap, flight.run, batch, ledger, placed)
+        yield placed
+        if progress:
+            progress(int(flight.run.progress[flight.loop.NEXT]))
+
+
+def addresses(
+    manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None, **conditions: Any
+) -> Iterator[np.ndarray]:
+    """Per batch int64[event]: where each event's object lies; 0 for a free. See `placements`."""
+    for placed in placements(manager_name, trace, settings, **conditions):
+        yield placed[:, 0]
+
+
+class _Flight:
+    """A booted manager, its bound loop, and the state of one pass."""
+
+    def __init__(
+        self, manager_name: str, trace: "Trace", settings: dict[str, int], conditions: Conditions
+    ) -> None:
+        manager = named(manager_name)
+        self.module: Any = manager.module
+        self.loop: Any = bound_loop(manager)
+        space = machine(HUGE_PAGES.index(conditions.huge_pages))
+        self.heap = self.module.boot(space, manager.configured(settings))
+        objects = self.loop.Objects(np.zeros(trace.slots, np.int64), np.zeros(trace.slots, np.int64))
+        self.run = self.loop.Run(objects, np.zeros(self.loop.PROGRESS, np.int64))
+        self.run.progress[self.loop.TOUCH] = TOUCH.index(conditions.touch)
+
+    def replay(self, trace: "Trace", progress: Progress | None) -> float:
+        """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
+        self.loop.replay(self.heap, self.run, events())  # compile, or load the compiled
+        seconds = 0.0
+        for batch in trace.batches(_COLUMNS):
+            start = time.perf_counter()
+            self.loop.replay(self.heap, self.run, batch)
+            seconds += time.perf_counter() - start
+            if progress:
+                progress(int(self.run.progress[self.loop.NEXT]))
+        return seconds
+
+    def survey(self, trace: "Trace", stops: np.ndarray, progress: Progress | None) -> np.ndarray:
+        """Pass 2; int64[stop, len(TIMELINE)], a row for the state after each event of `stops`."""
+        loop, heap = self.loop, self.heap
+        ledger = _ledger(loop, len(heap.machine.pages))
+        nothing_placed = np.zeros((0, 2), np.int64)
+        timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
+        row = first = 0  # of the timeline; the batch's first event
+        for batch in trace.batches(_COLUMNS):
+            past = first + len(batch.op)
+            here = first
+            while row < len(stops) and stops[row] < past:
+                until = int(stops[row]) + 1
+                part = _cut(batch, here - first, until - first)
+                loop.survey(heap, self.run, part, ledger, nothing_placed)
+                ledger = _decompose(loop, heap, ledger, timeline[row])
+                timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
+                here, row = until, row + 1
+            loop.survey(heap, self.run, _cut(batch, here - first, len(batch.op)), ledger, nothing_placed)
+            first = past
+            if progress:
+                progress(trace.events + first)
+        return timeline
+
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        notes = []
+        meters, progress = self.heap.machine.meters, self.run.progress
+        refused = int(progress[self.loop.REFUSED])
+        if refused:
+            notes.append(
+                f"Ran out of memory: refused {refused:,} requests that the real system granted "
+                f"(the address space is {SPACE_BYTES >> 30} GiB), so its figures are too low."
+            )
+        between = int(meters[PEAK_RESIDENT_PAGES] - progress[self.loop.PEAK_PAGES]) * PAGE_BYTES
+        if between:
+            notes.append(
+                f"Within one event it held {between:,} bytes more than at the peak, which is taken "
+                "between events."
+            )
+        if meters[STRAY_TOUCHES]:
+            notes.append(f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin.")
+        return notes
+
+
+def _stops(event_count: int, samples: int, peak_event: int) -> np.ndarray:
+    """int64[stop]: about `samples` evenly spaced events, the last one and the peak's."""
+    if not event_count:
+        return np.zeros(0, np.int64)
+    spread = np.linspace(0, event_count - 1, max(1, min(samples, event_count))).astype(np.int64)
+    return np.unique(np.concatenate([spread, [event_count - 1, peak_event]]))
+
+
+def _peak(timeline: np.ndarray, peak_event: int) -> dict[str, int]:
+    """`resident_bytes` and the parts at the peak; all 0 of an empty trace."""
+    rows = timeline[timeline[:, 0] == peak_event]
+    values = rows[0, 2:].tolist() if len(rows) else [0] * (1 + len(PARTS))
+    return dict(zip(TIMELINE[2:], values, strict=True))
+
+
+def _ledger(loop: Any, page_count: int) -> Any:
+    """An empty ledger; its pages cost memory when first entered."""
+    columns = (np.zeros(page_count, np.int16) for _ in range(4))
+    return loop.Ledger(*columns, np.zeros((_FIRST_BLOCKS, 2), np.int64))
+
+
+def _decompose(loop: Any, heap: Any, ledger: Any, sample: np.ndarray) -> Any:
+    """Write the sample; the ledger, with more room for blocks if the manager needed it."""
+    while lacking := loop.decompose(heap, ledger, sample):
+        rows = max(lacking, 2 * len(ledger.blocks))
+        ledger = ledger._replace(blocks=np.zeros((rows, 2), np.int64))
+    resident, parts = sample[loop.RESIDENT_BYTES], sample[loop.LIVE : loop.SAMPLE_COLUMNS]
+    assert resident == heap.machine.meters[RESIDENT_PAGES] * PAGE_BYTES, "resident pages disagree"
+    assert resident == parts.sum() and (parts >= 0).all(), f"parts {parts} of {resident} resident"
+    return ledger
+
+
+def _cut(batch: Events, first: int, past: int) -> Events:
+    """Events [first, past) of a batch; absent columns stay absent."""
+    return Events(*(column[first:past] for column in batch))
