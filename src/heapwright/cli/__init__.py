@@ -131,4 +131,5 @@ def root(
 
 def main() -> None:
     """Entry point of the console script and of `python -m heapwright`."""
-    app(prog_name="heapwright")
+    with sentences():  # of what happens outside a command, such as printing help to a full disk
+        app(prog_name="heapwright")

@@ -2,7 +2,8 @@
 
     --set glibc.arena_max=2 --set glibc.mmap_threshold=256k   ─►  {"glibc": {"arena_max": 2, ...}}
 
-Sizes count in powers of 1024 (64k = 65,536 bytes), counts in powers of 1000 (1M = 1,000,000).
+Sizes and knobs count in powers of 1024 (64k = 65,536), counts of events in powers of 1000
+(1M = 1,000,000).
 """
 
 import re
@@ -39,8 +40,19 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_count(text: str) -> int:
-    """A number from "1000", "10k", "1.5M", "1e"-less; suffixes are powers of 1000."""
+    """A number from "1000", "10k", "1.5M"; suffixes are powers of 1000."""
     return _parse(text, 1000, "a count; write a whole number, as 1000, 10k or 1.5M")
+
+
+def parse_parameters(texts: Iterable[str]) -> dict[str, int]:
+    """Values by name, from texts `PARAMETER=VALUE`; the last of a name wins."""
+    chosen: dict[str, int] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name):
+            raise HeapwrightError(f"--set {text!r}: write PARAMETER=VALUE, as in max_bytes=64k.")
+        chosen[name.strip()] = parse_bytes(value)
+    return chosen
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, int]]:
