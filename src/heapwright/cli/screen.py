@@ -62,14 +62,12 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def bytes_text(count: int) -> str:
-    """`count` bytes for people: three significant digits and a binary unit."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
+    """`count` bytes for people: a binary unit, three digits unless fewer say it exactly."""
+    size, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
         if abs(size) < 1000:
             break
-        size /= 1024
-    else:
-        unit = "TiB"
-    if unit == "B":
-        return f"{count} B"
-    return f"{size:.2f} {unit}" if abs(size) < 10 else f"{size:.1f} {unit}" if abs(size) < 100 else f"{size:.0f} {unit}"
+        size, unit = size / 1024, larger
+    if size == int(size) or abs(size) >= 100:
+        return f"{size:,.0f} {unit}"
+    return f"{size:.2f} {unit}" if abs(size) < 10 else f"{size:.1f} {unit}"

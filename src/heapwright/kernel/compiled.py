@@ -33,7 +33,7 @@ def _source_digest() -> str:
     package = Path(__file__).parents[1]
     for source in sorted(package.rglob("*.py")):
         room = source.relative_to(package).parts[0]
-        if room in ("cli", "report", "insight"):  # hold no kernel: an edit there keeps the cache
+        if room in ("cli", "report"):  # hold no kernel: an edit there keeps the cache
             continue
         digest.update(str(source.relative_to(package)).encode())
         digest.update(source.read_bytes())

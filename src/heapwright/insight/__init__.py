@@ -1,0 +1,1 @@
+"""Why: what a trace holds and what a result means."""
