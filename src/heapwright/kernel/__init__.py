@@ -1,5 +1,6 @@
 """Plain data structures and the one decorator that compiles them; no memory manager's policy."""
 
+from heapwright.kernel.bare import bare
 from heapwright.kernel.compiled import INTERPRETED, kernel, unsigned
 
-__all__ = ["INTERPRETED", "kernel", "unsigned"]
+__all__ = ["INTERPRETED", "bare", "kernel", "unsigned"]

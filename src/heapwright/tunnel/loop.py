@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.kernel import bare, kernel, unsigned
 from heapwright.machine import PAGE_BYTES, Machine, touch
 from heapwright.machine.address_space import (
     BREAK,
@@ -134,6 +134,7 @@ def step(heap, run, thread, event, request):
 @kernel
 def replay(heap, run, events):
     """Fly `events` at full speed, noting the peak of resident memory."""
+    heap, run = bare(heap), bare(run)
     meters, progress = heap.machine.meters, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
     peak, first = progress[PEAK_PAGES], progress[NEXT]
@@ -184,6 +185,7 @@ def enter_object(heap, ledger, address, size, sign):
 def survey(heap, run, events, ledger, placed):
     """Fly `events` and keep the ledger; with room in `placed`, int64[event, 2], write each
     object's address and usable size there (0, 0 for an event without an object)."""
+    heap, run = bare(heap), bare(run)
     objects, progress = run.objects, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
     for i in range(len(events.op)):
@@ -229,6 +231,7 @@ def decompose(heap, ledger, sample):
     Returns 0, or the number of rows that `ledger.blocks` lacks: enlarge it and call again.
     A free byte is partial when its page holds a live byte, else retained.
     """
+    heap = bare(heap)
     rows = cached(heap, ledger.blocks)
     if rows > len(ledger.blocks):
         return rows
