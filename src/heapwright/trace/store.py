@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from heapwright.errors import HeapwrightError
 from heapwright.trace import audit
 from heapwright.trace.facts import KINDS, OPTIONAL, Facts, from_json, to_json
+from heapwright.trace.recorder.sites import labels
 from heapwright.trace.schema import COLUMNS, SIZE_LIMIT, Events
 
 ROW_GROUP_EVENTS = 1 << 20
@@ -138,7 +139,7 @@ class Trace(Facts):
             stored = None
         if not isinstance(stored, list) or not all(isinstance(label, str) for label in stored):
             raise _damaged(self.path, "its table of call sites cannot be read")
-        return stored
+        return labels(stored, self.modules)
 
     def _decode(self, file: pq.ParquetFile, group: int, start: int, wanted: list[str]) -> Events:
         """Row group `group`, whose first event is row `start` of the trace."""

@@ -1,0 +1,52 @@
+"""Build the recorder's library at first use, and keep it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from heapwright.errors import HeapwrightError
+from heapwright.kernel.compiled import cache_home
+
+SOURCE = Path(__file__).with_name("recorder.c")
+FLAGS = ("-O2", "-shared", "-fPIC", "-fno-builtin", "-pthread")
+
+
+def library() -> Path:
+    """Path of the built recorder; HeapwrightError where it cannot be built."""
+    if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:
+        raise HeapwrightError("cannot record here: the recorder needs 64-bit Linux with glibc")
+    source = SOURCE.read_bytes()
+    digest = hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()[:16]
+    built = cache_home() / "recorder" / f"recorder-{digest}.so"
+    if not built.exists():
+        _build(built)
+    return built
+
+
+def _build(target: Path) -> None:
+    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
+    if not compiler:
+        raise HeapwrightError(
+            "cannot record: there is no C compiler to build the recorder with; install gcc or "
+            "clang, or name one in CC"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            beside = Path(folder) / target.name
+            done = subprocess.run(
+                [compiler, *FLAGS, "-o", str(beside), str(SOURCE)], capture_output=True, text=True
+            )
+            if done.returncode:
+                told = (done.stderr.strip() or f"status {done.returncode}").splitlines()[0]
+                raise HeapwrightError(f"cannot build the recorder with {compiler}: {told}")
+            os.replace(beside, target)
+    except OSError as error:
+        raise HeapwrightError(
+            f"cannot build the recorder in {target.parent}: {error.strerror}; "
+            "HEAPWRIGHT_CACHE names another folder"
+        ) from None

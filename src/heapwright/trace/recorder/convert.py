@@ -1,0 +1,60 @@
+"""Convert a program's log into a trace, a window at a time."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from heapwright.trace.recorder.log import Log
+from heapwright.trace.recorder.matching import (
+    MISSED,
+    SITES,
+    UNMATCHED,
+    match_window,
+    matching,
+)
+from heapwright.trace.recorder.sites import stored_sites
+from heapwright.trace.store import TraceWriter
+
+
+@dataclass
+class Converted:
+    """What was written for one process image."""
+
+    path: Path
+    program: str
+    events: int
+    unmatched_frees: int
+
+
+def convert(
+    log_path: Path, out: str | os.PathLike[str], program: str = "", progress: Callable[[float], None] | None = None
+) -> Converted:
+    """Write the log at `log_path`, with its `.maps` beside it, as the trace `out`.
+
+    `progress` is called with the fraction done. Memory is bounded by the live objects, the
+    threads and a window of a million events. HeapwrightError when the disk refuses.
+    """
+    log = Log(log_path)
+    program = program or os.path.basename(log.executable)
+    state = matching()
+    with TraceWriter(out, program=program, heap_start=log.heap_start) as writer:
+        for rows, count, fraction in log.windows():
+            state, events = match_window(state, rows, count)
+            writer.write(events)
+            if progress:
+                progress(fraction)
+        callers = state.callers[: state.counts[SITES]].tolist()
+        maps = log_path.with_name(log_path.name + ".maps")
+        text = maps.read_text(errors="replace") if maps.exists() else ""
+        writer.sites, writer.facts.modules = stored_sites(callers, text)
+        writer.unmatched_frees = int(state.counts[UNMATCHED])
+        if log.lost:
+            writer.facts.notes.append(
+                f"The recording stops before the program's end: its log could not grow ({log.lost_reason})."
+            )
+        if state.counts[MISSED]:
+            writer.facts.notes.append(
+                f"{state.counts[MISSED]} frees were not seen and stand where their memory was reused."
+            )
+    return Converted(Path(out), program, writer.facts.events, writer.unmatched_frees)

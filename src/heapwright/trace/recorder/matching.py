@@ -1,0 +1,272 @@
+"""Turn logged addresses into slots: which object each event speaks of.
+
+    Window ─► match ─► Events         live: address -> slot        sites: caller -> row
+
+Both maps are open-addressing tables, at most half full, linear probing; a deletion moves later
+entries back, so that there are no tombstones (Knuth 6.4, algorithm R).
+Invariant  slots in the live table, on the free stack and pending in a realloc: 0 .. SLOTS - 1, once
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.kernel import kernel, unsigned
+from heapwright.trace import schema
+from heapwright.trace.recorder.log import (
+    FREE,
+    MALLOC,
+    MEMALIGN,
+    REALLOC,
+    REALLOC_FROM,
+    THREAD_EXIT,
+    WINDOW_EVENTS,
+    Window,
+)
+
+_NOBODY = -1  # slot of a realloc whose old block was never seen allocated
+OUT_EVENTS = 2 * WINDOW_EVENTS  # an allocation at a live address also frees the object there
+
+
+class Table(NamedTuple):
+    """An open-addressing map of positive keys; a key of 0 is an empty place."""
+
+    key: np.ndarray  # int64[place], a power of two of them
+    value: np.ndarray  # int32[place]
+
+
+class Threads(NamedTuple):
+    """By the recorder's number of the thread; grown between windows."""
+
+    number: np.ndarray  # int32[thread], dense in order of first event; -1 before that
+    old_slot: np.ndarray  # int32[thread], of the block in its unfinished realloc
+    old_address: np.ndarray  # int64[thread], 0 while it is in none
+
+
+class Matching(NamedTuple):
+    """What is carried from window to window."""
+
+    live: Table  # address -> slot
+    free_slots: np.ndarray  # int32[slot], a stack
+    sites: Table  # caller -> row of the site table
+    callers: np.ndarray  # int64[row], the site table
+    threads: Threads
+    counts: np.ndarray  # int64[COUNTS]
+
+
+# Matching.counts
+(
+    LIVE,  # entries of the live table
+    FREE_SLOTS,  # height of the stack
+    SLOTS,  # slots ever used
+    SITES,
+    THREADS,
+    NOW_NS,
+    START_NS,  # -1 before the first event
+    UNMATCHED,  # frees, and reallocs, of objects never seen allocated
+    MISSED,  # frees that must have happened and were not seen
+    ROW,  # of the window, where to go on
+    OUT,  # events written
+    COUNTS,
+) = range(12)
+
+
+def matching(places: int = 1 << 12) -> Matching:
+    """Nothing seen yet."""
+    counts = np.zeros(COUNTS, np.int64)
+    counts[START_NS] = -1
+    return Matching(
+        _table(places), np.zeros(places, np.int32), _table(places), np.zeros(places, np.int64),
+        _threads(64), counts,
+    )  # fmt: skip
+
+
+def _table(places: int) -> Table:
+    return Table(np.zeros(places, np.int64), np.zeros(places, np.int32))
+
+
+def _threads(rows: int) -> Threads:
+    return Threads(np.full(rows, -1, np.int32), np.zeros(rows, np.int32), np.zeros(rows, np.int64))
+
+
+def match_window(state: Matching, rows: Window, count: int) -> tuple[Matching, schema.Events]:
+    """The events of the first `count` rows, and the state after them, whose tables may have grown."""
+    out = schema.Events(*(np.empty(OUT_EVENTS, dtype) for dtype in schema.COLUMNS.values()))
+    state.counts[ROW] = state.counts[OUT] = 0
+    used = rows.thread[:count][rows.op[:count] > 0]
+    highest = int(used.max(initial=0))
+    if highest >= len(state.threads.number):
+        more = _threads(2 * highest)
+        joined = (np.concatenate(pair) for pair in zip(state.threads, more, strict=True))
+        state = state._replace(threads=Threads(*joined))
+    while state.counts[ROW] < count:
+        match(state, rows, count, out)
+        if state.counts[LIVE] * 2 >= len(state.live.key):
+            places = len(state.live.key) * 2
+            state = state._replace(
+                live=_grown(state.live), free_slots=np.resize(state.free_slots, places)
+            )
+        if state.counts[SITES] * 2 >= len(state.sites.key):
+            places = len(state.sites.key) * 2
+            state = state._replace(sites=_grown(state.sites), callers=np.resize(state.callers, places))
+    return state, schema.Events(*(column[: state.counts[OUT]] for column in out))
+
+
+def _grown(table: Table) -> Table:
+    larger = _table(len(table.key) * 2)
+    _copy(table, larger)
+    return larger
+
+
+@kernel
+def _place(table, key):
+    """Where `key` is, or the empty place where it belongs."""
+    mask = len(table.key) - 1
+    at = ((key >> 4) * 0x9E3779B1 + (key >> 24)) & mask
+    while table.key[unsigned(at)] != 0 and table.key[unsigned(at)] != key:
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def _insert(table, key, value):
+    at = unsigned(_place(table, key))
+    table.key[at] = key
+    table.value[at] = value
+
+
+@kernel
+def _delete(table, at):
+    """Empty place `at`, moving back what probing would no longer reach."""
+    mask = len(table.key) - 1
+    hole, at = at, (at + 1) & mask
+    while table.key[unsigned(at)] != 0:
+        key = table.key[unsigned(at)]
+        home = ((key >> 4) * 0x9E3779B1 + (key >> 24)) & mask
+        if ((at - home) & mask) >= ((at - hole) & mask):
+            table.key[unsigned(hole)] = key
+            table.value[unsigned(hole)] = table.value[unsigned(at)]
+            hole = at
+        at = (at + 1) & mask
+    table.key[unsigned(hole)] = 0
+
+
+@kernel
+def _copy(table, larger):
+    for place in range(len(table.key)):
+        if table.key[place]:
+            _insert(larger, table.key[place], table.value[place])
+
+
+@kernel
+def _site(state, caller):
+    """Row of `caller` in the site table."""
+    at = unsigned(_place(state.sites, caller))
+    if state.sites.key[at] == 0:
+        row = state.counts[SITES]
+        state.sites.key[at] = caller
+        state.sites.value[at] = row
+        state.callers[row] = caller
+        state.counts[SITES] = row + 1
+    return np.int64(state.sites.value[at])
+
+
+@kernel
+def _new_slot(state):
+    counts = state.counts
+    if counts[FREE_SLOTS]:
+        counts[FREE_SLOTS] -= 1
+        return np.int64(state.free_slots[unsigned(counts[FREE_SLOTS])])
+    counts[SLOTS] += 1
+    return counts[SLOTS] - 1
+
+
+@kernel
+def _take(state, address):
+    """Take the object at `address` out of the live table: its slot, or _NOBODY."""
+    at = _place(state.live, address)
+    if state.live.key[unsigned(at)] == 0:
+        return _NOBODY
+    slot = np.int64(state.live.value[unsigned(at)])
+    _delete(state.live, at)
+    state.counts[LIVE] -= 1
+    return slot
+
+
+@kernel
+def _emit(state, out, op, slot, thread):
+    """Begin an event: its row in `out`, whose other columns say nothing yet."""
+    i = unsigned(state.counts[OUT])
+    state.counts[OUT] += 1
+    out.op[i], out.slot[i], out.thread[i] = op, slot, thread
+    out.size[i], out.align[i], out.site[i], out.address[i], out.slack[i] = 0, 0, -1, 0, -1
+    out.time_ns[i] = state.counts[NOW_NS] - state.counts[START_NS]
+    return i
+
+
+@kernel
+def _push_free(state, out, slot, thread):
+    _emit(state, out, schema.FREE, slot, thread)
+    state.free_slots[unsigned(state.counts[FREE_SLOTS])] = slot
+    state.counts[FREE_SLOTS] += 1
+
+
+@kernel
+def match(state, rows, count, out):
+    """Turn rows from counts[ROW] on into events; stops early when a table is half full."""
+    counts, threads = state.counts, state.threads
+    live_room, site_room = len(state.live.key) >> 1, len(state.sites.key) >> 1
+    row = counts[ROW]
+    while row < count and counts[LIVE] < live_room and counts[SITES] < site_room:
+        i = unsigned(row)
+        row += 1
+        if rows.time_ns[i]:
+            counts[NOW_NS] = max(counts[NOW_NS], rows.time_ns[i])
+        op, owner, address = np.int64(rows.op[i]), unsigned(rows.thread[i]), rows.address[i]
+        if op == 0:
+            continue
+        if counts[START_NS] < 0:
+            counts[START_NS] = counts[NOW_NS]
+        thread = np.int64(threads.number[owner])
+        if thread < 0:
+            thread = counts[THREADS]
+            counts[THREADS] = thread + 1
+            threads.number[owner] = thread
+        if op == FREE:
+            slot = _take(state, address)
+            if slot == _NOBODY:
+                counts[UNMATCHED] += 1
+            else:
+                _push_free(state, out, slot, thread)
+        elif op == REALLOC_FROM:
+            threads.old_slot[owner] = _take(state, address)
+            threads.old_address[owner] = address
+        elif op == THREAD_EXIT:
+            _emit(state, out, schema.THREAD_EXIT, -1, thread)
+        else:
+            old_address, slot, kind = np.int64(0), np.int64(_NOBODY), op - MALLOC + schema.MALLOC
+            if op == REALLOC:
+                slot, old_address = np.int64(threads.old_slot[owner]), threads.old_address[owner]
+                threads.old_address[owner] = 0
+                if address == 0:  # refused: the old block stays
+                    if slot != _NOBODY:
+                        _insert(state.live, old_address, slot)
+                        counts[LIVE] += 1
+                    continue
+                if slot == _NOBODY:
+                    counts[UNMATCHED] += 1
+                    kind = schema.MALLOC
+            if address:
+                stale = _take(state, address)
+                if stale != _NOBODY:
+                    counts[MISSED] += 1
+                    _push_free(state, out, stale, thread)
+                if slot == _NOBODY:
+                    slot = _new_slot(state)
+                _insert(state.live, address, slot)
+                counts[LIVE] += 1
+            j = _emit(state, out, kind, slot, thread)
+            out.size[j], out.address[j], out.slack[j] = rows.size[i], address, rows.slack[i]
+            out.align[j] = rows.align[i] if op == MEMALIGN else 0
+            out.site[j] = _site(state, rows.caller[i])
+    counts[ROW] = row
