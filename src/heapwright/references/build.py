@@ -1,0 +1,42 @@
+"""The harness as an executable: built at first use, kept under a name made from its source."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from heapwright.errors import HeapwrightError
+from heapwright.kernel.compiled import cache_home
+
+FLAGS = ("-O2", "-std=gnu11", "-fno-builtin", "-rdynamic", "-pthread")
+COMPILERS = ("cc", "gcc", "clang")
+
+
+def harness() -> Path:
+    """The executable made from `drive.c`; HeapwrightError without a compiler."""
+    folder = Path(__file__).parent
+    sources = [folder / "drive.c", folder / "aside.c"]
+    digest = hashlib.sha256(" ".join(FLAGS).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    target = cache_home() / "references" / f"drive-{digest.hexdigest()[:16]}"
+    if target.exists():
+        return target
+    compiler = os.environ.get("CC") or next(filter(shutil.which, COMPILERS), None)
+    if compiler is None:
+        raise HeapwrightError(
+            "driving a real allocator needs a C compiler and none is here; "
+            "install one, on Debian and Ubuntu: apt install gcc libc6-dev"
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as beside:
+        fresh = Path(beside) / target.name
+        command = [*compiler.split(), *FLAGS, "-o", str(fresh), *map(str, sources), "-ldl"]
+        built = subprocess.run(command, capture_output=True, text=True)
+        if built.returncode:
+            first = next(iter(built.stderr.strip().splitlines()), "no message")
+            raise HeapwrightError(f"the harness of the real allocators did not compile: {first}")
+        os.replace(fresh, target)
+    return target

@@ -1,0 +1,297 @@
+/* Drives this process's malloc with the events of a trace and says what memory that took.
+ *
+ *   stdin   int64[SETTINGS], then batches: int64 count, count x struct event; count 0 ends
+ *   stdout  after each batch, when PLACED: count x {address, usable size}; at the end
+ *           int64[FIGURES] and int64[samples][5]
+ *
+ * The malloc under test is libc's or a preloaded library's, called through RTLD_NEXT. The malloc
+ * that libc itself sees is that of aside.c, in static memory: so the dynamic loader, pthread_create
+ * and library constructors take nothing from the heap under test. The baseline is read in
+ * .preinit_array, before any library's constructor, with every writable page of the image and
+ * every buffer of this program resident: what a constructor of the allocator maps is counted, its
+ * static data is not. One real thread per trace thread; whoever holds the baton runs.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT };
+enum { SLOTS, THREADS, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, SETTINGS };
+enum { HEAP_START, PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
+       FAULTS, NANOSECONDS, REFUSED, EXACT, SAMPLES, FIGURES };
+enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, WORKERS = 1024, STACK = 1 << 16, PAGE = 4096,
+       LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
+enum { ASLEEP = -1, PARKED, GO };
+
+struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
+struct object { char *address; int64_t size; };
+struct worker { pthread_t id; _Atomic int baton; int alive; };
+
+static struct event batch[BATCH];
+static int64_t placed[BATCH][2], setting[SETTINGS], figure[FIGURES], sample[SAMPLE_ROWS][5];
+static struct worker worker[WORKERS];
+static struct object *objects;
+static char *stacks;
+static int64_t next_event, count, flown, live, usable, last_probe, last_sample, leaving;
+static int64_t base_pages, base_total, base_shared, base_size, base_faults;
+static int statm = -1;
+static void *(*real_malloc)(size_t), *(*real_calloc)(size_t, size_t);
+static void *(*real_realloc)(void *, size_t), *(*real_memalign)(size_t, size_t);
+static void (*real_free)(void *);
+static size_t (*real_usable)(void *);
+
+static _Noreturn void die(const char *why) {
+    if (write(2, why, strlen(why))) {}
+    _exit(2);
+}
+
+static void take(void *into, size_t bytes) {
+    for (char *at = into; bytes;) {
+        ssize_t got = read(0, at, bytes);
+        if (got <= 0) _exit(3); /* whoever drives us has gone */
+        at += got, bytes -= got;
+    }
+}
+static void give(const void *from, size_t bytes) {
+    for (const char *at = from; bytes;) {
+        ssize_t sent = write(1, at, bytes);
+        if (sent <= 0) _exit(3);
+        at += sent, bytes -= sent;
+    }
+}
+
+/* The three leading numbers of /proc/self/statm, pages: size, resident, shared. */
+static void read_statm(int64_t out[3]) {
+    char text[128];
+    ssize_t got = pread(statm, text, sizeof text - 1, 0);
+    if (got <= 0) die("cannot read /proc/self/statm");
+    text[got] = 0;
+    char *at = text;
+    for (int i = 0; i < 3; i++) out[i] = strtoll(at, &at, 10);
+}
+static int64_t anonymous_pages(void) {
+    int64_t now[3];
+    read_statm(now);
+    return now[1] - now[2];
+}
+static int64_t status_kib(const char *field) {
+    static char text[4096];
+    int fd = open("/proc/self/status", O_RDONLY);
+    ssize_t got = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (got <= 0) die("cannot read /proc/self/status");
+    text[got] = 0;
+    char *at = strstr(text, field);
+    return at ? strtoll(at + strlen(field), 0, 10) : 0;
+}
+static int64_t faults(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt + usage.ru_majflt;
+}
+static int64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static char maps[1 << 16];
+static void populate_image(void) { /* every page that is mapped now becomes resident */
+    int fd = open("/proc/self/maps", O_RDONLY);
+    size_t used = 0;
+    for (ssize_t got; (got = read(fd, maps + used, sizeof maps - 1 - used)) > 0;) used += got;
+    close(fd);
+    for (char *line = maps; *line;) {
+        char *at, *end = strchrnul(line, '\n');
+        uintptr_t start = strtoull(line, &at, 16), stop = strtoull(at + 1, &at, 16);
+        madvise((void *)start, stop - start, at[2] == 'w' ? 23 : 22); /* MADV_POPULATE_WRITE, _READ */
+        line = *end ? end + 1 : end;
+    }
+}
+static void *reserve(size_t bytes) {
+    void *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (at == MAP_FAILED) die("there is not enough memory for the table of objects");
+    return at;
+}
+static void *under_test(const char *name) {
+    void *found = dlsym(RTLD_NEXT, name);
+    if (!found) die(name);
+    return found;
+}
+
+static void prepare(void) {
+    take(setting, sizeof setting);
+    if (!setting[HUGE_PAGES]) prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    real_malloc = under_test("malloc"), real_calloc = under_test("calloc");
+    real_realloc = under_test("realloc"), real_memalign = under_test("memalign");
+    real_free = under_test("free"), real_usable = under_test("malloc_usable_size");
+    objects = reserve(setting[SLOTS] * sizeof *objects + 1);
+    if (setting[THREADS] > WORKERS) setting[THREADS] = WORKERS;
+    if (setting[THREADS] > 1) stacks = reserve(setting[THREADS] * (int64_t)STACK);
+    statm = open("/proc/self/statm", O_RDONLY);
+    populate_image();
+    char *trial = mmap(0, 40 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    figure[EXACT] = 1; /* does the kernel's count follow every single page? */
+    for (int i = 0; i < 40; i++) {
+        int64_t before = anonymous_pages();
+        trial[i * PAGE] = 1;
+        figure[EXACT] &= anonymous_pages() == before + 1;
+    }
+    munmap(trial, 40 * PAGE);
+    int64_t above = (status_kib("VmPeak:") - status_kib("VmSize:")) << 10;
+    if (above > 0) mmap(0, above, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int fd = open("/proc/self/clear_refs", O_WRONLY);
+    if (fd < 0 || write(fd, "5", 1) != 1) figure[HIGH_WATER_PAGES] = -1; /* it cannot be reset */
+    close(fd);
+    figure[HEAP_START] = (int64_t)(intptr_t)sbrk(0);
+    int64_t now[3];
+    read_statm(now);
+    base_size = now[0], base_total = now[1], base_shared = now[2], base_pages = now[1] - now[2];
+    base_faults = faults();
+}
+__attribute__((section(".preinit_array"), used)) static void (*const prepare_first)(void) = prepare;
+
+static void probe(int64_t event) {
+    int64_t now[3];
+    read_statm(now);
+    int64_t pages = now[1] - now[2] - base_pages;
+    if (pages > figure[PEAK_PAGES]) {
+        figure[PEAK_PAGES] = pages, figure[PEAK_EVENT] = event;
+        figure[PEAK_LIVE] = live, figure[PEAK_USABLE] = usable;
+    }
+    last_probe = event;
+    if (event - last_sample < setting[SAMPLE_EVERY] || figure[SAMPLES] == SAMPLE_ROWS) return;
+    int64_t *row = sample[figure[SAMPLES]++];
+    row[0] = event, row[1] = now[0] - base_size, row[2] = pages, row[3] = live, row[4] = usable;
+    last_sample = event;
+}
+
+static void touch(char *start, int64_t bytes) {
+    if (bytes > 0) *(volatile char *)start = 1;
+    for (char *at = (char *)(((uintptr_t)start | (PAGE - 1)) + 1); at < start + bytes; at += PAGE)
+        *(volatile char *)at = 1;
+}
+
+static void replay(const struct event *e, int64_t out[2]) {
+    if (e->slot >= setting[SLOTS] || e->op > MEMALIGN) die("an event names no object");
+    struct object none = {0}, *o = e->slot < 0 ? &none : &objects[e->slot];
+    char *p = 0;
+    size_t size = e->size;
+    if (o->address && (e->op == FREE || e->op == REALLOC))
+        live -= o->size, usable -= real_usable(o->address);
+    switch (e->op) {
+    case FREE: real_free(o->address); break;
+    case MALLOC: p = real_malloc(size); break;
+    case CALLOC: p = real_calloc(1, size); break;
+    case MEMALIGN: p = real_memalign((size_t)1 << (e->align & 63), size); break;
+    case REALLOC: p = real_realloc(o->address, size);
+    }
+    if (e->op != FREE && !p && !(e->op == REALLOC && !size)) {
+        figure[REFUSED] += e->slot >= 0;
+        if (e->op == REALLOC) p = o->address, size = o->size; /* the old block stays */
+    }
+    if (e->slot < 0) { /* the recorded program was refused */
+        real_free(p);
+        p = 0;
+    }
+    o->address = p, o->size = size;
+    out[0] = (intptr_t)p, out[1] = 0;
+    if (!p) return;
+    out[1] = real_usable(p);
+    live += size, usable += out[1];
+    if (setting[TOUCH] && e->op != CALLOC) touch(p, size);
+}
+
+static void await_baton(int me) {
+    for (int spin = 0; spin < 300; spin++) {
+        if (atomic_load(&worker[me].baton) == GO) break;
+        __asm__ volatile("" ::: "memory");
+    }
+    int parked = PARKED;
+    atomic_compare_exchange_strong(&worker[me].baton, &parked, ASLEEP);
+    while (atomic_load(&worker[me].baton) != GO)
+        syscall(SYS_futex, &worker[me].baton, FUTEX_WAIT_PRIVATE, ASLEEP, 0, 0, 0);
+    atomic_store(&worker[me].baton, PARKED);
+}
+static void *work(void *row);
+static void pass_baton(int to) {
+    if (to && !worker[to].alive) {
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        pthread_attr_setstack(&attributes, stacks + to * (size_t)STACK, STACK);
+        if (pthread_create(&worker[to].id, &attributes, work, (void *)(intptr_t)to))
+            die("a thread could not be started");
+        worker[to].alive = 1;
+    }
+    if (atomic_exchange(&worker[to].baton, GO) == ASLEEP)
+        syscall(SYS_futex, &worker[to].baton, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+}
+static void fly(int me) { /* entered with the baton; thread 0 leaves at the batch's end */
+    for (;;) {
+        int to = 0;
+        if (next_event == count) {
+            if (!me) return;
+        } else if ((to = setting[THREADS] > 1 ? batch[next_event].thread % WORKERS : 0) == me) {
+            const struct event *e = &batch[next_event];
+            if (e->op == THREAD_EXIT) {
+                next_event++;
+                if (!me) continue;
+                leaving = me;
+                pass_baton(0);
+                return;
+            }
+            replay(e, placed[next_event]);
+            int64_t event = flown + next_event++;
+            if (e->size >= LARGE || event - last_probe >= setting[PROBE_EVERY]) probe(event);
+            continue;
+        }
+        pass_baton(to);
+        await_baton(me);
+        if (!me && leaving) {
+            pthread_join(worker[leaving].id, 0);
+            worker[leaving].alive = 0, leaving = 0;
+        }
+    }
+}
+static void *work(void *row) {
+    await_baton((int)(intptr_t)row);
+    fly((int)(intptr_t)row);
+    return 0;
+}
+
+int main(void) {
+    for (;; flown += count) {
+        take(&count, sizeof count);
+        if (!count) break;
+        if (count < 0 || count > BATCH) die("a batch is too long");
+        take(batch, count * sizeof *batch);
+        memset(placed, 0, count * sizeof *placed);
+        next_event = 0;
+        int64_t started = now_ns();
+        fly(0);
+        figure[NANOSECONDS] += now_ns() - started;
+        if (setting[PLACED]) give(placed, count * sizeof *placed);
+    }
+    if (flown) last_sample = -setting[SAMPLE_EVERY], probe(flown - 1);
+    figure[FAULTS] = faults() - base_faults;
+    int64_t now[3];
+    read_statm(now);
+    if (figure[HIGH_WATER_PAGES] >= 0)
+        figure[HIGH_WATER_PAGES] = (status_kib("VmHWM:") >> 2) - base_total - (now[2] - base_shared);
+    figure[MAPPED_PEAK] = (status_kib("VmPeak:") << 10) - base_size * PAGE;
+    give(figure, sizeof figure);
+    give(sample, figure[SAMPLES] * sizeof *sample);
+    _exit(0);
+}

@@ -1,0 +1,188 @@
+"""The real allocators that can be driven here: which library, how it is preloaded, what is missing.
+
+    glibc      the C library itself, nothing to preload
+    jemalloc   libjemalloc.so.2            mimalloc   libmimalloc.so.2
+    tcmalloc   libtcmalloc_minimal.so.4    (gperftools)
+
+A library is looked for in LD_LIBRARY_PATH and then where the dynamic loader would find it.
+"""
+
+import functools
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from heapwright.errors import HeapwrightError
+
+# A library that reaches its thread state by static TLS can be loaded late only with room for it.
+LATE_LOADING = "glibc.rtld.optional_static_tls=4096"
+
+# glibc's tunables, which the twin's knobs are named after.
+GLIBC_KNOBS = (
+    "arena_max",
+    "arena_test",
+    "mmap_max",
+    "mmap_threshold",
+    "mxfast",
+    "tcache_count",
+    "tcache_max",
+    "tcache_unsorted_limit",
+    "top_pad",
+    "trim_threshold",
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """A real allocator. `prefix` is put before malloc, free, ... where it has names of its own."""
+
+    name: str
+    summary: str
+    soname: str = ""  # "" for the C library
+    package: str = ""  # Debian's and Ubuntu's name
+    prefix: str = ""
+    usable: str = "malloc_usable_size"  # the function that tells a block's usable size
+    environment: dict[str, str] = field(default_factory=dict)  # for a quiet, default run
+
+
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System("glibc", "the C library's malloc"),
+        System("jemalloc", "FreeBSD's and Meta's malloc", "libjemalloc.so.2", "libjemalloc2"),
+        System(
+            "mimalloc",
+            "Microsoft's malloc",
+            "libmimalloc.so.2",
+            "libmimalloc2.0",
+            "mi_",
+            "mi_usable_size",
+        ),
+        System(
+            "tcmalloc",
+            "gperftools' thread-caching malloc",
+            "libtcmalloc_minimal.so.4",
+            "libtcmalloc-minimal4",
+            "tc_",
+            "tc_malloc_size",
+            {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether a real allocator can be driven here: its library, or the sentence that says why not."""
+
+    name: str
+    library: Path | None  # None for the C library
+    missing: str  # "" when it is here
+
+
+def available() -> list[Presence]:
+    """Each real allocator with the library found, or with what to install."""
+    return [presence(name) for name in SYSTEMS]
+
+
+def presence(name: str) -> Presence:
+    """Whether the real allocator `name` can be driven here; HeapwrightError for an unknown name."""
+    system = named(name)
+    if sys.platform != "linux":
+        return Presence(name, None, f"the real {name} is driven on Linux only.")
+    if not system.soname:
+        if "CS_GNU_LIBC_VERSION" in os.confstr_names and os.confstr("CS_GNU_LIBC_VERSION"):
+            return Presence(name, None, "")
+        return Presence(name, None, "this system's C library is not glibc.")
+    library = _find(system.soname)
+    if library is None:
+        mend = f"install it, on Debian and Ubuntu: apt install {system.package}"
+        return Presence(name, None, f"{system.soname} is not here; {mend}")
+    return Presence(name, library, "")
+
+
+def named(name: str) -> System:
+    """The real allocator called `name`; an unknown name is an error that lists the known ones."""
+    if name not in SYSTEMS:
+        raise HeapwrightError(
+            f"no real allocator named {name!r} can be driven; known: {', '.join(SYSTEMS)}."
+        )
+    return SYSTEMS[name]
+
+
+def library(name: str) -> Path | None:
+    """The library of `name`, None for the C library; HeapwrightError when it is missing."""
+    found = presence(name)
+    if found.missing:
+        raise HeapwrightError(f"cannot drive the real {name}: {found.missing}")
+    return found.library
+
+
+def tunables(name: str, settings: dict[str, int]) -> str:
+    """The value of GLIBC_TUNABLES that sets `settings` for a new process."""
+    if settings and name != "glibc":
+        raise HeapwrightError(f"the real {name} takes no knobs here; only glibc's can be set.")
+    for knob in settings:
+        if knob not in GLIBC_KNOBS:
+            raise HeapwrightError(
+                f"the real glibc has no tunable named {knob!r}; it has: {', '.join(GLIBC_KNOBS)}."
+            )
+    return ":".join(f"glibc.malloc.{knob}={value}" for knob, value in settings.items())
+
+
+def version(name: str) -> str:
+    """What the library itself says its version is, as "2.36"; asked in a process of its own."""
+    path = library(name)
+    if path is None:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "glibc unknown").split()[-1]
+    asked = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _ASK_VERSION, name, str(path)],
+        env={"GLIBC_TUNABLES": LATE_LOADING},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return asked.stdout.strip() or "unknown"
+
+
+_ASK_VERSION = """
+import ctypes, sys
+name, library = sys.argv[1], ctypes.CDLL(sys.argv[2])
+if name == "jemalloc":
+    text, size = ctypes.c_char_p(), ctypes.c_size_t(8)
+    library.mallctl(b"version", ctypes.byref(text), ctypes.byref(size), None, ctypes.c_size_t(0))
+    print(text.value.decode().partition("-")[0])
+elif name == "mimalloc":
+    number = library.mi_version()
+    print(f"{number // 100}.{number // 10 % 10}.{number % 10}")
+else:
+    library.tc_version.restype = ctypes.c_char_p
+    print(library.tc_version(None, None, None).decode().split()[-1])
+"""
+
+
+@functools.cache
+def _loader_cache() -> dict[str, Path]:
+    """The dynamic loader's cache: soname to path, of this machine's word size."""
+    for ldconfig in ("/sbin/ldconfig", "/usr/sbin/ldconfig", "ldconfig"):
+        try:
+            listed = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=30)
+        except OSError:
+            continue
+        found: dict[str, Path] = {}
+        for line in listed.stdout.splitlines():
+            left, arrow, path = line.strip().partition(" => ")
+            soname, _, kind = left.partition(" ")
+            if arrow and "64" in kind:
+                found.setdefault(soname, Path(path))
+        return found
+    return {}
+
+
+def _find(soname: str) -> Path | None:
+    for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
+        if folder and (Path(folder) / soname).exists():
+            return Path(folder).absolute() / soname
+    return _loader_cache().get(soname)
