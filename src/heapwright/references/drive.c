@@ -29,7 +29,7 @@
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT };
 enum { SLOTS, THREADS, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, SETTINGS };
-enum { HEAP_START, PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
+enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, SAMPLES, FIGURES };
 enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, WORKERS = 1024, STACK = 1 << 16, PAGE = 4096,
        LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
@@ -155,7 +155,9 @@ static void prepare(void) {
     int fd = open("/proc/self/clear_refs", O_WRONLY);
     if (fd < 0 || write(fd, "5", 1) != 1) figure[HIGH_WATER_PAGES] = -1; /* it cannot be reset */
     close(fd);
-    figure[HEAP_START] = (int64_t)(intptr_t)sbrk(0);
+    int64_t heap_start = (intptr_t)sbrk(0);
+    give(&heap_start, sizeof heap_start);
+    now_ns(); /* the page of the kernel's clock */
     int64_t now[3];
     read_statm(now);
     base_size = now[0], base_total = now[1], base_shared = now[2], base_pages = now[1] - now[2];

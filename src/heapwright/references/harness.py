@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -38,7 +38,6 @@ EVENT = np.dtype(
     [("size", "i8"), ("slot", "i4"), ("thread", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V6")]
 )
 FIGURES = (
-    "heap_start",
     "peak_pages",
     "peak_event",
     "peak_live",
@@ -70,7 +69,6 @@ class Flown(Protocol):
 class Footprint:
     """What a real allocator's memory was."""
 
-    heap_start: int  # address of the break before the first allocation
     resident_bytes: int  # the most that was held between two events
     high_water_bytes: int  # the most that was held at all; up to INEXACT_PAGES too low or high
     peak_event: int
@@ -107,7 +105,7 @@ class Drive:
         if tunables:
             environment["GLIBC_TUNABLES"] = systems.tunables(name, tunables)
         self.name, self.placed = name, placed
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
         self._process = subprocess.Popen(
             [build.harness()],
             stdin=subprocess.PIPE,
@@ -126,8 +124,11 @@ class Drive:
             huge_pages,
         )
         self._send(np.array(settings, np.int64))
+        start = np.zeros(1, np.int64)
+        self._receive(start)
+        self.heap_start = int(start[0])  # the break before the first allocation
 
-    def __enter__(self) -> "Drive":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -166,7 +167,6 @@ class Drive:
         samples[:, 1:3] *= PAGE_BYTES
         high_water = max(known["peak_pages"], known["high_water_pages"])
         return Footprint(
-            heap_start=known["heap_start"],
             resident_bytes=known["peak_pages"] * PAGE_BYTES,
             high_water_bytes=high_water * PAGE_BYTES,
             peak_event=known["peak_event"],

@@ -143,6 +143,7 @@ def version(name: str) -> str:
         capture_output=True,
         text=True,
         timeout=30,
+        check=False,
     )
     return asked.stdout.strip() or "unknown"
 
@@ -168,7 +169,7 @@ def _loader_cache() -> dict[str, Path]:
     """The dynamic loader's cache: soname to path, of this machine's word size."""
     for ldconfig in ("/sbin/ldconfig", "/usr/sbin/ldconfig", "ldconfig"):
         try:
-            listed = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=30)
+            listed = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=30, check=False)
         except OSError:
             continue
         found: dict[str, Path] = {}

@@ -1,0 +1,218 @@
+"""A twin beside the real system on the same trace: every address, every usable size, the peaks.
+
+    trace ─► twin       survey, placed            ─┐
+          ─► real       a fresh process, placed   ─┼─► compared batch by batch
+          ─► recording  address and slack columns ─┘
+
+Key        the recorded addresses, where the recording knows them and where its heap began; else
+           those that the real system returns in the fresh process
+Equal      a block of the brk heap: the same offset from the heap's start. Any other block (mapped
+           on its own, or of a further arena): outside the heap in both, at the same offset in its
+           page, of the same usable size; the order is that of the events
+Source     ASLR moves the heap's start and nothing within it; glibc aligns what it maps to a page
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES
+from heapwright.machine.address_space import (
+    BREAK_BASE,
+    BREAK_LIMIT,
+    FAULTS,
+    PEAK_MAPPED_BYTES,
+    PEAK_RESIDENT_PAGES,
+)
+from heapwright.references.harness import Drive
+from heapwright.tunnel.flight import Conditions, _Flight, _ledger
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+COUNTERPARTS = {"glibc": "glibc"}  # twins by manager name, and the real system of each
+COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
+HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
+
+
+@dataclass
+class Tally:
+    """How many were compared and how many were equal."""
+
+    compared: int = 0
+    equal: int = 0
+
+    def add(self, equal: np.ndarray) -> None:
+        """Count the rows of a boolean array."""
+        self.compared += len(equal)
+        self.equal += int(np.count_nonzero(equal))
+
+    @property
+    def share(self) -> float:
+        """Equal among compared; 1 of nothing."""
+        return self.equal / self.compared if self.compared else 1.0
+
+
+@dataclass
+class Agreement:
+    """What a twin and the real system agree on."""
+
+    manager: str
+    events: int
+    threads: int
+    key: str  # "recorded", or "driven" in a fresh process
+    addresses: Tally = field(default_factory=Tally)
+    usable_sizes: Tally = field(default_factory=Tally)
+    outside: Tally = field(default_factory=Tally)  # of the addresses: blocks outside the brk heap
+    repeats: Tally = field(default_factory=Tally)  # recorded addresses that the real one repeats
+    first_difference: dict[str, int] | None = None  # event, and what each says there
+    resident: tuple[int, int] = (0, 0)  # bytes at the peak: twin, real
+    mapped: tuple[int, int] = (0, 0)
+    page_faults: tuple[int, int] = (0, 0)
+    settings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every address and usable size is equal."""
+        return all(t.compared == t.equal for t in (self.addresses, self.usable_sizes))
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form that `--json` prints."""
+
+        def tally(each: Tally) -> dict[str, int]:
+            return {"compared": each.compared, "equal": each.equal}
+
+        def both(pair: tuple[int, int]) -> dict[str, int]:
+            return dict(zip(("twin", "real"), pair, strict=True))
+
+        return {
+            "manager": self.manager,
+            "events": self.events,
+            "addresses": tally(self.addresses),
+            "usable_sizes": tally(self.usable_sizes),
+            "resident_bytes_peak": both(self.resident),
+            "mapped_bytes_peak": both(self.mapped),
+            "page_faults": both(self.page_faults),
+            "threads": self.threads,
+            "key": self.key,
+            "outside_heap": tally(self.outside),
+            "recorded_addresses_repeated": tally(self.repeats),
+            "first_difference": self.first_difference,
+            "settings": self.settings,
+        }
+
+
+def validate(
+    manager: str,
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Agreement:
+    """Fly `trace` through the twin and the real system and compare.
+
+    `settings` are knobs that both get; the recorded addresses, made without them, are then no key.
+    `progress` is told the events compared so far. HeapwrightError for a manager without a real
+    counterpart, and when the real system or a compiler is missing.
+    """
+    if manager not in COUNTERPARTS:
+        from heapwright.managers.registry import named
+
+        named(manager)
+        raise HeapwrightError(
+            f"{manager} has no real counterpart to be compared with; "
+            f"these have: {', '.join(COUNTERPARTS)}."
+        )
+    settings = dict(settings or {})
+    recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
+    found = Agreement(
+        manager,
+        trace.events,
+        trace.threads,
+        "recorded" if recorded and not settings else "driven",
+        settings=settings,
+    )
+    twin = _Flight(manager, trace, settings, Conditions())
+    ledger = _ledger(twin.loop, len(twin.heap.machine.pages))
+    seen = 0
+    # Only what both know: `cores` is this machine's own affair for the real one.
+    tunables = {knob: value for knob, value in settings.items() if knob != "cores"}
+    with Drive(COUNTERPARTS[manager], trace, placed=True, tunables=tunables) as drive:
+        for batch in trace.batches(columns=COLUMNS):
+            placed = np.zeros((len(batch.op), 2), np.int64)
+            twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
+            real = drive.replay(batch)
+            driven = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
+            kept = driven
+            if recorded:
+                known = batch.slack >= 0
+                usable = np.where(known, batch.size + batch.slack, -1)
+                kept = _Blocks(batch.address, usable, trace.heap_start)
+                present = (kept.address != 0) & (driven.address != 0)
+                found.repeats.add(_equal(kept, driven)[present])
+            _compare(
+                found,
+                _Blocks(placed[:, 0], placed[:, 1], BREAK_BASE),
+                kept if found.key == "recorded" else driven,
+                seen,
+            )
+            seen += len(batch.op)
+            if progress:
+                progress(seen)
+        footprint = drive.finish()
+    meters = twin.heap.machine.meters
+    found.resident = (
+        int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
+        footprint.high_water_bytes,
+    )
+    found.page_faults = (int(meters[FAULTS]), footprint.page_faults)
+    found.mapped = (int(meters[PEAK_MAPPED_BYTES]), footprint.mapped_bytes_peak)
+    return found
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What one side says of a batch; 0 where an event has no object."""
+
+    address: np.ndarray  # int64[event]
+    usable: np.ndarray  # int64[event], bytes; -1 unknown
+    heap_start: int
+
+    @property
+    def offset(self) -> np.ndarray:
+        """int64[event], from the heap's start; -1 outside the brk heap."""
+        offset = self.address - self.heap_start
+        return np.where((offset >= 0) & (offset < HEAP_SPAN), offset, -1)
+
+
+def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
+    """bool[event]: the same place, as far as places compare."""
+    first, second = one.offset, other.offset
+    outside = (first < 0) & (second < 0)
+    same_page_offset = (one.address ^ other.address) & (PAGE_BYTES - 1) == 0
+    same_usable = (one.usable == other.usable) | (one.usable < 0) | (other.usable < 0)
+    return np.where(outside, same_page_offset & same_usable, first == second)
+
+
+def _compare(found: Agreement, twin: _Blocks, key: _Blocks, start: int) -> None:
+    """Enter a batch whose first event is `start`."""
+    present = (key.address != 0) | (twin.address != 0)
+    equal = _equal(twin, key)
+    found.addresses.add(equal[present])
+    found.outside.add(equal[present & (key.offset < 0)])
+    sized = present & (key.usable >= 0) & (key.address != 0)
+    found.usable_sizes.add((twin.usable == key.usable)[sized])
+    if found.first_difference is None:
+        differs = present & (~equal | (sized & (twin.usable != key.usable)))
+        if differs.any():
+            row = int(differs.argmax())
+            found.first_difference = {
+                "event": start + row,
+                "twin_offset": int(twin.offset[row]),
+                "real_offset": int(key.offset[row]),
+                "twin_usable": int(twin.usable[row]),
+                "real_usable": int(key.usable[row]),
+            }
