@@ -123,7 +123,19 @@ static void leave(void *stream) /* a thread ends: in the last round, after other
         record(THREAD_EXIT, NULL);
 }
 
-static void start(void)
+static uint64_t first_break(void) /* proc(5): start_brk, field 47 of stat; 0 unknown */
+{
+    static char text[2048];
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) close(fd);
+    text[length > 0 ? length : 0] = 0;
+    const char *at = strrchr(text, ')');
+    for (int field = 3; at && field <= 47; field++) at = strchr(at + 1, ' ');
+    return at ? strtoull(at, NULL, 10) : 0;
+}
+
+static void start(void) /* within or after the first allocation, so the break has moved */
 {
     const char *wanted = getenv("HEAPWRIGHT_RECORD"); /* PARENT:FOLDER, 0 for any parent */
     char *folder = NULL;
@@ -143,7 +155,7 @@ static void start(void)
     header->header_bytes = HEADER_BYTES;
     header->chunk_bytes = CHUNK_BYTES;
     header->pid = getpid();
-    header->heap_start = (uint64_t)sbrk(0);
+    header->heap_start = first_break();
     if (readlink("/proc/self/exe", header->program, sizeof header->program - 1) < 0) header->program[0] = 0;
     memcpy(header->magic, "HWRECORD", 8);
     if (!key_made) key_made = !pthread_key_create(&key, leave);
