@@ -1,0 +1,262 @@
+"""The harness against what malloc must do: exact pages, exact offsets, exact sums."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heapwright.errors import HeapwrightError
+from heapwright.references import build, systems
+from heapwright.references.harness import PAGE_BYTES, Drive, Footprint, check_memory
+from heapwright.references.measure import installed, measure, parts
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    MALLOC,
+    MEMALIGN,
+    REALLOC,
+    THREAD_EXIT,
+    Events,
+    events,
+)
+
+TCACHE_BYTES = 0x290  # glibc's first chunk holds the thread cache
+SIZE_LIMIT_TAKEN = (1 << 48) - 1
+
+
+class InMemory:
+    """Events with the face of a `Trace`."""
+
+    def __init__(self, columns: Events) -> None:
+        self.columns = columns
+        self.events = len(columns.op)
+        self.slots = max(1, int(columns.slot.max(initial=0)) + 1)
+        self.threads = int(columns.thread.max(initial=0)) + 1
+        sizes = np.zeros(self.slots, np.int64)
+        live = self.peak_live_bytes = 0
+        for slot, size in zip(columns.slot, columns.size, strict=True):
+            if slot >= 0 and size < SIZE_LIMIT_TAKEN:
+                live += int(size) - int(sizes[slot])
+                sizes[slot] = size
+                self.peak_live_bytes = max(self.peak_live_bytes, live)
+
+    def batches(self, columns: Sequence[str] = ()) -> Iterator[Events]:
+        """Three batches, as a reader would stream them."""
+        third = self.events // 3 + 1
+        for start in range(0, self.events, third):
+            yield Events(*(column[start : start + third] for column in self.columns))
+
+
+def churn(count: int, slots: int, seed: int) -> Events:
+    """Log-uniform sizes of 1 byte to 16 KiB that live and die at random; some are reallocated."""
+    random = np.random.default_rng(seed)
+    slot = random.integers(0, slots, count)
+    size = (2 ** random.uniform(0, 14, count)).astype(np.int64)
+    dice = random.random(count)
+    op = np.zeros(count, np.uint8)
+    live = np.zeros(slots, bool)
+    for i, s in enumerate(slot):
+        if live[s]:
+            op[i] = REALLOC if dice[i] < 0.2 else FREE
+        else:
+            op[i] = CALLOC if dice[i] < 0.1 else MALLOC
+        live[s] = op[i] != FREE
+    return events(op=op, slot=slot, size=np.where(op == FREE, 0, size))
+
+
+def drive(name: str, *rows: tuple[int, int, int], touch: bool = True) -> tuple[np.ndarray, Footprint]:
+    """Drive (op, slot, size) rows; heap offsets and usable sizes, and the footprint."""
+    op, slot, size = zip(*rows, strict=True)
+    trace = InMemory(events(op=op, slot=slot, size=size))
+    with Drive(name, trace, placed=True, touch=touch) as real:
+        placed = real.replay(trace.columns)
+        placed[:, 0] -= np.where(placed[:, 0] > 0, real.heap_start, 0)
+        return placed, real.finish()
+
+
+def test_glibc_places_the_first_block_after_its_thread_cache() -> None:
+    placed, footprint = drive("glibc", (MALLOC, 0, 100), (FREE, 0, 0), (MALLOC, 1, 101))
+    assert placed.tolist() == [[TCACHE_BYTES + 16, 104], [0, 0], [TCACHE_BYTES + 16, 104]]
+    assert footprint.resident_bytes == PAGE_BYTES
+    assert footprint.mapped_bytes_peak == 33 * PAGE_BYTES  # M_TOP_PAD and the block, in pages
+    assert footprint.page_faults == 1
+
+
+@pytest.mark.parametrize("touch", [True, False])
+def test_every_page_of_a_large_block_is_counted(touch: bool) -> None:
+    pages = 4096
+    _, footprint = drive("glibc", (MALLOC, 0, pages * PAGE_BYTES), touch=touch)
+    header, thread_cache = 1, 1
+    expected = (pages + header if touch else header) + thread_cache
+    assert footprint.resident_bytes == expected * PAGE_BYTES
+    assert footprint.page_faults == expected
+    assert footprint.exact
+
+
+def test_fresh_calloc_memory_stays_untouched() -> None:
+    _, footprint = drive("glibc", (CALLOC, 0, 1 << 24))
+    assert footprint.resident_bytes == 2 * PAGE_BYTES
+    assert footprint.live_bytes == 1 << 24
+
+
+def test_the_peak_is_not_the_end() -> None:
+    _, footprint = drive("glibc", (MALLOC, 0, 1 << 24), (FREE, 0, 0), (MALLOC, 0, 1000))
+    assert footprint.peak_event == 0
+    assert footprint.live_bytes == 1 << 24
+    assert footprint.resident_bytes == (1 << 24) + 2 * PAGE_BYTES
+
+
+def test_realloc_keeps_count_of_live_bytes() -> None:
+    placed, footprint = drive("glibc", (MALLOC, 0, 10), (REALLOC, 0, 5000), (REALLOC, 0, 9000))
+    assert footprint.live_bytes == 9000
+    assert footprint.usable_bytes == placed[2, 1] == 9000
+
+
+def test_alignment_is_kept() -> None:
+    columns = events(op=[MALLOC, MEMALIGN], slot=[0, 1], size=[1, 100], align=[0, 12])
+    for name in installed():
+        with Drive(name, InMemory(columns), placed=True) as real:
+            assert real.replay(columns)[1, 0] % 4096 == 0
+
+
+def test_a_refused_request_is_counted_and_keeps_the_old_block() -> None:
+    placed, footprint = drive("glibc", (MALLOC, 0, 24), (REALLOC, 0, SIZE_LIMIT_TAKEN), (FREE, 0, 0))
+    assert footprint.refused == 1
+    assert placed[1].tolist() == placed[0].tolist()
+
+
+def test_a_request_that_the_program_was_refused_leaves_nothing() -> None:
+    placed, footprint = drive("glibc", (MALLOC, -1, SIZE_LIMIT_TAKEN), (MALLOC, -1, 64))
+    assert footprint.refused == 0
+    assert footprint.live_bytes == 0
+    assert not placed.any()
+
+
+def test_heap_offsets_repeat_in_every_process() -> None:
+    trace = InMemory(churn(20_000, slots=500, seed=3))
+    runs = []
+    for _ in range(2):
+        with Drive("glibc", trace, placed=True) as real:
+            offset = real.replay(trace.columns)[:, 0] - real.heap_start
+            runs.append(offset[(offset > 0) & (offset < 1 << 35)])
+    assert len(runs[0]) > 9000
+    assert np.array_equal(*runs)
+
+
+@pytest.mark.parametrize("name", installed())
+def test_parts_sum_to_resident(name: str) -> None:
+    trace = InMemory(churn(60_000, slots=2000, seed=5))
+    result = measure(name, trace)
+    resident = result.peak.pop("resident_bytes")
+    assert resident == sum(result.peak.values())
+    assert result.peak["live_bytes"] == pytest.approx(trace.peak_live_bytes, rel=0.1)
+    assert result.timeline is not None
+    assert np.array_equal(result.timeline[:, 2], result.timeline[:, 3:].sum(axis=1))
+    assert (np.diff(result.timeline[:, 0]) > 0).all()
+    assert result.timeline[-1, 0] == trace.events - 1
+    assert result.timeline[:, 2].max() <= resident <= result.mapped_bytes_peak
+    assert result.events == trace.events
+    assert "cannot be told apart" in result.notes[0]
+
+
+def test_live_bytes_that_never_became_resident_are_cut() -> None:
+    assert parts(resident=100, live=150, usable=160) == {
+        "resident_bytes": 100,
+        "live_bytes": 100,
+        "rounding_bytes": 0,
+        "header_bytes": 0,
+        "cached_bytes": 0,
+        "partial_bytes": 0,
+        "retained_bytes": 0,
+        "garbage_bytes": 0,
+    }
+    assert parts(resident=100, live=60, usable=75)["partial_bytes"] == 25
+
+
+def test_each_trace_thread_is_a_real_one_with_an_arena_of_its_own() -> None:
+    op = [MALLOC, MALLOC, MALLOC, THREAD_EXIT, MALLOC]
+    columns = events(op=op, slot=[0, 1, 2, -1, 3], size=[64] * 5, thread=[0, 1, 2, 1, 3])
+    with Drive("glibc", InMemory(columns), placed=True) as real:
+        address = real.replay(columns)[:, 0]
+        assert real.heap_start < address[0] < real.heap_start + (1 << 20)
+        first, second, third, _, fourth = (address >> 26).tolist()
+        assert len({first, second, third}) == 3
+        assert fourth == second  # the arena that the ended thread left
+        assert address[3] == 0
+
+
+def test_more_threads_than_are_kept_come_and_go() -> None:
+    count = 3000
+    op = np.tile([MALLOC, FREE, THREAD_EXIT], count)
+    thread = np.repeat(np.arange(1, count + 1), 3)
+    slot = np.tile([0, 0, -1], count)
+    trace = InMemory(events(op=op, slot=slot, size=np.where(op == MALLOC, 50, 0), thread=thread))
+    result = measure("glibc", trace)
+    assert result.mapped_bytes_peak < 1 << 28
+    assert any("at most that many are kept" in note for note in result.notes)
+
+
+def test_an_event_without_an_object_is_a_sentence() -> None:
+    trace = InMemory(events(op=[MALLOC], slot=[7], size=[1]))
+    trace.slots = 1
+    with (
+        pytest.raises(HeapwrightError, match="real glibc ended with status 2: an event names"),
+        Drive("glibc", trace) as real,
+    ):
+        real.replay(trace.columns)
+        real.finish()
+
+
+def test_no_process_is_left_behind() -> None:
+    trace = InMemory(events(op=[MALLOC], slot=[0], size=[1]))
+    with pytest.raises(KeyboardInterrupt), Drive("glibc", trace) as real:
+        process = real._process
+        raise KeyboardInterrupt
+    assert process.poll() is not None
+
+
+def test_knobs_reach_glibc() -> None:
+    trace = InMemory(events(op=[MALLOC], slot=[0], size=[100]))
+    result = measure("glibc", trace, settings={"top_pad": 1 << 20})
+    assert result.mapped_bytes_peak == (1 << 20) + PAGE_BYTES
+    assert result.settings == {"top_pad": 1 << 20}
+
+
+def test_unknown_knobs_and_names_are_sentences() -> None:
+    with pytest.raises(HeapwrightError, match="no tunable named 'frob'"):
+        systems.tunables("glibc", {"frob": 1})
+    with pytest.raises(HeapwrightError, match="jemalloc takes no knobs"):
+        systems.tunables("jemalloc", {"arena_max": 1})
+    with pytest.raises(HeapwrightError, match="no real allocator named 'frobmalloc'"):
+        systems.presence("frobmalloc")
+
+
+def test_what_is_missing_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systems, "_find", lambda soname: None)
+    missing = systems.presence("jemalloc").missing
+    assert "libjemalloc.so.2" in missing
+    assert "apt install libjemalloc2" in missing
+    with pytest.raises(HeapwrightError, match="cannot drive the real jemalloc"):
+        systems.library("jemalloc")
+
+
+def test_without_a_compiler_there_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HEAPWRIGHT_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(HeapwrightError, match="needs a C compiler"):
+        build.harness()
+
+
+def test_more_than_the_machine_has_is_refused() -> None:
+    check_memory(1 << 20)
+    with pytest.raises(HeapwrightError, match="alive and this machine has"):
+        check_memory(1 << 60)
+
+
+def test_versions_are_told() -> None:
+    for name in installed():
+        assert systems.version(name)[0].isdigit()
