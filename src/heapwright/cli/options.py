@@ -14,3 +14,12 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="MANAGER.KNOB=VALUE", help="Set a knob; may be repeated."),
 ]
+Touch = Annotated[
+    str, typer.Option("--touch", metavar="all|none", help="What the program writes of its memory.")
+]
+HugePages = Annotated[
+    str,
+    typer.Option(
+        "--huge-pages", metavar="never|madvise|always", help="The machine's transparent huge pages."
+    ),
+]

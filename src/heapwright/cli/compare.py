@@ -1,0 +1,154 @@
+"""`heapwright compare`: one trace through several managers, side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heapwright.cli.options import HugePages, Json, Settings, Touch, TracePath
+
+if TYPE_CHECKING:
+    from heapwright.tunnel.compare import Comparison, Lane
+    from heapwright.tunnel.flight import Conditions
+
+
+def compare(
+    trace: TracePath,
+    managers: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Which managers, and in which order; default: all."),
+    ] = None,
+    settings: Settings = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page that explains the result.")
+    ] = None,
+    json: Json = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
+    ] = None,
+    touch: Touch = "all",
+    huge_pages: HugePages = "never",
+    references: Annotated[
+        bool,
+        typer.Option("--references/--no-references", help="Measure the real allocators as well."),
+    ] = True,
+    samples: Annotated[int, typer.Option(min=1, max=100_000, help="Rows of each timeline.")] = 1000,
+) -> None:
+    """Fly a trace through several managers, side by side.
+
+    Each manager serves the whole recording; at its peak every resident byte is told apart: live,
+    rounding, headers, caches, holes, empty pages kept. Real allocators that are installed are
+    measured on the same trace.
+
+    Example:
+
+        heapwright compare sqlite3.heap.parquet --html report.html
+        heapwright compare t.heap.parquet --managers glibc,buddy --set glibc.arena_max=2 --json
+    """
+    from heapwright.cli import screen
+    from heapwright.cli.settings import parse_settings
+    from heapwright.report.document import comparison_document
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.flight import Conditions
+
+    opened = Trace.open(trace)
+    comparison = flown(
+        trace,
+        managers.split(",") if managers else None,
+        parse_settings(settings or ()),
+        Conditions(touch, huge_pages),
+        references=references,
+        jobs=jobs,
+        samples=samples,
+    )
+    if html is not None:
+        from heapwright.report.html import write_page
+
+        write_page(html, opened, comparison.results, comparison.failures)
+    if json:
+        screen.print_json(comparison_document(opened, comparison.results))
+    else:
+        show(opened.program, comparison, html)
+    for sentence in comparison.failures:
+        screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
+    if not comparison.results:
+        raise typer.Exit(1)
+
+
+def flown(
+    trace: Path,
+    managers: list[str] | None,
+    settings: dict[str, dict[str, int]],
+    conditions: Conditions,
+    *,
+    references: bool,
+    jobs: int | None,
+    samples: int = 1000,
+) -> Comparison:
+    """Fly with a bar per lane on stderr; `managers` None means all that are registered."""
+    from heapwright.managers.registry import managers as registered
+    from heapwright.tunnel.compare import compare as side_by_side
+    from heapwright.tunnel.compare import twin_lanes
+
+    names = [name.strip() for name in managers] if managers else list(registered())
+    lanes = twin_lanes(trace, names, settings, conditions, samples)
+    with bars() as progress:
+        return side_by_side(lanes, jobs, progress)
+
+
+def show(program: str, comparison: Comparison, html: Path | None) -> None:
+    """The table, the verdict, and where the page is."""
+    from heapwright.cli import screen
+    from heapwright.insight.verdict import verdict
+    from heapwright.report.table import comparison_table
+
+    if not comparison.results:
+        return
+    console = screen.console()
+    judged = verdict(comparison.results)
+    console.print(comparison_table(comparison.results))
+    console.print()
+    console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
+    for reason in judged.reasons:
+        console.print(f"  {reason}", markup=False, soft_wrap=True)
+    if html is not None:
+        console.print(f"\nThe report: {html.resolve()}", markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[Callable[[Sequence[Lane]], None] | None]:
+    """Yields what draws a line per lane: its bar and the events flown. Nothing off a terminal.
+
+    Drawn by this thread alone: the lanes' processes are forked while the bars are up.
+    """
+    from heapwright.cli import screen
+
+    console = screen.console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich import progress as rich
+
+    columns = (
+        rich.TextColumn("{task.description:<16}"),
+        rich.BarColumn(),
+        rich.TextColumn("{task.fields[state]}"),
+    )
+    tasks: dict[str, rich.TaskID] = {}
+    with rich.Progress(*columns, console=console, transient=True, auto_refresh=False) as drawn:
+
+        def draw(lanes: Sequence[Lane]) -> None:
+            for lane in lanes:
+                if lane.name not in tasks:
+                    tasks[lane.name] = drawn.add_task(lane.name, total=lane.steps, state="")
+                state = lane.state
+                if state == "flying":  # half of the steps are the second pass
+                    state = f"{lane.done:,} of {lane.steps:,}" if lane.done else "preparing"
+                drawn.update(tasks[lane.name], completed=lane.done, total=lane.steps, state=state)
+            drawn.refresh()
+
+        yield draw

@@ -1,0 +1,123 @@
+"""`heapwright replay`: one trace through one manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from heapwright.cli.options import HugePages, Json, Settings, Touch, TracePath
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.flight import Conditions
+
+
+def replay(
+    manager: Annotated[
+        str, typer.Argument(metavar="MANAGER", help="See `heapwright managers`.", show_default=False)
+    ],
+    trace: TracePath,
+    addresses: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npy", help="Write the address of every event (int64), 0 for a free."
+        ),
+    ] = None,
+    settings: Settings = None,
+    json: Json = False,
+    touch: Touch = "all",
+    huge_pages: HugePages = "never",
+) -> None:
+    """Fly a trace through one manager.
+
+    Says what the manager holds at its peak and which paths its requests took. Addresses are those
+    of the tunnel's machine, whose heap starts at 0x1000000.
+
+    Example:
+
+        heapwright replay glibc sqlite3.heap.parquet --set glibc.arena_max=2
+        heapwright replay buddy t.heap.parquet --addresses buddy.npy
+    """
+    from heapwright.cli import screen
+    from heapwright.cli.settings import parse_settings
+    from heapwright.errors import HeapwrightError
+    from heapwright.report.document import trace_facts
+    from heapwright.report.table import comparison_table, paths_table
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.flight import Conditions, fly, steps_of_flight
+
+    asked = parse_settings(settings or ())
+    if others := [name for name in asked if name != manager]:
+        raise HeapwrightError(f"--set names {others[0]}, but the manager replayed is {manager}.")
+    knobs, conditions = asked.get(manager, {}), Conditions(touch, huge_pages)
+    opened = Trace.open(trace)
+    passes = steps_of_flight(opened) + (opened.events if addresses else 0)
+    with screen.progress(manager, passes) as advance:
+        result = fly(
+            manager,
+            opened,
+            knobs,
+            touch=conditions.touch,
+            huge_pages=conditions.huge_pages,
+            progress=_advancing(advance),
+        )
+        if addresses is not None:
+            write_addresses(addresses, manager, opened, knobs, conditions, _advancing(advance))
+    if json:
+        screen.print_json({"trace": trace_facts(opened), "result": result.to_json()})
+        return
+    console = screen.console()
+    console.print(comparison_table([result]))
+    console.print(paths_table(result))
+    for note in result.notes:
+        console.print(note, markup=False, soft_wrap=True)
+    if addresses is not None:
+        console.print(f"Addresses: {addresses.resolve()}", markup=False, soft_wrap=True)
+
+
+def write_addresses(
+    path: Path,
+    manager: str,
+    trace: Trace,
+    knobs: dict[str, int],
+    conditions: Conditions,
+    progress: Callable[[int], None],
+) -> None:
+    """Stream int64[event] into a .npy file, written beside and renamed."""
+    import numpy as np
+
+    from heapwright.report.beside import beside
+    from heapwright.tunnel.flight import addresses
+
+    first = 0
+    with beside(path) as temporary, temporary.open("wb") as file:
+        # The header for the whole length, then batch after batch: a full disk raises here, where a
+        # memory map would end in SIGBUS.
+        header = {"descr": "<i8", "fortran_order": False, "shape": (trace.events,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in addresses(
+            manager,
+            trace,
+            knobs,
+            touch=conditions.touch,
+            huge_pages=conditions.huge_pages,
+            progress=progress,
+        ):
+            file.write(np.ascontiguousarray(batch, "<i8").data)
+            first += len(batch)
+        assert first == trace.events
+
+
+def _advancing(advance: Callable[[int], None]) -> Callable[[int], None]:
+    """A callback told totals, for a bar told steps."""
+    seen = 0
+
+    def progress(done: int) -> None:
+        nonlocal seen
+        advance(done - seen)
+        seen = done
+
+    return progress

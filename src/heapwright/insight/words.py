@@ -1,0 +1,71 @@
+"""Quantities and the parts of resident memory, in the words a person reads."""
+
+from heapwright.result import Result
+
+# What each part of resident memory is; the keys are `result.PARTS`.
+PART_NAMES = {
+    "live": "live",
+    "rounding": "rounding",
+    "header": "headers",
+    "cached": "cached",
+    "partial": "partial",
+    "retained": "retained",
+    "garbage": "garbage",
+}
+PART_MEANINGS = {
+    "live": "asked for by the program and still held",
+    "rounding": "given beyond what was asked for: size classes, alignment",
+    "header": "the manager's own bookkeeping: headers, tables, padding between blocks",
+    "cached": "free blocks kept at hand in caches",
+    "partial": "free bytes on pages that also hold live ones: holes, or fragmentation",
+    "retained": "pages with nothing live on them that were not given back to the system",
+    "garbage": "dead objects that were not yet collected",
+}
+
+
+def bytes_text(count: int) -> str:
+    """`count` bytes with three significant digits and a binary unit."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1000:
+            break
+        size /= 1024
+    else:
+        unit = "TiB"
+    if unit == "B":
+        return f"{count} B"
+    return f"{digits(size)} {unit}"
+
+
+def digits(value: float) -> str:
+    """Three significant digits, thousands apart: 0.12, 1.23, 12.3, 123, 12,345."""
+    if value == 0:
+        return "0"
+    places = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:,.{places}f}"
+
+
+def count_text(count: float) -> str:
+    """A count with three significant digits: 999, 12.3 k, 4.20 M."""
+    for unit in ("", " k", " M", " G"):
+        if abs(count) < 999.5 or unit == " G":
+            break
+        count /= 1000
+    return f"{count:.0f}" if unit == "" else f"{digits(count)}{unit}"
+
+
+def percent_text(share: float) -> str:
+    """A share of 1 in per cent: 0.4 %, 12 %."""
+    value = 100 * share
+    return f"{value:.1f} %" if abs(value) < 9.95 and round(value, 1) % 1 else f"{value:.0f} %"
+
+
+def title(result: Result) -> str:
+    """The manager's name and the knobs that were set: `glibc (arena_max=2)`."""
+    knobs = ", ".join(f"{knob}={value}" for knob, value in result.settings.items())
+    return f"{result.manager} ({knobs})" if knobs else result.manager
+
+
+def full_title(result: Result) -> str:
+    """The same, and of a real system that it is one: `real glibc`."""
+    return title(result) if result.kind == "twin" else f"real {title(result)}"

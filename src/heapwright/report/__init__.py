@@ -1,0 +1,1 @@
+"""Tables and pages: they see results, never heaps."""

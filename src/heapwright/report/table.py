@@ -1,0 +1,84 @@
+"""The comparison as a table of at most 100 columns, least memory first."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from heapwright.insight.verdict import ranked, resident, verdict
+from heapwright.insight.words import count_text, digits
+from heapwright.result import Result
+
+_PARTS = ("rounding", "header", "cached", "partial", "retained")
+_HEADINGS = ("round-\ning", "head-\ners", "cached", "partial", "re-\ntained")
+
+
+def comparison_table(results: Sequence[Result]) -> Table:
+    """A row per result; the winner is bold with a star. Bytes in one unit, named in the caption."""
+    unit, unit_name = _unit(results)
+    winner = verdict(results).winner if len(results) > 1 else None
+    with_garbage = any(result.peak["garbage_bytes"] for result in results)
+    parts = (*_PARTS, "garbage") if with_garbage else _PARTS
+    table = Table(
+        box=None,
+        padding=(0, 1, 0, 0),
+        caption=_caption(results, unit_name),
+        caption_justify="left",
+    )
+    table.add_column("manager", vertical="bottom", max_width=24, overflow="fold")
+    table.add_column("kind", vertical="bottom", no_wrap=True)
+    table.add_column("peak", justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("live\n%", justify="right", vertical="bottom", no_wrap=True)
+    for heading in (*_HEADINGS, *(["gar-\nbage"] if with_garbage else [])):
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("mapped\npeak", justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("faults", justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("events\n/s", justify="right", vertical="bottom", no_wrap=True)
+    for result in ranked(results):
+        name = Text(("★ " if result is winner else "  ") + result.manager)
+        for knob, value in result.settings.items():
+            name.append(f"\n  {knob}={value}")
+        if result.refused:
+            name.append("\n  ran out of memory", "red")
+        table.add_row(
+            name,
+            Text(result.kind, "cyan" if result.kind == "measured" else ""),
+            Text(digits(resident(result) / unit), "bold"),
+            f"{100 * result.peak['live_bytes'] / max(1, resident(result)):.0f}",
+            *(digits(result.peak[f"{part}_bytes"] / unit) for part in parts),
+            digits(result.mapped_bytes_peak / unit),
+            _count(result.page_faults),
+            count_text(result.events_per_second).replace(" ", ""),
+            style="bold green" if result is winner else "",
+        )
+    return table
+
+
+def _caption(results: Sequence[Result], unit_name: str) -> str:
+    text = f"Memory in {unit_name} at each manager's own peak."
+    if any(result.kind == "measured" for result in results):
+        text += " Of a measured system the rest beyond live and rounding stands under partial."
+    return text
+
+
+def _unit(results: Sequence[Result]) -> tuple[int, str]:
+    """The unit that the largest peak is at least ten of: GiB, MiB or KiB."""
+    largest = max((resident(result) for result in results), default=0)
+    for shift, name in ((30, "GiB"), (20, "MiB")):
+        if largest >= 10 << shift:
+            return 1 << shift, name
+    return 1 << 10, "KiB"
+
+
+def _count(count: int) -> str:
+    return f"{count:,}" if count < 1_000_000 else count_text(count).replace(" ", "")
+
+
+def paths_table(result: Result) -> Table:
+    """How often each path of the manager was taken."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("path", no_wrap=True)
+    table.add_column("times", justify="right", no_wrap=True)
+    for name, times in result.paths.items():
+        table.add_row(name, f"{times:,}")
+    return table

@@ -1,0 +1,148 @@
+"""The page, opened in headless Chromium: no error, no request, the numbers of the JSON."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from heapwright.errors import HeapwrightError
+from heapwright.report.document import comparison_document
+from heapwright.report.html import TIMELINE_ROWS, page, write_page
+from heapwright.result import PARTS, TIMELINE, Result
+from heapwright.trace.schema import FREE, MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.flight import fly
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{data}}"
+
+
+@pytest.fixture
+def trace(tmp_path):
+    sizes = np.random.default_rng(5).integers(1, 3000, 300)
+    op = np.repeat([[MALLOC, FREE]], 300, axis=0).ravel()
+    with TraceWriter(tmp_path / "t.heap.parquet", program=HOSTILE, kind="synthetic") as out:
+        slot = np.repeat(np.arange(300) % 7, 2)
+        out.write(events(op=op, slot=slot, size=np.repeat(sizes, 2) * (op == MALLOC)))
+        out.write(events(op=np.full(50, MALLOC), slot=np.arange(50), size=sizes[:50]))
+    return Trace.open(tmp_path / "t.heap.parquet")
+
+
+@pytest.fixture
+def results(trace):
+    measured = Result(
+        manager="jemalloc",
+        kind="measured",
+        events=trace.events,
+        seconds=0.001,
+        peak={f"{part}_bytes": 0 for part in PARTS}
+        | {"resident_bytes": 81920, "live_bytes": 61440, "partial_bytes": 20480},
+        page_faults=20,
+        mapped_bytes_peak=1 << 21,
+        notes=[HOSTILE],
+    )
+    return [
+        fly("linear", trace, {"growth_bytes": 8192}, touch="none"),
+        fly("linear", trace),
+        measured,
+    ]
+
+
+def embedded(text):
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_the_embedded_document_is_that_of_json(trace, results):
+    data = embedded(page(trace, results))
+    assert data["document"] == json.loads(json.dumps(comparison_document(trace, results)))
+
+
+def test_a_long_timeline_is_thinned_and_keeps_its_peak(trace, results):
+    rows = np.zeros((50_000, len(TIMELINE)), np.int64)
+    rows[:, 0] = np.arange(50_000)
+    rows[31_234, 2] = 1 << 40
+    results[0].timeline = rows
+    timelines = embedded(page(trace, results))["timelines"]
+    thinned = next(t for t in timelines if len(t["event"]) > 1000)
+    assert len(thinned["event"]) <= TIMELINE_ROWS
+    assert thinned["event"][0] == 0
+    assert thinned["event"][-1] == 49_999
+    assert thinned["resident_bytes"][thinned["event"].index(31_234)] == 1 << 40
+
+
+def test_nothing_of_a_stranger_becomes_markup(trace, results):
+    text = page(trace, results, failures=[HOSTILE])
+    assert "<img" not in text
+    assert text.count("<script") == 2
+    assert text.count("</script") == 2
+
+
+def test_written_beside_and_refused_with_a_sentence(trace, results, tmp_path):
+    write_page(tmp_path / "out.html", trace, results)
+    assert (tmp_path / "out.html").stat().st_size < 6_000_000
+    (tmp_path / "folder").mkdir()
+    for bad in (tmp_path / "folder", tmp_path / "none" / "out.html"):
+        with pytest.raises(HeapwrightError, match="out.html|folder"):
+            write_page(bad, trace, results)
+    assert {path.name for path in tmp_path.iterdir()} == {"out.html", "folder", "t.heap.parquet"}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_a_browser(browser, trace, results, tmp_path, width, scheme):
+    path = tmp_path / "out.html"
+    write_page(path, trace, results, ["tcmalloc: not installed; apt install it."])
+    view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints, requests = [], []
+    view.on("console", lambda message: complaints.append(message.text))
+    view.on("pageerror", lambda error: complaints.append(str(error)))
+    view.on("request", lambda request: requests.append(request.url))
+    view.goto(path.as_uri())
+
+    document = comparison_document(trace, results)
+    for found in document["results"]:
+        row = f'tr[data-manager="{found["manager"]}"][data-kind="{found["kind"]}"]'
+        shown = [
+            {cell.get_attribute("data-key"): float(cell.get_attribute("data-value")) for cell in line}
+            for line in (one.query_selector_all("td") for one in view.query_selector_all(row))
+        ]
+        flat = found | found["peak"]
+        assert any(all(value == flat[key] for key, value in line.items()) for line in shown)
+        assert all({"resident_bytes", "live_bytes", "page_faults"} <= set(line) for line in shown)
+
+    buttons = view.query_selector_all(".tabs button")
+    assert len(buttons) == 1 + 2 + 3  # all, the timelines of two twins; three histograms
+    for button in buttons:
+        button.click()
+    assert view.query_selector_all("#timeline polygon, #histogram rect")
+    buttons[0].click()
+    assert len(view.query_selector_all("#timeline polyline")) == 2
+    view.hover("#timeline svg")
+    view.focus("#timeline svg")
+    view.keyboard.press("ArrowLeft")
+    assert "after event" in view.inner_text(".readout caption")
+    assert "tcmalloc: not installed" in view.inner_text(".notes")
+    assert view.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+    assert requests == [path.as_uri()]
+    view.close()
