@@ -201,7 +201,7 @@ for round in range(rounds):
         del kept[draw.randrange(len(kept))]
 """
     )
-    return [sys.executable, "-I", "-S", str(script)]
+    return [sys.executable, "-S", str(script)]
 
 
 def _ruby(folder: Path, scale: int) -> list[str]:
@@ -230,11 +230,11 @@ _TABLE: dict[str, tuple[Callable[[Path, int], list[str]], dict[str, str], int, i
     "sqlite3": (_sqlite3, {}, 2, 60),
     "lua": (_lua, {}, 12, 500),
     "perl": (_perl, {}, 20, 600),
-    "git": (_git, {"GIT_CONFIG_NOSYSTEM": "1", "HOME": "/nonexistent"}, 12, 200),
-    "gcc": (_gcc, {}, 6, 500),
-    "g++": (_gxx, {}, 8, 250),
-    "python": (_python, {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}, 10, 100),
-    "ruby": (_ruby, {}, 2, 400),
+    "git": (_git, {"GIT_CONFIG_NOSYSTEM": "1", "HOME": "/nonexistent"}, 20, 400),
+    "gcc": (_gcc, {}, 6, 140),
+    "g++": (_gxx, {}, 8, 50),
+    "python": (_python, {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}, 18, 60),
+    "ruby": (_ruby, {}, 12, 1600),
 }
 NAMES = tuple(_TABLE)
 
