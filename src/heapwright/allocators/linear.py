@@ -24,7 +24,7 @@ class Region(NamedTuple):
     fields: np.ndarray  # int64[FIELDS]  BASE, TOP, LIMIT: addresses
 
 
-@kernel
+@kernel(inline=True)
 def bump(region, size, align):
     """Address of `size` bytes at a multiple of `align`, or 0 past the limit. Two additions."""
     address = (region.fields[TOP] + align - 1) & ~(align - 1)

@@ -47,25 +47,36 @@ CACHE_FOLDER = cache_home() / "kernels" / _source_digest()
 
 if INTERPRETED:
 
-    def kernel(function: F) -> F:
+    def kernel(function: F | None = None, *, inline: bool = False) -> Any:
         """Leave `function` as plain Python."""
-        return function
+        return function if function is not None else lambda inner: inner
 
     unsigned: Any = int
 else:
     os.environ["NUMBA_CACHE_DIR"] = str(CACHE_FOLDER)
     import numba
 
-    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+    from heapwright.kernel import whole_program
 
-    def kernel(function: F) -> F:
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+    whole_program.install()
+
+    def kernel(function: F | None = None, *, inline: bool = False) -> Any:
         """Compile `function` at its first call and keep the result on disk.
 
-        No reference counting (`_nrt`): a kernel returns only arrays that it was given. Division
-        by zero does not raise (`error_model="numpy"`): guard it.
+        `inline=True` asks LLVM to inline every call: for a fast path that is a few instructions,
+        and for a part with one caller. No reference counting (`_nrt`): a kernel returns only
+        arrays that it was given. Division by zero does not raise: guard it.
         """
-        compile_ = numba.njit(error_model="numpy", nogil=True, cache=True, _nrt=False)
-        return compile_(function)  # type: ignore[no-any-return]
+
+        def compile_(inner: F) -> Any:
+            compiled = numba.njit(
+                error_model="numpy", nogil=True, _nrt=False, forceinline=inline
+            )(inner)
+            whole_program.compile_as_part_or_whole(compiled)
+            return compiled
+
+        return compile_(function) if function is not None else compile_
 
     # An index of this type is never negative, which saves the wrap-around test.
     unsigned = np.uint64

@@ -97,29 +97,33 @@ def machine(huge_pages: int = HUGE_NEVER) -> Machine:
     return fresh
 
 
-@kernel
+@kernel(inline=True)
 def load(machine, address):
     """The word at `address`, which is a multiple of 8."""
     return machine.words[unsigned(address) >> unsigned(3)]
 
 
-@kernel
+@kernel(inline=True)
 def store(machine, address, value):
     """Write the word at `address`, a multiple of 8. Counts no fault: see `touch`."""
     machine.words[unsigned(address) >> unsigned(3)] = value
 
 
-@kernel
+@kernel(inline=True)
 def touch(machine, address, length):
     """Write to every page of [address, address + length): fault in those that are not resident."""
-    if length <= 0:
+    first, last = address >> PAGE_SHIFT, (address + length - 1) >> PAGE_SHIFT
+    if first == last and machine.pages[unsigned(first)] & (RESIDENT | LAZY_FREE) == RESIDENT:
         return
-    page = address >> PAGE_SHIFT
-    last = (address + length - 1) >> PAGE_SHIFT
-    while page <= last:
+    _touch_pages(machine, first, last)
+
+
+@kernel
+def _touch_pages(machine, first, last):
+    """Fault in pages `first` to `last`; none when `last` is below `first`."""
+    for page in range(first, last + 1):
         if machine.pages[unsigned(page)] & (RESIDENT | LAZY_FREE) != RESIDENT:
             _fault(machine, page)
-        page += 1
 
 
 @kernel

@@ -175,7 +175,7 @@ def boot(machine, config):
     return heap
 
 
-@kernel
+@kernel(inline=True)
 def alloc(heap, thread, size, align):
     """malloc, or memalign where `align` exceeds 16. About 3 ns while the thread cache has one."""
     if align > HEADER_BYTES:
@@ -247,7 +247,7 @@ def calloc(heap, thread, size):
     return chunk + HEADER_BYTES
 
 
-@kernel
+@kernel(inline=True)
 def free(heap, thread, address):
     """free. About 3 ns while the thread cache has room."""
     chunk = address - HEADER_BYTES

@@ -45,7 +45,7 @@ def boot(machine, config):
     return Heap(machine, region, growth, np.zeros(len(PATHS), np.int64))
 
 
-@kernel
+@kernel(inline=True)
 def alloc(heap, thread, size, align):
     """Address of a block of `size` bytes. About 2 ns."""
     heap.paths[BUMP] += 1
@@ -66,7 +66,7 @@ def _grow(heap, need):
     return heap.region.fields[LIMIT] == limit
 
 
-@kernel
+@kernel(inline=True)
 def free(heap, thread, address):
     """Forget the block; its bytes stay where they are."""
 

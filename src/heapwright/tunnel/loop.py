@@ -89,7 +89,7 @@ realloc = getattr(manager, "realloc", realloc_by_copying)
 thread_exit = getattr(manager, "thread_exit", no_thread_exit)
 
 
-@kernel
+@kernel(inline=True)
 def step(heap, run, thread, event, request):
     """Fly one event: (op, slot) and (size, log2 of alignment); the object's address, 0 if none."""
     op, slot = event

@@ -64,19 +64,19 @@ def init_arena(machine, arena):
     store(machine, arena + TOP, bin_at(arena, UNSORTED))
 
 
-@kernel
+@kernel(inline=True)
 def bin_at(arena, number):
     """The bin as if it were a chunk."""
     return arena + BINS - FD + 16 * (number - 1)
 
 
-@kernel
+@kernel(inline=True)
 def fastbin_at(arena, chunk_size):
     """Address of the head of the fastbin for chunks of `chunk_size` bytes."""
     return arena + FASTBINS + 8 * ((chunk_size >> 4) - 2)
 
 
-@kernel
+@kernel(inline=True)
 def bin_number(chunk_size):
     """The bin for a free chunk of `chunk_size` bytes (bin_index, largebin_index_64)."""
     if chunk_size < MIN_LARGE_BYTES:
@@ -94,7 +94,7 @@ def bin_number(chunk_size):
     return 126
 
 
-@kernel
+@kernel(inline=True)
 def unlink(machine, chunk):
     """Take a free chunk out of its bin (unlink_chunk)."""
     forward, back = load(machine, chunk + FD), load(machine, chunk + BK)
@@ -119,7 +119,7 @@ def unlink(machine, chunk):
         store(machine, previous + FD_NEXTSIZE, forward)
 
 
-@kernel
+@kernel(inline=True)
 def link_unsorted(machine, arena, chunk, size):
     """Put a free chunk first on the unsorted list and write its tags."""
     touch(machine, chunk + FD, 32)
@@ -260,7 +260,7 @@ def consolidate(machine, arena):
             chunk = following
 
 
-@kernel
+@kernel(inline=True)
 def split(machine, arena, chunk, size, wanted):
     """Keep `wanted` bytes of an unlinked free chunk of `size`; the rest goes to the unsorted list.
 

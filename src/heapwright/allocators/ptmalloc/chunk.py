@@ -31,7 +31,7 @@ FLAGS = 7
 REQUEST_LIMIT = 1 << 62  # bytes; glibc refuses requests above PTRDIFF_MAX
 
 
-@kernel
+@kernel(inline=True)
 def chunk_bytes_for(request):
     """Bytes of the chunk that holds `request` bytes (request2size); 0 if absurd."""
     if request > REQUEST_LIMIT or request < 0:
@@ -40,51 +40,51 @@ def chunk_bytes_for(request):
     return max(padded, MIN_CHUNK_BYTES)
 
 
-@kernel
+@kernel(inline=True)
 def head(machine, chunk):
     """Size and flags."""
     return load(machine, chunk + SIZE)
 
 
-@kernel
+@kernel(inline=True)
 def chunk_bytes(machine, chunk):
     """Size without flags."""
     return load(machine, chunk + SIZE) & ~FLAGS
 
 
-@kernel
+@kernel(inline=True)
 def set_head(machine, chunk, size_and_flags):
     """Write size and flags of a chunk whose page may be fresh."""
     touch(machine, chunk + SIZE, 8)
     store(machine, chunk + SIZE, size_and_flags)
 
 
-@kernel
+@kernel(inline=True)
 def set_head_bytes(machine, chunk, size):
     """Change the size and keep the flags (set_head_size)."""
     store(machine, chunk + SIZE, (load(machine, chunk + SIZE) & FLAGS) | size)
 
 
-@kernel
+@kernel(inline=True)
 def set_foot(machine, chunk, size):
     """Write the size of a free chunk after its end, for its upper neighbour."""
     touch(machine, chunk + size, 8)
     store(machine, chunk + size, size)
 
 
-@kernel
+@kernel(inline=True)
 def below_bytes(machine, chunk):
     """Size of the chunk below; meaningful only while that one is free."""
     return load(machine, chunk)
 
 
-@kernel
+@kernel(inline=True)
 def below_in_use(machine, chunk):
     """PREV_INUSE of `chunk`."""
     return load(machine, chunk + SIZE) & PREV_INUSE
 
 
-@kernel
+@kernel(inline=True)
 def mark_in_use(machine, chunk, size):
     """Tell the chunk at `chunk + size` that its lower neighbour is allocated."""
     above = chunk + size + SIZE
@@ -92,14 +92,14 @@ def mark_in_use(machine, chunk, size):
     store(machine, above, load(machine, above) | PREV_INUSE)
 
 
-@kernel
+@kernel(inline=True)
 def mark_free(machine, chunk, size):
     """Tell the chunk at `chunk + size` that its lower neighbour is free."""
     above = chunk + size + SIZE
     store(machine, above, load(machine, above) & ~PREV_INUSE)
 
 
-@kernel
+@kernel(inline=True)
 def in_use(machine, chunk):
     """Whether `chunk` is allocated (or in a fastbin or a thread cache), as the one above says."""
     return load(machine, chunk + chunk_bytes(machine, chunk) + SIZE) & PREV_INUSE

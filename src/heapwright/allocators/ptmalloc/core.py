@@ -122,13 +122,13 @@ PATHS = (
 ) = range(len(PATHS))
 
 
-@kernel
+@kernel(inline=True)
 def arena_flag(arena):
     """The flag that chunks of this arena carry while allocated."""
     return 0 if arena == MAIN_ARENA else NON_MAIN_ARENA
 
 
-@kernel
+@kernel(inline=True)
 def _stash_room(heap, tcache, size):
     """How many more chunks of `size` bytes the thread cache takes; 0 without one."""
     index = tcache_index(size)
@@ -168,7 +168,7 @@ def int_malloc(heap, arena, tcache, size):
         consolidate(machine, arena)
 
 
-@kernel
+@kernel(inline=True)
 def _from_fastbin(heap, arena, tcache, size):
     """Pop a fastbin, moving more of its chunks to the thread cache while they fit."""
     machine = heap.machine
@@ -188,7 +188,7 @@ def _from_fastbin(heap, arena, tcache, size):
     return chunk
 
 
-@kernel
+@kernel(inline=True)
 def _from_small_bin(heap, arena, tcache, size):
     """Take the oldest chunk of a small bin, moving more to the thread cache while they fit."""
     machine = heap.machine
@@ -211,7 +211,7 @@ def _from_small_bin(heap, arena, tcache, size):
     return chunk
 
 
-@kernel
+@kernel(inline=True)
 def _allocate_whole(machine, arena, chunk, size):
     """Flag an unlinked chunk as allocated."""
     mark_in_use(machine, chunk, size)
@@ -219,7 +219,7 @@ def _allocate_whole(machine, arena, chunk, size):
         store(machine, chunk + SIZE, head(machine, chunk) | NON_MAIN_ARENA)
 
 
-@kernel
+@kernel(inline=True)
 def _from_unsorted(heap, arena, tcache, size):
     """Empty the unsorted list into the bins; stop at an exact fit beyond the cache's room."""
     machine = heap.machine
@@ -265,7 +265,7 @@ def _from_unsorted(heap, arena, tcache, size):
     return 0
 
 
-@kernel
+@kernel(inline=True)
 def _cut_last_remainder(machine, arena, chunk, size):
     """Split the last remainder, alone on the unsorted list, where it lies."""
     rest = chunk + size
@@ -285,7 +285,7 @@ def _cut_last_remainder(machine, arena, chunk, size):
     set_foot(machine, rest, rest_size)
 
 
-@kernel
+@kernel(inline=True)
 def _from_larger(heap, arena, size):
     """The best fit: in the bin of a large request, else in the next bin that is not empty."""
     machine = heap.machine
@@ -311,7 +311,7 @@ def _from_larger(heap, arena, size):
     return victim
 
 
-@kernel
+@kernel(inline=True)
 def _cut_top(machine, arena, size):
     """Allocate the lower end of top, which has room."""
     chunk = load(machine, arena + TOP)
@@ -418,17 +418,21 @@ def _extend_main(heap, tcache, size):
             int_free(heap, arena, tcache, top)
 
 
-@kernel
+@kernel(inline=True)
 def int_free(heap, arena, tcache, chunk):
     """Free a chunk that is not mapped (_int_free)."""
+    size = chunk_bytes(heap.machine, chunk)
+    if _stash_room(heap, tcache, size) > 0:
+        heap.paths[TCACHE_PUT] += 1
+        tcache_put(heap, tcache, chunk, tcache_index(size))
+    else:
+        _free_to_arena(heap, arena, chunk, size)
+
+
+@kernel
+def _free_to_arena(heap, arena, chunk, size):
+    """Free past the thread cache: into a fastbin, or merged with free neighbours."""
     machine = heap.machine
-    size = chunk_bytes(machine, chunk)
-    index = tcache_index(size)
-    if tcache and index < load(machine, TCACHE_BINS):
-        if tcache_length(heap.halves, tcache, index) < load(machine, TCACHE_COUNT):
-            heap.paths[TCACHE_PUT] += 1
-            tcache_put(heap, tcache, chunk, index)
-            return
     if size <= load(machine, MAX_FAST):
         heap.paths[FASTBIN_PUT] += 1
         store(machine, arena + HAVE_FASTCHUNKS, 1)

@@ -19,19 +19,19 @@ ENTRIES = 2 * BIN_COUNT  # offset, bytes
 TCACHE_BYTES = ENTRIES + 8 * BIN_COUNT  # sizeof (tcache_perthread_struct)
 
 
-@kernel
+@kernel(inline=True)
 def tcache_index(chunk_size):
     """Row of the cache for chunks of `chunk_size` bytes (csize2tidx)."""
     return (chunk_size - 17) >> 4
 
 
-@kernel
+@kernel(inline=True)
 def tcache_length(halves, tcache, index):
     """Blocks on list `index`; `halves` is the uint16 view of the machine's words."""
     return np.int64(halves[unsigned((tcache >> 1) + index)])
 
 
-@kernel
+@kernel(inline=True)
 def tcache_put(heap, tcache, chunk, index):
     """Push a chunk onto list `index`, which has room."""
     entry = tcache + ENTRIES + 8 * index
@@ -41,7 +41,7 @@ def tcache_put(heap, tcache, chunk, index):
     heap.halves[unsigned((tcache >> 1) + index)] += 1
 
 
-@kernel
+@kernel(inline=True)
 def tcache_get(heap, tcache, index):
     """Pop the user address on top of list `index`, which is not empty."""
     entry = tcache + ENTRIES + 8 * index

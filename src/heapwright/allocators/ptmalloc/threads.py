@@ -56,7 +56,7 @@ ARENAS_PER_CORE = 8  # NARENAS_FROM_NCORES
 THREAD_TABLE = PARAMETERS + PAGE_BYTES
 
 
-@kernel
+@kernel(inline=True)
 def tcache_of(machine, thread):
     """The thread's cache, 0 before its first request and after its exit."""
     return load(machine, THREAD_TABLE + 16 * thread)
@@ -68,13 +68,13 @@ def set_tcache(machine, thread, tcache):
     store(machine, THREAD_TABLE + 16 * thread, tcache)
 
 
-@kernel
+@kernel(inline=True)
 def _thread_arena(machine, thread):
     """The thread's arena; the first thread starts on the main arena."""
     return load(machine, THREAD_TABLE + 16 * thread + 8)
 
 
-@kernel
+@kernel(inline=True)
 def arena_of(machine, chunk):
     """The arena that a chunk belongs to (arena_for_chunk)."""
     if head(machine, chunk) & NON_MAIN_ARENA:
@@ -82,13 +82,17 @@ def arena_of(machine, chunk):
     return MAIN_ARENA
 
 
-@kernel
+@kernel(inline=True)
 def init_tcache(heap, thread):
-    """The thread's cache, made in the thread's arena if there is none yet (tcache_init)."""
+    """The thread's cache, made at its first request (MAYBE_INIT_TCACHE)."""
+    tcache = tcache_of(heap.machine, thread)
+    return tcache if tcache else _make_tcache(heap, thread)
+
+
+@kernel
+def _make_tcache(heap, thread):
+    """A cache in the thread's arena, 0 if refused (tcache_init)."""
     machine = heap.machine
-    tcache = tcache_of(machine, thread)
-    if tcache:
-        return tcache
     size = chunk_request(TCACHE_BYTES)
     arena = arena_for(heap, thread, TCACHE_BYTES)
     chunk = int_malloc(heap, arena, 0, size)
@@ -102,13 +106,16 @@ def init_tcache(heap, thread):
     return tcache
 
 
-@kernel
+@kernel(inline=True)
 def arena_for(heap, thread, request):
     """The arena for a request of this thread (arena_get)."""
-    machine = heap.machine
-    arena = _thread_arena(machine, thread)
-    if arena:
-        return arena
+    arena = _thread_arena(heap.machine, thread)
+    return arena if arena else _first_arena(heap.machine, thread, request)
+
+
+@kernel
+def _first_arena(machine, thread, request):
+    """The arena for a thread's first request: the main one for the first thread."""
     if thread >= load(machine, THREADS):
         store(machine, THREADS, thread + 1)
     if thread == 0:

@@ -1,0 +1,126 @@
+"""Compile a loop and every kernel below it as one program, optimised once.
+
+Numba optimises and emits each function together with all that it calls, so a call chain twenty
+deep is optimised twenty times over. A kernel whose arguments hold bare addresses (`bare`) cannot
+be called from Python; it exists only inside the loop that made the addresses. Such a part is kept
+as plain LLVM text, without wrapper, optimisation or machine code of its own. The loop links
+all its parts, makes them internal, which lets LLVM drop arguments and inline sole callers, and is
+optimised once. Measured on glibc's twin: 57 s of compilation become 12 s.
+
+This reaches into numba.core: `_Library` extends the class that holds a function's LLVM module.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import llvmlite.binding as llvm
+from numba import types
+from numba.core import codegen
+from numba.core.caching import FunctionCache
+
+_compiling_part = False  # under numba's global compiler lock
+
+
+def _holds_addresses(kind: Any) -> bool:
+    if isinstance(kind, types.CPointer):
+        return True
+    return isinstance(kind, types.BaseTuple) and any(_holds_addresses(k) for k in kind.types)
+
+
+def _is_part(signature: Any) -> bool:
+    arguments = signature.args if hasattr(signature, "args") else signature
+    return any(_holds_addresses(kind) for kind in arguments)
+
+
+class _Library(codegen.JITCodeLibrary):
+    """One compiled function and what it calls; or a part, which is only text until linked."""
+
+    is_part = False
+
+    def finalize(self) -> None:
+        if _compiling_part:
+            self._raise_if_finalized()
+            self.is_part = self._finalized = True
+            return
+        self._linking_libraries = list(self._with_parts_of_parts())
+        super().finalize()
+
+    def _with_parts_of_parts(self) -> Iterator[Any]:
+        seen = set()
+        pending = list(self._linking_libraries)
+        while pending:
+            library = pending.pop()
+            if id(library) not in seen:
+                seen.add(id(library))
+                yield library
+                if getattr(library, "is_part", False):
+                    pending.extend(library._linking_libraries)
+
+    def _get_module_for_linking(self) -> Any:
+        # Numba's form is "linkonce", which the linker drops while nothing refers to it yet.
+        return self._final_module if self.is_part else super()._get_module_for_linking()
+
+    def _optimize_final_module(self) -> None:
+        for library in self._linking_libraries:
+            if getattr(library, "is_part", False):
+                for function in library._final_module.functions:
+                    if function.linkage == llvm.Linkage.external and not function.is_declaration:
+                        linked = self._final_module.get_function(function.name)
+                        linked.linkage = llvm.Linkage.internal
+        super()._optimize_final_module()
+
+    def get_pointer_to_function(self, name: str) -> Any:
+        return 0 if self.is_part else super().get_pointer_to_function(name)
+
+
+class _Cache(FunctionCache):
+    """Numba's disk cache, of whole programs only."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        return None if _is_part(sig) else super().load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        if not _is_part(sig):
+            super().save_overload(sig, data)
+
+
+@contextmanager
+def _part(is_part: bool) -> Iterator[None]:
+    global _compiling_part
+    outer, _compiling_part = _compiling_part, is_part
+    try:
+        yield
+    finally:
+        _compiling_part = outer
+
+
+def compile_as_part_or_whole(dispatcher: Any) -> None:
+    """Make `dispatcher`, a numba function, compile by the rules above, with the disk cache."""
+    compiler = dispatcher._compiler
+    compile_core: Callable[[Any, Any], Any] = compiler._compile_core
+
+    def compile_core_by_kind(arguments: Any, return_type: Any) -> Any:
+        with _part(_is_part(arguments)):
+            return compile_core(arguments, return_type)
+
+    def without_wrappers(flags: Any) -> Any:
+        if _compiling_part:
+            flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        return flags
+
+    compiler._compile_core = compile_core_by_kind
+    compiler._customize_flags = without_wrappers
+    dispatcher._cache = _Cache(dispatcher.py_func)
+
+
+def install() -> None:
+    """Let numba build its libraries from `_Library`."""
+    set_env = codegen.JITCPUCodegen.set_env
+
+    def set_env_of_wholes(self: Any, name: str, env: Any) -> None:
+        if not _compiling_part:  # a part has no machine code, hence no variable to set
+            set_env(self, name, env)
+
+    codegen.JITCPUCodegen._library_class = _Library
+    codegen.JITCPUCodegen.set_env = set_env_of_wholes
