@@ -14,20 +14,18 @@ what a manager keeps inside its blocks it keeps there, in-band. The data segment
 manager's static variables; it is part of the program's image and never counted.
 """
 
-import mmap as os_mmap
-import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import INTERPRETED, kernel, unsigned
+from heapwright.kernel import kernel, unsigned
+from heapwright.kernel.reserve import reserve
 
 PAGE_BYTES = 4096
 PAGE_SHIFT = 12
 HUGE_PAGE_BYTES = 2 << 20
 HUGE_PAGE_PAGES = HUGE_PAGE_BYTES // PAGE_BYTES
 
-MAP_NORESERVE = 0x4000  # Linux; Python names it from 3.13
 SPACE_BYTES = 1 << 36  # bytes of address space; reserved, not committed
 STATIC_BASE = 1 << 16  # bytes; start of the data segment
 BREAK_BASE = 1 << 24  # bytes; start of the heap that brk moves
@@ -75,18 +73,13 @@ class Machine(NamedTuple):
 
 def machine(huge_pages: int = HUGE_NEVER) -> Machine:
     """A fresh address space of SPACE_BYTES with nothing mapped."""
-    if sys.platform == "linux":
-        private = os_mmap.MAP_PRIVATE | os_mmap.MAP_ANONYMOUS
-        reserved = os_mmap.mmap(-1, SPACE_BYTES, flags=private | MAP_NORESERVE)
-    else:
-        reserved = os_mmap.mmap(-1, SPACE_BYTES)
     meters = np.zeros(METERS, np.int64)
     meters[BREAK] = BREAK_BASE
     meters[LOWEST_MAPPED] = MAPPED_TOP
     meters[HUGE_PAGES] = huge_pages
     meters[GAP_COUNT] = 1
     fresh = Machine(
-        words=np.frombuffer(reserved, np.int64),
+        words=reserve(SPACE_BYTES >> 3, np.int64),
         pages=np.zeros(SPACE_BYTES >> PAGE_SHIFT, np.uint8),
         meters=meters,
         gap_start=np.zeros(GAP_ROWS, np.int64),

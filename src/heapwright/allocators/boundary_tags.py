@@ -1,0 +1,203 @@
+"""Boundary tags: a heap of adjacent blocks, each of which finds both of its neighbours.
+
+    START                                                                     END = the break
+    │pad│ head │ user ...        │ head │ link link ... foot │ head │ user ... │ fence │
+    8 B  8 B    usable bytes       8 B     a free block   8 B                     8 B
+
+Terms      head: size | PREVIOUS_IN_USE | IN_USE; foot: size, in the last word of a free block only;
+           fence: a head of size 0, in use, that ends the heap; block: address of its head
+Invariant  the blocks from START + 8 tile the heap up to the fence; sizes are multiples of 16 and
+           at least 32; each PREVIOUS_IN_USE tells the truth; each free block has its foot  (check)
+Source     Knuth, The Art of Computer Programming 1, section 2.5, algorithm C and exercise 19 (the
+           foot only where free); the layout is Doug Lea's
+Omits      more than one heap
+
+A block in use costs 8 bytes above its user bytes: the word of a foot belongs to the user.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.kernel import kernel
+from heapwright.machine import PAGE_BYTES, Machine, brk, load, store, touch
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+
+HEAD_BYTES = 8
+ALIGN_BYTES = 16
+MIN_BLOCK_BYTES = 32  # head, two links, foot
+LINKS_BYTES = 24  # head and links: what is written at the start of a free block
+
+IN_USE, PREVIOUS_IN_USE = 1, 2
+FLAGS = 15
+
+START, END, GROWTH, FIELDS = range(4)
+
+
+class Tags(NamedTuple):
+    """A heap of boundary-tagged blocks at the break."""
+
+    machine: Machine
+    fields: np.ndarray  # int64[FIELDS]  START and END: addresses, equal while empty; GROWTH: bytes
+
+
+def boundary_tags(machine, growth_bytes):
+    """An empty heap that grows by at least `growth_bytes` at a time."""
+    return Tags(machine, np.array([BREAK_BASE, BREAK_BASE, growth_bytes], np.int64))
+
+
+@kernel
+def block_bytes(size):
+    """Bytes of the block for a request of `size`."""
+    return max(MIN_BLOCK_BYTES, (size + HEAD_BYTES + ALIGN_BYTES - 1) & ~(ALIGN_BYTES - 1))
+
+
+@kernel
+def first_block(tags):
+    """The lowest block, or the fence; of a heap that is not empty."""
+    return tags.fields[START] + ALIGN_BYTES - HEAD_BYTES
+
+
+@kernel
+def fence(tags):
+    """Where the blocks end."""
+    return tags.fields[END] - HEAD_BYTES
+
+
+@kernel
+def size_of(machine, block):
+    """Bytes of `block`, head included; 0 for the fence."""
+    return load(machine, block) & ~FLAGS
+
+
+@kernel
+def is_free(machine, block):
+    """Whether `block` is free."""
+    return load(machine, block) & IN_USE == 0
+
+
+@kernel
+def previous_is_free(machine, block):
+    """Whether the block below is free; False for the lowest."""
+    return load(machine, block) & PREVIOUS_IN_USE == 0
+
+
+@kernel
+def previous(machine, block):
+    """The free block below `block`."""
+    return block - load(machine, block - HEAD_BYTES)
+
+
+@kernel
+def set_used(machine, block, size):
+    """Write the head of a block in use whose lower neighbour's state is known to the old head."""
+    store(machine, block, size | (load(machine, block) & PREVIOUS_IN_USE) | IN_USE)
+    after = block + size
+    store(machine, after, load(machine, after) | PREVIOUS_IN_USE)
+
+
+@kernel
+def set_free(machine, block, size, previous_in_use):
+    """Write head and foot of a free block and tell the block above."""
+    touch(machine, block, LINKS_BYTES)
+    store(machine, block, size | previous_in_use)
+    after = block + size
+    store(machine, after - HEAD_BYTES, size)
+    store(machine, after, load(machine, after) & ~PREVIOUS_IN_USE)
+
+
+@kernel
+def cut(machine, block, head_size, tail_size):
+    """Write a used block of `head_size` and the free one of `tail_size` (0: none) after it."""
+    if tail_size == 0:
+        set_used(machine, block, head_size)
+        return
+    store(machine, block, head_size | (load(machine, block) & PREVIOUS_IN_USE) | IN_USE)
+    set_free(machine, block + head_size, tail_size, PREVIOUS_IN_USE)
+
+
+@kernel
+def grow(tags, need):
+    """Move the break so that the heap ends in a free block of `need` bytes or more.
+
+    Returns the added block and its bytes, in use and not yet merged with a free one below it;
+    (0, 0) where the system refuses.
+    """
+    machine, fields = tags.machine, tags.fields
+    start, end = fields[START], fields[END]
+    have = 0
+    if end > start and previous_is_free(machine, end - HEAD_BYTES):
+        have = load(machine, end - ALIGN_BYTES)
+    more = max(fields[GROWTH], need - have + ALIGN_BYTES)
+    more = (more + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    if more > BREAK_LIMIT - end or brk(machine, end + more) != end + more:
+        return 0, 0
+    fields[END] = end + more
+    if end == start:
+        touch(machine, start, ALIGN_BYTES)
+        block = first_block(tags)
+        flags = PREVIOUS_IN_USE
+    else:
+        block = end - HEAD_BYTES
+        flags = load(machine, block) & PREVIOUS_IN_USE
+    size = fence(tags) - block
+    touch(machine, fence(tags), HEAD_BYTES)
+    store(machine, block, size | flags | IN_USE)
+    store(machine, fence(tags), PREVIOUS_IN_USE | IN_USE)
+    return block, size
+
+
+@kernel
+def trim(tags, least):
+    """Lower the break when the last block is free and of `least` bytes or more.
+
+    Keeps the last block's first page. Returns the last block and its new size; (0, 0): nothing done.
+    """
+    machine, end = tags.machine, tags.fields[END]
+    if not previous_is_free(machine, end - HEAD_BYTES):
+        return 0, 0
+    size = load(machine, end - ALIGN_BYTES)
+    block = end - HEAD_BYTES - size
+    kept = (block + MIN_BLOCK_BYTES + HEAD_BYTES + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    if size < least or kept >= end:
+        return 0, 0
+    brk(machine, kept)
+    tags.fields[END] = kept
+    touch(machine, fence(tags), HEAD_BYTES)
+    store(machine, fence(tags), PREVIOUS_IN_USE | IN_USE)
+    set_free(machine, block, fence(tags) - block, load(machine, block) & PREVIOUS_IN_USE)
+    return block, fence(tags) - block
+
+
+@kernel
+def own_memory(tags, blocks):
+    """The padding and the fence, as rows of `blocks` (start, bytes); their number."""
+    start, end = tags.fields[START], tags.fields[END]
+    if start == end:
+        return 0
+    if len(blocks) >= 2:
+        blocks[0, 0], blocks[0, 1] = start, ALIGN_BYTES - HEAD_BYTES
+        blocks[1, 0], blocks[1, 1] = end - HEAD_BYTES, HEAD_BYTES
+    return 2
+
+
+@kernel
+def check(tags):
+    """0, or 1: no tiling; 2: bad size; 3: PREVIOUS_IN_USE lies; 4: bad foot."""
+    machine = tags.machine
+    if tags.fields[START] == tags.fields[END]:
+        return 0
+    block, below_in_use = first_block(tags), True
+    while block < fence(tags):
+        size = size_of(machine, block)
+        if size < MIN_BLOCK_BYTES or size % ALIGN_BYTES:
+            return 2
+        if previous_is_free(machine, block) == below_in_use:
+            return 3
+        if is_free(machine, block) and load(machine, block + size - HEAD_BYTES) != size:
+            return 4
+        below_in_use = not is_free(machine, block)
+        block += size
+    if block != fence(tags) or size_of(machine, block):
+        return 1
+    return 3 if previous_is_free(machine, block) == below_in_use else 0
