@@ -12,6 +12,10 @@ if INTERPRETED:
         """Index of the lowest set bit; 64 for 0."""
         value = int(value) & 0xFFFF_FFFF_FFFF_FFFF
         return (value & -value).bit_length() - 1 if value else 64
+
+    def bit_count(value: int) -> int:
+        """Number of bits that are set."""
+        return (int(value) & 0xFFFF_FFFF_FFFF_FFFF).bit_count()
 else:
     from llvmlite import ir
     from numba import types
@@ -35,5 +39,14 @@ else:
 
         def generate(context, builder, signature, arguments):
             return builder.cttz(arguments[0], _ZERO_IS_DEFINED)
+
+        return types.int64(types.int64), generate
+
+    @intrinsic
+    def bit_count(typing_context, value):
+        """Number of bits that are set."""
+
+        def generate(context, builder, signature, arguments):
+            return builder.ctpop(arguments[0])
 
         return types.int64(types.int64), generate

@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.kernel.bits import bit_count, trailing_zeros
 from heapwright.kernel.compiled import kernel, unsigned
+from heapwright.kernel.lanes import LANES, lanes_at_least, lanes_largest, lanes_sum
 from heapwright.kernel.reserve import reserve
 
-FANOUT = 16
+FANOUT = LANES
 SHIFT = 4  # log2 of FANOUT
+INDEX = FANOUT - 1  # of a child among its siblings: the low bits of its number
 
 
 class RankedTree(NamedTuple):
@@ -70,32 +73,14 @@ def put(tree, position, size):
                 largest[unsigned(i)] = new
                 old = here
             elif old == here:
-                new = _largest_child(tree, tree.level[unsigned(depth - 1)] + (node << SHIFT))
+                first = tree.level[unsigned(depth - 1)] + (node << SHIFT)
+                new = lanes_largest(largest, first)
                 largest[unsigned(i)] = new
                 rising = new != here
             else:
                 rising = False
         elif not more:
             return
-
-
-@kernel
-def _largest_child(tree, first):
-    """Maximum of the FANOUT nodes from `first`."""
-    best = np.int32(0)
-    for i in range(FANOUT):
-        best = max(best, tree.largest[unsigned(first + i)])
-    return np.int64(best)
-
-
-@kernel
-def _first_child(tree, first, lowest, size):
-    """Index from `lowest` of the first of FANOUT nodes from `first` with >= size, else FANOUT."""
-    found = FANOUT
-    for i in range(FANOUT):  # without a branch, so that it becomes vector steps
-        fits = (tree.largest[unsigned(first + i)] >= size) & (i >= lowest)
-        found = min(found, i if fits else FANOUT)
-    return found
 
 
 @kernel
@@ -118,46 +103,41 @@ def size_at(tree, position):
 
 @kernel
 def first_at_least(tree, start, size):
-    """The first position >= start whose size is >= size (> 0); -1 if none. About 10 ns."""
-    top = tree.top[0]
+    """The first position >= start whose size is >= size (> 0); -1 if none. About 15 ns."""
+    nodes, top = tree.largest, tree.top[0]
     depth, node = top, 0
     if start <= 0:
-        if tree.largest[tree.level[top]] < size:
+        if nodes[unsigned(tree.level[unsigned(top)])] < size:
             return -1
     else:
-        depth, child = 0, _first_child(tree, start & ~(FANOUT - 1), start & (FANOUT - 1), size)
-        node = start
-        while child == FANOUT:  # no later sibling: look among the parent's
+        node, depth = start, 0
+        fits = lanes_at_least(nodes, start & ~INDEX, size) >> (start & INDEX) << (start & INDEX)
+        while fits == 0:  # no later sibling: look among the parent's
             depth += 1
             node >>= SHIFT
             if depth >= top:
                 return -1
-            group = tree.level[depth] + (node & ~(FANOUT - 1))
-            child = _first_child(tree, group, (node & (FANOUT - 1)) + 1, size)
-        node = (node & ~(FANOUT - 1)) + child
+            siblings = lanes_at_least(nodes, tree.level[unsigned(depth)] + (node & ~INDEX), size)
+            fits = siblings & (-2 << (node & INDEX))
+        node = (node & ~INDEX) + trailing_zeros(fits)
     while depth > 0:
         depth -= 1
         node <<= SHIFT
-        node += _first_child(tree, tree.level[unsigned(depth)] + node, 0, size)
+        node += trailing_zeros(lanes_at_least(nodes, tree.level[unsigned(depth)] + node, size))
     return node
 
 
 @kernel
 def rank(tree, position):
-    """Occupied positions before `position`, which is at most the length. About 8 ns."""
-    before = 0
+    """Occupied positions before `position`, which is less than the length. About 10 ns."""
+    occupied = lanes_at_least(tree.largest, position & ~INDEX, 1)
+    before = bit_count(occupied & ((1 << (position & INDEX)) - 1))
     node = position
-    group = node & ~(FANOUT - 1)
-    if node & (FANOUT - 1):
-        for i in range(FANOUT):
-            before += (tree.largest[unsigned(group + i)] != 0) & (i < node - group)
     for depth in range(1, tree.top[0]):
         node >>= SHIFT
-        group = tree.level[unsigned(depth)] + (node & ~(FANOUT - 1))
-        within = node & (FANOUT - 1)
-        if within:
-            for i in range(FANOUT):
-                before += tree.count[unsigned(group + i)] * (i < within)
+        if node & INDEX:
+            first = tree.level[unsigned(depth)] + (node & ~INDEX)
+            before += lanes_sum(tree.count, first, node & INDEX)
     return before
 
 
@@ -171,6 +151,6 @@ def check(tree, past):
             count = 0
             for child in range(first, first + FANOUT):
                 count += np.int64(tree.largest[child] != 0) if depth == 1 else tree.count[child]
-            if count != tree.count[i] or _largest_child(tree, first) != tree.largest[i]:
+            if count != tree.count[i] or lanes_largest(tree.largest, first) != tree.largest[i]:
                 return 1
     return 0
