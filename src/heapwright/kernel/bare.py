@@ -5,7 +5,7 @@ that is not inlined. `bare` makes, once at the start of a loop, the same NamedTu
 address of each array's first element in its place. Indexing is written the same way; `len` and
 slices are gone. Measured on glibc's twin: 2 to 4 times the events per second.
 
-Interpreted, or with bounds checks, `bare` leaves the arrays as they are.
+Interpreted, `bare` leaves the arrays as they are; with bounds checks too, but for their type.
 """
 
 import os
@@ -20,13 +20,6 @@ if INTERPRETED:
         """`state` itself."""
         return state
 
-elif CHECKED:
-
-    @kernel
-    def bare(state):  # type: ignore[no-untyped-def]
-        """`state` itself, so that each index is checked."""
-        return state
-
 else:
     from numba import types
     from numba.core import cgutils
@@ -36,6 +29,9 @@ else:
         if isinstance(kind, types.Array):
             if kind.ndim != 1 or kind.layout != "C":
                 raise TypeError("a heap's arrays are one-dimensional and contiguous")
+            # With bounds checks the array stays, under a type that no call from Python has.
+            if CHECKED:
+                return types.Array(kind.dtype, 1, "C", aligned=False)
             return types.CPointer(kind.dtype)
         if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
             members = tuple(_bare_type(member) for member in kind.types)
@@ -44,7 +40,7 @@ else:
 
     def _bare_value(context, builder, kind, value):  # type: ignore[no-untyped-def]
         if isinstance(kind, types.Array):
-            return context.make_array(kind)(context, builder, value).data
+            return value if CHECKED else context.make_array(kind)(context, builder, value).data
         if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
             members = cgutils.unpack_tuple(builder, value, len(kind.types))
             return context.make_tuple(

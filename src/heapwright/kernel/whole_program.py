@@ -23,7 +23,7 @@ _compiling_part = False  # under numba's global compiler lock
 
 
 def _holds_addresses(kind: Any) -> bool:
-    if isinstance(kind, types.CPointer):
+    if isinstance(kind, types.CPointer) or (isinstance(kind, types.Array) and not kind.aligned):
         return True
     return isinstance(kind, types.BaseTuple) and any(_holds_addresses(k) for k in kind.types)
 
