@@ -1,0 +1,59 @@
+# heapwright: every target sets itself up; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench lint agreement picture lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+install: $(VENV)/installed ## make .venv with the console script in .venv/bin/heapwright
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "heapwright needs Python 3.11 or later; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+system: ## install the real allocators and a browser where that is allowed; say what is missing
+	@sh tools/system_libraries.sh
+
+demo: install system ## record a real program, fly it through every manager, write the report
+	$(BIN)/heapwright demo
+
+test: install system test-compiled test-interpreted test-checked ## the whole suite, all three ways
+
+test-compiled: install ## the suite, compiled
+	$(BIN)/pytest -n $(WORKERS) tests
+
+test-interpreted: install ## kernels as plain Python, on smaller traces
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/managers tests/tunnel
+
+test-checked: install ## compiled with every array index checked
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/managers tests/tunnel
+
+bench: install system ## rates, slowdown, sizes and start-up against the real systems, as JSON
+	$(BIN)/python -m benchmarks --output build/benchmarks.json
+
+agreement: install system ## regenerate docs/agreement.md from real recordings
+	$(BIN)/python -m benchmarks.agreement
+
+picture: install system ## regenerate the README's picture from a real recording
+	$(BIN)/python docs/make_picture.py
+
+lint: install ## ruff and mypy
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+lock: ## renew requirements.lock from pyproject.toml
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --upgrade --editable '.[memray,test,lint]'
+	build/lock/bin/python -m pip freeze --exclude-editable --exclude heapwright > requirements.lock
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) build heapwright-demo
