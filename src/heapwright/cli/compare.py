@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,9 @@ def compare(
         heapwright compare sqlite3.heap.parquet --html report.html
         heapwright compare t.heap.parquet --managers glibc,buddy --set glibc.arena_max=2 --json
     """
+    # Workers are forked from this process: better while no library has started threads in it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.report.document import comparison_document
@@ -96,8 +100,31 @@ def flown(
 
     names = [name.strip() for name in managers] if managers else list(registered())
     lanes = twin_lanes(trace, names, settings, conditions, samples)
+    absent = []
+    if references:
+        real, absent = _real_lanes(trace, settings, conditions)
+        lanes += real
     with bars() as progress:
-        return side_by_side(lanes, jobs, progress)
+        comparison = side_by_side(lanes, jobs, progress)
+    comparison.failures += absent
+    return comparison
+
+
+def _real_lanes(
+    trace: Path, settings: dict[str, dict[str, int]], conditions: Conditions
+) -> tuple[list[Lane], list[str]]:
+    """A lane for each real allocator that is installed, and what the others lack."""
+    from heapwright.errors import HeapwrightError
+    from heapwright.references import systems
+    from heapwright.tunnel.measured import measured_lanes
+
+    found = systems.available()
+    absent = [f"real {one.name}: not measured, {one.missing}" for one in found if one.missing]
+    try:
+        here = [one.name for one in found if not one.missing]
+        return measured_lanes(trace, here, conditions, settings), absent
+    except HeapwrightError as error:  # no compiler: the twins fly on
+        return [], [*absent, f"the real allocators were not measured: {error}"]
 
 
 def show(program: str, comparison: Comparison, html: Path | None) -> None:
@@ -138,17 +165,17 @@ def bars() -> Iterator[Callable[[Sequence[Lane]], None] | None]:
         rich.BarColumn(),
         rich.TextColumn("{task.fields[state]}"),
     )
-    tasks: dict[str, rich.TaskID] = {}
+    tasks: list[rich.TaskID] = []
     with rich.Progress(*columns, console=console, transient=True, auto_refresh=False) as drawn:
 
         def draw(lanes: Sequence[Lane]) -> None:
-            for lane in lanes:
-                if lane.name not in tasks:
-                    tasks[lane.name] = drawn.add_task(lane.name, total=lane.steps, state="")
+            if not tasks:
+                tasks.extend(drawn.add_task(lane.name, total=lane.steps, state="") for lane in lanes)
+            for task, lane in zip(tasks, lanes, strict=True):
                 state = lane.state
                 if state == "flying":  # half of the steps are the second pass
                     state = f"{lane.done:,} of {lane.steps:,}" if lane.done else "preparing"
-                drawn.update(tasks[lane.name], completed=lane.done, total=lane.steps, state=state)
+                drawn.update(task, completed=lane.done, total=lane.steps, state=state)
             drawn.refresh()
 
         yield draw

@@ -55,7 +55,7 @@ def verdict(results: Sequence[Result]) -> Verdict:
     rival = _rival(best, order)
     reasons = [_share_of_live(best)]
     if rival is not None:
-        reasons += _difference(best, rival)
+        reasons += _difference(_told_apart(best, order), _told_apart(rival, order))
     reasons += _measured(best, order) + _agreement(order) + _rates(best, order)
     reasons += [
         f"{full_title(r)} ran out of memory and is not ranked." for r in results if r.refused
@@ -104,6 +104,15 @@ def _share_of_live(best: Result) -> str:
         f"At that moment {bytes_text(live)} of it ({percent_text(live / resident(best))}) is live: "
         "asked for by the program and still held."
     )
+
+
+def _told_apart(result: Result, order: Sequence[Result]) -> Result:
+    """The twin of a measured result if it came as close as makes no difference, for its parts."""
+    for twin in order:
+        same = (twin.kind, twin.manager, twin.settings) == ("twin", result.manager, result.settings)
+        if same and abs(resident(twin) - resident(result)) < SMALL_SHARE * resident(result):
+            return twin
+    return result
 
 
 def _difference(best: Result, rival: Result) -> list[str]:

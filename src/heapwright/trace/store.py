@@ -149,7 +149,7 @@ class Trace(Facts):
         """Row group `group`, whose first event is row `start` of the trace."""
         try:
             table = file.read_row_group(group, columns=wanted, use_threads=True)
-            batch = _NOTHING._replace(**{name: _array(table.column(name)) for name in wanted})
+            batch = _NOTHING._replace(**{name: _array(table.column(name), name) for name in wanted})
         except _ARROW_ERRORS as error:
             raise _damaged(
                 self.path, f"its events from row {start} on cannot be decoded ({_first_line(error)})"
@@ -335,19 +335,24 @@ class _Decoded:
     """Lends the memory of a decoded column to NumPy.
 
     Arrow's own view is read-only, which Numba takes for another type: every kernel would be
-    compiled once more.
+    compiled once more. And making it imports pandas, where that is installed.
     """
 
-    def __init__(self, chunk: pa.Array) -> None:
+    def __init__(self, chunk: pa.Array, dtype: np.dtype) -> None:
+        if chunk.null_count:
+            raise ValueError("a column has nulls")
         self.chunk = chunk
-        view = chunk.to_numpy(zero_copy_only=True)
-        self.__array_interface__ = {**view.__array_interface__, "data": (view.ctypes.data, False)}
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": dtype.str,
+            "shape": (len(chunk),),
+            "data": (chunk.buffers()[1].address + chunk.offset * dtype.itemsize, False),
+        }
 
 
-def _array(column: pa.ChunkedArray) -> np.ndarray:
-    if column.num_chunks != 1:
-        return np.array(column.to_numpy())
-    return np.asarray(_Decoded(column.chunk(0)))
+def _array(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    chunks = [np.asarray(_Decoded(chunk, np.dtype(COLUMNS[name]))) for chunk in column.chunks]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 def _check_footer(path: Path, size: int) -> None:

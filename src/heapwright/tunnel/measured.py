@@ -73,7 +73,7 @@ def measured_lanes(
     def lane(name: str) -> Lane:
         knobs = dict((settings or {}).get(name, {}))
         return Lane(
-            name,
+            f"real {name}",
             steps,
             lambda progress: measured(
                 name, Trace.open(trace_path), conditions, knobs, progress=progress
