@@ -145,6 +145,7 @@ def _sites(figures: dict[str, Any], top: int) -> list[Table]:
         if tables and len(rows) == tables[0].row_count and len(rows) < top:
             continue  # the same sites in another order
         table = _table(title, "bytes", "requests", "<call site")
+        table.columns[-1].no_wrap = True  # cut at the edge: the innermost frames come first
         for row in rows:
             table.add_row(bytes_text(row["bytes"]), f"{row['count']:,}", Text(row["site"]))
         tables.append(table)

@@ -43,7 +43,7 @@ def console(stderr: bool = False) -> Console:
 
 
 @contextlib.contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress(what: str, total: float | None) -> Iterator[Callable[[float], None]]:
     """Yields `advance(steps)`; draws a bar of `total` steps (None: a pulse) when stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda steps: None

@@ -13,7 +13,7 @@ import numpy as np
 
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.bits import bit_length
-from heapwright.trace.schema import FREE, OPERATIONS, REALLOC, THREAD_EXIT, Events
+from heapwright.trace.schema import FREE, OPERATIONS, REALLOC, THREAD_EXIT
 
 BUCKETS = 65
 
@@ -134,8 +134,7 @@ def _chain(totals, objects, slot, size):
     objects.reallocs[slot] = links
     if links == 1:
         totals[CHAINS] += 1
-    if links > totals[LONGEST_CHAIN]:
-        totals[LONGEST_CHAIN] = links
+    totals[LONGEST_CHAIN] = max(totals[LONGEST_CHAIN], links)
     if size > old:
         totals[REALLOC_GREW] += 1
     elif size < old:
