@@ -1,0 +1,155 @@
+"""The table of agreement: each recording through the twin and through the real system.
+
+    python benchmarks/workloads.py RECORDINGS --scale full
+    python benchmarks/agreement.py RECORDINGS [-o docs/agreement.md]
+
+writes the page. Nothing in it is typed by hand: run this again after a change to a twin.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from heapwright import references
+from heapwright.cli.validate import difference, percent
+from heapwright.errors import HeapwrightError
+from heapwright.trace.store import Trace
+from heapwright.tunnel.validate import COUNTERPARTS, Agreement, validate
+
+# Each is given to both, on the shortest recording: a knob must mean the same to twin and real.
+KNOBS: tuple[dict[str, int], ...] = (
+    {"tcache_count": 0},
+    {"tcache_count": 100},
+    {"tcache_max": 128},
+    {"tcache_unsorted_limit": 1},
+    {"mxfast": 0},
+    {"top_pad": 0},
+    {"top_pad": 1 << 20},
+    {"trim_threshold": 1 << 14},
+    {"mmap_threshold": 1 << 14},
+    {"mmap_max": 0},
+    {"arena_max": 1},
+)
+HEADER = (
+    "addresses equal",
+    "outside the heap",
+    "usable sizes equal",
+    "resident peak, bytes: twin / real",
+    "mapped peak, bytes: twin / real",
+    "page faults: twin / real",
+)
+
+
+def row(label: list[str], found: Agreement) -> list[str]:
+    """The cells of one comparison."""
+    tallies = (found.addresses, found.outside, found.usable_sizes)
+    pairs = (found.resident, found.mapped, found.page_faults)
+    return [
+        *label,
+        *(
+            f"{percent(each.equal, each.compared)} of {each.compared:,}" if each.compared else "none"
+            for each in tallies
+        ),
+        *(f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs),
+    ]
+
+
+def table(header: Iterable[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    head = list(header)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def page(manager: str, recordings: list[Path]) -> str:
+    """The page for one twin."""
+    rows, knob_rows = [], []
+    shortest, first = "", sys.maxsize
+    for path in recordings:
+        trace = Trace.open(path)
+        name = path.name.removesuffix(".heap.parquet")
+        print(f"{manager} on {name}, {trace.events:,} events", file=sys.stderr)
+        found = validate(manager, trace)
+        rows.append(row([name, f"{trace.events:,}", f"{trace.threads:,}", found.key], found))
+        if trace.events < first and trace.threads == 1:
+            shortest, first = name, trace.events
+            chosen = trace
+    for knobs in KNOBS if shortest else ():
+        print(f"{manager} on {shortest} with {knobs}", file=sys.stderr)
+        setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
+        knob_rows.append(row([setting], validate(manager, chosen, knobs)))
+    real = COUNTERPARTS[manager]
+    kernel = ".".join(platform.release().split(".")[:2])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    others = [
+        f"{found.name} {references.version(found.name)}"
+        for found in references.available()
+        if not found.missing and found.name not in COUNTERPARTS
+    ]
+    return f"""# Agreement with the real systems
+
+Written by `benchmarks/agreement.py` on {today}: {real} {references.version(real)}, \
+Linux {kernel}, {platform.machine()}.
+
+What is compared, and how:
+
+- **Addresses**: of every block, as the offset from where the heap began. The key is what the real
+  allocator returned while the program was recorded (`recorded`), or what it returns to the same
+  events in a fresh process (`driven`). A block outside the brk heap, mapped on its own or of a
+  further arena, is equal when it is outside in both, at the same offset in its page and of the
+  same usable size.
+- **Usable sizes**: what `malloc_usable_size` says of every block.
+- **Resident, mapped, page faults**: of the fresh process, over a baseline read before any library's
+  constructor ran; the program is taken to write all that it allocates, except calloc's memory. Pages
+  are the kernel's own count, huge pages off.
+
+## {manager} on recordings
+
+{table(("recording", "events", "threads", "key", *HEADER), rows)}
+
+A trace of more than one thread is replayed in the recorded order, a real thread for each; which
+arena the recorded program's threads got depended on its locks, so there the share is reported and
+100 % is not expected.
+
+## {manager} with its knobs turned, on {shortest or "no recording"}
+
+Twin and real system get the same setting (`--set` and `GLIBC_TUNABLES`); the key is driven.
+
+{table(("setting", *HEADER), knob_rows)}
+
+## Without a twin
+
+{", ".join(others) or "No other real allocator was installed"}: measured beside the twins by \
+`heapwright compare`, compared with none.
+"""
+
+
+def main() -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recordings", type=Path, help="a folder of .heap.parquet files")
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement.md"))
+    options = parser.parse_args()
+    found = sorted(options.recordings.glob("*.heap.parquet"))
+    if not found:
+        print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
+        return 1
+    try:
+        text = "\n".join(page(manager, found) for manager in COUNTERPARTS)
+    except HeapwrightError as error:
+        print(error, file=sys.stderr)
+        return 1
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    beside = options.output.with_name(f".{options.output.name}.partial")
+    beside.write_text(text)
+    os.replace(beside, options.output)
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
