@@ -8,7 +8,6 @@ Omits      threads: every event comes from the one that calls
 """
 
 import ctypes
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -38,9 +37,9 @@ class Heap(NamedTuple):
     paths: np.ndarray  # int64[path]  never counted: it would cost
 
 
-def load(system: System, library: Path | None) -> np.ndarray:
+def load(system: System, library: str | None) -> np.ndarray:
     """Addresses of the verbs, int64[6]; loads the library into this process, its names private."""
-    handle = ctypes.CDLL(None if library is None else str(library), mode=ctypes.RTLD_LOCAL)
+    handle = ctypes.CDLL(library, mode=ctypes.RTLD_LOCAL)
     names = [system.prefix + verb for verb in VERBS] + [system.usable]
     pointers = [ctypes.cast(getattr(handle, name), ctypes.c_void_p).value for name in names]
     return np.array(pointers, np.int64)

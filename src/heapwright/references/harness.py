@@ -31,7 +31,7 @@ PAGE_BYTES = 4096
 CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
 WORKERS = 1024  # drive.c: threads alive at once
 SAMPLES = 1000  # rows of the timeline, about
-PROBES = 1 << 19  # resident memory is read about this often at most, 0.8 us each,
+PROBES = 1 << 17  # resident memory is read about this often at most, 0.8 us each,
 PROBE_EVENTS = 64  # and at least once in so many events
 INEXACT_PAGES = 64  # what the kernel's high-water mark may be off by: 32 pages a processor
 

@@ -67,7 +67,7 @@ SYSTEMS = {
             "libtcmalloc-minimal4",
             "tc_",
             "tc_malloc_size",
-            {"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
+            environment={"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
         ),
     )
 }

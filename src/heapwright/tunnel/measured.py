@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright import references
+from heapwright.references import build, systems
 from heapwright.result import Result
 from heapwright.tunnel.compare import Lane
 from heapwright.tunnel.flight import Conditions
-from heapwright.tunnel.rates import rates
+from heapwright.tunnel.rates import rates, serving
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+MOMENT_EVENTS = 1 << 20  # at 20 M events/s, 50 ms: a neighbour's noise shows
 ONE_THREAD = "The rate is that of one thread replaying every event, as the twins are flown."
 
 
@@ -26,28 +28,39 @@ def measured(
     conditions: Conditions | None = None,
     settings: Mapping[str, int] | None = None,
     *,
-    runs: int = 1,
+    runs: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
-    """The real allocator `name` on `trace`; the rate is the median of `runs`.
+    """The real allocator `name` on `trace`; the rate is the median of `runs`,
+    by default of three for a trace that takes a moment and one for a longer one.
 
     `progress` is told of twice the trace's events. HeapwrightError when something is missing.
     """
     conditions = conditions or Conditions()
+    runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
+    knobs = _settable(name, settings or {})
     result = references.measure(
         name,
         trace,
         touch=conditions.touch == "all",
         huge_pages=conditions.huge_pages != "never",
-        settings=dict(settings or {}),
+        settings=knobs,
         progress=progress,
     )
-    result.seconds = rates(trace, [name], runs, dict(settings or {}))[name]
-    if trace.threads > 1:
-        result.notes.append(ONE_THREAD)
+    result.seconds = rates(trace, [name], runs, knobs)[name]
     if progress:
         progress(2 * trace.events)
+    if trace.threads > 1:
+        result.notes.append(ONE_THREAD)
+    for knob in (settings or {}).keys() - knobs.keys():
+        result.notes.append(f"The real {name} has no setting {knob}: it is measured without.")
     return result
+
+
+def _settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
+    """Those of a twin's knobs that the real system has too."""
+    known = systems.GLIBC_KNOBS if name == "glibc" else ()
+    return {knob: value for knob, value in settings.items() if knob in known}
 
 
 def measured_lanes(
@@ -60,14 +73,14 @@ def measured_lanes(
 
     Raises HeapwrightError, before anything is driven, for a name that cannot be.
     """
-    from heapwright.references import build, systems
     from heapwright.trace.store import Trace
 
     names = references.installed() if names is None else list(dict.fromkeys(names))
     for name in names:
         systems.library(name)
-    if names:
+    for name in names:  # what all lanes share is made before they fork
         build.harness()
+        serving(systems.tunables(name, _settable(name, (settings or {}).get(name, {}))))
     steps = 2 * Trace.open(trace_path).events
 
     def lane(name: str) -> Lane:

@@ -1,16 +1,22 @@
 """The speed of the real allocators, in the replay loop that flies the twins.
 
-    rates(trace, names) ─ events on stdin ─► fresh Python ─fork─► library loaded, loop timed ─► JSON
+    rates(trace, names) ─ a socket of its own ─► server ─fork─► library loaded, events flown, timed
 
-Each measurement is a forked child of one fresh process, which has a single thread and holds no
-more than NumPy and the compiled loop. Pages are not touched: what is timed is the allocator.
+The server is a fresh Python with one thread, since then glibc takes its short cuts as in the
+recorded program, and with room for the thread state of a library that is loaded late. It loads
+the compiled loop once and forks for each measurement; it is started by whoever asks first, serves
+the processes forked from there too, and ends with the last of them. Pages are not touched: the
+allocator is timed.
 Source     DESIGN.md's figures of 28-132 M events/s come from the same arrangement
 Omits      threads: a threaded trace is flown by one thread, as the twins fly it
 """
 
+import atexit
 import contextlib
 import json
 import os
+import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,7 +31,7 @@ from heapwright.references import called, systems
 from heapwright.trace.schema import COLUMNS, Events
 
 SENT = ("op", "slot", "size", "align", "thread")
-SPEECH = "heapwright.tunnel.rates"
+MESSAGE_BYTES = 4096  # the longest request
 
 
 def rates(
@@ -33,117 +39,170 @@ def rates(
 ) -> dict[str, float]:
     """Seconds that the replay loop takes with each real allocator, the median of `runs`.
 
-    `settings` are glibc's tunables. HeapwrightError when an allocator is missing.
+    `settings` are glibc's tunables. HeapwrightError when an allocator is missing or fails.
     """
-    tunables = [systems.LATE_LOADING]
-    for name in names:
-        systems.library(name)
-        if settings:
-            tunables.append(systems.tunables(name, settings))
-    environment = {
-        **os.environ,
-        "GLIBC_TUNABLES": ":".join(tunables),
-        "OPENBLAS_NUM_THREADS": "1",  # a process with one thread takes glibc's short cuts
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
-    plan = [name for _ in range(runs) for name in names]
-    with tempfile.TemporaryFile() as stderr:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", SPEECH, str(trace.slots), *plan],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-        )
-        try:
-            assert worker.stdin is not None and worker.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
-                for _ in plan:
-                    for batch in trace.batches(columns=SENT):
-                        _send(worker.stdin, batch)
-                    worker.stdin.write(np.zeros(len(SENT), np.int64).tobytes())
-                    worker.stdin.flush()
-                worker.stdin.close()
-            said = worker.stdout.read().splitlines()
-            status = worker.wait()
-        finally:
-            worker.kill()
-            worker.wait()
-        if status or len(said) != len(plan):
-            stderr.seek(0)
-            last = (stderr.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise HeapwrightError(f"timing the real {plan[min(len(said), len(plan) - 1)]} failed: {last}")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for name, line in zip(plan, said, strict=True):
-        seconds[name].append(json.loads(line))
-    return {name: statistics.median(each) for name, each in seconds.items()}
+    said: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(runs):
+        for name in names:
+            server = serving(systems.tunables(name, settings or {}))
+            said[name].append(server.seconds(name, trace))
+    return {name: statistics.median(each) for name, each in said.items()}
 
 
-def _send(stream: Any, batch: Events) -> None:
+def serving(tunables: str = "") -> "Server":
+    """The server with these GLIBC_TUNABLES, started now unless it already runs."""
+    if tunables not in _servers:
+        _servers[tunables] = Server(tunables)
+    return _servers[tunables]
+
+
+class Server:
+    """A fresh Python that forks to measure; see the module's header."""
+
+    def __init__(self, tunables: str) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the process
+        environment = {
+            **os.environ,
+            "GLIBC_TUNABLES": ":".join(filter(None, (systems.LATE_LOADING, tunables))),
+            "OPENBLAS_NUM_THREADS": "1",  # a single thread
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                env=environment,
+                pass_fds=(theirs.fileno(),),
+            )
+        atexit.register(self.close)
+
+    def seconds(self, name: str, trace: Any) -> float:
+        """Seconds in the loop for the whole trace, by a fork of the server."""
+        library = systems.library(name)
+        ours, theirs = socket.socketpair()
+        with ours:
+            with contextlib.suppress(ConnectionError):  # then the answer says why
+                with theirs:
+                    request = json.dumps([name, library and str(library), trace.slots])
+                    socket.send_fds(self._control, [request.encode()], [theirs.fileno()])
+                for batch in trace.batches(columns=SENT):
+                    _send(ours, batch)
+                ours.sendall(bytes(8 * len(SENT)))  # a batch of nothing
+            said = _rest_of(ours)
+        outcome = json.loads(said) if said else self._last_words()
+        if not isinstance(outcome, float):
+            raise HeapwrightError(f"timing the real {name} failed: {outcome}")
+        return outcome
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "its process was killed"
+
+    def close(self) -> None:
+        """End the server."""
+        self._control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        self._process.kill()
+        self._process.wait()
+        self._stderr.close()
+
+
+_servers: dict[str, Server] = {}  # by GLIBC_TUNABLES
+
+
+def _send(connection: socket.socket, batch: Events) -> None:
+    """Lengths of the columns of SENT, then the columns."""
     columns = [np.ascontiguousarray(getattr(batch, column)) for column in SENT]
-    stream.write(np.array([len(column) for column in columns], np.int64).tobytes())
+    connection.sendall(np.array([len(column) for column in columns], np.int64).data)
     for column in columns:
-        stream.write(column.view(np.uint8).data)
+        connection.sendall(column.view(np.uint8).data)
 
 
-def _received(stream: Any) -> Events | None:
-    """The next batch of this flight, None at its end."""
+def _received(connection: socket.socket) -> Events | None:
+    """The next batch, None after the last."""
     lengths = np.zeros(len(SENT), np.int64)
-    _fill(stream, lengths)
+    _fill(connection, lengths)
     if not lengths.any():
         return None
     columns = {name: np.empty(0, dtype) for name, dtype in COLUMNS.items()}
     for name, length in zip(SENT, lengths.tolist(), strict=True):
         columns[name] = np.empty(length, COLUMNS[name])
-        _fill(stream, columns[name])
+        _fill(connection, columns[name])
     return Events(**columns)
 
 
-def _fill(stream: Any, array: np.ndarray) -> None:
+def _fill(connection: socket.socket, array: np.ndarray) -> None:
     view = array.view(np.uint8).data
     while view:
-        got = stream.readinto(view)
+        got = connection.recv_into(view)
         if not got:
             raise EOFError("the events ended early")
         view = view[got:]
 
 
-def _fly(name: str, slots: int, warm_only: bool = False) -> float:
-    """Seconds in the replay loop for the events that stdin brings."""
+def _rest_of(connection: socket.socket) -> bytes:
+    """Everything up to the other end's hanging up."""
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while more := connection.recv(MESSAGE_BYTES):
+            said += more
+    return said
+
+
+def _fly(
+    name: str, library: str | None, slots: int, connection: socket.socket | None
+) -> float:
+    """Seconds in the replay loop for the events that arrive; None brings none."""
     from time import perf_counter
 
     from heapwright.managers.registry import Manager
     from heapwright.tunnel.bind import bound_loop
 
     loop = bound_loop(Manager("called", "heapwright.references.called"))
-    system = systems.named(name)
-    heap: Any = called.boot(called.load(system, systems.library(name)))
+    heap: Any = called.boot(called.load(systems.named(name), library))
     objects = loop.Objects(np.zeros(slots, np.int64), np.zeros(0, np.int64))
     run = loop.Run(objects, np.zeros(loop.PROGRESS, np.int64))
     loop.replay(heap, run, Events(*(np.empty(0, dtype) for dtype in COLUMNS.values())))
     seconds = 0.0
-    stream: Any = sys.stdin.buffer
-    while not warm_only and (batch := _received(stream.raw)) is not None:
+    while connection is not None and (batch := _received(connection)) is not None:
         start = perf_counter()
         loop.replay(heap, run, batch)
         seconds += perf_counter() - start
     return seconds
 
 
-def main(slots: int, plan: list[str]) -> None:
-    """Measure each of `plan` in a forked child; a line of JSON, seconds, for each."""
-    _fly("glibc", 1, warm_only=True)  # compiles or loads the loop before the first fork
-    for name in plan:
-        child = os.fork()
-        if not child:
-            print(json.dumps(_fly(name, slots)), flush=True)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if os.WIFSIGNALED(status):
-            sys.exit(f"its process was killed by signal {os.WTERMSIG(status)}")
-        if status:
-            sys.exit(1)
+def _answer(request: bytes, connection: socket.socket) -> None:
+    """A fork of the server: fly what arrives, say the seconds or what went wrong, and end."""
+    outcome: float | str = "its process was interrupted"
+    try:
+        name, library, slots = json.loads(request)
+        outcome = _fly(name, library, slots, connection)
+    except Exception as error:  # noqa: BLE001 said to who asked
+        outcome = f"{type(error).__name__}: {error}"
+    finally:
+        with contextlib.suppress(OSError):
+            connection.sendall(json.dumps(outcome).encode())
+        os._exit(0)
+
+
+def serve(control: socket.socket) -> None:
+    """Fork for each request until nobody is left who could send one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are not waited for
+    _fly("glibc", None, 1, None)  # compiles or loads the loop before the first fork
+    while True:
+        request, files, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 1)
+        if not request:
+            return
+        with socket.socket(fileno=files[0]) as connection:
+            if not os.fork():
+                _answer(request, connection)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    serve(socket.socket(fileno=int(sys.argv[1])))

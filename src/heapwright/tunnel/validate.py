@@ -138,9 +138,7 @@ def validate(
     twin = _Flight(manager, trace, settings, Conditions())
     ledger = _ledger(twin.loop, len(twin.heap.machine.pages))
     seen = 0
-    # Only what both know: `cores` is this machine's own affair for the real one.
-    tunables = {knob: value for knob, value in settings.items() if knob != "cores"}
-    with Drive(COUNTERPARTS[manager], trace, placed=True, tunables=tunables) as drive:
+    with Drive(COUNTERPARTS[manager], trace, placed=True, tunables=settings) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
@@ -194,7 +192,8 @@ def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
     outside = (first < 0) & (second < 0)
     same_page_offset = (one.address ^ other.address) & (PAGE_BYTES - 1) == 0
     same_usable = (one.usable == other.usable) | (one.usable < 0) | (other.usable < 0)
-    return np.where(outside, same_page_offset & same_usable, first == second)
+    equal: np.ndarray = np.where(outside, same_page_offset & same_usable, first == second)
+    return equal
 
 
 def _compare(found: Agreement, twin: _Blocks, key: _Blocks, start: int) -> None:
