@@ -37,15 +37,10 @@ from heapwright.allocators.ptmalloc.chunk import (
     chunk_bytes_for,
     head,
 )
-from heapwright.allocators.ptmalloc.core import (
-    PATHS,
-    TCACHE_HIT,
-    int_free,
-    int_malloc,
-    int_memalign,
-    int_realloc,
-)
+from heapwright.allocators.ptmalloc.core import int_malloc, int_memalign, int_realloc
 from heapwright.allocators.ptmalloc.invariants import check
+from heapwright.allocators.ptmalloc.paths import PATHS, TCACHE_HIT
+from heapwright.allocators.ptmalloc.release import int_free
 from heapwright.allocators.ptmalloc.system import (
     ARENA_MAX,
     ARENA_TEST,

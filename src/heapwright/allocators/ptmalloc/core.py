@@ -1,29 +1,23 @@
-"""ptmalloc's algorithms on one arena: allocate, free, resize, align; ask the system when dry.
+"""ptmalloc's algorithms on one arena: allocate, resize, align.
 
-    int_malloc ─► fastbin ─► small bin ─► unsorted, binning what does not fit ─► large bin
-               ─► next larger bin ─► top ─► sys_malloc
-    int_free   ─► tcache ─► fastbin ─► coalesce onto unsorted or top ─► trim
+    int_malloc  ─► fastbin ─► small bin ─► unsorted, binning what does not fit ─► large bin
+                ─► next larger bin ─► top ─► sys_malloc
+    int_realloc ─► in place ─► into the upper neighbour ─► int_malloc, copy, int_free
 
 Every function takes the heap, the arena's address and the calling thread's tcache (0: none);
 chunk sizes are already padded. They return chunks, not user addresses; 0 when refused.
 
-Source     glibc 2.36 malloc/malloc.c: _int_malloc, sysmalloc, _int_free, _int_realloc,
-           _int_memalign
+Source     glibc 2.36 malloc/malloc.c: _int_malloc, _int_realloc, _int_memalign
 """
 
 from heapwright.allocators.ptmalloc.bins import (
-    ARENA_FLAGS,
     HAVE_FASTCHUNKS,
     LAST_REMAINDER,
-    MAX_SYSTEM_BYTES,
     MIN_LARGE_BYTES,
-    NONCONTIGUOUS,
-    SYSTEM_BYTES,
     TOP,
     UNSORTED,
     bin_at,
     bin_number,
-    coalesce,
     consolidate,
     fastbin_at,
     last_of_next_bin,
@@ -51,90 +45,34 @@ from heapwright.allocators.ptmalloc.chunk import (
     set_head,
     set_head_bytes,
 )
+from heapwright.allocators.ptmalloc.growth import cut_top, sys_malloc
+from heapwright.allocators.ptmalloc.paths import (
+    CONSOLIDATE,
+    FASTBIN_HIT,
+    LARGE_BIN_FIT,
+    NEXT_BIN_FIT,
+    REMAINDER_FIT,
+    SMALL_BIN_HIT,
+    SYSTEM_CALL,
+    TOP_FIT,
+    UNSORTED_FIT,
+)
+from heapwright.allocators.ptmalloc.release import arena_flag, int_free, stash_room
 from heapwright.allocators.ptmalloc.system import (
-    HEAP_ARENA,
-    HEAP_INFO_BYTES,
-    HEAP_PREVIOUS,
-    HEAP_SIZE,
     MAIN_ARENA,
     MAX_FAST,
-    MMAP_AS_MORECORE_BYTES,
-    MMAP_COUNT,
-    MMAP_MAX,
-    MMAP_THRESHOLD,
-    SBRK_BASE,
-    TCACHE_BINS,
-    TCACHE_COUNT,
     TCACHE_UNSORTED_LIMIT,
-    TOP_PAD,
-    TRIM_THRESHOLD,
     align_up,
-    grow_heap,
-    heap_of,
-    map_chunk,
-    new_heap,
-    sbrk,
-    trim_heap,
-    trim_main,
 )
 from heapwright.allocators.ptmalloc.tcache import (
     tcache_get,
     tcache_index,
-    tcache_length,
     tcache_put,
 )
 from heapwright.kernel import kernel
-from heapwright.machine import PAGE_BYTES, load, mmap, store, touch
+from heapwright.machine import load, store, touch
 
-CONSOLIDATION_BYTES = 65536  # FASTBIN_CONSOLIDATION_THRESHOLD
 MAX_UNSORTED_STEPS = 10000  # MAX_ITERS
-
-# heap.paths: how often each path was taken
-PATHS = (
-    "tcache hit",
-    "fastbin hit",
-    "small bin hit",
-    "unsorted exact fit",
-    "last remainder",
-    "large bin",
-    "next bin",
-    "top",
-    "system",
-    "tcache put",
-    "fastbin put",
-    "coalesce",
-    "consolidate",
-)
-(
-    TCACHE_HIT,
-    FASTBIN_HIT,
-    SMALL_BIN_HIT,
-    UNSORTED_FIT,
-    REMAINDER_FIT,
-    LARGE_BIN_FIT,
-    NEXT_BIN_FIT,
-    TOP_FIT,
-    SYSTEM_CALL,
-    TCACHE_PUT,
-    FASTBIN_PUT,
-    COALESCE,
-    CONSOLIDATE,
-) = range(len(PATHS))
-
-
-@kernel(inline=True)
-def arena_flag(arena):
-    """The flag that chunks of this arena carry while allocated."""
-    return 0 if arena == MAIN_ARENA else NON_MAIN_ARENA
-
-
-@kernel(inline=True)
-def _stash_room(heap, tcache, size):
-    """How many more chunks of `size` bytes the thread cache takes; 0 without one."""
-    index = tcache_index(size)
-    if not tcache or index >= load(heap.machine, TCACHE_BINS):
-        return 0
-    return load(heap.machine, TCACHE_COUNT) - tcache_length(heap.halves, tcache, index)
 
 
 @kernel
@@ -160,7 +98,7 @@ def int_malloc(heap, arena, tcache, size):
             return chunk
         if chunk_bytes(machine, load(machine, arena + TOP)) >= size + MIN_CHUNK_BYTES:
             heap.paths[TOP_FIT] += 1
-            return _cut_top(machine, arena, size)
+            return cut_top(machine, arena, size)
         if not load(machine, arena + HAVE_FASTCHUNKS):
             heap.paths[SYSTEM_CALL] += 1
             return sys_malloc(heap, arena, tcache, size)
@@ -178,7 +116,7 @@ def _from_fastbin(heap, arena, tcache, size):
         return 0
     heap.paths[FASTBIN_HIT] += 1
     following = load(machine, chunk + FD)
-    room = _stash_room(heap, tcache, size)
+    room = stash_room(heap, tcache, size)
     while room > 0 and following:
         after = load(machine, following + FD)
         tcache_put(heap, tcache, following, tcache_index(size))
@@ -199,7 +137,7 @@ def _from_small_bin(heap, arena, tcache, size):
     heap.paths[SMALL_BIN_HIT] += 1
     _allocate_whole(machine, arena, chunk, size)
     back = load(machine, chunk + BK)
-    room = _stash_room(heap, tcache, size)
+    room = stash_room(heap, tcache, size)
     while room > 0 and back != bin_:
         victim = back
         back = load(machine, victim + BK)
@@ -225,7 +163,7 @@ def _from_unsorted(heap, arena, tcache, size):
     machine = heap.machine
     unsorted = bin_at(arena, UNSORTED)
     index = tcache_index(size)
-    room = _stash_room(heap, tcache, size)
+    room = stash_room(heap, tcache, size)
     cached = False
     steps = 0
     while steps < MAX_UNSORTED_STEPS:
@@ -309,153 +247,6 @@ def _from_larger(heap, arena, size):
     else:
         _allocate_whole(machine, arena, victim, victim_size)
     return victim
-
-
-@kernel(inline=True)
-def _cut_top(machine, arena, size):
-    """Allocate the lower end of top, which has room."""
-    chunk = load(machine, arena + TOP)
-    rest = chunk_bytes(machine, chunk) - size
-    store(machine, arena + TOP, chunk + size)
-    set_head(machine, chunk, size | PREV_INUSE | arena_flag(arena))
-    set_head(machine, chunk + size, rest | PREV_INUSE)
-    return chunk
-
-
-@kernel
-def sys_malloc(heap, arena, tcache, size):
-    """More memory from the system: a chunk mapped on its own, or a longer top (sysmalloc)."""
-    machine = heap.machine
-    may_map = load(machine, MMAP_COUNT) < load(machine, MMAP_MAX)
-    tried_mmap = size >= load(machine, MMAP_THRESHOLD) and may_map
-    if tried_mmap:
-        chunk = map_chunk(machine, size)
-        if chunk:
-            return chunk
-    if arena == MAIN_ARENA:
-        _extend_main(heap, tcache, size)
-    elif not _extend_heap(heap, arena, tcache, size) and not tried_mmap:
-        return map_chunk(machine, size)
-    system = load(machine, arena + SYSTEM_BYTES)
-    if system > load(machine, arena + MAX_SYSTEM_BYTES):
-        store(machine, arena + MAX_SYSTEM_BYTES, system)
-    if chunk_bytes(machine, load(machine, arena + TOP)) < size + MIN_CHUNK_BYTES:
-        return 0
-    return _cut_top(machine, arena, size)
-
-
-@kernel
-def _extend_heap(heap, arena, tcache, size):
-    """Lengthen an arena's last heap, or give the arena another one; whether that worked."""
-    machine = heap.machine
-    top = load(machine, arena + TOP)
-    top_size = chunk_bytes(machine, top)
-    last = heap_of(top)
-    before = load(machine, last + HEAP_SIZE)
-    if grow_heap(machine, last, MIN_CHUNK_BYTES + size - top_size):
-        after = load(machine, last + HEAP_SIZE)
-        store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) + after - before)
-        set_head(machine, top, (last + after - top) | PREV_INUSE)
-        return True
-    fresh = new_heap(machine, size + MIN_CHUNK_BYTES + HEAP_INFO_BYTES, load(machine, TOP_PAD))
-    if not fresh:
-        return False
-    fresh_size = load(machine, fresh + HEAP_SIZE)
-    store(machine, fresh + HEAP_ARENA, arena)
-    store(machine, fresh + HEAP_PREVIOUS, last)
-    store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) + fresh_size)
-    store(machine, arena + TOP, fresh + HEAP_INFO_BYTES)
-    set_head(machine, fresh + HEAP_INFO_BYTES, (fresh_size - HEAP_INFO_BYTES) | PREV_INUSE)
-    # The old top ends in two fenceposts, which look allocated; the rest of it is freed.
-    kept = top_size - MIN_CHUNK_BYTES
-    set_head(machine, top + kept + HEADER_BYTES, PREV_INUSE)
-    if kept >= MIN_CHUNK_BYTES:
-        set_head(machine, top + kept, HEADER_BYTES | PREV_INUSE)
-        set_foot(machine, top + kept, HEADER_BYTES)
-        set_head(machine, top, kept | PREV_INUSE | NON_MAIN_ARENA)
-        int_free(heap, arena, tcache, top)
-    else:
-        set_head(machine, top, (kept + HEADER_BYTES) | PREV_INUSE)
-        set_foot(machine, top, kept + HEADER_BYTES)
-    return True
-
-
-@kernel
-def _extend_main(heap, tcache, size):
-    """Lengthen the main arena's top through the break, or through mmap where brk is refused."""
-    machine, arena = heap.machine, MAIN_ARENA
-    top = load(machine, arena + TOP)
-    top_size = chunk_bytes(machine, top)
-    contiguous = not load(machine, arena + ARENA_FLAGS) & NONCONTIGUOUS
-    more = size + load(machine, TOP_PAD) + MIN_CHUNK_BYTES
-    if contiguous:
-        more -= top_size
-    more = align_up(more, PAGE_BYTES)
-    start = sbrk(machine, more) if more > 0 else -1
-    by_mmap = start < 0
-    if by_mmap:
-        if contiguous:
-            more = align_up(more + top_size, PAGE_BYTES)
-        more = max(more, MMAP_AS_MORECORE_BYTES)
-        start = mmap(machine, 0, more)
-        if not start:
-            return
-        store(machine, arena + ARENA_FLAGS, NONCONTIGUOUS)
-    if not load(machine, SBRK_BASE):
-        store(machine, SBRK_BASE, start)
-    store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) + more)
-    if start == top + top_size and not by_mmap:
-        set_head(machine, top, (top_size + more) | PREV_INUSE)
-        return
-    store(machine, arena + TOP, start)
-    set_head(machine, start, more | PREV_INUSE)
-    if top_size:  # what was top ends in fenceposts
-        kept = top_size - 2 * HEADER_BYTES
-        set_head(machine, top, kept | PREV_INUSE)
-        set_head(machine, top + kept, HEADER_BYTES | PREV_INUSE)
-        set_head(machine, top + kept + HEADER_BYTES, HEADER_BYTES | PREV_INUSE)
-        if kept >= MIN_CHUNK_BYTES:
-            int_free(heap, arena, tcache, top)
-
-
-@kernel(inline=True)
-def int_free(heap, arena, tcache, chunk):
-    """Free a chunk that is not mapped (_int_free)."""
-    size = chunk_bytes(heap.machine, chunk)
-    if _stash_room(heap, tcache, size) > 0:
-        heap.paths[TCACHE_PUT] += 1
-        tcache_put(heap, tcache, chunk, tcache_index(size))
-    else:
-        _free_to_arena(heap, arena, chunk, size)
-
-
-@kernel
-def _free_to_arena(heap, arena, chunk, size):
-    """Free past the thread cache: into a fastbin, or merged with free neighbours."""
-    machine = heap.machine
-    if size <= load(machine, MAX_FAST):
-        heap.paths[FASTBIN_PUT] += 1
-        store(machine, arena + HAVE_FASTCHUNKS, 1)
-        fastbin = fastbin_at(arena, size)
-        store(machine, chunk + FD, load(machine, fastbin))
-        store(machine, fastbin, chunk)
-        return
-    heap.paths[COALESCE] += 1
-    if coalesce(machine, arena, chunk, size) >= CONSOLIDATION_BYTES:
-        _tidy(heap, arena)
-
-
-@kernel
-def _tidy(heap, arena):
-    """After a large chunk was freed: empty the fastbins, then trim."""
-    machine = heap.machine
-    if load(machine, arena + HAVE_FASTCHUNKS):
-        heap.paths[CONSOLIDATE] += 1
-        consolidate(machine, arena)
-    if arena != MAIN_ARENA:
-        trim_heap(machine, arena, load(machine, TOP_PAD))
-    elif chunk_bytes(machine, load(machine, arena + TOP)) >= load(machine, TRIM_THRESHOLD):
-        trim_main(machine, arena, load(machine, TOP_PAD))
 
 
 @kernel

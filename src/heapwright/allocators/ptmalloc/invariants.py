@@ -1,9 +1,9 @@
 """What must hold of ptmalloc's heaps between any two requests.
 
-    1 a chunk's size is a multiple of 16 and at least 32, and the chunks end exactly at top
-    2 a free chunk's size stands in its foot as well      3 top is preceded by a chunk in use
-    4 no two free chunks touch                            5 the bins hold all free chunks, sorted
-    6 a thread cache's counts are the lengths of its lists, of chunks of one size
+1 a chunk's size is a multiple of 16 and at least 32, and the chunks end exactly at top
+2 a free chunk's size stands in its foot as well      3 top is preceded by a chunk in use
+4 no two free chunks touch                            5 the bins hold all free chunks, sorted
+6 a thread cache's counts are the lengths of its lists, of chunks of one size
 """
 
 from heapwright.allocators.ptmalloc.bins import (
