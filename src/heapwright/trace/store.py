@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
@@ -213,6 +213,8 @@ class TraceWriter:
         self._totals = np.zeros(audit.TOTALS, np.int64)
         self._sink: Any = None
         self._writer: Any = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="heapwright-write")
+        self._encoding: Future[None] | None = None  # the row group that is being written
 
     @property
     def unmatched_frees(self) -> int:
@@ -262,6 +264,7 @@ class TraceWriter:
         try:
             if kind is None:
                 self._flush()
+                self._wait()
                 with self._disk():
                     self._writer.add_key_value_metadata(
                         {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
@@ -270,6 +273,7 @@ class TraceWriter:
                     self._sink.close()
                     os.replace(self._beside, self.path)
         finally:
+            self._pool.shutdown()
             with contextlib.suppress(*_ARROW_ERRORS):
                 self._writer.close()
             with contextlib.suppress(*_ARROW_ERRORS):
@@ -277,7 +281,7 @@ class TraceWriter:
             self._beside.unlink(missing_ok=True)
 
     def _flush(self) -> None:
-        """Audit, count and write what is pending as one row group."""
+        """Audit and count what is pending, and begin to write it as one row group."""
         if not self._pending_events:
             return
         batch = Events(*(self._whole(name) for name in COLUMNS))
@@ -306,8 +310,16 @@ class TraceWriter:
         for name, unknown in OPTIONAL.items():
             if name not in facts.columns and (getattr(batch, name) != unknown).any():
                 facts.columns.append(name)
-        with self._disk():
-            self._writer.write_table(pa.table(list(batch), schema=SCHEMA), ROW_GROUP_EVENTS)
+        self._wait()
+        self._encoding = self._pool.submit(
+            self._writer.write_table, pa.table(list(batch), schema=SCHEMA), ROW_GROUP_EVENTS
+        )
+
+    def _wait(self) -> None:
+        """For the row group being written; raises what became of it."""
+        if self._encoding:
+            with self._disk():
+                self._encoding.result()
 
     def _whole(self, name: str) -> np.ndarray:
         """Column `name` of the pending events, filled where it was left out."""

@@ -147,7 +147,10 @@ class Log:
                     if chunk.next_number < first + WINDOW_EVENTS:
                         chunk.next_number = scatter(chunk.words, chunk.cursor, rows, first)
                 active = [chunk for chunk in active if chunk.next_number >= 0]
-                yield rows, past - first, taken / len(order)
+                count = past - first
+                if taken == len(order) and not active:  # the last window
+                    count = min(count, int(rows.op.nonzero()[0].max(initial=-1)) + 1)
+                yield rows, count, taken / len(order)
                 pending = [chunk.next_number for chunk in active] + [n for n, _ in order[taken : taken + 1]]
                 first = max([past, *([min(pending)] if pending else [])])
 

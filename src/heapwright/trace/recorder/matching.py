@@ -119,10 +119,17 @@ def _grown(table: Table) -> Table:
 
 
 @kernel
+def _home(key, mask):
+    """Where probing for `key` begins: neighbours in a KiB of addresses share cache lines."""
+    block = (key >> 10) & 0x7FFFFFFF
+    return (((block * 0x9E3779B1) >> 16) + (key >> 4)) & mask
+
+
+@kernel
 def _place(table, key):
     """Where `key` is, or the empty place where it belongs."""
     mask = len(table.key) - 1
-    at = ((key >> 4) * 0x9E3779B1 + (key >> 24)) & mask
+    at = _home(key, mask)
     while table.key[unsigned(at)] != 0 and table.key[unsigned(at)] != key:
         at = (at + 1) & mask
     return at
@@ -142,7 +149,7 @@ def _delete(table, at):
     hole, at = at, (at + 1) & mask
     while table.key[unsigned(at)] != 0:
         key = table.key[unsigned(at)]
-        home = ((key >> 4) * 0x9E3779B1 + (key >> 24)) & mask
+        home = _home(key, mask)
         if ((at - home) & mask) >= ((at - hole) & mask):
             table.key[unsigned(hole)] = key
             table.value[unsigned(hole)] = table.value[unsigned(at)]
