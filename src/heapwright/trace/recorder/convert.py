@@ -13,7 +13,7 @@ from heapwright.trace.recorder.matching import (
     match_window,
     matching,
 )
-from heapwright.trace.recorder.sites import stored_sites
+from heapwright.trace.recorder.sites import heap_start, stored_sites
 from heapwright.trace.store import TraceWriter
 
 
@@ -30,7 +30,7 @@ class Converted:
 def convert(
     log_path: Path, out: str | os.PathLike[str], program: str = "", progress: Callable[[float], None] | None = None
 ) -> Converted:
-    """Write the log at `log_path`, with its `.maps` beside it, as the trace `out`.
+    """Write the log at `log_path`, with its `.proc` beside it, as the trace `out`.
 
     `progress` is called with the fraction done. Memory is bounded by the live objects, the
     threads and a window of a million events. HeapwrightError when the disk refuses.
@@ -38,16 +38,16 @@ def convert(
     log = Log(log_path)
     program = program or os.path.basename(log.executable)
     state = matching()
-    with TraceWriter(out, program=program, heap_start=log.heap_start) as writer:
+    beside = log_path.with_name(log_path.name + ".proc")
+    process = beside.read_text(errors="replace") if beside.exists() else ""
+    with TraceWriter(out, program=program, heap_start=heap_start(process)) as writer:
         for rows, count, fraction in log.windows():
             state, events = match_window(state, rows, count)
             writer.write(events)
             if progress:
                 progress(fraction)
         callers = state.callers[: state.counts[SITES]].tolist()
-        maps = log_path.with_name(log_path.name + ".maps")
-        text = maps.read_text(errors="replace") if maps.exists() else ""
-        writer.sites, writer.facts.modules = stored_sites(callers, text)
+        writer.sites, writer.facts.modules = stored_sites(callers, process)
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         if log.lost:
             writer.facts.notes.append(

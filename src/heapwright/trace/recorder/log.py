@@ -21,7 +21,7 @@ from heapwright.kernel import kernel, unsigned
 # Operations of the log, as in recorder.c. Those below MALLOC take one word, the others three.
 FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, SYNC = range(1, 9)
 
-_HEADER = struct.Struct("=8s6Q4096s")
+_HEADER = struct.Struct("=8s5Q4096s")
 MAGIC = b"HWRECORD"
 CHUNK_BYTES = 1 << 20  # as in recorder.c
 WINDOW_EVENTS = 1 << 20
@@ -113,12 +113,10 @@ class Log:
             head = file.read(_HEADER.size)
             if len(head) < _HEADER.size:
                 raise HeapwrightError(f"{path} is damaged: the recording has no header")
-            magic, header_bytes, chunk_bytes, pid, heap_start, lost, lost_errno, program = (
-                _HEADER.unpack(head)
-            )
+            magic, header_bytes, chunk_bytes, pid, lost, lost_errno, program = _HEADER.unpack(head)
         if magic != MAGIC or not 0 < header_bytes <= 1 << 20 or chunk_bytes != CHUNK_BYTES:
             raise HeapwrightError(f"{path} is damaged: it was not written by this recorder")
-        self.pid, self.heap_start, self.lost = pid, heap_start, lost
+        self.pid, self.lost = pid, lost
         self.lost_reason = os.strerror(lost_errno) if lost else ""
         self.executable = program.split(b"\0")[0].decode(errors="replace")
         self._header_bytes, self._chunk_bytes = header_bytes, chunk_bytes

@@ -49,7 +49,6 @@ extern void __libc_free(void *);
 struct header {
     char magic[8];
     uint64_t header_bytes, chunk_bytes, pid;
-    uint64_t heap_start;       /* the break before the first allocation */
     uint64_t lost, lost_errno; /* 1 + the first number that could not be logged, and why */
     char program[4096];        /* path of the executable */
 };
@@ -73,10 +72,10 @@ static void leave(void *); /* the destructor of `key` tells that a thread ends *
 static pthread_key_t key;
 static int key_made;
 
-static void note_mappings(void) { /* which file lies where: callers are named later */
+static void note(const char *source) { /* stat: where the heap began; maps: which file lies where, for names */
     static char path[sizeof state.path + 8], buffer[4096];
-    snprintf(path, sizeof path, "%s.maps", state.path);
-    int from = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "%s.proc", state.path);
+    int from = open(source, O_RDONLY | O_CLOEXEC);
     int to = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     for (ssize_t length; (length = read(from, buffer, sizeof buffer)) > 0;)
         if (write(to, buffer, length) != length) break;
@@ -106,12 +105,13 @@ static void start(void) {
         header = map_log(0, HEADER_BYTES, O_CREAT | O_EXCL);
         if (!header && errno != EEXIST) return;
     }
-    *header = (struct header){"HWRECORD", HEADER_BYTES, CHUNK_BYTES, getpid(), (uint64_t)sbrk(0), 0, 0, ""};
+    *header = (struct header){"HWRECORD", HEADER_BYTES, CHUNK_BYTES, getpid(), 0, 0, ""};
     if (readlink("/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
     if (!key_made) key_made = !pthread_key_create(&key, leave);
     state.header = header;
     state.streams = 1;
     state.phase = ON;
+    note("/proc/self/stat");
 }
 
 static struct stream *adopt(void) { /* a stream for this thread: a dead thread's, or a new one */
@@ -131,7 +131,7 @@ static int next_chunk(struct stream *s) {
     if (s->end) munmap((char *)s->end - CHUNK_BYTES, CHUNK_BYTES);
     s->next = chunk;
     s->end = chunk + CHUNK_BYTES / sizeof *chunk;
-    if (!(state.chunks & (state.chunks + 1))) note_mappings(); /* at the 1st, 2nd, 4th, ... */
+    if (!(state.chunks & (state.chunks + 1))) note("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
     return ++state.chunks != 0;
 }
 
@@ -244,6 +244,6 @@ void free(void *p) {
 
 __attribute__((destructor)) static void finish(void) { /* libraries loaded late get their names */
     sigset_t old = hold();
-    if (state.phase == ON) note_mappings();
+    if (state.phase == ON) note("/proc/self/maps");
     release(old);
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.convert import Converted, convert
+from heapwright.trace.recorder.log import Log
 
 Progress = Callable[[str, float], None]
 
@@ -86,11 +87,11 @@ def _run(
 
 
 def _logs(folder: Path) -> list[tuple[int, int, Path]]:
-    """(process number, image number, path) of each log."""
+    """(process number, image number, path) of each log that found room on the disk."""
     return [
         (int(path.stem), int(path.suffix[1:]), path)
         for path in folder.iterdir()
-        if path.suffix != ".maps"
+        if path.suffix != ".proc" and path.stat().st_size
     ]
 
 
@@ -100,9 +101,7 @@ def _convert(
     """The trace of one log; None for a child that allocated nothing."""
     pid, image, path = log
     if target is None:
-        with path.open("rb") as file:
-            file.seek(56)
-            program = os.path.basename(file.read(4096).split(b"\0")[0].decode(errors="replace"))
+        program = os.path.basename(Log(path).executable)
         suffix = ".heap.parquet" if out.name.endswith(".heap.parquet") else out.suffix
         stem = out.name.removesuffix(suffix)
         number = f"{pid}" if image == 1 else f"{pid}.{image}"

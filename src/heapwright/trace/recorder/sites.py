@@ -1,4 +1,4 @@
-"""Name call sites: an address in a process, then `file+0xoffset`, then a function's name.
+"""What the copies of /proc/PID tell: where the heap began, and the names of call sites.
 
     caller ─ /proc/PID/maps as the recorder noted it ─► file+0xoffset ─ when asked for ─► label
 
@@ -19,13 +19,22 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) \S+ \d+ +(/.*)"
 _PT_LOAD, _PT_NOTE, _NT_GNU_BUILD_ID = 1, 4, 3
 
 
-def executable_mappings(maps: str) -> list[tuple[int, int, int, str]]:
+def heap_start(process: str) -> int:
+    """Where the break began, from the copy of /proc/PID/stat that stands first (proc(5), field 47).
+
+    The heap has grown when the recorder can first look at the break itself. 0 when not known.
+    """
+    fields = process.partition("\n")[0].rpartition(")")[2].split()
+    return int(fields[44]) if len(fields) > 44 and fields[44].isdecimal() else 0
+
+
+def executable_mappings(process: str) -> list[tuple[int, int, int, str]]:
     """(start, end, offset in the file, path) of each executable mapping in copies of /proc/PID/maps.
 
     Where copies differ the later one counts.
     """
     found: dict[int, tuple[int, int, int, str]] = {}
-    for line in maps.splitlines():
+    for line in process.splitlines():
         match = _MAPPING.fullmatch(line)
         if match:
             start, end, offset = (int(text, 16) for text in match.groups()[:3])
@@ -33,13 +42,13 @@ def executable_mappings(maps: str) -> list[tuple[int, int, int, str]]:
     return sorted(found.values())
 
 
-def stored_sites(callers: list[int], maps: str) -> tuple[list[str], dict[str, str]]:
+def stored_sites(callers: list[int], process: str) -> tuple[list[str], dict[str, str]]:
     """`file+0xoffset` of each return address, and the build-id of each of those files.
 
     The offset is that of the call itself, a byte before the return address. An address in no
     known file stays a number.
     """
-    mappings = executable_mappings(maps)
+    mappings = executable_mappings(process)
     starts = [mapping[0] for mapping in mappings]
     sites, modules = [], {}
     for caller in callers:
