@@ -76,7 +76,7 @@ def compare(
     if json:
         screen.print_json(comparison_document(opened, comparison.results))
     else:
-        show(opened.program, comparison, html)
+        show(comparison, html)
     for sentence in comparison.failures:
         screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
     if not comparison.results:
@@ -127,7 +127,7 @@ def _real_lanes(
         return [], [*absent, f"the real allocators were not measured: {error}"]
 
 
-def show(program: str, comparison: Comparison, html: Path | None) -> None:
+def show(comparison: Comparison, html: Path | None) -> None:
     """The table, the verdict, and where the page is."""
     from heapwright.cli import screen
     from heapwright.insight.verdict import verdict

@@ -1,0 +1,126 @@
+"""`heapwright demo`: from nothing to a report, with a program that every machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Orders arrive as JSON, some are kept, older ones dropped: what a service does all day.
+PROGRAM = """
+import json, random
+draw = random.Random(1)
+
+def order(number):
+    lines = [
+        {"article": f"article {draw.randrange(9000)}", "count": draw.randrange(1, 9), "price": draw.random()}
+        for _ in range(draw.randrange(1, 12))
+    ]
+    return {"order": number, "customer": f"customer {draw.randrange(500)}", "lines": lines,
+            "note": "." * draw.randrange(2000)}
+
+kept, totals = [], {}
+for batch in range(10):
+    text = json.dumps([order(number) for number in range(1500)])
+    orders = json.loads(text)
+    kept += orders[::3]
+    if batch % 4 == 3:
+        kept = kept[::4]
+    for each in orders:
+        worth = sum(line["count"] * line["price"] for line in each["lines"])
+        totals[each["customer"]] = totals.get(each["customer"], 0) + worth
+print(len(kept), "orders kept of", len(totals), "customers")
+"""
+
+
+def demo(
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Where the trace and the report go.")
+    ] = Path("heapwright-demo"),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
+    ] = None,
+) -> None:
+    """Record a program, fly it through every manager, compare.
+
+    Records this Python while it parses JSON, each of its objects from malloc, and compares every
+    manager with the real allocators that are installed. Where recording is impossible a made-up
+    program takes its place.
+
+    Example:
+
+        heapwright demo --folder /tmp/first-look
+    """
+    from heapwright.cli import screen
+    from heapwright.cli.compare import flown, show
+    from heapwright.report.html import write_page
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.flight import Conditions
+
+    folder.mkdir(parents=True, exist_ok=True)
+    say = screen.console(stderr=True)
+    trace = _recorded(folder, say.print) or _made_up(folder)
+    opened = Trace.open(trace)
+    say.print(
+        f"{trace}: {opened.events:,} events, {screen.bytes_text(opened.size_bytes_on_disk)}. "
+        "The first flight of a manager compiles it; later ones start at once.",
+        markup=False,
+        soft_wrap=True,
+    )
+    comparison = flown(trace, None, {}, Conditions(), references=True, jobs=jobs)
+    page = folder / "report.html"
+    if comparison.results:
+        write_page(page, opened, comparison.results, comparison.failures)
+    for sentence in comparison.failures:
+        say.print(sentence, style="yellow", markup=False, soft_wrap=True)
+    show(comparison, page)
+    if not comparison.results:
+        raise typer.Exit(1)
+
+
+def _recorded(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The trace of PROGRAM run by this Python; None, and a sentence, where that is impossible."""
+    import os
+    import sys
+
+    from heapwright.cli import screen
+    from heapwright.errors import HeapwrightError
+    from heapwright.trace.recorder.session import record
+
+    trace = folder / "python3.heap.parquet"
+    script = folder / "orders.py"
+    script.write_text(PROGRAM.lstrip())
+    environment = {**os.environ, "PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "1"}
+    say("Recording: PYTHONMALLOC=malloc python3 orders.py")
+    try:
+        with screen.progress("writing the trace", 1000) as advance:
+            done = 0
+
+            def progress(name: str, fraction: float) -> None:
+                nonlocal done
+                advance(int(1000 * fraction) - done)
+                done = int(1000 * fraction)
+
+            status, _ = record(
+                [sys.executable, "-I", "-S", str(script)], trace, environment=environment, progress=progress
+            )
+    except HeapwrightError as error:
+        say(f"Recording is not possible here, so a made-up program is flown instead: {error}")
+        return None
+    if status:
+        say(f"The program ended with status {status}, so a made-up program is flown instead.")
+        return None
+    return trace
+
+
+def _made_up(folder: Path) -> Path:
+    """The trace of a synthetic program."""
+    from heapwright.cli import screen
+    from heapwright.trace import programs
+
+    trace, events = folder / "ramp.heap.parquet", 1_000_000
+    with screen.progress("writing a made-up program", events) as advance:
+        programs.synthesise("ramp", trace, {"events": events, "seed": 1}, advance)
+    return trace
