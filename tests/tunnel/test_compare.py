@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
+from heapwright.managers import registry
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.compare import Lane, compare, twin_lanes
@@ -70,6 +71,14 @@ def test_failures_are_sentences_and_the_others_land(trace_path):
     assert found.failures[1].startswith("breaks: a bug, ValueError at test_compare.py:")
     assert found.failures[2] == "dies: its process was killed by SIGTERM."
     assert [lane.state for lane in lanes] == ["failed"] * 3
+
+
+def test_a_manager_that_cannot_be_imported_fails_alone(trace_path, monkeypatch):
+    known = registry.managers() | {"broken": registry.Manager("broken", "no_such_package.broken")}
+    monkeypatch.setattr(registry, "managers", lambda: known)
+    found = compare(twin_lanes(trace_path, ["broken", "linear"]))
+    assert [r.manager for r in found.results] == ["linear"]
+    assert found.failures[0].startswith("broken: cannot be imported (No module named 'no_such_package'")
 
 
 def test_progress_sees_the_counters(trace_path):

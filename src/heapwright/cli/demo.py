@@ -23,7 +23,7 @@ def order(number):
 
 kept, totals = [], {}
 for batch in range(10):
-    text = json.dumps([order(number) for number in range(1500)])
+    text = json.dumps([order(number) for number in range(900)])
     orders = json.loads(text)
     kept += orders[::3]
     if batch % 4 == 3:
@@ -104,7 +104,7 @@ def _recorded(folder: Path, say: Callable[[str], None]) -> Path | None:
                 done = int(1000 * fraction)
 
             status, _ = record(
-                [sys.executable, "-I", "-S", str(script)], trace, environment=environment, progress=progress
+                [sys.executable, "-s", "-S", str(script)], trace, environment=environment, progress=progress
             )
     except HeapwrightError as error:
         say(f"Recording is not possible here, so a made-up program is flown instead: {error}")

@@ -63,7 +63,8 @@ def twin_lanes(
     conditions: Conditions | None = None,
     samples: int = SAMPLES,
 ) -> list[Lane]:
-    """A lane per manager. Raises HeapwrightError for unknown managers and knobs before any flies."""
+    """A lane per manager. Raises HeapwrightError for unknown managers and knobs before any flies;
+    one that cannot be imported fails in its lane."""
     settings = dict(settings or {})
     conditions = conditions or Conditions()
     for name in settings:
@@ -76,7 +77,8 @@ def twin_lanes(
     lanes = []
     for name in dict.fromkeys(managers):
         knobs = dict(settings.get(name, {}))
-        named(name).configured(knobs)  # imports the manager once, for every worker
+        with contextlib.suppress(ImportError):
+            named(name).configured(knobs)  # imports it here once
 
         def run(progress: Progress, name: str = name, knobs: dict[str, int] = knobs) -> Result:
             return fly(
@@ -169,6 +171,8 @@ def _work(lane: Lane, counter: np.ndarray, sender: Connection, parent: int) -> N
         sender.send(lane.run(progress))
     except HeapwrightError as error:
         sender.send(f"{lane.name}: {error}")
+    except ImportError as error:
+        sender.send(f"{lane.name}: cannot be imported ({error}); mend or remove its package.")
     except MemoryError:
         sender.send(f"{lane.name}: not enough memory; compare fewer managers at once (--jobs 1).")
     except Exception as error:  # noqa: BLE001 the others go on
