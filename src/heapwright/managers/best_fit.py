@@ -34,6 +34,7 @@ from heapwright.allocators.free_list import (
     usable,
 )
 from heapwright.kernel import kernel
+from heapwright.kernel.lanes import MOST
 from heapwright.kernel.ranked_tree import rank, total
 from heapwright.kernel.sorted_keys import at_least
 from heapwright.machine import touch
@@ -74,9 +75,10 @@ def boot(machine, config):
 @kernel
 def _find(heap, need):
     """The smallest block of `need` bytes or more, 0 if none; counts those a walk would examine."""
-    key = at_least(heap.keys, (need >> 4) << POSITION_BITS)
+    units = min(need >> 4, MOST)
+    key = at_least(heap.keys, units << POSITION_BITS)
     position = key & ((1 << POSITION_BITS) - 1)
-    if key >= 0 and key >> POSITION_BITS == need >> 4:
+    if key >= 0 and key >> POSITION_BITS == units:
         heap.paths[EXAMINED] += rank(heap.tree, position) + 1
     else:
         heap.paths[EXAMINED] += total(heap.tree)

@@ -49,6 +49,7 @@ def boot(machine, config):
 def alloc(heap, thread, size, align):
     """Address of a block of `size` bytes. About 2 ns."""
     heap.paths[BUMP] += 1
+    size = max(size, 1)  # a pointer of its own even for 0 bytes
     address = bump(heap.region, size, align)
     if address:
         return address
@@ -86,7 +87,7 @@ def usable(heap, address, size):
 @kernel
 def extent(heap, address, size):
     """The block, which has no header."""
-    return address, size
+    return address, max(size, 1)
 
 
 @kernel

@@ -1,0 +1,26 @@
+"""Settings of the whole suite.
+
+The suite runs three ways: compiled, HEAPWRIGHT_INTERPRET=1 (fewer examples) and
+NUMBA_BOUNDSCHECK=1. `trial.py` drives managers step by step; `naive/` holds the oracles.
+"""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from heapwright.kernel import INTERPRETED
+
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=3 if INTERPRETED else 25,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def effort() -> int:
+    """How much work a seeded test may do: 1 interpreted, 20 compiled."""
+    return 1 if INTERPRETED else 20
