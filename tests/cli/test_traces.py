@@ -1,0 +1,203 @@
+"""The commands that make and describe traces: synthesise, import, info."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from heapwright.cli.info import BAR_COLUMNS, bar
+from heapwright.cli.screen import bytes_text, print_json
+from heapwright.trace.store import Trace
+
+HEAPWRIGHT = [sys.executable, "-m", "heapwright"]
+
+
+def run(*words, **options):
+    return subprocess.run(
+        [*HEAPWRIGHT, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def ramp(tmp_path_factory):
+    path = tmp_path_factory.mktemp("traces") / "ramp.parquet"
+    done = run("synthesise", "ramp", "--events", "50k", "--set", "live_objects=2_000", "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{path}: 50,000 events, ")
+    return path
+
+
+def test_synthesise_is_reproducible(ramp, tmp_path):
+    other = tmp_path / "again.parquet"
+    words = ("synthesise", "ramp", "--events", "50k", "--set", "live_objects=2_000")
+    run(*words, "-o", other)
+    assert other.read_bytes() == ramp.read_bytes()
+    run(*words, "--seed", "2", "-o", other)
+    assert other.read_bytes() != ramp.read_bytes()
+
+
+def test_synthesise_names_its_trace_after_the_program(tmp_path):
+    assert run("synthesise", "log-uniform", "--events", "1000", cwd=tmp_path).returncode == 0
+    assert Trace.open(tmp_path / "log-uniform.heap.parquet").events == 1000
+
+
+def test_synthesise_lists_the_programs():
+    listed = run("synthesise").stdout
+    assert "log-uniform" in listed and "survivors_percent = 10" in listed
+
+
+def test_info_as_json(ramp):
+    done = run("info", ramp, "--json")
+    figures = json.loads(done.stdout)
+    assert done.stderr == ""  # no progress bar where nobody looks
+    trace = Trace.open(ramp)
+    for key in (
+        "events",
+        "allocations",
+        "frees",
+        "unmatched_frees",
+        "peak_live_bytes",
+        "peak_live_objects",
+        "threads",
+        "program",
+        "kind",
+    ):
+        assert figures[key] == getattr(trace, key)
+    assert figures["live_at_end"]["objects"] == figures["allocations"] - figures["frees"]
+
+
+def test_info_for_people(ramp):
+    done = run("info", ramp)
+    assert done.returncode == 0 and done.stderr == "" and "\x1b" not in done.stdout
+    for words in ("requests by size", "objects by lifetime", "never freed", "ramp: second phase", "█"):
+        assert words in done.stdout
+    assert "reallocs" not in done.stdout  # none in this trace
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["info", "nowhere.parquet"], "nowhere.parquet"),
+        (["info", "/dev/null"], "/dev/null"),
+        (["info", __file__], "is not a trace"),
+        (["import", "nowhere.bin", "-o", "out.parquet"], "cannot open nowhere.bin"),
+        (["import", __file__, "-o", "out.parquet"], "no format that can be imported"),
+        (["synthesise", "rump"], "no program is named 'rump'"),
+        (["synthesise", "ramp", "--events", "some"], "'some' is not a count"),
+        (["synthesise", "ramp", "--seed", "-1"], "a seed is not negative"),
+        (["synthesise", "ramp", "-o", "no/such/folder/t.parquet"], "No such file or directory"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(words, sentence, tmp_path):
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 1 and sentence in done.stderr
+    assert done.stderr.startswith("heapwright: ") and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truncated_trace_is_one_sentence(ramp, tmp_path):
+    whole = ramp.read_bytes()
+    cut = tmp_path / "cut.parquet"
+    for length in (0, 3, 1000, len(whole) - 1):
+        cut.write_bytes(whole[:length])
+        done = run("info", cut)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1 and str(cut) in done.stderr
+
+
+def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path):
+    path = tmp_path / "long.parquet"
+    words = [*HEAPWRIGHT, "synthesise", "log-uniform", "--events", "1G", "-o", str(path)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as writer:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list(tmp_path.iterdir()), "nothing was begun"
+        writer.send_signal(signal.SIGINT)
+        assert writer.stderr.read() == "heapwright: interrupted.\n"
+        assert writer.wait(60) == 130
+    assert not list(tmp_path.iterdir())
+
+
+def test_import_of_a_real_capture(tmp_path):
+    pytest.importorskip("memray")
+    (tmp_path / "program.py").write_text("kept = [bytearray(5_000 + i) for i in range(500)]\n")
+    command = [sys.executable, "-m", "memray", "run", "-q", "-o", "capture.bin", "program.py"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    done = run("import", "capture.bin", "-o", "out.parquet", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    trace = Trace.open(tmp_path / "out.parquet")
+    assert f"{trace.events:,} events" in done.stdout and done.stdout.count("note: ") >= 2
+    assert "program.py" in run("info", tmp_path / "out.parquet").stdout
+
+
+def test_a_terminal_sees_progress_and_colours_unless_it_wants_none(ramp):
+    def shown(**more):
+        ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120", **more}
+        environment = {k: v for k, v in environment.items() if k != "NO_COLOR" or v}
+        with subprocess.Popen(
+            [*HEAPWRIGHT, "info", str(ramp)], stdout=theirs, stderr=theirs, env=environment
+        ) as child:
+            os.close(theirs)
+            text = b""
+            while True:
+                try:
+                    piece = os.read(ours, 65536)
+                except OSError:  # Linux's end of a pseudo-terminal
+                    break
+                if not piece:
+                    break
+                text += piece
+            assert child.wait(60) == 0
+        os.close(ours)
+        return text.decode()
+
+    colourful, plain = shown(NO_COLOR=""), shown(NO_COLOR="1")
+    assert "reading" in colourful
+    assert "\x1b[3" in colourful and "\x1b[3" not in plain and "\x1b[9" not in plain
+
+
+def test_bars():
+    assert bar(0, 10) == "" and bar(10, 10) == "█" * BAR_COLUMNS
+    assert bar(1, 1_000_000) == "▏" and bar(5, 0) == "▏" and bar(0, 0) == ""
+    lengths = [len(bar(part, 100)) for part in range(101)]
+    assert lengths == sorted(lengths) and max(lengths) == BAR_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "0.98 KiB"),
+        (1024, "1 KiB"),
+        (1536, "1.50 KiB"),
+        (10_240 + 512, "10.5 KiB"),
+        (123_456, "121 KiB"),
+        (3 << 30, "3 GiB"),
+        (5 << 50, "5,120 TiB"),
+    ],
+)
+def test_bytes_for_people(count, text):
+    assert bytes_text(count) == text
+
+
+def test_json_takes_numpy_and_refuses_what_json_does_not_know(capsys):
+    import numpy as np
+
+    print_json({"a": np.int64(3), "b": np.arange(2), "c": np.float64(0.5)})
+    assert json.loads(capsys.readouterr().out) == {"a": 3, "b": [0, 1], "c": 0.5}
+    with pytest.raises(ValueError, match="NaN|nan|Out of range"):
+        print_json({"a": float("nan")})
+    with pytest.raises(TypeError, match="object has no JSON form"):
+        print_json({"a": object()})

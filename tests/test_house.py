@@ -1,0 +1,136 @@
+"""The house of DESIGN: imports go down only, one place names Numba, no file grows too long.
+
+    cli > report > insight > tunnel > references > managers > allocators > machine > trace > kernel
+
+`errors.py`, `result.py` and `__init__.py` at the package's root may be imported by all, and import
+no room themselves.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import heapwright
+
+PACKAGE = Path(heapwright.__file__).parent
+ROOMS = (
+    "cli",
+    "report",
+    "insight",
+    "tunnel",
+    "references",
+    "managers",
+    "allocators",
+    "machine",
+    "trace",
+    "kernel",
+)
+LONGEST_FILE = 400  # lines
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_modules(source, module):
+    """Full names of the modules that `source`, the text of `module`, imports anywhere in it."""
+    package = module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *filter(None, [base])])
+            # `from heapwright import tunnel` names a room in its list
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def room_of(module):
+    """The room of a module of the package, "" for one at its root, None for a foreign one."""
+    parts = module.split(".")
+    if parts[0] != "heapwright":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else ""
+
+
+def upward_arrows(source, module):
+    """The imports of `module` that lead to a higher room, as text."""
+    room = room_of(module)
+    for target in imported_modules(source, module):
+        other = room_of(target)
+        if not other or other == room:
+            continue
+        if room == "" or ROOMS.index(other) < ROOMS.index(room):
+            yield f"{module} imports {target}: {other} lies above {room or 'the root'}"
+
+
+def names_numba(source, module):
+    """Whether `module`, unless it is of the kernel room, imports Numba."""
+    imports = {target.split(".")[0] for target in imported_modules(source, module)}
+    return room_of(module) != "kernel" and "numba" in imports
+
+
+def module_name(path):
+    parts = ["heapwright", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts)
+
+
+def label(path):
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=label)
+def test_imports_go_down_only(path):
+    module = module_name(path)
+    if module in ("heapwright.__main__",):  # the door: it may call the top of the house
+        return
+    assert list(upward_arrows(path.read_text(), module)) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=label)
+def test_only_the_kernel_room_names_numba(path):
+    assert not names_numba(path.read_text(), module_name(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=label)
+def test_no_file_is_too_long(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= LONGEST_FILE, f"{lines} lines: a part of it wants a file of its own"
+
+
+def test_every_room_is_known():
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert folders <= set(ROOMS), f"no place in the house: {folders - set(ROOMS)}"
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "arrows"),
+    [
+        ("from heapwright.tunnel import loop", "heapwright.managers.linear", 1),
+        ("import heapwright.cli", "heapwright.report.html", 1),
+        ("def late():\n    from heapwright.insight.census import count", "heapwright.trace.store", 1),
+        ("from ..managers import glibc", "heapwright.machine.pages", 1),
+        ("from heapwright import cli, tunnel", "heapwright.kernel.bits", 2),
+        ("from heapwright.trace.store import Trace", "heapwright.errors", 1),
+        ("from heapwright.kernel import kernel", "heapwright.trace.store", 0),
+        ("from . import registry\nfrom .registry import named", "heapwright.managers.glibc", 0),
+        ("from heapwright.result import Result\nimport numpy", "heapwright.kernel.bits", 0),
+        ("from heapwright import __version__", "heapwright.tunnel.loop", 0),
+    ],
+)
+def test_an_upward_arrow_is_found(source, module, arrows):
+    assert len(list(upward_arrows(source, module))) == arrows
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "named"),
+    [
+        ("from numba import njit", "heapwright.managers.linear", True),
+        ("import numba as nb", "heapwright.tunnel.loop", True),
+        ("from numba.extending import intrinsic", "heapwright.machine.pages", True),
+        ("from numba import njit", "heapwright.kernel.compiled", False),
+        ("from heapwright.kernel import kernel", "heapwright.tunnel.loop", False),
+    ],
+)
+def test_numba_outside_the_kernel_room_is_found(source, module, named):
+    assert names_numba(source, module) is named
