@@ -45,7 +45,7 @@ def load(system: System, library: str | None) -> np.ndarray:
     return np.array(pointers, np.int64)
 
 
-def boot(function):
+def boot(function: np.ndarray) -> Heap:
     """A heap over the functions at these addresses, int64[6]."""
     machine = Machine(
         words=np.zeros(1, np.int64),
