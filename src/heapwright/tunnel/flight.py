@@ -116,6 +116,13 @@ def fly(
     return result
 
 
+def replay_seconds(
+    manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None
+) -> float:
+    """Seconds in the replay loop alone, under the default conditions."""
+    return _Flight(manager_name, trace, dict(settings or {}), Conditions()).replay(trace, None)
+
+
 def placements(
     manager_name: str,
     trace: "Trace",
