@@ -249,8 +249,13 @@ def _notes(trace: "Trace", order: Sequence[Result], failures: Sequence[str]) -> 
     for result in order:
         for note in result.notes:
             noted.setdefault(note, []).append(full_title(result))
+    groups = {"All": order, "All twins": _of_kind(order, "twin"), "All real ones": _of_kind(order, "measured")}
     for note, names in noted.items():
-        whose = ", ".join(names) if len(names) < len(order) else "All"
-        items.append((whose, note))
+        whose = [group for group, members in groups.items() if len(members) > 1 and names == list(map(full_title, members))]
+        items.append(((whose or [", ".join(names)])[0], note))
     items += [("Missing", failure) for failure in failures]
     return "\n".join(f"<li><b>{escape(whose)}.</b> {escape(note)}</li>" for whose, note in items)
+
+
+def _of_kind(order: Sequence[Result], kind: str) -> list[Result]:
+    return [result for result in order if result.kind == kind]

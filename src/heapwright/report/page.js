@@ -3,8 +3,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
-  const LINES = ["#1f78b4", "#d95f02", "#6a51a3", "#1b9e77", "#e7298a", "#a6761d", "#3690c0", "#66a61e",
-    "#8c6bb1", "#e6550d", "#41ab5d", "#969696"];
+  const LINES = ["#2f7ed8", "#e8710a", "#7b52c7", "#12a67c", "#e0457b", "#9c7a2e", "#39a9c9", "#8bbf2f",
+    "#b98ae6", "#d93025", "#7a8594", "#c9a227"];
 
   function node(parent, tag, attributes = {}, text = null) {
     const made = document.createElementNS(SVG, tag);
@@ -167,6 +167,10 @@
       node(box.svg, "polyline", { points: points.join(" "), fill: "none", "stroke-width": number === 0 ? 3 : 1.6,
         stroke: LINES[number % LINES.length], "stroke-dasharray": timeline.kind === "measured" ? "5 3" : "none" });
     });
+    const beyond = flown.filter((timeline, number) => peaks[number] > top).map((timeline) => timeline.title);
+    if (beyond.length) {
+      node(box.svg, "text", { x: box.left + 8, y: box.top + 12 }, `beyond the top: ${beyond.join(", ")}`);
+    }
     reading(box, x, last, (event) => {
       const rows = flown.map((timeline, number) => [LINES[number % LINES.length], timeline.title,
         timeline.resident_bytes[rowAt(timeline, event)]]);
