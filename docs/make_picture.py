@@ -1,6 +1,6 @@
 """Make the README's picture: the top of the demo's report, as Chromium shows it.
 
-    make picture        or        python docs/make_picture.py [REPORT.html]
+make picture        or        python docs/make_picture.py [REPORT.html]
 """
 
 import shutil
@@ -29,10 +29,17 @@ def main() -> None:
         report = FOLDER / "report.html"
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as driver:
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+        ]
         opened = driver.chromium.launch(executable_path=browser, args=arguments)
         page = opened.new_page(
-            viewport={"width": WIDTH, "height": 900}, device_scale_factor=SCALE, color_scheme="light"
+            viewport={"width": WIDTH, "height": 900},
+            device_scale_factor=SCALE,
+            color_scheme="light",
         )
         page.goto(report.resolve().as_uri())
         bottom = page.locator(f"section:has({LAST_SHOWN})").bounding_box()

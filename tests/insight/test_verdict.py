@@ -31,8 +31,8 @@ def test_winner_against_glibc_names_the_parts_that_differ():
         "buddy would hold 24 % less memory than glibc: 13.0 MiB instead of 17.0 MiB at the peak."
     )
     assert (
-        "Compared with glibc it holds 5.00 MiB less in holes between live objects and 1.00 MiB less "
-        "in headers and tables, but 2.00 MiB more in rounding of sizes." in judged.reasons
+        "Compared with glibc it holds 5.00 MiB less in holes between live objects and 1.00 MiB "
+        "less in headers and tables, but 2.00 MiB more in rounding of sizes." in judged.reasons
     )
     assert "It flew 5.00 M events/s; the fastest, glibc, 10.0 M." in judged.reasons
 
@@ -40,7 +40,8 @@ def test_winner_against_glibc_names_the_parts_that_differ():
 def test_glibc_as_the_winner():
     judged = verdict([made("glibc", live=10), made("buddy", live=10, rounding=5)])
     assert judged.headline == (
-        "glibc already holds the least: 10.0 MiB at its peak. buddy, the next, would hold 50 % more."
+        "glibc already holds the least: 10.0 MiB at its peak. "
+        "buddy, the next, would hold 50 % more."
     )
 
 
@@ -52,7 +53,9 @@ def test_a_small_difference_is_called_small():
 
 def test_peaks_at_different_moments_are_told():
     judged = verdict([made("glibc", live=10), made("linear", live=1, retained=90)])
-    assert "The two peak at different moments: with 10.0 MiB live and with 1.00 MiB." in judged.reasons
+    assert (
+        "The two peak at different moments: with 10.0 MiB live and with 1.00 MiB." in judged.reasons
+    )
 
 
 def test_measured_systems_are_ranked_and_compared_with_their_twin():
@@ -78,8 +81,8 @@ def test_the_best_real_system_is_named_when_a_twin_wins():
         ]
     )
     assert (
-        "Of the real allocators measured, jemalloc holds the least: 16.0 MiB, 20 % below real glibc."
-        in judged.reasons
+        "Of the real allocators measured, jemalloc holds the least: "
+        "16.0 MiB, 20 % below real glibc." in judged.reasons
     )
 
 

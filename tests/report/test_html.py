@@ -15,7 +15,9 @@ from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.flight import fly
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 ARGUMENTS = (
     "--headless",
     "--no-sandbox",
@@ -92,7 +94,7 @@ def test_written_beside_and_refused_with_a_sentence(trace, results, tmp_path):
     assert (tmp_path / "out.html").stat().st_size < 6_000_000
     (tmp_path / "folder").mkdir()
     for bad in (tmp_path / "folder", tmp_path / "none" / "out.html"):
-        with pytest.raises(HeapwrightError, match="out.html|folder"):
+        with pytest.raises(HeapwrightError, match=r"out\.html|folder"):
             write_page(bad, trace, results)
     assert {path.name for path in tmp_path.iterdir()} == {"out.html", "folder", "t.heap.parquet"}
 
@@ -123,7 +125,10 @@ def test_the_page_in_a_browser(browser, trace, results, tmp_path, width, scheme)
     for found in document["results"]:
         row = f'tr[data-manager="{found["manager"]}"][data-kind="{found["kind"]}"]'
         shown = [
-            {cell.get_attribute("data-key"): float(cell.get_attribute("data-value")) for cell in line}
+            {
+                cell.get_attribute("data-key"): float(cell.get_attribute("data-value"))
+                for cell in line
+            }
             for line in (one.query_selector_all("td") for one in view.query_selector_all(row))
         ]
         flat = found | found["peak"]

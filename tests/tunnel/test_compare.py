@@ -1,4 +1,4 @@
-"""Lanes in parallel processes: same results as in this process, failures told, nothing left over."""
+"""Lanes in parallel processes: the same results as here, failures told, nothing left over."""
 
 import os
 import signal
@@ -22,7 +22,9 @@ def trace_path(tmp_path):
     slots = np.arange(400) % 40
     op = np.where(np.arange(800) % 2 == 0, MALLOC, FREE)
     with TraceWriter(tmp_path / "t.heap.parquet", program="t", kind="synthetic") as out:
-        out.write(events(op=op, slot=np.repeat(slots, 2), size=np.repeat(sizes, 2) * (op == MALLOC)))
+        out.write(
+            events(op=op, slot=np.repeat(slots, 2), size=np.repeat(sizes, 2) * (op == MALLOC))
+        )
     return tmp_path / "t.heap.parquet"
 
 
@@ -78,7 +80,9 @@ def test_a_manager_that_cannot_be_imported_fails_alone(trace_path, monkeypatch):
     monkeypatch.setattr(registry, "managers", lambda: known)
     found = compare(twin_lanes(trace_path, ["broken", "linear"]))
     assert [r.manager for r in found.results] == ["linear"]
-    assert found.failures[0].startswith("broken: cannot be imported (No module named 'no_such_package'")
+    assert found.failures[0].startswith(
+        "broken: cannot be imported (No module named 'no_such_package'"
+    )
 
 
 def test_progress_sees_the_counters(trace_path):

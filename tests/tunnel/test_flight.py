@@ -14,7 +14,9 @@ from heapwright.tunnel.flight import addresses, fly, placements
 
 def write_trace(path, rows):
     """A trace of (op, slot, size) rows."""
-    op, slot, size = (np.array(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    op, slot, size = (
+        (np.array(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+    )
     with TraceWriter(path, program="rows", kind="synthetic") as out:
         out.write(events(op=op, slot=slot, size=size))
     return Trace.open(path)
@@ -145,7 +147,9 @@ def test_addresses_do_not_overlap_and_start_at_the_break(trace):
     assert len(placed) == trace.events
     batch = next(iter(trace.batches(("op", "slot", "size"))))
     live = {}
-    for op, slot, size, (address, usable) in zip(batch.op, batch.slot, batch.size, placed, strict=True):
+    for op, slot, size, (address, usable) in zip(
+        batch.op, batch.slot, batch.size, placed, strict=True
+    ):
         if op == FREE:
             assert (address, usable) == (0, 0)
             del live[slot]

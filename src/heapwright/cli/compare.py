@@ -100,7 +100,7 @@ def flown(
 
     names = [name.strip() for name in managers] if managers else list(registered())
     lanes = twin_lanes(trace, names, settings, conditions, samples)
-    absent = []
+    absent: list[str] = []
     if references:
         real, absent = _real_lanes(trace, settings, conditions)
         lanes += real
@@ -170,7 +170,9 @@ def bars() -> Iterator[Callable[[Sequence[Lane]], None] | None]:
 
         def draw(lanes: Sequence[Lane]) -> None:
             if not tasks:
-                tasks.extend(drawn.add_task(lane.name, total=lane.steps, state="") for lane in lanes)
+                tasks.extend(
+                    drawn.add_task(lane.name, total=lane.steps, state="") for lane in lanes
+                )
             for task, lane in zip(tasks, lanes, strict=True):
                 state = lane.state
                 if state == "flying":  # half of the steps are the second pass

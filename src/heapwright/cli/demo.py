@@ -15,7 +15,8 @@ draw = random.Random(1)
 
 def order(number):
     lines = [
-        {"article": f"article {draw.randrange(9000)}", "count": draw.randrange(1, 9), "price": draw.random()}
+        {"article": f"article {draw.randrange(9000)}", "count": draw.randrange(1, 9),
+         "price": draw.random()}
         for _ in range(draw.randrange(1, 12))
     ]
     return {"order": number, "customer": f"customer {draw.randrange(500)}", "lines": lines,
@@ -104,7 +105,10 @@ def _recorded(folder: Path, say: Callable[[str], None]) -> Path | None:
                 done = int(1000 * fraction)
 
             status, _ = record(
-                [sys.executable, "-s", "-S", str(script)], trace, environment=environment, progress=progress
+                [sys.executable, "-s", "-S", str(script)],
+                trace,
+                environment=environment,
+                progress=progress,
             )
     except HeapwrightError as error:
         say(f"Recording is not possible here, so a made-up program is flown instead: {error}")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def replay(
     manager: Annotated[
-        str, typer.Argument(metavar="MANAGER", help="See `heapwright managers`.", show_default=False)
+        str,
+        typer.Argument(metavar="MANAGER", help="See `heapwright managers`.", show_default=False),
     ],
     trace: TracePath,
     addresses: Annotated[

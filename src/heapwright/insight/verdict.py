@@ -1,7 +1,8 @@
 """Which manager would hold the least memory, and why, in plain words.
 
-    results ─► ranked by peak resident ─► winner, and the rival it is compared with (glibc, which
-    most Linux programs run on, or else the next best) ─► their parts side by side ─► sentences
+    results ─► ranked by peak resident ─► winner ─► its rival ─► parts side by side ─► sentences
+
+The rival is glibc, which most Linux programs run on, or else the next best.
 
 A result that refused requests is not ranked: it did not carry the same load.
 """
@@ -42,7 +43,7 @@ def resident(result: Result) -> int:
 
 
 def ranked(results: Sequence[Result]) -> list[Result]:
-    """Least peak resident first, the faster first among equals; those that refused requests last."""
+    """Least peak resident first, the faster first among equals; those that refused last."""
     return sorted(results, key=lambda r: (r.refused > 0, resident(r), -r.events_per_second))
 
 
@@ -136,7 +137,8 @@ def _difference(best: Result, rival: Result) -> list[str]:
     sentences = [sentence + _joined(more) + "."]
     if abs(rival.peak["live_bytes"] - best.peak["live_bytes"]) > TELLING_SHARE * gap:
         sentences.append(
-            f"The two peak at different moments: with {bytes_text(best.peak['live_bytes'])} live and "
+            "The two peak at different moments: "
+            f"with {bytes_text(best.peak['live_bytes'])} live and "
             f"with {bytes_text(rival.peak['live_bytes'])}."
         )
     return sentences
@@ -147,7 +149,8 @@ def _measured(best: Result, order: Sequence[Result]) -> list[str]:
     real = [r for r in order if r.kind == "measured"]
     if not real or real[0] is best:
         return []
-    sentence = f"Of the real allocators measured, {real[0].manager} holds the least: {bytes_text(resident(real[0]))}"
+    held = bytes_text(resident(real[0]))
+    sentence = f"Of the real allocators measured, {real[0].manager} holds the least: {held}"
     baseline = [r for r in real[1:] if r.manager == BASELINE]
     if baseline:
         share = 1 - resident(real[0]) / resident(baseline[0])
@@ -163,10 +166,11 @@ def _agreement(order: Sequence[Result]) -> list[str]:
             if (real.kind, twin.kind, twin.settings) != ("measured", "twin", {}):
                 continue
             if real.manager == twin.manager:
-                off = resident(twin) / resident(real) - 1
+                off = 100 * (resident(twin) / resident(real) - 1)
                 sentences.append(
-                    f"The twin of {real.manager} says {bytes_text(resident(twin))} where the real one "
-                    f"was measured at {bytes_text(resident(real))} ({100 * off:+.1f} %)."
+                    f"The twin of {real.manager} says {bytes_text(resident(twin))} "
+                    f"where the real one was measured at {bytes_text(resident(real))} "
+                    f"({off:+.1f} %)."
                 )
     return sentences
 
@@ -179,8 +183,8 @@ def _rates(best: Result, order: Sequence[Result]) -> list[str]:
     if fastest is best:
         return [f"It is also the fastest: {count_text(best.events_per_second)} events/s."]
     return [
-        f"It flew {count_text(best.events_per_second)} events/s; the fastest, {full_title(fastest)}, "
-        f"{count_text(fastest.events_per_second)}."
+        f"It flew {count_text(best.events_per_second)} events/s; "
+        f"the fastest, {full_title(fastest)}, {count_text(fastest.events_per_second)}."
     ]
 
 

@@ -25,16 +25,14 @@ PART_MEANINGS = {
 
 def bytes_text(count: int) -> str:
     """`count` bytes with three significant digits and a binary unit."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1000:
-            break
-        size /= 1024
-    else:
-        unit = "TiB"
-    if unit == "B":
+    if abs(count) < 1000:
         return f"{count} B"
-    return f"{digits(size)} {unit}"
+    size = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        size /= 1024
+        if abs(size) < 1000:
+            return f"{digits(size)} {unit}"
+    return f"{digits(size / 1024)} TiB"
 
 
 def digits(value: float) -> str:
@@ -47,11 +45,13 @@ def digits(value: float) -> str:
 
 def count_text(count: float) -> str:
     """A count with three significant digits: 999, 12.3 k, 4.20 M."""
-    for unit in ("", " k", " M", " G"):
-        if abs(count) < 999.5 or unit == " G":
-            break
+    if abs(count) < 999.5:
+        return f"{count:.0f}"
+    for unit in ("k", "M"):
         count /= 1000
-    return f"{count:.0f}" if unit == "" else f"{digits(count)}{unit}"
+        if abs(count) < 999.5:
+            return f"{digits(count)} {unit}"
+    return f"{digits(count / 1000)} G"
 
 
 def percent_text(share: float) -> str:

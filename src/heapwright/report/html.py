@@ -8,6 +8,7 @@ What is text or a plain bar is written here, so that the page says the essential
 The embedded document is the very one that `compare --json` prints.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ BAR_LIMIT = 3.0  # a bar longer than this many times the shortest is cut off, an
 def write_page(
     path: Path, trace: "Trace", results: Sequence[Result], failures: Sequence[str] = ()
 ) -> None:
-    """Write the page for a comparison of `trace`. HeapwrightError when the file cannot be written."""
+    """Write the page of a comparison of `trace`; HeapwrightError when that cannot be done."""
     text = page(trace, results, failures)
     with beside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -85,11 +86,13 @@ def _own(name: str) -> str:
 
 def _timeline(result: Result) -> dict[str, Any]:
     """A result's timeline as columns, thinned to TIMELINE_ROWS; the peak's row is kept."""
-    rows = result.timeline if result.timeline is not None else np.zeros((0, len(TIMELINE)), np.int64)
+    rows = (
+        result.timeline if result.timeline is not None else np.zeros((0, len(TIMELINE)), np.int64)
+    )
     if len(rows) > TIMELINE_ROWS:
         # of each run of rows the one that holds most, so that no spike is lost
         edges = np.linspace(0, len(rows), TIMELINE_ROWS - 1).astype(int)
-        runs = zip(edges[:-1], edges[1:], strict=True)
+        runs = itertools.pairwise(edges)
         held = rows[:, TIMELINE.index("resident_bytes")]
         kept = {0, len(rows) - 1, *(int(a + held[a:b].argmax()) for a, b in runs)}
         rows = rows[sorted(kept)]
@@ -136,7 +139,8 @@ def _bars(order: Sequence[Result], winner: Result | None) -> str:
         classes = ("winner " if result is winner else "") + ("cut" if cut else "")
         rows.append(
             f'<div class="row {classes}"><span class="name">{_name(result, winner)}</span>'
-            f'<span class="bar" role="img" aria-label="{escape(_aloud(result))}">{"".join(segments)}</span>'
+            f'<span class="bar" role="img" aria-label="{escape(_aloud(result))}">'
+            f"{''.join(segments)}</span>"
             f'<span class="value">{bytes_text(total)}</span></div>'
         )
     return "\n".join(rows)
@@ -177,7 +181,13 @@ def _legend(order: Sequence[Result]) -> str:
 def _table(order: Sequence[Result], winner: Result | None) -> str:
     """Every figure; `data-bytes` and the like hold what the JSON holds."""
     shown = [p for p in PARTS if any(result.peak[f"{p}_bytes"] for result in order)]
-    headings = ["peak resident", *(PART_NAMES[p] for p in shown), "mapped peak", "faults", "events/s"]
+    headings = [
+        "peak resident",
+        *(PART_NAMES[p] for p in shown),
+        "mapped peak",
+        "faults",
+        "events/s",
+    ]
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     rows = []
     for result in order:
@@ -191,10 +201,13 @@ def _table(order: Sequence[Result], winner: Result | None) -> str:
         rate = result.events_per_second
         cells.append(_cell("events_per_second", rate, count_text(rate)))
         rows.append(
-            f'<tr class="{"winner" if result is winner else ""}" data-manager="{escape(result.manager)}" '
-            f'data-kind="{result.kind}"><th scope="row">{_name(result, winner)}</th>{"".join(cells)}</tr>'
+            f'<tr class="{"winner" if result is winner else ""}" data-kind="{result.kind}" '
+            f'data-manager="{escape(result.manager)}">'
+            f'<th scope="row">{_name(result, winner)}</th>{"".join(cells)}</tr>'
         )
-    return f'<thead><tr><th scope="col">manager</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+    return (
+        f'<thead><tr><th scope="col">manager</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+    )
 
 
 def _cell(key: str, value: float, text: str) -> str:
@@ -221,7 +234,8 @@ def _facts(known: dict[str, Any]) -> str:
         "half have died after": f"{median:,} events" if median is not None else "never",
     }
     return "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in facts.items()
     )
 
 
@@ -236,7 +250,8 @@ def _sites(known: dict[str, Any]) -> str:
         for row in rows
     )
     return (
-        "<section><h2>Who asks for most bytes</h2><div class='scroll'><table class='figures'><thead><tr>"
+        "<section><h2>Who asks for most bytes</h2>"
+        "<div class='scroll'><table class='figures'><thead><tr>"
         "<th scope='col'>call site</th><th scope='col'>bytes requested</th>"
         f"<th scope='col'>requests</th></tr></thead><tbody>{body}</tbody></table></div></section>"
     )
@@ -249,9 +264,17 @@ def _notes(trace: "Trace", order: Sequence[Result], failures: Sequence[str]) -> 
     for result in order:
         for note in result.notes:
             noted.setdefault(note, []).append(full_title(result))
-    groups = {"All": order, "All twins": _of_kind(order, "twin"), "All real ones": _of_kind(order, "measured")}
+    groups = {
+        "All": order,
+        "All twins": _of_kind(order, "twin"),
+        "All real ones": _of_kind(order, "measured"),
+    }
     for note, names in noted.items():
-        whose = [group for group, members in groups.items() if len(members) > 1 and names == list(map(full_title, members))]
+        whose = [
+            group
+            for group, members in groups.items()
+            if len(members) > 1 and names == list(map(full_title, members))
+        ]
         items.append(((whose or [", ".join(names)])[0], note))
     items += [("Missing", failure) for failure in failures]
     return "\n".join(f"<li><b>{escape(whose)}.</b> {escape(note)}</li>" for whose, note in items)

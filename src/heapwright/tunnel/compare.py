@@ -71,7 +71,7 @@ def twin_lanes(
         named(name)
         if name not in managers:
             raise HeapwrightError(
-                f"--set names {name}, which is not among the managers compared: {', '.join(managers)}."
+                f"--set names {name}, not among the managers compared: {', '.join(managers)}."
             )
     steps = steps_of_flight(Trace.open(trace_path))
     lanes = []
@@ -117,11 +117,12 @@ def compare(
                 lanes[number].state = "flying"
                 connection, process = _start(lanes[number], counters[number : number + 1])
                 running[connection] = (number, process)
-            for connection in wait(list(running), timeout=_TICK_SECONDS):
-                assert isinstance(connection, Connection)
+            for connection in [c for c in wait(list(running), _TICK_SECONDS) if c in running]:
                 number, process = running.pop(connection)
                 lanes[number].outcome = _outcome(lanes[number].name, connection, process)
-                lanes[number].state = "landed" if isinstance(lanes[number].outcome, Result) else "failed"
+                lanes[number].state = (
+                    "landed" if isinstance(lanes[number].outcome, Result) else "failed"
+                )
             for lane, done in zip(lanes, counters.tolist(), strict=False):
                 lane.done = lane.steps if lane.state == "landed" else done
             if progress:
@@ -175,7 +176,7 @@ def _work(lane: Lane, counter: np.ndarray, sender: Connection, parent: int) -> N
         sender.send(f"{lane.name}: cannot be imported ({error}); mend or remove its package.")
     except MemoryError:
         sender.send(f"{lane.name}: not enough memory; compare fewer managers at once (--jobs 1).")
-    except Exception as error:  # noqa: BLE001 the others go on
+    except Exception as error:  # the others go on
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}:{place.lineno}"
         sender.send(f"{lane.name}: a bug, {type(error).__name__} at {where}: {error}")
@@ -191,7 +192,9 @@ def _outcome(name: str, connection: Connection, process: BaseProcess) -> Result 
         code = process.exitcode or 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
         hint = "; the machine may be short of memory" if code == -signal.SIGKILL else ""
-        outcome = f"{name}: its process was {how}{hint}." if code < 0 else f"{name}: its process {how}."
+        outcome = (
+            f"{name}: its process was {how}{hint}." if code < 0 else f"{name}: its process {how}."
+        )
     connection.close()
     process.join()
     return outcome

@@ -45,7 +45,7 @@ Progress = Callable[[int], None]  # told the events flown so far, out of `steps_
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is assumed of the program and the machine, the same for every manager of a comparison."""
+    """What is assumed of program and machine, the same for every manager of a comparison."""
 
     touch: str = "all"
     huge_pages: str = "never"
@@ -60,7 +60,9 @@ class Conditions:
 
     def sentences(self) -> list[str]:
         """The assumptions in words."""
-        written = "Assumes that the program writes all that it allocates, except fresh calloc pages."
+        written = (
+            "Assumes that the program writes all that it allocates, except fresh calloc pages."
+        )
         if self.touch == "none":
             written = (
                 "Assumes that the program writes nothing: only pages that the manager itself "
@@ -74,7 +76,7 @@ def steps_of_flight(trace: "Trace") -> int:
     return 2 * trace.events
 
 
-def fly(
+def fly(  # noqa: PLR0913 the first three say what, the others how
     manager_name: str,
     trace: "Trace",
     settings: Mapping[str, int] | None = None,
@@ -166,7 +168,9 @@ class _Flight:
         self.loop: Any = bound_loop(manager)
         space = machine(HUGE_PAGES.index(conditions.huge_pages))
         self.heap = self.module.boot(space, manager.configured(settings))
-        objects = self.loop.Objects(np.zeros(trace.slots, np.int64), np.zeros(trace.slots, np.int64))
+        objects = self.loop.Objects(
+            np.zeros(trace.slots, np.int64), np.zeros(trace.slots, np.int64)
+        )
         self.run = self.loop.Run(objects, np.zeros(self.loop.PROGRESS, np.int64))
         self.run.progress[self.loop.TOUCH] = TOUCH.index(conditions.touch)
 
@@ -199,7 +203,9 @@ class _Flight:
                 ledger = _decompose(loop, heap, ledger, timeline[row])
                 timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
                 here, row = until, row + 1
-            loop.survey(heap, self.run, _cut(batch, here - first, len(batch.op)), ledger, nothing_placed)
+            loop.survey(
+                heap, self.run, _cut(batch, here - first, len(batch.op)), ledger, nothing_placed
+            )
             first = past
             if progress:
                 progress(trace.events + first)
@@ -222,7 +228,9 @@ class _Flight:
                 "between events."
             )
         if meters[STRAY_TOUCHES]:
-            notes.append(f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin.")
+            notes.append(
+                f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin."
+            )
         return notes
 
 
