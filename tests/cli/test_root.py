@@ -165,3 +165,13 @@ def test_managers_as_json_and_as_a_table():
     table = run("managers").stdout
     for row in listed:
         assert row["name"] in table and row["summary"].split()[0] in table
+
+
+def test_a_manager_that_cannot_be_imported_is_listed_with_the_reason(monkeypatch):
+    from heapwright.cli.managers import described
+    from heapwright.managers import registry
+
+    broken = {"linear": registry.named("linear"), "lost": registry.Manager("lost", "no_such_module")}
+    monkeypatch.setattr(registry, "managers", lambda: broken)
+    sound, lost = described()
+    assert sound["knobs"] and lost["summary"] == "cannot be imported: No module named 'no_such_module'"

@@ -56,7 +56,8 @@ COMMANDS = {
 def command_function(name: str) -> Callable[..., Any]:
     """The function behind command `name`, imported now."""
     module = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
-    return getattr(importlib.import_module(f"heapwright.cli.{module}"), module)  # type: ignore[no-any-return]
+    function: Callable[..., Any] = getattr(importlib.import_module(f"heapwright.cli.{module}"), module)
+    return function
 
 
 def keeping_examples(docstring: str) -> str:

@@ -56,6 +56,7 @@ def demo(
     """
     from heapwright.cli import screen
     from heapwright.cli.compare import flown, show
+    from heapwright.insight.words import bytes_text
     from heapwright.report.html import write_page
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions
@@ -65,7 +66,7 @@ def demo(
     trace = _recorded(folder, say.print) or _made_up(folder)
     opened = Trace.open(trace)
     say.print(
-        f"{trace}: {opened.events:,} events, {screen.bytes_text(opened.size_bytes_on_disk)}. "
+        f"{trace}: {opened.events:,} events, {bytes_text(opened.size_bytes_on_disk)}. "
         "The first flight of a manager compiles it; later ones start at once.",
         markup=False,
         soft_wrap=True,

@@ -22,6 +22,7 @@ def import_(
         heapwright import app.bin -o app.heap.parquet
     """
     from heapwright.cli import screen
+    from heapwright.insight.words import bytes_text
     from heapwright.trace.importers import import_file
     from heapwright.trace.store import Trace
 
@@ -30,7 +31,7 @@ def import_(
     trace = Trace.open(output)
     typer.echo(
         f"{output}: {trace.events:,} events, {trace.threads:,} threads, peak live "
-        f"{screen.bytes_text(trace.peak_live_bytes)}, {trace.unmatched_frees:,} unmatched frees"
+        f"{bytes_text(trace.peak_live_bytes)}, {trace.unmatched_frees:,} unmatched frees"
     )
     for note in trace.notes:
         typer.echo(f"note: {note}")

@@ -69,7 +69,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _facts(figures: dict[str, Any]) -> Table:
-    from heapwright.cli.screen import bytes_text
+    from heapwright.insight.words import bytes_text
 
     table = _table(f"{figures['program']} ({figures['kind']})", "<", "<")
     table.show_header = False
@@ -100,20 +100,26 @@ def _facts(figures: dict[str, Any]) -> Table:
 
 
 def _sizes(figures: dict[str, Any]) -> Table:
-    from heapwright.cli.screen import bytes_text
+    from heapwright.insight.words import bytes_text
 
     table = _table("requests by size", "up to", "requests", "<", "bytes", "<")
     rows = figures["size_histogram"]
     most = {column: max((row[column] for row in rows), default=0) for column in ("count", "bytes")}
     for row in rows:
         table.add_row(
-            bytes_text(row["to_bytes"]),
+            _bound(row["to_bytes"]),
             f"{row['count']:,}",
             bar(row["count"], most["count"]),
             bytes_text(row["bytes"]),
             bar(row["bytes"], most["bytes"]),
         )
     return table
+
+
+def _bound(size: int) -> str:
+    """A power of two bytes: 64 B, 1 KiB, 128 MiB."""
+    power = (size.bit_length() - 1) // 10
+    return f"{size >> 10 * power:,} {'B KiB MiB GiB TiB'.split()[power]}"
 
 
 def _lifetimes(figures: dict[str, Any]) -> Table:
@@ -135,9 +141,9 @@ def _lifetimes(figures: dict[str, Any]) -> Table:
 def _sites(figures: dict[str, Any], top: int) -> list[Table]:
     from rich.text import Text
 
-    from heapwright.cli.screen import bytes_text
+    from heapwright.insight.words import bytes_text
 
-    tables = []
+    tables: list[Table] = []
     for key, title in (("by_bytes", "call sites by bytes"), ("by_count", "call sites by requests")):
         rows = figures["top_sites"][key]
         if [row["site"] for row in rows] in ([], ["unknown"]):

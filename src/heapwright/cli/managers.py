@@ -22,20 +22,29 @@ def managers(json: Json = False) -> None:
         screen.print_json({"managers": rows})
         return
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("manager", "what it is", "knobs and their defaults")
     for row in rows:
         knobs = "\n".join(f"{knob} = {value:,}" for knob, value in row["knobs"].items())
-        table.add_row(f"[bold]{row['name']}[/]", row["summary"], knobs or "none")
+        table.add_row(Text(row["name"], "bold"), Text(row["summary"]), knobs or "none")
     screen.console().print(table)
 
 
 def described() -> list[dict[str, Any]]:
-    """Name, summary and knobs {name: default} of every registered manager."""
+    """Name, summary and knobs {name: default} of every registered manager.
+
+    One whose module cannot be imported, as a broken plug-in, has the reason for its summary.
+    """
     from heapwright.managers.registry import managers as registered
 
     rows = []
     for name, manager in registered().items():
-        knobs = {knob: int(value) for knob, value in manager.module.Config()._asdict().items()}
-        rows.append({"name": name, "summary": manager.module.SUMMARY, "knobs": knobs})
+        try:
+            module = manager.module
+        except ImportError as error:
+            rows.append({"name": name, "summary": f"cannot be imported: {error}", "knobs": {}})
+            continue
+        knobs = {knob: int(value) for knob, value in module.Config()._asdict().items()}
+        rows.append({"name": name, "summary": module.SUMMARY, "knobs": knobs})
     return rows

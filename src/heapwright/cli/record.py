@@ -33,6 +33,7 @@ def record(
     import contextlib
 
     from heapwright.cli import screen
+    from heapwright.insight.words import bytes_text
     from heapwright.trace.recorder.session import record as run
 
     out = output or Path(f"{Path(command[0]).name}.heap.parquet")
@@ -50,6 +51,6 @@ def record(
         status, traces = run(command, out, children=children, progress=progress)
     for trace in traces:
         unmatched = f", {trace.unmatched_frees:,} unmatched frees" if trace.unmatched_frees else ""
-        size = screen.bytes_text(trace.path.stat().st_size)
+        size = bytes_text(trace.path.stat().st_size)
         typer.echo(f"{trace.path}: {trace.events:,} events of {trace.program}{unmatched}, {size}")
     raise typer.Exit(status)

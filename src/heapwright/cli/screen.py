@@ -59,15 +59,3 @@ def progress(what: str, total: float | None) -> Iterator[Callable[[float], None]
     with bars.Progress(*columns, console=console(stderr=True), transient=True) as shown:
         task = shown.add_task(what, total=total)
         yield lambda steps: shown.advance(task, steps)
-
-
-def bytes_text(count: int) -> str:
-    """`count` bytes for people: a binary unit, three digits unless fewer say it exactly."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 1000:
-            break
-        size, unit = size / 1024, larger
-    if size == int(size) or abs(size) >= 100:
-        return f"{size:,.0f} {unit}"
-    return f"{size:.2f} {unit}" if abs(size) < 10 else f"{size:.1f} {unit}"

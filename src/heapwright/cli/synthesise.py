@@ -37,6 +37,7 @@ def synthesise(
     """
     from heapwright.cli import screen
     from heapwright.errors import HeapwrightError
+    from heapwright.insight.words import bytes_text
 
     if program is None:
         _list_programs()
@@ -50,7 +51,7 @@ def synthesise(
     destination = output or Path(f"{program}.heap.parquet")
     with screen.progress(f"writing {program}", chosen["events"]) as advance:
         programs.synthesise(program, destination, chosen, advance)
-    written = f"{chosen['events']:,} events, {screen.bytes_text(destination.stat().st_size)}"
+    written = f"{chosen['events']:,} events, {bytes_text(destination.stat().st_size)}"
     typer.echo(f"{destination}: {written}")
 
 

@@ -60,6 +60,7 @@ def _print(found: Any) -> None:
     from rich.table import Table
 
     from heapwright.cli import screen
+    from heapwright.insight.words import bytes_text
 
     table = Table("", "twin", "real", "agreement", title=f"{found.manager} on {found.events:,} events")
     for column in table.columns[1:]:
@@ -72,8 +73,8 @@ def _print(found: Any) -> None:
         counts = f"{tally.equal:,} equal", f"of {tally.compared:,}", percent(tally.equal, tally.compared)
         table.add_row(label, *counts)
     for label, (twin, real), text in (
-        ("resident at the peak", found.resident, screen.bytes_text),
-        ("mapped at the peak", found.mapped, screen.bytes_text),
+        ("resident at the peak", found.resident, bytes_text),
+        ("mapped at the peak", found.mapped, bytes_text),
         ("page faults", found.page_faults, "{:,}".format),
     ):
         table.add_row(label, text(twin), text(real), difference(twin, real))
