@@ -22,12 +22,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workloads import WORKLOADS, workload
+from benchmarks.workloads import NAMES, workload
 from heapwright.errors import HeapwrightError
 from heapwright.managers import managers
 from heapwright.references.systems import available
 from heapwright.trace.recorder.build import library
-from heapwright.trace.store import COLUMNS, Trace, TraceWriter
+from heapwright.trace.schema import COLUMNS
+from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.flight import replay_seconds
 from heapwright.tunnel.rates import rates
 
@@ -41,23 +42,14 @@ def say(text: str) -> None:
 
 def recordings(folder: Path, scale: str) -> dict[str, Path]:
     """A recording of every workload whose program is installed."""
-    found = {}
-    for name in WORKLOADS:
-        path = folder / f"{name}.heap.parquet"
-        if not path.exists():
-            work = workload(name, folder / "inputs", scale)
-            if work is None:
-                say(f"{name}: not installed, left out")
-                continue
-            say(f"recording {name}")
-            command = ["env", *(f"{k}={v}" for k, v in work.environment.items()), *work.command]
-            subprocess.run(
-                [sys.executable, "-m", "heapwright", "record", "-o", str(path), "--", *command],
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
-        found[name] = path
-    return found
+    missing = [name for name in NAMES if not (folder / f"{name}.heap.parquet").exists()]
+    if missing:
+        script = [sys.executable, "-m", "benchmarks.workloads", str(folder), "--scale", scale]
+        subprocess.run(
+            [*script, "--only", ",".join(missing)], stdout=subprocess.DEVNULL, check=True
+        )
+    paths = {name: folder / f"{name}.heap.parquet" for name in NAMES}
+    return {name: path for name, path in paths.items() if path.exists()}
 
 
 def loading(path: Path, runs: int) -> dict[str, float]:
@@ -96,7 +88,7 @@ def rate_table(path: Path, runs: int) -> dict[str, Any]:
 
 def recorder_slowdown(folder: Path, scale: str, runs: int) -> dict[str, Any] | None:
     """Wall time of python3's json work, every object through malloc, with and without recording."""
-    work = workload("python", folder / "inputs", scale)
+    work = workload("python", folder / "inputs" / "python", scale)
     if work is None:
         return None
     environment = {**os.environ, **work.environment}
@@ -104,7 +96,7 @@ def recorder_slowdown(folder: Path, scale: str, runs: int) -> dict[str, Any] | N
     for _ in range(runs):
         plain.append(_wall_seconds(work.command, environment))
         with tempfile.TemporaryDirectory(dir=folder) as logs:
-            preload = {"LD_PRELOAD": str(library()), "HEAPWRIGHT_LOGS": logs}
+            preload = {"LD_PRELOAD": str(library()), "HEAPWRIGHT_RECORD": f"0:{logs}"}
             recorded.append(_wall_seconds(work.command, {**environment, **preload}))
     return {
         "plain_seconds": statistics.median(plain),
