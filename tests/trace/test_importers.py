@@ -39,6 +39,10 @@ class NaiveMatcher:
         self.slot_at[address], self.size_at[address] = slot, size
         self.events.append((op, slot, size, thread))
 
+    def joins(self, old, address, size):
+        chunk = [max(32, (bytes_ + 8 + 15) // 16 * 16) for bytes_ in (self.size_at[old], size)]
+        return chunk[1] > chunk[0] or (address == old and chunk[1] < chunk[0])
+
     def record(self, op, address, old, size, thread):
         if op == THREAD_EXIT:
             self.events.append((THREAD_EXIT, -1, 0, thread))
@@ -50,7 +54,7 @@ class NaiveMatcher:
             if old not in self.slot_at:
                 self.unmatched += old != 0
                 self.enter(MALLOC, address, size, thread)
-            elif op == GUESSED_REALLOC and address != old and size <= self.size_at[old]:
+            elif op == GUESSED_REALLOC and not self.joins(old, address, size):
                 self.leave(old, thread)
                 self.enter(MALLOC, address, size, thread)
             else:

@@ -16,9 +16,12 @@ import numpy as np
 from heapwright.kernel import kernel, unsigned
 from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, Events, events
 
-# Of the tools that log a realloc as a free and an allocation: both together, if they look like one.
-# It is one if the block stayed or grew: to shrink a block nobody moves it.
+# Of the tools that log a realloc as a free and an allocation: both together, if they follow each
+# other. It is taken for one if the block moved to grow, or stayed and changed its size class. A
+# block that still fits is never moved; one that comes back in the same class is malloc's favourite
+# answer to a free, and if it was a realloc after all, no allocator can tell.
 GUESSED_REALLOC = 6
+CLASS_BYTES = 16  # spacing of size classes, glibc's
 
 (SLOTS, UNUSED, UNMATCHED, MISSED, TOTALS) = range(5)
 FEWEST_ROWS = 1 << 12
@@ -220,6 +223,12 @@ def match(table, records, made):
 
 
 @kernel
+def _class(size):
+    """Number of the size class of a block of `size` bytes behind a header of one word."""
+    return max(1, (size + 7) // CLASS_BYTES)
+
+
+@kernel
 def _moved(table, op, old, new):
     """What a realloc from `old` to `new` = (address, size) comes to: (operation, slot).
 
@@ -233,7 +242,9 @@ def _moved(table, op, old, new):
         table.totals[UNMATCHED] += 1
         return MALLOC, -1
     slot = np.int64(table.slot[unsigned(found)])
-    if op == GUESSED_REALLOC and new[0] != old and new[1] <= table.size[unsigned(slot)]:
-        return FREE, -1
+    if op == GUESSED_REALLOC:
+        before, after = _class(table.size[unsigned(slot)]), _class(new[1])
+        if after == before or (new[0] != old and after < before):
+            return FREE, -1
     _remove(table, found)
     return REALLOC, slot

@@ -291,7 +291,7 @@ def _notes(about: Any, skipped: np.ndarray, matcher: Matcher, promised: int | No
     stacks = "native and Python" if about.has_native_traces else "Python"
     notes = [
         f"imported from memray, Python allocator {about.python_allocator}, {stacks} stacks",
-        "a free and a realloc in a row on one thread were joined if the block stayed or grew",
+        "memray splits a realloc in two: both were joined where sizes and addresses fit",
     ]
     if about.trace_python_allocators:
         notes.append(
