@@ -9,7 +9,7 @@ Invariant  after `audit` returned -1, live[slot] is 1 exactly for the slots that
 import numpy as np
 
 from heapwright.kernel import kernel, unsigned
-from heapwright.trace.schema import FREE, REALLOC, SIZE_LIMIT, THREAD_EXIT
+from heapwright.trace.schema import FREE, REALLOC, SIZE_LIMIT, THREAD_EXIT, Events
 
 ALIGN_LIMIT = 48  # log2 of the largest alignment + 1
 
@@ -36,6 +36,30 @@ WRONG = (
     REFUSED,
     TOTALS,
 ) = range(9)
+
+
+def first_unsound(events: Events, live: np.ndarray, slots: int, threads: int) -> tuple[int, str] | None:
+    """Row of an unsound event and what it has, in words; None when all are sound.
+
+    `live` as for `audit`; columns may be empty, and without `op` or `slot` only ranges are checked.
+    """
+    together = len(events.op) > 0 and len(events.slot) > 0
+    if together:
+        wrong = np.array([0, slots])
+        row = int(audit(events, live, wrong))
+        if row >= 0:
+            return row, WRONG[wrong[0]]
+    ranges = {"thread": (0, threads - 1), "site": (-1, None), "time_ns": (0, None)}
+    ranges |= {"address": (0, None), "slack": (-1, None)}
+    if not together:
+        ranges |= {"op": (0, THREAD_EXIT), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
+        ranges |= {"align": (0, ALIGN_LIMIT - 1)}
+    for name, (low, high) in ranges.items():
+        column = getattr(events, name)
+        if len(column) and (column.min() < low or (high is not None and column.max() > high)):
+            beyond = (column < low) if high is None else (column < low) | (column > high)
+            return int(beyond.argmax()), f"a {name} out of range"
+    return None
 
 
 @kernel

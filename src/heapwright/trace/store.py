@@ -27,7 +27,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace import audit
 from heapwright.trace.facts import KINDS, OPTIONAL, Facts, from_json, to_json
 from heapwright.trace.recorder.sites import labels
-from heapwright.trace.schema import COLUMNS, SIZE_LIMIT, Events
+from heapwright.trace.schema import COLUMNS, Events
 
 ROW_GROUP_EVENTS = 1 << 20
 ROW_GROUP_LIMIT = 1 << 22  # events; a row group that claims more is refused
@@ -158,28 +158,9 @@ class Trace(Facts):
 
     def _audit(self, batch: Events, start: int, live: np.ndarray) -> None:
         """Raise for the first unsound event of `batch`."""
-        if len(batch.op) and len(batch.slot):
-            wrong = np.array([0, self.slots])
-            row = audit.audit(batch, live, wrong)
-            if row >= 0:
-                raise _damaged(self.path, f"event {start + row} has {audit.WRONG[wrong[0]]}")
-        limits = {
-            "op": (0, 5),
-            "slot": (-1, self.slots - 1),
-            "size": (0, SIZE_LIMIT - 1),
-            "thread": (0, self.threads - 1),
-            "site": (-1, None),
-            "time_ns": (0, None),
-            "address": (0, None),
-            "slack": (-1, None),
-        }
-        for name, (low, high) in limits.items():
-            column = getattr(batch, name)
-            if not len(column) or (name in ("op", "slot", "size") and len(batch.op) and len(batch.slot)):
-                continue
-            if column.min() < low or (high is not None and column.max() > high):
-                bad = (column < low) if high is None else (column < low) | (column > high)
-                raise _damaged(self.path, f"event {start + int(bad.argmax())} has a {name} out of range")
+        fault = audit.first_unsound(batch, live, self.slots, self.threads)
+        if fault:
+            raise _damaged(self.path, f"event {start + fault[0]} has {fault[1]}")
 
 
 class TraceWriter:
@@ -287,17 +268,14 @@ class TraceWriter:
         batch = Events(*(self._whole(name) for name in COLUMNS))
         self._pending, self._pending_events = [], 0
         facts = self.facts
-        facts.slots = max(facts.slots, int(batch.slot.max()) + 1)
-        facts.threads = max(facts.threads, int(batch.thread.max()) + 1)
+        facts.slots = self._dense(batch.slot, facts.slots, "slot")
+        facts.threads = self._dense(batch.thread, facts.threads, "thread")
         if facts.slots > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(facts.slots, np.uint8)])
             self._sizes = np.concatenate([self._sizes, np.zeros(facts.slots, np.int64)])
-        wrong = np.array([0, facts.slots])
-        row = audit.audit(batch, self._live, wrong)
-        if row >= 0:
-            raise HeapwrightError(
-                f"cannot write {self.path}: event {facts.events + row} has {audit.WRONG[wrong[0]]}"
-            )
+        fault = audit.first_unsound(batch, self._live, facts.slots, facts.threads)
+        if fault:
+            raise self._refused(*fault)
         audit.tally(batch, self._sizes, self._totals)
         facts.events += len(batch.op)
         facts.peak_live_bytes, facts.peak_live_objects = (
@@ -314,6 +292,19 @@ class TraceWriter:
         self._encoding = self._pool.submit(
             self._writer.write_table, pa.table(list(batch), schema=SCHEMA), ROW_GROUP_EVENTS
         )
+
+    def _dense(self, numbers: np.ndarray, before: int, what: str) -> int:
+        """How many numbers are in use now; each new one must be the next, or nearly.
+
+        A number past the count of events would make every replay reserve memory for nothing.
+        """
+        highest = int(numbers.max())
+        if highest >= self.facts.events + len(numbers):
+            raise self._refused(int(numbers.argmax()), f"{what} {highest}, which is not dense")
+        return max(before, highest + 1)
+
+    def _refused(self, row: int, what: str) -> HeapwrightError:
+        return HeapwrightError(f"cannot write {self.path}: event {self.facts.events + row} has {what}")
 
     def _wait(self) -> None:
         """For the row group being written; raises what became of it."""

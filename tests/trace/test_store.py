@@ -1,0 +1,371 @@
+"""The trace file: what is written is read back, by pandas too; what is damaged is a sentence."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heapwright.errors import HeapwrightError
+from heapwright.kernel import INTERPRETED
+from heapwright.trace import facts, schema, store
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, SIZE_LIMIT, THREAD_EXIT
+from heapwright.trace.store import Trace, TraceWriter
+
+SMALL = schema.events(
+    op=[MALLOC, CALLOC, REALLOC, FREE, MEMALIGN, MALLOC, FREE, FREE, THREAD_EXIT],
+    slot=[0, 1, 0, 1, 1, -1, 0, 1, -1],
+    size=[100, 50, 300, 0, 64, SIZE_LIMIT - 1, 0, 0, 0],
+    align=[0, 0, 0, 0, 12, 0, 0, 0, 0],
+    thread=[0, 0, 1, 1, 0, 0, 1, 0, 0],
+    site=[0, 1, 0, -1, 2, 0, -1, -1, -1],
+    time_ns=[0, 0, 5, 5, 5, 5, 9, 9, 9],
+    address=[4096, 8192, 16384, 0, 12288, 0, 0, 0, 0],
+    slack=[4, 6, 4, -1, 8, -1, -1, -1, -1],
+)
+
+
+def churn(events: int, seed: int = 1) -> schema.Events:
+    """Blocks that live for a few events, so that any cut of the trace has live objects."""
+    draw = np.random.default_rng(seed)
+    slots = draw.integers(0, 50, events)
+    op, live = np.zeros(events, np.uint8), np.zeros(50, bool)
+    for row, slot in enumerate(slots):
+        op[row] = FREE if live[slot] else MALLOC
+        live[slot] = not live[slot]
+    size = np.where(op == MALLOC, draw.integers(0, 5000, events), 0)
+    return schema.events(op=op, slot=slots, size=size)
+
+
+def write(path: Path, *batches: schema.Events, **options) -> Trace:
+    with TraceWriter(path, program="test", kind="synthetic", **options) as out:
+        for batch in batches:
+            out.write(batch)
+    return Trace.open(path)
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write(tmp_path / "small.heap.parquet", SMALL, heap_start=4096, notes=["A note."])
+
+
+def test_facts_are_counted(small):
+    assert (small.events, small.slots, small.threads) == (9, 2, 2)
+    assert (small.allocations, small.reallocations, small.frees, small.refused) == (3, 1, 3, 1)
+    assert (small.peak_live_bytes, small.peak_live_objects) == (364, 2)
+    assert (small.aligned, small.has_addresses, small.heap_start) == (True, True, 4096)
+    assert (small.program, small.kind, small.notes) == ("test", "synthetic", ["A note."])
+    assert small.size_bytes_on_disk == small.path.stat().st_size
+
+
+def test_every_column_comes_back(small):
+    (batch,) = small.batches(tuple(schema.COLUMNS))
+    for name, column in zip(schema.COLUMNS, batch, strict=True):
+        assert column.dtype == schema.COLUMNS[name]
+        np.testing.assert_array_equal(column, getattr(SMALL, name), name)
+
+
+def test_columns_not_asked_for_or_constant_are_empty(tmp_path, small):
+    (batch,) = small.batches(("op", "slot"))
+    assert [len(column) for column in batch] == [9, 9, 0, 0, 0, 0, 0, 0, 0]
+    plain = write(tmp_path / "plain.parquet", churn(100))
+    (batch,) = plain.batches(tuple(schema.COLUMNS))
+    assert [len(column) for column in batch] == [100, 100, 100, 0, 0, 0, 0, 0, 0]
+
+
+def test_pandas_reads_it(small):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_parquet(small.path)
+    assert list(frame.columns) == list(schema.COLUMNS)
+    assert frame["size"].tolist() == SMALL.size.tolist()
+    assert frame["op"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64, 1000])
+def test_row_groups_and_batches_do_not_change_the_events(tmp_path, monkeypatch, cut):
+    monkeypatch.setattr(store, "ROW_GROUP_EVENTS", 64)
+    whole = churn(1000)
+    parts = [schema.Events(*(c[at : at + cut] for c in whole)) for at in range(0, 1000, cut)]
+    trace = write(tmp_path / "t.parquet", *parts)
+    batches = list(trace.batches())
+    assert [len(batch.op) for batch in batches] == [64] * 15 + [40]
+    for column in range(3):
+        np.testing.assert_array_equal(np.concatenate([b[column] for b in batches]), whole[column])
+
+
+@pytest.mark.parametrize("rows", [(0, 1000), (0, 1), (63, 65), (64, 128), (999, 1000), (500, 500)])
+def test_a_range_of_rows(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(store, "ROW_GROUP_EVENTS", 64)
+    whole = churn(1000)
+    trace = write(tmp_path / "t.parquet", whole)
+    sizes = [batch.size for batch in trace.batches(rows=rows)]
+    np.testing.assert_array_equal(np.concatenate([[], *sizes]), whole.size[slice(*rows)])
+
+
+def test_an_empty_trace(tmp_path):
+    trace = write(tmp_path / "t.parquet")
+    assert (trace.events, trace.slots, list(trace.batches()), trace.sites()) == (0, 0, [], [])
+
+
+def test_sites_and_unmatched_frees(tmp_path):
+    with TraceWriter(tmp_path / "t.parquet", program="p") as out:
+        out.write(SMALL)
+        out.sites = ["main (a.c:1)", "0x1234", "Größe"]
+        out.unmatched_frees = 3
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert trace.sites() == ["main (a.c:1)", "0x1234", "Größe"]
+    assert trace.unmatched_frees == 3
+
+
+def naive_fault(events: schema.Events) -> int:
+    """Row of the first unsound event, with a set of live slots; -1 if there is none."""
+    live: set[int] = set()
+    for row, (op, slot, size) in enumerate(zip(events.op, events.slot, events.size, strict=True)):
+        if op > THREAD_EXIT or slot < -1 or not 0 <= size < SIZE_LIMIT:
+            return row
+        if op in (FREE, REALLOC) and slot not in live:
+            return row
+        if op == THREAD_EXIT and slot != -1 or op not in (FREE, REALLOC) and slot in live:
+            return row
+        if op == FREE:
+            live.remove(slot)
+        elif op != THREAD_EXIT and slot >= 0:
+            live.add(slot)
+    return -1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([FREE, MALLOC, REALLOC, MEMALIGN, THREAD_EXIT, 6]),
+            st.sampled_from([-2, -1, 0, 0, 0]),
+            st.sampled_from([0, 1, SIZE_LIMIT - 1, SIZE_LIMIT, -1]),
+        ),
+        max_size=6,
+    )
+)
+def test_the_writer_refuses_exactly_what_is_unsound(tmp_path_factory, rows):
+    op, slot, size = zip(*rows, strict=True) if rows else ((), (), ())
+    events = schema.events(op=op, slot=slot, size=size)
+    folder = tmp_path_factory.mktemp("sound")
+    fault = naive_fault(events)
+    if fault < 0:
+        assert write(folder / "t.parquet", events).events == len(rows)
+    else:
+        with pytest.raises(HeapwrightError, match=rf"t\.parquet: event {fault} has "):
+            write(folder / "t.parquet", events)
+        assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("column", ["slot", "thread"])
+def test_the_writer_refuses_numbers_that_are_not_dense(tmp_path, column):
+    events = schema.events(op=[MALLOC, FREE], slot=[0, 0], size=[1, 0])
+    events = events._replace(**{column: np.array([0, (1 << 31) - 1], np.int32)})
+    with pytest.raises(HeapwrightError, match=f"event 1 has {column} 2147483647, which is not dense"):
+        write(tmp_path / "t.parquet", events._replace(op=events.op * 0 + MALLOC))
+
+
+UNSOUND = {
+    "op": (3, 9, "event 3 has an unknown operation"),
+    "slot": (6, 1, "event 7 has a free of an object that is not live"),
+    "size": (0, -5, "event 0 has a size out of range"),
+    "align": (4, 63, "event 4 has an alignment out of range"),
+    "thread": (8, 2, "event 8 has a thread out of range"),
+    "site": (1, -2, "event 1 has a site out of range"),
+    "time_ns": (2, -1, "event 2 has a time_ns out of range"),
+    "address": (5, -1, "event 5 has a address out of range"),
+    "slack": (4, -2, "event 4 has a slack out of range"),
+}
+
+
+def forged(path: Path, rows: dict, known: facts.Facts, **changes) -> Path:
+    """A Parquet file that claims to be a trace, made without the writer."""
+    record = json.loads(facts.to_json(known)) | changes
+    table = pa.table({n: pa.array(rows[n], pa.from_numpy_dtype(t)) for n, t in schema.COLUMNS.items()})
+    with pq.ParquetWriter(path, store.SCHEMA) as out:
+        out.write_table(table.cast(store.SCHEMA))
+        out.add_key_value_metadata({"heapwright": json.dumps(record), "heapwright.sites": "[]"})
+    return path
+
+
+@pytest.mark.parametrize("column", UNSOUND)
+def test_reading_refuses_an_unsound_event(tmp_path, small, column):
+    row, value, sentence = UNSOUND[column]
+    columns = {name: getattr(SMALL, name).copy() for name in schema.COLUMNS}
+    columns[column][row] = value
+    trace = Trace.open(forged(tmp_path / "t.parquet", columns, small))
+    with pytest.raises(HeapwrightError, match=sentence):
+        list(trace.batches(tuple(schema.COLUMNS)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"version": 2}, "schema version 2"),
+        ({"version": "1"}, "no version"),
+        ({"events": 10}, "do not hold the events"),
+        ({"events": -1}, "'events' is missing or out of range"),
+        ({"slots": 1 << 40}, "more slots or threads than events"),
+        ({"threads": 11}, "more slots or threads than events"),
+        ({"slots": 1.5}, "'slots' is missing"),
+        ({"program": 3}, "'program' is missing"),
+        ({"columns": ["nonsense"]}, "unknown kind or column"),
+        ({"modules": {"a": 1}}, "'modules' is missing"),
+    ],
+)
+def test_forged_facts(tmp_path, small, change, sentence):
+    path = forged(tmp_path / "t.parquet", SMALL._asdict(), small, **change)
+    with pytest.raises(HeapwrightError, match=sentence):
+        Trace.open(path)
+
+
+def test_fewer_slots_than_the_events_use(tmp_path, small):
+    trace = Trace.open(forged(tmp_path / "t.parquet", SMALL._asdict(), small, slots=1))
+    with pytest.raises(HeapwrightError, match="event 1 has a slot out of range"):
+        list(trace.batches())
+
+
+def test_other_files(tmp_path):
+    path = tmp_path / "t.parquet"
+    with pytest.raises(HeapwrightError, match="No such file"):
+        Trace.open(path)
+    with pytest.raises(HeapwrightError, match="not a file"):
+        Trace.open(tmp_path)
+    path.write_bytes(b"")
+    with pytest.raises(HeapwrightError, match="is empty"):
+        Trace.open(path)
+    path.write_bytes(b"\x7fELF" + bytes(100))
+    with pytest.raises(HeapwrightError, match="is not a trace"):
+        Trace.open(path)
+    pq.write_table(pa.table({"a": [1, 2]}), path)
+    with pytest.raises(HeapwrightError, match="a Parquet file but not a trace"):
+        Trace.open(path)
+    path.write_bytes(b"PAR1" + bytes(50) + (1 << 30).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(HeapwrightError, match="footer is longer"):
+        Trace.open(path)
+
+
+def read_all(path: Path) -> int:
+    trace = Trace.open(path)
+    trace.sites()
+    return sum(len(batch.op) for batch in trace.batches(tuple(schema.COLUMNS)))
+
+
+def test_every_truncation_is_a_sentence(tmp_path, small):
+    content = small.path.read_bytes()
+    path = tmp_path / "cut.parquet"
+    for length in range(0, len(content), 17):
+        path.write_bytes(content[:length])
+        with pytest.raises(HeapwrightError, match="cut.parquet"):
+            read_all(path)
+
+
+def test_every_damaged_byte_is_a_sentence_or_harmless(tmp_path):
+    """Data pages carry a checksum; in the footer some bytes mean nothing to the events."""
+    whole = churn(3000)
+    content = write(tmp_path / "good.parquet", whole).path.read_bytes()
+    path = tmp_path / "bad.parquet"
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    caught = 0
+    for at in range(0, len(content), 7):
+        for flip in (0x01, 0x80):
+            path.write_bytes(content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :])
+            try:
+                sizes = np.concatenate([b.size for b in Trace.open(path).batches(("op", "slot", "size"))])
+            except HeapwrightError as error:
+                assert "bad.parquet" in str(error) and "\n" not in str(error)
+                caught += 1
+            else:
+                np.testing.assert_array_equal(sizes, whole.size)
+    assert caught > footer // 7  # about two flips for every byte looked at before the footer
+
+
+def test_an_exception_leaves_nothing(tmp_path):
+    (tmp_path / "t.parquet").write_text("before")
+    for error in (KeyboardInterrupt, RuntimeError):
+        with pytest.raises(error), TraceWriter(tmp_path / "t.parquet", program="p") as out:
+            out.write(SMALL)
+            raise error
+    assert os.listdir(tmp_path) == ["t.parquet"]
+    assert (tmp_path / "t.parquet").read_text() == "before"
+
+
+def test_places_that_cannot_be_written(tmp_path):
+    with (
+        pytest.raises(HeapwrightError, match="cannot write .*No such file"),
+        TraceWriter(tmp_path / "no" / "t", program="p"),
+    ):
+        pass
+    with pytest.raises(HeapwrightError, match="not a regular file"), TraceWriter("/dev/null", program="p"):
+        pass
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_full_disk_is_a_sentence(tmp_path):
+    """RLIMIT_FSIZE stands for the full disk: a write fails in the middle."""
+    code = """
+import resource, sys
+import numpy as np
+from heapwright.trace import schema
+from heapwright.trace.store import TraceWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+size = np.random.default_rng(1).integers(0, 1 << 40, 20000)
+with TraceWriter(sys.argv[1], program="p") as out:
+    out.write(schema.events(op=np.ones(20000), slot=np.arange(20000), size=size))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "t.parquet"], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1].endswith(
+        f"HeapwrightError: cannot write {tmp_path / 't.parquet'}: File too large; "
+        "give another output path or make room"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(tmp_path, monkeypatch):
+    import threading
+
+    monkeypatch.setattr(store, "ROW_GROUP_EVENTS", 64)
+    trace = write(tmp_path / "t.parquet", churn(1000))
+    stream = trace.batches()
+    next(stream)
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("heapwright")]
+
+
+@pytest.mark.skipif(INTERPRETED, reason="ten million events")
+def test_memory_does_not_grow_with_the_trace(tmp_path):
+    code = """
+import resource, sys
+import numpy as np
+from heapwright.trace import schema
+from heapwright.trace.store import Trace, TraceWriter
+draw = np.random.default_rng(1)
+op = np.tile(np.array([1, 0], np.uint8), 1 << 19)
+slot = np.repeat(draw.integers(0, 100000, 1 << 19), 2).astype(np.int32)
+batch = schema.events(op=op, slot=slot, size=op * draw.integers(0, 1 << 20, 1 << 20))
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+with TraceWriter(sys.argv[1], program="p") as out:
+    out.write(batch)
+list(Trace.open(sys.argv[1]).batches())
+before = peak()
+with TraceWriter(sys.argv[1], program="p") as out:
+    for _ in range(10):
+        out.write(batch)
+for events in Trace.open(sys.argv[1]).batches():
+    pass
+print(peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "t.parquet"], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 150  # MiB
