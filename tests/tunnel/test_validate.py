@@ -120,13 +120,23 @@ def test_threads_are_told(tmp_path: Path) -> None:
     assert found.outside.compared > found.addresses.compared / 3
 
 
-def test_blocks_outside_the_heap_compare_by_page_offset_and_usable_size() -> None:
-    far = 0x7F00_0000_0000
-    one = _Blocks(np.array([far + 16, far + 16, far + 32, 100 + 64]), np.array([24, 24, 24, 24]), 100)
-    other = _Blocks(
-        np.array([2 * far + 16, 2 * far + 16, 2 * far + 16, 900 + 64]), np.array([24, 40, 24, 24]), 900
-    )
-    assert _equal(one, other).tolist() == [True, False, False, True]
+def test_blocks_outside_the_heap_compare_by_what_alignment_keeps() -> None:
+    far, other_far = 0x7F00_0000_0000, 0x7E00_0400_0000
+    mapped, of_arena = 4096 - 16, 24  # usable sizes
+    for first, second, usable, other_usable, same in (
+        (far + 16, other_far + 16, mapped, mapped, True),
+        (far + 16, other_far + 4096 + 16, mapped, mapped, True),
+        (far + 16, other_far + 32, mapped, mapped, False),
+        (far + 16, other_far + 16, mapped, mapped + 4096, False),
+        (far + 2256, other_far + 2256, of_arena, of_arena, True),
+        (far + 2256, other_far + 4096 + 2256, of_arena, of_arena, False),
+        (100 + 64, 900 + 64, of_arena, of_arena, True),
+        (100 + 64, 900 + 80, of_arena, of_arena, False),
+        (100 + 64, other_far + 64, of_arena, of_arena, False),
+    ):
+        one = _Blocks(np.array([first]), np.array([usable]), 100)
+        other = _Blocks(np.array([second]), np.array([other_usable]), 900)
+        assert _equal(one, other).tolist() == [same], hex(second)
 
 
 def test_json_has_the_agreed_keys(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@
 
 Key        the recorded addresses, where the recording knows them and where its heap began; else
            those that the real system returns in the fresh process
-Equal      a block of the brk heap: the same offset from the heap's start. Any other block (mapped
-           on its own, or of a further arena): outside the heap in both, at the same offset in its
-           page, of the same usable size; the order is that of the events
-Source     ASLR moves the heap's start and nothing within it; glibc aligns what it maps to a page
+Equal      a block of the brk heap: the same offset from the heap's start. Any other block is
+           outside it in both, of the same usable size, and if a further arena's at the same offset
+           in its 64 MiB heap, if mapped on its own at the same offset in its page
+Source     ASLR moves the heap's start and nothing within it; glibc aligns heaps to their size
+           (HEAP_MAX_SIZE) and maps whole pages; a mapped chunk has two words of its own, any
+           other lends its last to its owner, so usable sizes are 0 and 8 modulo 16
 """
 
 from collections.abc import Callable, Mapping
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 COUNTERPARTS = {"glibc": "glibc"}  # twins by manager name, and the real system of each
 COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
 HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
+ARENA_HEAP_BYTES = 1 << 26  # glibc: HEAP_MAX_SIZE
 
 
 @dataclass
@@ -190,9 +193,10 @@ def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
     """bool[event]: the same place, as far as places compare."""
     first, second = one.offset, other.offset
     outside = (first < 0) & (second < 0)
-    same_page_offset = (one.address ^ other.address) & (PAGE_BYTES - 1) == 0
+    within = np.where(one.usable & 15 == 8, ARENA_HEAP_BYTES, PAGE_BYTES) - 1
+    same_offset = (one.address ^ other.address) & within == 0
     same_usable = (one.usable == other.usable) | (one.usable < 0) | (other.usable < 0)
-    equal: np.ndarray = np.where(outside, same_page_offset & same_usable, first == second)
+    equal: np.ndarray = np.where(outside, same_offset & same_usable, first == second)
     return equal
 
 
