@@ -1,4 +1,4 @@
-"""`heapwright compare` and `heapwright replay`, as typed."""
+"""`heapwright compare`, `replay` and `demo`, as typed."""
 
 import json
 import subprocess
@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from heapwright.cli import app
+from heapwright.cli import app, demo
+from heapwright.errors import HeapwrightError
+from heapwright.managers import registry
+from heapwright.references import systems
 from heapwright.result import PARTS
+from heapwright.trace.recorder import session
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import TraceWriter
 
@@ -123,3 +127,45 @@ def _small_files_only():
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048))
+
+
+def test_a_knob_with_several_values_makes_a_row_for_each(trace_path):
+    found = run(
+        "compare", trace_path, "--managers", "linear", "--no-references", "--json",
+        "--set", "linear.growth_bytes=2M", "--set", "linear.growth_bytes=4M",
+    )  # fmt: skip
+    assert [result["settings"] for result in json.loads(found.stdout)["results"]] == [
+        {"growth_bytes": 2 << 20},
+        {"growth_bytes": 4 << 20},
+    ]
+
+
+def test_demo_ends_with_the_table_and_the_page(tmp_path, monkeypatch):
+    """A short program, one manager: the way from a command to a page."""
+    monkeypatch.setattr(demo, "PROGRAM", "kept = [str(n) * 20 for n in range(3000)]")
+    monkeypatch.setattr(registry, "REGISTRY", ("linear",))
+    monkeypatch.setattr(systems, "SYSTEMS", {})
+    found = run("demo", "--folder", tmp_path / "demo")
+    assert found.exit_code == 0
+    assert "linear" in found.stdout
+    assert found.stdout.rstrip().endswith("report.html")
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "orders.py",
+        "python3.heap.parquet",
+        "report.html",
+    ]
+
+
+def test_demo_flies_a_made_up_program_where_recording_is_impossible(tmp_path, monkeypatch):
+    def refuse(*arguments, **more):
+        raise HeapwrightError("there is no C compiler.")
+
+    monkeypatch.setattr(session, "record", refuse)
+    monkeypatch.setattr(demo, "MADE_UP_EVENTS", 2000)
+    monkeypatch.setattr(registry, "REGISTRY", ("linear",))
+    monkeypatch.setattr(systems, "SYSTEMS", {})
+    found = run("demo", "--folder", tmp_path)
+    assert found.exit_code == 0
+    assert "made-up program" in found.stderr
+    assert "there is no C compiler." in found.stderr
+    assert (tmp_path / "report.html").exists()

@@ -49,10 +49,15 @@ def test_parallel_equals_serial(trace_path):
 
 
 def test_settings_reach_their_manager(trace_path):
-    lanes = twin_lanes(trace_path, ["linear"], {"linear": {"growth_bytes": 1 << 24}})
-    (found,) = compare(lanes).results
-    assert found.settings == {"growth_bytes": 1 << 24}
-    assert found.mapped_bytes_peak > result(trace_path).mapped_bytes_peak
+    variants = [{"growth_bytes": 1 << 24}, {"growth_bytes": 1 << 25}]
+    lanes = twin_lanes(trace_path, ["linear"], {"linear": variants})
+    assert [lane.name for lane in lanes] == [
+        "linear growth_bytes=16777216",
+        "linear growth_bytes=33554432",
+    ]
+    less, more = compare(lanes).results
+    assert [less.settings, more.settings] == variants
+    assert result(trace_path).mapped_bytes_peak < less.mapped_bytes_peak < more.mapped_bytes_peak
 
 
 def test_failures_are_sentences_and_the_others_land(trace_path):
@@ -127,8 +132,8 @@ def _runs(pid):
     ("managers", "settings", "sentence"),
     [
         (["linear", "no-such"], {}, "no manager is named 'no-such'"),
-        (["linear"], {"glibc": {"arena_max": 1}}, "not among the managers compared"),
-        (["linear"], {"linear": {"no_such": 1}}, "no knob named 'no_such'"),
+        (["linear"], {"glibc": [{"arena_max": 1}]}, "not among the managers compared"),
+        (["linear"], {"linear": [{"no_such": 1}]}, "no knob named 'no_such'"),
     ],
 )
 def test_mistakes_are_sentences_before_anything_flies(trace_path, managers, settings, sentence):

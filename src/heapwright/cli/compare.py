@@ -43,18 +43,19 @@ def compare(
 
     Each manager serves the whole recording; at its peak every resident byte is told apart: live,
     rounding, headers, caches, holes, empty pages kept. Real allocators that are installed are
-    measured on the same trace.
+    measured on the same trace. A knob that is set to several values makes a row for each.
 
     Example:
 
         heapwright compare sqlite3.heap.parquet --html report.html
         heapwright compare t.heap.parquet --managers glibc,buddy --set glibc.arena_max=2 --json
+        heapwright compare t.heap.parquet --set glibc.tcache_count=0 --set glibc.tcache_count=50
     """
     # Workers are forked from this process: better while no library has started threads in it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from heapwright.cli import screen
-    from heapwright.cli.settings import parse_settings
+    from heapwright.cli.settings import parse_variants
     from heapwright.report.document import comparison_document
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions
@@ -63,7 +64,7 @@ def compare(
     comparison = flown(
         trace,
         managers.split(",") if managers else None,
-        parse_settings(settings or ()),
+        parse_variants(settings or ()),
         Conditions(touch, huge_pages),
         references=references,
         jobs=jobs,
@@ -86,7 +87,7 @@ def compare(
 def flown(
     trace: Path,
     managers: list[str] | None,
-    settings: dict[str, dict[str, int]],
+    settings: dict[str, list[dict[str, int]]],
     conditions: Conditions,
     *,
     references: bool,
@@ -111,7 +112,7 @@ def flown(
 
 
 def _real_lanes(
-    trace: Path, settings: dict[str, dict[str, int]], conditions: Conditions
+    trace: Path, settings: dict[str, list[dict[str, int]]], conditions: Conditions
 ) -> tuple[list[Lane], list[str]]:
     """A lane for each real allocator that is installed, and what the others lack."""
     from heapwright.errors import HeapwrightError
@@ -122,7 +123,11 @@ def _real_lanes(
     absent = [f"real {one.name}: not measured, {one.missing}" for one in found if one.missing]
     try:
         here = [one.name for one in found if not one.missing]
-        return measured_lanes(trace, here, conditions, settings), absent
+        lanes = []
+        for name in here:
+            for knobs in settings.get(name, [{}]):
+                lanes += measured_lanes(trace, [name], conditions, {name: knobs})
+        return lanes, absent
     except HeapwrightError as error:  # no compiler: the twins fly on
         return [], [*absent, f"the real allocators were not measured: {error}"]
 

@@ -35,6 +35,8 @@ for batch in range(10):
 print(len(kept), "orders kept of", len(totals), "customers")
 """
 
+MADE_UP_EVENTS = 1_000_000  # of the synthetic program, where recording is impossible
+
 
 def demo(
     folder: Annotated[
@@ -125,7 +127,7 @@ def _made_up(folder: Path) -> Path:
     from heapwright.cli import screen
     from heapwright.trace import programs
 
-    trace, events = folder / "ramp.heap.parquet", 1_000_000
-    with screen.progress("writing a made-up program", events) as advance:
-        programs.synthesise("ramp", trace, {"events": events, "seed": 1}, advance)
+    trace = folder / "ramp.heap.parquet"
+    with screen.progress("writing a made-up program", MADE_UP_EVENTS) as advance:
+        programs.synthesise("ramp", trace, {"events": MADE_UP_EVENTS, "seed": 1}, advance)
     return trace

@@ -9,6 +9,7 @@ Sizes and knobs count in powers of 1024 (64k = 65,536), counts of events in powe
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import product
 
 from heapwright.errors import HeapwrightError
 
@@ -72,3 +73,18 @@ def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, int]]:
         word = _WORDS.get(value.strip().lower())
         settings.setdefault(manager, {})[knob] = parse_bytes(value) if word is None else word
     return settings
+
+
+def parse_variants(texts: Iterable[str]) -> dict[str, list[dict[str, int]]]:
+    """The same where a knob may have several values: by manager every combination of them."""
+    values: dict[str, dict[str, list[int]]] = {}
+    for text in texts:
+        for manager, knobs in parse_settings([text]).items():
+            for knob, value in knobs.items():
+                known = values.setdefault(manager, {}).setdefault(knob, [])
+                if value not in known:
+                    known.append(value)
+    return {
+        manager: [dict(zip(knobs, chosen, strict=True)) for chosen in product(*knobs.values())]
+        for manager, knobs in values.items()
+    }

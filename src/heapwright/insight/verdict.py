@@ -10,7 +10,7 @@ A result that refused requests is not ranked: it did not carry the same load.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heapwright.insight.words import bytes_text, count_text, digits, full_title, percent_text
+from heapwright.insight.words import bytes_text, count_text, digits, full_title, percent_text, title
 from heapwright.result import Result
 
 BASELINE = "glibc"  # what a Linux program runs on unless somebody chose otherwise
@@ -159,16 +159,16 @@ def _measured(best: Result, order: Sequence[Result]) -> list[str]:
 
 
 def _agreement(order: Sequence[Result]) -> list[str]:
-    """How far each twin with default knobs is from the real system that was measured."""
+    """How far each twin is from the real system that was measured with the same knobs."""
     sentences = []
     for real in order:
         for twin in order:
-            if (real.kind, twin.kind, twin.settings) != ("measured", "twin", {}):
+            if (real.kind, twin.kind) != ("measured", "twin"):
                 continue
-            if real.manager == twin.manager:
+            if (real.manager, real.settings) == (twin.manager, twin.settings):
                 off = 100 * (resident(twin) / resident(real) - 1)
                 sentences.append(
-                    f"The twin of {real.manager} says {bytes_text(resident(twin))} "
+                    f"The twin of {title(real)} says {bytes_text(resident(twin))} "
                     f"where the real one was measured at {bytes_text(resident(real))} "
                     f"({off:+.1f} %)."
                 )

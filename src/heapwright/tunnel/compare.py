@@ -59,12 +59,15 @@ class Comparison:
 def twin_lanes(
     trace_path: Path,
     managers: Sequence[str],
-    settings: Mapping[str, Mapping[str, int]] | None = None,
+    settings: Mapping[str, Sequence[Mapping[str, int]]] | None = None,
     conditions: Conditions | None = None,
     samples: int = SAMPLES,
 ) -> list[Lane]:
-    """A lane per manager. Raises HeapwrightError for unknown managers and knobs before any flies;
-    one that cannot be imported fails in its lane."""
+    """A lane per manager, or one for each of its `settings` (knob values that go together).
+
+    Raises HeapwrightError for unknown managers and knobs before any flies; a manager that cannot
+    be imported fails in its lane.
+    """
     settings = dict(settings or {})
     conditions = conditions or Conditions()
     for name in settings:
@@ -75,8 +78,12 @@ def twin_lanes(
             )
     steps = steps_of_flight(Trace.open(trace_path))
     lanes = []
-    for name in dict.fromkeys(managers):
-        knobs = dict(settings.get(name, {}))
+    chosen = [
+        (name, dict(knobs))
+        for name in dict.fromkeys(managers)
+        for knobs in settings.get(name, [{}])
+    ]
+    for name, knobs in chosen:
         with contextlib.suppress(ImportError):
             named(name).configured(knobs)  # imports it here once
 
@@ -91,7 +98,8 @@ def twin_lanes(
                 progress=progress,
             )
 
-        lanes.append(Lane(name, steps, run))
+        values = " ".join(f"{knob}={value}" for knob, value in knobs.items())
+        lanes.append(Lane(f"{name} {values}".strip(), steps, run))
     return lanes
 
 
