@@ -108,7 +108,11 @@ def test_every_room_is_known():
     [
         ("from heapwright.tunnel import loop", "heapwright.managers.linear", 1),
         ("import heapwright.cli", "heapwright.report.html", 1),
-        ("def late():\n    from heapwright.insight.census import count", "heapwright.trace.store", 1),
+        (
+            "def late():\n    from heapwright.insight.census import count",
+            "heapwright.trace.store",
+            1,
+        ),
         ("from ..managers import glibc", "heapwright.machine.pages", 1),
         ("from heapwright import cli, tunnel", "heapwright.kernel.bits", 2),
         ("from heapwright.trace.store import Trace", "heapwright.errors", 1),

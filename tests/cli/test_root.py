@@ -80,7 +80,9 @@ def test_no_arguments_show_the_help():
     assert "Commands:" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("words", [["mangers"], ["--fly"], ["info"], ["managers", "--jsn"], ["info", "a", "b"]])
+@pytest.mark.parametrize(
+    "words", [["mangers"], ["--fly"], ["info"], ["managers", "--jsn"], ["info", "a", "b"]]
+)
 def test_an_unknown_word_is_typers_own_message(words):
     done = run(*words)
     assert done.returncode == 2 and "Usage:" in done.stderr and "Traceback" not in done.stderr
@@ -110,7 +112,11 @@ def raising(error):
             "heapwright: /full/t.parquet: the disk is full (No space left on device); "
             "free some space or write elsewhere.\n",
         ),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "heapwright: /x: Permission denied.\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x"),
+            1,
+            "heapwright: /x: Permission denied.\n",
+        ),
         (MemoryError(), 1, "heapwright: not enough memory"),
     ],
 )
@@ -145,15 +151,21 @@ def test_a_reader_that_leaves_is_no_error():
 def test_a_full_disk_behind_stdout_is_a_sentence(words):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*HEAPWRIGHT, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+            [*HEAPWRIGHT, *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
         )
     assert done.returncode == 1
     assert done.stderr == (
-        "heapwright: the disk is full (No space left on device); free some space or write elsewhere.\n"
+        "heapwright: the disk is full (No space left on device); "
+        "free some space or write elsewhere.\n"
     )
 
 
-def test_colours_are_for_terminals(monkeypatch):
+def test_a_pipe_gets_no_colours():
     plain = run("synthesise")
     assert plain.returncode == 0 and "\x1b" not in plain.stdout
 
@@ -171,7 +183,12 @@ def test_a_manager_that_cannot_be_imported_is_listed_with_the_reason(monkeypatch
     from heapwright.cli.managers import described
     from heapwright.managers import registry
 
-    broken = {"linear": registry.named("linear"), "lost": registry.Manager("lost", "no_such_module")}
+    broken = {
+        "linear": registry.named("linear"),
+        "lost": registry.Manager("lost", "no_such_module"),
+    }
     monkeypatch.setattr(registry, "managers", lambda: broken)
     sound, lost = described()
-    assert sound["knobs"] and lost["summary"] == "cannot be imported: No module named 'no_such_module'"
+    assert (
+        sound["knobs"] and lost["summary"] == "cannot be imported: No module named 'no_such_module'"
+    )

@@ -29,7 +29,9 @@ def test_numbers(text, size, count):
     assert (parse_bytes(text), parse_count(text)) == (size, count)
 
 
-@pytest.mark.parametrize("text", ["", "k", "1.3", "1.00001k", "ten", "1e6", "1 2", "--1", "1kk", "0xg", "٣"])
+@pytest.mark.parametrize(
+    "text", ["", "k", "1.3", "1.00001k", "ten", "1e6", "1 2", "--1", "1kk", "0xg", "٣"]
+)
 def test_what_is_no_number_is_a_sentence(text):
     with pytest.raises(HeapwrightError, match="is not a size; write"):
         parse_bytes(text)
@@ -46,7 +48,12 @@ def test_every_integer_is_read_back(number):
 
 
 def test_settings_by_manager():
-    texts = ["glibc.arena_max=2", "glibc.mmap_threshold=256k", "first-fit.deferred=on", "glibc.arena_max=3"]
+    texts = [
+        "glibc.arena_max=2",
+        "glibc.mmap_threshold=256k",
+        "first-fit.deferred=on",
+        "glibc.arena_max=3",
+    ]
     assert parse_settings(texts) == {
         "glibc": {"arena_max": 3, "mmap_threshold": 262_144},
         "first-fit": {"deferred": 1},
@@ -54,13 +61,18 @@ def test_settings_by_manager():
     assert parse_settings([]) == {}
 
 
-@pytest.mark.parametrize("text", ["arena_max=2", "glibc.arena_max", "glibc.=2", ".arena_max=2", "=", ""])
+@pytest.mark.parametrize(
+    "text", ["arena_max=2", "glibc.arena_max", "glibc.=2", ".arena_max=2", "=", ""]
+)
 def test_a_malformed_setting_is_a_sentence(text):
     with pytest.raises(HeapwrightError, match=r"write MANAGER\.KNOB=VALUE, as in"):
         parse_settings([text])
 
 
 def test_parameters_by_name():
-    assert parse_parameters(["max_bytes=64k", "live_objects=10"]) == {"max_bytes": 65_536, "live_objects": 10}
+    assert parse_parameters(["max_bytes=64k", "live_objects=10"]) == {
+        "max_bytes": 65_536,
+        "live_objects": 10,
+    }
     with pytest.raises(HeapwrightError, match="write PARAMETER=VALUE"):
         parse_parameters(["max_bytes"])

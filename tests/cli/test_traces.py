@@ -79,7 +79,13 @@ def test_info_as_json(ramp):
 def test_info_for_people(ramp):
     done = run("info", ramp)
     assert done.returncode == 0 and done.stderr == "" and "\x1b" not in done.stdout
-    for words in ("requests by size", "objects by lifetime", "never freed", "ramp: second phase", "█"):
+    for words in (
+        "requests by size",
+        "objects by lifetime",
+        "never freed",
+        "ramp: second phase",
+        "█",
+    ):
         assert words in done.stdout
     assert "reallocs" not in done.stdout  # none in this trace
 
@@ -175,7 +181,8 @@ def test_bars():
 
 
 @pytest.mark.parametrize(
-    ("size", "text"), [(1, "1 B"), (512, "512 B"), (1024, "1 KiB"), (1 << 27, "128 MiB"), (1 << 47, "128 TiB")]
+    ("size", "text"),
+    [(1, "1 B"), (512, "512 B"), (1024, "1 KiB"), (1 << 27, "128 MiB"), (1 << 47, "128 TiB")],
 )
 def test_bounds_of_sizes(size, text):
     assert _bound(size) == text
@@ -186,7 +193,7 @@ def test_json_takes_numpy_and_refuses_what_json_does_not_know(capsys):
 
     print_json({"a": np.int64(3), "b": np.arange(2), "c": np.float64(0.5)})
     assert json.loads(capsys.readouterr().out) == {"a": 3, "b": [0, 1], "c": 0.5}
-    with pytest.raises(ValueError, match="NaN|nan|Out of range"):
+    with pytest.raises(ValueError, match=r"NaN|nan|Out of range"):
         print_json({"a": float("nan")})
     with pytest.raises(TypeError, match="object has no JSON form"):
         print_json({"a": object()})

@@ -80,7 +80,13 @@ def naive(rows):
 
 
 def write(path, rows, labels=("a", "b", "c", "d")):
-    columns = dict(zip(("op", "slot", "size", "thread", "site"), map(np.array, zip(*rows, strict=True)), strict=True))
+    columns = dict(
+        zip(
+            ("op", "slot", "size", "thread", "site"),
+            map(np.array, zip(*rows, strict=True)),
+            strict=True,
+        )
+    )
     with TraceWriter(path, program="made up") as writer:
         writer.sites = list(labels)
         writer.write(events(**columns))
@@ -89,7 +95,9 @@ def write(path, rows, labels=("a", "b", "c", "d")):
 
 def refolded(histogram, unit):
     """{value range: count} of a histogram, without its empty rows."""
-    return {(row[f"from_{unit}"], row[f"to_{unit}"]): row["count"] for row in histogram if row["count"]}
+    return {
+        (row[f"from_{unit}"], row[f"to_{unit}"]): row["count"] for row in histogram if row["count"]
+    }
 
 
 def folded(counted):
@@ -109,7 +117,9 @@ def test_statistics_are_those_of_a_naive_count(seed, tmp_path):
     found, wanted = statistics(write(tmp_path / "t.parquet", rows)), naive(rows)
     assert found["events"] == len(rows) == sum(found["by_operation"].values())
     operations = Counter(OPERATIONS[row[0]] for row in rows)
-    assert {name: count for name, count in found["by_operation"].items() if count} == dict(operations)
+    assert {name: count for name, count in found["by_operation"].items() if count} == dict(
+        operations
+    )
     assert refolded(found["size_histogram"], "bytes") == folded(wanted["sizes"])
     assert sum(row["bytes"] for row in found["size_histogram"]) == wanted["requested"]
     assert refolded(found["lifetimes"]["histogram"], "events") == folded(wanted["lifetimes"])
@@ -151,7 +161,9 @@ def test_a_bucket_is_bounded_by_powers_of_two(value):
 
 
 def test_half_the_objects_have_died_by_the_median(tmp_path):
-    rows = [(MALLOC, slot, 8, 0, 0) for slot in range(4)] + [(FREE, slot, 0, 0, -1) for slot in range(2)]
+    rows = [(MALLOC, slot, 8, 0, 0) for slot in range(4)] + [
+        (FREE, slot, 0, 0, -1) for slot in range(2)
+    ]
     lifetimes = statistics(write(tmp_path / "t.parquet", rows))["lifetimes"]
     assert lifetimes["median_events_at_most"] == 4  # both lived through 3 events
     assert lifetimes["immortal_share"] == 0.5

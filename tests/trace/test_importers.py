@@ -66,7 +66,9 @@ class NaiveMatcher:
 
 
 # Few addresses, so that they meet; spread so that some share their home row in the table.
-ADDRESSES = st.sampled_from([0, *(16 * i for i in range(1, 20)), *((i << 36) + 160 for i in range(1, 9))])
+ADDRESSES = st.sampled_from(
+    [0, *(16 * i for i in range(1, 20)), *((i << 36) + 160 for i in range(1, 9))]
+)
 RECORD = st.tuples(
     st.sampled_from([FREE, FREE, MALLOC, CALLOC, REALLOC, GUESSED_REALLOC, THREAD_EXIT]),
     ADDRESSES,
@@ -146,7 +148,7 @@ def test_a_foreign_file_is_a_sentence_and_nothing_is_written(content, sentence, 
 
 
 def test_a_missing_file_is_a_sentence(tmp_path):
-    with pytest.raises(HeapwrightError, match="cannot open .*nowhere.*No such file"):
+    with pytest.raises(HeapwrightError, match=r"cannot open .*nowhere.*No such file"):
         import_file(tmp_path / "nowhere", tmp_path / "out.parquet")
 
 

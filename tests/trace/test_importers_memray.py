@@ -101,9 +101,9 @@ def test_call_sites_are_python_stacks_innermost_first(record, tmp_path):
     trace, events = imported(record(), tmp_path)
     labels = trace.sites()
     (row,) = np.flatnonzero((events.op == MALLOC) & (events.size == 100_005))
-    assert labels[events.site[row]].startswith("<listcomp> (program.py:6) < keep (program.py:6) < ") or (
-        labels[events.site[row]].startswith("keep (program.py:6) < <module> (program.py:")
-    )
+    assert labels[events.site[row]].startswith(
+        "<listcomp> (program.py:6) < keep (program.py:6) < "
+    ) or (labels[events.site[row]].startswith("keep (program.py:6) < <module> (program.py:"))
     worker = events.site[(events.size == 70_001) & (events.thread == 1)]
     assert all(labels[site].startswith("churn (program.py:10) < run (") for site in worker)
     assert (events.site[events.op == FREE] == -1).all()
@@ -142,7 +142,7 @@ def test_a_truncated_capture_is_a_sentence(record, share, tmp_path, capfd):
     whole = record("--trace-python-allocators").read_bytes()
     cut = tmp_path / "cut.bin"
     cut.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(HeapwrightError, match="truncated or damaged|cannot be read by memray"):
+    with pytest.raises(HeapwrightError, match=r"truncated or damaged|cannot be read by memray"):
         import_file(cut, tmp_path / "out.parquet")
     assert list(tmp_path.iterdir()) == [cut]
     assert "Memray" not in capfd.readouterr().err
@@ -188,6 +188,32 @@ def test_a_reader_that_crashes_is_a_sentence_and_leaves_nothing(tmp_path, monkey
     with pytest.raises(HeapwrightError, match="crashing's own reader crashed on it"):
         isolated("crashing", tmp_path / "in.bin", tmp_path / "out" / "t.parquet", shares.append)
     assert shares == [0.5] and not list((tmp_path / "out").iterdir())
+
+
+SLOW = """
+import time
+from heapwright.trace.store import TraceWriter
+
+def convert(path, output, advance):
+    with TraceWriter(output, program="slow"):
+        advance(0.5)
+        time.sleep(600)
+"""
+
+
+def test_ctrl_c_ends_the_import_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "slow.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "out").mkdir()
+    seen = []
+
+    def pressed(share):
+        seen.extend((tmp_path / "out").iterdir())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        isolated("slow", tmp_path / "in.bin", tmp_path / "out" / "t.parquet", pressed)
+    assert len(seen) == 1 and not list((tmp_path / "out").iterdir())
 
 
 def test_a_killed_program_leaves_a_usable_capture(tmp_path):

@@ -50,7 +50,11 @@ def test_the_same_seed_gives_the_same_events_on_every_machine(name):
 def test_interpreted_and_compiled_agree(name):
     environment = {**os.environ, "HEAPWRIGHT_INTERPRET": "1"}
     run = subprocess.run(
-        [sys.executable, __file__, name], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, __file__, name],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.strip() == GOLDEN[name]
 
@@ -79,7 +83,9 @@ def test_every_free_is_of_a_live_object_and_slots_are_dense(name, events, seed, 
 
 
 def test_log_uniform_fills_up_to_its_live_objects_and_every_octave_alike():
-    op, slot, size = flown("log-uniform", events=200_000, live_objects=2_000, min_bytes=16, max_bytes=4095)
+    op, _, size = flown(
+        "log-uniform", events=200_000, live_objects=2_000, min_bytes=16, max_bytes=4095
+    )
     live = np.cumsum(np.where(op == FREE, -1, 1))
     assert abs(live[100_000:].mean() - 2_000) < 60
     sizes = size[op == MALLOC]
@@ -117,7 +123,11 @@ def test_ramp_climbs_changes_phase_and_keeps_survivors():
 
 
 @settings(max_examples=50, derandomize=True)
-@given(lowest=st.integers(1, 1 << 32), factor=st.integers(1, 1 << 20), draw=st.integers(0, (1 << 63) - 1))
+@given(
+    lowest=st.integers(1, 1 << 32),
+    factor=st.integers(1, 1 << 20),
+    draw=st.integers(0, (1 << 63) - 1),
+)
 def test_a_drawn_size_lies_within_its_limits(lowest, factor, draw):
     highest = min(lowest * factor, 1 << 32)
     curve = log_uniform_curve(lowest, highest)
@@ -138,7 +148,10 @@ def test_a_written_trace_states_its_origin(tmp_path):
     programs.synthesise("ramp", path, {"events": 5000, "seed": 3}, heard.append)
     trace = Trace.open(path)
     assert (trace.kind, trace.events, sum(heard)) == ("synthetic", 5000, 5000)
-    assert "seed=3" in trace.program and trace.sites() == ["ramp: first phase", "ramp: second phase"]
+    assert "seed=3" in trace.program and trace.sites() == [
+        "ramp: first phase",
+        "ramp: second phase",
+    ]
 
 
 @pytest.mark.parametrize(

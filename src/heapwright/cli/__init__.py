@@ -56,12 +56,14 @@ COMMANDS = {
 def command_function(name: str) -> Callable[..., Any]:
     """The function behind command `name`, imported now."""
     module = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
-    function: Callable[..., Any] = getattr(importlib.import_module(f"heapwright.cli.{module}"), module)
+    function: Callable[..., Any] = getattr(
+        importlib.import_module(f"heapwright.cli.{module}"), module
+    )
     return function
 
 
 def keeping_examples(docstring: str) -> str:
-    """`docstring` with each indented paragraph marked (backspace) so that help does not refill it."""
+    """`docstring` with each indented paragraph marked so that help leaves its lines alone."""
     paragraphs = inspect.cleandoc(docstring).split("\n\n")
     return "\n\n".join(f"\b\n{p}" if p.startswith("    ") else p for p in paragraphs)
 

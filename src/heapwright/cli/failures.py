@@ -1,10 +1,10 @@
 """Every way a command ends early, and what the person reads then.
 
-    HeapwrightError        the sentence, status 1
-    OSError, MemoryError   a sentence made from the system's own words, status 1
-    Ctrl-C                 "interrupted", status 130
-    reader of a pipe gone  nothing, status 141 (as a process killed by SIGPIPE)
-    anything else          a bug: its traceback
+HeapwrightError        the sentence, status 1
+OSError, MemoryError   a sentence made from the system's own words, status 1
+Ctrl-C                 "interrupted", status 130
+reader of a pipe gone  nothing, status 141 (as a process killed by SIGPIPE)
+anything else          a bug: its traceback
 """
 
 import contextlib

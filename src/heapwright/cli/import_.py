@@ -9,7 +9,9 @@ from heapwright.cli.options import Output
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The recording.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The recording.", show_default=False)
+    ],
     output: Output,
 ) -> None:
     """Turn a recording of another tool into a trace.

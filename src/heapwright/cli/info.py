@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BAR_COLUMNS = 24  # characters of a full bar
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -43,7 +44,8 @@ def info(
         return
     out = screen.console()
     for table in (_facts(figures), _sizes(figures), _lifetimes(figures), *_sites(figures, top)):
-        out.print(Text(str(table.title), style="bold"))  # apart: a table breaks its title to its width
+        # apart: a table breaks its title to its width
+        out.print(Text(str(table.title), style="bold"))
         table.title = None
         out.print(table)
     for note in figures["notes"]:
@@ -85,7 +87,8 @@ def _facts(figures: dict[str, Any]) -> Table:
         "threads": f"{figures['threads']:,}; "
         f"{figures['frees_by_another_thread']:,} frees by another thread than the allocating one",
         "reallocs": f"{figures['reallocations']:,} of {chains['objects']:,} objects, "
-        f"at most {chains['longest']:,} of one; {chains['grew']:,} grew, {chains['shrank']:,} shrank; "
+        f"at most {chains['longest']:,} of one; "
+        f"{chains['grew']:,} grew, {chains['shrank']:,} shrank; "
         f"{bytes_text(chains['bytes_copied_at_worst'])} to copy if all moved",
         "refused": f"{figures['requests_refused']:,} requests",
         "unmatched": f"{figures['unmatched_frees']:,} frees of objects allocated before the trace",
@@ -119,13 +122,15 @@ def _sizes(figures: dict[str, Any]) -> Table:
 def _bound(size: int) -> str:
     """A power of two bytes: 64 B, 1 KiB, 128 MiB."""
     power = (size.bit_length() - 1) // 10
-    return f"{size >> 10 * power:,} {'B KiB MiB GiB TiB'.split()[power]}"
+    return f"{size >> 10 * power:,} {UNITS[power]}"
 
 
 def _lifetimes(figures: dict[str, Any]) -> Table:
     lifetimes = figures["lifetimes"]
     median = lifetimes["median_events_at_most"]
-    half = f"half die within {median:,} events" if median is not None else "more than half never die"
+    half = (
+        f"half die within {median:,} events" if median is not None else "more than half never die"
+    )
     table = _table(f"objects by lifetime in events ({half})", "up to", "objects", "<")
     rows = lifetimes["histogram"]
     most = max([row["count"] for row in rows] + [lifetimes["immortal"]])

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-TracePath = Annotated[Path, typer.Argument(metavar="TRACE", help="A trace file.", show_default=False)]
+TracePath = Annotated[
+    Path, typer.Argument(metavar="TRACE", help="A trace file.", show_default=False)
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="OUT", help="The trace file to write.")
 ]

@@ -20,7 +20,7 @@ PIPED_COLUMNS = 160  # characters; no terminal to fit into
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout. NumPy scalars and arrays become numbers and lists; a NaN is a bug."""
+    """One JSON document on stdout. NumPy values become numbers and lists; a NaN is a bug."""
     json.dump(document, sys.stdout, indent=2, default=_plain, allow_nan=False)
     sys.stdout.write("\n")
 
@@ -44,7 +44,7 @@ def console(stderr: bool = False) -> Console:
 
 @contextlib.contextmanager
 def progress(what: str, total: float | None) -> Iterator[Callable[[float], None]]:
-    """Yields `advance(steps)`; draws a bar of `total` steps (None: a pulse) when stderr is a terminal."""
+    """Yields `advance(steps)`; on a terminal a bar of `total` steps (None: a pulse) is drawn."""
     if not sys.stderr.isatty():
         yield lambda steps: None
         return

@@ -15,7 +15,10 @@ def synthesise(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="The trace to write.  [default: PROGRAM.heap.parquet]"
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The trace to write.  [default: PROGRAM.heap.parquet]",
         ),
     ] = None,
     events: Annotated[str, typer.Option(metavar="COUNT", help="How many events.")] = "1M",

@@ -1,12 +1,12 @@
 """What a trace holds: `statistics(trace)` streams it once and returns a dictionary for JSON.
 
-    events, allocations, reallocations, frees, unmatched_frees, requests_refused, threads
-    peak_live_bytes, peak_live_objects, requested_bytes, live_at_end
-    by_operation     events of each operation
-    size_histogram   requests and bytes by size, powers of two
-    lifetimes        objects and bytes by lifetime in events, powers of two; the immortal apart
-    realloc_chains   how many objects, how often, how much a moving realloc would copy
-    top_sites        who asks for most bytes, who asks most often
+events, allocations, reallocations, frees, unmatched_frees, requests_refused, threads
+peak_live_bytes, peak_live_objects, requested_bytes, live_at_end
+by_operation     events of each operation
+size_histogram   requests and bytes by size, powers of two
+lifetimes        objects and bytes by lifetime in events, powers of two; the immortal apart
+realloc_chains   how many objects, how often, how much a moving realloc would copy
+top_sites        who asks for most bytes, who asks most often
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ ENDING_SECONDS = 10
 
 
 def isolated(module: str, path: Path, output: Path, advance: Callable[[float], None]) -> None:
-    """Call `module.convert(path, output, advance)` in a new process; its HeapwrightError is raised."""
+    """Call `module.convert(path, output, advance)` in a new process; raise its HeapwrightError."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", __name__, module, str(path), str(output)]
     error = None

@@ -77,9 +77,7 @@ class Matcher:
         columns = ("op", "slot", "size", "align", "thread", "site")
         kinds = (np.uint8, np.int32, np.int64, np.uint8, np.int32, np.int32)
         room = 2 * len(records.op)
-        made = events(
-            **{c: np.empty(room, kind) for c, kind in zip(columns, kinds, strict=True)}
-        )
+        made = events(**{c: np.empty(room, kind) for c, kind in zip(columns, kinds, strict=True)})
         rows = match(self._table, records, made)
         return Events(*(column[:rows] for column in made))
 
@@ -183,13 +181,13 @@ def _enter(table, address, slot):
 
 @kernel
 def match(table, records, made):
-    """Write the events of `records` to `made`, which has room for twice as many. Returns how many."""
+    """Write the events of `records` to `made`, with room for twice as many; returns how many."""
     totals, row = table.totals, 0
     for number in range(len(records.op)):
         i = unsigned(number)
         op, address, size = np.int64(records.op[i]), records.address[i], records.size[i]
         before, slot = row, -1
-        if address == 0 and (op == REALLOC or op == GUESSED_REALLOC):
+        if address == 0 and op in (REALLOC, GUESSED_REALLOC):
             continue  # refused: the block stays as it was
         if op == THREAD_EXIT:
             _emit(made, row, op, -1)
@@ -200,7 +198,7 @@ def match(table, records, made):
             else:
                 totals[UNMATCHED] += 1
         else:
-            if op == REALLOC or op == GUESSED_REALLOC:
+            if op in (REALLOC, GUESSED_REALLOC):
                 op, slot = _moved(table, op, records.old[i], (address, size))
                 if op == FREE:  # what looked like a realloc was a free and a malloc
                     _leave(table, records.old[i], made, row)
