@@ -26,8 +26,8 @@ MAGIC = b"HWRECORD"
 CHUNK_BYTES = 1 << 20  # as in recorder.c
 WINDOW_EVENTS = 1 << 20
 
-# Columns of a cursor int64[CURSOR]: where a stream's reading stands
-WORD, NUMBER, THREAD, CURSOR = range(4)
+# Columns of a cursor int64[CURSOR]: where a stream's reading stands, and what no sound log exceeds
+WORD, NUMBER, THREAD, NUMBERS, THREADS, CURSOR = range(6)
 
 
 class Window(NamedTuple):
@@ -65,7 +65,9 @@ def scatter(words, cursor, rows, first):
         if op == 0 or op > SYNC or (op >= MALLOC and at + 3 > len(words)):
             break
         if op == SYNC:
-            number, thread = words[unsigned(at + 1)], head & 0x7FFFFFFF
+            number, thread = words[unsigned(at + 1)], head & 0xFFFFFFFFFFF
+            if number < 0 or number >= cursor[NUMBERS] or thread >= cursor[THREADS]:
+                break
             if number >= past:
                 answer = number
                 break
@@ -158,10 +160,13 @@ class Log:
         for start in range(self._header_bytes, self._size - self._chunk_bytes + 1, self._chunk_bytes):
             file.seek(start)
             head, number = struct.unpack("=2q", file.read(16))
-            if (head >> 44) & 15 == SYNC and number >= 0:
+            if (head >> 44) & 15 == SYNC and 0 <= number < self._size:
                 order.append((number, start))
         return sorted(order)
 
     def _map(self, file: BinaryIO, number: int, start: int) -> _Chunk:
         mapped = mmap.mmap(file.fileno(), self._chunk_bytes, offset=start, access=mmap.ACCESS_READ)
-        return _Chunk(np.frombuffer(mapped, np.int64), np.zeros(CURSOR, np.int64), number)
+        # A number is a record of a word at least, but for a few that were being written at the end;
+        # a thread is a SYNC of three words.
+        limits = [self._size // 8 + (1 << 16), self._size // 24]
+        return _Chunk(np.frombuffer(mapped, np.int64), np.array([0, 0, 0, *limits]), number)

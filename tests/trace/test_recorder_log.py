@@ -1,0 +1,287 @@
+"""From log to trace, against an oracle of dicts and lists: merging, matching, naming."""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace import schema
+from heapwright.trace.recorder import log as logs
+from heapwright.trace.recorder import matching
+from heapwright.trace.recorder.convert import convert
+from heapwright.trace.recorder.sites import executable_mappings, heap_start, labels, stored_sites
+from heapwright.trace.store import Trace
+
+FREE, FROM, EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, SYNC = range(1, 9)
+CALL = 0x7F0000001000
+
+
+class Program:
+    """Threads that call an allocator in some order; what each would log, and the true events.
+
+    Addresses are reused at once, last freed first, to make mistakes of order show.
+    """
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, tuple[int, ...]]] = []  # (thread, words)
+        self.events: list[tuple] = []  # (op, slot, size, align, address, site, thread)
+        self.free_addresses, self.top = [], 0x10000
+        self.free_slots, self.slots = [], 0
+        self.live: dict[int, int] = {}  # address: slot
+        self.sites: dict[int, int] = {}
+        self.threads: dict[int, int] = {}
+
+    def log(self, thread, op, address, size=0, align=0, site=0):
+        head = address >> 4 | op << 44 | (len(self.records) & 0xFFFF) << 48
+        words = (head,) if op < MALLOC else (head, size | 8 << 48, CALL + site | align << 48)
+        self.records.append((thread, words))
+        return self.threads.setdefault(thread, len(self.threads))
+
+    def event(self, thread, op, slot, size=0, align=0, address=0, site=-1):
+        row = -1 if site < 0 else self.sites.setdefault(site, len(self.sites))
+        self.events.append((op, slot, size, align, address, row, thread))
+
+    def alloc(self, thread, kind, size, align, site):
+        address = self.free_addresses.pop() if self.free_addresses else self.top
+        self.top += 16 if address == self.top else 0
+        slot = self.free_slots.pop() if self.free_slots else self.slots
+        self.slots += slot == self.slots
+        self.live[address] = slot
+        align = align if kind == MEMALIGN else 0
+        number = self.log(thread, kind, address, size, align, site)
+        self.event(number, kind - MALLOC + schema.MALLOC, slot, size, align, address, site)
+
+    def free(self, thread, pick):
+        address = sorted(self.live)[pick % len(self.live)]
+        slot = self.live.pop(address)
+        number = self.log(thread, FREE, address)
+        self.free_addresses.append(address)
+        self.free_slots.append(slot)
+        self.event(number, schema.FREE, slot)
+
+    def realloc(self, thread, pick, size, site, meanwhile=None):
+        """A realloc during which another thread may be given the old address."""
+        address = sorted(self.live)[pick % len(self.live)]
+        slot = self.live.pop(address)
+        number = self.log(thread, FROM, address)
+        if size % 5 == 0:  # refused
+            self.log(thread, REALLOC, 0, size, 0, site)
+            self.live[address] = slot
+            return
+        new = self.top
+        self.top += 16
+        self.free_addresses.append(address)
+        if meanwhile is not None:
+            self.alloc(meanwhile, MALLOC, 1, 0, site)
+        self.live[new] = slot
+        self.log(thread, REALLOC, new, size, 0, site)
+        self.event(number, schema.REALLOC, slot, size, 0, new, site)
+
+    def refused(self, thread, size, site):
+        self.event(self.log(thread, MALLOC, 0, size, 0, site), schema.MALLOC, -1, size, 0, 0, site)
+
+    def exit(self, thread):
+        self.event(self.log(thread, EXIT, 0), schema.THREAD_EXIT, -1)
+
+    def write(self, path: Path, sync_every: int, lost: int = 0) -> Path:
+        """The log as recorder.c would write it, one stream for each thread."""
+        streams: dict[int, list[list[int]]] = {}
+        synced: dict[int, int] = {}
+        room = logs.CHUNK_BYTES // 8
+        for number, (thread, words) in enumerate(self.records):
+            chunks = streams.setdefault(thread, [[]])
+            if len(chunks[-1]) + 6 > room:
+                chunks.append([])
+            if not chunks[-1] or number - synced[thread] >= sync_every:
+                chunks[-1] += [thread | SYNC << 44, number, 10**9 + number]
+                synced[thread] = number
+            chunks[-1] += words
+        chunks = [chunk for stream in streams.values() for chunk in stream]
+        content = struct.pack("=8s5Q4096s", b"HWRECORD", 65536, logs.CHUNK_BYTES, 77, lost, 28, b"/bin/prog")
+        content += bytes(65536 - len(content))
+        for chunk in reversed(chunks):  # the order in the file does not matter
+            content += struct.pack(f"={len(chunk)}Q", *chunk).ljust(logs.CHUNK_BYTES, b"\0")
+        path.write_bytes(content)
+        return path
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from("aaaamcffffrrRxe"),
+        st.integers(0, 3),  # thread
+        st.integers(0, 100),  # which block
+        st.integers(0, 1000),  # size
+        st.integers(0, 3),  # site
+    ),
+    max_size=60,
+)
+
+
+def play(steps) -> Program:
+    program = Program()
+    for what, thread, pick, size, site in steps:
+        if what in "amc":
+            program.alloc(thread, {"a": MALLOC, "m": MEMALIGN, "c": CALLOC}[what], size, pick % 20, site)
+        elif what == "x":
+            program.refused(thread, size, site)
+        elif what == "e":
+            program.exit(thread)
+        elif program.live and what == "f":
+            program.free(thread, pick)
+        elif program.live:
+            program.realloc(thread, pick, size, site, (thread + 1) % 4 if what == "R" else None)
+    return program
+
+
+def read(trace: Trace) -> list[tuple]:
+    rows = []
+    for batch in trace.batches(("op", "slot", "size", "align", "address", "site", "thread")):
+        columns = [getattr(batch, n) for n in ("op", "slot", "size", "align", "address", "site", "thread")]
+        empty = {5: -1}
+        filled = [
+            column if len(column) else np.full(len(batch.op), empty.get(i, 0))
+            for i, column in enumerate(columns)
+        ]
+        rows += list(zip(*(column.tolist() for column in filled), strict=True))
+    return rows
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=STEPS, sync_every=st.sampled_from([1, 3, 4096]), window=st.sampled_from([4, 16, 1 << 20]))
+def test_any_program_against_the_oracle(tmp_path_factory, steps, sync_every, window):
+    folder = tmp_path_factory.mktemp("log")
+    program = play(steps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "WINDOW_EVENTS", window)
+        done = convert(program.write(folder / "77.1", sync_every), folder / "t.parquet")
+    trace = Trace.open(folder / "t.parquet")
+    assert read(trace) == program.events
+    assert (done.program, done.unmatched_frees, trace.notes) == ("prog", 0, [])
+    assert trace.slots == program.slots
+    assert trace.sites() == [f"0x{CALL + site - 1:x}" for site in program.sites]
+
+
+def test_many_threads_chunks_and_growing_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "CHUNK_BYTES", 4096)
+    monkeypatch.setattr(logs, "WINDOW_EVENTS", 1024)
+    program, draw = Program(), np.random.default_rng(4)
+    for _ in range(20_000):
+        thread = int(draw.integers(0, 90))
+        if draw.random() < 0.6 or not program.live:
+            program.alloc(thread, MALLOC, int(draw.integers(0, 99)), 0, int(draw.integers(0, 3000)))
+        else:
+            program.free(thread, 0)
+    convert(program.write(tmp_path / "77.1", 512), tmp_path / "t.parquet")
+    assert read(Trace.open(tmp_path / "t.parquet")) == program.events
+
+
+def test_what_was_never_seen_allocated(tmp_path):
+    program = Program()
+    program.log(0, FREE, 0x40)
+    program.log(0, FROM, 0x80)
+    program.log(0, REALLOC, 0xC0, 10, 0, 0)  # becomes an allocation
+    program.log(0, FROM, 0xC0)  # and the program is killed within realloc
+    done = convert(program.write(tmp_path / "77.1", 4096), tmp_path / "t.parquet")
+    assert done.unmatched_frees == 2
+    assert read(Trace.open(tmp_path / "t.parquet")) == [(schema.MALLOC, 0, 10, 0, 0xC0, 0, 0)]
+
+
+def test_an_address_given_twice_was_freed_in_between(tmp_path):
+    program = Program()
+    program.log(0, MALLOC, 0x40, 1)
+    program.log(0, MALLOC, 0x40, 2)
+    convert(program.write(tmp_path / "77.1", 4096), tmp_path / "t.parquet")
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert [row[:3] for row in read(trace)] == [(1, 0, 1), (0, 0, 0), (1, 0, 2)]
+    assert trace.notes == ["1 frees were not seen and stand where their memory was reused."]
+
+
+def test_what_follows_a_loss_is_cut(tmp_path):
+    program = Program()
+    for size in range(10):
+        program.alloc(size % 2, MALLOC, size, 0, 0)
+    convert(program.write(tmp_path / "77.1", 4096, lost=7), tmp_path / "t.parquet")
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert read(trace) == program.events[:6]
+    assert "No space left on device" in trace.notes[0]
+
+
+def test_damaged_logs_never_crash(tmp_path):
+    """Any word may be anything: conversion ends, with a sound trace or a sentence."""
+    draw = np.random.default_rng(9)
+    program = play([("a", i % 3, 0, i, 0) for i in range(40)] + [("f", 1, i, 0, 0) for i in range(30)])
+    content = np.frombuffer(program.write(tmp_path / "77.1", 8).read_bytes(), np.uint64)
+    words = np.flatnonzero(content)
+    for _ in range(150):
+        bad = content.copy()
+        for at in draw.choice(words[words >= 65536 // 8], 3):
+            bad[at] = draw.choice([0, 1 << 62, int(bad[at]) ^ 1 << int(draw.integers(0, 63)), (1 << 63) - 1])
+        (tmp_path / "77.1").write_bytes(bad.tobytes())
+        try:
+            convert(tmp_path / "77.1", tmp_path / "t.parquet")
+        except HeapwrightError as error:
+            assert "t.parquet" in str(error)
+        else:
+            read(Trace.open(tmp_path / "t.parquet"))
+    for short in (b"", b"HWRECORD", bytes(8192)):
+        (tmp_path / "77.1").write_bytes(short)
+        with pytest.raises(HeapwrightError, match="damaged"):
+            convert(tmp_path / "77.1", tmp_path / "t.parquet")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=80))
+def test_the_table_against_a_dict(operations):
+    table, model = matching._table(128), {}
+    for insert, key in operations:
+        key *= 16 << (key % 3 * 9)
+        at = matching._place(table, key)
+        assert (table.key[at] == key) == (key in model)
+        if insert:
+            matching._insert(table, key, len(model))
+            model[key] = int(table.value[matching._place(table, key)])
+        elif key in model:
+            matching._delete(table, at)
+            del model[key]
+    found = {int(key): int(value) for key, value in zip(*table, strict=True) if key}
+    assert found == model
+    for key in model:
+        assert table.key[matching._place(table, key)] == key
+
+
+PROCESS = """77 (a) b (c) S 1 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 9 9 9 9 9 9 9 9 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 9 9 21917696 9 9 9 9 0
+55d000000000-55d000001000 r--p 00000000 fe:00 1    /bin/prog
+55d000001000-55d000003000 r-xp 00001000 fe:00 1    /bin/prog
+7f0000000000-7f0000001000 r-xp 00000000 00:00 0    [vdso]
+7f0000002000-7f0000003000 r-xp 00000000 fe:00 1    /tmp/my lib.so (deleted)
+7f0000004000-7f0000005000 rwxp 00000000 00:00 0
+"""
+
+
+def test_copies_of_proc():
+    assert heap_start(PROCESS) == 21917696
+    assert heap_start("") == heap_start("garbage") == 0
+    assert executable_mappings(PROCESS) == [
+        (0x55D000001000, 0x55D000003000, 0x1000, "/bin/prog"),
+        (0x7F0000002000, 0x7F0000003000, 0, "/tmp/my lib.so"),
+    ]
+    callers = [0x55D000001001, 0x55D000003000, 0x7F0000002005, 0x55D000001000, 0x7F0000004010]
+    assert stored_sites(callers, PROCESS)[0] == [
+        "/bin/prog+0x1000",
+        "/bin/prog+0x2fff",
+        "/tmp/my lib.so+0x4",
+        "0x55d000000fff",
+        "0x7f000000400f",
+    ]
+
+
+def test_labels(tmp_path):
+    stored = ["main (a.c:1)", "0x1234", f"{tmp_path}/gone.so+0x40", "/nobody/asked+0x40"]
+    assert labels(stored, {f"{tmp_path}/gone.so": ""}) == [*stored[:2], "gone.so+0x40", stored[3]]
+    this = os.path.realpath("/proc/self/exe")
+    assert labels([f"{this}+0x40"], {this: "another build"}) == [f"{Path(this).name}+0x40"]
