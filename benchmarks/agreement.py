@@ -70,7 +70,9 @@ def row(label: list[str], found: Agreement) -> list[str]:
     return [
         *label,
         *(
-            f"{percent(each.equal, each.compared)} of {each.compared:,}" if each.compared else "none"
+            f"{percent(each.equal, each.compared)} of {each.compared:,}"
+            if each.compared
+            else "none"
             for each in tallies
         ),
         *(f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs),
@@ -123,8 +125,8 @@ What is compared, and how:
   arena's, in its page if it was mapped on its own.
 - **Usable sizes**: what `malloc_usable_size` says of every block.
 - **Resident, mapped, page faults**: of the fresh process, over a baseline read before any library's
-  constructor ran; the program is taken to write all that it allocates, except calloc's memory. Pages
-  are the kernel's own count, huge pages off.
+  constructor ran; the program is taken to write all that it allocates, except calloc's memory.
+  Pages are the kernel's own count, huge pages off.
 
 ## {manager} on recordings
 

@@ -65,7 +65,9 @@ def churn(count: int, slots: int, seed: int) -> Events:
     return events(op=op, slot=slot, size=np.where(op == FREE, 0, size))
 
 
-def drive(name: str, *rows: tuple[int, int, int], touch: bool = True) -> tuple[np.ndarray, Footprint]:
+def drive(
+    name: str, *rows: tuple[int, int, int], touch: bool = True
+) -> tuple[np.ndarray, Footprint]:
     """Drive (op, slot, size) rows; heap offsets and usable sizes, and the footprint."""
     op, slot, size = zip(*rows, strict=True)
     trace = InMemory(events(op=op, slot=slot, size=size))
@@ -121,7 +123,9 @@ def test_alignment_is_kept() -> None:
 
 
 def test_a_refused_request_is_counted_and_keeps_the_old_block() -> None:
-    placed, footprint = drive("glibc", (MALLOC, 0, 24), (REALLOC, 0, SIZE_LIMIT_TAKEN), (FREE, 0, 0))
+    placed, footprint = drive(
+        "glibc", (MALLOC, 0, 24), (REALLOC, 0, SIZE_LIMIT_TAKEN), (FREE, 0, 0)
+    )
     assert footprint.refused == 1
     assert placed[1].tolist() == placed[0].tolist()
 

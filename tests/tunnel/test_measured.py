@@ -32,10 +32,14 @@ def test_the_loop_calls_the_real_functions() -> None:
     heap = called.boot(called.load(systems.named("glibc"), None))
     loop = bound_loop(Manager("called", "heapwright.references.called"))
     run = loop.Run(
-        loop.Objects(np.zeros(3, np.int64), np.zeros(3, np.int64)), np.zeros(loop.PROGRESS, np.int64)
+        loop.Objects(np.zeros(3, np.int64), np.zeros(3, np.int64)),
+        np.zeros(loop.PROGRESS, np.int64),
     )
     opened = events(
-        op=[MALLOC, CALLOC, MEMALIGN, REALLOC], slot=[0, 1, 2, 0], size=[100, 50, 70, 5000], align=[0, 0, 12, 0]
+        op=[MALLOC, CALLOC, MEMALIGN, REALLOC],
+        slot=[0, 1, 2, 0],
+        size=[100, 50, 70, 5000],
+        align=[0, 0, 12, 0],
     )
     loop.replay(heap, run, opened)
     addresses = run.objects.address.tolist()
@@ -94,5 +98,5 @@ def test_a_library_that_cannot_be_loaded_is_a_sentence(
     name = systems.named("mimalloc").soname
     (tmp_path / name).write_text("not a library")
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}{os.pathsep}")
-    with pytest.raises(HeapwrightError, match="timing the real mimalloc failed: .*file too short"):
+    with pytest.raises(HeapwrightError, match=r"timing the real mimalloc failed: .*file too short"):
         rates(trace, ["mimalloc"])

@@ -32,9 +32,7 @@ def columns_of(seed: int, threads: int = 1) -> Events:
         align[i] = 4 + i % 9 if op[i] == MEMALIGN else 0
         live[s] = op[i] != FREE
     thread = np.sort(random.integers(0, threads, COUNT))
-    return events(
-        op=op, slot=slot, size=np.where(op == FREE, 0, size), align=align, thread=thread
-    )
+    return events(op=op, slot=slot, size=np.where(op == FREE, 0, size), align=align, thread=thread)
 
 
 def written(path: Path, columns: Events, **facts: object) -> Trace:

@@ -9,12 +9,16 @@ from heapwright.cli.options import Json, Settings, TracePath
 
 def validate(
     manager: Annotated[
-        str, typer.Argument(metavar="MANAGER", help="A manager with a real counterpart.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="MANAGER", help="A manager with a real counterpart.", show_default=False
+        ),
     ],
     trace: TracePath,
     settings: Settings = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with status 1 unless everything compared is equal.")
+        bool,
+        typer.Option("--strict", help="Exit with status 1 unless everything compared is equal."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -62,7 +66,9 @@ def _print(found: Any) -> None:
     from heapwright.cli import screen
     from heapwright.insight.words import bytes_text
 
-    table = Table("", "twin", "real", "agreement", title=f"{found.manager} on {found.events:,} events")
+    table = Table(
+        "", "twin", "real", "agreement", title=f"{found.manager} on {found.events:,} events"
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for label, tally in (
@@ -70,7 +76,11 @@ def _print(found: Any) -> None:
         ("  outside the brk heap", found.outside),
         ("usable sizes", found.usable_sizes),
     ):
-        counts = f"{tally.equal:,} equal", f"of {tally.compared:,}", percent(tally.equal, tally.compared)
+        counts = (
+            f"{tally.equal:,} equal",
+            f"of {tally.compared:,}",
+            percent(tally.equal, tally.compared),
+        )
         table.add_row(label, *counts)
     for label, (twin, real), text in (
         ("resident at the peak", found.resident, bytes_text),

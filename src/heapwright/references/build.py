@@ -11,15 +11,16 @@ from heapwright.errors import HeapwrightError
 from heapwright.kernel.compiled import cache_home
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-builtin", "-rdynamic", "-pthread")
+SOURCES = ("drive.c", "footprint.c", "aside.c")
 COMPILERS = ("cc", "gcc", "clang")
 
 
 def harness() -> Path:
-    """The executable made from `drive.c`; HeapwrightError without a compiler."""
+    """The executable made from SOURCES; HeapwrightError without a compiler."""
     folder = Path(__file__).parent
-    sources = [folder / "drive.c", folder / "aside.c"]
+    sources = [folder / name for name in SOURCES]
     digest = hashlib.sha256(" ".join(FLAGS).encode())
-    for source in sources:
+    for source in [*sources, folder / "footprint.h"]:
         digest.update(source.read_bytes())
     target = cache_home() / "references" / f"drive-{digest.hexdigest()[:16]}"
     if target.exists():

@@ -13,7 +13,6 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,16 +21,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include "footprint.h"
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT };
 enum { SLOTS, THREADS, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, SAMPLES, FIGURES };
-enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, WORKERS = 1024, STACK = 1 << 16, PAGE = 4096,
+enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, WORKERS = 1024, STACK = 1 << 16,
        LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 
@@ -45,14 +44,14 @@ static struct worker worker[WORKERS];
 static struct object *objects;
 static char *stacks;
 static int64_t next_event, count, flown, live, usable, last_probe, last_sample, leaving;
-static int64_t base_pages, base_total, base_shared, base_size, base_faults;
-static int statm = -1;
+static struct footprint start; /* the baseline */
+static int64_t base_faults, base_high_water;
 static void *(*real_malloc)(size_t), *(*real_calloc)(size_t, size_t);
 static void *(*real_realloc)(void *, size_t), *(*real_memalign)(size_t, size_t);
 static void (*real_free)(void *);
 static size_t (*real_usable)(void *);
 
-static _Noreturn void die(const char *why) {
+_Noreturn void die(const char *why) {
     if (write(2, why, strlen(why))) {}
     _exit(2);
 }
@@ -72,54 +71,12 @@ static void give(const void *from, size_t bytes) {
     }
 }
 
-/* The three leading numbers of /proc/self/statm, pages: size, resident, shared. */
-static void read_statm(int64_t out[3]) {
-    char text[128];
-    ssize_t got = pread(statm, text, sizeof text - 1, 0);
-    if (got <= 0) die("cannot read /proc/self/statm");
-    text[got] = 0;
-    char *at = text;
-    for (int i = 0; i < 3; i++) out[i] = strtoll(at, &at, 10);
-}
-static int64_t anonymous_pages(void) {
-    int64_t now[3];
-    read_statm(now);
-    return now[1] - now[2];
-}
-static int64_t status_kib(const char *field) {
-    static char text[4096];
-    int fd = open("/proc/self/status", O_RDONLY);
-    ssize_t got = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (got <= 0) die("cannot read /proc/self/status");
-    text[got] = 0;
-    char *at = strstr(text, field);
-    return at ? strtoll(at + strlen(field), 0, 10) : 0;
-}
-static int64_t faults(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return usage.ru_minflt + usage.ru_majflt;
-}
 static int64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-static char maps[1 << 16];
-static void populate_image(void) { /* every page that is mapped now becomes resident */
-    int fd = open("/proc/self/maps", O_RDONLY);
-    size_t used = 0;
-    for (ssize_t got; (got = read(fd, maps + used, sizeof maps - 1 - used)) > 0;) used += got;
-    close(fd);
-    for (char *line = maps; *line;) {
-        char *at, *end = strchrnul(line, '\n');
-        uintptr_t start = strtoull(line, &at, 16), stop = strtoull(at + 1, &at, 16);
-        madvise((void *)start, stop - start, at[2] == 'w' ? 23 : 22); /* MADV_POPULATE_WRITE, _READ */
-        line = *end ? end + 1 : end;
-    }
-}
 static void *reserve(size_t bytes) {
     void *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (at == MAP_FAILED) die("there is not enough memory for the table of objects");
@@ -140,35 +97,20 @@ static void prepare(void) {
     objects = reserve(setting[SLOTS] * sizeof *objects + 1);
     if (setting[THREADS] > WORKERS) setting[THREADS] = WORKERS;
     if (setting[THREADS] > 1) stacks = reserve(setting[THREADS] * (int64_t)STACK);
-    statm = open("/proc/self/statm", O_RDONLY);
-    populate_image();
-    char *trial = mmap(0, 40 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    figure[EXACT] = 1; /* does the kernel's count follow every single page? */
-    for (int i = 0; i < 40; i++) {
-        int64_t before = anonymous_pages();
-        trial[i * PAGE] = 1;
-        figure[EXACT] &= anonymous_pages() == before + 1;
-    }
-    munmap(trial, 40 * PAGE);
-    int64_t above = (status_kib("VmPeak:") - status_kib("VmSize:")) << 10;
-    if (above > 0) mmap(0, above, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    int fd = open("/proc/self/clear_refs", O_WRONLY);
-    if (fd < 0 || write(fd, "5", 1) != 1) figure[HIGH_WATER_PAGES] = -1; /* it cannot be reset */
-    close(fd);
+    figure[EXACT] = make_ready();
+    figure[HIGH_WATER_PAGES] = reset_high_water() ? 0 : -1;
     int64_t heap_start = (intptr_t)sbrk(0);
     give(&heap_start, sizeof heap_start);
     now_ns(); /* the page of the kernel's clock */
-    int64_t now[3];
-    read_statm(now);
-    base_size = now[0], base_total = now[1], base_shared = now[2], base_pages = now[1] - now[2];
     base_faults = faults();
+    start = footprint();
+    base_high_water = status_pages("VmHWM:"); /* resets to a count that may be too high */
 }
 __attribute__((section(".preinit_array"), used)) static void (*const prepare_first)(void) = prepare;
 
 static void probe(int64_t event) {
-    int64_t now[3];
-    read_statm(now);
-    int64_t pages = now[1] - now[2] - base_pages;
+    struct footprint now = footprint();
+    int64_t pages = now.anonymous - start.anonymous;
     if (pages > figure[PEAK_PAGES]) {
         figure[PEAK_PAGES] = pages, figure[PEAK_EVENT] = event;
         figure[PEAK_LIVE] = live, figure[PEAK_USABLE] = usable;
@@ -176,7 +118,7 @@ static void probe(int64_t event) {
     last_probe = event;
     if (event - last_sample < setting[SAMPLE_EVERY] || figure[SAMPLES] == SAMPLE_ROWS) return;
     int64_t *row = sample[figure[SAMPLES]++];
-    row[0] = event, row[1] = now[0] - base_size, row[2] = pages, row[3] = live, row[4] = usable;
+    row[0] = event, row[1] = now.mapped - start.mapped, row[2] = pages, row[3] = live, row[4] = usable;
     last_sample = event;
 }
 
@@ -288,11 +230,11 @@ int main(void) {
     }
     if (flown) last_sample = -setting[SAMPLE_EVERY], probe(flown - 1);
     figure[FAULTS] = faults() - base_faults;
-    int64_t now[3];
-    read_statm(now);
-    if (figure[HIGH_WATER_PAGES] >= 0)
-        figure[HIGH_WATER_PAGES] = (status_kib("VmHWM:") >> 2) - base_total - (now[2] - base_shared);
-    figure[MAPPED_PEAK] = (status_kib("VmPeak:") << 10) - base_size * PAGE;
+    struct footprint now = footprint();
+    int64_t high_water = status_pages("VmHWM:");
+    if (figure[HIGH_WATER_PAGES] >= 0 && high_water > base_high_water)
+        figure[HIGH_WATER_PAGES] = high_water - now.shared - start.anonymous;
+    figure[MAPPED_PEAK] = (status_pages("VmPeak:") - start.mapped) * PAGE;
     give(figure, sizeof figure);
     give(sample, figure[SAMPLES] * sizeof *sample);
     _exit(0);

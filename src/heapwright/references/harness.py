@@ -2,7 +2,7 @@
 
     with Drive("jemalloc", trace) as drive:
         for batch in trace.batches():
-            placed = drive.replay(batch)      # int64[event, 2]: address, usable size; (0, 0) if none
+            placed = drive.replay(batch)      # int64[event, 2]: address, usable size; or 0, 0
         footprint = drive.finish()
 
 Exact      resident pages are the kernel's own count of anonymous pages over a baseline that was
@@ -33,7 +33,7 @@ WORKERS = 1024  # drive.c: threads alive at once
 SAMPLES = 1000  # rows of the timeline, about
 PROBES = 1 << 17  # resident memory is read about this often at most, 0.8 us each,
 PROBE_EVENTS = 64  # and at least once in so many events
-INEXACT_PAGES = 64  # what the kernel's high-water mark may be off by: 32 pages a processor
+INEXACT_PAGES = 128  # what the kernel's high-water mark may be off by: 32 a counter and processor
 
 EVENT = np.dtype(
     [("size", "i8"), ("slot", "i4"), ("thread", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V6")]
@@ -56,14 +56,10 @@ FIGURES = (
 class Flown(Protocol):
     """What the harness wants to know of a trace."""
 
-    @property
-    def events(self) -> int: ...
-    @property
-    def slots(self) -> int: ...
-    @property
-    def threads(self) -> int: ...
-    @property
-    def peak_live_bytes(self) -> int: ...
+    events: int
+    slots: int
+    threads: int
+    peak_live_bytes: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ class Footprint:
     """What a real allocator's memory was."""
 
     resident_bytes: int  # the most that was held between two events
-    high_water_bytes: int  # the most that was held at all; up to INEXACT_PAGES too low or high
+    high_water_bytes: int  # the most that was held at all, within INEXACT_PAGES
     peak_event: int
     live_bytes: int  # requested by live objects, at the probe of the peak
     usable_bytes: int  # malloc_usable_size of live objects, likewise
@@ -133,7 +129,10 @@ class Drive:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self._process.kill()
         with contextlib.suppress(OSError):
@@ -166,7 +165,9 @@ class Drive:
         samples = np.zeros((known["samples"], 5), np.int64)
         self._receive(samples)
         samples[:, 1:3] *= PAGE_BYTES
-        high_water = max(known["peak_pages"], known["high_water_pages"])
+        high_water = known["peak_pages"]
+        if known["high_water_pages"] > high_water + INEXACT_PAGES:  # a peak within one event
+            high_water = known["high_water_pages"]
         return Footprint(
             resident_bytes=known["peak_pages"] * PAGE_BYTES,
             high_water_bytes=high_water * PAGE_BYTES,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from heapwright.references import systems
-from heapwright.references.harness import INEXACT_PAGES, PAGE_BYTES, WORKERS, Drive, Footprint
+from heapwright.references.harness import WORKERS, Drive, Footprint
 from heapwright.result import PARTS, TIMELINE, Result
 
 REST = (
@@ -105,17 +105,19 @@ def _notes(
     if footprint.live_bytes > footprint.resident_bytes:
         notes.append("More was requested than ever became resident: live is cut to resident.")
     within = footprint.high_water_bytes - footprint.resident_bytes
-    if within > INEXACT_PAGES * PAGE_BYTES:
+    if within:
         notes.append(
-            f"Within one event it held about {within:,} bytes more than at the peak, which is taken "
-            "between events."
+            f"Within one event it held about {within:,} bytes more than at the peak, which is "
+            "taken between events."
         )
     if not footprint.exact:
         notes.append(COARSE)
     if huge_pages and _THP.exists():
         notes.append(f"Transparent huge pages as on this machine: {_THP.read_text().strip()}.")
     if footprint.refused:
-        notes.append(f"Refused {footprint.refused:,} requests that the recorded program was granted.")
+        notes.append(
+            f"Refused {footprint.refused:,} requests that the recorded program was granted."
+        )
     return notes
 
 

@@ -75,7 +75,7 @@ SYSTEMS = {
 
 @dataclass(frozen=True)
 class Presence:
-    """Whether a real allocator can be driven here: its library, or the sentence that says why not."""
+    """Whether a real allocator can be driven here: its library, or a sentence why not."""
 
     name: str
     library: Path | None  # None for the C library
@@ -169,7 +169,9 @@ def _loader_cache() -> dict[str, Path]:
     """The dynamic loader's cache: soname to path, of this machine's word size."""
     for ldconfig in ("/sbin/ldconfig", "/usr/sbin/ldconfig", "ldconfig"):
         try:
-            listed = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, timeout=30, check=False)
+            listed = subprocess.run(
+                [ldconfig, "-p"], capture_output=True, text=True, timeout=30, check=False
+            )
         except OSError:
             continue
         found: dict[str, Path] = {}

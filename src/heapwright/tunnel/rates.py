@@ -154,9 +154,7 @@ def _rest_of(connection: socket.socket) -> bytes:
     return said
 
 
-def _fly(
-    name: str, library: str | None, slots: int, connection: socket.socket | None
-) -> float:
+def _fly(name: str, library: str | None, slots: int, connection: socket.socket | None) -> float:
     """Seconds in the replay loop for the events that arrive; None brings none."""
     from time import perf_counter
 
@@ -182,7 +180,7 @@ def _answer(request: bytes, connection: socket.socket) -> None:
     try:
         name, library, slots = json.loads(request)
         outcome = _fly(name, library, slots, connection)
-    except Exception as error:  # noqa: BLE001 said to who asked
+    except Exception as error:
         outcome = f"{type(error).__name__}: {error}"
     finally:
         with contextlib.suppress(OSError):
