@@ -1,9 +1,9 @@
 """Drive a manager one event at a time and hold it to what every manager owes.
 
-    trial = Trial("first-fit", {"order": 1})
-    address, usable = trial.step(MALLOC, slot=0, size=100)
-    trial.verify()       no overlap, conservation, the manager's and the machine's own checks
-    trial.decompose()    the parts of resident memory, equal to a naive classification byte by byte
+trial = Trial("first-fit", {"order": 1})
+address, usable = trial.step(MALLOC, slot=0, size=100)
+trial.verify()       no overlap, conservation, the manager's and the machine's own checks
+trial.decompose()    the parts of resident memory, equal to a naive classification byte by byte
 """
 
 from bisect import bisect_left, insort

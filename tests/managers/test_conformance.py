@@ -17,7 +17,10 @@ VARIANTS: dict[str, list[dict[str, int]]] = {
     "best-fit": [{"order": 1}, {"coalescing": 1}, {"growth_bytes": 0, "trim_bytes": 1}],
     "worst-fit": [{"order": 2, "coalescing": 1}],
     "buddy": [{"growth_bytes": 4096}],
-    "segregated-fit": [{"quick_blocks": 0}, {"quick_blocks": 2, "refill_bytes": 0, "growth_bytes": 0}],
+    "segregated-fit": [
+        {"quick_blocks": 0},
+        {"quick_blocks": 2, "refill_bytes": 0, "growth_bytes": 0},
+    ],
 }
 CASES = [
     pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))

@@ -47,9 +47,13 @@ class NaiveBuddy:
         """`end`: the break, beyond which a block does not grow in place."""
         old, block = self.used[address], self.block_bytes(size)
         others = {start: length for start, length in self.used.items() if start != address}
-        fits = address % block == 0 and address + block <= end and not any(
-            start < address + block and address < start + length
-            for start, length in others.items()
+        fits = (
+            address % block == 0
+            and address + block <= end
+            and not any(
+                start < address + block and address < start + length
+                for start, length in others.items()
+            )
         )
         if block <= old or fits:
             self.used[address] = block

@@ -55,7 +55,9 @@ class NaiveSegregatedFit:
         for block in self.bins[bin_of(need)][::-1][:PROBES]:
             if self.free_blocks[block] >= need:
                 return block
-        larger = [number for number, blocks in self.bins.items() if blocks and number > bin_of(need)]
+        larger = [
+            number for number, blocks in self.bins.items() if blocks and number > bin_of(need)
+        ]
         return self.bins[min(larger)][-1] if larger else None
 
     def block_of(self, need):

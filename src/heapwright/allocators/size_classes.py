@@ -29,15 +29,14 @@ class SizeClasses(NamedTuple):
 
 
 def size_classes(largest_bytes: int, steps: int) -> SizeClasses:
-    """Classes up to `largest_bytes`, `steps` to a doubling beyond FINE_BYTES."""
+    """Classes up to `largest_bytes`, a multiple of 16, `steps` to a doubling beyond FINE_BYTES."""
     sizes = list(range(GRANULE_BYTES, min(FINE_BYTES, largest_bytes) + 1, GRANULE_BYTES))
     while sizes[-1] < largest_bytes:
         doubling = 1 << (sizes[-1].bit_length() - 1)
-        sizes.append(min(largest_bytes, sizes[-1] + max(GRANULE_BYTES, doubling // steps)))
+        step = max(GRANULE_BYTES, doubling // steps // GRANULE_BYTES * GRANULE_BYTES)
+        sizes.append(min(largest_bytes, sizes[-1] + step))
     granules = np.arange(largest_bytes // GRANULE_BYTES + 1) * GRANULE_BYTES
-    return SizeClasses(
-        np.searchsorted(sizes, granules).astype(np.int16), np.array(sizes, np.int64)
-    )
+    return SizeClasses(np.searchsorted(sizes, granules).astype(np.int16), np.array(sizes, np.int64))
 
 
 @kernel

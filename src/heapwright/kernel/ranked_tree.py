@@ -29,7 +29,7 @@ INDEX = FANOUT - 1  # of a child among its siblings: the low bits of its number
 class RankedTree(NamedTuple):
     """The sequence. All levels lie one after the other in each array."""
 
-    largest: np.ndarray  # int32[node]  level 0: the size, any positive unit below 2^31
+    largest: np.ndarray  # int32[node]  level 0: the size, 0 <= size < MOST
     count: np.ndarray  # int32[node]  occupied positions below; level 0 is not kept
     level: np.ndarray  # int64[level]  first node of each level
     top: np.ndarray  # int64[1]  the root's level
@@ -52,7 +52,7 @@ def ranked_tree(positions: int) -> RankedTree:
 
 @kernel
 def put(tree, position, size):
-    """Set the size at `position`; 0 empties it. About 10 ns."""
+    """Set the size at `position`, less than MOST; 0 empties it. About 10 ns."""
     largest = tree.largest
     old = np.int64(largest[unsigned(position)])
     if old == size:

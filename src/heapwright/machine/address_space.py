@@ -7,7 +7,8 @@ Terms      gap: a free range of the mapped zone; resident: a page that holds phy
 Invariant  meters[RESIDENT_PAGES] == pages flagged RESIDENT; a RESIDENT page is MAPPED;
            meters[MAPPED_BYTES] == PAGE_BYTES x pages flagged MAPPED           (check)
 Source     Linux mm/mmap.c (top-down placement), mm/memory.c (faults), mm/huge_memory.c, madvise(2)
-Omits      file mappings, protections (a reserved page is a mapped page), swap, address limits
+Omits      file mappings, protections (a reserved page is a mapped page), swap, address limits, placement of huge
+           areas at multiples of a huge page, page tables that outlive their pages
 
 Addresses are byte offsets into `words`, really reserved memory that costs nothing until written:
 what a manager keeps inside its blocks it keeps there, in-band. The data segment stands for the
@@ -331,6 +332,7 @@ def mremap(machine, address, old_length, new_length):
                 meters[SYSCALLS] += 1
                 _cut_gap(machine, row, address + old_length, more)
                 _map(machine, address + old_length, more)
+                _keep_advice(machine, address, old_length, new_length)
                 return address
             break
     peak = meters[PEAK_MAPPED_BYTES]
@@ -338,10 +340,22 @@ def mremap(machine, address, old_length, new_length):
     if not moved:
         return 0
     _move_pages(machine, address, moved, old_length)
+    _keep_advice(machine, moved, old_length, new_length)
     munmap(machine, address, old_length)
     meters[SYSCALLS] -= 1  # the move is one call, and both ranges are never counted at once
     meters[PEAK_MAPPED_BYTES] = max(peak, meters[MAPPED_BYTES])
     return moved
+
+
+@kernel
+def _keep_advice(machine, address, old_length, new_length):
+    """What an area has grown by is wanted huge if its last page was."""
+    last = machine.pages[unsigned((address + old_length - 1) >> PAGE_SHIFT)]
+    if last & HUGE_ADVISED:
+        for page in range(
+            (address + old_length) >> PAGE_SHIFT, (address + new_length) >> PAGE_SHIFT
+        ):
+            machine.pages[unsigned(page)] |= HUGE_ADVISED
 
 
 @kernel
@@ -371,6 +385,8 @@ def madvise(machine, address, length, advice):
         return
     for page in range(address >> PAGE_SHIFT, (address + length) >> PAGE_SHIFT):
         flags = machine.pages[unsigned(page)]
+        if not flags & MAPPED:  # Linux says ENOMEM and goes on
+            continue
         if advice == ADVISE_HUGEPAGE:
             machine.pages[unsigned(page)] = flags | HUGE_ADVISED
         elif advice == ADVISE_FREE and flags & (RESIDENT | LAZY_FREE) == RESIDENT:

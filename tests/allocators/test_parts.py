@@ -1,0 +1,95 @@
+"""Parts on their own: linear regions, size classes, boundary tags, bins."""
+
+import numpy as np
+import pytest
+from trial import FREE, MALLOC, Trial
+
+from heapwright.allocators import boundary_tags, buddy, free_list, segregated_bins, size_classes
+from heapwright.allocators.linear import FIELDS, LIMIT, TOP, Region, bump, mark, release
+from heapwright.machine import machine, store
+
+
+def test_linear_marks_and_limits():
+    region = Region(np.zeros(FIELDS, np.int64))
+    region.fields[:] = 1000, 1000, 2000
+    assert bump(region, 10, 16) == 1008
+    remembered = mark(region)
+    assert bump(region, 100, 64) == 1024
+    assert bump(region, 877, 1) == 0, "one byte past the limit"
+    assert bump(region, 876, 1) == 1124
+    assert region.fields[TOP] == region.fields[LIMIT]
+    release(region, remembered)
+    assert bump(region, 1, 1) == 1018
+
+
+@pytest.mark.parametrize(("largest", "steps"), [(32768, 8), (32768, 4), (512, 8), (10_000, 3)])
+def test_classes_round_up_to_the_next(largest, steps):
+    classes = size_classes.size_classes(largest, steps)
+    sizes = classes.bytes_of.tolist()
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] == largest // 16 * 16 if largest > 1024 else largest
+    for size in range(1, sizes[-1] + 1, 7):
+        chosen = size_classes.class_of(classes, size)
+        assert sizes[chosen] == min(s for s in sizes if s >= size)
+
+
+def test_bins_are_in_order_of_size():
+    sizes = [16 * step for step in range(2, 40_000)] + [1 << top for top in range(20, 35)]
+    numbers = [int(segregated_bins.bin_of(size)) for size in sizes]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] < segregated_bins.BINS
+
+
+def _used_heap(name):
+    trial = Trial(name)
+    for slot in range(12):
+        trial.step(MALLOC, slot, 40_000 + 100 * slot)
+    for slot in (1, 4, 5, 9):
+        trial.step(FREE, slot)
+    trial.verify()
+    return trial
+
+
+@pytest.mark.parametrize("name", ["first-fit", "segregated-fit"])
+@pytest.mark.parametrize(
+    ("damaged", "numbers"),
+    [
+        (lambda head: head + (1 << 20), {1, 2, 3}),
+        (lambda head: 0, {2}),
+        (lambda head: head ^ boundary_tags.PREVIOUS_IN_USE, {3}),
+        (lambda head: head ^ boundary_tags.IN_USE, {4}),
+    ],
+)
+def test_check_sees_damaged_tags(name, damaged, numbers):
+    """A block's head is overwritten, as by the overrun of the block below."""
+    trial = _used_heap(name)
+    head = trial.live[3][0] - 8
+    store(trial.machine, head, damaged(int(trial.machine.words[head >> 3])))
+    assert trial.module.check(trial.heap) in numbers
+
+
+def test_check_sees_a_free_block_that_the_index_lost():
+    trial = _used_heap("first-fit")
+    listed = free_list.first_block(trial.heap.tags)
+    while not free_list.is_free(trial.machine, listed):
+        listed += free_list.size_of(trial.machine, listed)
+    position = free_list.position_of(trial.heap, listed)
+    free_list.put(trial.heap.tree, position, 0)
+    assert trial.module.check(trial.heap) == 6
+
+
+def test_check_sees_unmerged_buddies():
+    trial = Trial("buddy")
+    first, second = (trial.step(MALLOC, slot, 64)[0] for slot in range(2))
+    for address in (first, second):
+        buddy.set_free(trial.heap.buddies, address, 6)
+    assert trial.module.check(trial.heap) == 2
+
+
+def test_an_empty_heap_is_sound_and_owns_nothing():
+    for name in ("first-fit", "best-fit", "segregated-fit", "buddy"):
+        trial = Trial(name)
+        trial.verify()
+        cached, own = trial.free_rows()
+        assert len(cached) == len(own) == 0
+    assert boundary_tags.check(boundary_tags.boundary_tags(machine(), 4096)) == 0

@@ -1,0 +1,124 @@
+"""Placement, accounting and refusals of the machine, which need no Linux beside it."""
+
+import numpy as np
+import pytest
+
+from heapwright.machine import (
+    ADVISE_DONTNEED,
+    ADVISE_FREE,
+    ADVISE_HUGEPAGE,
+    PAGE_BYTES,
+    brk,
+    load,
+    machine,
+    madvise,
+    mmap,
+    mprotect,
+    mremap,
+    munmap,
+    store,
+    touch,
+)
+from heapwright.machine import address_space as space
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, MAPPED_TOP, check
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def fresh():
+    made = machine()
+    yield made
+    assert check(made) == 0
+
+
+def test_areas_are_placed_downwards_and_holes_are_used_highest_first(fresh):
+    a, b, c = (mmap(fresh, 0, MIB) for _ in range(3))
+    assert [a, b, c] == [MAPPED_TOP - MIB, MAPPED_TOP - 2 * MIB, MAPPED_TOP - 3 * MIB]
+    munmap(fresh, b, MIB)
+    assert mmap(fresh, 0, MIB // 2) == b + MIB // 2
+    assert mmap(fresh, 0, MIB) == c - MIB
+    assert mmap(fresh, 0, 1) == b + MIB // 2 - PAGE_BYTES, "a byte takes a page"
+
+
+def test_a_hint_is_followed_where_it_is_free(fresh):
+    wanted = BREAK_LIMIT + 40 * MIB
+    assert mmap(fresh, wanted, MIB) == wanted
+    elsewhere = mmap(fresh, wanted + PAGE_BYTES, MIB)
+    assert elsewhere == MAPPED_TOP - MIB
+    assert mmap(fresh, wanted - MIB, MIB) == wanted - MIB
+
+
+def test_absurd_requests_are_refused(fresh):
+    assert mmap(fresh, 0, 1 << 47) == 0
+    assert mmap(fresh, 0, 0) == 0
+    assert brk(fresh, 1 << 47) == BREAK_BASE
+    assert brk(fresh, BREAK_BASE - 1) == BREAK_BASE
+    area = mmap(fresh, 0, MIB)
+    assert mremap(fresh, area, MIB, 1 << 47) == 0
+    assert fresh.meters[space.MAPPED_BYTES] == MIB
+
+
+def test_the_break_is_any_byte(fresh):
+    assert brk(fresh, BREAK_BASE + 1) == BREAK_BASE + 1
+    assert fresh.meters[space.MAPPED_BYTES] == PAGE_BYTES
+    assert brk(fresh, BREAK_BASE + PAGE_BYTES) == BREAK_BASE + PAGE_BYTES
+    assert fresh.meters[space.MAPPED_BYTES] == PAGE_BYTES
+
+
+def test_peaks_and_system_calls_are_counted(fresh):
+    area = mmap(fresh, 0, 4 * MIB)
+    touch(fresh, area + 10, 3 * PAGE_BYTES)
+    touch(fresh, area, 0)
+    assert fresh.meters[space.FAULTS] == fresh.meters[space.RESIDENT_PAGES] == 4
+    madvise(fresh, area, MIB, ADVISE_DONTNEED)
+    mprotect(fresh, area, MIB)
+    munmap(fresh, area, 4 * MIB)
+    assert fresh.meters[space.PEAK_RESIDENT_PAGES] == 4
+    assert fresh.meters[space.PEAK_MAPPED_BYTES] == 4 * MIB
+    assert fresh.meters[space.RESIDENT_PAGES] == fresh.meters[space.MAPPED_BYTES] == 0
+    assert fresh.meters[space.SYSCALLS] == 4
+
+
+def test_a_touch_of_unmapped_memory_is_a_stray(fresh):
+    area = mmap(fresh, 0, PAGE_BYTES)
+    touch(fresh, area - 1, 2)
+    assert fresh.meters[space.STRAY_TOUCHES] == 1
+    assert fresh.meters[space.RESIDENT_PAGES] == 1
+
+
+def test_advice_to_unmapped_memory_changes_nothing(fresh):
+    area = mmap(fresh, 0, 2 * PAGE_BYTES)
+    munmap(fresh, area, PAGE_BYTES)
+    for advice in (ADVISE_HUGEPAGE, ADVISE_FREE, ADVISE_DONTNEED):
+        madvise(fresh, area, 2 * PAGE_BYTES, advice)
+    assert fresh.pages[area >> 12] == 0
+
+
+def test_a_moved_area_keeps_pages_and_first_words(fresh):
+    area = mmap(fresh, 0, 3 * PAGE_BYTES)
+    mmap(fresh, 0, PAGE_BYTES)
+    store(fresh, area + 8, 1234)
+    touch(fresh, area + PAGE_BYTES, 1)
+    moved = mremap(fresh, area, 3 * PAGE_BYTES, MIB)
+    assert moved not in (0, area)
+    assert load(fresh, moved + 8) == 1234
+    flags = fresh.pages[moved >> 12 : (moved + MIB) >> 12] & space.RESIDENT
+    assert np.flatnonzero(flags).tolist() == [1]
+    assert fresh.meters[space.PEAK_MAPPED_BYTES] == MIB + PAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("damage", "number"),
+    [
+        (lambda m: m.meters.__setitem__(space.RESIDENT_PAGES, 5), 1),
+        (lambda m: m.meters.__setitem__(space.MAPPED_BYTES, 4096), 2),
+        (lambda m: m.meters.__setitem__(space.LAZY_PAGES, 1), 3),
+        (lambda m: m.gap_end.__setitem__(0, 0), 4),
+    ],
+)
+def test_check_sees_damage(damage, number):
+    broken = machine()
+    mmap(broken, 0, MIB)
+    damage(broken)
+    assert check(broken) == number
