@@ -127,7 +127,7 @@ def bytes_per_event(path: Path) -> dict[str, float]:
 
 
 def start_up(path: Path, runs: int) -> dict[str, float]:
-    """Median wall seconds of cold commands; the first compare, which may compile, is not counted."""
+    """Median wall seconds of cold commands; the first compare, which compiles, is not counted."""
     heapwright = [sys.executable, "-m", "heapwright"]
     compare = [*heapwright, "compare", str(path)]
     environment = dict(os.environ)

@@ -2,7 +2,6 @@
 real malloc by `heapwright validate`; `tests/tunnel/test_validate.py` does so with made traces."""
 
 import pytest
-from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.allocators.ptmalloc.bins import bin_number
 from heapwright.allocators.ptmalloc.chunk import chunk_bytes_for
@@ -10,6 +9,7 @@ from heapwright.allocators.ptmalloc.system import HEAP_MAX_BYTES, MMAP_THRESHOLD
 from heapwright.machine import PAGE_BYTES, load
 from heapwright.machine.address_space import BREAK, BREAK_BASE, FAULTS, MAPPED_BYTES
 from heapwright.trace.schema import SIZE_LIMIT, THREAD_EXIT
+from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 FIRST = 0x2A0  # offset of the first user block: after the first thread's cache
 
@@ -29,8 +29,21 @@ def test_requests_become_chunks(request_bytes, chunk_bytes):
 @pytest.mark.parametrize(
     ("chunk_bytes", "number"),
     # the last small bin, the first large one, and the first of each wider spacing
-    [(32, 2), (1008, 63), (1024, 64), (3136, 97), (3200, 97), (3584, 98), (10752, 112)]
-    + [(12288, 113), (45056, 120), (65536, 121), (163840, 124), (524288, 126), (1 << 30, 126)],
+    [
+        (32, 2),
+        (1008, 63),
+        (1024, 64),
+        (3136, 97),
+        (3200, 97),
+        (3584, 98),
+        (10752, 112),
+        (12288, 113),
+        (45056, 120),
+        (65536, 121),
+        (163840, 124),
+        (524288, 126),
+        (1 << 30, 126),
+    ],
 )
 def test_bins(chunk_bytes, number):
     assert bin_number(chunk_bytes) == number

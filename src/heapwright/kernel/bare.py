@@ -10,7 +10,7 @@ Interpreted, `bare` leaves the arrays as they are; with bounds checks too, but f
 
 import os
 
-from heapwright.kernel.compiled import INTERPRETED, kernel
+from heapwright.kernel.compiled import INTERPRETED
 
 CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 

@@ -70,9 +70,9 @@ else:
         """
 
         def compile_(inner: F) -> Any:
-            compiled = numba.njit(
-                error_model="numpy", nogil=True, _nrt=False, forceinline=inline
-            )(inner)
+            compiled = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=inline)(
+                inner
+            )
             whole_program.compile_as_part_or_whole(compiled)
             return compiled
 

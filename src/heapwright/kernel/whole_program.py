@@ -87,7 +87,7 @@ class _Cache(FunctionCache):
 
 @contextmanager
 def _part(is_part: bool) -> Iterator[None]:
-    global _compiling_part
+    global _compiling_part  # noqa: PLW0603 one compiler, one lock, one answer
     outer, _compiling_part = _compiling_part, is_part
     try:
         yield

@@ -11,7 +11,7 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
     alloc(heap, thread, size, align) -> address    0 when refused; align a power of two, >= 16
     free(heap, thread, address)                    address is live
     usable(heap, address, size) -> bytes           what malloc_usable_size would say; `size` was
-                                                   asked for: only a manager without headers reads it
+                                                   asked for: a manager without headers reads it
     extent(heap, address, size) -> (start, bytes)  the whole block: header, user bytes, padding
     cached(heap, blocks) -> count                  free blocks held in caches: rows (start, bytes)
                                                    of blocks int64[row, 2], as many as fit

@@ -41,7 +41,7 @@ COLUMNS = {
 
 
 class Events(NamedTuple):
-    """A run of consecutive events; a column that was not asked for, or is constant, has length 0."""
+    """Consecutive events; a column that was not asked for, or is constant, has length 0."""
 
     op: np.ndarray  # uint8[event]
     slot: np.ndarray  # int32[event]

@@ -26,8 +26,8 @@ def bound_loop(manager: Manager) -> ModuleType:
     source = (Path(__file__).parent / "loop.py").read_text()
     assert source.count(_IMPORT) == 1
     package, _, module = manager.module_path.rpartition(".")
-    line = f"from {package} import {module} as manager\n" if package else f"import {module} as manager\n"
-    text = source.replace(_IMPORT, line)
+    origin = f"from {package} import {module}" if package else f"import {module}"
+    text = source.replace(_IMPORT, f"{origin} as manager\n")
     path = CACHE_FOLDER / "loops" / f"{name}.py"
     # The cache is keyed by the file's time stamp: write only what is not yet there.
     if not path.exists() or path.read_text() != text:

@@ -11,14 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.kernel import bare, kernel, unsigned
-from heapwright.machine import PAGE_BYTES, Machine, touch
+from heapwright.machine import PAGE_BYTES, touch
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
     LOWEST_MAPPED,
     MAPPED_TOP,
     PAGE_SHIFT,
-    PEAK_RESIDENT_PAGES,
     RESIDENT,
     RESIDENT_PAGES,
 )
@@ -192,7 +191,7 @@ def survey(heap, run, events, ledger, placed):
         align = np.int64(events.align[i]) if aligned else 0
         thread = np.int64(events.thread[i]) if threaded else 0
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
-        if (op == FREE or op == REALLOC) and objects.address[slot]:
+        if op in (FREE, REALLOC) and objects.address[slot]:
             enter_object(heap, ledger, objects.address[slot], objects.size[slot], -1)
             progress[LIVE_BYTES] -= objects.size[slot]
         refused = progress[REFUSED]
