@@ -1,4 +1,5 @@
-"""Real programs that allocate a lot: their inputs are generated here, from nothing, always the same.
+# ruff: noqa: E501  programs in other languages keep their lines
+"""Real programs that allocate a lot; their inputs are generated here, always the same.
 
     python benchmarks/workloads.py OUT [--scale small|full] [--only lua,perl]
 
@@ -117,7 +118,9 @@ def _git(folder: Path, scale: int) -> list[str]:
             stream.append(f"M 100644 inline {path}\ndata {len(data)}\n{data}\n")
     subprocess.run(["git", "init", "-q", "-b", "main", str(repository)], check=True)
     subprocess.run(
-        ["git", "-C", str(repository), "fast-import", "--quiet"], input="".join(stream).encode(), check=True
+        ["git", "-C", str(repository), "fast-import", "--quiet"],
+        input="".join(stream).encode(),
+        check=True,
     )
     return ["git", "--no-pager", "-C", str(repository), "log", "-p", "--stat", "-M", "main"]
 
@@ -125,7 +128,9 @@ def _git(folder: Path, scale: int) -> list[str]:
 def _c_source(folder: Path, functions: int) -> Path:
     source = folder / "generated.c"
     draw = random.Random(11)
-    parts = ["typedef struct node { struct node *next; long key; double weight; char name[24]; } node;\n"]
+    parts = [
+        "typedef struct node { struct node *next; long key; double weight; char name[24]; } node;\n"
+    ]
     for n in range(functions):
         parts.append(
             f"static long work{n}(node *list, long a, long b) {{\n"
@@ -150,8 +155,10 @@ def _compiler_proper(driver: str, source: Path) -> list[str]:
     if not shutil.which(driver):
         return [driver]
     asked = [driver, "-O2", "-S", "-###", str(source), "-o", str(source.with_suffix(".s"))]
-    done = subprocess.run(asked, capture_output=True, text=True)
-    return shlex.split(next(line for line in done.stderr.splitlines() if "/cc1" in line.split(" -")[0]))
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    return shlex.split(
+        next(line for line in done.stderr.splitlines() if "/cc1" in line.split(" -")[0])
+    )
 
 
 def _gcc(folder: Path, scale: int) -> list[str]:
@@ -177,7 +184,9 @@ def _gxx(folder: Path, scale: int) -> list[str]:
                 f"std::sort(v.begin(), v.end(), less{n}()); }}\n"
             )
     if large:
-        parts.append('bool hit(const std::string &s) { return std::regex_match(s, std::regex("[a-z]+")); }\n')
+        parts.append(
+            'bool hit(const std::string &s) { return std::regex_match(s, std::regex("[a-z]+")); }\n'
+        )
     source.write_text("".join(parts))
     return _compiler_proper("g++", source)
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  programs in other languages keep their lines
 """The recorder on real programs: nothing is lost, nothing is changed, whatever ends the program."""
 
 import os
@@ -21,7 +22,9 @@ from heapwright.trace.store import Trace
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the recorder is for Linux"),
-    pytest.mark.skipif(INTERPRETED, reason="a recording has too many events to convert step by step"),
+    pytest.mark.skipif(
+        INTERPRETED, reason="a recording has too many events to convert step by step"
+    ),
     pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler"),
 ]
 CHURN = 150_000  # events; about two chunks of the log
@@ -32,7 +35,9 @@ def allocating(tmp_path_factory):
     """The program of allocating.c."""
     program = tmp_path_factory.mktemp("program") / "allocating"
     source = Path(__file__).with_name("allocating.c")
-    subprocess.run(["cc", "-O0", "-g", "-fno-builtin", "-pthread", "-o", program, source], check=True)
+    subprocess.run(
+        ["cc", "-O0", "-g", "-fno-builtin", "-pthread", "-o", program, source], check=True
+    )
     return str(program)
 
 
@@ -70,7 +75,9 @@ def test_every_way_to_allocate(tmp_path, allocating):
     assert (trace.refused, trace.unmatched_frees) == (3, 0)
     given = events.address > 0
     assert (given == ((events.op != FREE) & (events.slot >= 0))).all()
-    assert events.slack[0] == 4 and events.slack[-3] == 24  # a chunk holds 8 more than a multiple of 16
+    assert (
+        events.slack[0] == 4 and events.slack[-3] == 24
+    )  # a chunk holds 8 more than a multiple of 16
     assert events.address[0] == trace.heap_start + 0x2A0  # glibc's thread cache lies before
     assert os.listdir(tmp_path) == ["out.heap.parquet"]
 
@@ -85,7 +92,15 @@ def test_call_sites_have_names(tmp_path, allocating):
 
 @pytest.mark.parametrize(
     ("what", "status"),
-    [("churn", 0), ("kill", 137), ("crash", 139), ("_exit", 7), ("close", 0), ("chdir", 0), ("vfork", 0)],
+    [
+        ("churn", 0),
+        ("kill", 137),
+        ("crash", 139),
+        ("_exit", 7),
+        ("close", 0),
+        ("chdir", 0),
+        ("vfork", 0),
+    ],
 )
 def test_no_event_is_lost(tmp_path, allocating, what, status):
     ended, trace = run(tmp_path, allocating, what, CHURN)
@@ -109,7 +124,9 @@ def test_a_forked_child_is_left_out(tmp_path, allocating):
 def test_children_get_traces_of_their_own(tmp_path, allocating):
     command = ["sh", "-c", f"{allocating} fork 1000; {allocating} exec 400"]
     status, traces = record(command, tmp_path / "out.heap.parquet", children=True)
-    assert status == 0 and sorted(trace.path.name for trace in traces) == sorted(os.listdir(tmp_path))
+    assert status == 0 and sorted(trace.path.name for trace in traces) == sorted(
+        os.listdir(tmp_path)
+    )
     of_program = [Trace.open(trace.path) for trace in traces if trace.program == "allocating"]
     assert sorted((t.allocations, t.unmatched_frees) for t in of_program) == [
         (200, 0),
@@ -152,7 +169,10 @@ def test_ctrl_c_goes_to_the_program_and_the_recording_is_kept(tmp_path, allocati
     code = "import sys; from heapwright.cli import main; sys.argv[0] = 'heapwright'; main()"
     command = [sys.executable, "-c", code, "record", "-o", tmp_path / "o.parquet"]
     process = subprocess.Popen(
-        [*command, "--", allocating, "wait", "1000"], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--", allocating, "wait", "1000"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout and process.stdout.readline() == "ready\n"
     time.sleep(0.1)
@@ -171,7 +191,9 @@ def test_what_cannot_be_recorded(tmp_path, allocating, monkeypatch):
         record([allocating, "ways"], "/dev/null")
     source = tmp_path / "static.c"
     source.write_text("#include <stdlib.h>\nint main(void) { return malloc(1) == 0; }\n")
-    if not subprocess.run(["cc", "-static", source, "-o", tmp_path / "static"], capture_output=True).returncode:
+    if not subprocess.run(
+        ["cc", "-static", source, "-o", tmp_path / "static"], capture_output=True, check=False
+    ).returncode:
         with pytest.raises(HeapwrightError, match="statically linked"):
             run(tmp_path, tmp_path / "static")
         (tmp_path / "static").unlink()
@@ -220,7 +242,9 @@ int main(void) { /* events on stdin, mapped; addresses out of a mapping too, so 
 def replay(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replay")
     (folder / "replay.c").write_text(REPLAY)
-    subprocess.run(["cc", "-O1", "-fno-builtin", "-o", folder / "replay", folder / "replay.c"], check=True)
+    subprocess.run(
+        ["cc", "-O1", "-fno-builtin", "-o", folder / "replay", folder / "replay.c"], check=True
+    )
     return folder / "replay"
 
 

@@ -42,7 +42,7 @@ class Program:
         self.records.append((thread, words))
         return self.threads.setdefault(thread, len(self.threads))
 
-    def event(self, thread, op, slot, size=0, align=0, address=0, site=-1):
+    def event(self, thread, op, slot, size=0, align=0, address=0, site=-1):  # noqa: PLR0917
         row = -1 if site < 0 else self.sites.setdefault(site, len(self.sites))
         self.events.append((op, slot, size, align, address, row, thread))
 
@@ -102,7 +102,9 @@ class Program:
                 synced[thread] = number
             chunks[-1] += words
         chunks = [chunk for stream in streams.values() for chunk in stream]
-        content = struct.pack("=8s5Q4096s", b"HWRECORD", 65536, logs.CHUNK_BYTES, 77, lost, 28, b"/bin/prog")
+        content = struct.pack(
+            "=8s5Q4096s", b"HWRECORD", 65536, logs.CHUNK_BYTES, 77, lost, 28, b"/bin/prog"
+        )
         content += bytes(65536 - len(content))
         for chunk in reversed(chunks):  # the order in the file does not matter
             content += struct.pack(f"={len(chunk)}Q", *chunk).ljust(logs.CHUNK_BYTES, b"\0")
@@ -126,7 +128,9 @@ def play(steps) -> Program:
     program = Program()
     for what, thread, pick, size, site in steps:
         if what in "amc":
-            program.alloc(thread, {"a": MALLOC, "m": MEMALIGN, "c": CALLOC}[what], size, pick % 20, site)
+            program.alloc(
+                thread, {"a": MALLOC, "m": MEMALIGN, "c": CALLOC}[what], size, pick % 20, site
+            )
         elif what == "x":
             program.refused(thread, size, site)
         elif what == "e":
@@ -141,7 +145,9 @@ def play(steps) -> Program:
 def read(trace: Trace) -> list[tuple]:
     rows = []
     for batch in trace.batches(("op", "slot", "size", "align", "address", "site", "thread")):
-        columns = [getattr(batch, n) for n in ("op", "slot", "size", "align", "address", "site", "thread")]
+        columns = [
+            getattr(batch, n) for n in ("op", "slot", "size", "align", "address", "site", "thread")
+        ]
         empty = {5: -1}
         filled = [
             column if len(column) else np.full(len(batch.op), empty.get(i, 0))
@@ -152,7 +158,9 @@ def read(trace: Trace) -> list[tuple]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps=STEPS, sync_every=st.sampled_from([1, 3, 4096]), window=st.sampled_from([4, 16, 1 << 20]))
+@given(
+    steps=STEPS, sync_every=st.sampled_from([1, 3, 4096]), window=st.sampled_from([4, 16, 1 << 20])
+)
 def test_any_program_against_the_oracle(tmp_path_factory, steps, sync_every, window):
     folder = tmp_path_factory.mktemp("log")
     program = play(steps)
@@ -198,7 +206,7 @@ def test_an_address_given_twice_was_freed_in_between(tmp_path):
     convert(program.write(tmp_path / "77.1", 4096), tmp_path / "t.parquet")
     trace = Trace.open(tmp_path / "t.parquet")
     assert [row[:3] for row in read(trace)] == [(1, 0, 1), (0, 0, 0), (1, 0, 2)]
-    assert trace.notes == ["1 frees were not seen and stand where their memory was reused."]
+    assert trace.notes == ["1 frees were not seen: they stand where memory was reused."]
 
 
 def test_what_follows_a_loss_is_cut(tmp_path):
@@ -214,13 +222,17 @@ def test_what_follows_a_loss_is_cut(tmp_path):
 def test_damaged_logs_never_crash(tmp_path):
     """Any word may be anything: conversion ends, with a sound trace or a sentence."""
     draw = np.random.default_rng(9)
-    program = play([("a", i % 3, 0, i, 0) for i in range(40)] + [("f", 1, i, 0, 0) for i in range(30)])
+    program = play(
+        [("a", i % 3, 0, i, 0) for i in range(40)] + [("f", 1, i, 0, 0) for i in range(30)]
+    )
     content = np.frombuffer(program.write(tmp_path / "77.1", 8).read_bytes(), np.uint64)
     words = np.flatnonzero(content)
     for _ in range(150):
         bad = content.copy()
         for at in draw.choice(words[words >= 65536 // 8], 3):
-            bad[at] = draw.choice([0, 1 << 62, int(bad[at]) ^ 1 << int(draw.integers(0, 63)), (1 << 63) - 1])
+            bad[at] = draw.choice(
+                [0, 1 << 62, int(bad[at]) ^ 1 << int(draw.integers(0, 63)), (1 << 63) - 1]
+            )
         (tmp_path / "77.1").write_bytes(bad.tobytes())
         try:
             convert(tmp_path / "77.1", tmp_path / "t.parquet")
@@ -238,8 +250,8 @@ def test_damaged_logs_never_crash(tmp_path):
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=80))
 def test_the_table_against_a_dict(operations):
     table, model = matching._table(128), {}
-    for insert, key in operations:
-        key *= 16 << (key % 3 * 9)
+    for insert, number in operations:
+        key = number * 16 << (number % 3 * 9)
         at = matching._place(table, key)
         assert (table.key[at] == key) == (key in model)
         if insert:
@@ -254,7 +266,7 @@ def test_the_table_against_a_dict(operations):
         assert table.key[matching._place(table, key)] == key
 
 
-PROCESS = """77 (a) b (c) S 1 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 9 9 9 9 9 9 9 9 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 9 9 21917696 9 9 9 9 0
+PROCESS = f"""77 (a) b (c) S {"9 " * 43}21917696 9 9
 55d000000000-55d000001000 r--p 00000000 fe:00 1    /bin/prog
 55d000001000-55d000003000 r-xp 00001000 fe:00 1    /bin/prog
 7f0000000000-7f0000001000 r-xp 00000000 00:00 0    [vdso]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
-from heapwright.trace import facts, schema, store
+from heapwright.trace import facts, layout, schema, writer
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, SIZE_LIMIT, THREAD_EXIT
 from heapwright.trace.store import Trace, TraceWriter
 
@@ -90,7 +90,7 @@ def test_pandas_reads_it(small):
 
 @pytest.mark.parametrize("cut", [1, 7, 64, 1000])
 def test_row_groups_and_batches_do_not_change_the_events(tmp_path, monkeypatch, cut):
-    monkeypatch.setattr(store, "ROW_GROUP_EVENTS", 64)
+    monkeypatch.setattr(writer, "ROW_GROUP_EVENTS", 64)
     whole = churn(1000)
     parts = [schema.Events(*(c[at : at + cut] for c in whole)) for at in range(0, 1000, cut)]
     trace = write(tmp_path / "t.parquet", *parts)
@@ -102,7 +102,7 @@ def test_row_groups_and_batches_do_not_change_the_events(tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("rows", [(0, 1000), (0, 1), (63, 65), (64, 128), (999, 1000), (500, 500)])
 def test_a_range_of_rows(tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(store, "ROW_GROUP_EVENTS", 64)
+    monkeypatch.setattr(writer, "ROW_GROUP_EVENTS", 64)
     whole = churn(1000)
     trace = write(tmp_path / "t.parquet", whole)
     sizes = [batch.size for batch in trace.batches(rows=rows)]
@@ -132,7 +132,7 @@ def naive_fault(events: schema.Events) -> int:
             return row
         if op in (FREE, REALLOC) and slot not in live:
             return row
-        if op == THREAD_EXIT and slot != -1 or op not in (FREE, REALLOC) and slot in live:
+        if (op == THREAD_EXIT and slot != -1) or (op not in (FREE, REALLOC) and slot in live):
             return row
         if op == FREE:
             live.remove(slot)
@@ -169,7 +169,9 @@ def test_the_writer_refuses_exactly_what_is_unsound(tmp_path_factory, rows):
 def test_the_writer_refuses_numbers_that_are_not_dense(tmp_path, column):
     events = schema.events(op=[MALLOC, FREE], slot=[0, 0], size=[1, 0])
     events = events._replace(**{column: np.array([0, (1 << 31) - 1], np.int32)})
-    with pytest.raises(HeapwrightError, match=f"event 1 has {column} 2147483647, which is not dense"):
+    with pytest.raises(
+        HeapwrightError, match=f"event 1 has {column} 2147483647, which is not dense"
+    ):
         write(tmp_path / "t.parquet", events._replace(op=events.op * 0 + MALLOC))
 
 
@@ -189,9 +191,11 @@ UNSOUND = {
 def forged(path: Path, rows: dict, known: facts.Facts, **changes) -> Path:
     """A Parquet file that claims to be a trace, made without the writer."""
     record = json.loads(facts.to_json(known)) | changes
-    table = pa.table({n: pa.array(rows[n], pa.from_numpy_dtype(t)) for n, t in schema.COLUMNS.items()})
-    with pq.ParquetWriter(path, store.SCHEMA) as out:
-        out.write_table(table.cast(store.SCHEMA))
+    table = pa.table(
+        {n: pa.array(rows[n], pa.from_numpy_dtype(t)) for n, t in schema.COLUMNS.items()}
+    )
+    with pq.ParquetWriter(path, layout.SCHEMA) as out:
+        out.write_table(table.cast(layout.SCHEMA))
         out.add_key_value_metadata({"heapwright": json.dumps(record), "heapwright.sites": "[]"})
     return path
 
@@ -264,7 +268,7 @@ def test_every_truncation_is_a_sentence(tmp_path, small):
     path = tmp_path / "cut.parquet"
     for length in range(0, len(content), 17):
         path.write_bytes(content[:length])
-        with pytest.raises(HeapwrightError, match="cut.parquet"):
+        with pytest.raises(HeapwrightError, match=r"cut\.parquet"):
             read_all(path)
 
 
@@ -279,7 +283,9 @@ def test_every_damaged_byte_is_a_sentence_or_harmless(tmp_path):
         for flip in (0x01, 0x80):
             path.write_bytes(content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :])
             try:
-                sizes = np.concatenate([b.size for b in Trace.open(path).batches(("op", "slot", "size"))])
+                sizes = np.concatenate(
+                    [b.size for b in Trace.open(path).batches(("op", "slot", "size"))]
+                )
             except HeapwrightError as error:
                 assert "bad.parquet" in str(error) and "\n" not in str(error)
                 caught += 1
@@ -300,11 +306,14 @@ def test_an_exception_leaves_nothing(tmp_path):
 
 def test_places_that_cannot_be_written(tmp_path):
     with (
-        pytest.raises(HeapwrightError, match="cannot write .*No such file"),
+        pytest.raises(HeapwrightError, match=r"cannot write .*No such file"),
         TraceWriter(tmp_path / "no" / "t", program="p"),
     ):
         pass
-    with pytest.raises(HeapwrightError, match="not a regular file"), TraceWriter("/dev/null", program="p"):
+    with (
+        pytest.raises(HeapwrightError, match="not a regular file"),
+        TraceWriter("/dev/null", program="p"),
+    ):
         pass
     assert Path("/dev/null").is_char_device()
 
@@ -322,7 +331,10 @@ with TraceWriter(sys.argv[1], program="p") as out:
     out.write(schema.events(op=np.ones(20000), slot=np.arange(20000), size=size))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "t.parquet"], capture_output=True, text=True
+        [sys.executable, "-c", code, tmp_path / "t.parquet"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stderr.splitlines()[-1].endswith(
         f"HeapwrightError: cannot write {tmp_path / 't.parquet'}: File too large; "
@@ -334,7 +346,7 @@ with TraceWriter(sys.argv[1], program="p") as out:
 def test_a_reader_that_stops_early_leaves_no_thread(tmp_path, monkeypatch):
     import threading
 
-    monkeypatch.setattr(store, "ROW_GROUP_EVENTS", 64)
+    monkeypatch.setattr(writer, "ROW_GROUP_EVENTS", 64)
     trace = write(tmp_path / "t.parquet", churn(1000))
     stream = trace.batches()
     next(stream)
@@ -366,6 +378,9 @@ for events in Trace.open(sys.argv[1]).batches():
 print(peak() - before)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "t.parquet"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, tmp_path / "t.parquet"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert int(done.stdout) < 150  # MiB

@@ -9,15 +9,21 @@ _STEPS = 1000  # of the progress bar
 
 
 def record(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The program and its arguments.")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- CMD...", help="The program and its arguments.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="OUT", help="The trace to write.  [default: PROGRAM.heap.parquet]"
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="The trace to write.  [default: PROGRAM.heap.parquet]",
         ),
     ] = None,
     children: Annotated[
-        bool, typer.Option("--children", help="Follow forks and execs: a trace for each beside OUT.")
+        bool,
+        typer.Option("--children", help="Follow forks and execs: a trace for each beside OUT."),
     ] = False,
 ) -> None:
     """Record what a program allocates.

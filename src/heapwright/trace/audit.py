@@ -38,7 +38,9 @@ WRONG = (
 ) = range(9)
 
 
-def first_unsound(events: Events, live: np.ndarray, slots: int, threads: int) -> tuple[int, str] | None:
+def first_unsound(
+    events: Events, live: np.ndarray, slots: int, threads: int
+) -> tuple[int, str] | None:
     """Row of an unsound event and what it has, in words; None when all are sound.
 
     `live` as for `audit`; columns may be empty, and without `op` or `slot` only ranges are checked.
@@ -79,7 +81,7 @@ def audit(events, live, wrong):
         fault = -1
         if op > THREAD_EXIT:
             fault = 0
-        elif slot < -1 or slot >= slots or (slot < 0 and (op == FREE or op == REALLOC)):
+        elif slot < -1 or slot >= slots or (slot < 0 and op in (FREE, REALLOC)):
             fault = 1
         elif op == THREAD_EXIT:
             if slot >= 0:

@@ -39,7 +39,10 @@ def _build(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             beside = Path(folder) / target.name
             done = subprocess.run(
-                [compiler, *FLAGS, "-o", str(beside), str(SOURCE)], capture_output=True, text=True
+                [compiler, *FLAGS, "-o", str(beside), str(SOURCE)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 told = (done.stderr.strip() or f"status {done.returncode}").splitlines()[0]

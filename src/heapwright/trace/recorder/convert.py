@@ -28,7 +28,10 @@ class Converted:
 
 
 def convert(
-    log_path: Path, out: str | os.PathLike[str], program: str = "", progress: Callable[[float], None] | None = None
+    log_path: Path,
+    out: str | os.PathLike[str],
+    program: str = "",
+    progress: Callable[[float], None] | None = None,
 ) -> Converted:
     """Write the log at `log_path`, with its `.proc` beside it, as the trace `out`.
 
@@ -51,10 +54,11 @@ def convert(
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         if log.lost:
             writer.facts.notes.append(
-                f"The recording stops before the program's end: its log could not grow ({log.lost_reason})."
+                "The recording stops before the program's end: its log could not grow "
+                f"({log.lost_reason})."
             )
         if state.counts[MISSED]:
             writer.facts.notes.append(
-                f"{state.counts[MISSED]} frees were not seen and stand where their memory was reused."
+                f"{state.counts[MISSED]} frees were not seen: they stand where memory was reused."
             )
     return Converted(Path(out), program, writer.facts.events, writer.unmatched_frees)

@@ -151,13 +151,17 @@ class Log:
                 if taken == len(order) and not active:  # the last window
                     count = min(count, int(rows.op.nonzero()[0].max(initial=-1)) + 1)
                 yield rows, count, taken / len(order)
-                pending = [chunk.next_number for chunk in active] + [n for n, _ in order[taken : taken + 1]]
+                pending = [chunk.next_number for chunk in active] + [
+                    n for n, _ in order[taken : taken + 1]
+                ]
                 first = max([past, *([min(pending)] if pending else [])])
 
     def _by_first_number(self, file: BinaryIO) -> list[tuple[int, int]]:
         """(number of its first record, position in the log) of each chunk in use, in order."""
         order = []
-        for start in range(self._header_bytes, self._size - self._chunk_bytes + 1, self._chunk_bytes):
+        for start in range(
+            self._header_bytes, self._size - self._chunk_bytes + 1, self._chunk_bytes
+        ):
             file.seek(start)
             head, number = struct.unpack("=2q", file.read(16))
             if (head >> 44) & 15 == SYNC and 0 <= number < self._size:

@@ -90,7 +90,7 @@ def _threads(rows: int) -> Threads:
 
 
 def match_window(state: Matching, rows: Window, count: int) -> tuple[Matching, schema.Events]:
-    """The events of the first `count` rows, and the state after them, whose tables may have grown."""
+    """The events of the first `count` rows, and the state after them; its tables may have grown."""
     out = schema.Events(*(np.empty(OUT_EVENTS, dtype) for dtype in schema.COLUMNS.values()))
     state.counts[ROW] = state.counts[OUT] = 0
     used = rows.thread[:count][rows.op[:count] > 0]
@@ -108,7 +108,9 @@ def match_window(state: Matching, rows: Window, count: int) -> tuple[Matching, s
             )
         if state.counts[SITES] * 2 >= len(state.sites.key):
             places = len(state.sites.key) * 2
-            state = state._replace(sites=_grown(state.sites), callers=np.resize(state.callers, places))
+            state = state._replace(
+                sites=_grown(state.sites), callers=np.resize(state.callers, places)
+            )
     return state, schema.Events(*(column[: state.counts[OUT]] for column in out))
 
 

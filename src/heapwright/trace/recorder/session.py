@@ -52,7 +52,9 @@ def record(
         logs = sorted(_logs(Path(name)), key=lambda log: (log[0] != pid, log))
         first = [log for log in logs if log[0] == pid]
         if not first:
-            raise HeapwrightError(f"recorded nothing of {command[0]} (it ended with status {status}): {_why(program)}")
+            raise HeapwrightError(
+                f"recorded nothing of {command[0]} (it ended with status {status}): {_why(program)}"
+            )
         main = first[-1]
         converted = []
         for log in [main, *(log for log in logs if children and log != main)]:
@@ -64,7 +66,11 @@ def record(
 
 
 def _run(
-    command: Sequence[str], preload: Path, folder: Path, children: bool, environment: Mapping[str, str]
+    command: Sequence[str],
+    preload: Path,
+    folder: Path,
+    children: bool,
+    environment: Mapping[str, str],
 ) -> tuple[int, int]:
     """Exit status and process number of `command`, recorded into `folder`."""
     before = environment.get("LD_PRELOAD", "")

@@ -29,7 +29,7 @@ def heap_start(process: str) -> int:
 
 
 def executable_mappings(process: str) -> list[tuple[int, int, int, str]]:
-    """(start, end, offset in the file, path) of each executable mapping in copies of /proc/PID/maps.
+    """(start, end, offset in the file, path) of executable mappings in copies of /proc/PID/maps.
 
     Where copies differ the later one counts.
     """
@@ -100,7 +100,15 @@ def _nearest(symbols: list[tuple[int, int, str]], path: str, offset: int) -> str
 
 def _run(command: list[str], text: str = "") -> str:
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, errors="replace", timeout=60)
+        done = subprocess.run(
+            command,
+            input=text,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout

@@ -1,0 +1,212 @@
+"""Write a trace: events are audited, counted, and laid down a row group at a time.
+
+write(events) ─► 1 Mi events ─► audited and counted ─► encoded in a thread ─► beside PATH
+end of block  ─► facts and site table in the footer ─► renamed to PATH
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace import audit
+from heapwright.trace.facts import KINDS, OPTIONAL, Facts, to_json
+from heapwright.trace.layout import (
+    ARROW_ERRORS,
+    COMPRESSION,
+    DICTIONARY,
+    ENCODING,
+    FACTS_KEY,
+    ROW_GROUP_EVENTS,
+    SCHEMA,
+    SITES_KEY,
+    ZSTD_LEVEL,
+    first_line,
+)
+from heapwright.trace.schema import COLUMNS, Events
+
+
+class TraceWriter:
+    """Write a trace: `with TraceWriter(path, program="lua") as out: out.write(events)`.
+
+    The file is written beside `path` and renamed when the block ends without an exception;
+    otherwise nothing is left. Counts, peaks and the number of slots and threads are found while
+    writing; HeapwrightError when an event is not sound or the disk refuses.
+
+    sites, modules, notes, heap_start, unmatched_frees   may be set until the block ends
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        program: str,
+        kind: str = "recording",
+        heap_start: int = 0,
+        notes: Sequence[str] = (),
+    ) -> None:
+        assert kind in KINDS
+        self.path = Path(path)
+        self.facts = Facts(program=program, kind=kind, heap_start=heap_start, notes=list(notes))
+        self.sites: list[str] = []
+        self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._pending: list[Events] = []
+        self._pending_events = 0
+        self._live = np.zeros(1 << 10, np.uint8)
+        self._sizes = np.zeros(1 << 10, np.int64)
+        self._totals = np.zeros(audit.TOTALS, np.int64)
+        self._sink: Any = None
+        self._writer: Any = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="heapwright-write")
+        self._encoding: Future[None] | None = None  # the row group that is being written
+
+    @property
+    def unmatched_frees(self) -> int:
+        """Frees left out because their object was never seen allocated."""
+        return self.facts.unmatched_frees
+
+    @unmatched_frees.setter
+    def unmatched_frees(self, count: int) -> None:
+        self.facts.unmatched_frees = int(count)
+
+    def __enter__(self) -> "TraceWriter":
+        if self.path.exists() and not self.path.is_file():
+            raise HeapwrightError(f"{self.path} is not a regular file: give another output path")
+        with self._disk():
+            self._sink = pa.OSFile(str(self._beside), "wb")
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                SCHEMA,
+                compression=COMPRESSION,
+                compression_level=ZSTD_LEVEL,
+                use_dictionary=DICTIONARY,
+                column_encoding=ENCODING,
+                dictionary_pagesize_limit=1 << 21,
+                write_statistics=False,
+                write_page_checksum=True,
+                store_schema=False,
+            )
+        return self
+
+    def write(self, events: Events) -> None:
+        """Append `events`; columns of length 0 are filled with the value that means unknown."""
+        for column, name in zip(events, COLUMNS, strict=True):
+            if len(column) != len(events.op) and (len(column) or name not in OPTIONAL):
+                raise ValueError(f"column {name} has {len(column)} rows, op has {len(events.op)}")
+        start = 0
+        while start < len(events.op):
+            room = min(len(events.op) - start, ROW_GROUP_EVENTS - self._pending_events)
+            self._pending.append(Events(*(column[start : start + room] for column in events)))
+            self._pending_events += room
+            start += room
+            if self._pending_events == ROW_GROUP_EVENTS:
+                self._flush()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self._wait()
+                with self._disk():
+                    self._writer.add_key_value_metadata(
+                        {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
+                    )
+                    self._writer.close()
+                    self._sink.close()
+                    os.replace(self._beside, self.path)
+        finally:
+            self._pool.shutdown()
+            with contextlib.suppress(*ARROW_ERRORS):
+                self._writer.close()
+            with contextlib.suppress(*ARROW_ERRORS):
+                self._sink.close()
+            self._beside.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        """Audit and count what is pending, and begin to write it as one row group."""
+        if not self._pending_events:
+            return
+        batch = Events(*(self._whole(name) for name in COLUMNS))
+        self._pending, self._pending_events = [], 0
+        facts = self.facts
+        facts.slots = self._dense(batch.slot, facts.slots, "slot")
+        facts.threads = self._dense(batch.thread, facts.threads, "thread")
+        if facts.slots > len(self._live):
+            self._live = np.concatenate([self._live, np.zeros(facts.slots, np.uint8)])
+            self._sizes = np.concatenate([self._sizes, np.zeros(facts.slots, np.int64)])
+        fault = audit.first_unsound(batch, self._live, facts.slots, facts.threads)
+        if fault:
+            raise self._refused(*fault)
+        audit.tally(batch, self._sizes, self._totals)
+        facts.events += len(batch.op)
+        facts.peak_live_bytes, facts.peak_live_objects = (
+            int(self._totals[row]) for row in (audit.PEAK_BYTES, audit.PEAK_OBJECTS)
+        )
+        facts.allocations, facts.reallocations, facts.frees, facts.refused = (
+            int(self._totals[row])
+            for row in (audit.ALLOCATIONS, audit.REALLOCATIONS, audit.FREES, audit.REFUSED)
+        )
+        for name, unknown in OPTIONAL.items():
+            if name not in facts.columns and (getattr(batch, name) != unknown).any():
+                facts.columns.append(name)
+        self._wait()
+        self._encoding = self._pool.submit(
+            self._writer.write_table, pa.table(list(batch), schema=SCHEMA), ROW_GROUP_EVENTS
+        )
+
+    def _dense(self, numbers: np.ndarray, before: int, what: str) -> int:
+        """How many numbers are in use now; each new one must be the next, or nearly.
+
+        A number past the count of events would make every replay reserve memory for nothing.
+        """
+        highest = int(numbers.max())
+        if highest >= self.facts.events + len(numbers):
+            raise self._refused(int(numbers.argmax()), f"{what} {highest}, which is not dense")
+        return max(before, highest + 1)
+
+    def _refused(self, row: int, what: str) -> HeapwrightError:
+        return HeapwrightError(
+            f"cannot write {self.path}: event {self.facts.events + row} has {what}"
+        )
+
+    def _wait(self) -> None:
+        """For the row group being written; raises what became of it."""
+        if self._encoding:
+            with self._disk():
+                self._encoding.result()
+
+    def _whole(self, name: str) -> np.ndarray:
+        """Column `name` of the pending events, filled where it was left out."""
+        dtype = COLUMNS[name]
+        parts = [
+            getattr(part, name)
+            if len(getattr(part, name))
+            else np.full(len(part.op), OPTIONAL.get(name, 0), dtype)
+            for part in self._pending
+        ]
+        return np.ascontiguousarray(np.concatenate(parts), dtype)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except ARROW_ERRORS as error:
+            number = getattr(error, "errno", None)
+            reason = os.strerror(number) if number else first_line(error)
+            raise HeapwrightError(
+                f"cannot write {self.path}: {reason}; give another output path or make room"
+            ) from None
