@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-# Orders arrive as JSON, some are kept, older ones dropped: what a service does all day.
+# Orders arrive as JSON; some are kept, letters replace older ones, an archive is made anew.
 PROGRAM = """
 import json, random
 draw = random.Random(1)
@@ -22,17 +22,16 @@ def order(number):
     return {"order": number, "customer": f"customer {draw.randrange(500)}", "lines": lines,
             "note": "." * draw.randrange(2000)}
 
-kept, totals = [], {}
-for batch in range(10):
-    text = json.dumps([order(number) for number in range(900)])
+kept, letters = [], {}
+for batch in range(8):
+    text = json.dumps([order(number) for number in range(800)])
     orders = json.loads(text)
-    kept += orders[::3]
-    if batch % 4 == 3:
-        kept = kept[::4]
-    for each in orders:
-        worth = sum(line["count"] * line["price"] for line in each["lines"])
-        totals[each["customer"]] = totals.get(each["customer"], 0) + worth
-print(len(kept), "orders kept of", len(totals), "customers")
+    kept += orders[::10]
+    for each in orders[::4]:
+        letters[each["customer"]] = json.dumps(each["lines"] * draw.randrange(1, 9))
+    del text, orders
+    archive = [json.dumps(kept[first : first + 12]) for first in range(0, len(kept), 3)]
+print(len(kept), "orders kept,", len(letters), "letters")
 """
 
 MADE_UP_EVENTS = 1_000_000  # of the synthetic program, where recording is impossible
