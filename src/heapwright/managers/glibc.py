@@ -6,7 +6,8 @@
 Terms      chunk: a block with its header; arena: bins and a top, one lock in the real system;
            main arena: the one that grows by brk; heap: 64 MiB of a further arena
 Invariant  heaps are tiled by chunks, whose PREV_INUSE tells the truth (check: 1-3); no two free
-           chunks touch (4); each free chunk is in one bin (5); tcache counts match (6)
+           chunks touch (4); each free chunk is in one bin (5); tcache counts match (6);
+           each arena's heaps are as long as its system bytes (7)
 Source     glibc 2.36 malloc/malloc.c and malloc/arena.c; parts in allocators/ptmalloc/
 Omits      locks (so no arena is passed over because another thread holds it), hooks, mallopt and
            malloc_trim calls of the program, safe-linking, memory tagging, glibc.malloc.hugetlb
@@ -22,7 +23,6 @@ from heapwright.allocators.ptmalloc.bins import (
     ATTACHED_THREADS,
     FASTBIN_COUNT,
     FASTBINS,
-    MAX_SYSTEM_BYTES,
     NEXT_ARENA,
     TOP,
     init_arena,
@@ -54,7 +54,6 @@ from heapwright.allocators.ptmalloc.system import (
     MMAP_MAX,
     MMAP_THRESHOLD,
     NO_DYNAMIC_THRESHOLD,
-    SBRK_BASE,
     TCACHE_BINS,
     TCACHE_COUNT,
     TCACHE_UNSORTED_LIMIT,
@@ -223,10 +222,8 @@ def calloc(heap, thread, size):
     tcache = init_tcache(heap, thread)
     arena = arena_for(heap, thread, size)
     top = load(machine, arena + TOP)
-    used = chunk_bytes(machine, top)  # from here up the top has never been written
-    if arena == MAIN_ARENA:
-        used = max(used, load(machine, SBRK_BASE) + load(machine, arena + MAX_SYSTEM_BYTES) - top)
-    else:
+    used = chunk_bytes(machine, top)  # memory above comes from the system now, zeroed
+    if arena != MAIN_ARENA:  # a trimmed heap may still hold what was written
         used = max(used, heap_of(top) + load(machine, heap_of(top) + HEAP_PROTECTED) - top)
     chunk = int_malloc(heap, arena, tcache, chunk_size)
     if not chunk:

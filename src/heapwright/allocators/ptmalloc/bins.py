@@ -39,8 +39,7 @@ BINMAP = 2144
 NEXT_ARENA = 2160
 NEXT_FREE_ARENA = 2168
 ATTACHED_THREADS = 2176
-SYSTEM_BYTES = 2184  # system_mem
-MAX_SYSTEM_BYTES = 2192
+SYSTEM_BYTES = 2184  # system_mem; max_system_mem follows
 ARENA_BYTES = 2200  # sizeof (struct malloc_state)
 
 NONCONTIGUOUS = 2  # ARENA_FLAGS

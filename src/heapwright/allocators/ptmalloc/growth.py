@@ -5,7 +5,6 @@ Source     glibc 2.36 malloc/malloc.c: sysmalloc
 
 from heapwright.allocators.ptmalloc.bins import (
     ARENA_FLAGS,
-    MAX_SYSTEM_BYTES,
     NONCONTIGUOUS,
     SYSTEM_BYTES,
     TOP,
@@ -68,9 +67,6 @@ def sys_malloc(heap, arena, tcache, size):
         _extend_main(heap, tcache, size)
     elif not _extend_heap(heap, arena, tcache, size) and not tried_mmap:
         return map_chunk(machine, size)
-    system = load(machine, arena + SYSTEM_BYTES)
-    if system > load(machine, arena + MAX_SYSTEM_BYTES):
-        store(machine, arena + MAX_SYSTEM_BYTES, system)
     if chunk_bytes(machine, load(machine, arena + TOP)) < size + MIN_CHUNK_BYTES:
         return 0
     return cut_top(machine, arena, size)

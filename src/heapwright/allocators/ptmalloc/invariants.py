@@ -12,6 +12,7 @@ from heapwright.allocators.ptmalloc.bins import (
     BIN_COUNT,
     NEXT_ARENA,
     NONCONTIGUOUS,
+    SYSTEM_BYTES,
     TOP,
     UNSORTED,
     bin_at,
@@ -81,8 +82,9 @@ def _check_arena(machine, arena):
         broken, free_chunks = _walk(machine, start, top)
         if broken:
             return broken
+        system = top + chunk_bytes(machine, top) - start
     else:
-        free_chunks = 0
+        free_chunks = system = 0
         part, stop = heap_of(top), top
         while part:
             start = part + HEAP_INFO_BYTES
@@ -92,10 +94,13 @@ def _check_arena(machine, arena):
             if broken:
                 return broken
             free_chunks += found
+            system += load(machine, part + HEAP_SIZE)
             part = load(machine, part + HEAP_PREVIOUS)
             stop = part + load(machine, part + HEAP_SIZE) - HEADER_BYTES
     if not below_in_use(machine, top):
         return 3
+    if system != load(machine, arena + SYSTEM_BYTES):
+        return 7
     binned = 0
     for number in range(UNSORTED, BIN_COUNT):
         bin_ = bin_at(arena, number)

@@ -11,7 +11,6 @@ Omits      contention: an arena in use by another thread is never skipped
 from heapwright.allocators.ptmalloc.bins import (
     ARENA_BYTES,
     ATTACHED_THREADS,
-    MAX_SYSTEM_BYTES,
     NEXT_ARENA,
     NEXT_FREE_ARENA,
     SYSTEM_BYTES,
@@ -187,7 +186,6 @@ def _new_arena(machine, request):
     store(machine, heap + HEAP_ARENA, arena)
     store(machine, arena + ATTACHED_THREADS, 1)
     store(machine, arena + SYSTEM_BYTES, size)
-    store(machine, arena + MAX_SYSTEM_BYTES, size)
     top = align_up(arena + ARENA_BYTES, ALIGN_BYTES)
     store(machine, arena + TOP, top)
     set_head(machine, top, (heap + size - top) | PREV_INUSE)
