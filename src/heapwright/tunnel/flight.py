@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 TOUCH = ("none", "all")  # what the program writes of the memory it allocates
 HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
 SAMPLES = 1000
-MOMENT_EVENTS = 1 << 20  # a shorter replay takes a moment: flown three times, the median counts
+MOMENT_SECONDS = 0.05  # a neighbour's noise shows in a shorter replay:
+MOMENT_TRIES = 3  # it is flown so often and the median counts
 _COLUMNS = ("op", "slot", "size", "align", "thread")
 _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
 
@@ -94,12 +95,10 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
     """
     conditions = Conditions(touch, huge_pages)
     settings = dict(settings or {})
-    tries = [
-        _Flight(manager_name, trace, settings, conditions).replay(trace, None)
-        for _ in range(0 if trace.events >= MOMENT_EVENTS else 2)
-    ]
     flight = _Flight(manager_name, trace, settings, conditions)
-    tries.append(flight.replay(trace, progress))
+    tries = [flight.replay(trace, progress)]
+    while tries[0] < MOMENT_SECONDS and len(tries) < MOMENT_TRIES:
+        tries.append(_Flight(manager_name, trace, settings, conditions).replay(trace, None))
     meters, flown = flight.heap.machine.meters, flight.run.progress
     peak_pages, peak_event = int(flown[flight.loop.PEAK_PAGES]), int(flown[flight.loop.PEAK_EVENT])
     result = Result(

@@ -12,12 +12,13 @@ from heapwright import references
 from heapwright.references import build, systems
 from heapwright.result import Result
 from heapwright.tunnel.compare import Lane
-from heapwright.tunnel.flight import MOMENT_EVENTS, Conditions
+from heapwright.tunnel.flight import Conditions
 from heapwright.tunnel.rates import rates, serving
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+MOMENT_EVENTS = 1 << 20  # at 20 M events/s, 50 ms: a neighbour's noise shows
 ONE_THREAD = "The rate is that of one thread replaying every event, as the twins are flown."
 
 
