@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
@@ -56,13 +57,31 @@ def record(
                 f"recorded nothing of {command[0]} (it ended with status {status}): {_why(program)}"
             )
         main = first[-1]
+        chosen = [main, *(log for log in logs if children and log != main)]
         converted = []
-        for log in [main, *(log for log in logs if children and log != main)]:
-            target = out if log == main else None
-            trace = _convert(log, out, target, progress)
-            if trace:
-                converted.append(trace)
+        for log in chosen:
+            executable = Log(log[2]).executable
+            target = out if log == main else _beside(out, log, os.path.basename(executable))
+            # By the name it was called by: an executable may have several.
+            called = log == main and os.path.realpath(program) == executable
+            converted.append(
+                convert(
+                    log[2],
+                    target,
+                    program=Path(command[0]).name if called else "",
+                    progress=progress and partial(progress, target.name),
+                )
+            )
+            log[2].unlink()
     return status, converted
+
+
+def _beside(out: Path, log: tuple[int, int, Path], program: str) -> Path:
+    """Where the trace of another process image than `out`'s goes."""
+    pid, image, _ = log
+    suffix = ".heap.parquet" if out.name.endswith(".heap.parquet") else out.suffix
+    number = f"{pid}" if image == 1 else f"{pid}.{image}"
+    return out.with_name(f"{out.name.removesuffix(suffix)}.{number}.{program}{suffix}")
 
 
 def _run(
@@ -99,22 +118,6 @@ def _logs(folder: Path) -> list[tuple[int, int, Path]]:
         for path in folder.iterdir()
         if path.suffix != ".proc" and path.stat().st_size
     ]
-
-
-def _convert(
-    log: tuple[int, int, Path], out: Path, target: Path | None, progress: Progress | None
-) -> Converted | None:
-    """The trace of one log; None for a child that allocated nothing."""
-    pid, image, path = log
-    if target is None:
-        program = os.path.basename(Log(path).executable)
-        suffix = ".heap.parquet" if out.name.endswith(".heap.parquet") else out.suffix
-        stem = out.name.removesuffix(suffix)
-        number = f"{pid}" if image == 1 else f"{pid}.{image}"
-        target = out.with_name(f"{stem}.{number}.{program}{suffix}")
-    done = convert(path, target, progress=progress and (lambda part: progress(target.name, part)))
-    path.unlink()
-    return done
 
 
 def _why(program: str) -> str:

@@ -121,7 +121,7 @@ def _lines(path: str, offsets: list[int]) -> list[str]:
     if len(answer) != 2 * len(offsets):
         return [""] * len(offsets)
     return [
-        f"{function} ({place.split(' ')[0]})" if not place.startswith("?") else ""
+        f"{function} ({place.split(' ')[0]})" if not place.startswith(("?", ":")) else ""
         for function, place in zip(answer[::2], answer[1::2], strict=True)
     ]
 
