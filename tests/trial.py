@@ -125,14 +125,14 @@ class Trial:
         zones = [(BREAK_BASE, -(-int(meters[BREAK]) // PAGE_BYTES) * PAGE_BYTES)]
         zones.append((int(meters[LOWEST_MAPPED]), MAPPED_TOP))
         kinds = [np.zeros(past - start, np.uint8) for start, past in zones]
-        FREE_BYTE, LIVE, ROUNDING, HEADER, CACHED = range(5)
+        LIVE, ROUNDING, HEADER, CACHED = range(1, 5)  # 0: free
 
         def paint(start: int, length: int, kind: int) -> None:
             if length == 0:
                 return
             zone = 0 if start < zones[0][1] else 1
             first = start - zones[zone][0]
-            assert 0 <= first and first + length <= len(kinds[zone]), "outside mapped memory"
+            assert first >= 0 and first + length <= len(kinds[zone]), "outside mapped memory"
             pages = self.machine.pages[start >> PAGE_SHIFT : -(-(start + length) // PAGE_BYTES)]
             assert (pages & MAPPED).all(), "outside mapped memory"
             assert not kinds[zone][first : first + length].any(), "bytes counted twice"

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from trial import FREE, MALLOC, Trial
 
-from heapwright.allocators import boundary_tags, buddy, free_list, segregated_bins, size_classes
+from heapwright.allocators import boundary_tags, buddy, list_order, segregated_bins, size_classes
 from heapwright.allocators.linear import FIELDS, LIMIT, TOP, Region, bump, mark, release
 from heapwright.machine import machine, store
+from trial import FREE, MALLOC, Trial
 
 
 def test_linear_marks_and_limits():
@@ -70,11 +70,11 @@ def test_check_sees_damaged_tags(name, damaged, numbers):
 
 def test_check_sees_a_free_block_that_the_index_lost():
     trial = _used_heap("first-fit")
-    listed = free_list.first_block(trial.heap.tags)
-    while not free_list.is_free(trial.machine, listed):
-        listed += free_list.size_of(trial.machine, listed)
-    position = free_list.position_of(trial.heap, listed)
-    free_list.put(trial.heap.tree, position, 0)
+    listed = boundary_tags.first_block(trial.heap.tags)
+    while not boundary_tags.is_free(trial.machine, listed):
+        listed += boundary_tags.size_of(trial.machine, listed)
+    position = list_order.position_of(trial.heap, listed)
+    list_order.put(trial.heap.tree, position, 0)
     assert trial.module.check(trial.heap) == 6
 
 

@@ -20,7 +20,7 @@ from heapwright.machine import (
     touch,
 )
 from heapwright.machine import address_space as space
-from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, MAPPED_TOP, check
+from heapwright.machine.address_space import BREAK_BASE, MAPPED_TOP, check
 
 MIB = 1 << 20
 
@@ -42,7 +42,7 @@ def test_areas_are_placed_downwards_and_holes_are_used_highest_first(fresh):
 
 
 def test_a_hint_is_followed_where_it_is_free(fresh):
-    wanted = BREAK_LIMIT + 40 * MIB
+    wanted = MAPPED_TOP - 40 * MIB
     assert mmap(fresh, wanted, MIB) == wanted
     elsewhere = mmap(fresh, wanted + PAGE_BYTES, MIB)
     assert elsewhere == MAPPED_TOP - MIB

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.buddy import HEAP_START, NaiveBuddy, place
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.allocators import buddy
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.buddy import HEAP_START, NaiveBuddy, place
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 
 @settings(max_examples=3 if INTERPRETED else 40)

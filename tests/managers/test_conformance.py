@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.kernel import INTERPRETED
 from heapwright.managers import managers
 from heapwright.trace.schema import SIZE_LIMIT, THREAD_EXIT, events
+from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 # Settings that change a manager's course, beside its defaults.
 VARIANTS: dict[str, list[dict[str, int]]] = {
@@ -51,19 +51,17 @@ REQUESTS = st.tuples(
 def concrete(requests):
     """Rows (op, slot, size, align, thread) in which each FREE and REALLOC names a live slot."""
     live, spare, rows = [], list(range(len(requests)))[::-1], []
-    for op, pick, size, align, thread in requests:
-        if op in (FREE, REALLOC) and not live:
-            op = MALLOC
+    for wanted, pick, size, align, thread in requests:
+        op = MALLOC if wanted in (FREE, REALLOC) and not live else wanted
         if op == FREE:
-            slot, size = live.pop(pick % len(live)), 0
+            slot = live.pop(pick % len(live))
             spare.append(slot)
+            rows.append((op, slot, 0, 0, thread))
         elif op == REALLOC:
-            slot = live[pick % len(live)]
-            size = max(size, 1)
+            rows.append((op, live[pick % len(live)], max(size, 1), 0, thread))
         else:
-            slot = spare.pop()
-            live.append(slot)
-        rows.append((op, slot, size, align if op == MEMALIGN else 0, thread))
+            live.append(spare.pop())
+            rows.append((op, live[-1], size, align if op == MEMALIGN else 0, thread))
     return rows
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.free_list import NaiveFreeList
-from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
-from heapwright.allocators import free_list
+from heapwright.allocators import free_list, list_order
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.free_list import NaiveFreeList
+from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 POLICIES = ("first-fit", "next-fit", "best-fit", "worst-fit")
 VARIANTS = [
@@ -83,7 +83,7 @@ def test_addresses_on_a_longer_trace(policy, order, effort):
 @pytest.mark.parametrize("policy", ("next-fit", "best-fit"))
 @pytest.mark.parametrize("order", (1, 2))
 def test_the_serials_of_a_list_are_renewed(policy, order, monkeypatch):
-    monkeypatch.setattr(free_list, "FEWEST_SERIALS", 16)
+    monkeypatch.setattr(list_order, "FEWEST_SERIALS", 16)
     variant = {"order": order, "coalescing": 0, "growth_bytes": 4096, "trim_bytes": 0}
     compare(policy, variant, random_rows(7, 60 if INTERPRETED else 600, 60, 500))
 

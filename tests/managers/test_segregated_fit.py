@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.segregated_fit import NaiveSegregatedFit
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.segregated_fit import NaiveSegregatedFit
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 VARIANTS = [
     {},
@@ -30,14 +30,14 @@ VARIANTS = [
 def test_addresses(variant, seed, live_limit, largest):
     random = np.random.default_rng(seed)
     trial, naive, held = Trial("segregated-fit", variant), NaiveSegregatedFit(**variant), {}
-    for slot in range(40 if INTERPRETED else 250):
+    for number in range(40 if INTERPRETED else 250):
         size, kind = int(np.exp(random.uniform(0, np.log(largest)))), random.random()
         victim = list(held)[random.integers(len(held))] if held else None
         if held and (kind < 0.45 or len(held) > live_limit):
             naive.free(held.pop(victim))
             trial.step(FREE, victim)
             continue
-        align = 0
+        align, slot = 0, number
         if held and kind < 0.55:
             slot = victim
             op, expected = REALLOC, naive.realloc(held[slot], size)

@@ -5,7 +5,7 @@ MIN_BYTES = 32
 
 
 def place(used, size):
-    """Lowest multiple of `size` from HEAP_START on that overlaps none of `used`, address -> bytes."""
+    """Lowest multiple of `size` in the heap that overlaps none of `used`, address -> bytes."""
     taken = sorted(used.items())
     address = HEAP_START
     for start, length in taken:

@@ -151,7 +151,8 @@ def grow(tags, need):
 def trim(tags, least):
     """Lower the break when the last block is free and of `least` bytes or more.
 
-    Keeps the last block's first page. Returns the last block and its new size; (0, 0): nothing done.
+    Keeps the last block's first page. Returns the last block and its new size, (0, 0) if nothing
+    was done.
     """
     machine, end = tags.machine, tags.fields[END]
     if not previous_is_free(machine, end - HEAD_BYTES):

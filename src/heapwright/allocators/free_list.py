@@ -5,20 +5,13 @@
     free      immediate: merged with free neighbours, the result entered as its order says
               deferred: entered as it is; when a search fails, one sweep merges what is adjacent
 
-Modelled   the list, and a walk along it: `examined` counts the blocks a walk would have looked at
-Simulator  no walk is made. `tree` holds each free block's size at its position in the list, and
-           `keys` (best fit only) holds size and position in order; neither is counted memory.
-           A position is the block's address / 16 in address order; else a serial number, falling
-           for LIFO and rising for FIFO, which the block keeps in its first link
+Modelled   a walk along the list: `examined` counts the blocks that it would have looked at. No walk
+           is made: the indexes of `list_order.py` answer
 Invariant  the boundary tags' (check: 1-4); immediate: no two free blocks adjacent (5); the list
            holds exactly the free blocks (6, 7); the indexes are sound (8, 9)
 Source     Wilson et al. 1995, sections 3.3-3.4; Knuth 2.5
 Omits      threads: one heap, one lock
 """
-
-from typing import NamedTuple
-
-import numpy as np
 
 from heapwright.allocators import boundary_tags
 from heapwright.allocators.boundary_tags import (
@@ -28,7 +21,6 @@ from heapwright.allocators.boundary_tags import (
     IN_USE,
     MIN_BLOCK_BYTES,
     PREVIOUS_IN_USE,
-    Tags,
     block_bytes,
     cut,
     fence,
@@ -39,169 +31,30 @@ from heapwright.allocators.boundary_tags import (
     set_free,
     size_of,
 )
-from heapwright.errors import HeapwrightError
+from heapwright.allocators.list_order import (
+    ADDRESS_ORDER,
+    COALESCING,
+    DEFERRED,
+    IMMEDIATE,
+    ORDER,
+    ROVER,
+    SERIALS,
+    SIZED,
+    TRIM_BYTES,
+    UNMERGED,
+    block_at,
+    enter,
+    leave,
+    position_of,
+    replace,
+    set_size,
+)
 from heapwright.kernel import kernel, ranked_tree, sorted_keys, unsigned
-from heapwright.kernel.ranked_tree import RankedTree, put
-from heapwright.kernel.reserve import reserve
-from heapwright.kernel.sorted_keys import SortedKeys
-from heapwright.machine import Machine, load, store
-from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
-
-ADDRESS_ORDER, LIFO_ORDER, FIFO_ORDER = range(3)
-IMMEDIATE, DEFERRED = range(2)
+from heapwright.machine import load, store, touch
+from heapwright.machine.address_space import BREAK_BASE
 
 PATHS = ("alloc", "free", "examined", "split", "merge", "sweep", "grow", "trim", "in_place")
 ALLOC, FREE, EXAMINED, SPLIT, MERGE, SWEEP, GROW, TRIM, IN_PLACE = range(9)
-
-POSITIONS = (BREAK_LIMIT - BREAK_BASE) // ALIGN_BYTES
-FEWEST_SERIALS = 1 << 16  # positions of a LIFO or FIFO list before they are numbered anew
-POSITION_BITS = 32  # of a key of SortedKeys: units << POSITION_BITS | position
-
-# Fields
-(
-    ORDER,
-    COALESCING,
-    TRIM_BYTES,  # setting: give the last free block back from this size on; 0: never
-    SIZED,  # setting: 1 when `keys` is kept
-    ROVER,  # position where next fit goes on
-    SERIAL,  # next position of a LIFO or FIFO list
-    SERIALS,  # positions in use: 0 <= position < SERIALS
-    UNMERGED,  # blocks freed since the last sweep
-    FIELDS,
-) = range(9)
-
-
-class FreeList(NamedTuple):
-    """A heap and the list of its free blocks."""
-
-    machine: Machine
-    tags: Tags
-    tree: RankedTree  # by position: size in units of 16 bytes
-    keys: SortedKeys  # (size, position) of each free block
-    block: np.ndarray  # int64[position]  address; unused in address order
-    fields: np.ndarray  # int64[FIELDS]
-    paths: np.ndarray  # int64[path]  times taken; EXAMINED: blocks
-
-
-def free_list(machine, config, sized=False):
-    """An empty heap. `config` has order, coalescing, growth_bytes and trim_bytes.
-
-    Raises HeapwrightError on a value that names no order or coalescing.
-    """
-    if config.order not in range(3):
-        raise HeapwrightError(f"order is 0 (address), 1 (LIFO) or 2 (FIFO), not {config.order}.")
-    if config.coalescing not in range(2):
-        raise HeapwrightError(
-            f"coalescing is 0 (immediate) or 1 (deferred), not {config.coalescing}."
-        )
-    if config.growth_bytes < 0 or config.trim_bytes < 0:
-        raise HeapwrightError("growth_bytes and trim_bytes are not negative.")
-    fields = np.zeros(FIELDS, np.int64)
-    fields[ORDER], fields[COALESCING] = config.order, config.coalescing
-    fields[TRIM_BYTES], fields[SIZED] = config.trim_bytes, sized
-    fields[SERIALS] = FEWEST_SERIALS
-    fields[SERIAL] = FEWEST_SERIALS - 1 if config.order == LIFO_ORDER else 0
-    return FreeList(
-        machine,
-        boundary_tags.boundary_tags(machine, config.growth_bytes),
-        ranked_tree.ranked_tree(POSITIONS),
-        sorted_keys.sorted_keys(POSITIONS if sized else 0),
-        reserve(POSITIONS if config.order != ADDRESS_ORDER else 0, np.int64),
-        fields,
-        np.zeros(len(PATHS), np.int64),
-    )
-
-
-@kernel
-def position_of(heap, block):
-    """Position of the listed `block`."""
-    if heap.fields[ORDER] == ADDRESS_ORDER:
-        return (block - BREAK_BASE) >> 4
-    return load(heap.machine, block + HEAD_BYTES)
-
-
-@kernel
-def block_at(heap, position):
-    """The block listed at `position`."""
-    if heap.fields[ORDER] == ADDRESS_ORDER:
-        return BREAK_BASE + (position << 4) + HEAD_BYTES
-    return heap.block[unsigned(position)]
-
-
-@kernel
-def _set(heap, position, size):
-    """Enter `size` at `position` in the indexes; 0 takes it out."""
-    if heap.fields[SIZED]:
-        old = ranked_tree.size_at(heap.tree, position)
-        if old:
-            sorted_keys.remove(heap.keys, old << POSITION_BITS | position)
-        if size:
-            sorted_keys.insert(heap.keys, (size >> 4) << POSITION_BITS | position)
-    put(heap.tree, position, size >> 4)
-
-
-@kernel
-def _enter(heap, block, size):
-    """List a free block where its order says."""
-    fields = heap.fields
-    if fields[ORDER] == ADDRESS_ORDER:
-        _set(heap, (block - BREAK_BASE) >> 4, size)
-        return
-    if fields[SERIAL] < 0 or fields[SERIAL] >= fields[SERIALS]:
-        _renumber(heap)
-    position = fields[SERIAL]
-    fields[SERIAL] += 1 if fields[ORDER] == FIFO_ORDER else -1
-    heap.block[unsigned(position)] = block
-    store(heap.machine, block + HEAD_BYTES, position)
-    _set(heap, position, size)
-
-
-@kernel
-def _leave(heap, block):
-    """Take a block off the list."""
-    _set(heap, position_of(heap, block), 0)
-
-
-@kernel
-def _replace(heap, old, new, size):
-    """Put block `new` of `size` bytes in the list's place of `old`, which it overlaps."""
-    if heap.fields[ORDER] == ADDRESS_ORDER:
-        if old != new:
-            _set(heap, (old - BREAK_BASE) >> 4, 0)
-        _set(heap, (new - BREAK_BASE) >> 4, size)
-        return
-    position = load(heap.machine, old + HEAD_BYTES)
-    heap.block[unsigned(position)] = new
-    store(heap.machine, new + HEAD_BYTES, position)
-    _set(heap, position, size)
-
-
-@kernel
-def _renumber(heap):
-    """Number the listed blocks anew, without gaps, leaving at least as many serials again free."""
-    fields = heap.fields
-    old_past, live = fields[SERIALS], ranked_tree.total(heap.tree)
-    while live * 4 > fields[SERIALS]:
-        fields[SERIALS] *= 2
-    rover = -1
-    lifo = fields[ORDER] == LIFO_ORDER
-    target = fields[SERIALS] - 1 if lifo else 0
-    for i in range(old_past):
-        position = old_past - 1 - i if lifo else i
-        if lifo and position < fields[ROVER] and rover < 0:
-            rover = target + 1  # the first block at or after the old rover
-        if not lifo and position >= fields[ROVER] and rover < 0:
-            rover = target
-        size = ranked_tree.size_at(heap.tree, position) << 4
-        if size:
-            block = heap.block[unsigned(position)]
-            _set(heap, position, 0)
-            heap.block[unsigned(target)] = block
-            store(heap.machine, block + HEAD_BYTES, target)
-            _set(heap, target, size)
-            target += -1 if lifo else 1
-    fields[ROVER] = rover if rover >= 0 else target + 1 if lifo else target
-    fields[SERIAL] = target
 
 
 @kernel
@@ -228,19 +81,19 @@ def place(heap, block, size, align):
         heap.paths[SPLIT] += 1
     if lead:
         heap.paths[SPLIT] += 1
-        boundary_tags.touch(machine, used, HEAD_BYTES)
+        touch(machine, used, HEAD_BYTES)
         store(machine, used, need)  # below it lies a free block
         cut(machine, used, need, tail)
         set_free(machine, block, lead, load(machine, block) & PREVIOUS_IN_USE)
-        _replace(heap, block, block, lead)
+        replace(heap, block, block, lead)
         if tail:
-            _enter(heap, used + need, tail)
+            enter(heap, used + need, tail)
         return user
     cut(machine, block, need, tail)
     if tail:
-        _replace(heap, block, block + need, tail)
+        replace(heap, block, block + need, tail)
     else:
-        _leave(heap, block)
+        leave(heap, block)
     return user
 
 
@@ -251,7 +104,7 @@ def release(heap, block, size):
     flag = load(machine, block) & PREVIOUS_IN_USE
     if fields[COALESCING] == DEFERRED:
         set_free(machine, block, size, flag)
-        _enter(heap, block, size)
+        enter(heap, block, size)
         fields[UNMERGED] += 1
         return
     _merge(heap, block, size)
@@ -265,7 +118,7 @@ def _trim(heap):
         last, kept = boundary_tags.trim(heap.tags, heap.fields[TRIM_BYTES])
         if last:
             heap.paths[TRIM] += 1
-            _replace(heap, last, last, kept)
+            replace(heap, last, last, kept)
 
 
 @kernel
@@ -285,14 +138,14 @@ def _merge(heap, block, size):
     in_order = fields[ORDER] == ADDRESS_ORDER
     flag = load(machine, start) & PREVIOUS_IN_USE
     if above and (below or not in_order):
-        _leave(heap, above)
+        leave(heap, above)
     if below and not in_order:
-        _leave(heap, below)
+        leave(heap, below)
     set_free(machine, start, end - start, flag)
     if not in_order or (not below and not above):
-        _enter(heap, start, end - start)
+        enter(heap, start, end - start)
     else:
-        _replace(heap, below if below else above, start, end - start)
+        replace(heap, below if below else above, start, end - start)
     if in_order:  # a rover inside the merged block moves to its start
         low, high = (start - BREAK_BASE) >> 4, (end - BREAK_BASE) >> 4
         if low < fields[ROVER] < high:
@@ -314,19 +167,19 @@ def sweep(heap):
             flag = load(machine, block) & PREVIOUS_IN_USE
             in_order = heap.fields[ORDER] == ADDRESS_ORDER
             if not in_order:
-                _leave(heap, block)
+                leave(heap, block)
             while is_free(machine, end):
                 heap.paths[MERGE] += 1
-                _leave(heap, end)
+                leave(heap, end)
                 end += size_of(machine, end)
             set_free(machine, block, end - block, flag)
             if in_order:
-                _replace(heap, block, block, end - block)
+                replace(heap, block, block, end - block)
                 low, high = (block - BREAK_BASE) >> 4, (end - BREAK_BASE) >> 4
                 if low < heap.fields[ROVER] < high:
                     heap.fields[ROVER] = low
             else:
-                _enter(heap, block, end - block)
+                enter(heap, block, end - block)
         block = end
     _trim(heap)
     return True
@@ -361,7 +214,7 @@ def resize_in_place(heap, address, size):
     if need <= have:
         if have - need >= MIN_BLOCK_BYTES:
             heap.paths[SPLIT] += 1
-            boundary_tags.touch(machine, block + need, HEAD_BYTES)
+            touch(machine, block + need, HEAD_BYTES)
             store(machine, block, need | (load(machine, block) & FLAGS))
             store(machine, block + need, (have - need) | PREVIOUS_IN_USE | IN_USE)
             release(heap, block + need, have - need)
@@ -374,18 +227,18 @@ def resize_in_place(heap, address, size):
     tail = room - need
     if tail < MIN_BLOCK_BYTES:
         need, tail = room, 0
-        _leave(heap, after)
+        leave(heap, after)
         cut(machine, block, need, tail)
         return True
     place_in_list = position_of(heap, after)
     cut(machine, block, need, tail)
     if heap.fields[ORDER] == ADDRESS_ORDER:
-        _set(heap, place_in_list, 0)
-        _set(heap, (block + need - BREAK_BASE) >> 4, tail)
+        set_size(heap, place_in_list, 0)
+        set_size(heap, (block + need - BREAK_BASE) >> 4, tail)
     else:
         heap.block[unsigned(place_in_list)] = block + need
         store(machine, block + need + HEAD_BYTES, place_in_list)
-        _set(heap, place_in_list, tail)
+        set_size(heap, place_in_list, tail)
     return True
 
 

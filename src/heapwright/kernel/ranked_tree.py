@@ -41,7 +41,7 @@ def ranked_tree(positions: int) -> RankedTree:
     while width > 1:
         width = -(-width // FANOUT)
         level.append(level[-1] + width * FANOUT)
-    nodes = level[-1] + 1
+    nodes = level[-1] + FANOUT
     return RankedTree(
         reserve(nodes, np.int32),
         reserve(nodes, np.int32),
@@ -148,9 +148,9 @@ def check(tree, past):
         for node in range(((past - 1) >> (SHIFT * depth)) + 1):
             i = tree.level[depth] + node
             first = tree.level[depth - 1] + (node << SHIFT)
-            count = 0
-            for child in range(first, first + FANOUT):
-                count += np.int64(tree.largest[child] != 0) if depth == 1 else tree.count[child]
+            count = lanes_sum(tree.count, first, FANOUT)
+            if depth == 1:
+                count = bit_count(lanes_at_least(tree.largest, first, 1))
             if count != tree.count[i] or lanes_largest(tree.largest, first) != tree.largest[i]:
                 return 1
     return 0

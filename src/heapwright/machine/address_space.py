@@ -7,8 +7,8 @@ Terms      gap: a free range of the mapped zone; resident: a page that holds phy
 Invariant  meters[RESIDENT_PAGES] == pages flagged RESIDENT; a RESIDENT page is MAPPED;
            meters[MAPPED_BYTES] == PAGE_BYTES x pages flagged MAPPED           (check)
 Source     Linux mm/mmap.c (top-down placement), mm/memory.c (faults), mm/huge_memory.c, madvise(2)
-Omits      file mappings, protections (a reserved page is a mapped page), swap, address limits, placement of huge
-           areas at multiples of a huge page, page tables that outlive their pages
+Omits      file mappings, protections (a reserved page is a mapped page), swap, address limits,
+           placement of huge areas at multiples of a huge page, page tables that outlive their pages
 
 Addresses are byte offsets into `words`, really reserved memory that costs nothing until written:
 what a manager keeps inside its blocks it keeps there, in-band. The data segment stands for the
@@ -142,8 +142,7 @@ def _fault(machine, page):
     else:
         pages[unsigned(page)] = flags | RESIDENT
         meters[RESIDENT_PAGES] += 1
-    if meters[RESIDENT_PAGES] > meters[PEAK_RESIDENT_PAGES]:
-        meters[PEAK_RESIDENT_PAGES] = meters[RESIDENT_PAGES]
+    meters[PEAK_RESIDENT_PAGES] = max(meters[PEAK_RESIDENT_PAGES], meters[RESIDENT_PAGES])
 
 
 @kernel
@@ -164,9 +163,9 @@ def _map(machine, address, length):
     """Flag the pages of a range that was free."""
     for page in range(address >> PAGE_SHIFT, (address + length) >> PAGE_SHIFT):
         machine.pages[unsigned(page)] = MAPPED
-    machine.meters[MAPPED_BYTES] += length
-    if machine.meters[MAPPED_BYTES] > machine.meters[PEAK_MAPPED_BYTES]:
-        machine.meters[PEAK_MAPPED_BYTES] = machine.meters[MAPPED_BYTES]
+    meters = machine.meters
+    meters[MAPPED_BYTES] += length
+    meters[PEAK_MAPPED_BYTES] = max(meters[PEAK_MAPPED_BYTES], meters[MAPPED_BYTES])
 
 
 @kernel
@@ -228,8 +227,7 @@ def mmap(machine, hint, length):
     if chosen < 0 or meters[GAP_COUNT] + 1 >= GAP_ROWS:
         return 0
     _cut_gap(machine, chosen, address, length)
-    if address < meters[LOWEST_MAPPED]:
-        meters[LOWEST_MAPPED] = address
+    meters[LOWEST_MAPPED] = min(meters[LOWEST_MAPPED], address)
     _map(machine, address, length)
     return address
 

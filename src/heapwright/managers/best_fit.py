@@ -1,7 +1,8 @@
 """Best fit: the smallest block that is large enough.
 
     list    ─► block ─► block ─► block ─►      address order by default
-    alloc   the smallest with size >= need, of equals the first in the list; an exact one ends the walk
+    alloc   the smallest with size >= need, of equals the first in the list; an exact one ends
+            the walk; split, low end first
             miss ─► sweep (deferred coalescing) ─miss─► brk, growth_bytes at a time
     free    merged with free neighbours, back to the list
 
@@ -9,7 +10,7 @@ Invariant  the free list's                                                (check
 Source     Knuth 2.5; Wilson et al. 1995, section 3.4
 Omits      threads: one heap, one lock
 
-The list, its order and its indexes are `allocators/free_list.py`.
+The list is `allocators/free_list.py`, its order and indexes `allocators/list_order.py`.
 """
 
 from typing import NamedTuple
@@ -18,13 +19,10 @@ from heapwright.allocators.free_list import (
     ALLOC,
     EXAMINED,
     PATHS,
-    POSITION_BITS,
-    block_at,
     cached,
     check,
     extent,
     free,
-    free_list,
     grow,
     metadata,
     place,
@@ -33,6 +31,7 @@ from heapwright.allocators.free_list import (
     sweep,
     usable,
 )
+from heapwright.allocators.list_order import POSITION_BITS, block_at, free_list
 from heapwright.kernel import kernel
 from heapwright.kernel.lanes import MOST
 from heapwright.kernel.ranked_tree import rank, total
@@ -69,7 +68,7 @@ class Config(NamedTuple):
 
 def boot(machine, config):
     """An empty heap at the break."""
-    return free_list(machine, config, sized=True)
+    return free_list(machine, config, len(PATHS), sized=True)
 
 
 @kernel

@@ -1,7 +1,7 @@
 """The binary buddy system, lowest address first, on a heap that grows by brk.
 
-    alloc ─► round up to 2^order ─► lowest free block of the order or more ─► halve ─► use the low end
-                                       miss ─► brk
+    alloc ─► round up to 2^order ─► lowest free block of the order or more ─► halve it, use the
+             low end ─miss─► brk
     free  ─► merge with the buddy (address xor size) while that is free
 
 Invariant  the buddies'                                                      (check: 1-3)
@@ -19,7 +19,6 @@ from heapwright.allocators.buddy import BREAK_LIMIT, MIN_ORDER, ORDER, Buddies
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel
 from heapwright.kernel.bits import bit_length
-from heapwright.kernel.ranked_tree import RankedTree
 from heapwright.machine import PAGE_BYTES, Machine, touch
 
 SUMMARY = "power-of-two blocks, split and merged in halves, lowest address first"

@@ -12,7 +12,7 @@ Invariant  the free list's                                                (check
 Source     Knuth 2.5, algorithm A with exercise 6 (the roving pointer)
 Omits      threads: one heap, one lock
 
-The list, its order and its indexes are `allocators/free_list.py`.
+The list is `allocators/free_list.py`, its order and indexes `allocators/list_order.py`.
 """
 
 from typing import NamedTuple
@@ -21,13 +21,10 @@ from heapwright.allocators.free_list import (
     ALLOC,
     EXAMINED,
     PATHS,
-    ROVER,
-    block_at,
     cached,
     check,
     extent,
     free,
-    free_list,
     grow,
     metadata,
     place,
@@ -36,6 +33,7 @@ from heapwright.allocators.free_list import (
     sweep,
     usable,
 )
+from heapwright.allocators.list_order import ROVER, block_at, free_list
 from heapwright.kernel import kernel
 from heapwright.kernel.ranked_tree import first_at_least, rank, total
 from heapwright.machine import touch
@@ -70,7 +68,7 @@ class Config(NamedTuple):
 
 def boot(machine, config):
     """An empty heap at the break."""
-    return free_list(machine, config)
+    return free_list(machine, config, len(PATHS))
 
 
 @kernel

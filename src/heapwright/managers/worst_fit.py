@@ -9,7 +9,7 @@ Invariant  the free list's                                                (check
 Source     Wilson et al. 1995, section 3.4
 Omits      threads: one heap, one lock
 
-The list, its order and its indexes are `allocators/free_list.py`.
+The list is `allocators/free_list.py`, its order and indexes `allocators/list_order.py`.
 """
 
 from typing import NamedTuple
@@ -18,12 +18,10 @@ from heapwright.allocators.free_list import (
     ALLOC,
     EXAMINED,
     PATHS,
-    block_at,
     cached,
     check,
     extent,
     free,
-    free_list,
     grow,
     metadata,
     place,
@@ -32,6 +30,7 @@ from heapwright.allocators.free_list import (
     sweep,
     usable,
 )
+from heapwright.allocators.list_order import block_at, free_list
 from heapwright.kernel import kernel
 from heapwright.kernel.ranked_tree import first_at_least, largest, total
 from heapwright.machine import touch
@@ -66,7 +65,7 @@ class Config(NamedTuple):
 
 def boot(machine, config):
     """An empty heap at the break."""
-    return free_list(machine, config)
+    return free_list(machine, config, len(PATHS))
 
 
 @kernel

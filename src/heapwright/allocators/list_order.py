@@ -1,0 +1,182 @@
+"""A list of free blocks in address, LIFO or FIFO order, and the indexes that spare its walk.
+
+    list       ─► block ─► block ─► block ─►
+    position    12         40        97         ascending along the list; gaps are no matter
+
+Modelled   the list
+Simulator  `tree` holds each free block's size at its position, and `keys` (kept where asked) holds
+           size and position in order; neither is counted memory. A position is the block's
+           address / 16 in address order; else a serial number, falling for LIFO and rising for
+           FIFO, which the block keeps in its first link
+Invariant  checked by `allocators/free_list.py`
+Source     Knuth 2.5; the indexes are `kernel/ranked_tree.py` and `kernel/sorted_keys.py`
+Omits      lists by size: see `segregated_bins.py`
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.allocators.boundary_tags import ALIGN_BYTES, HEAD_BYTES, Tags, boundary_tags
+from heapwright.errors import HeapwrightError
+from heapwright.kernel import kernel, ranked_tree, sorted_keys, unsigned
+from heapwright.kernel.ranked_tree import RankedTree, put
+from heapwright.kernel.reserve import reserve
+from heapwright.kernel.sorted_keys import SortedKeys
+from heapwright.machine import Machine, load, store
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+
+ADDRESS_ORDER, LIFO_ORDER, FIFO_ORDER = range(3)
+IMMEDIATE, DEFERRED = range(2)
+
+POSITIONS = (BREAK_LIMIT - BREAK_BASE) // ALIGN_BYTES
+FEWEST_SERIALS = 1 << 16  # positions of a LIFO or FIFO list before they are numbered anew
+POSITION_BITS = 32  # of a key of SortedKeys: units << POSITION_BITS | position
+
+# Fields
+(
+    ORDER,
+    COALESCING,
+    TRIM_BYTES,  # setting: give the last free block back from this size on; 0: never
+    SIZED,  # setting: 1 when `keys` is kept
+    ROVER,  # position where next fit goes on
+    SERIAL,  # next position of a LIFO or FIFO list
+    SERIALS,  # positions in use: 0 <= position < SERIALS
+    UNMERGED,  # blocks freed since the last sweep
+    FIELDS,
+) = range(9)
+
+
+class FreeList(NamedTuple):
+    """A heap and the list of its free blocks."""
+
+    machine: Machine
+    tags: Tags
+    tree: RankedTree  # by position: size in units of 16 bytes
+    keys: SortedKeys  # (size, position) of each free block
+    block: np.ndarray  # int64[position]  address; unused in address order
+    fields: np.ndarray  # int64[FIELDS]
+    paths: np.ndarray  # int64[path]  times taken; EXAMINED: blocks
+
+
+def free_list(machine, config, paths, sized=False):
+    """An empty heap that counts `paths` paths; `sized` keeps `keys`.
+
+    `config` has order, coalescing, growth_bytes and trim_bytes.
+
+    Raises HeapwrightError on a value that names no order or coalescing.
+    """
+    if config.order not in range(3):
+        raise HeapwrightError(f"order is 0 (address), 1 (LIFO) or 2 (FIFO), not {config.order}.")
+    if config.coalescing not in range(2):
+        raise HeapwrightError(
+            f"coalescing is 0 (immediate) or 1 (deferred), not {config.coalescing}."
+        )
+    if config.growth_bytes < 0 or config.trim_bytes < 0:
+        raise HeapwrightError("growth_bytes and trim_bytes are not negative.")
+    fields = np.zeros(FIELDS, np.int64)
+    fields[ORDER], fields[COALESCING] = config.order, config.coalescing
+    fields[TRIM_BYTES], fields[SIZED] = config.trim_bytes, sized
+    fields[SERIALS] = FEWEST_SERIALS
+    fields[SERIAL] = FEWEST_SERIALS - 1 if config.order == LIFO_ORDER else 0
+    return FreeList(
+        machine,
+        boundary_tags(machine, config.growth_bytes),
+        ranked_tree.ranked_tree(POSITIONS),
+        sorted_keys.sorted_keys(POSITIONS if sized else 0),
+        reserve(POSITIONS if config.order != ADDRESS_ORDER else 0, np.int64),
+        fields,
+        np.zeros(paths, np.int64),
+    )
+
+
+@kernel
+def position_of(heap, block):
+    """Position of the listed `block`."""
+    if heap.fields[ORDER] == ADDRESS_ORDER:
+        return (block - BREAK_BASE) >> 4
+    return load(heap.machine, block + HEAD_BYTES)
+
+
+@kernel
+def block_at(heap, position):
+    """The block listed at `position`."""
+    if heap.fields[ORDER] == ADDRESS_ORDER:
+        return BREAK_BASE + (position << 4) + HEAD_BYTES
+    return heap.block[unsigned(position)]
+
+
+@kernel
+def set_size(heap, position, size):
+    """Enter `size` at `position` in the indexes; 0 takes it out."""
+    if heap.fields[SIZED]:
+        old = ranked_tree.size_at(heap.tree, position)
+        if old:
+            sorted_keys.remove(heap.keys, old << POSITION_BITS | position)
+        if size:
+            sorted_keys.insert(heap.keys, (size >> 4) << POSITION_BITS | position)
+    put(heap.tree, position, size >> 4)
+
+
+@kernel
+def enter(heap, block, size):
+    """List a free block where its order says."""
+    fields = heap.fields
+    if fields[ORDER] == ADDRESS_ORDER:
+        set_size(heap, (block - BREAK_BASE) >> 4, size)
+        return
+    if fields[SERIAL] < 0 or fields[SERIAL] >= fields[SERIALS]:
+        renumber(heap)
+    position = fields[SERIAL]
+    fields[SERIAL] += 1 if fields[ORDER] == FIFO_ORDER else -1
+    heap.block[unsigned(position)] = block
+    store(heap.machine, block + HEAD_BYTES, position)
+    set_size(heap, position, size)
+
+
+@kernel
+def leave(heap, block):
+    """Take a block off the list."""
+    set_size(heap, position_of(heap, block), 0)
+
+
+@kernel
+def replace(heap, old, new, size):
+    """Put block `new` of `size` bytes in the list's place of `old`, which it overlaps."""
+    if heap.fields[ORDER] == ADDRESS_ORDER:
+        if old != new:
+            set_size(heap, (old - BREAK_BASE) >> 4, 0)
+        set_size(heap, (new - BREAK_BASE) >> 4, size)
+        return
+    position = load(heap.machine, old + HEAD_BYTES)
+    heap.block[unsigned(position)] = new
+    store(heap.machine, new + HEAD_BYTES, position)
+    set_size(heap, position, size)
+
+
+@kernel
+def renumber(heap):
+    """Number the listed blocks anew, without gaps, leaving at least as many serials again free."""
+    fields = heap.fields
+    old_past, live = fields[SERIALS], ranked_tree.total(heap.tree)
+    while live * 4 > fields[SERIALS]:
+        fields[SERIALS] *= 2
+    rover = -1
+    lifo = fields[ORDER] == LIFO_ORDER
+    target = fields[SERIALS] - 1 if lifo else 0
+    for i in range(old_past):
+        position = old_past - 1 - i if lifo else i
+        if lifo and position < fields[ROVER] and rover < 0:
+            rover = target + 1  # the first block at or after the old rover
+        if not lifo and position >= fields[ROVER] and rover < 0:
+            rover = target
+        size = ranked_tree.size_at(heap.tree, position) << 4
+        if size:
+            block = heap.block[unsigned(position)]
+            set_size(heap, position, 0)
+            heap.block[unsigned(target)] = block
+            store(heap.machine, block + HEAD_BYTES, target)
+            set_size(heap, target, size)
+            target += -1 if lifo else 1
+    fields[ROVER] = rover if rover >= 0 else target + 1 if lifo else target
+    fields[SERIAL] = target
