@@ -10,6 +10,7 @@ VERSION = 1  # of the schema and of this record; a reader refuses a later one
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
 COUNT_LIMIT = 1 << 53  # no count and no address is larger
+NUMBERS_SPARE = 1 << 12  # slots and threads that may be numbered and then not appear
 OPTIONAL = {"align": 0, "thread": 0, "site": -1, "time_ns": 0, "address": 0, "slack": -1}  # unknown
 
 
@@ -79,6 +80,6 @@ def from_json(text: bytes) -> dict[str, Any]:
         known[item.name] = value
     if known["kind"] not in KINDS or not set(known["columns"]) <= set(COLUMNS):
         raise ValueError("its facts name an unknown kind or column")
-    if max(known["slots"], known["threads"] - 1) > known["events"]:
+    if max(known["slots"], known["threads"]) > known["events"] + NUMBERS_SPARE:
         raise ValueError("its facts count more slots or threads than events")
     return known

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace import audit
-from heapwright.trace.facts import KINDS, OPTIONAL, Facts, to_json
+from heapwright.trace.facts import KINDS, NUMBERS_SPARE, OPTIONAL, Facts, to_json
 from heapwright.trace.layout import (
     ARROW_ERRORS,
     COMPRESSION,
@@ -171,10 +171,11 @@ class TraceWriter:
     def _dense(self, numbers: np.ndarray, before: int, what: str) -> int:
         """How many numbers are in use now; each new one must be the next, or nearly.
 
-        A number past the count of events would make every replay reserve memory for nothing.
+        A number far past the count of events would make every replay reserve memory for nothing.
+        Somewhat past is no fault: events that numbered a thread may have been left out since.
         """
         highest = int(numbers.max())
-        if highest >= self.facts.events + len(numbers):
+        if highest >= self.facts.events + len(numbers) + NUMBERS_SPARE:
             raise self._refused(int(numbers.argmax()), f"{what} {highest}, which is not dense")
         return max(before, highest + 1)
 
