@@ -114,7 +114,7 @@ def test_a_moved_area_keeps_pages_and_first_words(fresh):
         (lambda m: m.meters.__setitem__(space.RESIDENT_PAGES, 5), 1),
         (lambda m: m.meters.__setitem__(space.MAPPED_BYTES, 4096), 2),
         (lambda m: m.meters.__setitem__(space.LAZY_PAGES, 1), 3),
-        (lambda m: m.gap_end.__setitem__(0, 0), 4),
+        (lambda m: m.gaps.end.__setitem__(0, 0), 4),
     ],
 )
 def test_check_sees_damage(damage, number):

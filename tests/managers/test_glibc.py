@@ -6,6 +6,7 @@ import pytest
 from heapwright.allocators.ptmalloc.bins import bin_number
 from heapwright.allocators.ptmalloc.chunk import chunk_bytes_for
 from heapwright.allocators.ptmalloc.system import HEAP_MAX_BYTES, MMAP_THRESHOLD
+from heapwright.kernel import INTERPRETED
 from heapwright.machine import PAGE_BYTES, load
 from heapwright.machine.address_space import BREAK, BREAK_BASE, FAULTS, MAPPED_BYTES
 from heapwright.trace.schema import SIZE_LIMIT, THREAD_EXIT
@@ -212,13 +213,14 @@ def test_an_arena_grows_into_further_heaps_and_gives_them_back():
     trial.verify()
 
 
+@pytest.mark.skipif(INTERPRETED, reason="8 million pages are mapped: minutes as plain Python")
 def test_where_brk_is_refused_the_main_arena_goes_on_in_mapped_memory():
     trial = Trial("glibc", {"mmap_max": 0, "trim_threshold": 1 << 40})
     chunk = (1 << 30) - 4096
     addresses = [trial.step(CALLOC, slot, chunk)[0] for slot in range(40)]
     # the heap may reach half of the address space; the rest is mapped
     assert sum(address < BREAK_BASE + (32 << 30) for address in addresses) >= 31
-    assert all(addresses[:50]) and len(set(addresses)) == len(addresses)
+    assert all(addresses) and len(set(addresses)) == len(addresses)
     for slot in range(40):
         trial.step(FREE, slot)
     trial.verify()

@@ -21,6 +21,8 @@ import numpy as np
 
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.reserve import reserve
+from heapwright.machine.gaps import Gaps, extend, gaps, give_back, place
+from heapwright.machine.gaps import check as check_gaps
 
 PAGE_BYTES = 4096
 PAGE_SHIFT = 12
@@ -32,7 +34,6 @@ STATIC_BASE = 1 << 16  # bytes; start of the data segment
 BREAK_BASE = 1 << 24  # bytes; start of the heap that brk moves
 MAPPED_TOP = SPACE_BYTES - (1 << 24)  # bytes; mapped areas lie below
 BREAK_LIMIT = SPACE_BYTES >> 1  # bytes; the heap and the mapped zone never meet
-GAP_ROWS = 1 << 18  # one more gap than areas; Linux stops at 65,530 areas
 
 # Page flags
 MAPPED = 1
@@ -54,9 +55,8 @@ HUGE_ADVISED = 8
     LAZY_PAGES,
     HUGE_PAGES,  # setting: one of HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS
     STRAY_TOUCHES,  # touches of unmapped pages: a segmentation fault in a real process
-    GAP_COUNT,
     METERS,
-) = range(14)
+) = range(13)
 
 HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS = range(3)
 ADVISE_DONTNEED, ADVISE_FREE, ADVISE_HUGEPAGE = 4, 8, 14  # Linux's MADV_* numbers
@@ -68,8 +68,7 @@ class Machine(NamedTuple):
     words: np.ndarray  # int64[SPACE_BYTES / 8]  content; the word at address a is words[a >> 3]
     pages: np.ndarray  # uint8[SPACE_BYTES / PAGE_BYTES]  flags
     meters: np.ndarray  # int64[METERS]
-    gap_start: np.ndarray  # int64[GAP_ROWS]  address; gaps in ascending order
-    gap_end: np.ndarray  # int64[GAP_ROWS]  address past the gap
+    gaps: Gaps  # of the mapped zone
 
 
 def machine(huge_pages: int = HUGE_NEVER) -> Machine:
@@ -78,17 +77,12 @@ def machine(huge_pages: int = HUGE_NEVER) -> Machine:
     meters[BREAK] = BREAK_BASE
     meters[LOWEST_MAPPED] = MAPPED_TOP
     meters[HUGE_PAGES] = huge_pages
-    meters[GAP_COUNT] = 1
-    fresh = Machine(
+    return Machine(
         words=reserve(SPACE_BYTES >> 3, np.int64),
         pages=np.zeros(SPACE_BYTES >> PAGE_SHIFT, np.uint8),
         meters=meters,
-        gap_start=np.zeros(GAP_ROWS, np.int64),
-        gap_end=np.zeros(GAP_ROWS, np.int64),
+        gaps=gaps(BREAK_LIMIT, MAPPED_TOP),
     )
-    fresh.gap_start[0] = BREAK_LIMIT
-    fresh.gap_end[0] = MAPPED_TOP
-    return fresh
 
 
 @kernel(inline=True)
@@ -211,83 +205,12 @@ def mmap(machine, hint, length):
     if length <= 0 or length > MAPPED_TOP - BREAK_LIMIT:
         return 0
     length = (length + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
-    chosen = -1
-    address = 0
-    for row in range(meters[GAP_COUNT] - 1, -1, -1):
-        start, end = machine.gap_start[row], machine.gap_end[row]
-        if hint and start <= hint and hint + length <= end:
-            chosen, address = row, hint
-            break
-        if chosen < 0 and end - start >= length:
-            chosen, address = row, end - length
-            if not hint:
-                break
-        if hint and chosen >= 0 and end <= hint:
-            break
-    if chosen < 0 or meters[GAP_COUNT] + 1 >= GAP_ROWS:
+    address = place(machine.gaps, hint, length)
+    if not address:
         return 0
-    _cut_gap(machine, chosen, address, length)
     meters[LOWEST_MAPPED] = min(meters[LOWEST_MAPPED], address)
     _map(machine, address, length)
     return address
-
-
-@kernel
-def _cut_gap(machine, row, address, length):
-    """Take [address, address + length) out of gap `row`, which holds it."""
-    start, end = machine.gap_start[row], machine.gap_end[row]
-    if start == address and end == address + length:
-        _shift_gaps(machine, row + 1, -1)
-    elif end == address + length:
-        machine.gap_end[row] = address
-    elif start == address:
-        machine.gap_start[row] = address + length
-    else:
-        _shift_gaps(machine, row + 1, 1)
-        machine.gap_end[row] = address
-        machine.gap_start[row + 1] = address + length
-        machine.gap_end[row + 1] = end
-
-
-@kernel
-def _shift_gaps(machine, first, by):
-    """Move the rows from `first` up or down by one."""
-    count = machine.meters[GAP_COUNT]
-    if by > 0:
-        for row in range(count - 1, first - 1, -1):
-            machine.gap_start[row + 1] = machine.gap_start[row]
-            machine.gap_end[row + 1] = machine.gap_end[row]
-    else:
-        for row in range(first, count):
-            machine.gap_start[row - 1] = machine.gap_start[row]
-            machine.gap_end[row - 1] = machine.gap_end[row]
-    machine.meters[GAP_COUNT] = count + by
-
-
-@kernel
-def _free_range(machine, address, length):
-    """Make [address, address + length), all mapped, a gap; merge it with its neighbours."""
-    end = address + length
-    low, high = 0, machine.meters[GAP_COUNT]
-    while low < high:  # first gap above the range
-        middle = (low + high) >> 1
-        if machine.gap_start[middle] < address:
-            low = middle + 1
-        else:
-            high = middle
-    joins_below = low > 0 and machine.gap_end[low - 1] == address
-    joins_above = low < machine.meters[GAP_COUNT] and machine.gap_start[low] == end
-    if joins_below and joins_above:
-        machine.gap_end[low - 1] = machine.gap_end[low]
-        _shift_gaps(machine, low + 1, -1)
-    elif joins_below:
-        machine.gap_end[low - 1] = end
-    elif joins_above:
-        machine.gap_start[low] = address
-    else:
-        _shift_gaps(machine, low, 1)
-        machine.gap_start[low] = address
-        machine.gap_end[low] = end
 
 
 @kernel
@@ -304,7 +227,7 @@ def munmap(machine, address, length):
             stop += PAGE_BYTES
         if stop > start:
             _drop(machine, start, stop - start, 0)
-            _free_range(machine, start, stop - start)
+            give_back(machine.gaps, start, stop - start)
         start = stop
 
 
@@ -324,15 +247,11 @@ def mremap(machine, address, old_length, new_length):
             meters[SYSCALLS] += 1
         return address
     more = new_length - old_length
-    for row in range(meters[GAP_COUNT]):  # in place, when the gap above is wide enough
-        if machine.gap_start[row] == address + old_length:
-            if machine.gap_end[row] - machine.gap_start[row] >= more:
-                meters[SYSCALLS] += 1
-                _cut_gap(machine, row, address + old_length, more)
-                _map(machine, address + old_length, more)
-                _keep_advice(machine, address, old_length, new_length)
-                return address
-            break
+    if extend(machine.gaps, address + old_length, more):
+        meters[SYSCALLS] += 1
+        _map(machine, address + old_length, more)
+        _keep_advice(machine, address, old_length, new_length)
+        return address
     peak = meters[PEAK_MAPPED_BYTES]
     moved = mmap(machine, 0, new_length)
     if not moved:
@@ -413,9 +332,4 @@ def check(machine):
         return 2
     if lazy != meters[LAZY_PAGES]:
         return 3
-    previous = 0
-    for row in range(meters[GAP_COUNT]):
-        if machine.gap_start[row] <= previous or machine.gap_end[row] <= machine.gap_start[row]:
-            return 4
-        previous = machine.gap_end[row]
-    return 0
+    return 0 if check_gaps(machine.gaps) else 4
