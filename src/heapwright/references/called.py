@@ -15,6 +15,7 @@ import numpy as np
 from heapwright.kernel import kernel
 from heapwright.kernel.call import call
 from heapwright.machine.address_space import METERS, Machine
+from heapwright.machine.gaps import gaps
 from heapwright.references.systems import System
 
 SUMMARY = "a real allocator, called through its address"
@@ -51,8 +52,7 @@ def boot(function: np.ndarray) -> Heap:
         words=np.zeros(1, np.int64),
         pages=np.zeros(1, np.uint8),
         meters=np.zeros(METERS, np.int64),
-        gap_start=np.zeros(1, np.int64),
-        gap_end=np.zeros(1, np.int64),
+        gaps=gaps(0, 0),
     )
     return Heap(machine, np.asarray(function, np.int64), np.zeros(len(PATHS), np.int64))
 
