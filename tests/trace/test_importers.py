@@ -133,7 +133,7 @@ def test_call_sites_and_alignments_stay_with_their_events():
     [
         (b"", "is empty"),
         (b"hello, world\n", "no format that can be imported; known: captures of memray"),
-        (b"PAR1 and so on", "is a trace already"),
+        (b"PAR1 and so on", "not a parquet file"),
         (b"\x04\x22\x4d\x18 another program's LZ4 file", "no format that can be imported"),
         (b"memray\0" + bytes(10), "cannot be read by memray"),
     ],

@@ -44,6 +44,7 @@ COMMANDS = {
     "demo": "Record a program, fly it through every manager, compare.",
     "record": "Record what a program allocates.",
     "import": "Turn a recording of another tool into a trace.",
+    "export": "Write a trace in a format of other tools.",
     "synthesise": "Write the trace of a made-up program.",
     "info": "Say what a trace holds: sizes, lifetimes, who allocates.",
     "managers": "List the memory managers and their knobs.",

@@ -13,23 +13,39 @@ def import_(
         Path, typer.Argument(metavar="FILE", help="The recording.", show_default=False)
     ],
     output: Output,
+    map_: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN,...",
+            help="Of a table: its columns for op, object, old, size, align, thread, site.",
+        ),
+    ] = None,
 ) -> None:
     """Turn a recording of another tool into a trace.
 
-    The format is recognised by the file's content. Known are captures of memray (memray run).
+    The format is recognised by the file's content, plain or packed by gzip, zstd or zip: captures
+    of memray, heaptrack, glibc's mtrace, valgrind --trace-malloc=yes, ltrace, Mozilla's logalloc,
+    Android's memory_replay, the CS:APP malloc lab, and tables in CSV or Parquet. What the format
+    cannot tell, and what was not taken literally, is told in notes that `info` shows again.
 
     Example:
 
-        memray run -o app.bin app.py
-        heapwright import app.bin -o app.heap.parquet
+        memray run -o app.bin app.py && heapwright import app.bin -o app.heap.parquet
+        heaptrack --raw -o app ./app && heapwright import app.raw.zst -o app.heap.parquet
+        valgrind --trace-malloc=yes --log-file=app.log ./app
+        heapwright import app.log -o app.heap.parquet
+        heapwright import events.csv --map op=kind,object=address,size=bytes -o app.heap.parquet
     """
     from heapwright.cli import screen
     from heapwright.insight.words import bytes_text
     from heapwright.trace.importers import import_file
+    from heapwright.trace.importers.tabular import parse_map
     from heapwright.trace.store import Trace
 
+    columns = parse_map(map_) if map_ else None
     with screen.progress(f"importing {file.name}", 1) as advance:
-        import_file(file, output, advance)
+        import_file(file, output, advance, columns)
     trace = Trace.open(output)
     typer.echo(
         f"{output}: {trace.events:,} events, {trace.threads:,} threads, peak live "

@@ -3,36 +3,59 @@
 A format is a module with these names, and one line in FORMATS:
 
     TITLE                                        what people call such a file
-    recognises(head, path) -> bool               by content: `head` is the file's first HEAD_BYTES
+    recognises(head, path) -> bool               by content: `head` is what the file's first
+                                                 HEAD_BYTES are once unpacked
     import_trace(path, output, advance) -> None  writes the trace through a TraceWriter;
                                                  advance(share) for each share of the file read
 
-A format's module reads records; `matching.py` turns addresses into slots for all of them.
+    Source (bytes) ─► text.Reading ─► a format's scan kernel ─► Matcher ─► TraceWriter
+
+Of the text formats only the scan kernel differs: `lines.py` has the scanners that all share,
+`calls.py` those of tools that print calls. `matching.py` turns addresses into slots for all.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.importers.source import open_source
 
-FORMATS = ("memray",)
+FORMATS = (
+    "memray",
+    "android",
+    "csapp",
+    "heaptrack",
+    "mtrace",
+    "valgrind",
+    "logalloc",
+    "ltrace",
+    "tabular",
+)
 HEAD_BYTES = 4096
 
 
 def import_file(
-    path: Path, output: Path, advance: Callable[[float], None] = lambda share: None
+    path: Path,
+    output: Path,
+    advance: Callable[[float], None] = lambda share: None,
+    columns: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the trace of `path`, a file of any known format, to `output`."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError as error:
-        raise HeapwrightError(f"cannot open {path}: {error.strerror}") from None
+    """Write the trace of `path`, a file of any known format, to `output`.
+
+    `columns` names the columns of a table that are not called as `tabular.py` calls them.
+    """
+    with open_source(path) as source:
+        head = source.peek(HEAD_BYTES)
+        is_parquet = source.parquet is not None
     if not head:
         raise HeapwrightError(f"{path} is empty: there is nothing to import")
-    if head.startswith(b"PAR1"):
-        raise HeapwrightError(f"{path} is a trace already, or some other Parquet file")
+    if is_parquet and not columns and is_trace(path):
+        raise HeapwrightError(f"{path} is a trace already: there is nothing to import")
+    if columns or is_parquet:
+        tabular = importlib.import_module(f"{__name__}.tabular")
+        tabular.import_table(path, output, columns or {}, advance)
+        return
     modules = [importlib.import_module(f"{__name__}.{name}") for name in FORMATS]
     for module in modules:
         if module.recognises(head, path):
@@ -40,3 +63,14 @@ def import_file(
             return
     known = "; ".join(module.TITLE for module in modules)
     raise HeapwrightError(f"{path} has no format that can be imported; known: {known}")
+
+
+def is_trace(path: Path) -> bool:
+    """Whether a Parquet file is a sound trace."""
+    from heapwright.trace.store import Trace
+
+    try:
+        Trace.open(path)
+    except HeapwrightError:
+        return False
+    return True

@@ -23,7 +23,7 @@ from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, Events, 
 GUESSED_REALLOC = 6
 CLASS_BYTES = 16  # spacing of size classes, glibc's
 
-(SLOTS, UNUSED, UNMATCHED, MISSED, TOTALS) = range(5)
+(SLOTS, UNUSED, UNMATCHED, MISSED, LEAKS, TOTALS) = range(6)
 FEWEST_ROWS = 1 << 12
 
 
@@ -46,13 +46,19 @@ class AddressTable(NamedTuple):
     slot: np.ndarray  # int32[row]
     size: np.ndarray  # int64[slot], bytes
     unused: np.ndarray  # int32[slot], a stack of the dead objects' slots
-    totals: np.ndarray  # int64[TOTALS]  SLOTS given out so far, height of UNUSED, counts
+    totals: (
+        np.ndarray
+    )  # int64[TOTALS]  SLOTS given out so far, height of UNUSED, counts; LEAKS is 1
+    # where names are reused without a free: the object that bore the name stays for ever
 
 
 class Matcher:
-    """Turns the records of one process, batch by batch, into events."""
+    """Turns the records of one process, batch by batch, into events.
 
-    def __init__(self) -> None:
+    With `leaks`, an object whose name is given to another lives on, out of everybody's reach.
+    """
+
+    def __init__(self, leaks: bool = False) -> None:
         self._table = AddressTable(
             np.zeros(FEWEST_ROWS, np.int64),
             np.zeros(FEWEST_ROWS, np.int32),
@@ -60,6 +66,7 @@ class Matcher:
             np.zeros(0, np.int32),
             np.zeros(TOTALS, np.int64),
         )
+        self._table.totals[LEAKS] = leaks
 
     @property
     def unmatched_frees(self) -> int:
@@ -68,7 +75,7 @@ class Matcher:
 
     @property
     def missed_frees(self) -> int:
-        """Frees that were put in because another object came to lie in the same place."""
+        """Frees put in, or with `leaks` objects lost, as another came to the same place."""
         return int(self._table.totals[MISSED])
 
     def events(self, records: Records) -> Events:
@@ -163,6 +170,16 @@ def _leave(table, address, made, row):
 
 
 @kernel
+def _forget(table, address):
+    """Forget the object at `address`, its slot in use for ever. Returns 1 if there was one."""
+    found = _find(table, address)
+    if table.address[unsigned(found)] == 0:
+        return 0
+    _remove(table, found)
+    return 1
+
+
+@kernel
 def _enter(table, address, slot):
     """An object comes to lie at `address`, where none lies; slot -1 for a new object."""
     totals = table.totals
@@ -205,7 +222,9 @@ def match(table, records, made):
                     op = MALLOC
                     row += 1
             if address != 0:
-                if _leave(table, address, made, row):
+                if totals[LEAKS]:
+                    totals[MISSED] += _forget(table, address)
+                elif _leave(table, address, made, row):
                     totals[MISSED] += 1
                     row += 1
                 slot = _enter(table, address, slot)

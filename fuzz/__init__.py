@@ -1,0 +1,1 @@
+"""Hostile recordings for the importers; `make fuzz` runs them."""

@@ -1,0 +1,65 @@
+"""`heapwright export`: a trace in a format of other tools."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from heapwright.cli.options import TracePath
+
+
+def export(
+    trace: TracePath,
+    to: Annotated[
+        str, typer.Option("--to", metavar="csapp|android|csv|parquet|perfetto", help="The format.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")
+    ],
+    managers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="For perfetto: fly the trace through these and show them too."
+        ),
+    ] = None,
+) -> None:
+    """Write a trace in a format of other tools.
+
+    Exported and imported again, a trace is equal event by event but for what is said here that the
+    format cannot hold.
+
+    Example:
+
+        heapwright export app.heap.parquet --to android -o app.txt
+        heapwright export app.heap.parquet --to perfetto --managers glibc,buddy -o app.json
+    """
+    from heapwright.cli import screen
+    from heapwright.errors import HeapwrightError
+    from heapwright.trace import exports
+    from heapwright.trace.store import Trace
+
+    opened = Trace.open(trace)
+    if managers and to != "perfetto":
+        raise HeapwrightError(f"--managers is for --to perfetto; {to} holds the trace alone")
+    results = _flown(opened, managers.split(",")) if managers else []
+    with screen.progress(f"exporting {trace.name}", opened.events) as advance:
+        losses = exports.export(opened, to, output, advance, results)
+    typer.echo(f"{output}: {opened.events:,} events as {to}, {output.stat().st_size:,} bytes")
+    for loss in losses:
+        typer.echo(f"note: {loss}")
+
+
+def _flown(trace, names: list[str]):  # type: ignore[no-untyped-def]
+    """The results of the managers `names`, one after the other."""
+    from heapwright.cli import screen
+    from heapwright.managers.registry import named
+    from heapwright.tunnel.flight import fly, steps_of_flight
+
+    chosen = [name.strip() for name in names]
+    for name in chosen:
+        named(name)  # complain before anything flies
+    results = []
+    for name in chosen:
+        with screen.progress(f"flying {name}", steps_of_flight(trace)):
+            results.append(fly(name, trace))
+    return results

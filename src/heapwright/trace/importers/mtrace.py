@@ -1,0 +1,174 @@
+"""glibc's mtrace: MALLOC_TRACE=FILE, mtrace() called, libc_malloc_debug.so preloaded.
+
+    = Start
+    @ ./p:(main+0x1d)[0x11bb] + 0x562b2e6912a0 0xa       an allocation
+    @ ./p:[0x11e3] < 0x562b2e6912a0                      a realloc, from ...
+    @ ./p:[0x11e3] > 0x562b2e6914c0 0x1388               ... to
+    @ ./p:[0x131d] ! 0x7f107b149010 0x2000000000000000   a refused realloc
+    @ ./p:[0x12a5] - 0x562b2e6914a0                      a free
+
+calloc and aligned requests look like malloc, and threads are not told.
+
+Source     glibc: malloc/mtrace-impl.c
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.kernel import kernel, unsigned
+from heapwright.trace.importers import text as text_
+from heapwright.trace.importers.lines import (
+    BAD_LINE,
+    FAULT,
+    NO_FAULT,
+    OTHER_LINES,
+    byte,
+    next_line,
+    past_spaces,
+    pointer,
+    put,
+)
+from heapwright.trace.importers.source import Source
+from heapwright.trace.schema import FREE, MALLOC, REALLOC
+
+TITLE = "logs of glibc's mtrace (MALLOC_TRACE)"
+CALLERS = 1 << 16  # named at most; further ones are unknown
+LABEL_BYTES = 200
+_HEAD = re.compile(rb"\A(= Start\r?\n|@ [^\n]+ [-+<>!] (0x[0-9a-f]+|\(nil\)))")
+
+
+class Callers(NamedTuple):
+    """Call sites by the hash of their text, and the realloc that has only been announced."""
+
+    key: np.ndarray  # int64[2 * CALLERS]  hash, 0 for an empty row
+    number: np.ndarray  # int32[2 * CALLERS]
+    start: np.ndarray  # int64[CALLERS]  first byte in the text, of those new in this call
+    end: np.ndarray  # int64[CALLERS]
+    count: np.ndarray  # int64[2]  callers known; address of the announced realloc, 0 for none
+
+
+def recognises(head: bytes, path: Path) -> bool:
+    """mtrace's first line, or a line of its layout."""
+    return _HEAD.match(head) is not None
+
+
+def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
+    """Write the trace of `path` to `output`."""
+    text_.write(path, output, reading, advance)
+
+
+class Log(text_.Reading):
+    """Keeps the callers' names."""
+
+    limits = ("mtrace does not tell calloc and aligned requests from malloc, nor threads",)
+
+    def __init__(self, source: Source) -> None:
+        self._names: list[str] = []
+        self._callers = Callers(
+            np.zeros(2 * CALLERS, np.int64),
+            np.zeros(2 * CALLERS, np.int32),
+            np.zeros(CALLERS, np.int64),
+            np.zeros(CALLERS, np.int64),
+            np.zeros(2, np.int64),
+        )
+        super().__init__(source, scan, self._callers)
+
+    def collect(self, text: np.ndarray) -> None:
+        """Names of the callers met for the first time."""
+        for row in range(len(self._names), int(self._callers.count[0])):
+            name = bytes(text[self._callers.start[row] : self._callers.end[row]])
+            self._names.append(name[:LABEL_BYTES].decode(errors="replace"))
+
+    def labels(self) -> list[str]:
+        """The callers as mtrace names them: file, function if exported, offset."""
+        return self._names
+
+
+def reading(source: Source) -> Log:
+    """The events of `source`."""
+    return Log(source)
+
+
+@kernel
+def scan(lines, callers):
+    """Records of all whole lines, until the records are full."""
+    start, end = next_line(lines)
+    while start >= 0:
+        start = past_spaces(lines.text, start, end)
+        if start < end:
+            fault = _line(lines, callers, start, end)
+            if fault != NO_FAULT:
+                lines.state[FAULT] = fault
+                break
+        start, end = next_line(lines)
+
+
+@kernel
+def _line(lines, callers, at, end):
+    text = lines.text
+    if byte(text, at, end) == 61:  # = Start, = End
+        lines.state[OTHER_LINES] += 1
+        return NO_FAULT
+    site = np.int64(-1)
+    if byte(text, at, end) == 64:  # @
+        first = past_spaces(text, at + 1, end)
+        at = first
+        hashed = np.int64(0)
+        while at + 3 < end and not (
+            text[unsigned(at)] == 32 and text[unsigned(at + 2)] == 32 and _sign(text, at + 1)
+        ):
+            hashed = (hashed * 31 + np.int64(text[unsigned(at)])) & 0xFFFFFFFFFFFF
+            at += 1
+        site = _site(callers, hashed + 1, first, at)
+        at += 1
+    op = byte(text, at, end)
+    address, at = pointer(text, past_spaces(text, at + 1, end), end)
+    if address < 0:
+        return BAD_LINE
+    where = (0, site)
+    announced, callers.count[1] = callers.count[1], 0
+    if announced and op != 62:  # what was to move is gone all the same
+        put(lines, FREE, (announced, 0), (0, 0), where)
+    if op == 45:  # -
+        return put(lines, FREE, (address, 0), (0, 0), where)
+    if op == 60:  # <
+        callers.count[1] = address
+        return NO_FAULT
+    size, at = pointer(text, past_spaces(text, at, end), end)
+    if size < 0:
+        return BAD_LINE
+    if op == 43:  # +
+        return put(lines, MALLOC, (address, 0), (size, 0), where)
+    if op == 62:  # >
+        return put(lines, REALLOC, (address, announced), (size, 0), where)
+    if op == 33:  # !
+        return put(lines, REALLOC, (0, address), (size, 0), where)
+    return BAD_LINE
+
+
+@kernel
+def _sign(text, at):
+    """Whether one of + - < > ! stands here."""
+    char = np.int64(text[unsigned(at)])
+    return char in (43, 45, 60, 62, 33)
+
+
+@kernel
+def _site(callers, hashed, start, end):
+    """The number of the caller whose name is text[start:end]."""
+    mask = len(callers.key) - 1
+    row = (hashed ^ (hashed >> 17)) & mask
+    while callers.key[unsigned(row)] != hashed and callers.key[unsigned(row)] != 0:
+        row = (row + 1) & mask
+    if callers.key[unsigned(row)] == 0:
+        count = callers.count[0]
+        if count == len(callers.start):
+            return np.int64(-1)
+        callers.key[unsigned(row)], callers.number[unsigned(row)] = hashed, count
+        callers.start[unsigned(count)], callers.end[unsigned(count)] = start, end
+        callers.count[0] = count + 1
+    return np.int64(callers.number[unsigned(row)])

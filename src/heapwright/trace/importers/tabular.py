@@ -1,0 +1,318 @@
+"""Tables of events, CSV or Parquet, columns named as ours or mapped: `--map op=kind,size=n`.
+
+    op       malloc, calloc, realloc, memalign, free, thread_exit (or alloc, new, delete, ...)
+    object   what names the block: its address, or any number that is its own while it lives
+    slot     instead of object: the dense numbering of a trace, taken over as it is
+    old      of a realloc: the object it had before; without this column it keeps its name
+    size     bytes                                  thread   any number
+    align    bytes, 0 for none                      site     text
+    time_ns, address, slack                         as in a trace; only with slot
+
+op, size and one of object and slot are needed. An object of 0 is a refused request or free(NULL).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace.importers import lines as at
+from heapwright.trace.importers.lines import take_rows
+from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.text import FAULTS, Reading, write
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    MALLOC,
+    MEMALIGN,
+    OPERATIONS,
+    REALLOC,
+    THREAD_EXIT,
+    Events,
+    events,
+)
+
+TITLE = "tables (CSV or Parquet) with columns op, size and object or slot"
+NEEDED = ("op", "size")
+FIELDS = ("op", "object", "slot", "old", "size", "align", "thread", "site")
+VERBATIM = ("time_ns", "address", "slack")  # taken only with slot
+BLOCK_BYTES = 1 << 22  # of CSV at once
+BATCH_ROWS = 1 << 16
+COLUMNS_LIMIT = 1000
+GROUP_BYTES = 1 << 28  # of one row group as its footer tells: more is refused
+SITES = 1 << 16
+LABEL_BYTES = 400
+WORDS = {name: number for number, name in enumerate(OPERATIONS)} | {
+    "alloc": MALLOC, "allocate": MALLOC, "a": MALLOC, "m": MALLOC, "new": MALLOC, "+": MALLOC,
+    "c": CALLOC, "r": REALLOC, "reallocate": REALLOC, "aligned_alloc": MEMALIGN,
+    "posix_memalign": MEMALIGN, "f": FREE, "dealloc": FREE, "deallocate": FREE, "delete": FREE,
+    "d": FREE, "-": FREE, "thread_done": THREAD_EXIT,
+}  # fmt: skip
+_ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
+
+
+def recognises(head: bytes, path: Path) -> bool:
+    """The first line names the columns of a table of events."""
+    names = [name.strip().strip('"').lower() for name in _header(head).split(",")]
+    return set(NEEDED) <= set(names) and bool({"slot", "object"} & set(names))
+
+
+def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
+    """Write the trace of the table `path` to `output`, whose columns bear our names."""
+    import_table(path, output, {}, advance)
+
+
+def import_table(
+    path: Path, output: Path, columns: Mapping[str, str], advance: Callable[[float], None]
+) -> None:
+    """The same with `columns`: the table's name of each of ours that it calls otherwise."""
+    write(path, output, lambda source: reading(source, columns), advance)
+
+
+def parse_map(text: str) -> dict[str, str]:
+    """`op=kind,size=bytes` as a dictionary; HeapwrightError for another form."""
+    columns = {}
+    for part in text.split(","):
+        field, equals, name = part.partition("=")
+        if not equals or field.strip() not in (*FIELDS, *VERBATIM) or not name:
+            raise HeapwrightError(
+                f"--map {part!r}: write FIELD=COLUMN,..., where FIELD is one of "
+                f"{', '.join((*FIELDS, *VERBATIM))}"
+            )
+        columns[field.strip()] = name
+    return columns
+
+
+def reading(source: Source, columns: Mapping[str, str] | None = None) -> "Table":
+    """The events of `source`."""
+    return Table(source, columns or {})
+
+
+class Table(Reading):
+    """Reads batches of rows; those without slots go through the matcher."""
+
+    def __init__(self, source: Source, columns: Mapping[str, str]) -> None:
+        super().__init__(source, take_rows)
+        self._columns = columns
+        self._labels: list[str] = []
+        self._site_of: dict[str, int] = {}
+        self._row = 0
+
+    def labels(self) -> list[str]:
+        """The site table."""
+        return self._labels
+
+    def events(self) -> Iterator[Events]:
+        """The events, a batch at a time; HeapwrightError names the row that cannot be read."""
+        try:
+            for batch in self._batches():
+                names = self._named(batch.schema.names)
+                made = {field: batch.column(name) for field, name in names.items()}
+                if len(batch):
+                    yield from self._verbatim(made) if "slot" in made else self._matched(made)
+                self._row += len(batch)
+        except _ARROW_ERRORS as error:
+            raise self._unreadable(str(error).splitlines()[0]) from None
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        path = self.source.path
+        parquet = self.source.parquet
+        if parquet is not None:
+            with pq.ParquetFile(parquet) as file:
+                if file.metadata.num_columns > COLUMNS_LIMIT:
+                    raise HeapwrightError(f"{path} has more than {COLUMNS_LIMIT} columns")
+                names = self._named(file.schema_arrow.names)
+                for group in range(file.metadata.num_row_groups):
+                    taken = file.metadata.row_group(group)
+                    told = [taken.column(i) for i in range(taken.num_columns)]
+                    size = sum(
+                        c.total_uncompressed_size
+                        for c in told
+                        if c.path_in_schema in names.values()
+                    )
+                    if size > GROUP_BYTES or taken.num_rows > GROUP_BYTES:
+                        raise self._unreadable(f"a row group is larger than {GROUP_BYTES:,} bytes")
+                yield from file.iter_batches(BATCH_ROWS, columns=sorted(set(names.values())))
+            return
+        options = csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False)
+        parse = csv.ParseOptions(newlines_in_values=False)
+        stream = pa.PythonFile(_Readable(self.source), "r")
+        head = self.source.peek(at.LINE_BYTES)
+        header = [name.strip('"') for name in _header(head).split(",")]
+        if len(header) > COLUMNS_LIMIT:
+            raise HeapwrightError(f"{path} has more than {COLUMNS_LIMIT} columns")
+        names = self._named(header)
+        types = {
+            names[field]: pa.string() if field in ("op", "site") else pa.int64()
+            for field in names
+            if field not in ("object", "old", "address")
+        }
+        types |= {names[f]: pa.string() for f in ("object", "old", "address") if f in names}
+        convert = csv.ConvertOptions(
+            column_types=types,
+            include_columns=sorted(set(names.values())),
+            strings_can_be_null=True,
+        )
+        yield from csv.open_csv(stream, options, parse, convert)
+
+    def _named(self, present: list[str]) -> dict[str, str]:
+        """The table's column for each field that it has."""
+        by_lower = {name.strip().lower(): name for name in reversed(present)}
+        names = {}
+        for field in (*FIELDS, *VERBATIM):
+            if field in self._columns:
+                if self._columns[field] not in present:
+                    raise self._unreadable(
+                        f"it has no column {self._columns[field]!r} (--map {field}=...), only "
+                        f"{', '.join(present[:20])}"
+                    )
+                names[field] = self._columns[field]
+            elif field in by_lower:
+                names[field] = by_lower[field]
+        if "object" in self._columns:
+            names.pop("slot", None)
+        if "slot" in names:
+            names.pop("object", None)
+            names.pop("old", None)
+        else:
+            for field in VERBATIM:
+                names.pop(field, None)
+        missing = [field for field in NEEDED if field not in names]
+        if not {"slot", "object"} & set(names):
+            missing.append("object")
+        if missing:
+            raise self._unreadable(
+                f"it has no column for {' and '.join(missing)}: name it with "
+                f"--map {','.join(field + '=COLUMN' for field in missing)}"
+            )
+        return names
+
+    def _verbatim(self, columns: Mapping[str, pa.Array]) -> Iterator[Events]:
+        """A batch whose slots are those of a trace."""
+        made = {
+            name: self._integers(columns, name) for name in ("slot", "size", *VERBATIM, "thread")
+        }
+        found = {name: column for name, column in made.items() if column is not None}
+        for name, column in found.items():
+            if column.min() < -1 or (name in ("slot", "thread") and column.max() >= 1 << 31):
+                raise self._unreadable(f"a {name} is out of range", int(np.argmin(column)))
+        if "slack" in found and found["slack"].max() >= 1 << 31:
+            raise self._unreadable("a slack is out of range", int(np.argmax(found["slack"])))
+        found["op"], found["site"] = self._operations(columns), self._sites(columns)
+        if "align" in columns:
+            align = self._integers(columns, "align")
+            assert align is not None
+            bits = np.log2(np.maximum(align, 1).astype(np.float64))
+            found["align"] = np.ceil(bits).astype(np.uint8)
+        yield events(**found)
+
+    def _matched(self, columns: Mapping[str, pa.Array]) -> Iterator[Events]:
+        """A batch whose objects are named by addresses or the like."""
+        op, size = self._operations(columns), self._integers(columns, "size")
+        address = self._integers(columns, "object")
+        assert size is not None and address is not None
+        old = self._integers(columns, "old")
+        nothing = np.zeros(len(op), np.int64)
+        rows = np.stack(
+            [
+                op.astype(np.int64),
+                address,
+                np.where(op == REALLOC, address if old is None else old, 0),
+                np.where(op == FREE, 0, size),
+                _or(self._integers(columns, "align"), nothing),
+                _or(self._integers(columns, "thread"), nothing),
+                self._sites(columns),
+            ]
+        )
+        self._own, self.counts[at.AT] = rows, 0
+        yield from self._scanned(np.zeros(0, np.uint8))
+
+    def _operations(self, columns: Mapping[str, pa.Array]) -> np.ndarray:
+        """uint8 operations of the batch."""
+        column = columns["op"]
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_integer(column.type):
+            numbers = self._integers(columns, "op")
+            assert numbers is not None
+        else:
+            words = pc.dictionary_encode(pc.utf8_lower(pc.utf8_trim_whitespace(column)))
+            if len(words.dictionary) > 4 * len(WORDS) or words.null_count:
+                raise self._unreadable("an operation is missing or unknown")
+            known = [WORDS.get(word, -1) for word in words.dictionary.to_pylist()]
+            numbers = np.array([*known, -1], np.int64)[words.indices.to_numpy()]
+        wrong = (numbers < 0) | (numbers >= len(OPERATIONS))
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise self._unreadable(f"{column[row].as_py()!r} is no operation", row)
+        return numbers.astype(np.uint8)
+
+    def _integers(self, columns: Mapping[str, pa.Array], field: str) -> np.ndarray | None:
+        """int64 of a column, 0 (a slot: -1) where nothing stands; None for no such column."""
+        if field not in columns:
+            return None
+        column = columns[field]
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            column = pc.utf8_trim_whitespace(column)
+            column = pc.if_else(pc.is_in(column, pa.array(["", "(nil)", "null"])), "0", column)
+        filled = pc.fill_null(column.cast(pa.int64()), -1 if field == "slot" else 0)
+        return filled.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def _sites(self, columns: Mapping[str, pa.Array]) -> np.ndarray:
+        """int64 rows of the site table, -1 where nothing stands."""
+        rows = len(columns["op"])
+        if "site" not in columns:
+            return np.full(rows, -1, np.int64)
+        column = columns["site"]
+        if not pa.types.is_dictionary(column.type):
+            column = pc.dictionary_encode(column)
+        numbers = []
+        for label in column.dictionary.cast(pa.string()).to_pylist():
+            text = (label or "")[:LABEL_BYTES]
+            if text and text not in self._site_of and len(self._labels) < SITES:
+                self._site_of[text] = len(self._labels)
+                self._labels.append(text)
+            numbers.append(self._site_of.get(text, -1))
+        which = pc.fill_null(column.indices, len(numbers)).to_numpy(zero_copy_only=False)
+        return np.array([*numbers, -1], np.int64)[which]
+
+    def _fault(self, text: np.ndarray) -> None:
+        fault = int(self.counts[at.FAULT])
+        raise self._unreadable(f"it {FAULTS[fault]}", int(self.counts[at.AT]) - 1)
+
+    def _unreadable(self, what: str, row: int | None = None) -> HeapwrightError:
+        where = f"row {self._row + row + 1:,}" if row is not None else f"after row {self._row:,}"
+        return HeapwrightError(f"{self.source.path}: {where}: {what}; mend the table")
+
+
+class _Readable:
+    """A Source as Arrow wants a Python file."""
+
+    closed = False
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def read(self, count: int = -1) -> bytes:
+        return self._source.read(BLOCK_BYTES if count < 0 else count)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _header(head: bytes) -> str:
+    return head.partition(b"\n")[0].decode("utf-8-sig", errors="replace").rstrip("\r")
+
+
+def _or(column: np.ndarray | None, otherwise: np.ndarray) -> np.ndarray:
+    return otherwise if column is None else column
