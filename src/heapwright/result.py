@@ -1,9 +1,12 @@
 """The one result type: what a flight or a measurement of a real system says. Knows no room."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:  # a word such as "12 MiB" is written without waiting for NumPy
+    import numpy as np
 
 # The parts of resident memory, in the order they are stacked; they sum to it exactly.
 PARTS = ("live", "rounding", "header", "cached", "partial", "retained", "garbage")

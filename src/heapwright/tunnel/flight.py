@@ -95,10 +95,10 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
     """
     conditions = Conditions(touch, huge_pages)
     settings = dict(settings or {})
-    flight = _Flight(manager_name, trace, settings, conditions)
+    flight = Flight(manager_name, trace, settings, conditions)
     tries = [flight.replay(trace, progress)]
     while tries[0] < MOMENT_SECONDS and len(tries) < MOMENT_TRIES:
-        tries.append(_Flight(manager_name, trace, settings, conditions).replay(trace, None))
+        tries.append(Flight(manager_name, trace, settings, conditions).replay(trace, None))
     meters, flown = flight.heap.machine.meters, flight.run.progress
     peak_pages, peak_event = int(flown[flight.loop.PEAK_PAGES]), int(flown[flight.loop.PEAK_EVENT])
     result = Result(
@@ -116,7 +116,7 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
     )
     del flight, meters  # give its address space back before the next one is reserved
 
-    survey = _Flight(manager_name, trace, settings, conditions)
+    survey = Flight(manager_name, trace, settings, conditions)
     result.timeline = survey.survey(trace, _stops(trace.events, samples, peak_event), progress)
     result.peak = _peak(result.timeline, peak_event)
     assert result.peak["resident_bytes"] == peak_pages * PAGE_BYTES, "the two passes differ"
@@ -127,7 +127,7 @@ def replay_seconds(
     manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None
 ) -> float:
     """Seconds in the replay loop alone, under the default conditions."""
-    return _Flight(manager_name, trace, dict(settings or {}), Conditions()).replay(trace, None)
+    return Flight(manager_name, trace, dict(settings or {}), Conditions()).replay(trace, None)
 
 
 def placements(
@@ -144,8 +144,8 @@ def placements(
     Both are 0 for an event without an object. Addresses are those of the twin's machine, whose
     heap starts at `heapwright.machine.address_space.BREAK_BASE`.
     """
-    flight = _Flight(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
-    ledger = _ledger(flight.loop, len(flight.heap.machine.pages))
+    flight = Flight(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
+    ledger = empty_ledger(flight.loop, len(flight.heap.machine.pages))
     for batch in trace.batches(_COLUMNS):
         placed = np.zeros((len(batch.op), 2), np.int64)
         flight.loop.survey(flight.heap, flight.run, batch, ledger, placed)
@@ -162,7 +162,7 @@ def addresses(
         yield placed[:, 0]
 
 
-class _Flight:
+class Flight:
     """A booted manager, its bound loop, and the state of one pass."""
 
     def __init__(
@@ -194,7 +194,7 @@ class _Flight:
     def survey(self, trace: "Trace", stops: np.ndarray, progress: Progress | None) -> np.ndarray:
         """Pass 2; int64[stop, len(TIMELINE)], a row for the state after each event of `stops`."""
         loop, heap = self.loop, self.heap
-        ledger = _ledger(loop, len(heap.machine.pages))
+        ledger = empty_ledger(loop, len(heap.machine.pages))
         nothing_placed = np.zeros((0, 2), np.int64)
         timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
         row = first = 0  # of the timeline; the batch's first event
@@ -254,7 +254,7 @@ def _peak(timeline: np.ndarray, peak_event: int) -> dict[str, int]:
     return dict(zip(TIMELINE[2:], values, strict=True))
 
 
-def _ledger(loop: Any, page_count: int) -> Any:
+def empty_ledger(loop: Any, page_count: int) -> Any:
     """An empty ledger; its pages cost memory when first entered."""
     columns = (np.zeros(page_count, np.int16) for _ in range(4))
     return loop.Ledger(*columns, np.zeros((_FIRST_BLOCKS, 2), np.int64))

@@ -30,7 +30,7 @@ from heapwright.machine.address_space import (
     PEAK_RESIDENT_PAGES,
 )
 from heapwright.references.harness import Drive
-from heapwright.tunnel.flight import Conditions, _Flight, _ledger
+from heapwright.tunnel.flight import Conditions, Flight, empty_ledger
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -138,8 +138,8 @@ def validate(
         "recorded" if recorded and not settings else "driven",
         settings=settings,
     )
-    twin = _Flight(manager, trace, settings, Conditions())
-    ledger = _ledger(twin.loop, len(twin.heap.machine.pages))
+    twin = Flight(manager, trace, settings, Conditions())
+    ledger = empty_ledger(twin.loop, len(twin.heap.machine.pages))
     seen = 0
     with Drive(COUNTERPARTS[manager], trace, placed=True, tunables=settings) as drive:
         for batch in trace.batches(columns=COLUMNS):
