@@ -15,6 +15,38 @@ PARTS = ("live", "rounding", "header", "cached", "partial", "retained", "garbage
 TIMELINE = ("event", "mapped_bytes", "resident_bytes", *(f"{part}_bytes" for part in PARTS))
 
 
+# Levels of a page or a group of pages in HeapMap.frames; above EMPTY_LEVEL the live share in steps.
+UNMAPPED_LEVEL, ABSENT_LEVEL, EMPTY_LEVEL = range(3)  # absent: mapped, but not resident
+LIVE_STEPS = 16
+
+
+@dataclass
+class Blocks:
+    """Live objects at the peak, ascending by address; columns of one length."""
+
+    address: np.ndarray  # int64[object]
+    size: np.ndarray  # int64[object], bytes requested
+    age: np.ndarray  # int64[object], events since it was allocated
+    site: np.ndarray  # int32[object], row of the trace's site table; -1 unknown
+
+
+@dataclass
+class HeapMap:
+    """A twin's address space at some moments, and page by page at its peak."""
+
+    pages: np.ndarray  # int64[page], numbers of the pages mapped at any moment, ascending
+    events: np.ndarray  # int64[frame]
+    frames: np.ndarray  # uint8[frame, cell], levels
+    pages_per_cell: int  # consecutive rows of `pages`
+    peak_event: int
+    state: np.ndarray  # uint8[page] at the peak: UNMAPPED_, ABSENT_ or EMPTY_LEVEL if resident
+    live: np.ndarray  # int16[page] at the peak, bytes requested by live objects
+    free: np.ndarray  # int16[page] at the peak, bytes that are partial or retained
+    blocks: Blocks
+    known_live: int  # blocks on pages with more live bytes are left out, unless they fill a page
+    stranded: dict[str, Any] = field(default_factory=dict)  # see insight.stranded
+
+
 @dataclass
 class Result:
     """One manager on one trace. Of a measured system only live, rounding and the total are known:
@@ -32,6 +64,7 @@ class Result:
     timeline: np.ndarray | None = None  # int64[sample, len(TIMELINE)]
     refused: int = 0  # requests refused though the real system granted them; a note says so
     notes: list[str] = field(default_factory=list)  # assumptions and omissions, a sentence each
+    heap_map: HeapMap | None = None  # when a picture of the heap was asked for
 
     @property
     def events_per_second(self) -> float:

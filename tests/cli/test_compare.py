@@ -69,6 +69,24 @@ def test_table_page_and_settings(trace_path, tmp_path):
     assert page.stat().st_size < 6_000_000
 
 
+def test_two_traces_side_by_side(trace_path, tmp_path):
+    other = tmp_path / "other.heap.parquet"
+    other.write_bytes(trace_path.read_bytes())
+    page = tmp_path / "report.html"
+    found = run(
+        "compare", trace_path, other, "--managers", "linear", "--no-references",
+        "--html", page, "--json",
+    )  # fmt: skip
+    assert found.exit_code == 0
+    one, two = json.loads(found.stdout)["comparisons"]
+    assert one["trace"]["path"] == str(trace_path)
+    assert two["trace"]["path"] == str(other)
+    (first,), (second,) = one["results"], two["results"]
+    assert first["peak"] == second["peak"]
+    assert first["stranded"]["partial_bytes"] == first["peak"]["partial_bytes"]
+    assert "<h3>other.heap.parquet</h3>" in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -39,9 +39,18 @@ def made_up(rng, count, slots=20, sites=4, threads=3):
     return rows
 
 
+def bound(value):
+    """The end of the bucket that holds `value`."""
+    highest = 1
+    while highest < value:
+        highest *= 2
+    return highest
+
+
 def naive(rows):
     """The same figures, the slow way."""
     objects, lifetimes, sizes, sites = {}, Counter(), Counter(), Counter()
+    by_size = Counter()
     chains, copied, elsewhere, refused, requested = [], 0, 0, 0, 0
     for event, (op, slot, size, thread, site) in enumerate(rows):
         if op == THREAD_EXIT:
@@ -49,8 +58,9 @@ def naive(rows):
         if slot < 0:
             refused += 1
         elif op == FREE:
-            born, owner, reallocs, _ = objects.pop(slot)
+            born, owner, reallocs, last = objects.pop(slot)
             lifetimes[event - born - 1] += 1
+            by_size[bound(last), bound(event - born - 1)] += 1
             elsewhere += owner != thread
             chains.append(reallocs)
         else:
@@ -65,7 +75,10 @@ def naive(rows):
             sites[site, "count"] += 1
             sites[site, "bytes"] += size
     chains += [reallocs for _, _, reallocs, _ in objects.values()]
+    for _, _, _, size in objects.values():
+        by_size[bound(size), None] += 1
     return {
+        "by_size": by_size,
         "lifetimes": lifetimes,
         "sizes": sizes,
         "sites": sites,
@@ -104,9 +117,7 @@ def folded(counted):
     """The same from exact values."""
     ranges = Counter()
     for value, count in counted.items():
-        highest = 1
-        while highest < value:
-            highest *= 2
+        highest = bound(value)
         ranges[(0, 1) if highest == 1 else (highest // 2 + 1, highest)] += count
     return dict(ranges)
 
@@ -124,6 +135,8 @@ def test_statistics_are_those_of_a_naive_count(seed, tmp_path):
     assert sum(row["bytes"] for row in found["size_histogram"]) == wanted["requested"]
     assert refolded(found["lifetimes"]["histogram"], "events") == folded(wanted["lifetimes"])
     assert found["lifetimes"]["immortal"] == found["live_at_end"]["objects"] == wanted["alive"]
+    cells = {(r["to_bytes"], r["to_events"]): r["count"] for r in found["lifetimes_by_size"]}
+    assert cells == dict(wanted["by_size"])
     chains = found["realloc_chains"]
     assert (chains["objects"], chains["longest"]) == (wanted["chained"], wanted["longest"])
     assert chains["bytes_copied_at_worst"] == wanted["copied"]

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heapwright.cli.options import HugePages, Json, Settings, Touch, TracePath
+from heapwright.cli.options import HugePages, Json, Settings, Touch
 
 if TYPE_CHECKING:
+    from heapwright.result import HeapMap
     from heapwright.tunnel.compare import Comparison, Lane
     from heapwright.tunnel.flight import Conditions
+    from heapwright.tunnel.keyframes import Film
 
 
 def compare(
-    trace: TracePath,
+    traces: Annotated[
+        list[Path], typer.Argument(metavar="TRACE...", help="A trace file, or several.")
+    ],
     managers: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Which managers, and in which order; default: all."),
@@ -43,11 +47,13 @@ def compare(
 
     Each manager serves the whole recording; at its peak every resident byte is told apart: live,
     rounding, headers, caches, holes, empty pages kept. Real allocators that are installed are
-    measured on the same trace. A knob that is set to several values makes a row for each.
+    measured on the same trace. A knob that is set to several values makes a row for each. Several
+    traces are flown one after the other and shown next to each other.
 
     Example:
 
         heapwright compare sqlite3.heap.parquet --html report.html
+        heapwright compare before.heap.parquet after.heap.parquet --html report.html
         heapwright compare t.heap.parquet --managers glibc,buddy --set glibc.arena_max=2 --json
         heapwright compare t.heap.parquet --set glibc.tcache_count=0 --set glibc.tcache_count=50
     """
@@ -56,31 +62,48 @@ def compare(
 
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_variants
-    from heapwright.report.document import comparison_document
+    from heapwright.report.document import Flown, document
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions
 
-    opened = Trace.open(trace)
-    comparison = flown(
-        trace,
-        managers.split(",") if managers else None,
-        parse_variants(settings or ()),
-        Conditions(touch, huge_pages),
-        references=references,
-        jobs=jobs,
-        samples=samples,
-    )
+    develop = None
+    if html is not None:
+        from heapwright.insight.heap_map import heap_map
+
+        develop = heap_map
+    opened = [Trace.open(trace) for trace in traces]
+    comparisons = [
+        flown(
+            trace,
+            managers.split(",") if managers else None,
+            parse_variants(settings or ()),
+            Conditions(touch, huge_pages),
+            references=references,
+            jobs=jobs,
+            samples=samples,
+            develop=develop,
+        )
+        for trace in traces
+    ]
+    rows = [
+        Flown(trace, comparison.results, comparison.failures)
+        for trace, comparison in zip(opened, comparisons, strict=True)
+    ]
     if html is not None:
         from heapwright.report.html import write_page
 
-        write_page(html, opened, comparison.results, comparison.failures)
+        write_page(html, rows)
     if json:
-        screen.print_json(comparison_document(opened, comparison.results))
+        screen.print_json(document(rows))
     else:
-        show(comparison, html)
-    for sentence in comparison.failures:
-        screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
-    if not comparison.results:
+        for trace, comparison in zip(traces, comparisons, strict=True):
+            if len(traces) > 1:
+                screen.console().print(f"\n{trace}", style="bold", markup=False, soft_wrap=True)
+            show(comparison, html if trace is traces[-1] else None)
+    for comparison in comparisons:
+        for sentence in comparison.failures:
+            screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
+    if not all(comparison.results for comparison in comparisons):
         raise typer.Exit(1)
 
 
@@ -93,6 +116,7 @@ def flown(
     references: bool,
     jobs: int | None,
     samples: int = 1000,
+    develop: Callable[[Film], HeapMap] | None = None,
 ) -> Comparison:
     """Fly with a bar per lane on stderr; `managers` None means all that are registered."""
     from heapwright.managers.registry import managers as registered
@@ -100,7 +124,7 @@ def flown(
     from heapwright.tunnel.compare import twin_lanes
 
     names = [name.strip() for name in managers] if managers else list(registered())
-    lanes = twin_lanes(trace, names, settings, conditions, samples)
+    lanes = twin_lanes(trace, names, settings, conditions, samples, develop)
     absent: list[str] = []
     if references:
         real, absent = _real_lanes(trace, settings, conditions)

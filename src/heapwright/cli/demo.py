@@ -57,7 +57,9 @@ def demo(
     """
     from heapwright.cli import screen
     from heapwright.cli.compare import flown, show
+    from heapwright.insight.heap_map import heap_map
     from heapwright.insight.words import bytes_text
+    from heapwright.report.document import Flown
     from heapwright.report.html import write_page
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions
@@ -72,10 +74,10 @@ def demo(
         markup=False,
         soft_wrap=True,
     )
-    comparison = flown(trace, None, {}, Conditions(), references=True, jobs=jobs)
+    comparison = flown(trace, None, {}, Conditions(), references=True, jobs=jobs, develop=heap_map)
     page = folder / "report.html"
     if comparison.results:
-        write_page(page, opened, comparison.results, comparison.failures)
+        write_page(page, [Flown(opened, comparison.results, comparison.failures)])
     for sentence in comparison.failures:
         say.print(sentence, style="yellow", markup=False, soft_wrap=True)
     show(comparison, page)

@@ -52,6 +52,7 @@ class Census(NamedTuple):
     operations: np.ndarray  # int64[operation], events
     sizes: np.ndarray  # int64[bucket, 2], requests and their bytes, by size
     lifetimes: np.ndarray  # int64[bucket, 2], dead objects and their bytes, by lifetime
+    both: np.ndarray  # int64[bucket, bucket], dead objects by size and by lifetime
     sites: np.ndarray  # int64[1 + site, 2], requests and their bytes; row 0 for an unknown site
 
 
@@ -69,6 +70,7 @@ def census(slots: int, sites: int) -> Census:
         operations=np.zeros(len(OPERATIONS), np.int64),
         sizes=np.zeros((BUCKETS, 2), np.int64),
         lifetimes=np.zeros((BUCKETS, 2), np.int64),
+        both=np.zeros((BUCKETS, BUCKETS), np.int64),
         sites=np.zeros((1 + sites, 2), np.int64),
     )
 
@@ -120,6 +122,7 @@ def _bury(census, slot, event, thread):
     b = unsigned(bucket(event - objects.birth[slot] - 1))
     census.lifetimes[b, COUNT] += 1
     census.lifetimes[b, BYTES] += objects.size[slot]
+    census.both[unsigned(bucket(objects.size[slot])), b] += 1
     if objects.owner[slot] != thread:
         census.totals[FREED_ELSEWHERE] += 1
     objects.size[slot] = -1

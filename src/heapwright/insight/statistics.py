@@ -5,6 +5,7 @@ peak_live_bytes, peak_live_objects, requested_bytes, live_at_end
 by_operation     events of each operation
 size_histogram   requests and bytes by size, powers of two
 lifetimes        objects and bytes by lifetime in events, powers of two; the immortal apart
+lifetimes_by_size  objects by last size and lifetime, powers of two; null: never freed
 realloc_chains   how many objects, how often, how much a moving realloc would copy
 top_sites        who asks for most bytes, who asks most often
 """
@@ -62,6 +63,7 @@ def statistics(
         "by_operation": dict(zip(OPERATIONS, tally.operations.tolist(), strict=True)),
         "size_histogram": _histogram(tally.sizes, "bytes"),
         "lifetimes": _lifetimes(tally),
+        "lifetimes_by_size": _lifetimes_by_size(tally),
         "realloc_chains": _realloc_chains(tally),
         "top_sites": {
             "by_bytes": _top(tally, labels, c.BYTES, top),
@@ -106,6 +108,20 @@ def _lifetimes(tally: c.Census) -> dict[str, Any]:
         "immortal": immortal,
         "immortal_share": immortal / born if born else 0.0,
     }
+
+
+def _lifetimes_by_size(tally: c.Census) -> list[dict[str, int | None]]:
+    """Rows of `to_bytes`, `to_events` and `count`, for buckets that hold anything."""
+    rows: list[dict[str, int | None]] = []
+    for size, lifetime in np.argwhere(tally.both).tolist():
+        count = int(tally.both[size, lifetime])
+        rows.append({"to_bytes": _range(size)[1], "to_events": _range(lifetime)[1], "count": count})
+    alive = tally.objects.size[tally.objects.size >= 0]
+    bounds = 1 << np.arange(c.BUCKETS - 2, dtype=np.int64)  # of the buckets; sizes end far below
+    never = np.bincount(np.searchsorted(bounds, alive))
+    for size in np.flatnonzero(never).tolist():
+        rows.append({"to_bytes": int(bounds[size]), "to_events": None, "count": int(never[size])})
+    return rows
 
 
 def _median_bound(dead: np.ndarray, born: int) -> int | None:

@@ -1,7 +1,7 @@
 """What `compare --json` prints and the page embeds: one document, so the two never differ."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heapwright.result import Result
 
@@ -26,11 +26,49 @@ FACTS = (
 )
 
 
+class Flown(NamedTuple):
+    """One trace and what became of it."""
+
+    trace: "Trace"
+    results: Sequence[Result]
+    failures: Sequence[str] = ()
+
+
 def trace_facts(trace: "Trace") -> dict[str, Any]:
     """Where the trace is, what it records, its counts."""
     return {"path": str(trace.path)} | {name: getattr(trace, name) for name in FACTS}
 
 
 def comparison_document(trace: "Trace", results: Sequence[Result]) -> dict[str, Any]:
-    """`{"trace": facts, "results": [Result.to_json()]}`."""
-    return {"trace": trace_facts(trace), "results": [result.to_json() for result in results]}
+    """`{"trace": facts, "results": [Result.to_json()]}`.
+
+    A result that was filmed also has `stranded`: see `insight.stranded`, with call sites in words.
+    """
+    labels = trace.sites() if any(result.heap_map for result in results) else []
+    return {
+        "trace": trace_facts(trace),
+        "results": [result.to_json() | _stranded(result, labels) for result in results],
+    }
+
+
+def document(flown: Sequence[Flown]) -> dict[str, Any]:
+    """The document of one trace, or `{"comparisons": [...]}` of several side by side."""
+    documents = [comparison_document(one.trace, one.results) for one in flown]
+    return documents[0] if len(documents) == 1 else {"comparisons": documents}
+
+
+def _stranded(result: Result, labels: Sequence[str]) -> dict[str, Any]:
+    if result.heap_map is None:
+        return {}
+
+    def in_words(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [row | {"site": site_label(row["site"], labels)} for row in rows]
+
+    found = result.heap_map.stranded
+    lists = {name: in_words(found[name]) for name in ("by_bytes", "by_pages")}
+    return {"stranded": found | lists}
+
+
+def site_label(site: int, labels: Sequence[str]) -> str:
+    """The label of a row of the site table; `unknown` of one that is not there."""
+    return labels[site] if 0 <= site < len(labels) else "unknown"

@@ -1,87 +1,162 @@
 """The comparison as one self-contained page: no network, light and dark, a phone or a wide screen.
 
-    page.html   the frame, with {{places}} filled below
-    page.css    the look; colours of the parts are variables
-    page.js     draws the timelines and the size histogram from the data that is embedded
+    page.html      the frame, with {{places}} filled below
+    page.css       the look; colours of the parts are variables
+    figures.py     text, bars and tables
+    draw.js        what the scripts share: elements, words for quantities, packed columns
+    charts.js      timelines, histograms, lifetimes against sizes
+    heap.js        heap maps and the slider through time
 
 What is text or a plain bar is written here, so that the page says the essential without scripts.
-The embedded document is the very one that `compare --json` prints.
+The embedded document is the very one that `compare --json` prints. Of several traces each part is
+shown side by side.
 """
 
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from heapwright.insight.statistics import statistics
-from heapwright.insight.verdict import ranked, resident, verdict
-from heapwright.insight.words import (
-    PART_MEANINGS,
-    PART_NAMES,
-    bytes_text,
-    count_text,
-    full_title,
-    percent_text,
-    title,
-)
+from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
+from heapwright.insight.words import PART_NAMES, bytes_text, full_title
+from heapwright.report import figures
 from heapwright.report.beside import beside
-from heapwright.report.document import comparison_document
+from heapwright.report.document import Flown, document
+from heapwright.report.maps import map_data
 from heapwright.result import PARTS, TIMELINE, Result
 
-if TYPE_CHECKING:
-    from heapwright.trace.store import Trace
-
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
-BAR_LIMIT = 3.0  # a bar longer than this many times the shortest is cut off, and says so
+SCRIPTS = ("draw.js", "charts.js", "heap.js")
 
 
-def write_page(
-    path: Path, trace: "Trace", results: Sequence[Result], failures: Sequence[str] = ()
-) -> None:
-    """Write the page of a comparison of `trace`; HeapwrightError when that cannot be done."""
-    text = page(trace, results, failures)
+class _Seen:
+    """A trace with all that the page says of it."""
+
+    def __init__(self, one: Flown, name: str, shown: dict[str, Any]) -> None:
+        self.trace, self.failures, self.name = one.trace, one.failures, name
+        self.judged: Verdict = verdict(one.results)
+        self.order: list[Result] = ranked(one.results)
+        self.known: dict[str, Any] = statistics(one.trace)
+        self.labels: list[str] = one.trace.sites()
+        pairs = zip(one.results, shown["results"], strict=True)
+        self.shown: dict[int, dict[str, Any]] = {id(result): said for result, said in pairs}
+
+    def filmed(self) -> list[Result]:
+        """Twins in the order in which their maps deserve room: the winner, glibc, the rest."""
+        twins = [result for result in self.order if result.heap_map]
+        first = twins[:1] + [r for r in twins[1:] if r.manager == BASELINE]
+        return first + [result for result in twins if not any(result is f for f in first)]
+
+
+def write_page(path: Path, flown: Sequence[Flown]) -> None:
+    """Write the page of what was flown; HeapwrightError when that cannot be done."""
+    text = page(flown)
     with beside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(trace: "Trace", results: Sequence[Result], failures: Sequence[str] = ()) -> str:
+def page(flown: Sequence[Flown]) -> str:
     """The page's text."""
-    judged = verdict(results)
-    order = ranked(results)
-    known = statistics(trace)
+    known = document(flown)
+    parts = zip(flown, _names(flown), known.get("comparisons", [known]), strict=True)
+    seen = [_Seen(*part) for part in parts]
+    found = [(one, result) for one in seen for result in one.order]
     data = {
-        "document": comparison_document(trace, results),
+        "document": known,
         "parts": [{"key": part, "name": PART_NAMES[part]} for part in PARTS],
-        "timelines": [_timeline(result) for result in order],
-        "sizes": known["size_histogram"],
-        "lifetimes": known["lifetimes"]["histogram"],
+        "timelines": [
+            {"title": _flight_title(one, result, seen), **_timeline(result)}
+            for one, result in found
+        ],
+        "traces": [
+            {
+                "name": one.name,
+                "sizes": one.known["size_histogram"],
+                "lifetimes": one.known["lifetimes"]["histogram"],
+                "lifetimes_by_size": one.known["lifetimes_by_size"],
+            }
+            for one in seen
+        ],
+        "maps": _maps(seen),
     }
     places = {
         "style": _own("page.css"),
-        "script": _own("page.js"),
+        "script": "\n".join(map(_own, SCRIPTS)),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-        "program": escape(trace.program or trace.path.name),
-        "lead": _lead(trace, len(results)),
-        "headline": escape(judged.headline),
-        "reasons": "\n".join(f"<li>{escape(reason)}</li>" for reason in judged.reasons),
-        "bars": _bars(order, judged.winner),
-        "legend": _legend(order),
-        "table": _table(order, judged.winner),
-        "facts": _facts(known),
-        "sites": _sites(known),
-        "notes": _notes(trace, order, failures),
+        "program": escape(" and ".join(one.name for one in seen)),
+        "lead": "; ".join(_lead(one) for one in seen),
+        "verdicts": _abreast(seen, _verdict),
+        "bars": _abreast(
+            seen,
+            lambda one: f'<div class="bars">{figures.bars(one.order, one.judged.winner)}</div>',
+        ),
+        "legend": figures.legend([result for _, result in found]),
+        "table": _abreast(
+            seen,
+            lambda one: (
+                '<div class="scroll"><table class="figures">'
+                f"{figures.table(one.order, one.judged.winner)}</table></div>"
+            ),
+        ),
+        "facts": _abreast(seen, lambda one: f'<dl class="facts">{figures.facts(one.known)}</dl>'),
+        "asking": _abreast(seen, lambda one: figures.asking_sites(one.known)),
+        "stranding": _abreast(seen, _stranding),
+        "notes": "\n".join(figures.notes(one.trace, one.order, one.failures) for one in seen),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: places[match[1]], _own("page.html"))
+    for name in ("asking", "stranding"):
+        if not places[name]:
+            places[f"{name}_hidden"] = " hidden"
+    places["map_hidden"] = "" if data["maps"] else " hidden"
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: places.get(match[1], ""), _own("page.html"))
 
 
 def _own(name: str) -> str:
     return files("heapwright.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _names(flown: Sequence[Flown]) -> list[str]:
+    """A name for each trace, all different: the program's, else the file's, else numbered."""
+    for named in (
+        [one.trace.program or one.trace.path.name for one in flown],
+        [one.trace.path.name for one in flown],
+    ):
+        if len(set(named)) == len(named):
+            return named
+    return [f"{one.trace.path.name} ({n})" for n, one in enumerate(flown, 1)]
+
+
+def _abreast(seen: Sequence[_Seen], made: Callable[[_Seen], str]) -> str:
+    """A part of the page for each trace, next to each other under its name."""
+    parts = [(one, made(one)) for one in seen]
+    if len(seen) == 1:
+        return parts[0][1]
+    columns = [f"<div><h3>{escape(one.name)}</h3>{part}</div>" for one, part in parts if part]
+    return f'<div class="abreast">{"".join(columns)}</div>' if columns else ""
+
+
+def _flight_title(one: _Seen, result: Result, seen: Sequence[_Seen]) -> str:
+    return full_title(result) if len(seen) == 1 else f"{full_title(result)} · {one.name}"
+
+
+def _maps(seen: Sequence[_Seen]) -> list[dict[str, Any]]:
+    """The maps of all traces; those to be seen first stand first: of each trace its first."""
+    turns = itertools.zip_longest(*([(one, r) for r in one.filmed()] for one in seen))
+    dealt = [pair for turn in turns for pair in turn if pair]
+    maps = map_data([result for _, result in dealt], [one.labels for one, _ in dealt])
+    return [
+        {
+            "title": _flight_title(one, result, seen),
+            **map_,
+        }
+        for (one, result), map_ in zip(dealt, maps, strict=True)
+    ]
 
 
 def _timeline(result: Result) -> dict[str, Any]:
@@ -100,185 +175,28 @@ def _timeline(result: Result) -> dict[str, Any]:
     for name in [f"{part}_bytes" for part in PARTS]:
         if not any(columns[name]):
             del columns[name]
-    return {"title": full_title(result), "manager": result.manager, "kind": result.kind, **columns}
+    return {"manager": result.manager, "kind": result.kind, **columns}
 
 
-def _lead(trace: "Trace", count: int) -> str:
+def _lead(one: _Seen) -> str:
+    trace = one.trace
     origin = {"recording": "a recording", "imported": "an imported recording"}.get(
         trace.kind, "a made-up program"
     )
     return (
-        f"{origin} of {trace.events:,} events, flown through {count} memory managers; "
+        f"{origin} of {trace.events:,} events, flown through {len(one.order)} memory managers; "
         f"{bytes_text(trace.peak_live_bytes)} in {trace.peak_live_objects:,} objects alive at most"
     )
 
 
-def _bars(order: Sequence[Result], winner: Result | None) -> str:
-    """Peaks side by side: a stacked bar per result."""
-    least = min((resident(result) for result in order if resident(result)), default=1)
-    longest = max((resident(r) for r in order if resident(r) <= BAR_LIMIT * least), default=1)
-    rows = []
-    for result in order:
-        total = resident(result)
-        cut = total > longest
-        segments, room = [], float(longest)
-        for part in PARTS:
-            size = result.peak[f"{part}_bytes"]
-            shown = min(size, room)
-            room -= shown
-            if shown <= 0:
-                continue
-            name, style = PART_NAMES[part], part
-            if result.kind == "measured" and part == "partial":
-                name, style = "not told apart", "rest"
-            label = f"{name}: {bytes_text(size)} ({percent_text(size / total)})"
-            segments.append(
-                f'<i class="{style}" style="width:{100 * shown / longest:.3f}%" '
-                f'title="{escape(label)}"></i>'
-            )
-        classes = ("winner " if result is winner else "") + ("cut" if cut else "")
-        rows.append(
-            f'<div class="row {classes}"><span class="name">{_name(result, winner)}</span>'
-            f'<span class="bar" role="img" aria-label="{escape(_aloud(result))}">'
-            f"{''.join(segments)}</span>"
-            f'<span class="value">{bytes_text(total)}</span></div>'
-        )
-    return "\n".join(rows)
+def _verdict(one: _Seen) -> str:
+    reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in one.judged.reasons)
+    return f'<p class="headline">{escape(one.judged.headline)}</p><ul>{reasons}</ul>'
 
 
-def _aloud(result: Result) -> str:
-    """A bar for those who hear the page."""
-    parts = [f"{PART_NAMES[p]} {bytes_text(result.peak[f'{p}_bytes'])}" for p in PARTS]
-    return f"{full_title(result)}: {bytes_text(resident(result))} resident; " + ", ".join(parts)
-
-
-def _name(result: Result, winner: Result | None) -> str:
-    chips = ""
-    if result is winner:
-        chips += ' <b class="chip best">least</b>'
-    if result.kind == "measured":
-        chips += ' <b class="chip">measured</b>'
-    if result.refused:
-        chips += ' <b class="chip bad">ran out</b>'
-    return escape(title(result)) + chips
-
-
-def _legend(order: Sequence[Result]) -> str:
-    """What the colours mean; parts that no result has are left out."""
-    items = []
-    for part in PARTS:
-        if any(r.peak[f"{part}_bytes"] for r in order if r.kind == "twin" or part != "partial"):
-            items.append((part, PART_NAMES[part], PART_MEANINGS[part]))
-    if any(result.kind == "measured" for result in order):
-        meaning = "of a real system only live, rounding and the total can be measured from outside"
-        items.append(("rest", "not told apart", meaning))
-    return "\n".join(
-        f'<div><dt><i class="{key}"></i>{escape(name)}</dt><dd>{escape(meaning)}</dd></div>'
-        for key, name, meaning in items
-    )
-
-
-def _table(order: Sequence[Result], winner: Result | None) -> str:
-    """Every figure; `data-bytes` and the like hold what the JSON holds."""
-    shown = [p for p in PARTS if any(result.peak[f"{p}_bytes"] for result in order)]
-    headings = [
-        "peak resident",
-        *(PART_NAMES[p] for p in shown),
-        "mapped peak",
-        "faults",
-        "events/s",
-    ]
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
-    rows = []
-    for result in order:
-        cells = [_cell("resident_bytes", resident(result), bytes_text(resident(result)))]
-        for part in shown:
-            size = result.peak[f"{part}_bytes"]
-            cells.append(_cell(f"{part}_bytes", size, bytes_text(size) if size else "0"))
-        mapped = result.mapped_bytes_peak
-        cells.append(_cell("mapped_bytes_peak", mapped, bytes_text(mapped)))
-        cells.append(_cell("page_faults", result.page_faults, f"{result.page_faults:,}"))
-        rate = result.events_per_second
-        cells.append(_cell("events_per_second", rate, count_text(rate)))
-        rows.append(
-            f'<tr class="{"winner" if result is winner else ""}" data-kind="{result.kind}" '
-            f'data-manager="{escape(result.manager)}">'
-            f'<th scope="row">{_name(result, winner)}</th>{"".join(cells)}</tr>'
-        )
-    return (
-        f'<thead><tr><th scope="col">manager</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
-    )
-
-
-def _cell(key: str, value: float, text: str) -> str:
-    exact = f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
-    return f'<td data-key="{key}" data-value="{value}" title="{exact}">{text}</td>'
-
-
-def _facts(known: dict[str, Any]) -> str:
-    """The trace's facts as a definition list."""
-    held, left, died = known["peak_live_bytes"], known["live_at_end"], known["lifetimes"]
-    median = died["median_events_at_most"]
-    facts = {
-        "file": f"{known['path']} ({bytes_text(known['size_bytes_on_disk'])})",
-        "kind": known["kind"],
-        "events": f"{known['events']:,}",
-        "allocations": f"{known['allocations']:,}",
-        "reallocations": f"{known['reallocations']:,}",
-        "frees": f"{known['frees']:,}",
-        "frees of unknown objects": f"{known['unmatched_frees']:,}",
-        "threads": f"{known['threads']:,}",
-        "most bytes alive": f"{held:,} ({bytes_text(held)})",
-        "most objects alive": f"{known['peak_live_objects']:,}",
-        "never freed": f"{left['objects']:,} objects, {bytes_text(left['bytes'])}",
-        "half have died after": f"{median:,} events" if median is not None else "never",
-    }
-    return "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in facts.items()
-    )
-
-
-def _sites(known: dict[str, Any]) -> str:
-    """Who asks for most bytes; nothing when the trace knows no call sites."""
-    rows = known["top_sites"]["by_bytes"]
-    if not rows:
-        return ""
-    body = "".join(
-        f"<tr><th scope='row'>{escape(row['site'])}</th><td>{bytes_text(row['bytes'])}</td>"
-        f"<td>{row['count']:,}</td></tr>"
-        for row in rows
-    )
-    return (
-        "<section><h2>Who asks for most bytes</h2>"
-        "<div class='scroll'><table class='figures'><thead><tr>"
-        "<th scope='col'>call site</th><th scope='col'>bytes requested</th>"
-        f"<th scope='col'>requests</th></tr></thead><tbody>{body}</tbody></table></div></section>"
-    )
-
-
-def _notes(trace: "Trace", order: Sequence[Result], failures: Sequence[str]) -> str:
-    """Assumptions: those that all share once, then each manager's own; then what failed."""
-    items = [("The trace", note) for note in trace.notes]
-    noted: dict[str, list[str]] = {}
-    for result in order:
-        for note in result.notes:
-            noted.setdefault(note, []).append(full_title(result))
-    groups = {
-        "All": order,
-        "All twins": _of_kind(order, "twin"),
-        "All real ones": _of_kind(order, "measured"),
-    }
-    for note, names in noted.items():
-        whose = [
-            group
-            for group, members in groups.items()
-            if len(members) > 1 and names == list(map(full_title, members))
-        ]
-        items.append(((whose or [", ".join(names)])[0], note))
-    items += [("Missing", failure) for failure in failures]
-    return "\n".join(f"<li><b>{escape(whose)}.</b> {escape(note)}</li>" for whose, note in items)
-
-
-def _of_kind(order: Sequence[Result], kind: str) -> list[Result]:
-    return [result for result in order if result.kind == kind]
+def _stranding(one: _Seen) -> str:
+    """The folds of stranded bytes; glibc's is open, or else the winner's."""
+    twins = one.filmed()
+    baseline = [result for result in twins if result.manager == BASELINE]
+    opened = next(iter(baseline or twins), None)
+    return figures.stranding_sites(twins, [one.shown[id(twin)] for twin in twins], opened)

@@ -27,11 +27,12 @@ import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
-from heapwright.result import Result
+from heapwright.result import HeapMap, Result
 from heapwright.trace import audit
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace
 from heapwright.tunnel.flight import SAMPLES, Conditions, Progress, fly, steps_of_flight
+from heapwright.tunnel.keyframes import Film
 
 _TICK_SECONDS = 0.1  # between two looks at the counters
 
@@ -62,9 +63,11 @@ def twin_lanes(
     settings: Mapping[str, Sequence[Mapping[str, int]]] | None = None,
     conditions: Conditions | None = None,
     samples: int = SAMPLES,
+    develop: Callable[[Film], HeapMap] | None = None,
 ) -> list[Lane]:
     """A lane per manager, or one for each of its `settings` (knob values that go together).
 
+    With `develop` each is filmed, as `fly` says.
     Raises HeapwrightError for unknown managers and knobs before any flies; a manager that cannot
     be imported fails in its lane.
     """
@@ -96,6 +99,7 @@ def twin_lanes(
                 huge_pages=conditions.huge_pages,
                 samples=samples,
                 progress=progress,
+                develop=develop,
             )
 
         values = " ".join(f"{knob}={value}" for knob, value in knobs.items())

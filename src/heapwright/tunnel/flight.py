@@ -2,7 +2,7 @@
 
     pass 1   replay at full speed: the rate, page faults, paths, and the event of the peak
     pass 2   survey: the same events again, stopped about a thousand times and exactly at the
-             peak to say what each resident byte is
+             peak to say what each resident byte is; filmed if a picture is asked for
 
 Both passes boot the manager anew and are deterministic, so they see the same heap. Memory is
 proportional to live objects and pages, never to events: the trace is streamed.
@@ -28,9 +28,11 @@ from heapwright.machine.address_space import (
     STRAY_TOUCHES,
 )
 from heapwright.managers.registry import named
-from heapwright.result import PARTS, TIMELINE, Result
+from heapwright.result import PARTS, TIMELINE, HeapMap, Result
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
+from heapwright.tunnel.keyframes import COLUMNS as FILM_COLUMNS
+from heapwright.tunnel.keyframes import Film
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -88,9 +90,11 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
     huge_pages: str = "never",
     samples: int = SAMPLES,
     progress: Progress | None = None,
+    develop: Callable[[Film], HeapMap] | None = None,
 ) -> Result:
     """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
 
+    With `develop` the flight is filmed, and what it makes of the film is the result's `heap_map`.
     Raises HeapwrightError for an unknown manager, knob or condition and for a corrupt trace.
     """
     conditions = Conditions(touch, huge_pages)
@@ -117,7 +121,11 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
     del flight, meters  # give its address space back before the next one is reserved
 
     survey = Flight(manager_name, trace, settings, conditions)
-    result.timeline = survey.survey(trace, _stops(trace.events, samples, peak_event), progress)
+    stops = _stops(trace.events, samples, peak_event)
+    film = Film(trace, stops, peak_event) if develop and len(stops) else None
+    result.timeline = survey.survey(trace, stops, progress, film)
+    if develop and film:
+        result.heap_map = develop(film)
     result.peak = _peak(result.timeline, peak_event)
     assert result.peak["resident_bytes"] == peak_pages * PAGE_BYTES, "the two passes differ"
     return result
@@ -191,14 +199,20 @@ class Flight:
                 progress(int(self.run.progress[self.loop.NEXT]))
         return seconds
 
-    def survey(self, trace: "Trace", stops: np.ndarray, progress: Progress | None) -> np.ndarray:
+    def survey(
+        self,
+        trace: "Trace",
+        stops: np.ndarray,
+        progress: Progress | None,
+        film: Film | None = None,
+    ) -> np.ndarray:
         """Pass 2; int64[stop, len(TIMELINE)], a row for the state after each event of `stops`."""
         loop, heap = self.loop, self.heap
         ledger = empty_ledger(loop, len(heap.machine.pages))
         nothing_placed = np.zeros((0, 2), np.int64)
         timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
         row = first = 0  # of the timeline; the batch's first event
-        for batch in trace.batches(_COLUMNS):
+        for batch in trace.batches(FILM_COLUMNS if film else _COLUMNS):
             past = first + len(batch.op)
             here = first
             while row < len(stops) and stops[row] < past:
@@ -207,10 +221,14 @@ class Flight:
                 loop.survey(heap, self.run, part, ledger, nothing_placed)
                 ledger = _decompose(loop, heap, ledger, timeline[row])
                 timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
+                if film:
+                    film.follow(part, here)
+                    film.take(int(stops[row]), self, ledger)
                 here, row = until, row + 1
-            loop.survey(
-                heap, self.run, _cut(batch, here - first, len(batch.op)), ledger, nothing_placed
-            )
+            rest = _cut(batch, here - first, len(batch.op))
+            loop.survey(heap, self.run, rest, ledger, nothing_placed)
+            if film:
+                film.follow(rest, here)
             first = past
             if progress:
                 progress(trace.events + first)

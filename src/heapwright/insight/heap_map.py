@@ -1,0 +1,82 @@
+"""From the film of a flight to a map of its heap that fits on a page.
+
+    Film ─► pages ever mapped ─► at each keyframe, at most CELLS cells of neighbouring pages
+         ─► the peak          ─► every page, and the objects of the emptiest pages first
+
+The least full pages are the telling ones: what lies there strands the rest.
+"""
+
+import numpy as np
+
+from heapwright.insight.stranded import stranded
+from heapwright.machine import PAGE_BYTES
+from heapwright.machine.address_space import PAGE_SHIFT
+from heapwright.result import ABSENT_LEVEL, EMPTY_LEVEL, Blocks, HeapMap
+from heapwright.tunnel.keyframes import Film
+
+CELLS = 1 << 13  # of a keyframe; a screen shows about as many
+BLOCKS = 300_000  # objects kept
+
+
+def heap_map(film: Film) -> HeapMap:
+    """The map of a filmed flight."""
+    pages = film.pages()
+    group = 1
+    while len(pages) > group * CELLS:
+        group *= 2
+    frames = [film.levels(frame, pages) for frame in range(len(film.events))]
+    at_peak = frames[int(np.searchsorted(film.events, film.peak_event))]
+    live, free = film.peak_bytes(pages)
+    assert film.blocks is not None, "the peak is a keyframe"
+    found = HeapMap(
+        pages=pages,
+        events=film.events,
+        frames=np.array([cells(levels, group) for levels in frames]),
+        pages_per_cell=group,
+        peak_event=film.peak_event,
+        state=np.minimum(at_peak, EMPTY_LEVEL),
+        live=live,
+        free=free,
+        blocks=film.blocks,
+        known_live=PAGE_BYTES,
+    )
+    found.stranded = stranded(found)
+    return with_blocks(found, BLOCKS)
+
+
+def cells(levels: np.ndarray, group: int) -> np.ndarray:
+    """uint8[cell]: levels of `group` pages each; the mean of those that are resident."""
+    if group == 1:
+        return levels
+    padded = np.zeros((-(-len(levels) // group), group), np.int64)
+    padded.flat[: len(levels)] = levels
+    resident = padded >= EMPTY_LEVEL
+    count = resident.sum(axis=1)
+    steps = np.where(resident, padded - EMPTY_LEVEL, 0).sum(axis=1)
+    mean = EMPTY_LEVEL + -(-steps // np.maximum(count, 1))
+    found: np.ndarray = np.where(count, mean, padded.max(axis=1) >= ABSENT_LEVEL).astype(np.uint8)
+    return found
+
+
+def with_blocks(known: HeapMap, limit: int) -> HeapMap:
+    """The same map with about `limit` blocks at most: those that fill a page and those of the
+    emptiest pages, all of the pages with up to `known_live` live bytes."""
+    blocks = known.blocks
+    if len(blocks.address) <= limit:
+        return known
+    first = np.searchsorted(known.pages, blocks.address >> PAGE_SHIFT)
+    past = blocks.address + np.maximum(blocks.size, 1) - 1
+    last = np.searchsorted(known.pages, past >> PAGE_SHIFT)
+    least = np.minimum(known.live[first], known.live[last]).astype(np.int64)
+    large = blocks.size >= 2 * PAGE_BYTES
+    counted = np.bincount(least[~large], minlength=PAGE_BYTES + 1).cumsum()
+    room = limit - np.count_nonzero(large)
+    bound = int(np.searchsorted(counted, room, side="right")) - 1
+    kept = large | (least <= bound)
+    return HeapMap(
+        **{
+            **vars(known),
+            "blocks": Blocks(**{name: column[kept] for name, column in vars(blocks).items()}),
+            "known_live": bound,
+        }
+    )

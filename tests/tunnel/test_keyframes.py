@@ -1,0 +1,87 @@
+"""The film of a flight against the timeline and a naive book of objects."""
+
+import numpy as np
+import pytest
+
+from heapwright.machine import PAGE_BYTES
+from heapwright.result import ABSENT_LEVEL, EMPTY_LEVEL, TIMELINE
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.flight import fly
+
+LIVE, PARTIAL, RETAINED = (
+    TIMELINE.index(f"{part}_bytes") for part in ("live", "partial", "retained")
+)
+
+
+@pytest.fixture
+def rows():
+    """(op, slot, size, site) of a program that grows and shrinks."""
+    draw = np.random.default_rng(8)
+    free, used, made = list(range(80)), [], []
+    for _ in range(900):
+        size, site = int(2 ** draw.uniform(0, 13)), int(draw.integers(-1, 5))
+        kind = draw.random()
+        if free and (not used or kind < 0.5):
+            used.append(free.pop())
+            made.append((int(draw.choice([MALLOC, CALLOC])), used[-1], size, site))
+        elif kind < 0.65:
+            made.append((REALLOC, used[int(draw.integers(len(used)))], size, site))
+        else:
+            free.append(used.pop(int(draw.integers(len(used)))))
+            made.append((FREE, free[-1], 0, -1))
+    return made
+
+
+@pytest.fixture
+def filmed(rows, tmp_path):
+    """The film, and the result."""
+    op, slot, size, site = (np.array(column) for column in zip(*rows, strict=True))
+    with TraceWriter(tmp_path / "t.parquet", program="t") as out:
+        out.sites = list("abcde")
+        out.write(events(op=op, slot=slot, size=size, site=site))
+    films = []
+    result = fly("linear", Trace.open(tmp_path / "t.parquet"), develop=films.append, samples=200)
+    return films[0], result
+
+
+def test_the_objects_at_the_peak_are_those_of_a_naive_book(filmed, rows):
+    film, _ = filmed
+    book = {}
+    for event, (op, slot, size, site) in enumerate(rows[: film.peak_event + 1]):
+        if op == FREE:
+            del book[slot]
+        else:
+            born = book[slot][0] if op == REALLOC else event
+            book[slot] = (born, size, site)
+    wanted = sorted((film.peak_event - born, size, site) for born, size, site in book.values())
+    blocks = film.blocks
+    columns = (blocks.age.tolist(), blocks.size.tolist(), blocks.site.tolist())
+    assert sorted(zip(*columns, strict=True)) == wanted
+    assert (np.diff(blocks.address) > 0).all()
+
+
+def test_bytes_of_the_peak_are_those_of_the_result(filmed):
+    film, result = filmed
+    live, free = film.peak_bytes(film.pages())
+    assert live.sum() == result.peak["live_bytes"]
+    assert free[live > 0].sum() == result.peak["partial_bytes"]
+    assert free[live == 0].sum() == result.peak["retained_bytes"]
+
+
+def test_keyframes_are_spread_and_agree_with_the_timeline(filmed):
+    film, result = filmed
+    pages = film.pages()
+    assert 60 <= len(film.events) <= 61
+    assert film.events[0] == 0
+    assert film.events[-1] == result.events - 1
+    assert film.peak_event in film.events
+    for frame, event in enumerate(film.events.tolist()):
+        row = result.timeline[result.timeline[:, 0] == event][0]
+        levels = film.levels(frame, pages)
+        mapped, resident = (levels >= ABSENT_LEVEL).sum(), (levels >= EMPTY_LEVEL).sum()
+        assert (mapped * PAGE_BYTES, resident * PAGE_BYTES) == tuple(row[1:3])
+        empty = (levels == EMPTY_LEVEL).sum() * PAGE_BYTES
+        assert empty >= row[RETAINED]
+        steps = (levels[levels > EMPTY_LEVEL] - EMPTY_LEVEL).astype(int) * PAGE_BYTES // 16
+        assert steps.sum() - len(steps) * PAGE_BYTES // 16 < row[LIVE] <= steps.sum()
