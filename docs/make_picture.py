@@ -15,7 +15,7 @@ FOLDER = HERE.parent / "build" / "picture"
 PICTURE = HERE / "images" / "report.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, SCALE = 1000, 1.5  # CSS pixels; picture pixels for each
-LAST_SHOWN = "#time"  # the picture ends with the section that has this heading
+LAST_SHOWN = "#heap"  # the picture ends with the section that has this heading
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ def trace_path(tmp_path):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    wide = {"COLUMNS": "200"}  # or else a terminal's width breaks the lines looked for
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=wide)
 
 
 def test_json_has_the_documented_form(trace_path):

@@ -133,6 +133,26 @@ def test_a_tap_reads_and_a_second_one_looks_inside(browser, flown, tmp_path):
     context.close()
 
 
+def test_two_traces_stand_side_by_side_each_at_its_peak(browser, flown, tmp_path):
+    with TraceWriter(tmp_path / "u.heap.parquet", program="u") as out:
+        for op, size in ((MALLOC, 5000), (FREE, 0)):
+            out.write(events(op=np.full(3, op), slot=np.arange(3), size=np.full(3, size)))
+    other = Trace.open(tmp_path / "u.heap.parquet")
+    results = [fly("linear", other, develop=heap_map)]
+    write_page(tmp_path / "out.html", [flown, Flown(other, results)])
+    view = browser.new_page()
+    view.goto((tmp_path / "out.html").as_uri())
+    view.wait_for_selector(".panel canvas[aria-label] >> nth=1")
+    chosen = view.locator(".panel select option:checked").all_inner_texts()
+    assert [title.partition(" · ")[2] for title in chosen] == ["t", "u"]
+    assert view.locator(".panel .chip").all_inner_texts() == ["at its peak"] * 2
+    canvas = view.locator(".panel canvas").nth(1)
+    for key, event in (("Home", 0), ("End", other.events - 1)):
+        view.locator("#moment").press(key)
+        assert f"after event {event}:" in canvas.get_attribute("aria-label")
+    view.close()
+
+
 def test_stranded_bytes_are_those_of_json(view, flown):
     document = comparison_document(flown.trace, flown.results)
     for number, found in enumerate(document["results"]):

@@ -173,7 +173,7 @@ const drawLifetimes = perTrace("lifetimes", (chart, trace) => {
   const place = (row) => [box.left + (power(row.to_bytes) - low) * width,
     row.to_events === null ? box.top : box.bottom - (power(row.to_events) + 1) * height];
   const words = (row) => `${row.count.toLocaleString("en")} objects of up to ${tickBytes(row.to_bytes)}, ` +
-    (row.to_events === null ? "never freed" : `freed within ${tickCount(row.to_events)} events`);
+    (row.to_events === null ? "never freed" : `freed within ${row.to_events.toLocaleString("en")} events`);
   const said = chart.parentNode.querySelector("p") ?? element(chart.parentNode, "p", { class: "said", role: "status" });
   const mark = (row) => {
     said.textContent = words(row);
@@ -194,11 +194,11 @@ const drawLifetimes = perTrace("lifetimes", (chart, trace) => {
   }
   for (let bucket = 0; bucket <= oldest; bucket += Math.ceil(22 / height)) {
     node(box.svg, "text", { x: box.left - 8, y: box.bottom - (bucket + .5) * height + 4, "text-anchor": "end" },
-      tickCount(2 ** bucket));
+      countText(2 ** bucket));
   }
   node(box.svg, "text", { x: box.left - 8, y: box.top + height / 2 + 4, "text-anchor": "end" }, "never");
   node(box.svg, "text", { x: (box.left + box.right) / 2, y: box.bottom + 35, "text-anchor": "middle" },
-    "size, up to, against events from birth to free, up to");
+    "size, up to");
   const order = [...rows].sort((a, b) => a.to_bytes - b.to_bytes || (a.to_events ?? Infinity) - (b.to_events ?? Infinity));
   let at = order.findIndex((row) => row.count === Math.max(...rows.map((each) => each.count)));
   box.svg.setAttribute("tabindex", "0");

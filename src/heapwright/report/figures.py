@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 BAR_LIMIT = 3.0  # a bar longer than this many times the shortest is cut off, and says so
+TELLING_SHARE = 0.001  # of the stranded bytes; a call site with less is not named
 
 
 def bars(order: Sequence[Result], winner: Result | None) -> str:
@@ -186,14 +187,21 @@ def stranding_sites(
 
 
 def _pinned(pinned: dict[str, Any]) -> str:
-    """Both lists of one twin."""
+    """Both lists of one twin; sites that hold next to nothing are only counted."""
+    telling = [row for row in pinned["by_bytes"] if row["share"] >= TELLING_SHARE]
     rows = "".join(
         f"<tr><th scope='row'>{escape(row['site'])}</th>"
         + _cell("bytes", row["bytes"], bytes_text(row["bytes"]))
         + f"<td>{percent_text(row['share'])}</td><td>{row['objects']:,}</td>"
         f"<td>{row['pages']:,}</td><td>{count_text(row['median_age_events'])}</td></tr>"
-        for row in pinned["by_bytes"]
+        for row in telling
     )
+    if len(telling) < len(pinned["by_bytes"]):
+        less = percent_text(TELLING_SHARE)
+        rows += (
+            "<tr><th scope='row'>others</th>"
+            f"<td colspan='5' class='less'>less than {less} each</td></tr>"
+        )
     freed = "".join(
         f"<tr><th scope='row'>{escape(row['site'])}</th>"
         + _cell("pages", row["pages"], f"{row['pages']:,}")
@@ -218,9 +226,12 @@ def _pinned(pinned: dict[str, Any]) -> str:
     )
 
 
-def notes(trace: "Trace", order: Sequence[Result], failures: Sequence[str]) -> str:
-    """Assumptions: those that all share once, then each manager's own; then what failed."""
-    items = [("The trace", note) for note in trace.notes]
+def notes(
+    about: str, trace: "Trace", order: Sequence[Result], failures: Sequence[str]
+) -> list[str]:
+    """Assumptions: of the trace, called `about`; those that all managers share once, then each
+    one's own; then what failed."""
+    items = [(about, note) for note in trace.notes]
     noted: dict[str, list[str]] = {}
     for result in order:
         for note in result.notes:
@@ -238,7 +249,7 @@ def notes(trace: "Trace", order: Sequence[Result], failures: Sequence[str]) -> s
         ]
         items.append(((whose or [", ".join(names)])[0], note))
     items += [("Missing", failure) for failure in failures]
-    return "\n".join(f"<li><b>{escape(whose)}.</b> {escape(note)}</li>" for whose, note in items)
+    return [f"<li><b>{escape(whose)}.</b> {escape(note)}</li>" for whose, note in items]
 
 
 def _of_kind(order: Sequence[Result], kind: str) -> list[Result]:

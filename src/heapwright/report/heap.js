@@ -79,8 +79,11 @@ class Panel {
     map.load().then(() => { if (this.map === map) this.draw(); });
   }
 
-  goTo(event) {
-    this.event = event;
+  // The state after `event` of the trace `leader` was flown with; of another trace, as far into it.
+  goTo(event, leader) {
+    if (this.map.trace === leader.trace) this.event = event;
+    else if (event === leader.peak_event) this.event = this.map.peak_event;
+    else this.event = Math.round(event / leader.trace_events * this.map.trace_events);
     const frame = this.map.frameAt(event);
     if (frame === this.frame) return;
     this.frame = frame;
@@ -152,7 +155,7 @@ class Panel {
     if (this.atPeak) element(this.trail, "span", { class: "chip" }, "at its peak");
     else if (map.live) {
       element(this.trail, "button", { type: "button", class: "peak" }, "to its peak")
-        .addEventListener("click", () => slideTo(map.peak_event));
+        .addEventListener("click", () => slideTo(map.trace === leading().trace ? map.peak_event : leading().peak_event));
     }
   }
 
@@ -236,11 +239,13 @@ class Panel {
       for (const [x, y, wide, high] of places) pen.fillRect(x, y, Math.max(1, wide - 1), high - 2);
     });
     pen.globalAlpha = 1;
-    const held = `${map.live[page].toLocaleString("en")} live bytes, ${map.free[page].toLocaleString("en")} free, the rest ` +
-      "rounding, headers and caches";
+    const held = map.state[page] === EMPTY
+      ? `${map.live[page].toLocaleString("en")} bytes live, ${map.free[page].toLocaleString("en")} free, ` +
+        `${(PAGE - map.live[page] - map.free[page]).toLocaleString("en")} rounding, headers and caches`
+      : map.state[page] === ABSENT ? "mapped, not resident" : "not mapped";
     this.canvas.setAttribute("aria-label", `Page ${hex(base)}: ${held}`);
     const rows = [["page", `${hex(base)}, ${ROW_BYTES} bytes a row`], ["holds", held]];
-    if (this.blocks) rows.push(["blocks", `${this.blocks.length}; the darker, the older`]);
+    if (this.blocks) rows.push(["blocks", `${this.blocks.length}; the stronger the colour, the older`]);
     else rows.push(["blocks", "left out: this file has room for those of emptier pages only"]);
     this.list(rows);
     if (this.blocks && this.selected >= this.blocks.length) this.selected = this.blocks.length - 1;
@@ -392,18 +397,23 @@ function slideTo(event) {
   slide();
 }
 
+// The map that the slider's events belong to; `panels` of another trace follow it.
+const leading = () => panels[0].map;
+
 function slide() {
   moment = moments[slider.value];
-  const peaks = panels.filter((panel) => panel.map.peak_event === moment).map((panel) => panel.map.title);
+  const peaks = panels.filter((panel) => panel.map.trace === leading().trace && panel.map.peak_event === moment)
+    .map((panel) => panel.map.title);
   const text = `after event ${moment.toLocaleString("en")}` + (peaks.length ? `, the peak of ${[...new Set(peaks)].join(" and ")}` : "");
   document.getElementById("moment-text").textContent = text;
   slider.setAttribute("aria-valuetext", text);
-  for (const panel of panels) panel.goTo(moment);
+  for (const panel of panels) panel.goTo(moment, leading());
   moveCursor(moment);
 }
 
 function resetSlider(event) {
-  moments = [...new Set(panels.flatMap((panel) => panel.map.events))].sort((a, b) => a - b);
+  const maps = panels.map((panel) => panel.map).filter((map) => map.trace === leading().trace);
+  moments = [...new Set(maps.flatMap((map) => map.events))].sort((a, b) => a - b);
   slider.max = moments.length - 1;
   slideTo(event);
 }

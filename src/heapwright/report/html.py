@@ -108,7 +108,7 @@ def page(flown: Sequence[Flown]) -> str:
         "facts": _abreast(seen, lambda one: f'<dl class="facts">{figures.facts(one.known)}</dl>'),
         "asking": _abreast(seen, lambda one: figures.asking_sites(one.known)),
         "stranding": _abreast(seen, _stranding),
-        "notes": "\n".join(figures.notes(one.trace, one.order, one.failures) for one in seen),
+        "notes": "\n".join(dict.fromkeys(line for one in seen for line in _notes(one, seen))),
     }
     for name in ("asking", "stranding"):
         if not places[name]:
@@ -153,6 +153,8 @@ def _maps(seen: Sequence[_Seen]) -> list[dict[str, Any]]:
     return [
         {
             "title": _flight_title(one, result, seen),
+            "trace": one.name,
+            "trace_events": one.trace.events,
             **map_,
         }
         for (one, result), map_ in zip(dealt, maps, strict=True)
@@ -192,6 +194,11 @@ def _lead(one: _Seen) -> str:
 def _verdict(one: _Seen) -> str:
     reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in one.judged.reasons)
     return f'<p class="headline">{escape(one.judged.headline)}</p><ul>{reasons}</ul>'
+
+
+def _notes(one: _Seen, seen: Sequence[_Seen]) -> list[str]:
+    about = "The trace" if len(seen) == 1 else one.name
+    return figures.notes(about, one.trace, one.order, one.failures)
 
 
 def _stranding(one: _Seen) -> str:

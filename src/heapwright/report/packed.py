@@ -40,7 +40,7 @@ class Packed:
 
     def text(self) -> str:
         """All columns."""
-        return base64.b64encode(zlib.compress(b"".join(self._pieces), 9)).decode()
+        return base64.b64encode(zlib.compress(b"".join(self._pieces))).decode()
 
     def _append(self, piece: bytes) -> None:
         self._pieces.append(piece)

@@ -50,6 +50,7 @@ class Trace(Facts):
     path: Path
     size_bytes_on_disk: int
     _sites: bytes = field(repr=False)
+    _labels: list[str] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Trace":
@@ -133,9 +134,15 @@ class Trace(Facts):
     def sites(self) -> list[str]:
         """A label for each row of the site table, such as `parse_value (json.c:120)`.
 
-        Names are looked up when asked for, in the files of this machine; what is not found stays
-        `libfoo.so+0x1234`.
+        Names are looked up when first asked for, in the files of this machine; what is not found
+        stays `libfoo.so+0x1234`.
         """
+        if self._labels is None:
+            self._labels = self._looked_up()
+        return self._labels
+
+    def _looked_up(self) -> list[str]:
+        """The labels, named where their files are found."""
         try:
             stored = json.loads(self._sites)
         except ValueError:
