@@ -33,11 +33,14 @@ def test_classes_round_up_to_the_next(largest, steps):
         assert sizes[chosen] == min(s for s in sizes if s >= size)
 
 
-def test_bins_are_in_order_of_size():
-    sizes = [16 * step for step in range(2, 40_000)] + [1 << top for top in range(20, 35)]
-    numbers = [int(segregated_bins.bin_of(size)) for size in sizes]
+@pytest.mark.parametrize("steps_shift", [0, 3, 5])
+def test_bins_are_in_order_of_size(steps_shift):
+    bins = segregated_bins.bins(machine(), 4096, steps_shift)
+    sizes = [16 * step for step in range(2, 40_000)] + [1 << top for top in range(20, 36)]
+    numbers = [int(segregated_bins.bin_of(bins, size)) for size in sizes]
     assert numbers == sorted(numbers)
-    assert numbers[-1] < segregated_bins.BINS
+    assert numbers[-1] < len(bins.first)
+    assert len(set(numbers[-16:])) == 16, "a doubling has a bin of its own"
 
 
 def _used_heap(name):

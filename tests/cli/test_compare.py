@@ -159,6 +159,13 @@ def test_a_knob_with_several_values_makes_a_row_for_each(trace_path):
     ]
 
 
+def test_all_means_every_manager_and_the_default_leaves_out_the_special(trace_path, monkeypatch):
+    monkeypatch.setattr(registry, "REGISTRY", ("linear", "stack"))
+    for chosen, expected in (([], ["linear"]), (["--managers", "all"], ["linear", "stack"])):
+        found = run("compare", trace_path, "--no-references", "--json", *chosen)
+        assert [result["manager"] for result in json.loads(found.stdout)["results"]] == expected
+
+
 def test_demo_ends_with_the_table_and_the_page(tmp_path, monkeypatch):
     """A short program, one manager: the way from a command to a page."""
     monkeypatch.setattr(demo, "PROGRAM", "kept = [str(n) * 20 for n in range(3000)]")

@@ -17,6 +17,12 @@ VARIANTS: dict[str, list[dict[str, int]]] = {
     "best-fit": [{"order": 1}, {"coalescing": 1}, {"growth_bytes": 0, "trim_bytes": 1}],
     "worst-fit": [{"order": 2, "coalescing": 1}],
     "buddy": [{"growth_bytes": 4096}],
+    "half-fit": [{"growth_bytes": 0, "trim_bytes": 1}],
+    "tlsf": [{"second_level_shift": 2, "growth_bytes": 4096, "trim_bytes": 8192}],
+    "region": [{"pool_bytes": 160, "growth_bytes": 0}, {"destroy": 1}],
+    "slots": [{"slot_bytes": 16}, {"slot_bytes": 2048, "chunk_bytes": 8192}],
+    "stack": [{"limit_bytes": 1 << 16}],
+    "fibonacci-buddy": [{"growth_bytes": 4096}],
     "segregated-fit": [
         {"quick_blocks": 0},
         {"quick_blocks": 2, "refill_bytes": 0, "growth_bytes": 0},

@@ -69,6 +69,8 @@ class NaiveSegregatedFit:
         if block is None:
             last = next((b for b, s in self.free_blocks.items() if b + s == self.end - 8), None)
             have = self.free_blocks.get(last, 0)
+            if have >= need:
+                return last
             more = -(-max(self.growth, need - have + 16) // PAGE) * PAGE
             if self.end + more > 1 << 35:
                 return None

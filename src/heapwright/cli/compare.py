@@ -25,7 +25,10 @@ def compare(
     ],
     managers: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Which managers, and in which order; default: all."),
+        typer.Option(
+            metavar="A,B",
+            help="Which managers, or `all`; default: all but those for programs of one kind.",
+        ),
     ] = None,
     settings: Settings = None,
     html: Annotated[
@@ -118,12 +121,15 @@ def flown(
     samples: int = 1000,
     develop: Callable[[Film], HeapMap] | None = None,
 ) -> Comparison:
-    """Fly with a bar per lane on stderr; `managers` None means all that are registered."""
+    """Fly with a bar per lane on stderr; `managers` None means the usual ones, "all" every one."""
     from heapwright.managers.registry import managers as registered
+    from heapwright.managers.registry import usual
     from heapwright.tunnel.compare import compare as side_by_side
     from heapwright.tunnel.compare import twin_lanes
 
-    names = [name.strip() for name in managers] if managers else list(registered())
+    names = [name.strip() for name in managers] if managers else usual()
+    if names == ["all"]:
+        names = list(registered())
     lanes = twin_lanes(trace, names, settings, conditions, samples, develop)
     absent: list[str] = []
     if references:

@@ -21,6 +21,10 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
     calloc(heap, thread, size) -> address          touches only what it must clear
     realloc(heap, thread, address, size) -> address; on refusal 0 and the old block stays
     thread_exit(heap, thread)
+  plain Python, optional:
+    notes(heap) -> sentences                       what a reader of its figures must know
+    fatal(heap) -> sentence                        why a real program would be dead by now, else "";
+                                                   asked after each batch, ends the flight
 
 The manager touches the pages that it writes itself (headers in fresh memory, what it clears);
 the replay loop touches what the program writes.

@@ -18,9 +18,17 @@ REGISTRY = (
     "best-fit",
     "worst-fit",
     "segregated-fit",
+    "half-fit",
+    "tlsf",
     "buddy",
+    "fibonacci-buddy",
+    "region",
+    "slots",
+    "stack",
     "glibc",
 )
+# Made for programs of one kind: compared only when named, or with all.
+SPECIAL = ("region", "slots", "stack")
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,11 @@ def managers() -> dict[str, Manager]:
     for entry in entry_points(group="heapwright.managers"):
         found.setdefault(entry.name, Manager(entry.name, entry.value))
     return found
+
+
+def usual() -> list[str]:
+    """The managers that are compared by default: all but those made for programs of one kind."""
+    return [name for name in managers() if name not in SPECIAL]
 
 
 def named(name: str) -> Manager:

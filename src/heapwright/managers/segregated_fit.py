@@ -24,15 +24,12 @@ from heapwright.allocators.boundary_tags import (
     FLAGS,
     HEAD_BYTES,
     IN_USE,
-    MIN_BLOCK_BYTES,
     PREVIOUS_IN_USE,
     block_bytes,
-    cut,
     is_free,
-    set_free,
     size_of,
 )
-from heapwright.allocators.segregated_bins import Bins, insert, unlink
+from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.allocators.size_classes import SizeClasses, class_of
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
@@ -126,14 +123,13 @@ def _block_of(heap, need):
             _flush(heap, row)
         block = segregated_bins.find(heap.bins, need)
     if not block:
-        block, size = boundary_tags.grow(heap.bins.tags, need)
+        block = segregated_bins.last_free(heap.bins, need)
+    if not block:
+        block, merges = segregated_bins.grow(heap.bins, need)
         if not block:
             return 0
         heap.paths[GROW] += 1
-        merges, _ = segregated_bins.release(heap.bins, block, size, 0)
         heap.paths[MERGE] += merges
-        block = heap.bins.tags.fields[boundary_tags.END] - HEAD_BYTES
-        block = boundary_tags.previous(heap.machine, block)
     unlink(heap.bins, block, size_of(heap.machine, block))
     return block
 
@@ -150,7 +146,7 @@ def _refill(heap, row):
     wanted = min(heap.fields[REFILL_BYTES] // need, heap.fields[QUICK_BLOCKS])
     blocks = max(1, min(wanted, have // need))
     heap.paths[SPLIT] += blocks - 1
-    _use(heap, block, blocks * need, have)
+    heap.paths[SPLIT] += segregated_bins.use(heap.bins, block, blocks * need, have)
     if blocks == 1:
         return block + HEAD_BYTES
     last_bytes = size_of(machine, block) - (blocks - 1) * need
@@ -173,39 +169,14 @@ def _refill(heap, row):
 
 
 @kernel
-def _use(heap, block, need, have):
-    """Mark the low `need` bytes of an unlinked block of `have` used and the rest, if any, free."""
-    tail = have - need
-    if tail < MIN_BLOCK_BYTES:
-        cut(heap.machine, block, have, 0)
-        return
-    heap.paths[SPLIT] += 1
-    cut(heap.machine, block, need, tail)
-    insert(heap.bins, block + need, tail)
-
-
-@kernel
 def _alloc_from_bins(heap, need, align):
     """A block of `need` bytes, head included, with its user bytes at a multiple of `align`."""
     heap.paths[BIN] += 1
-    machine = heap.machine
-    block = _block_of(heap, need if align <= ALIGN_BYTES else need + align + ALIGN_BYTES)
+    block = _block_of(heap, segregated_bins.aligned_bytes(need, align))
     if not block:
         return 0
-    have = size_of(machine, block)
-    user = (block + HEAD_BYTES + align - 1) & ~(align - 1)
-    if 0 < user - HEAD_BYTES - block < MIN_BLOCK_BYTES:
-        user += align
-    lead = user - HEAD_BYTES - block
-    if lead:
-        heap.paths[SPLIT] += 1
-        touch(machine, block + lead, HEAD_BYTES)
-        store(machine, block + lead, have - lead)
-        _use(heap, block + lead, need, have - lead)
-        set_free(machine, block, lead, load(machine, block) & PREVIOUS_IN_USE)
-        insert(heap.bins, block, lead)
-    else:
-        _use(heap, block, need, have)
+    user, splits = segregated_bins.place(heap.bins, block, need, align)
+    heap.paths[SPLIT] += splits
     return user
 
 
@@ -255,27 +226,20 @@ def _flush(heap, row):
 @kernel
 def realloc(heap, thread, address, size):
     """The block resized where it lies, by cutting it or taking the free one above; else moved."""
-    machine, block, need = heap.machine, address - HEAD_BYTES, _rounded(heap, size)
-    have = size_of(machine, block)
-    above = block + have
-    if need <= have:
+    block = address - HEAD_BYTES
+    have = size_of(heap.machine, block)
+    fits, splits, merges, trims = segregated_bins.resize_in_place(
+        heap.bins, block, _rounded(heap, size), heap.fields[TRIM_BYTES]
+    )
+    if fits:
         heap.paths[IN_PLACE] += 1
-        if have - need >= MIN_BLOCK_BYTES:
-            heap.paths[SPLIT] += 1
-            touch(machine, block + need, HEAD_BYTES)
-            store(machine, block, need | (load(machine, block) & FLAGS))
-            store(machine, block + need, (have - need) | PREVIOUS_IN_USE | IN_USE)
-            _release(heap, block + need, have - need)
-        return address
-    if is_free(machine, above) and have + size_of(machine, above) >= need:
-        heap.paths[IN_PLACE] += 1
-        more = size_of(machine, above)
-        unlink(heap.bins, above, more)
-        _use(heap, block, need, have + more)
+        heap.paths[SPLIT] += splits
+        heap.paths[MERGE] += merges
+        heap.paths[TRIM] += trims
         return address
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(machine, moved, min(have - HEAD_BYTES, size))
+        touch(heap.machine, moved, min(have - HEAD_BYTES, size))
         free(heap, thread, address)
     return moved
 

@@ -157,6 +157,7 @@ def placements(
     for batch in trace.batches(_COLUMNS):
         placed = np.zeros((len(batch.op), 2), np.int64)
         flight.loop.survey(flight.heap, flight.run, batch, ledger, placed)
+        flight.end_if_fatal()
         yield placed
         if progress:
             progress(int(flight.run.progress[flight.loop.NEXT]))
@@ -195,6 +196,7 @@ class Flight:
             start = time.perf_counter()
             self.loop.replay(self.heap, self.run, batch)
             seconds += time.perf_counter() - start
+            self.end_if_fatal()
             if progress:
                 progress(int(self.run.progress[self.loop.NEXT]))
         return seconds
@@ -234,9 +236,16 @@ class Flight:
                 progress(trace.events + first)
         return timeline
 
+    def end_if_fatal(self) -> None:
+        """HeapwrightError where the real program would have been killed, as by a stack overflow."""
+        fatal = getattr(self.module, "fatal", None)
+        sentence = fatal(self.heap) if fatal else ""
+        if sentence:
+            raise HeapwrightError(sentence)
+
     def notes(self) -> list[str]:
         """What a reader of the figures must know."""
-        notes = []
+        notes = list(self.module.notes(self.heap)) if hasattr(self.module, "notes") else []
         meters, progress = self.heap.machine.meters, self.run.progress
         refused = int(progress[self.loop.REFUSED])
         if refused:
