@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.fibonacci import HEAP_START, UNITS, NaiveFibonacci
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.allocators import fibonacci
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.fibonacci import HEAP_START, UNITS, NaiveFibonacci
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 
 def fly_beside_naive(variant, seed, event_count, live_limit, largest):

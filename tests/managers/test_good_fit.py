@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.good_fit import NaiveGoodFit
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.good_fit import NaiveGoodFit
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 VARIANTS = [
     ("tlsf", 32, {}),
@@ -24,7 +24,7 @@ VARIANTS = [
 ]
 
 
-def fly_beside_naive(name, steps, variant, seed, events, live_limit, largest):
+def fly_beside_naive(name, steps, variant, seed, *, events, live_limit, largest):
     """A seeded trace through the twin and the oracle: the same addresses and usable bytes."""
     knobs = {k: v for k, v in variant.items() if k != "second_level_shift"}
     random = np.random.default_rng(seed)
@@ -57,16 +57,19 @@ def fly_beside_naive(name, steps, variant, seed, events, live_limit, largest):
     largest=st.sampled_from([100, 1000, 10_000, 200_000]),
 )
 def test_addresses(name, steps, variant, seed, live_limit, largest):
-    fly_beside_naive(name, steps, variant, seed, 40 if INTERPRETED else 200, live_limit, largest)
+    events = 40 if INTERPRETED else 200
+    fly_beside_naive(
+        name, steps, variant, seed, events=events, live_limit=live_limit, largest=largest
+    )
 
 
 @pytest.mark.parametrize(("name", "steps"), [("tlsf", 32), ("half-fit", 1)])
 def test_addresses_of_a_long_trace(name, steps, effort):
-    fly_beside_naive(name, steps, {}, 5, 150 * effort, 400, 5000)
+    fly_beside_naive(name, steps, {}, 5, events=150 * effort, live_limit=400, largest=5000)
 
 
 def test_half_fit_passes_over_what_tlsf_takes():
-    """A hole of 1.5 times the request: in half fit's list of the request, which is not looked at."""
+    """A hole of 1.5 times the request lies in the request's own list, which half fit skips."""
     for name, reused in (("tlsf", True), ("half-fit", False)):
         trial = Trial(name)
         hole = trial.step(MALLOC, 0, 1500)[0]

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.pool import NaivePool
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.allocators import pool
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.pool import NaivePool
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 
 def fly_beside_naive(variant, seed, events, live_limit, largest):
@@ -93,9 +93,9 @@ def test_destroy_runs_the_cleanups_newest_first_and_gives_all_back():
         assert pool.add_cleanup(made, address, data)
     pool.large(made, 5000, 16)
     rows = np.zeros((20, 2), np.int64)
-    assert [pool.CLEANUP_BYTES] * 3 == [
-        n for n in rows[: pool.own_memory(made, rows), 1] if n == 24
-    ]
+    assert [n for n in rows[: pool.own_memory(made, rows), 1] if n == 24] == [
+        pool.CLEANUP_BYTES
+    ] * 3
     assert pool.check(made) == 0
     pool.destroy(made)
     assert ran == [3, 2, 1]
@@ -108,7 +108,7 @@ def test_destroy_runs_the_cleanups_newest_first_and_gives_all_back():
 )
 def test_a_senseless_knob_is_refused(knobs):
     manager = named("region")
-    with pytest.raises(HeapwrightError, match="is between|not negative"):
+    with pytest.raises(HeapwrightError, match=r"is between|not negative"):
         manager.module.boot(machine(), manager.configured(knobs))
 
 

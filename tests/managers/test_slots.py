@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.slots import NaiveSlots
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
+from naive.slots import NaiveSlots
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 VARIANTS = [{}, {"slot_bytes": 48, "chunk_bytes": 4096}, {"slot_bytes": 4096, "growth_bytes": 0}]
 
@@ -71,7 +71,7 @@ def test_one_size_wastes_nothing_and_reuses_at_once():
 )
 def test_a_senseless_knob_is_refused(knobs):
     manager = named("slots")
-    with pytest.raises(HeapwrightError, match="multiple of|not negative"):
+    with pytest.raises(HeapwrightError, match=r"multiple of|not negative"):
         manager.module.boot(machine(), manager.configured(knobs))
 
 

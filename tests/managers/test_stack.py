@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive.stack import NaiveStack
-from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
@@ -14,6 +12,8 @@ from heapwright.managers import named
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.flight import addresses, fly
+from naive.stack import NaiveStack
+from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 THREADS = 3
 
@@ -101,7 +101,7 @@ def test_overflow_ends_the_flight_with_a_sentence(tmp_path):
 def test_more_threads_than_stacks_is_an_overflow(tmp_path):
     trace = written(tmp_path / "wide.parquet", [100, 100, 100], threads=3)
     assert fly("stack", trace, {"limit_bytes": 1 << 33}).refused == 0
-    with pytest.raises(HeapwrightError, match="request 2: 100 bytes.*0 of.*thread 1"):
+    with pytest.raises(HeapwrightError, match=r"request 2: 100 bytes.*0 of.*thread 1"):
         fly("stack", trace, {"limit_bytes": 1 << 34})
 
 

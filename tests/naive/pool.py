@@ -6,7 +6,7 @@ HEADER, BLOCK_HEADER, RECORD = 80, 32, 16
 
 
 class NaivePool:
-    """`beneath` is malloc. A block is [start, last, end, failed]; a record [address, block or 0]."""
+    """`beneath` is malloc. A block: [start, last, end, failed]; a record: [address, block or 0]."""
 
     def __init__(self, pool_bytes=16384, growth_bytes=1 << 17):
         self.beneath = NaiveGoodFit(32, growth_bytes)

@@ -21,7 +21,17 @@ from typing import Any
 from heapwright.errors import HeapwrightError
 from heapwright.trace.store import TraceWriter
 
-PROGRAMS = ("log-uniform", "ramp")
+PROGRAMS = (
+    "log-uniform",
+    "ramp",
+    "generations",
+    "phases",
+    "bursts",
+    "producer-consumer",
+    "recursion",
+    "fleet",
+    "robson",
+)
 
 
 def program(name: str) -> ModuleType:
