@@ -30,8 +30,9 @@ def synthesise(
 ) -> None:
     """Write the trace of a made-up program.
 
-    The same parameters and seed give the same trace on every machine. Without PROGRAM, the
-    programs and their parameters are listed.
+    The same parameters and seed give the same trace on every machine. The programs: log-uniform,
+    ramp, generations, phases, bursts, producer-consumer, recursion, fleet (Google's), robson.
+    Without PROGRAM, they and their parameters are listed.
 
     Example:
 
