@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench lint agreement picture lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement picture lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -38,6 +38,11 @@ test-checked: install ## compiled with every array index checked
 
 bench: install system ## rates, slowdown, sizes and start-up against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json
+
+fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided by coverage
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m fuzz.run --engine mutation
+	$(BIN)/python -m fuzz.run
 
 agreement: install system ## regenerate docs/agreement.md from real recordings
 	$(BIN)/python -m benchmarks.agreement

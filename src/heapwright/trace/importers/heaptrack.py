@@ -89,12 +89,14 @@ class Recording(text_.Reading):
 
     def __init__(self, source: Source) -> None:
         self._names = Names()
+        stacks = source.most(len("t 1 0\n"), STACKS)
+        kinds = source.most(len("a 1 0\n"), KINDS)
         self._stacks = Stacks(
-            np.zeros(STACKS, np.int64),
-            *(np.zeros(STACKS, np.int32) for _ in range(4)),
-            np.zeros(KINDS, np.int64),
-            *(np.zeros(KINDS, np.int32) for _ in range(2)),
-            np.zeros(OBJECTS, np.int32),
+            np.zeros(stacks, np.int64),
+            *(np.zeros(stacks, np.int32) for _ in range(4)),
+            np.zeros(kinds, np.int64),
+            *(np.zeros(kinds, np.int32) for _ in range(2)),
+            np.zeros(source.most(len("+ 0\n"), OBJECTS), np.int32),
             *(np.zeros(KEPT, np.int64) for _ in range(2)),
             np.zeros(COUNTS, np.int64),
         )

@@ -82,8 +82,9 @@ class Log(text_.Reading):
 
 def reading(source: Source) -> Log:
     """The events of `source`."""
+    threads = source.most(len("1 free(\n"), THREADS)
     own = Pending(
-        np.zeros(THREADS, np.int32), np.zeros(THREADS, np.int64), np.zeros((THREADS, 4), np.int64)
+        np.zeros(threads, np.int32), np.zeros(threads, np.int64), np.zeros((threads, 4), np.int64)
     )
     return Log(source, scan, own)
 
@@ -117,7 +118,7 @@ def _line(lines, pending, at, end):
     if not of_the_family(name):
         return NOT_OF_THE_FAMILY
     number = thread_number(lines, tid)
-    if number >= THREADS:
+    if number >= len(pending.depth):
         return MANY_THREADS
     thread, where = unsigned(number), (number, -1)
     if resumed:

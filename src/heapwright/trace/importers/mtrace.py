@@ -8,6 +8,7 @@
     @ ./p:[0x12a5] - 0x562b2e6914a0                      a free
 
 calloc and aligned requests look like malloc, and threads are not told.
+At the program's end mtrace lets libc free its own blocks, which otherwise nobody does.
 
 Source     glibc: malloc/mtrace-impl.c
 """
@@ -44,10 +45,10 @@ _HEAD = re.compile(rb"\A(= Start\r?\n|@ [^\n]+ [-+<>!] (0x[0-9a-f]+|\(nil\)))")
 class Callers(NamedTuple):
     """Call sites by the hash of their text, and the realloc that has only been announced."""
 
-    key: np.ndarray  # int64[2 * CALLERS]  hash, 0 for an empty row
-    number: np.ndarray  # int32[2 * CALLERS]
-    start: np.ndarray  # int64[CALLERS]  first byte in the text, of those new in this call
-    end: np.ndarray  # int64[CALLERS]
+    key: np.ndarray  # int64[row], a power of two  hash, 0 for an empty row
+    number: np.ndarray  # int32[row]
+    start: np.ndarray  # int64[caller]  first byte in the text, of those new in this call
+    end: np.ndarray  # int64[caller]
     count: np.ndarray  # int64[2]  callers known; address of the announced realloc, 0 for none
 
 
@@ -64,15 +65,20 @@ def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> 
 class Log(text_.Reading):
     """Keeps the callers' names."""
 
-    limits = ("mtrace does not tell calloc and aligned requests from malloc, nor threads",)
+    limits = (
+        "mtrace does not tell calloc and aligned requests from malloc, nor threads",
+        "at its end mtrace lets libc free what libc holds",
+    )
 
     def __init__(self, source: Source) -> None:
         self._names: list[str] = []
+        most = source.most(len("@ a - 0x0\n"), CALLERS)
+        rows = 2 << most.bit_length()
         self._callers = Callers(
-            np.zeros(2 * CALLERS, np.int64),
-            np.zeros(2 * CALLERS, np.int32),
-            np.zeros(CALLERS, np.int64),
-            np.zeros(CALLERS, np.int64),
+            np.zeros(rows, np.int64),
+            np.zeros(rows, np.int32),
+            np.zeros(most, np.int64),
+            np.zeros(most, np.int64),
             np.zeros(2, np.int64),
         )
         super().__init__(source, scan, self._callers)

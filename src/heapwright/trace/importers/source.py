@@ -55,6 +55,10 @@ class Source:
         """The file itself if it is a Parquet file, which is not read from front to back."""
         return self._raw if not self._kind and self.peek(4) == b"PAR1" else None
 
+    def most(self, record_bytes: int, limit: int) -> int:
+        """How many records of `record_bytes` the recording can hold, at most `limit`."""
+        return limit if self._kind else min(limit, self.size // record_bytes + 2)
+
     @property
     def share(self) -> float:
         """Share of the file that has been read."""
