@@ -120,6 +120,15 @@ def test_the_table_grows_and_empties():
     assert again.slot.tolist() == died.slot[::-1][:3].tolist()  # last in, first out
 
 
+def test_one_record_can_make_three_events():
+    rows = [(MALLOC, 16, 0, 5, 0), (MALLOC, 32, 0, 5, 0)]
+    matcher = Matcher()
+    matcher.events(batch_of(rows))
+    events = matcher.events(batch_of([(GUESSED_REALLOC, 32, 16, 5, 0)]))
+    assert events.op.tolist() == [FREE, FREE, MALLOC] and events.slot.tolist() == [0, 1, 1]
+    assert matcher.missed_frees == 1
+
+
 def test_call_sites_and_alignments_stay_with_their_events():
     records = batch_of([(MALLOC, 16, 0, 5, 0), (FREE, 32, 0, 0, 0), (MALLOC, 16, 0, 6, 0)])
     records = records._replace(align=np.array([0, 0, 7], np.uint8))

@@ -79,11 +79,11 @@ class Matcher:
         return int(self._table.totals[MISSED])
 
     def events(self, records: Records) -> Events:
-        """The events of the next batch of records, at most two for each."""
+        """The events of the next batch of records, at most three for each."""
         self._make_room(len(records.op))
         columns = ("op", "slot", "size", "align", "thread", "site")
         kinds = (np.uint8, np.int32, np.int64, np.uint8, np.int32, np.int32)
-        room = 2 * len(records.op)
+        room = 3 * len(records.op)  # a guess that was a free and a malloc, where one lay already
         made = events(**{c: np.empty(room, kind) for c, kind in zip(columns, kinds, strict=True)})
         rows = match(self._table, records, made)
         return Events(*(column[:rows] for column in made))
@@ -198,7 +198,7 @@ def _enter(table, address, slot):
 
 @kernel
 def match(table, records, made):
-    """Write the events of `records` to `made`, with room for twice as many; returns how many."""
+    """Write the events of `records` to `made`, with room for three times as many; returns how many."""
     totals, row = table.totals, 0
     for number in range(len(records.op)):
         i = unsigned(number)
