@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from heapwright.insight.heap_map import cells, with_blocks
+from heapwright.insight.heap_map import alike, cells, with_blocks
 from heapwright.insight.stranded import stranded
 from heapwright.result import EMPTY_LEVEL, Blocks, HeapMap
 
@@ -115,3 +115,8 @@ def test_a_cell_is_the_mean_of_its_resident_pages():
     assert cells(levels, 1) is levels
     assert cells(levels, 2).tolist() == [0, 1, 10, 3, 2, 4]
     assert cells(levels, 4).tolist() == [1, 8, 3]
+
+
+def test_sites_that_read_the_same_are_one():
+    sites = np.array([-1, 0, 1, 2, 3])
+    assert alike(["a", "b", "a", "b"])[sites + 1].tolist() == [-1, 0, 1, 0, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from heapwright.cli.options import HugePages, Json, Settings, Touch
 
 if TYPE_CHECKING:
     from heapwright.result import HeapMap
+    from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Comparison, Lane
     from heapwright.tunnel.flight import Conditions
     from heapwright.tunnel.keyframes import Film
@@ -69,11 +71,6 @@ def compare(
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions
 
-    develop = None
-    if html is not None:
-        from heapwright.insight.heap_map import heap_map
-
-        develop = heap_map
     opened = [Trace.open(trace) for trace in traces]
     comparisons = [
         flown(
@@ -84,9 +81,9 @@ def compare(
             references=references,
             jobs=jobs,
             samples=samples,
-            develop=develop,
+            develop=developer(one) if html is not None else None,
         )
-        for trace in traces
+        for trace, one in zip(traces, opened, strict=True)
     ]
     rows = [
         Flown(trace, comparison.results, comparison.failures)
@@ -139,6 +136,13 @@ def flown(
         comparison = side_by_side(lanes, jobs, progress)
     comparison.failures += absent
     return comparison
+
+
+def developer(trace: Trace) -> Callable[[Film], HeapMap]:
+    """What makes the heap maps of a page about `trace`; its call sites are looked up here, once."""
+    from heapwright.insight.heap_map import heap_map
+
+    return partial(heap_map, labels=trace.sites())
 
 
 def _real_lanes(

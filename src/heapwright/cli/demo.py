@@ -56,8 +56,7 @@ def demo(
         heapwright demo --folder /tmp/first-look
     """
     from heapwright.cli import screen
-    from heapwright.cli.compare import flown, show
-    from heapwright.insight.heap_map import heap_map
+    from heapwright.cli.compare import developer, flown, show
     from heapwright.insight.words import bytes_text
     from heapwright.report.document import Flown
     from heapwright.report.html import write_page
@@ -74,7 +73,9 @@ def demo(
         markup=False,
         soft_wrap=True,
     )
-    comparison = flown(trace, None, {}, Conditions(), references=True, jobs=jobs, develop=heap_map)
+    comparison = flown(
+        trace, None, {}, Conditions(), references=True, jobs=jobs, develop=developer(opened)
+    )
     page = folder / "report.html"
     if comparison.results:
         write_page(page, [Flown(opened, comparison.results, comparison.failures)])

@@ -6,6 +6,8 @@
 The least full pages are the telling ones: what lies there strands the rest.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from heapwright.insight.stranded import stranded
@@ -18,8 +20,8 @@ CELLS = 1 << 13  # of a keyframe; a screen shows about as many
 BLOCKS = 300_000  # objects kept
 
 
-def heap_map(film: Film) -> HeapMap:
-    """The map of a filmed flight."""
+def heap_map(film: Film, labels: Sequence[str] = ()) -> HeapMap:
+    """The map of a filmed flight; call sites whose `labels` read the same count as the first."""
     pages = film.pages()
     group = 1
     while len(pages) > group * CELLS:
@@ -28,6 +30,9 @@ def heap_map(film: Film) -> HeapMap:
     at_peak = frames[int(np.searchsorted(film.events, film.peak_event))]
     live, free = film.peak_bytes(pages)
     assert film.blocks is not None, "the peak is a keyframe"
+    if labels:  # a site beyond the table, of a damaged trace, is unknown
+        site = film.blocks.site
+        film.blocks.site = alike(labels)[np.where(site < len(labels), site, -1) + 1]
     found = HeapMap(
         pages=pages,
         events=film.events,
@@ -42,6 +47,12 @@ def heap_map(film: Film) -> HeapMap:
     )
     found.stranded = stranded(found)
     return with_blocks(found, BLOCKS)
+
+
+def alike(labels: Sequence[str]) -> np.ndarray:
+    """int32[1 + site]: for each site the first with the same label; -1 for site -1."""
+    first: dict[str, int] = {}
+    return np.array([-1, *(first.setdefault(label, n) for n, label in enumerate(labels))], np.int32)
 
 
 def cells(levels: np.ndarray, group: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from heapwright.machine.address_space import PAGE_SHIFT
 from heapwright.report.packed import Packed
 from heapwright.result import HeapMap, Result
 
-ROOM = 5_000_000  # characters, of a page of 8 MB at most
+ROOM = 4_000_000  # characters, of a page of 8 MB at most
 BLOCKS = 300_000  # of all maps together, to begin with
 LEAST_BLOCKS = 2_000  # below, the pages at the peak go too
 

@@ -1,0 +1,56 @@
+"""A page has room for so much: blocks are left out before pages."""
+
+import base64
+import zlib
+
+import numpy as np
+import pytest
+
+from heapwright.insight.heap_map import heap_map
+from heapwright.report import maps
+from heapwright.trace.schema import MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.flight import fly
+
+OBJECTS = 3000
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = tmp_path_factory.mktemp("maps") / "t.heap.parquet"
+    with TraceWriter(path, program="t") as out:
+        sizes = np.random.default_rng(6).integers(1, 700, OBJECTS)
+        sizes[-1] = 1 << 16  # the peak is the last event
+        out.write(events(op=np.full(OBJECTS, MALLOC), slot=np.arange(OBJECTS), size=sizes))
+    return [fly("linear", Trace.open(path), develop=heap_map) for _ in range(2)]
+
+
+def blocks(one):
+    return one["columns"]["size"][1]
+
+
+def test_all_blocks_where_there_is_room(results):
+    made = maps.map_data(results, [[], []])
+    assert [blocks(one) for one in made] == [OBJECTS, OBJECTS]
+    assert made[0]["known_live"] == 4096
+    last = max(made[0]["columns"].values())
+    assert len(zlib.decompress(base64.b64decode(made[0]["data"]))) == last[0] + last[1] * last[2]
+
+
+def test_the_first_keeps_its_blocks(results, monkeypatch):
+    monkeypatch.setattr(maps, "BLOCKS", OBJECTS + 500)
+    first, second = maps.map_data(results, [[], []])
+    assert blocks(first) == OBJECTS
+    assert 0 < blocks(second) <= 500
+    assert second["known_live"] < 4096
+
+
+def test_less_and_less_until_it_fits(results, monkeypatch):
+    whole = sum(len(one["data"]) for one in maps.map_data(results, [[], []]))
+    monkeypatch.setattr(maps, "LEAST_BLOCKS", 100)
+    monkeypatch.setattr(maps, "ROOM", whole // 2)
+    fewer = maps.map_data(results, [[], []])
+    assert sum(len(one["data"]) for one in fewer) <= whole // 2
+    assert 0 < sum(map(blocks, fewer)) < 2 * OBJECTS
+    monkeypatch.setattr(maps, "ROOM", 1)
+    assert set(maps.map_data(results, [[], []])[0]["columns"]) == {"pages", "frames"}
