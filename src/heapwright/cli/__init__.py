@@ -50,6 +50,8 @@ COMMANDS = {
     "managers": "List the memory managers and their knobs.",
     "compare": "Fly a trace through several managers, side by side.",
     "replay": "Fly a trace through one manager.",
+    "worst-case": "Find the program that makes a manager's heap largest.",
+    "lower-bound": "Say in how little memory a trace could be served.",
     "validate": "Check a manager against the real system, address by address.",
 }
 

@@ -96,10 +96,12 @@ def compare(
     if json:
         screen.print_json(document(rows))
     else:
-        for trace, comparison in zip(traces, comparisons, strict=True):
+        for trace, comparison in zip(opened, comparisons, strict=True):
             if len(traces) > 1:
-                screen.console().print(f"\n{trace}", style="bold", markup=False, soft_wrap=True)
-            show(comparison, html if trace is traces[-1] else None)
+                name = f"\n{trace.path}"
+                screen.console().print(name, style="bold", markup=False, soft_wrap=True)
+            page = html if trace is opened[-1] else None
+            show(comparison, page, trace.peak_live_bytes)
     for comparison in comparisons:
         for sentence in comparison.failures:
             screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
@@ -166,9 +168,10 @@ def _real_lanes(
         return [], [*absent, f"the real allocators were not measured: {error}"]
 
 
-def show(comparison: Comparison, html: Path | None) -> None:
-    """The table, the verdict, and where the page is."""
+def show(comparison: Comparison, html: Path | None, bound_bytes: int) -> None:
+    """The table, the verdict, the distance to the optimum, and where the page is."""
     from heapwright.cli import screen
+    from heapwright.insight.lower_bound import distance_line
     from heapwright.insight.verdict import verdict
     from heapwright.report.table import comparison_table
 
@@ -179,7 +182,7 @@ def show(comparison: Comparison, html: Path | None) -> None:
     console.print(comparison_table(comparison.results))
     console.print()
     console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
-    for reason in judged.reasons:
+    for reason in [*judged.reasons, distance_line(comparison.results, bound_bytes)]:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
     if html is not None:
         console.print(f"\nThe report: {html.resolve()}", markup=False, soft_wrap=True)

@@ -81,7 +81,7 @@ def demo(
         write_page(page, [Flown(opened, comparison.results, comparison.failures)])
     for sentence in comparison.failures:
         say.print(sentence, style="yellow", markup=False, soft_wrap=True)
-    show(comparison, page)
+    show(comparison, page, opened.peak_live_bytes)
     if not comparison.results:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from heapwright.insight.lower_bound import distance
 from heapwright.result import Result
 
 if TYPE_CHECKING:
@@ -40,14 +41,19 @@ def trace_facts(trace: "Trace") -> dict[str, Any]:
 
 
 def comparison_document(trace: "Trace", results: Sequence[Result]) -> dict[str, Any]:
-    """`{"trace": facts, "results": [Result.to_json()]}`.
+    """`{"trace": facts, "results": [Result.to_json() and its distance to the optimum]}`.
 
     A result that was filmed also has `stranded`: see `insight.stranded`, with call sites in words.
     """
     labels = trace.sites() if any(result.heap_map for result in results) else []
     return {
         "trace": trace_facts(trace),
-        "results": [result.to_json() | _stranded(result, labels) for result in results],
+        "results": [
+            result.to_json()
+            | {"distance_to_optimum": distance(result, trace.peak_live_bytes)}
+            | _stranded(result, labels)
+            for result in results
+        ],
     }
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.insight.lower_bound import distance_line
 from heapwright.insight.statistics import statistics
 from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
 from heapwright.insight.words import PART_NAMES, bytes_text, full_title
@@ -192,7 +193,8 @@ def _lead(one: _Seen) -> str:
 
 
 def _verdict(one: _Seen) -> str:
-    reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in one.judged.reasons)
+    said = [*one.judged.reasons, distance_line(one.order, one.trace.peak_live_bytes)]
+    reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in said)
     return f'<p class="headline">{escape(one.judged.headline)}</p><ul>{reasons}</ul>'
 
 

@@ -1,7 +1,8 @@
 """Bind the replay loop to a manager: a real module, so that its compiled form is kept on disk.
 
 A kernel that closes over another manager's functions would be compiled anew in every process.
-A copy of `loop.py` whose one import line names the manager is compiled once and then loaded.
+A copy of `loop.py` whose one import line names the manager is compiled once and then loaded. So
+it goes with `game.py`, which plays the worst case.
 """
 
 import importlib.util
@@ -18,12 +19,13 @@ from heapwright.managers.registry import Manager
 _IMPORT = "from heapwright.managers import linear as manager\n"
 
 
-def bound_loop(manager: Manager) -> ModuleType:
-    """The module of `loop.py` bound to `manager`; written once per version of the sources."""
-    name = "heapwright_loop_" + re.sub(r"\W", "_", manager.name)
+def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
+    """The module of `loop.py`, or of another template beside it, bound to `manager`; written once
+    per version of the sources."""
+    name = f"heapwright_{template}_" + re.sub(r"\W", "_", manager.name)
     if name in sys.modules:
         return sys.modules[name]
-    source = (Path(__file__).parent / "loop.py").read_text()
+    source = (Path(__file__).parent / f"{template}.py").read_text()
     assert source.count(_IMPORT) == 1
     package, _, module = manager.module_path.rpartition(".")
     origin = f"from {package} import {module}" if package else f"import {module}"
