@@ -76,7 +76,7 @@ class Panel {
     this.view = { kind: "heap" };
     this.selected = -1;
     const map = this.map;
-    map.load().then(() => { if (this.map === map) this.draw(); });
+    map.load().then(() => { if (this.map === map) panels.forEach((panel) => panel.draw()); });
   }
 
   // The state after `event` of the trace `leader` was flown with; of another trace, as far into it.
@@ -174,9 +174,10 @@ class Panel {
   drawPages(from, to) {
     const { map } = this, whole = this.view.kind === "heap";
     const width = Math.max(240, this.element.clientWidth), tallest = 360;
-    const step = whole ? map.pages_per_cell : 1;
-    let group = step, side = 14;
-    const fits = () => Math.ceil(Math.ceil((to - from) / group) / Math.floor(width / side)) * side <= tallest;
+    const alike = whole ? heapsLike(map) : []; // drawn to the same scale
+    const most = Math.max(to - from, ...alike.map((other) => other.pages.length));
+    let group = whole ? Math.max(...alike.map((other) => other.pages_per_cell)) : 1, side = 14;
+    const fits = () => Math.ceil(Math.ceil(most / group) / Math.floor(width / side)) * side <= tallest;
     while (!fits()) { if (side > 4) side -= 1; else { group *= 2; side = 14; } }
     Object.assign(this, { first: from, group, side, columns: Math.floor(width / side), count: Math.ceil((to - from) / group) });
     const { pen } = this.surface(Math.ceil(this.count / this.columns) * side);
@@ -391,6 +392,10 @@ class Panel {
 const maps = data.maps.map((packed) => new HeapMap(packed));
 const slider = document.getElementById("moment");
 let panels = [], moments = [];
+
+// The maps shown whose heaps are about as large as that of `map`, which is one of them.
+const heapsLike = (map) => panels.map((panel) => panel.map).filter((other) => other.frames &&
+  other.pages.length <= 4 * map.pages.length && map.pages.length <= 4 * other.pages.length);
 
 function slideTo(event) {
   slider.value = lastAtMost(moments, event);
