@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 FOLDER = HERE.parent / "build" / "picture"
 PICTURE = HERE / "images" / "report.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, SCALE = 1000, 1.5  # CSS pixels; picture pixels for each
+WIDTH, SCALE = 1000, 1.35  # CSS pixels; picture pixels for each
 AFTER_PEAK = 2  # keyframes: when much has been freed, heaps differ most
 LAST_SHOWN = "#heap"  # the picture ends with the section that has this heading
 
