@@ -1,6 +1,8 @@
 """Every text format, in small: what a recording says, and what becomes of it."""
 
 import gzip
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from heapwright.errors import HeapwrightError
+from heapwright.kernel import INTERPRETED
 from heapwright.trace.importers import import_file
 from heapwright.trace.schema import OPERATIONS
 from heapwright.trace.store import Trace
@@ -102,7 +105,7 @@ c 10
 - 7000
 R 39e
 """
-INTERPRETED = """\
+HEAPTRACK_INTERPRETED = """\
 v 10400 3
 X ./p 1
 s 6 /bin/p
@@ -213,7 +216,7 @@ FORMATS = {
         ["nor threads, nor requests that were refused"],
     ),
     "heaptrack, interpreted": (
-        INTERPRETED,
+        HEAPTRACK_INTERPRETED,
         [
             ("malloc", 0, 10, 0, 0),
             ("malloc", 1, 10, 0, 0),
@@ -288,7 +291,7 @@ def test_call_sites_keep_their_names(tmp_path):
         "/a path/lib x.so:[0x9]",
     ]  # fmt: skip
     assert imported(HEAPTRACK, tmp_path).sites() == ["p+0x40 < p+0x20", "p+0x80 < p+0x20"]
-    trace = imported(INTERPRETED, tmp_path)
+    trace = imported(HEAPTRACK_INTERPRETED, tmp_path)
     assert trace.sites() == ["main (src/p.c:12)"] and trace.program == "./p 1"
     assert imported(FORMATS["table"][0], tmp_path).sites() == ["main", "grow"]
     assert imported(VALGRIND, tmp_path).program == "./p --fast"
@@ -322,7 +325,7 @@ def test_records_and_threads_past_the_first_tables(tmp_path):
         ("1\n2\n3\n4\na 0 5\na 99999999999999999999 5\na 1 1\n", "line 6 is not understood"),
         (MTRACE + "@ p:[0x1] + 0x55\n= End\n", "line 10 is not understood"),
         (HEAPTRACK + "+ 5 zz\n\n", "line 17 is not understood"),
-        (INTERPRETED + "- 7\n\n", "line 15 names an object that"),
+        (HEAPTRACK_INTERPRETED + "- 7\n\n", "line 15 names an object that"),
         ("op,object,size\nmalloc,1,5\nmalloc,x,5\n", "source: after row 0"),
         ("op,object,size\nmalloc,1,5\nwhirl,2,5\n", "row 2: 'whirl' is no operation"),
         ("op,object,size\nmalloc,1,-5\n", "row 1: it is not understood"),
@@ -356,3 +359,44 @@ def test_columns_are_mapped(tmp_path):
         imported(content, tmp_path, columns={**columns, "size": "weight"})
     with pytest.raises(HeapwrightError, match="no column for size: name it with --map size=COLUMN"):
         imported(content, tmp_path, columns={"op": "kind", "object": "addr"})
+
+
+HOSTILE = {
+    "segments": HEAPTRACK + ("m 1 x 1000 " + "0 1 " * 10_000 + "\n") * 40 + "+ a 2 5000\n",
+    "frames": HEAPTRACK_INTERPRETED
+    + ("i 1020 " + "1 " * 20_000 + "\n") * 200
+    + "t 2 0\na 5 2\n+ 2\n",
+    "stacks": HEAPTRACK + "t 1020 2\n" * 500_000,
+    "kinds": HEAPTRACK_INTERPRETED + "a a 1\n" * 500_000,
+    "callers": MTRACE + "".join(f"@ p:[{i}] - 0x10\n" for i in range(200_000)),
+    "threads": ANDROID + "".join(f"{i}: free 0x10\n" for i in range(300_000)),
+    "one process after another": "".join(f"{i} {i} malloc(5)=#1\n" for i in range(300_000)),
+    "unfinished": LTRACE + "".join(f"{i} t->malloc(5 <unfinished ...>\n" for i in range(60_000)),
+    "kept names": HEAPTRACK + "s 3 abc\n" * 500_000,
+}
+
+
+@pytest.mark.skipif(INTERPRETED, reason="too long to read step by step")
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_recording_costs_bounded_memory(name, tmp_path):
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from heapwright.trace.importers import import_file\n"
+        "before, after, out = (Path(arg) for arg in sys.argv[1:])\n"
+        "import_file(before, out)\n"
+        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import_file(after, out)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)\n"
+    )
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_text("".join(HOSTILE[name].splitlines(True)[:16]))
+    large.write_text(HOSTILE[name])
+    done = subprocess.run(
+        [sys.executable, "-c", code, small, large, tmp_path / "out.parquet"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert int(done.stdout) * 1024 < 200_000_000

@@ -48,6 +48,7 @@ from heapwright.trace.schema import FREE, MALLOC
 
 TITLE = "heaptrack's recordings (plain, gzip or zstd; raw or interpreted)"
 STACKS = 1 << 22  # known by their frames; later ones have no call site
+SITES_LIMIT = 1 << 20  # that events can name
 KINDS = 1 << 23  # of allocation in an interpreted recording
 OBJECTS = 1 << 26  # live at once in an interpreted recording
 LIBSTDCXX_POOL_BYTES = 72704  # allocated by the C++ runtime that heaptrack brings along
@@ -266,7 +267,7 @@ def _made(lines, stacks, size, stack, address):
     held = count[HELD]
     if 0 < stack <= count[STACK_COUNT]:
         row = unsigned(stack)
-        if stacks.site[row] == 0:
+        if stacks.site[row] == 0 and count[SITES] < SITES_LIMIT:
             count[SITES] += 1
             stacks.site[row] = count[SITES]
         site = np.int64(stacks.site[row]) - 1

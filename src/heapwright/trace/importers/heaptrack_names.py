@@ -13,6 +13,7 @@ from typing import Any
 
 KEPT = 1 << 12  # lines with names that one call of the scan kernel can mark
 NAMES_BYTES = 1 << 26  # of names that are kept at most
+SEGMENTS = 1 << 14  # mapped by a process at most; Linux allows 65,530 mappings of all kinds
 LABELS_BYTES = 1 << 24  # of the whole site table
 STACK_FRAMES = 16  # innermost ones, in a call site's label
 NAME_BYTES = 160  # of one frame in a label
@@ -24,7 +25,7 @@ class Names:
     def __init__(self) -> None:
         self.program = ""
         self._strings: list[str] = []
-        self._frames: list[tuple[int, ...]] = []  # of `i` lines
+        self._frames: list[bytes] = []  # `i` lines, read when a label wants them
         self._starts: list[int] = []  # of mapped segments, ascending
         self._files: list[tuple[int, str]] = []  # base address and file of each
         self._executable = ""
@@ -44,7 +45,7 @@ class Names:
             elif kind == b"s":
                 self._strings.append(_counted(rest)[0])
             elif kind == b"i":
-                self._frames.append(tuple(int(word, 16) for word in rest.split()))
+                self._frames.append(rest)
             elif kind == b"m":
                 self._mapped(rest)
 
@@ -56,7 +57,7 @@ class Names:
         numbers = [int(word, 16) for word in after.split()]
         name = (self._executable if path == "x" else path).rpartition("/")[2]
         for offset, size in zip(numbers[1::2], numbers[2::2], strict=False):
-            if size:
+            if size and len(self._starts) < SEGMENTS:
                 place = bisect.bisect(self._starts, numbers[0] + offset)
                 self._starts.insert(place, numbers[0] + offset)
                 self._files.insert(place, (numbers[0], name))
@@ -67,6 +68,9 @@ class Names:
         known: dict[int, list[str]] = {}
         total = 0
         for row in stacks:
+            if total > LABELS_BYTES:
+                labels.append("unknown")
+                continue
             stack, frames = row, list[str]()
             while stack and len(frames) < STACK_FRAMES:
                 where = int(ip[stack])
@@ -76,7 +80,7 @@ class Names:
                 stack = int(parent[stack])
             label = " < ".join(frames[:STACK_FRAMES]) + (" < ..." if stack else "")
             total += len(label)
-            labels.append(label if total <= LABELS_BYTES else "unknown")
+            labels.append(label)
         return labels
 
     def _frame(self, where: int) -> list[str]:
@@ -89,7 +93,10 @@ class Names:
             return [f"{name}+{where - base:#x}"[:NAME_BYTES]]
         if not 0 < where <= len(self._frames):
             return ["unknown"]
-        entry = self._frames[where - 1]
+        try:
+            entry = [int(word, 16) for word in self._frames[where - 1].split()]
+        except ValueError:
+            return ["unknown"]
         if len(entry) < 3:
             file = self._string(entry[1]).rpartition("/")[2] if len(entry) > 1 else ""
             return [f"{file or 'unknown'} {entry[0] if entry else 0:#x}"]

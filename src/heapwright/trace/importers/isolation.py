@@ -19,10 +19,15 @@ from heapwright.errors import HeapwrightError
 ENDING_SECONDS = 10
 
 
-def isolated(module: str, path: Path, output: Path, advance: Callable[[float], None]) -> None:
-    """Call `module.convert(path, output, advance)` in a new process; raise its HeapwrightError."""
+def isolated(
+    module: str, path: Path, output: Path, advance: Callable[[float], None], *more: str
+) -> None:
+    """Call `module.convert(path, output, advance, *more)` in a new process.
+
+    Raises its HeapwrightError.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", __name__, module, str(path), str(output)]
+    command = [sys.executable, "-m", __name__, module, str(path), str(output), *more]
     error = None
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         try:
@@ -59,7 +64,9 @@ def _tell(**message: object) -> None:
 if __name__ == "__main__":
     convert = importlib.import_module(sys.argv[1]).convert
     try:
-        convert(Path(sys.argv[2]), Path(sys.argv[3]), lambda share: _tell(share=share))
+        convert(
+            Path(sys.argv[2]), Path(sys.argv[3]), lambda share: _tell(share=share), *sys.argv[4:]
+        )
     except HeapwrightError as mistake:
         _tell(error=str(mistake))
     except (KeyboardInterrupt, BrokenPipeError):  # the parent knows, or is gone

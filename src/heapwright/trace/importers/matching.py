@@ -198,7 +198,7 @@ def _enter(table, address, slot):
 
 @kernel
 def match(table, records, made):
-    """Write the events of `records` to `made`, with room for three times as many; returns how many."""
+    """Write the events of `records` to `made`, room for three of each; returns how many."""
     totals, row = table.totals, 0
     for number in range(len(records.op)):
         i = unsigned(number)

@@ -11,6 +11,7 @@
 op, size and one of object and slot are needed. An object of 0 is a refused request or free(NULL).
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from pyarrow import csv
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import lines as at
+from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.lines import take_rows
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, open_source
 from heapwright.trace.importers.text import FAULTS, Reading, write
 from heapwright.trace.schema import (
     CALLOC,
@@ -71,7 +73,17 @@ def import_table(
     path: Path, output: Path, columns: Mapping[str, str], advance: Callable[[float], None]
 ) -> None:
     """The same with `columns`: the table's name of each of ours that it calls otherwise."""
-    write(path, output, lambda source: reading(source, columns), advance)
+    with open_source(path) as source:
+        is_parquet = source.parquet is not None
+    if is_parquet:  # a damaged one can end Arrow's reader with a C++ exception that none catches
+        isolated(__name__, path, output, advance, json.dumps(dict(columns)))
+    else:
+        convert(path, output, advance, json.dumps(dict(columns)))
+
+
+def convert(path: Path, output: Path, advance: Callable[[float], None], columns: str) -> None:
+    """The same in this process; `columns` as JSON."""
+    write(path, output, lambda source: reading(source, json.loads(columns)), advance)
 
 
 def parse_map(text: str) -> dict[str, str]:
