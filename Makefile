@@ -51,13 +51,13 @@ picture: install system ## regenerate the README's picture from a real recording
 	$(BIN)/python docs/make_picture.py
 
 lint: install ## ruff and mypy
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks fuzz
+	$(BIN)/ruff format --check src tests benchmarks fuzz
 	$(BIN)/mypy
 
 lock: ## renew requirements.lock from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --upgrade --editable '.[memray,test,lint]'
+	build/lock/bin/python -m pip install --quiet --upgrade --editable '.[memray,optimise,test,lint]'
 	build/lock/bin/python -m pip freeze --exclude-editable --exclude heapwright > requirements.lock
 
 clean: ## remove what the other targets made
