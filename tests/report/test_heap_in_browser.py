@@ -120,7 +120,9 @@ def test_with_the_keyboard_into_a_block_and_back(view, flown):
 
 def test_a_tap_reads_and_a_second_one_looks_inside(browser, flown, tmp_path):
     write_page(tmp_path / "out.html", [flown])
-    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    context = browser.new_context(
+        viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
+    )
     view = context.new_page()
     view.goto((tmp_path / "out.html").as_uri())
     view.wait_for_selector(".panel canvas[aria-label]")
@@ -130,6 +132,8 @@ def test_a_tap_reads_and_a_second_one_looks_inside(browser, flown, tmp_path):
     assert "page 0x" not in trail.inner_text()
     canvas.tap(position={"x": 5, "y": 5})
     assert "page 0x" in trail.inner_text()
+    trail.locator(".inside").tap()
+    assert "block 0x" in trail.inner_text()
     context.close()
 
 

@@ -37,11 +37,11 @@ def test_all_blocks_where_there_is_room(results):
     assert len(zlib.decompress(base64.b64decode(made[0]["data"]))) == last[0] + last[1] * last[2]
 
 
-def test_the_first_keeps_its_blocks(results, monkeypatch):
-    monkeypatch.setattr(maps, "BLOCKS", OBJECTS + 500)
+def test_each_takes_at_most_half_of_what_is_left(results, monkeypatch):
+    monkeypatch.setattr(maps, "BLOCKS", 2 * OBJECTS + 100)
     first, second = maps.map_data(results, [[], []])
     assert blocks(first) == OBJECTS
-    assert 0 < blocks(second) <= 500
+    assert 0 < blocks(second) <= (OBJECTS + 100) // 2
     assert second["known_live"] < 4096
 
 

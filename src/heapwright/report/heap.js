@@ -111,7 +111,7 @@ class Panel {
         const middle = page + this.group / 2;
         const from = Math.max(0, Math.min(this.map.pages.length - STRETCH_PAGES, Math.floor(middle - STRETCH_PAGES / 2)));
         this.zoom({ kind: "stretch", from, to: Math.min(this.map.pages.length, from + STRETCH_PAGES) }, page - from);
-      } else {
+      } else if (this.map.live[page] || this.map.blocksOn(page)?.length) {
         this.zoom({ kind: "page", page, above: this.view }, 0);
       }
     } else if (kind === "page" && this.blocks?.length) {
@@ -152,6 +152,10 @@ class Panel {
         this.trail.append(" › ");
       }
     });
+    if (this.atPeak && kind !== "block") { // a finger cannot hit the same small square twice
+      element(this.trail, "button", { type: "button", class: "inside" }, "look inside")
+        .addEventListener("click", () => this.into());
+    }
     if (this.atPeak) element(this.trail, "span", { class: "chip" }, "at its peak");
     else if (map.live) {
       element(this.trail, "button", { type: "button", class: "peak" }, "to its peak")
@@ -240,10 +244,10 @@ class Panel {
       for (const [x, y, wide, high] of places) pen.fillRect(x, y, Math.max(1, wide - 1), high - 2);
     });
     pen.globalAlpha = 1;
-    const held = map.state[page] === EMPTY
-      ? `${map.live[page].toLocaleString("en")} bytes live, ${map.free[page].toLocaleString("en")} free, ` +
+    const held = `${map.live[page].toLocaleString("en")} bytes live` + (map.state[page] === EMPTY
+      ? `, ${map.free[page].toLocaleString("en")} free, ` +
         `${(PAGE - map.live[page] - map.free[page]).toLocaleString("en")} rounding, headers and caches`
-      : map.state[page] === ABSENT ? "mapped, not resident" : "not mapped";
+      : "; the page is not resident");
     this.canvas.setAttribute("aria-label", `Page ${hex(base)}: ${held}`);
     const rows = [["page", `${hex(base)}, ${ROW_BYTES} bytes a row`], ["holds", held]];
     if (this.blocks) rows.push(["blocks", `${this.blocks.length}; the stronger the colour, the older`]);

@@ -1,6 +1,6 @@
 """The heap maps of a page, as much of them as a page has room for.
 
-Blocks are dealt out in the order of the results given: those that come first keep theirs.
+Room for blocks is dealt out in the order of the results given: each may take half of what is left.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from heapwright.report.packed import Packed
 from heapwright.result import HeapMap, Result
 
 ROOM = 4_000_000  # characters, of a page of 8 MB at most
-BLOCKS = 300_000  # of all maps together, to begin with
+BLOCKS = 1_000_000  # of all maps together, to begin with
 LEAST_BLOCKS = 2_000  # below, the pages at the peak go too
 
 
@@ -30,7 +30,7 @@ def map_data(results: Sequence[Result], labels: Sequence[Sequence[str]]) -> list
         maps: list[dict[str, Any]] = []
         for result, names in zip(results, labels, strict=True):
             assert result.heap_map is not None
-            known = with_blocks(result.heap_map, left)
+            known = with_blocks(result.heap_map, left // 2)
             left = max(0, left - len(known.blocks.address))
             maps.append(_map(known, names, limit >= LEAST_BLOCKS))
         if sum(len(one["data"]) for one in maps) <= ROOM or limit < LEAST_BLOCKS:
