@@ -41,7 +41,6 @@ bench: install system ## rates, slowdown, sizes and start-up against the real sy
 
 fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided by coverage
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	$(BIN)/python -m fuzz.run --engine mutation
 	$(BIN)/python -m fuzz.run
 
 agreement: install system ## regenerate docs/agreement.md from real recordings

@@ -10,7 +10,7 @@ Each importer runs in a process of its own. What fails is written to build/fuzz/
 """
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import random
@@ -18,9 +18,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+ENGINES = ("mutation", "atheris")
 INPUT_BYTES = 4096
 SECONDS_PER_INPUT = 20
 ALLOWED_BYTES = 200_000_000  # above the start
@@ -146,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--inputs", type=int, default=100_000)
-    parser.add_argument("--engine", choices=("atheris", "mutation"), default=_installed())
+    parser.add_argument("--engine", choices=ENGINES, help="default: each that is installed")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -156,18 +158,20 @@ def main() -> None:
         else:
             run_mutation(Subject(chosen.formats, chosen.inputs), chosen.seed)
         return
-    sound = [_run(name, chosen) for name in chosen.formats.split(",")]
+    engines = [chosen.engine] if chosen.engine else _installed()
+    runs = [(name, engine) for engine in engines for name in chosen.formats.split(",")]
+    sound = [_run(name, engine, chosen) for name, engine in runs]
     sys.exit(0 if all(sound) else 1)
 
 
-def _run(name: str, chosen: argparse.Namespace) -> bool:
-    """One importer; prints a line."""
+def _run(name: str, engine: str, chosen: argparse.Namespace) -> bool:
+    """One importer under one engine; prints a line."""
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     environment |= (
-        {"HEAPWRIGHT_INTERPRET": "1"} if chosen.engine == "atheris" else {"NUMBA_BOUNDSCHECK": "1"}
+        {"HEAPWRIGHT_INTERPRET": "1"} if engine == "atheris" else {"NUMBA_BOUNDSCHECK": "1"}
     )
     command = [sys.executable, "-m", "fuzz.run", "--here", f"--formats={name}"]
-    command += [f"--inputs={chosen.inputs}", f"--engine={chosen.engine}", f"--seed={chosen.seed}"]
+    command += [f"--inputs={chosen.inputs}", f"--engine={engine}", f"--seed={chosen.seed}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     reports = [line for line in done.stdout.splitlines() if line.startswith('{"importer"')]
     if done.returncode or not reports:
@@ -179,7 +183,7 @@ def _run(name: str, chosen: argparse.Namespace) -> bool:
     report = json.loads(reports[-1])
     small = report["grew_bytes"] <= ALLOWED_BYTES
     print(
-        f"{name:<10} {chosen.engine}: {report['inputs']:,} inputs, {report['events']:,} events, "
+        f"{name:<10} {engine}: {report['inputs']:,} inputs, {report['events']:,} events, "
         f"{report['seconds']:.0f} s, memory grew by {report['grew_bytes'] / 1e6:.0f} MB"
         f"{'' if small else ': TOO MUCH'}",
         flush=True,
@@ -187,8 +191,8 @@ def _run(name: str, chosen: argparse.Namespace) -> bool:
     return small
 
 
-def _installed() -> str:
-    return "atheris" if importlib.util.find_spec("atheris") else "mutation"
+def _installed() -> list[str]:
+    return [engine for engine in ENGINES if engine == "mutation" or find_spec(engine)]
 
 
 def _memory(field: str) -> int:
