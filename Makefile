@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement picture lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement worst-cases picture lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 
 agreement: install system ## regenerate docs/agreement.md from real recordings
 	$(BIN)/python -m benchmarks.agreement
+
+worst-cases: install ## regenerate docs/worst-case.md: the worst program for each manager
+	$(BIN)/python -m benchmarks.worst_cases
 
 picture: install system ## regenerate the README's picture from a real recording
 	$(BIN)/python docs/make_picture.py
