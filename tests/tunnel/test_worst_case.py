@@ -190,3 +190,10 @@ def test_mistakes(arguments, options, said):
 def test_sizes():
     assert sizes_of("all", 5) == [1, 2, 3, 4, 5]
     assert sizes_of("powers", 5) == [1, 2, 4]
+
+
+@compiled_only
+def test_a_heap_that_grows_downwards():
+    found = worst_case("stack", 6, 2, seconds=4)
+    assert found.high_water >= 6
+    assert min(start for start in found.starts if start >= 0) == 0

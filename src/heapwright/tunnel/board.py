@@ -71,6 +71,7 @@ class Board:
         loop, fields = self.loop, self.game.fields
         fields[loop.LOW], fields[loop.MAPPED_LOW] = low
         fields[loop.HIGH], fields[loop.MAPPED_HIGH] = low
+        fields[loop.LOWEST], fields[loop.MAPPED_LOWEST] = low
 
     def learn(self, low: tuple[int, int]) -> None:
         """Find the state's words by playing at random, with twice the live units of the game.
@@ -94,10 +95,13 @@ class Board:
         # Where blocks lie a word may be a header for a move and then be cleared: take in all.
         words = self.heap.machine.words.ctypes.data
         reach = _REACH_UNITS * most * int(fields[loop.UNIT])
-        for low_, high in zip(low, fields[[loop.HIGH, loop.MAPPED_HIGH]].tolist(), strict=True):
-            if high > low_:
-                above = min(high, low_ + reach) + 8 * _LINE_WORDS
-                changed.append(words + np.arange((low_ & ~15) - 8 * _LINE_WORDS, above, 8))
+        highs = fields[[loop.HIGH, loop.MAPPED_HIGH]].tolist()
+        lowests = fields[[loop.LOWEST, loop.MAPPED_LOWEST]].tolist()
+        for start, high, lowest in zip(low, highs, lowests, strict=True):
+            if high > lowest:
+                below = (max(lowest, start - reach) & ~15) - 8 * _LINE_WORDS
+                above = min(high, start + reach) + 8 * _LINE_WORDS
+                changed.append(words + np.arange(below, above, 8))
         self._take(np.concatenate(changed))
         loop.reset(self.game)
 

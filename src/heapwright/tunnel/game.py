@@ -71,15 +71,17 @@ class Game(NamedTuple):
     HIGH,  # end of the highest block so far; LOW while there was none
     MAPPED_LOW,  # setting: the same in mapped areas
     MAPPED_HIGH,
-    STRAY,  # 1 when a block lay below LOW or MAPPED_LOW: the span is then a lower bound
+    STRAY,  # 1 when a block lay below LOW or MAPPED_LOW: states then span what their path did
     WORST,  # bytes: most that any sequence spans
     WORST_PARENT,  # reached from this row
     WORST_MOVE,  # by this move
     FULL,  # 1 when there was no room for a state
     REFUSED,  # requests that the manager refused
     KINDS,  # of sizes
+    LOWEST,  # start of the lowest block so far; LOW while none lay below it
+    MAPPED_LOWEST,
     FIELDS,
-) = range(20)
+) = range(22)
 
 FAR_BYTES = 1 << 30  # between two blocks: they lie in different zones
 
@@ -94,6 +96,7 @@ def reset(game):
         game.address[unsigned(slot)] = 0
     fields[LIVE] = 0
     fields[HIGH], fields[MAPPED_HIGH] = fields[LOW], fields[MAPPED_LOW]
+    fields[LOWEST], fields[MAPPED_LOWEST] = fields[LOW], fields[MAPPED_LOW]
 
 
 @kernel
@@ -120,9 +123,11 @@ def make(heap, game, move):
     start, length = extent(heap, address, size)
     if start < BREAK_LIMIT:
         fields[HIGH] = max(fields[HIGH], start + length)
+        fields[LOWEST] = min(fields[LOWEST], start)
         fields[STRAY] |= start < fields[LOW]
     else:
         fields[MAPPED_HIGH] = max(fields[MAPPED_HIGH], start + length)
+        fields[MAPPED_LOWEST] = min(fields[MAPPED_LOWEST], start)
         fields[STRAY] |= start < fields[MAPPED_LOW]
     for word in range(address, address + (usable(heap, address, size) & ~7), 8):
         store(heap.machine, word, 0)
@@ -133,7 +138,7 @@ def make(heap, game, move):
 def span(game):
     """Bytes from the lowest to the highest that any block has covered since boot."""
     fields = game.fields
-    return fields[HIGH] - fields[LOW] + fields[MAPPED_HIGH] - fields[MAPPED_LOW]
+    return fields[HIGH] - fields[LOWEST] + fields[MAPPED_HIGH] - fields[MAPPED_LOWEST]
 
 
 @kernel
@@ -228,6 +233,7 @@ def _try(heap, game, parent, move):
     """Make one move, note where it leads, and take it back."""
     state, fields = game.state, game.fields
     high, mapped_high = fields[HIGH], fields[MAPPED_HIGH]
+    lowest, mapped_lowest = fields[LOWEST], fields[MAPPED_LOWEST]
     freed = game.address[unsigned(-1 - move)] if move < 0 else 0
     slot = make(heap, game, move)
     if slot >= 0:
@@ -239,6 +245,7 @@ def _try(heap, game, parent, move):
         units = game.units[unsigned(slot)]
         fields[LIVE] += units if move < 0 else -units
     fields[HIGH], fields[MAPPED_HIGH] = high, mapped_high
+    fields[LOWEST], fields[MAPPED_LOWEST] = lowest, mapped_lowest
     for i in range(fields[WORDS]):
         state.memory[unsigned(state.where[unsigned(i)])] = state.kept[unsigned(i)]
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.machine.address_space import BREAK_LIMIT
 from heapwright.managers.registry import Manager, managers, named
 from heapwright.tunnel import placement_game as placement
 from heapwright.tunnel.beam import search
@@ -232,10 +233,11 @@ def measured(
     unit, low = frame
     board = Board(manager, settings, rules, unit)
     board.begin(low)
-    placed = board.play(moves)
+    placed = board.play(moves)[:, 0].tolist()
+    base, mapped = board.game.fields[[board.loop.LOWEST, board.loop.MAPPED_LOWEST]].tolist()
     starts = [
-        -1 if not start else (start - (low[1] if low[1] and start >= low[1] else low[0])) // unit[0]
-        for start, _ in placed.tolist()
+        (start - (mapped if start >= BREAK_LIMIT else base)) // unit[0] if start else -1
+        for start in placed
     ]
     return -(-int(board.loop.span(board.game)) // unit[0]), starts
 
