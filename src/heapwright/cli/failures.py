@@ -7,11 +7,14 @@ reader of a pipe gone  nothing, status 141 (as a process killed by SIGPIPE)
 anything else          a bug: its traceback
 """
 
+import _thread
 import contextlib
 import errno
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 from heapwright.errors import HeapwrightError
 
@@ -22,11 +25,13 @@ BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE
 @contextlib.contextmanager
 def sentences() -> Iterator[None]:
     """Turn the failures listed above into a line on stderr and an exit status."""
+    sys.unraisablehook = _interrupt_again
     try:
         yield
     except HeapwrightError as error:
         _leave(str(error), 1)
     except KeyboardInterrupt:
+        sys.unraisablehook = _say_nothing  # what was cut short need not end in order
         _leave("interrupted.", INTERRUPTED_STATUS)
     except BrokenPipeError:
         _drop_output()
@@ -39,6 +44,18 @@ def sentences() -> Iterator[None]:
         _leave(os_error_sentence(error), 1)
     except MemoryError:
         _leave("not enough memory for this; try a shorter trace or fewer managers at once.", 1)
+
+
+def _interrupt_again(unraisable: Any) -> None:
+    """A Ctrl-C that met a callback of the compiler, where Python can only print it: once more."""
+    if unraisable.exc_type is KeyboardInterrupt:
+        threading.Timer(0.02, _thread.interrupt_main).start()  # not here: it would be lost again
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _say_nothing(unraisable: Any) -> None:
+    """For the end of an interrupted process."""
 
 
 def os_error_sentence(error: OSError) -> str:
