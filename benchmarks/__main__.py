@@ -24,8 +24,8 @@ from typing import Any
 
 from benchmarks.workloads import NAMES, workload
 from heapwright.errors import HeapwrightError
-from heapwright.managers import managers
-from heapwright.references.systems import available
+from heapwright.managers.registry import usual
+from heapwright.references.measure import installed
 from heapwright.trace.recorder.build import library
 from heapwright.trace.schema import COLUMNS
 from heapwright.trace.store import Trace, TraceWriter
@@ -67,8 +67,8 @@ def loading(path: Path, runs: int) -> dict[str, float]:
 def rate_table(path: Path, runs: int) -> dict[str, Any]:
     """Median events a second of twins and real allocators, run in turn."""
     trace = Trace.open(path)
-    names = list(managers())
-    real = [presence.name for presence in available() if presence.found]
+    names = usual()
+    real = installed()
     twin_seconds: dict[str, list[float]] = {name: [] for name in names}
     real_seconds: dict[str, list[float]] = {name: [] for name in real}
     for _ in range(runs):
