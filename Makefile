@@ -44,7 +44,8 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 	$(BIN)/python -m fuzz.run
 
 agreement: install system ## regenerate docs/agreement.md from real recordings
-	$(BIN)/python -m benchmarks.agreement
+	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
+	$(BIN)/python -m benchmarks.agreement build/recordings/full
 
 worst-cases: install ## regenerate docs/worst-case.md: the worst program for each manager
 	$(BIN)/python -m benchmarks.worst_cases
