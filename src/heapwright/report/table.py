@@ -62,10 +62,13 @@ def _caption(results: Sequence[Result], unit_name: str) -> str:
 
 
 def _unit(results: Sequence[Result]) -> tuple[int, str]:
-    """The unit that the largest peak is at least ten of: GiB, MiB or KiB."""
-    largest = max((resident(result) for result in results), default=0)
+    """The unit that the smallest peak is at least ten of: GiB, MiB or KiB.
+
+    Not the largest: a manager that frees nothing would leave the others no digits.
+    """
+    smallest = min((resident(result) for result in results), default=0)
     for shift, name in ((30, "GiB"), (20, "MiB")):
-        if largest >= 10 << shift:
+        if smallest >= 10 << shift:
             return 1 << shift, name
     return 1 << 10, "KiB"
 
