@@ -171,7 +171,7 @@ def boot(machine, config):
 
 @kernel(inline=True)
 def alloc(heap, thread, size, align):
-    """malloc, or memalign where `align` exceeds 16. About 3 ns while the thread cache has one."""
+    """malloc, or memalign where `align` exceeds 16. The fast path: the thread cache has one."""
     if align > HEADER_BYTES:
         return _memalign(heap, thread, size, align)
     tcache = tcache_of(heap.machine, thread)
@@ -241,7 +241,7 @@ def calloc(heap, thread, size):
 
 @kernel(inline=True)
 def free(heap, thread, address):
-    """free. About 3 ns while the thread cache has room."""
+    """free. The fast path: the thread cache has room."""
     chunk = address - HEADER_BYTES
     if head(heap.machine, chunk) & IS_MMAPPED:
         adapt_thresholds(heap.machine, chunk)
