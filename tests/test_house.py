@@ -1,6 +1,7 @@
 """The house of DESIGN: imports go down only, one place names Numba, no file grows too long.
 
-    cli > report > insight > tunnel > references > managers > allocators > machine > trace > kernel
+    cli > report > insight > tunnel > references > managers > collectors > allocators > machine
+        > trace > kernel
 
 `errors.py`, `result.py` and `__init__.py` at the package's root may be imported by all, and import
 no room themselves.
@@ -21,6 +22,7 @@ ROOMS = (
     "tunnel",
     "references",
     "managers",
+    "collectors",
     "allocators",
     "machine",
     "trace",

@@ -29,6 +29,8 @@ SMALL = schema.events(
     time_ns=[0, 0, 5, 5, 5, 5, 9, 9, 9],
     address=[4096, 8192, 16384, 0, 12288, 0, 0, 0, 0],
     slack=[4, 6, 4, -1, 8, -1, -1, -1, -1],
+    field=np.zeros(9),
+    target=np.full(9, -1),
 )
 
 
@@ -68,16 +70,19 @@ def test_facts_are_counted(small):
 def test_every_column_comes_back(small):
     (batch,) = small.batches(tuple(schema.COLUMNS))
     for name, column in zip(schema.COLUMNS, batch, strict=True):
+        if name in ("field", "target"):  # constant: it is no graph
+            assert len(column) == 0
+            continue
         assert column.dtype == schema.COLUMNS[name]
         np.testing.assert_array_equal(column, getattr(SMALL, name), name)
 
 
 def test_columns_not_asked_for_or_constant_are_empty(tmp_path, small):
     (batch,) = small.batches(("op", "slot"))
-    assert [len(column) for column in batch] == [9, 9, 0, 0, 0, 0, 0, 0, 0]
+    assert [len(column) for column in batch] == [9, 9, *[0] * 9]
     plain = write(tmp_path / "plain.parquet", churn(100))
     (batch,) = plain.batches(tuple(schema.COLUMNS))
-    assert [len(column) for column in batch] == [100, 100, 100, 0, 0, 0, 0, 0, 0]
+    assert [len(column) for column in batch] == [100, 100, 100, *[0] * 8]
 
 
 def test_pandas_reads_it(small):
@@ -193,14 +198,14 @@ UNSOUND = {
 }
 
 
-def forged(path: Path, rows: dict, known: facts.Facts, **changes) -> Path:
+def forged(path: Path, rows: dict, known: facts.Facts, layout_=layout.SCHEMA, **changes) -> Path:
     """A Parquet file that claims to be a trace, made without the writer."""
     record = json.loads(facts.to_json(known)) | changes
     table = pa.table(
-        {n: pa.array(rows[n], pa.from_numpy_dtype(t)) for n, t in schema.COLUMNS.items()}
+        {name: pa.array(rows[name], layout_.field(name).type) for name in layout_.names}
     )
-    with pq.ParquetWriter(path, layout.SCHEMA) as out:
-        out.write_table(table.cast(layout.SCHEMA))
+    with pq.ParquetWriter(path, layout_) as out:
+        out.write_table(table.cast(layout_))
         out.add_key_value_metadata({"heapwright": json.dumps(record), "heapwright.sites": "[]"})
     return path
 
@@ -218,12 +223,12 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 2}, "schema version 2"),
+        ({"version": 3}, "schema version 3"),
         ({"version": "1"}, "no version"),
         ({"events": 10}, "do not hold the events"),
         ({"events": -1}, "'events' is missing or out of range"),
-        ({"slots": 1 << 40}, "more slots or threads than events"),
-        ({"threads": 1 << 20}, "more slots or threads than events"),
+        ({"slots": 1 << 40}, "more slots, threads or roots than events"),
+        ({"threads": 1 << 20}, "more slots, threads or roots than events"),
         ({"slots": 1.5}, "'slots' is missing"),
         ({"program": 3}, "'program' is missing"),
         ({"columns": ["nonsense"]}, "unknown kind or column"),
@@ -233,6 +238,20 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
 def test_forged_facts(tmp_path, small, change, sentence):
     path = forged(tmp_path / "t.parquet", SMALL._asdict(), small, **change)
     with pytest.raises(HeapwrightError, match=sentence):
+        Trace.open(path)
+
+
+def test_a_trace_of_version_1_is_read(tmp_path, small):
+    path = forged(tmp_path / "t.parquet", SMALL._asdict(), small, layout.SCHEMA_1, version=1)
+    (batch,) = Trace.open(path).batches(tuple(schema.COLUMNS))
+    np.testing.assert_array_equal(batch.address, SMALL.address)
+    assert len(batch.field) == len(batch.target) == 0
+
+
+def test_a_column_that_the_file_lacks(tmp_path, small):
+    columns = ["align", "field"]
+    path = forged(tmp_path / "t.parquet", SMALL._asdict(), small, layout.SCHEMA_1, columns=columns)
+    with pytest.raises(HeapwrightError, match="not those of a trace"):
         Trace.open(path)
 
 

@@ -28,6 +28,27 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
 
 The manager touches the pages that it writes itself (headers in fresh memory, what it clears);
 the replay loop touches what the program writes.
+
+A manager with a collector is named in the registry's COLLECTED and has, instead of alloc, free,
+calloc and realloc (see collectors/mutator.py and collectors/log.py; tunnel/graph_loop.py):
+
+    boot(machine, config, mutator) -> Heap     Heap has `mutator: Mutator` and `log: Log` as well
+    new(heap, thread, slot, size, fields) -> address   the object's first `fields` words are
+                                               references, null at birth; sets the slot's handle,
+                                               which is 0 before; may collect first; 0 when there
+                                               is no room even after a full collection
+    write(heap, slot, field, target)           reference `field` of the object in `slot` refers to
+                                               the object in `target` now, -1 none; both are live
+    collect(heap)                              a full collection: afterwards the heap holds what is
+                                               reachable now and nothing else
+    vacant(heap, blocks) -> count              memory that no object, dead or alive, occupies and
+                                               that is in no cache: rows as for `cached`
+  kernels with a default that does nothing:
+    rooted(heap, slot)                         one more root (local or global) refers to the object
+    unrooted(heap, slot)                       one less; called when it is no longer among the roots
+
+Its `usable` and `extent` are asked about live objects only. What a resident page holds beyond
+live objects, `cached`, `metadata` and `vacant` is garbage not yet collected.
 """
 
 from heapwright.managers.registry import Manager, managers, named

@@ -27,6 +27,8 @@ REGISTRY = (
     "stack",
     "glibc",
 )
+# Managers with a collector: they fly graph traces, and malloc traces with each live object a root.
+COLLECTED: tuple[str, ...] = ()
 # Made for programs of one kind: compared only when named, or with all.
 SPECIAL = ("region", "slots", "stack")
 

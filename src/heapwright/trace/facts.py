@@ -6,12 +6,15 @@ from typing import Any
 
 from heapwright.trace.schema import COLUMNS
 
-VERSION = 1  # of the schema and of this record; a reader refuses a later one
+VERSION = 2  # of the schema and of this record; a reader refuses a later one. 1: no graphs
+SINCE_2 = ("graph_events", "peak_roots")
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
 COUNT_LIMIT = 1 << 53  # no count and no address is larger
 NUMBERS_SPARE = 1 << 12  # slots and threads that may be numbered and then not appear
-OPTIONAL = {"align": 0, "thread": 0, "site": -1, "time_ns": 0, "address": 0, "slack": -1}  # unknown
+# Columns that may be constant, and the value that means unknown or nothing.
+OPTIONAL = {"align": 0, "thread": 0, "site": -1, "time_ns": 0, "address": 0, "slack": -1}
+OPTIONAL |= {"field": 0, "target": -1}
 
 
 @dataclass(kw_only=True)
@@ -34,6 +37,13 @@ class Facts:
     unmatched_frees: int = 0  # frees of objects that were never seen allocated; they are no events
     peak_live_bytes: int = 0
     peak_live_objects: int = 0
+    graph_events: int = 0  # events that only a graph trace has
+    peak_roots: int = 0  # most locals and global roots at once
+
+    @property
+    def graph(self) -> bool:
+        """Whether this is a graph trace, for collectors."""
+        return self.graph_events > 0
 
     @property
     def aligned(self) -> bool:
@@ -66,7 +76,7 @@ def from_json(text: bytes) -> dict[str, Any]:
         )
     known: dict[str, Any] = {}
     for item in fields(Facts):
-        value = record.get(item.name)
+        value = record.get(item.name, 0 if item.name in SINCE_2 and record["version"] < 2 else None)
         if item.type is int:
             sound = type(value) is int and 0 <= value < COUNT_LIMIT
         elif item.type is str:
@@ -80,6 +90,6 @@ def from_json(text: bytes) -> dict[str, Any]:
         known[item.name] = value
     if known["kind"] not in KINDS or not set(known["columns"]) <= set(COLUMNS):
         raise ValueError("its facts name an unknown kind or column")
-    if max(known["slots"], known["threads"]) > known["events"] + NUMBERS_SPARE:
-        raise ValueError("its facts count more slots or threads than events")
+    if max(known["slots"], known["threads"], known["peak_roots"]) > known["events"] + NUMBERS_SPARE:
+        raise ValueError("its facts count more slots, threads or roots than events")
     return known

@@ -11,6 +11,7 @@ FACTS_KEY, SITES_KEY = b"heapwright", b"heapwright.sites"
 SCHEMA = pa.schema(
     [pa.field(name, pa.from_numpy_dtype(dtype), nullable=False) for name, dtype in COLUMNS.items()]
 )
+SCHEMA_1 = pa.schema([item for item in SCHEMA if item.name not in ("field", "target")])
 # Measured on recordings: what every replay reads is decoded in 0.5 (op), 1.3 (slot) and 1.5 ns
 # (size) an event; zstd would make those three a fifth smaller and twice as slow.
 ENCODING = dict.fromkeys(("op", "slot", "address"), "BYTE_STREAM_SPLIT")

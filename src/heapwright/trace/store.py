@@ -31,6 +31,7 @@ from heapwright.trace.layout import (
     FOOTER_BYTES,
     ROW_GROUP_LIMIT,
     SCHEMA,
+    SCHEMA_1,
     SITES_KEY,
     first_line,
 )
@@ -78,7 +79,8 @@ class Trace(Facts):
             known = from_json(stored[FACTS_KEY])
         except ValueError as error:
             raise HeapwrightError(f"{path} cannot be read as a trace: {error}") from None
-        if not schema.remove_metadata().equals(SCHEMA):
+        schema = schema.remove_metadata()
+        if schema not in (SCHEMA, SCHEMA_1) or not set(known["columns"]) <= set(schema.names):
             raise _damaged(path, "its columns are not those of a trace")
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         if sum(rows) != known["events"] or any(not 0 < n <= ROW_GROUP_LIMIT for n in rows):
