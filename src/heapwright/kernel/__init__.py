@@ -2,5 +2,6 @@
 
 from heapwright.kernel.bare import bare
 from heapwright.kernel.compiled import INTERPRETED, kernel, unsigned
+from heapwright.kernel.hints import likely, unlikely
 
-__all__ = ["INTERPRETED", "bare", "kernel", "unsigned"]
+__all__ = ["INTERPRETED", "bare", "kernel", "likely", "unlikely", "unsigned"]

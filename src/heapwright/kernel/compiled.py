@@ -47,7 +47,7 @@ CACHE_FOLDER = cache_home() / "kernels" / _source_digest()
 
 if INTERPRETED:
 
-    def kernel(function: F | None = None, *, inline: bool = False) -> Any:
+    def kernel(function: F | None = None, *, inline: bool = False, cold: bool = False) -> Any:
         """Leave `function` as plain Python."""
         return function if function is not None else lambda inner: inner
 
@@ -61,19 +61,20 @@ else:
     numba.config.CACHE_DIR = str(CACHE_FOLDER)
     whole_program.install()
 
-    def kernel(function: F | None = None, *, inline: bool = False) -> Any:
+    def kernel(function: F | None = None, *, inline: bool = False, cold: bool = False) -> Any:
         """Compile `function` at its first call and keep the result on disk.
 
         `inline=True` asks LLVM to inline every call: for a fast path that is a few instructions,
-        and for a part with one caller. No reference counting (`_nrt`): a kernel returns only
-        arrays that it was given. Division by zero does not raise: guard it.
+        and for a part with one caller. `cold=True` forbids it, and lays the function out away from
+        the others: for a slow path beside a fast one. No reference counting (`_nrt`): a kernel
+        returns only arrays that it was given. Division by zero does not raise: guard it.
         """
 
         def compile_(inner: F) -> Any:
             compiled = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=inline)(
                 inner
             )
-            whole_program.compile_as_part_or_whole(compiled)
+            whole_program.compile_as_part_or_whole(compiled, cold)
             return compiled
 
         return compile_(function) if function is not None else compile_

@@ -95,14 +95,24 @@ def _part(is_part: bool) -> Iterator[None]:
         _compiling_part = outer
 
 
-def compile_as_part_or_whole(dispatcher: Any) -> None:
+def _mark_cold(compiled: Any) -> None:
+    """Keep a part out of its callers, and away from the fast path in memory."""
+    function = compiled.library._final_module.get_function(compiled.fndesc.llvm_func_name)
+    for attribute in ("noinline", "cold"):
+        function.add_function_attribute(attribute)
+
+
+def compile_as_part_or_whole(dispatcher: Any, cold: bool = False) -> None:
     """Make `dispatcher`, a numba function, compile by the rules above, with the disk cache."""
     compiler = dispatcher._compiler
     compile_core: Callable[[Any, Any], Any] = compiler._compile_core
 
     def compile_core_by_kind(arguments: Any, return_type: Any) -> Any:
         with _part(_is_part(arguments)):
-            return compile_core(arguments, return_type)
+            compiled = compile_core(arguments, return_type)
+            if cold and compiled.library.is_part:
+                _mark_cold(compiled)
+            return compiled
 
     def without_wrappers(flags: Any) -> Any:
         if _compiling_part:
