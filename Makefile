@@ -31,10 +31,10 @@ test-compiled: install ## the suite, compiled
 	$(BIN)/pytest -n $(WORKERS) tests
 
 test-interpreted: install ## kernels as plain Python, on smaller traces
-	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/managers tests/tunnel
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel
 
 test-checked: install ## compiled with every array index checked
-	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/managers tests/tunnel
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel
 
 bench: install system ## rates, slowdown, sizes and start-up against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json

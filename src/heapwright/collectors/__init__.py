@@ -2,4 +2,6 @@
 
 mutator   what the program holds: handles, frames, global roots
 log       what a collector did: pauses, cycles, running totals
+objects   the header and references of an object, as the textbook collectors lay it out
+mark      tracing with an explicit stack and a queue of prefetched objects before it
 """
