@@ -22,7 +22,7 @@ from heapwright.allocators import boundary_tags, segregated_bins
 from heapwright.allocators.boundary_tags import ALIGN_BYTES, HEAD_BYTES, block_bytes, size_of
 from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.kernel import kernel
-from heapwright.machine import Machine, touch
+from heapwright.machine import Machine, copy
 
 PATHS = ("alloc", "free", "split", "merge", "grow", "trim", "in_place")
 ALLOC, FREE, SPLIT, MERGE, GROW, TRIM, IN_PLACE = range(7)
@@ -104,7 +104,7 @@ def realloc(heap, thread, address, size):
     room = usable(heap, address, 0)
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(room, size))
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
 

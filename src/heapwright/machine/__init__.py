@@ -1,4 +1,10 @@
-"""What lies under a manager: address space, pages, page faults."""
+"""What lies under a manager: address space, pages, page faults.
+
+Its verbs have two backings: the model, which counts, and Linux itself, which the object of a flight
+is compiled with (`HEAPWRIGHT_MACHINE=linux`, set by the build). This is the one place that chooses.
+"""
+
+import os
 
 from heapwright.machine.address_space import (
     ADVISE_DONTNEED,
@@ -8,27 +14,50 @@ from heapwright.machine.address_space import (
     PAGE_BYTES,
     STATIC_BASE,
     Machine,
-    brk,
     load,
     machine,
-    madvise,
-    mmap,
-    mprotect,
-    mremap,
-    munmap,
     store,
-    touch,
 )
+
+IS_LINUX = os.environ.get("HEAPWRIGHT_MACHINE") == "linux"
+
+if IS_LINUX:
+    from heapwright.machine.linux import (
+        brk,
+        clear,
+        copy,
+        madvise,
+        mmap,
+        mprotect,
+        mremap,
+        munmap,
+        touch,
+    )
+else:
+    from heapwright.machine.address_space import (
+        brk,
+        clear,
+        copy,
+        madvise,
+        mmap,
+        mprotect,
+        mremap,
+        munmap,
+        touch,
+    )
 
 __all__ = [
     "ADVISE_DONTNEED",
     "ADVISE_FREE",
     "ADVISE_HUGEPAGE",
     "HUGE_PAGE_BYTES",
+    "IS_LINUX",
     "PAGE_BYTES",
     "STATIC_BASE",
     "Machine",
     "brk",
+    "clear",
+    "copy",
     "load",
     "machine",
     "madvise",

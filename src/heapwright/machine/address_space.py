@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.kernel import kernel, unsigned
+from heapwright.kernel.raw import set_word_at, word_at
 from heapwright.kernel.reserve import reserve
 from heapwright.machine.gaps import Gaps, extend, gaps, give_back, place
 from heapwright.machine.gaps import check as check_gaps
@@ -88,13 +89,13 @@ def machine(huge_pages: int = HUGE_NEVER) -> Machine:
 @kernel(inline=True)
 def load(machine, address):
     """The word at `address`, which is a multiple of 8."""
-    return machine.words[unsigned(address) >> unsigned(3)]
+    return word_at(machine.words, address)
 
 
 @kernel(inline=True)
 def store(machine, address, value):
     """Write the word at `address`, a multiple of 8. Counts no fault: see `touch`."""
-    machine.words[unsigned(address) >> unsigned(3)] = value
+    set_word_at(machine.words, address, value)
 
 
 @kernel(inline=True)
@@ -104,6 +105,18 @@ def touch(machine, address, length):
     if first == last and machine.pages[unsigned(first)] & (RESIDENT | LAZY_FREE) == RESIDENT:
         return
     _touch_pages(machine, first, last)
+
+
+@kernel(inline=True)
+def copy(machine, target, source, length):
+    """Copy a block's content: its pages at `target` are faulted in, content is not modelled."""
+    touch(machine, target, length)
+
+
+@kernel(inline=True)
+def clear(machine, address, length):
+    """Write zeros to [address, address + length): here its pages are faulted in."""
+    touch(machine, address, length)
 
 
 @kernel

@@ -25,9 +25,17 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
     notes(heap) -> sentences                       what a reader of its figures must know
     fatal(heap) -> sentence                        why a real program would be dead by now, else "";
                                                    asked after each batch, ends the flight
+  in flight, where the same source serves real threads (see flight/):
+    LOCKING = "own"                                the manager locks by itself (kernel/atomics.py);
+                                                   without it one lock serves all threads
+    fork_prepare(heap), fork_parent(heap), fork_child(heap)   kernels around fork(), with
+                                                   LOCKING = "own": take the locks, release them
+                                                   in the parent and in the child
+    HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 
-The manager touches the pages that it writes itself (headers in fresh memory, what it clears);
-the replay loop touches what the program writes.
+The manager touches the pages that it writes itself (headers in fresh memory); it clears by `clear`
+and moves a block's content by `copy`, which touch too. The replay loop touches what the program
+writes.
 
 A manager with a collector is named in the registry's COLLECTED and has, instead of alloc, free,
 calloc and realloc (see collectors/mutator.py and collectors/log.py; tunnel/graph_loop.py):

@@ -36,7 +36,7 @@ from heapwright.kernel import kernel
 from heapwright.kernel.lanes import MOST
 from heapwright.kernel.ranked_tree import rank, total
 from heapwright.kernel.sorted_keys import at_least
-from heapwright.machine import touch
+from heapwright.machine import copy
 
 __all__ = [
     "PATHS",
@@ -105,6 +105,6 @@ def realloc(heap, thread, address, size):
     room = usable(heap, address, 0)
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(room, size))
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved

@@ -19,7 +19,7 @@ from heapwright.allocators.buddy import BREAK_LIMIT, MIN_ORDER, ORDER, Buddies
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel
 from heapwright.kernel.bits import bit_length
-from heapwright.machine import PAGE_BYTES, Machine, touch
+from heapwright.machine import PAGE_BYTES, Machine, copy
 
 SUMMARY = "power-of-two blocks, split and merged in halves, lowest address first"
 ALIGN_BYTES = 16
@@ -117,7 +117,7 @@ def realloc(heap, thread, address, size):
         return address
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(1 << old, size))
+        copy(heap.machine, moved, address, min(1 << old, size))
         free(heap, thread, address)
     return moved
 

@@ -22,7 +22,7 @@ from heapwright.allocators import fibonacci
 from heapwright.allocators.fibonacci import ORDERS, UNIT_SHIFT, Fibonacci, entry, order_of
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
-from heapwright.machine import PAGE_BYTES, Machine, touch
+from heapwright.machine import PAGE_BYTES, Machine, copy
 
 SUMMARY = "blocks of Fibonacci sizes, split into the two sizes before, lowest address first"
 ALIGN_BYTES = 16
@@ -121,7 +121,7 @@ def realloc(heap, thread, address, size):
     room = usable(heap, address, 0)
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(room, size))
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
 

@@ -84,7 +84,7 @@ from heapwright.allocators.ptmalloc.threads import (
     tcache_of,
 )
 from heapwright.kernel import kernel
-from heapwright.machine import Machine, load, store, touch
+from heapwright.machine import Machine, clear, copy, load, store
 
 SUMMARY = "glibc 2.36: ptmalloc with thread caches, exact to the address"
 TCACHE_MAX_BYTES = 1032  # largest request of the last list
@@ -235,7 +235,7 @@ def calloc(heap, thread, size):
         dirty = chunk_bytes(machine, chunk)
         if chunk == top and dirty > used:
             dirty = used
-        touch(machine, chunk + HEADER_BYTES, dirty - SIZE_WORD_BYTES)
+        clear(machine, chunk + HEADER_BYTES, dirty - SIZE_WORD_BYTES)
     return chunk + HEADER_BYTES
 
 
@@ -269,7 +269,7 @@ def realloc(heap, thread, address, size):
             return address
         moved = alloc(heap, thread, size, HEADER_BYTES)
         if moved:
-            touch(machine, moved, chunk_bytes(machine, old) - HEADER_BYTES)
+            copy(machine, moved, address, chunk_bytes(machine, old) - HEADER_BYTES)
             unmap_chunk(machine, old)
         return moved
     tcache = init_tcache(heap, thread)
@@ -281,7 +281,7 @@ def realloc(heap, thread, address, size):
         return 0
     moved = alloc(heap, thread, size, HEADER_BYTES)  # perhaps another arena has room
     if moved:
-        touch(machine, moved, chunk_bytes(machine, old) - SIZE_WORD_BYTES)
+        copy(machine, moved, address, chunk_bytes(machine, old) - SIZE_WORD_BYTES)
         int_free(heap, arena, tcache, old)
     return moved
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
 from heapwright.kernel import kernel
-from heapwright.machine import Machine, brk
+from heapwright.machine import Machine, brk, copy
 from heapwright.machine.address_space import BREAK_BASE
 
 SUMMARY = "bump pointer; a freed hole is never used again"
@@ -74,8 +74,11 @@ def free(heap, thread, address):
 
 @kernel
 def realloc(heap, thread, address, size):
-    """A new block; without a header nobody knows how long the old one is."""
-    return alloc(heap, thread, size, ALIGN_BYTES)
+    """A new block; without a header nobody knows how long the old one is, but it lies below."""
+    moved = alloc(heap, thread, size, ALIGN_BYTES)
+    if moved:
+        copy(heap.machine, moved, address, min(moved - address, size))
+    return moved
 
 
 @kernel

@@ -22,7 +22,8 @@ from heapwright.allocators import good_fit, pool
 from heapwright.allocators.pool import HEADER_BYTES, SMALL_MOST, Pool
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
-from heapwright.machine import Machine, touch
+from heapwright.machine import Machine, copy
+from heapwright.machine.address_space import BREAK
 
 SUMMARY = "nginx's pool: bumped blocks, a list of large ones; small objects die together"
 ALIGN_BYTES = 16
@@ -108,7 +109,10 @@ def realloc(heap, thread, address, size):
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
         if _is_large(heap, address):
-            touch(heap.machine, moved, min(good_fit.usable(heap.pool.beneath, address, 0), size))
+            room = good_fit.usable(heap.pool.beneath, address, 0)
+        else:  # at most; what lies beyond the old object is copied too
+            room = min(heap.pool.fields[SMALL_MOST], heap.machine.meters[BREAK] - address)
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
 

@@ -33,7 +33,7 @@ from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.allocators.size_classes import SizeClasses, class_of
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
-from heapwright.machine import Machine, load, store, touch
+from heapwright.machine import Machine, copy, load, store, touch
 
 SUMMARY = "quick lists by size class over bins of mergeable blocks; boundary tags"
 QUICK_BYTES = 32768  # largest block of a quick list
@@ -239,7 +239,7 @@ def realloc(heap, thread, address, size):
         return address
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(have - HEAD_BYTES, size))
+        copy(heap.machine, moved, address, min(have - HEAD_BYTES, size))
         free(heap, thread, address)
     return moved
 

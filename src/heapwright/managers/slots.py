@@ -24,7 +24,7 @@ import numpy as np
 from heapwright.allocators import good_fit
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel
-from heapwright.machine import PAGE_BYTES, Machine, load, mmap, store, touch
+from heapwright.machine import PAGE_BYTES, Machine, copy, load, mmap, store, touch
 from heapwright.machine.address_space import BREAK_LIMIT
 
 SUMMARY = "a pool of slots of one size; what does not fit passes to a heap beneath"
@@ -145,7 +145,7 @@ def realloc(heap, thread, address, size):
     room = usable(heap, address, 0)
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(room, size))
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
 

@@ -24,7 +24,7 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.reserve import reserve
-from heapwright.machine import Machine, mmap
+from heapwright.machine import Machine, copy, mmap
 from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
 
 SUMMARY = "frames as with alloca: freed when all above are dead; overflow is fatal"
@@ -147,6 +147,8 @@ def realloc(heap, thread, address, size):
     """A new block on top: the old one dies beneath it, as alloca has no other way."""
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
+        _, room = extent(heap, address, 0)
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
 

@@ -33,7 +33,7 @@ from heapwright.allocators.free_list import (
 from heapwright.allocators.list_order import block_at, free_list
 from heapwright.kernel import kernel
 from heapwright.kernel.ranked_tree import first_at_least, largest, total
-from heapwright.machine import touch
+from heapwright.machine import copy
 
 __all__ = [
     "PATHS",
@@ -97,6 +97,6 @@ def realloc(heap, thread, address, size):
     room = usable(heap, address, 0)
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        touch(heap.machine, moved, min(room, size))
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved

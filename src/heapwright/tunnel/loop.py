@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.kernel import bare, kernel, unsigned
-from heapwright.machine import PAGE_BYTES, touch
+from heapwright.machine import PAGE_BYTES, clear, copy, touch
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
@@ -61,7 +61,7 @@ def calloc_by_clearing(heap, thread, size):
     """calloc for a manager that does not know which memory is fresh: it clears all."""
     address = alloc(heap, thread, size, MIN_ALIGN)
     if address:
-        touch(heap.machine, address, size)
+        clear(heap.machine, address, size)
     return address
 
 
@@ -73,7 +73,7 @@ def realloc_by_copying(heap, thread, address, size):
         return address
     moved = alloc(heap, thread, size, MIN_ALIGN)
     if moved:
-        touch(heap.machine, moved, min(room, size))
+        copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
 

@@ -70,7 +70,7 @@ from heapwright.allocators.ptmalloc.tcache import (
     tcache_put,
 )
 from heapwright.kernel import kernel
-from heapwright.machine import load, store, touch
+from heapwright.machine import copy, load, store, touch
 
 MAX_UNSORTED_STEPS = 10000  # MAX_ITERS
 
@@ -276,7 +276,7 @@ def int_realloc(heap, arena, tcache, old, size):
                 return 0
             if chunk != above:
                 length = old_size - SIZE_WORD_BYTES
-                touch(machine, chunk + HEADER_BYTES, length)  # the copy
+                copy(machine, chunk + HEADER_BYTES, old + HEADER_BYTES, length)
                 int_free(heap, arena, tcache, old)
                 return chunk
             old_size += chunk_bytes(machine, chunk)
