@@ -3,6 +3,7 @@
 systems    which libraries are known, which are here, what to install
 harness    a fresh process with the real malloc, fed in lockstep (drive.c, aside.c)
 measure    its memory, as a Result of kind "measured"
+go         the Go runtime on the same trace (drive.go); go_build: its toolchain
 called     the real malloc as a manager module, for the tunnel's loop to time
 """
 

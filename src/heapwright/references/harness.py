@@ -15,16 +15,14 @@ Source     `drive.c`; proc(5) statm, status, clear_refs; Linux mm/memory.c
 
 import contextlib
 import os
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.references import build, systems
+from heapwright.references.child import Child
 from heapwright.trace.schema import Events
 
 PAGE_BYTES = 4096
@@ -79,8 +77,10 @@ class Footprint:
     samples: np.ndarray  # int64[sample, 5]: event, mapped, resident, live, usable; bytes
 
 
-class Drive:
-    """The process. A context manager: whatever happens, no process is left."""
+class Drive(Child):
+    """The process."""
+
+    blame = "; a trace that frees or grows what was never allocated does this."
 
     def __init__(
         self,
@@ -101,16 +101,8 @@ class Drive:
             environment["LD_PRELOAD"] = str(library)
         if tunables:
             environment["GLIBC_TUNABLES"] = systems.tunables(name, tunables)
-        self.name, self.placed = name, placed
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
-        self._process = subprocess.Popen(
-            [build.harness()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=environment,
-            bufsize=0,
-        )
+        super().__init__(f"real {name}", build.harness(), environment)
+        self.placed = placed
         settings = (
             trace.slots,
             trace.threads,
@@ -120,24 +112,10 @@ class Drive:
             min(PROBE_EVENTS, 1 + trace.events // PROBES),
             huge_pages,
         )
-        self._send(np.array(settings, np.int64))
+        self.send(np.array(settings, np.int64))
         start = np.zeros(1, np.int64)
-        self._receive(start)
+        self.receive(start)
         self.heap_start = int(start[0])  # the break before the first allocation
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        with contextlib.suppress(OSError):
-            self._process.communicate()
-        self._stderr.close()
 
     def replay(self, events: Events) -> np.ndarray:
         """Replay `events`; addresses and usable sizes int64[event, 2], no rows unless `placed`."""
@@ -150,20 +128,20 @@ class Drive:
                 values = getattr(events, column)[rows]
                 if len(values):
                     packed[column] = values
-            self._send(np.array([len(packed)], np.int64))
-            self._send(packed)
+            self.send(np.array([len(packed)], np.int64))
+            self.send(packed)
             if self.placed:
-                self._receive(out[rows])
+                self.receive(out[rows])
         return out
 
     def finish(self) -> Footprint:
         """End the process and say what its memory was."""
-        self._send(np.zeros(1, np.int64))
+        self.send(np.zeros(1, np.int64))
         figures = np.zeros(len(FIGURES), np.int64)
-        self._receive(figures)
+        self.receive(figures)
         known: dict[str, int] = dict(zip(FIGURES, figures.tolist(), strict=True))
         samples = np.zeros((known["samples"], 5), np.int64)
-        self._receive(samples)
+        self.receive(samples)
         samples[:, 1:3] *= PAGE_BYTES
         high_water = known["peak_pages"]
         if known["high_water_pages"] > high_water + INEXACT_PAGES:  # a peak within one event
@@ -180,35 +158,6 @@ class Drive:
             refused=known["refused"],
             exact=bool(known["exact"]),
             samples=samples,
-        )
-
-    def _send(self, data: np.ndarray) -> None:
-        assert self._process.stdin is not None
-        view = np.ascontiguousarray(data).view(np.uint8).reshape(-1).data
-        try:
-            while view:
-                view = view[self._process.stdin.write(view) :]
-        except BrokenPipeError:
-            raise self._died() from None
-
-    def _receive(self, into: np.ndarray) -> None:
-        assert self._process.stdout is not None
-        stream: Any = self._process.stdout
-        view = into.view(np.uint8).reshape(-1).data
-        while view:
-            got = stream.readinto(view)
-            if not got:
-                raise self._died()
-            view = view[got:]
-
-    def _died(self) -> HeapwrightError:
-        status = self._process.wait(30)
-        self._stderr.seek(0)
-        said = self._stderr.read(300).decode(errors="replace").strip()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        return HeapwrightError(
-            f"the process of the real {self.name} {how}{': ' + said if said else ''}; "
-            "a trace that frees or grows what was never allocated does this."
         )
 
 

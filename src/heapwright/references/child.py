@@ -1,0 +1,89 @@
+"""A process that drives a real system, fed and read through pipes by the word.
+
+A context manager: whatever happens, no process is left. A process that ends by itself becomes one
+sentence with what it said on its standard error.
+"""
+
+import contextlib
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+
+
+class Child:
+    """The process `executable`, with nothing but `environment`."""
+
+    blame = "."  # ends the sentence about a process that died: what usually does this
+
+    def __init__(self, name: str, executable: Path, environment: dict[str, str]) -> None:
+        """`name` is what it drives, for sentences: "real jemalloc"."""
+        self.name = name
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
+        self._process = subprocess.Popen(
+            [executable],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+            bufsize=0,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        with contextlib.suppress(OSError):
+            self._process.communicate()
+        self._stderr.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
+    def send(self, data: np.ndarray) -> None:
+        """Write the array's bytes."""
+        assert self._process.stdin is not None
+        view = np.ascontiguousarray(data).view(np.uint8).reshape(-1).data
+        try:
+            while view:
+                view = view[self._process.stdin.write(view) :]
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def receive(self, into: np.ndarray) -> np.ndarray:
+        """Fill the array with what the process writes; the array."""
+        assert self._process.stdout is not None
+        stream: Any = self._process.stdout
+        view = into.view(np.uint8).reshape(-1).data
+        while view:
+            got = stream.readinto(view)
+            if not got:
+                raise self._died()
+            view = view[got:]
+        return into
+
+    def said(self) -> str:
+        """What it wrote to its standard error so far."""
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace").strip()
+
+    def _died(self) -> HeapwrightError:
+        status = self._process.wait(30)
+        said = self.said()[:300]
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        return HeapwrightError(
+            f"the process of the {self.name} {how}{': ' + said if said else ''}{self.blame}"
+        )
