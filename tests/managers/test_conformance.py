@@ -23,6 +23,10 @@ VARIANTS: dict[str, list[dict[str, int]]] = {
     "slots": [{"slot_bytes": 16}, {"slot_bytes": 2048, "chunk_bytes": 8192}],
     "stack": [{"limit_bytes": 1 << 16}],
     "fibonacci-buddy": [{"growth_bytes": 4096}],
+    "wright": [
+        {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
+        {"retain_bytes": 0, "retain_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
+    ],
     "segregated-fit": [
         {"quick_blocks": 0},
         {"quick_blocks": 2, "refill_bytes": 0, "growth_bytes": 0},

@@ -25,6 +25,7 @@ REGISTRY = (
     "region",
     "slots",
     "stack",
+    "wright",
     "glibc",
 )
 # Managers with a collector: they fly graph traces, and malloc traces with each live object a root.

@@ -1,0 +1,333 @@
+"""The page heap: runs of pages, found by two bitmaps' worth of bins, merged when freed.
+
+    bins      1 │ 2 │ ... │ 63 pages, one length a bin │ then STEPS a doubling
+    take  ─► own bin (some tries) ─► first bin above that is not empty ─► split ─► grow by brk
+    give  ─► merge with a free run below and above ─► bin ─► purge what is too much
+
+Terms      dirty: a page that was handed out since the system last gave it, so perhaps not zero;
+           purge: give dirty pages of free runs back to the system (madvise), keeping the addresses
+Invariant  spans tile the heap; no two free runs adjacent; a free run is in the bin of its length;
+           a bit of `filled` is set iff its bin is not empty; DIRTY_PAGES counts        (check)
+Source     TCMalloc's page heap (gperftools src/page_heap.cc); bins after Masmano et al., "TLSF",
+           ECRTS 2004; the schedule of purges: a share of the heap, as Go's scavenger has
+Omits      a search by address; purging by age
+"""
+
+from heapwright.allocators.wright.classes import PAGE_BYTES, PAGE_SHIFT
+from heapwright.allocators.wright.state import (
+    DIRTY_PAGES,
+    FIRST,
+    GROW,
+    GROWTH_PAGES,
+    KIND,
+    LENGTH,
+    MERGE,
+    MOST_SPANS,
+    NEXT,
+    PURGE,
+    RETAIN_PAGES,
+    RETAIN_PERCENT,
+    RUN,
+    SPAN_COUNT,
+    SPARE,
+    SPLIT,
+    START,
+    STATE_SHIFT,
+    TAKEN,
+    TOP,
+    USED_PAGES,
+    entry_of_page,
+    get,
+    link_last,
+    put,
+    set_entry,
+    state_of,
+    unlink,
+)
+from heapwright.kernel import kernel, unsigned
+from heapwright.kernel.bits import bit_count, bit_length, trailing_zeros
+from heapwright.machine import ADVISE_DONTNEED, brk, madvise
+from heapwright.machine.address_space import BREAK
+
+EXACT = 64  # lengths below have a bin each
+STEPS_SHIFT = 4
+BINS = EXACT + (26 << STEPS_SHIFT)
+WORD_BITS_SHIFT = 5  # bitmaps hold 32 bits a word, so that none is the sign
+WORD_BITS = 1 << WORD_BITS_SHIFT
+WORD_MASK = WORD_BITS - 1
+TRIES = 8  # runs of the request's own bin that are looked at
+
+
+@kernel
+def bin_of(pages):
+    """The bin of a run of so many pages."""
+    if pages < EXACT:
+        return pages
+    top = bit_length(pages) - 1
+    step = (pages >> (top - STEPS_SHIFT)) - (1 << STEPS_SHIFT)
+    return EXACT + ((top - 6) << STEPS_SHIFT) + step
+
+
+@kernel
+def _insert(heap, run):
+    """Put a free run in its bin, newest first."""
+    row = bin_of(get(heap, run, LENGTH))
+    link_last(heap, run, heap.bins, row)
+    heap.bins[unsigned(row)] = run
+    heap.filled[unsigned(row >> WORD_BITS_SHIFT)] |= 1 << (row & WORD_MASK)
+
+
+@kernel
+def _remove(heap, run):
+    """Take a free run out of its bin."""
+    row = bin_of(get(heap, run, LENGTH))
+    unlink(heap, run, heap.bins, row)
+    if heap.bins[unsigned(row)] == 0:
+        heap.filled[unsigned(row >> WORD_BITS_SHIFT)] &= ~(1 << (row & WORD_MASK))
+
+
+@kernel
+def _record(heap):
+    """A fresh span record, 0 if there is none."""
+    span = heap.fields[SPARE]
+    if span:
+        heap.fields[SPARE] = get(heap, span, NEXT)
+        return span
+    span = heap.fields[SPAN_COUNT]
+    if span == MOST_SPANS:
+        return 0
+    heap.fields[SPAN_COUNT] = span + 1
+    return span
+
+
+@kernel
+def _drop_record(heap, span):
+    """A record is no longer wanted."""
+    put(heap, span, KIND, 0)
+    put(heap, span, NEXT, heap.fields[SPARE])
+    heap.fields[SPARE] = span
+
+
+@kernel
+def _shape(heap, span, start, pages, state):
+    """Write a span's place and what it is, and its first and last entry of the page map."""
+    put(heap, span, START, start)
+    put(heap, span, LENGTH, pages)
+    put(heap, span, KIND, state << STATE_SHIFT)
+    set_entry(heap, start, span << 8)
+    set_entry(heap, start + pages - 1, span << 8)
+
+
+@kernel(inline=True)
+def _bits(low, count):
+    """`count` bits from bit `low` on."""
+    return ((1 << count) - 1) << low
+
+
+@kernel
+def dirty_pages(heap, start, pages):
+    """How many pages of a run are dirty."""
+    count, page, end = 0, start, start + pages
+    while page < end:
+        low = page & WORD_MASK
+        step = min(WORD_BITS - low, end - page)
+        word = heap.dirty[unsigned(page >> WORD_BITS_SHIFT)]
+        count += bit_count(word & _bits(low, step))
+        page += step
+    return count
+
+
+@kernel
+def mark(heap, start, pages, is_dirty):
+    """Say of each page of a run whether it is dirty."""
+    page, end = start, start + pages
+    while page < end:
+        low = page & WORD_MASK
+        step = min(WORD_BITS - low, end - page)
+        word = unsigned(page >> WORD_BITS_SHIFT)
+        if is_dirty:
+            heap.dirty[word] |= _bits(low, step)
+        else:
+            heap.dirty[word] &= ~_bits(low, step)
+        page += step
+
+
+@kernel
+def next_page(heap, page, end, is_dirty):
+    """The first page from `page` on that is dirty, or clean, as wanted; `end` if there is none."""
+    while page < end:
+        low = page & WORD_MASK
+        word = heap.dirty[unsigned(page >> WORD_BITS_SHIFT)]
+        word = (word if is_dirty else ~word) & _bits(low, WORD_BITS - low)
+        if word:
+            return min(end, page - low + trailing_zeros(word))
+        page += WORD_BITS - low
+    return end
+
+
+@kernel
+def _find(heap, pages):
+    """A free run of at least `pages` pages, 0 if none: of its own bin, else of the next above."""
+    row = bin_of(pages)
+    first = heap.bins[unsigned(row)]
+    if first:
+        run = first
+        for _ in range(TRIES):
+            if get(heap, run, LENGTH) >= pages:
+                return run
+            run = get(heap, run, NEXT)
+            if run == first:
+                break
+    row += 1
+    word = row >> WORD_BITS_SHIFT
+    bits = heap.filled[unsigned(word)] & ~((1 << (row & WORD_MASK)) - 1)
+    while bits == 0:
+        word += 1
+        if word > BINS >> WORD_BITS_SHIFT:
+            return 0
+        bits = heap.filled[unsigned(word)]
+    return heap.bins[unsigned((word << WORD_BITS_SHIFT) + trailing_zeros(bits))]
+
+
+@kernel
+def _grow(heap, pages):
+    """More pages from the system, a free run; whether it gave them."""
+    machine, fields = heap.machine, heap.fields
+    want = max(pages, fields[GROWTH_PAGES])
+    old = (machine.meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    for bytes_ in (want << PAGE_SHIFT, pages << PAGE_SHIFT):
+        end = old + bytes_
+        if brk(machine, end) == end:
+            run = _record(heap)
+            if not run:
+                return False
+            heap.paths[GROW] += 1
+            if fields[FIRST] == 0:
+                fields[FIRST] = old
+            fields[TOP] = end
+            fields[USED_PAGES] += bytes_ >> PAGE_SHIFT
+            _shape(heap, run, old >> PAGE_SHIFT, bytes_ >> PAGE_SHIFT, TAKEN)
+            give(heap, run)
+            return True
+    return False
+
+
+@kernel
+def cut(heap, span, pages):
+    """Keep the first `pages` pages of a taken span and free the rest, if there is a record."""
+    rest = get(heap, span, LENGTH) - pages
+    if rest <= 0:
+        return
+    tail = _record(heap)
+    if tail:
+        heap.paths[SPLIT] += 1
+        start = get(heap, span, START)
+        put(heap, span, LENGTH, pages)
+        _shape(heap, tail, start + pages, rest, TAKEN)
+        give(heap, tail)
+
+
+@kernel
+def take(heap, pages, align_pages):
+    """A span of `pages` pages from a multiple of `align_pages`, a power of two; 0 if refused.
+
+    The caller holds the lock and says which pages it makes dirty.
+    """
+    want = pages + align_pages - 1
+    run = _find(heap, want)
+    if not run:
+        if not _grow(heap, want):
+            return 0
+        run = _find(heap, want)
+        if not run:
+            return 0
+    _remove(heap, run)
+    start, length = get(heap, run, START), get(heap, run, LENGTH)
+    heap.fields[USED_PAGES] += length
+    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start, length)
+    _shape(heap, run, start, length, TAKEN)
+    skip = -start & (align_pages - 1)
+    if skip:
+        rest = _record(heap)
+        if rest:
+            put(heap, run, LENGTH, skip)
+            _shape(heap, rest, start + skip, length - skip, TAKEN)
+            give(heap, run)
+            run = rest
+        else:
+            give(heap, run)
+            return 0
+    cut(heap, run, pages)
+    return run
+
+
+@kernel
+def give(heap, span):
+    """Free a taken span: merge it with the free runs around it. The caller holds the lock."""
+    start, pages = get(heap, span, START), get(heap, span, LENGTH)
+    fields = heap.fields
+    fields[USED_PAGES] -= pages
+    fields[DIRTY_PAGES] += dirty_pages(heap, start, pages)
+    below = entry_of_page(heap, start - 1) >> 8
+    if below and state_of(heap, below) == RUN:
+        if get(heap, below, START) + get(heap, below, LENGTH) == start:
+            heap.paths[MERGE] += 1
+            _remove(heap, below)
+            start, pages = get(heap, below, START), pages + get(heap, below, LENGTH)
+            _drop_record(heap, below)
+    above = entry_of_page(heap, start + pages) >> 8
+    if above and state_of(heap, above) == RUN and get(heap, above, START) == start + pages:
+        heap.paths[MERGE] += 1
+        _remove(heap, above)
+        pages += get(heap, above, LENGTH)
+        _drop_record(heap, above)
+    _shape(heap, span, start, pages, RUN)
+    _insert(heap, span)
+    if fields[DIRTY_PAGES] > fields[RETAIN_PAGES]:
+        spare = fields[USED_PAGES] * fields[RETAIN_PERCENT] // 100 + fields[RETAIN_PAGES]
+        if fields[DIRTY_PAGES] > spare:
+            purge(heap, spare >> 1)
+
+
+@kernel
+def extend(heap, span, pages):
+    """Make a taken span `pages` pages long by taking the start of the free run above; whether it
+    was there. The caller holds the lock."""
+    start, have = get(heap, span, START), get(heap, span, LENGTH)
+    above = entry_of_page(heap, start + have) >> 8
+    if not above or state_of(heap, above) != RUN or get(heap, above, START) != start + have:
+        return False
+    more = get(heap, above, LENGTH)
+    if have + more < pages:
+        return False
+    _remove(heap, above)
+    heap.fields[USED_PAGES] += more
+    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, more)
+    _drop_record(heap, above)
+    put(heap, span, LENGTH, have + more)
+    cut(heap, span, pages)
+    return True
+
+
+@kernel(cold=True)
+def purge(heap, keep_pages):
+    """Give dirty pages of free runs back, long runs first, until `keep_pages` are left."""
+    for row in range(BINS - 1, -1, -1):
+        first = heap.bins[unsigned(row)]
+        run = first
+        while run and heap.fields[DIRTY_PAGES] > keep_pages:
+            start = get(heap, run, START)
+            end = start + get(heap, run, LENGTH)
+            page = next_page(heap, start, end, True)
+            while page < end:
+                past = next_page(heap, page, end, False)
+                heap.paths[PURGE] += 1
+                madvise(
+                    heap.machine, page << PAGE_SHIFT, (past - page) << PAGE_SHIFT, ADVISE_DONTNEED
+                )
+                mark(heap, page, past - page, False)
+                heap.fields[DIRTY_PAGES] -= past - page
+                page = next_page(heap, past, end, True)
+            run = get(heap, run, NEXT)
+            if run == first:
+                break

@@ -1,0 +1,287 @@
+"""wright: heapwright's own malloc, made to be the fastest at equal memory.
+
+    alloc ─► thread's cache of the class ─empty─► mail ─► partial span ─► fresh span: carve
+              │ above MOST_BYTES                          └► orphan ─► page heap ─► brk
+              └────────────────────────────────────────────────────►┘
+    free  ─► page map ─► thread's cache ─full─► its span: own ─► list ─whole─► page heap
+                          │ no class                       another's ─► outbox ─► owner's mailbox
+                          └──────────────────────────────────────────────────► page heap: merge
+
+Terms      span: a run of 8 KiB pages; row: what one thread has: caches, spans, mailbox; single: a
+           class above SPAN_MOST_BYTES, whose spans are one block
+Invariant  spans tile the heap and the page map names them (check: 1, 2); free runs are merged, in
+           their bins, and their dirty pages counted (3); a span's carved blocks are on its list,
+           in caches, in the post or live, and rings hold what they should (4); a cache is as long
+           as its word says, of blocks of its class (5); an outbox counts its chain (6)
+Source     page map, spans, page heap and classes as TCMalloc's (gperftools docs/tcmalloc.html);
+           spans owned by threads and free lists of their own as mimalloc's (Leijen, Zorn and de
+           Moura, APLAS 2019); remote frees by mailbox as snmalloc's (Liétar et al., ISMM 2019)
+Omits      arenas, transfer caches and a background thread; its tables lie outside the machine and
+           are not counted: 64 bytes a span, 4 bytes a page of 8 KiB, 4 KiB a thread
+"""
+
+from typing import NamedTuple
+
+from heapwright.allocators.wright import page_heap
+from heapwright.allocators.wright.caches import (
+    end_thread,
+    name_run,
+    overflow,
+    refill,
+    take_run,
+)
+from heapwright.allocators.wright.classes import (
+    FIRST_SINGLE,
+    GRANULE_BYTES,
+    MOST_BYTES,
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    class_of,
+    class_of_aligned,
+    classes,
+)
+from heapwright.allocators.wright.invariants import cached, check
+from heapwright.allocators.wright.state import (
+    ADDRESS,
+    GROWTH_PAGES,
+    IN_PLACE,
+    LENGTH,
+    ONE,
+    PATHS,
+    REMOTE_BATCH,
+    RETAIN_PAGES,
+    RETAIN_PERCENT,
+    RUN_TAKEN,
+    START,
+    Heap,
+    entry_of,
+    get,
+    lock,
+    row_of,
+    start_of,
+    tables,
+    unlock,
+)
+from heapwright.errors import HeapwrightError
+from heapwright.kernel import kernel, likely, unsigned
+from heapwright.machine import clear, copy, load, store, touch
+from heapwright.machine.address_space import SPACE_BYTES
+
+SUMMARY = "our own: thread caches over thread-owned spans, mailboxes, a page heap"
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "alloc",
+    "boot",
+    "cached",
+    "calloc",
+    "check",
+    "extent",
+    "free",
+    "metadata",
+    "realloc",
+    "thread_exit",
+    "usable",
+]
+
+
+class Config(NamedTuple):
+    """Knobs."""
+
+    steps: int = 8  # size classes a doubling: 4, 8 or 16
+    cache_bytes: int = 16 << 10  # of a class that a thread keeps, for classes that share spans
+    single_cache_bytes: int = 256 << 10  # likewise, for the others
+    span_bytes: int = 16 << 10  # least span of small blocks
+    growth_bytes: int = 2 << 20  # asked of the system at a time
+    retain_bytes: int = 16 << 20  # free pages kept in any case
+    retain_percent: int = 25  # and of the pages in use
+    remote_batch: int = 32  # blocks posted to another thread at a time
+
+
+def boot(machine, config):
+    """An empty heap at the break; HeapwrightError for knobs that do not fit."""
+    if min(config) < 0:
+        raise HeapwrightError("a knob of wright is not negative.")
+    if config.steps not in (4, 8, 16):
+        raise HeapwrightError(f"steps of wright is 4, 8 or 16, not {config.steps}.")
+    sizes = classes(config.steps, config.cache_bytes, config.single_cache_bytes, config.span_bytes)
+    heap = tables(machine, sizes, page_heap.BINS)
+    heap.fields[GROWTH_PAGES] = config.growth_bytes >> PAGE_SHIFT
+    heap.fields[RETAIN_PAGES] = config.retain_bytes >> PAGE_SHIFT
+    heap.fields[RETAIN_PERCENT] = config.retain_percent
+    heap.fields[REMOTE_BATCH] = config.remote_batch
+    return heap
+
+
+@kernel(inline=True)
+def alloc(heap, thread, size, align):
+    """Address of a block of at least `size` bytes. The fast path: the thread's cache has one."""
+    if align > GRANULE_BYTES:
+        return _alloc_aligned(heap, thread, size, align)
+    return _alloc_of_class(heap, thread, size, class_of(heap.classes, size))
+
+
+@kernel(inline=True)
+def _alloc_of_class(heap, thread, size, size_class):
+    """The newest block of the class's cache."""
+    head = unsigned(row_of(thread) + size_class)
+    block = heap.rows[head] & ADDRESS
+    if likely(block != 0):  # the list of class 0 is always empty
+        heap.rows[head] = load(heap.machine, block)
+        return block
+    return _alloc_slowly(heap, thread, size, size_class)
+
+
+@kernel(cold=True)
+def _alloc_slowly(heap, thread, size, size_class):
+    """A block where the cache has none."""
+    if size_class:
+        return refill(heap, thread, size_class)
+    return _alloc_run(heap, size, 1)
+
+
+@kernel
+def _alloc_run(heap, size, align_pages):
+    """A block beyond the classes; 0 if refused."""
+    if unsigned(size) > unsigned(SPACE_BYTES) or align_pages > SPACE_BYTES >> PAGE_SHIFT:
+        return 0
+    return take_run(heap, max(1, (size + PAGE_BYTES - 1) >> PAGE_SHIFT), align_pages, 0)
+
+
+@kernel(cold=True)
+def _alloc_aligned(heap, thread, size, align):
+    """A block at a multiple of `align`: of a class that is a multiple of it, else a run."""
+    if align <= PAGE_BYTES:
+        size_class = class_of_aligned(heap.classes, size, align)
+        if size_class:
+            return _alloc_of_class(heap, thread, size, size_class)
+    return _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
+
+
+@kernel(inline=True)
+def free(heap, thread, address):
+    """Give the block back. The fast path: the thread's cache has room."""
+    size_class = entry_of(heap, address) & 255
+    head = unsigned(row_of(thread) + size_class)
+    old = heap.rows[head]
+    word = (old & ~ADDRESS) - ONE + address
+    if likely(word >= 0):  # the list of class 0 has no room
+        touch(heap.machine, address, 8)
+        store(heap.machine, address, old)
+        heap.rows[head] = word
+        return
+    overflow(heap, thread, address)
+
+
+@kernel
+def calloc(heap, thread, size):
+    """A cleared block. Of a run, only pages that may have been written are cleared."""
+    size_class = class_of(heap.classes, size)
+    if size_class and size_class < heap.classes.fields[FIRST_SINGLE]:
+        address = alloc(heap, thread, size, GRANULE_BYTES)
+        if address:
+            clear(heap.machine, address, size)
+        return address
+    if size_class and heap.rows[unsigned(row_of(thread) + size_class)] & ADDRESS:
+        address = alloc(heap, thread, size, GRANULE_BYTES)
+        clear(heap.machine, address, size)
+        return address
+    return _calloc_run(heap, size, size_class)
+
+
+@kernel
+def _calloc_run(heap, size, size_class):
+    """A cleared span of one block; 0 if refused."""
+    if unsigned(size) > unsigned(SPACE_BYTES):
+        return 0
+    heap.paths[RUN_TAKEN] += 1
+    pages = (size + PAGE_BYTES - 1) >> PAGE_SHIFT
+    if size_class:
+        pages = heap.classes.pages_of[unsigned(size_class)]
+    lock(heap)
+    span = page_heap.take(heap, pages, 1)
+    unlock(heap)
+    if not span:
+        return 0
+    name_run(heap, span, size_class)
+    address, page = start_of(heap, span), get(heap, span, START)
+    end = page + ((size + PAGE_BYTES - 1) >> PAGE_SHIFT)
+    page = page_heap.next_page(heap, page, end, True)
+    while page < end:
+        past = page_heap.next_page(heap, page, end, False)
+        start = page << PAGE_SHIFT
+        clear(heap.machine, start, min(past << PAGE_SHIFT, address + size) - start)
+        page = page_heap.next_page(heap, past, end, True)
+    lock(heap)
+    page_heap.mark(heap, get(heap, span, START), pages, True)
+    unlock(heap)
+    return address
+
+
+@kernel
+def realloc(heap, thread, address, size):
+    """The block resized where it lies if it fits or, for a run, if the pages above are free."""
+    entry = entry_of(heap, address)
+    room = usable(heap, address, size)
+    if entry & 255:
+        if size <= room and 2 * size >= room:
+            return address
+    elif size > MOST_BYTES:
+        if _resize_run(heap, entry >> 8, size):
+            heap.paths[IN_PLACE] += 1
+            return address
+    moved = alloc(heap, thread, size, GRANULE_BYTES)
+    if moved:
+        copy(heap.machine, moved, address, min(room, size))
+        free(heap, thread, address)
+    return moved
+
+
+@kernel
+def _resize_run(heap, span, size):
+    """Resize a block beyond the classes in its place; whether that was possible."""
+    if unsigned(size) > unsigned(SPACE_BYTES):
+        return False
+    pages, have = (size + PAGE_BYTES - 1) >> PAGE_SHIFT, get(heap, span, LENGTH)
+    if pages == have:
+        return True
+    lock(heap)
+    fits = True
+    if pages < have:
+        page_heap.cut(heap, span, pages)
+    else:
+        fits = page_heap.extend(heap, span, pages)
+        if fits:
+            page_heap.mark(heap, get(heap, span, START) + have, pages - have, True)
+    unlock(heap)
+    return fits
+
+
+@kernel
+def thread_exit(heap, thread):
+    """Give the thread's cached blocks back; its spans with room become orphans."""
+    end_thread(heap, thread)
+
+
+@kernel
+def usable(heap, address, size):
+    """Bytes of the block: its class's, or its span's."""
+    entry = entry_of(heap, address)
+    if entry & 255:
+        return heap.classes.bytes_of[unsigned(entry & 255)]
+    return get(heap, entry >> 8, LENGTH) << PAGE_SHIFT
+
+
+@kernel
+def extent(heap, address, size):
+    """The block: it has no header."""
+    return address, usable(heap, address, size)
+
+
+@kernel
+def metadata(heap, blocks):
+    """None in the machine's memory."""
+    return 0

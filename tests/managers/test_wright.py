@@ -1,0 +1,173 @@
+"""wright: classes, spans, mailboxes, the page heap, and what its check sees."""
+
+import numpy as np
+import pytest
+
+from heapwright.allocators.wright import classes as sizes
+from heapwright.allocators.wright import page_heap, state
+from heapwright.errors import HeapwrightError
+from heapwright.machine.address_space import FAULTS, RESIDENT_PAGES
+from heapwright.managers import named
+from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
+
+PAGE = sizes.PAGE_BYTES
+SMALL = 8  # a class of 128 bytes
+HOARD = {"retain_percent": 1000, "retain_bytes": 1 << 40}
+
+
+def path(trial, name):
+    return int(trial.heap.paths[state.PATHS.index(name)])
+
+
+@pytest.mark.parametrize("steps", [4, 8, 16])
+def test_a_request_gets_the_first_class_that_holds_it(steps):
+    table = sizes.classes(steps, 1 << 14, 1 << 18, 1 << 14)
+    known = table.bytes_of.tolist()
+    assert known == sorted(set(known)) and len(known) <= sizes.MOST_CLASSES
+    for size in [*range(0, 3000), *range(3000, sizes.MOST_BYTES + 1, 501), sizes.MOST_BYTES]:
+        row = sizes.class_of(table, size)
+        assert known[row - 1] < max(size, 1) <= known[row]
+        assert known[row] - size <= max(16, size // steps, size > 8192 and PAGE)
+    assert sizes.class_of(table, sizes.MOST_BYTES + 1) == 0
+
+
+@pytest.mark.parametrize("align", [32, 64, 256, 4096, PAGE])
+def test_a_class_for_an_alignment_is_a_multiple_of_it(align):
+    table = sizes.classes(8, 1 << 14, 1 << 18, 1 << 14)
+    for size in (1, align - 1, align + 1, 3 * align, 100_000):
+        chosen = int(table.bytes_of[sizes.class_of_aligned(table, size, align)])
+        assert chosen >= size and chosen % align == 0
+    assert sizes.class_of_aligned(table, sizes.MOST_BYTES + 1, align) == 0
+
+
+def test_a_freed_block_is_the_next_one_handed_out():
+    trial = Trial("wright")
+    first = trial.step(MALLOC, 0, 100)[0]
+    second = trial.step(MALLOC, 1, 100)[0]
+    assert second == first + 112, "blocks lie side by side, lowest first"
+    trial.step(FREE, 0)
+    assert trial.step(MALLOC, 2, 110)[0] == first
+
+
+def test_empty_spans_become_pages_for_other_sizes():
+    trial = Trial("wright", {"cache_bytes": 0})
+    for slot in range(1000):
+        trial.step(MALLOC, slot, 100)
+    for slot in range(1000):
+        trial.step(FREE, slot)
+    top = int(trial.heap.fields[state.TOP])
+    trial.step(MALLOC, 0, 90_000)
+    trial.verify()
+    assert path(trial, "retire") >= 6
+    assert int(trial.heap.fields[state.TOP]) == top and path(trial, "grow") == 1
+
+
+def test_blocks_go_home_by_post():
+    trial = Trial("wright", {"cache_bytes": 0, "remote_batch": 4})
+    blocks = [trial.step(MALLOC, slot, SMALL * 16, thread=0)[0] for slot in range(32)]
+    assert path(trial, "carve") == 1
+    for slot in range(8):
+        trial.step(FREE, slot, thread=1)
+        trial.verify()
+    assert path(trial, "remote") == 8 and path(trial, "message") == 2
+    assert {trial.step(MALLOC, slot, SMALL * 16, thread=0)[0] for slot in range(8)} == {*blocks[:8]}
+    assert path(trial, "mail") == 1
+
+
+@pytest.mark.parametrize("freed_after_exit", [False, True])
+def test_the_spans_of_an_exited_thread_find_an_owner(freed_after_exit):
+    trial = Trial("wright", {"cache_bytes": 0, "remote_batch": 1})
+    addresses = {trial.step(MALLOC, slot, 4096, thread=1)[0] for slot in range(8)}
+    if not freed_after_exit:
+        trial.step(FREE, 0, thread=1)
+    trial.module.thread_exit(trial.heap, 1)
+    trial.verify()
+    if freed_after_exit:
+        trial.step(FREE, 0, thread=2)
+        trial.verify()
+    assert trial.step(MALLOC, 0, 4096, thread=2)[0] in addresses
+    assert path(trial, "adopt") == 1
+    for slot in range(8):
+        trial.step(FREE, slot, thread=2)
+    trial.verify()
+
+
+def test_a_growing_buffer_stays_where_it_is():
+    trial = Trial("wright")
+    address = trial.step(MALLOC, 0, 300_000)[0]
+    for size in range(400_000, 1_900_000, 100_000):
+        assert trial.step(REALLOC, 0, size)[0] == address
+    assert trial.step(REALLOC, 0, 300_000) == (address, -(-300_000 // PAGE) * PAGE)
+    trial.step(MALLOC, 1, 300_000)
+    assert trial.step(REALLOC, 0, 400_000)[0] != address
+    trial.verify()
+
+
+def test_calloc_clears_only_pages_that_were_written():
+    trial = Trial("wright", HOARD)
+    faults = trial.machine.meters[FAULTS]
+    trial.step(CALLOC, 0, 1 << 20)
+    assert trial.machine.meters[FAULTS] == faults, "fresh pages are zero"
+    trial.step(FREE, 0)
+    trial.step(MALLOC, 1, 500_000)
+    trial.step(FREE, 1)
+    trial.step(CALLOC, 2, 1 << 20)
+    resident = int(trial.machine.meters[RESIDENT_PAGES]) * 4096
+    assert resident >= 1 << 20, "what was handed out before counts as written"
+    trial.verify()
+
+
+def test_what_is_too_much_is_purged():
+    trial = Trial("wright", {"retain_bytes": 1 << 20, "retain_percent": 0})
+    for slot in range(8):
+        trial.step(MALLOC, slot, 1 << 20)
+    for slot in range(8):
+        trial.step(FREE, slot)
+        trial.verify()
+    assert int(trial.machine.meters[RESIDENT_PAGES]) * 4096 <= 1 << 20
+    assert path(trial, "purge") > 0
+
+
+def test_a_hundred_thousand_free_runs(effort):
+    """Every other run of a long row is free, none of them merged: a longer one is found at once."""
+    runs = 5000 * effort
+    trial = Trial("wright", {**HOARD, "growth_bytes": 1 << 24})
+    heap = trial.heap
+    taken = np.array([page_heap.take(heap, 1, 1) for _ in range(2 * runs)])
+    for span in taken[::2]:
+        page_heap.give(heap, span)
+    assert heap.fields[state.SPAN_COUNT] >= 2 * runs
+    assert page_heap.take(heap, 2, 1) not in taken
+    trial.verify()
+
+
+def test_alignment_beyond_a_page():
+    trial = Trial("wright")
+    for slot, shift in enumerate(range(13, 24)):
+        trial.step(MALLOC, 100 + slot, 9000)
+        trial.step(MEMALIGN, slot, 10_000, shift)
+        trial.verify()
+    assert trial.step(MEMALIGN, 50, 10, 47) == (0, 0)
+
+
+@pytest.mark.parametrize(("damage", "number"), [
+    (lambda heap: heap.page_map.__setitem__(heap.fields[state.FIRST] >> sizes.PAGE_SHIFT, 0), 1),
+    (lambda heap: heap.fields.__setitem__(state.DIRTY_PAGES, 7), 3),
+    (lambda heap: heap.filled.__setitem__(0, 1 << 7), 3),
+    (lambda heap: heap.rows.__setitem__(SMALL, heap.rows[SMALL] + state.ONE), 5),
+    (lambda heap: heap.rows.__setitem__(state.OUT_COUNT, 1), 6),
+    (lambda heap: heap.spans.__setitem__((1 << state.SPAN_SHIFT) + state.FREE, 1 << 20), 4),
+])  # fmt: skip
+def test_check_sees_damage(damage, number):
+    trial = Trial("wright")
+    trial.step(MALLOC, 0, 16 * SMALL)
+    trial.verify()
+    damage(trial.heap)
+    assert trial.module.check(trial.heap) == number
+
+
+@pytest.mark.parametrize("knobs", [{"steps": 5}, {"retain_bytes": -1}])
+def test_a_knob_out_of_range_is_a_sentence(knobs):
+    manager = named("wright")
+    with pytest.raises(HeapwrightError, match="wright"):
+        manager.module.boot(None, manager.configured(knobs))
