@@ -77,6 +77,16 @@ def push(machine, stack, address):
     stack.fields[TOP] = top + 8
 
 
+@kernel(inline=True)
+def pop(machine, stack):
+    """Take the newest entry off a stack that has one."""
+    top = stack.fields[TOP]
+    if top == stack.fields[CHUNK] + LINK_BYTES:
+        top = _drop_chunk(machine, stack)
+    stack.fields[TOP] = top - 8
+    return load(machine, top - 8)
+
+
 @kernel
 def drain(machine, stack, log):
     """Mark all that can be reached from the stack's entries and leave it empty."""
