@@ -16,7 +16,7 @@ from heapwright.references.go import (
     checkpoints,
     observe,
     parts,
-    rate,
+    seconds,
 )
 from heapwright.references.kinds import Kinds, padded
 from heapwright.trace.schema import (
@@ -39,7 +39,7 @@ from heapwright.trace.schema import (
 
 installed = pytest.mark.skipif(bool(go_build.missing()), reason=go_build.missing() or "is here")
 MINIMUM_HEAP_BYTES = 4 << 20  # runtime: heapMinimum at GOGC=100
-EVENT, _, GOAL, MARKED, GLOBALS, STACKS, *_ = range(len(Row._fields))
+EVENT, _, _, GOAL, MARKED, GLOBALS, STACKS, *_ = range(len(Row._fields))
 
 
 class InMemory:
@@ -189,7 +189,7 @@ def test_collections_and_goals_are_those_of_gctrace_and_repeat() -> None:
     assert np.array_equal(cycles[:, GOAL], np.maximum(expected, MINIMUM_HEAP_BYTES))
     assert (np.diff(cycles[:, 0]) > 0).all()
     assert first.rows[-1, 0] == trace.events
-    assert first.after.heap_in_use == pytest.approx(first.rows[-1, 6:8].sum(), rel=0.01)
+    assert first.after.heap_in_use == pytest.approx(first.rows[-1, 7:9].sum(), rel=0.01)
     with Go(trace, gctrace=True) as go:
         for batch in trace.batches():
             go.watch(batch)
@@ -220,7 +220,7 @@ def test_reading_and_timing_do_not_change_what_is_allocated() -> None:
     assert (flown.collections, flown.heap_in_use) == (watched.collections, watched.heap_in_use)
     assert watched.mallocs - flown.mallocs == 0
     assert flown.nanoseconds > 0
-    assert 0 < rate(trace) < 10
+    assert 0 < seconds(trace) < 10
 
 
 @installed

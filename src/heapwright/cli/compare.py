@@ -152,20 +152,25 @@ def _real_lanes(
 ) -> tuple[list[Lane], list[str]]:
     """A lane for each real allocator that is installed, and what the others lack."""
     from heapwright.errors import HeapwrightError
-    from heapwright.references import systems
+    from heapwright.references import go_build, systems
     from heapwright.tunnel.measured import measured_lanes
+    from heapwright.tunnel.measured_go import go_lane
 
     found = systems.available()
     absent = [f"real {one.name}: not measured, {one.missing}" for one in found if one.missing]
+    lanes = []
+    if go_build.missing():
+        absent.append(f"real go: not measured, {go_build.missing()}")
+    else:
+        lanes = [go_lane(trace, conditions, knobs) for knobs in settings.get("go", [{}])]
     try:
         here = [one.name for one in found if not one.missing]
-        lanes = []
         for name in here:
             for knobs in settings.get(name, [{}]):
                 lanes += measured_lanes(trace, [name], conditions, {name: knobs})
         return lanes, absent
     except HeapwrightError as error:  # no compiler: the twins fly on
-        return [], [*absent, f"the real allocators were not measured: {error}"]
+        return lanes, [*absent, f"the real allocators were not measured: {error}"]
 
 
 def show(comparison: Comparison, html: Path | None, bound_bytes: int) -> None:

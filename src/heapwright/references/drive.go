@@ -38,18 +38,20 @@ const ( // trace/schema.py
 const (
 	verbEnd, verbFly, verbWatch, verbSize, verbState, verbSettle = 0, 1, 2, 3, 4, 5
 
-	paramTouch, paramSlots, paramRoots, paramKinds, parameters = 0, 1, 2, 3, 4
+	paramTouch, paramHuge, paramSlots, paramRoots, paramKinds, parameters = 0, 1, 2, 3, 4, 5
 
 	batchEvents = 1 << 15
 	threads     = 4
 	timers      = 3 // and one of the scavenger's
 	never       = 1 << 62
 
+	disableHugePages = 41 // prctl: PR_SET_THP_DISABLE
+
 	largestClass = 32 << 10
 	headless     = 512
 	classLimit   = 100
 	fillers      = 6 << 10
-	columns      = 9
+	columns      = 10
 	pageBytes    = 4096
 	wordBytes    = 8
 )
@@ -83,6 +85,7 @@ var (
 
 	// Mapped, as long as the parameters say.
 	objects  []uintptr // by slot, where its object lies
+	sizes    []int64   // by slot, bytes that a watched program asked for; 0 when dead
 	position []int32   // by slot, which of roots refers to it
 	owner    []int32   // by root, the slot
 	frames   []int32   // where the locals of each frame begin
@@ -93,7 +96,7 @@ var (
 	rows     [batchEvents + 1][columns]int64
 	settings [parameters]int64
 
-	collections, flown, nanoseconds int64
+	collections, flown, nanoseconds, live int64
 
 	stats  runtime.MemStats
 	sample = []metrics.Sample{
@@ -251,18 +254,23 @@ func touch(e *event) {
 // A row of what the heap is now; reading it stops and flushes nothing.
 func look(row *[columns]int64) {
 	metrics.Read(sample)
-	row[0], row[1] = flown, collections
+	row[0], row[1], row[2] = flown, collections, live
 	for i := range sample {
-		row[2+i] = int64(sample[i].Value.Uint64())
+		row[3+i] = int64(sample[i].Value.Uint64())
 	}
 }
 
 func watch(events []event) {
 	seen, count := collections, int64(0)
 	for i := range events {
+		e := &events[i]
 		fly(events[i : i+1])
+		if e.slot >= 0 && (e.op <= memalign || e.op == alloc) {
+			live += e.size - sizes[e.slot]
+			sizes[e.slot] = e.size
+		}
 		if settings[paramTouch] != 0 {
-			touch(&events[i])
+			touch(e)
 		}
 		if collections != seen {
 			seen = collections
@@ -367,7 +375,11 @@ func settle() {
 
 func main() {
 	take(unsafe.Pointer(&settings), parameters*wordBytes)
+	if settings[paramHuge] == 0 {
+		syscall.RawSyscall6(syscall.SYS_PRCTL, disableHugePages, 1, 0, 0, 0, 0)
+	}
 	slotCount, rootCount := settings[paramSlots], settings[paramRoots]
+	sizes = table[int64](slotCount)
 	objects, position = table[uintptr](slotCount), table[int32](slotCount)
 	owner, frames = table[int32](rootCount), table[int32](rootCount)
 	kinds, types = table[kind](settings[paramKinds]), table[uintptr](settings[paramKinds])

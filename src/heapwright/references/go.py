@@ -4,7 +4,7 @@
     observe     a whole trace, undisturbed: every collection and what it left
     checkpoints live bytes after full collections at some events
     sizes       what allocations of given sizes really take
-    rate        seconds of the bare replay loop
+    seconds     of the bare replay loop
 
 Roots      of a malloc trace each live object is one: a table of pointers, an entry per slot; of a
            graph trace the global roots and a stack of locals. Both are global variables of the
@@ -21,6 +21,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ class Row(NamedTuple):
 
     event: int  # events flown when it was read; of a collection, without the one that began it
     collections: int
+    requested_bytes: int  # by live objects
     goal_bytes: int  # of the heap, in force from here on
     marked_bytes: int  # live by the last collection
     globals_bytes: int  # scannable global variables, in the pacer's account
@@ -91,28 +93,37 @@ class Observed:
         return self.rows[np.flatnonzero(np.diff(count, prepend=0))]
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What the kernel counts of a process."""
+
+    anonymous_pages: int  # resident
+    faults: int  # of pages, so far
+
+
 class Go(Child):
     """The process. `kinds`: those of the trace, if it is a graph trace."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the first two say what, the others how
         self,
         trace: Any,
         kinds: Kinds | None = None,
         *,
         steady: bool = True,
         touch: bool = False,
+        huge_pages: bool = False,
         gctrace: bool = False,
         settings: dict[str, int] | None = None,
     ) -> None:
         """`settings`: gogc (percent; -1 is off) and gomemlimit (bytes). `touch`: a program that is
-        watched writes every page that it allocates, calloc excepted. `gctrace`: let the runtime
-        print each collection; see `goals_printed`."""
+        watched writes every page that it allocates, calloc excepted. `huge_pages`: as this machine
+        has them, instead of none. `gctrace`: print each collection; see `goals_printed`."""
         check_memory(trace.peak_live_bytes)
         executable = build(trace.peak_roots if trace.graph else trace.slots, graph=trace.graph)
         super().__init__("real Go", executable, environment(steady, gctrace, settings or {}))
         self.kinds = (kinds or Kinds.of(trace)) if trace.graph else NO_KINDS
         roots = 1 + trace.peak_roots
-        parameters = (touch, trace.slots if trace.graph else 0, roots, len(self.kinds.rows))
+        parameters = (touch, huge_pages, trace.slots, roots, len(self.kinds.rows))
         self.send(np.array(parameters, np.int64))
         self.send(padded(self.kinds.rows))
 
@@ -152,6 +163,14 @@ class Go(Child):
         classes = zip(said[count::2], said[count + 1 :: 2], strict=True)
         live = {size: objects for size, objects in classes if objects}
         return State(**dict(zip(names, said[:count], strict=True)), by_size=live)
+
+    def footprint(self) -> Footprint:
+        """What the kernel counts now, while the process waits for its next order."""
+        folder = Path(f"/proc/{self.pid}")
+        _, resident, shared = (folder / "statm").read_text().split()[:3]
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()  # from field 3 on
+        minor, major = int(fields[7]), int(fields[9])
+        return Footprint(int(resident) - int(shared), minor + major)
 
     def goals_printed(self) -> list[int]:
         """The goal of each collection so far, in MB rounded down, as gctrace prints it."""
@@ -250,9 +269,15 @@ def parts(batches: Iterable[Events], stops: Sequence[int]) -> Iterator[Events]:
         flown = past
 
 
-def rate(trace: Any, *, kinds: Kinds | None = None, steady: bool = False) -> float:
+def seconds(
+    trace: Any,
+    settings: dict[str, int] | None = None,
+    *,
+    kinds: Kinds | None = None,
+    steady: bool = False,
+) -> float:
     """Seconds of the replay loop, with nothing else in it."""
-    with Go(trace, kinds, steady=steady) as go:
+    with Go(trace, kinds, steady=steady, settings=settings) as go:
         for batch in trace.batches(columns=COLUMNS):
             go.fly(batch)
         return go.state().nanoseconds / 1e9

@@ -72,7 +72,7 @@ const globalSlots, localSlots, graph = {length}, {length + 1 if graph else 1}, {
         (folder / "go.mod").write_text(f"module drive\n\ngo {RELEASE}\n")
         (folder / "linked.s").touch()  # allows functions without a body
         built = subprocess.run(
-            [chosen.command, "build", "-o", "drive", "."],
+            [chosen.command, "build", "-trimpath", "-o", "drive", "."],
             cwd=folder,
             env=_environment(),
             capture_output=True,
