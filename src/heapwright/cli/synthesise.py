@@ -21,8 +21,17 @@ def synthesise(
             help="The trace to write.  [default: PROGRAM.heap.parquet]",
         ),
     ] = None,
-    events: Annotated[str, typer.Option(metavar="COUNT", help="How many events.")] = "1M",
-    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another trace.")] = 1,
+    events: Annotated[
+        str | None, typer.Option(metavar="COUNT", help="How many events.  [default: 1M]")
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option(metavar="COUNT", help="How many objects, of a graph.  [default: 1M]"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Another seed, another trace.  [default: 1]"),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="PARAMETER=VALUE", help="Set a parameter; may be repeated."),
@@ -32,41 +41,58 @@ def synthesise(
 
     The same parameters and seed give the same trace on every machine. The programs: log-uniform,
     ramp, generations, phases, bursts, producer-consumer, recursion, fleet (Google's), robson.
-    Without PROGRAM, they and their parameters are listed.
+    Programs with a garbage collector, whose traces are object graphs: binary-trees, gcbench,
+    linked-lists. Without PROGRAM, all and their parameters are listed.
 
     Example:
 
         heapwright synthesise log-uniform --events 10M --seed 1 -o churn.heap.parquet
+        heapwright synthesise gcbench --objects 10M
         heapwright synthesise ramp --set live_objects=200_000 --set survivors_percent=5
     """
     from heapwright.cli import screen
     from heapwright.errors import HeapwrightError
     from heapwright.insight.words import bytes_text
+    from heapwright.trace.store import Trace
 
     if program is None:
         _list_programs()
         return
-    if seed < 0:
+    if seed is not None and seed < 0:
         raise HeapwrightError(f"--seed {seed}: a seed is not negative.")
-    chosen = {"events": parse_count(events), "seed": seed, **parse_parameters(set_ or [])}
     from heapwright.trace import programs
 
-    programs.parameters(program, chosen)  # complain before anything is shown
+    module = programs.program(program)
+    chosen = parse_parameters(set_ or [])
+    for name, value in (("events", events), ("objects", objects)):
+        if value is not None:
+            chosen[name] = parse_count(value)
+    if seed is not None:
+        chosen["seed"] = seed
+    unit = module.Parameters._fields[0]
+    for name in ("events", "objects", "seed"):
+        if name in chosen and name not in module.Parameters._fields:
+            raise HeapwrightError(
+                f"{program} draws nothing: leave out --seed."
+                if name == "seed"
+                else f"the size of {program} is its {unit}: give --{unit} in place of --{name}."
+            )
+    size = getattr(programs.parameters(program, chosen), unit)  # complain before a bar is shown
     destination = output or Path(f"{program}.heap.parquet")
-    with screen.progress(f"writing {program}", chosen["events"]) as advance:
+    with screen.progress(f"writing {program}", size) as advance:
         programs.synthesise(program, destination, chosen, advance)
-    written = f"{chosen['events']:,} events, {bytes_text(destination.stat().st_size)}"
-    typer.echo(f"{destination}: {written}")
+    written = f"{Trace.open(destination).events:,} events"
+    typer.echo(f"{destination}: {written}, {bytes_text(destination.stat().st_size)}")
 
 
 def _list_programs() -> None:
     from rich.table import Table
 
     from heapwright.cli import screen
-    from heapwright.trace.programs import PROGRAMS, program
+    from heapwright.trace.programs import GRAPH_PROGRAMS, PROGRAMS, program
 
     table = Table("program", "what it does", "parameters and their defaults")
-    for name in PROGRAMS:
+    for name in PROGRAMS + GRAPH_PROGRAMS:
         module = program(name)
         defaults = module.Parameters()._asdict()
         table.add_row(

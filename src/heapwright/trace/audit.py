@@ -3,13 +3,16 @@
     audit   every op, slot, size and alignment in range; a freed slot was live, a filled one dead
     tally   counts, and the peaks of live bytes and objects
 
+Graph traces have an audit of their own (`graph_audit.py`).
+
 Invariant  after `audit` returned -1, live[slot] is 1 exactly for the slots that hold an object
 """
 
 import numpy as np
 
 from heapwright.kernel import kernel, unsigned
-from heapwright.trace.schema import FREE, REALLOC, SIZE_LIMIT, THREAD_EXIT, Events
+from heapwright.trace import graph_audit
+from heapwright.trace.schema import FREE, NEW, POP, REALLOC, SIZE_LIMIT, THREAD_EXIT, Events
 
 ALIGN_LIMIT = 48  # log2 of the largest alignment + 1
 
@@ -39,22 +42,34 @@ WRONG = (
 
 
 def first_unsound(
-    events: Events, live: np.ndarray, slots: int, threads: int
+    events: Events,
+    live: np.ndarray,
+    slots: int,
+    threads: int,
+    books: graph_audit.Books | None = None,
 ) -> tuple[int, str] | None:
     """Row of an unsound event and what it has, in words; None when all are sound.
 
-    `live` as for `audit`; columns may be empty, and without `op` or `slot` only ranges are checked.
+    `live` as for `audit`, or `books` of a graph trace; columns may be empty, and without `op` or
+    `slot` only ranges are checked.
     """
     together = len(events.op) > 0 and len(events.slot) > 0
     if together:
-        wrong = np.array([0, slots])
-        row = int(audit(events, live, wrong))
-        if row >= 0:
-            return row, WRONG[wrong[0]]
+        fault = (
+            _unsound(events, live, slots)
+            if books is None
+            else graph_audit.first_unsound(events, books)
+        )
+        if fault:
+            return fault
     ranges = {"thread": (0, threads - 1), "site": (-1, None), "time_ns": (0, None)}
     ranges |= {"address": (0, None), "slack": (-1, None)}
+    ranges |= {"field": (0, None), "target": (-1, slots - 1)}
+    if books is not None:
+        ranges |= {"thread": (0, 0), "align": (0, 0)}
     if not together:
-        ranges |= {"op": (0, THREAD_EXIT), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
+        last = THREAD_EXIT if books is None else POP
+        ranges |= {"op": (0, last), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
         ranges |= {"align": (0, ALIGN_LIMIT - 1)}
     for name, (low, high) in ranges.items():
         column = getattr(events, name)
@@ -62,6 +77,17 @@ def first_unsound(
             beyond = (column < low) if high is None else (column < low) | (column > high)
             return int(beyond.argmax()), f"a {name} out of range"
     return None
+
+
+def _unsound(events: Events, live: np.ndarray, slots: int) -> tuple[int, str] | None:
+    """The same for events of the malloc family."""
+    wrong = np.array([0, slots])
+    row = int(audit(events, live, wrong))
+    if row < 0:
+        return None
+    if wrong[0] == 0 and events.op[row] <= POP:
+        return row, "an operation of graph traces, after others"
+    return row, WRONG[wrong[0]]
 
 
 @kernel
@@ -116,7 +142,7 @@ def tally(events, sizes, totals):
     for row in range(len(events.op)):
         i = unsigned(row)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
-        if op == THREAD_EXIT:
+        if op == THREAD_EXIT or op > NEW:
             continue
         if slot < 0:
             totals[REFUSED] += 1

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace import audit
+from heapwright.trace import audit, graph_audit
 from heapwright.trace.facts import OPTIONAL, Facts, from_json
 from heapwright.trace.layout import (
     ARROW_ERRORS,
@@ -96,8 +96,9 @@ class Trace(Facts):
         """Stream the events [rows[0], rows[1]), by default all, a row group at a time.
 
         Yields `Events` of at most ROW_GROUP_LIMIT rows; a column that was not asked for, or that
-        is constant in this trace, has length 0. The next row group is decoded in a
-        thread meanwhile, so about two of them are in memory (15 MB each by default).
+        is constant in this trace, has length 0; but `field` and `target` of a graph trace are there
+        whenever asked for. The next row group is decoded in a thread meanwhile, so about two of
+        them are in memory (15 MB each by default).
 
         HeapwrightError, naming file and event, for a damaged page and for an event that is not
         sound. Ranges are always checked. That a freed slot was live and a filled one dead is
@@ -107,7 +108,10 @@ class Trace(Facts):
         first, past = rows or (0, self.events)
         wanted = [c for c in COLUMNS if c in columns and (c not in OPTIONAL or c in self.columns)]
         followed = {"op", "slot"} <= set(wanted) and first == 0
-        live = np.zeros(self.slots if followed else 0, np.uint8)
+        filled = {c for c in ("field", "target") if self.graph and c in columns} - {*self.columns}
+        live, books = np.zeros(self.slots if followed and not self.graph else 0, np.uint8), None
+        if self.graph:
+            books = graph_audit.books(self.slots, self.peak_roots, followed=followed)
         with (
             _reader(self.path) as file,
             ThreadPoolExecutor(1, thread_name_prefix="heapwright-read") as pool,
@@ -119,7 +123,13 @@ class Trace(Facts):
 
             def load(group: int) -> Events:
                 batch = self._decode(file, group, starts[group], wanted)
-                self._audit(batch, starts[group], live)
+                batch = batch._replace(
+                    **{c: np.full(len(batch.op), OPTIONAL[c], COLUMNS[c]) for c in filled}
+                )
+                fault = audit.first_unsound(batch, live, self.slots, self.threads, books)
+                if fault:
+                    row = starts[group] + fault[0]
+                    raise _damaged(self.path, f"event {row} has {fault[1]}")
                 low, high = max(first - starts[group], 0), past - starts[group]
                 if low == 0 and high >= len(batch.op):
                     return batch
@@ -163,12 +173,6 @@ class Trace(Facts):
                 self.path, f"its events from row {start} on cannot be decoded ({first_line(error)})"
             ) from None
         return batch
-
-    def _audit(self, batch: Events, start: int, live: np.ndarray) -> None:
-        """Raise for the first unsound event of `batch`."""
-        fault = audit.first_unsound(batch, live, self.slots, self.threads)
-        if fault:
-            raise _damaged(self.path, f"event {start + fault[0]} has {fault[1]}")
 
 
 class _Decoded:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace import audit
+from heapwright.trace import audit, graph_audit
 from heapwright.trace.facts import KINDS, NUMBERS_SPARE, OPTIONAL, Facts, to_json
 from heapwright.trace.layout import (
     ARROW_ERRORS,
@@ -32,7 +32,7 @@ from heapwright.trace.layout import (
     ZSTD_LEVEL,
     first_line,
 )
-from heapwright.trace.schema import COLUMNS, Events
+from heapwright.trace.schema import COLUMNS, NEW, Events
 
 
 class TraceWriter:
@@ -62,6 +62,7 @@ class TraceWriter:
         self._pending: list[Events] = []
         self._pending_events = 0
         self._live = np.zeros(1 << 10, np.uint8)
+        self._books: graph_audit.Books | None = None  # of a graph trace
         self._sizes = np.zeros(1 << 10, np.int64)
         self._totals = np.zeros(audit.TOTALS, np.int64)
         self._sink: Any = None
@@ -148,7 +149,11 @@ class TraceWriter:
         if facts.slots > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(facts.slots, np.uint8)])
             self._sizes = np.concatenate([self._sizes, np.zeros(facts.slots, np.int64)])
-        fault = audit.first_unsound(batch, self._live, facts.slots, facts.threads)
+        if facts.events == 0 and batch.op[0] >= NEW:
+            self._books = graph_audit.books(facts.slots, len(batch.op))
+        if self._books:
+            self._books = graph_audit.enlarged(self._books, facts.slots, len(batch.op))
+        fault = audit.first_unsound(batch, self._live, facts.slots, facts.threads, self._books)
         if fault:
             raise self._refused(*fault)
         audit.tally(batch, self._sizes, self._totals)
@@ -160,6 +165,9 @@ class TraceWriter:
             int(self._totals[row])
             for row in (audit.ALLOCATIONS, audit.REALLOCATIONS, audit.FREES, audit.REFUSED)
         )
+        if self._books:
+            facts.graph_events += int((batch.op >= NEW).sum())
+            facts.peak_roots = int(self._books.counts[graph_audit.PEAK_ROOTS])
         for name, unknown in OPTIONAL.items():
             if name not in facts.columns and (getattr(batch, name) != unknown).any():
                 facts.columns.append(name)

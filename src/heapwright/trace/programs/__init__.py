@@ -1,12 +1,15 @@
 """Synthetic programs: traces made from a few parameters and a seed.
 
-A program is a module with these names, and one line in PROGRAMS:
+A program is a module with these names, and one line in PROGRAMS or GRAPH_PROGRAMS:
 
     SUMMARY      one line: what the program does to a heap
-    Parameters   NamedTuple of integers with defaults, `events` and `seed` first
+    Parameters   NamedTuple of integers with defaults: the size first, and `seed` if it draws any
     LIMITS       the lowest and highest value of each parameter
     SITES        labels of its call sites
-    batches(parameters) -> Iterator[Events]        at most BATCH_EVENTS events each
+    batches(parameters) -> Iterator[Events]        at most BATCH_EVENTS events each; its size is the
+                                                   parameter `events`
+    run(m: Mutator, parameters)                    instead, of a program with a garbage collector;
+                                                   its size is `objects`, about how many it makes
 
 The same parameters give the same events on every machine: random bits come from PCG64's raw
 stream, which NumPy keeps stable, and what is made of them is integer arithmetic (`draws.py`).
@@ -19,6 +22,8 @@ from types import ModuleType
 from typing import Any
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.mutator import Mutator
+from heapwright.trace.schema import NEW, Events
 from heapwright.trace.store import TraceWriter
 
 PROGRAMS = (
@@ -32,12 +37,18 @@ PROGRAMS = (
     "fleet",
     "robson",
 )
+GRAPH_PROGRAMS = (
+    "binary-trees",
+    "gcbench",
+    "linked-lists",
+)
 
 
 def program(name: str) -> ModuleType:
     """The module of the program called `name`; an unknown name is an error that lists them."""
-    if name not in PROGRAMS:
-        raise HeapwrightError(f"no program is named {name!r}; known: {', '.join(PROGRAMS)}.")
+    known = PROGRAMS + GRAPH_PROGRAMS
+    if name not in known:
+        raise HeapwrightError(f"no program is named {name!r}; known: {', '.join(known)}.")
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
@@ -61,14 +72,26 @@ def synthesise(
     name: str,
     output: Path,
     chosen: dict[str, int],
-    advance: Callable[[int], None] = lambda events: None,
+    advance: Callable[[int], None] = lambda made: None,
 ) -> None:
-    """Write the trace of program `name` to `output`; `advance` hears of each batch written."""
+    """Write the trace of program `name` to `output`; `advance` hears how much more was made.
+
+    That is in the unit of the program's size: events, or objects of a graph program.
+    """
     module, filled = program(name), parameters(name, chosen)
     stated = ", ".join(f"{key}={value}" for key, value in filled._asdict().items())
-    batches = module.batches(filled)  # parameters that contradict each other fail before the file
+    graph = name in GRAPH_PROGRAMS
+    # Parameters that contradict each other fail before the file is there.
+    batches = () if graph else module.batches(filled)
     with TraceWriter(output, program=f"{name} ({stated})", kind="synthetic") as writer:
         writer.sites = list(module.SITES)
-        for events in batches:
+
+        def write(events: Events) -> None:
             writer.write(events)
-            advance(len(events.op))
+            advance(int((events.op == NEW).sum()) if graph else len(events.op))
+
+        for events in batches:
+            write(events)
+        if graph:
+            with Mutator(write) as mutator:
+                module.run(mutator, filled)

@@ -42,6 +42,35 @@ def log_uniform_curve(lowest: int, highest: int) -> np.ndarray:
     return np.array([*points, (highest + 1) << POINT_BITS], np.int64)
 
 
+class Dice:
+    """Draws one by one, without end, for a program that is told call by call."""
+
+    def __init__(self, seed: int) -> None:
+        self._numbers = (number for batch in _endless(seed) for number in batch.tolist())
+        self._curves: dict[tuple[int, int], list[int]] = {}
+
+    def below(self, limit: int) -> int:
+        """A number from 0 to `limit` - 1."""
+        return int(next(self._numbers) % limit)
+
+    def size(self, lowest: int, highest: int) -> int:
+        """A log-uniform size, bytes, both bounds included."""
+        curve = self._curves.get((lowest, highest))
+        if curve is None:
+            curve = self._curves[lowest, highest] = log_uniform_curve(lowest, highest).tolist()
+        draw = next(self._numbers)
+        segment = draw >> POINT_BITS & (1 << SEGMENT_BITS) - 1
+        point = draw & (1 << POINT_BITS) - 1
+        low, high = curve[segment], curve[segment + 1]
+        return int(low + ((high - low) * point >> POINT_BITS) >> POINT_BITS)
+
+
+def _endless(seed: int) -> Iterator[np.ndarray]:
+    bits = np.random.PCG64(seed)
+    while True:
+        yield (bits.random_raw(1 << 12) >> np.uint64(1)).astype(np.int64)
+
+
 @kernel
 def size_drawn(curve, draw):
     """The size, bytes, that the low bits of `draw` choose on `curve`."""

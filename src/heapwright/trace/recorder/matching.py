@@ -91,7 +91,8 @@ def _threads(rows: int) -> Threads:
 
 def match_window(state: Matching, rows: Window, count: int) -> tuple[Matching, schema.Events]:
     """The events of the first `count` rows, and the state after them; its tables may have grown."""
-    out = schema.Events(*(np.empty(OUT_EVENTS, dtype) for dtype in schema.COLUMNS.values()))
+    columns = {c: d for c, d in schema.COLUMNS.items() if c not in ("field", "target")}
+    out = schema.events(**{name: np.empty(OUT_EVENTS, dtype) for name, dtype in columns.items()})
     state.counts[ROW] = state.counts[OUT] = 0
     used = rows.thread[:count][rows.op[:count] > 0]
     highest = int(used.max(initial=0))

@@ -1,0 +1,88 @@
+"""Programs with a garbage collector: reproducible, sound, and their deaths those of an oracle."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace import programs
+from heapwright.trace.mutator import Mutator
+from heapwright.trace.schema import COLUMNS, FREE, NEW
+from heapwright.trace.store import Trace
+from naive.reachability import Reachability
+from trace_objects import objects_of
+
+# Small sizes, for which reachability can be found after every event.
+TINY = {
+    "binary-trees": {"objects": 2_500},
+    "gcbench": {"objects": 4_096, "depth": 6},
+    "linked-lists": {"objects": 1_500, "lists": 4, "nodes": 6},
+}
+# The events of these, as digests: they change only with the program's definition.
+GOLDEN = {
+    "binary-trees": "154c2a5a062bb7a6",
+    "gcbench": "0e7382cab3365683",
+    "linked-lists": "e56c72b35acfb08c",
+}
+
+
+def told(name, **chosen):
+    """The batches of a program and its Parameters."""
+    filled = programs.parameters(name, chosen)
+    batches = []
+    with Mutator(batches.append) as mutator:
+        programs.program(name).run(mutator, filled)
+    return batches, filled
+
+
+def whole(batches):
+    return [np.concatenate([batch[i] for batch in batches]) for i in range(len(COLUMNS))]
+
+
+def digest(columns):
+    return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", programs.GRAPH_PROGRAMS)
+def test_deaths_are_those_of_naive_reachability(name):
+    batches, filled = told(name, **TINY[name])
+    oracle = Reachability()
+    programs.program(name).run(oracle, filled)
+    calls, deaths = objects_of(batches)
+    assert calls == oracle.calls
+    assert deaths == [sorted(died) for died in oracle.deaths]
+    assert digest(whole(batches)) == GOLDEN[name]
+
+
+@pytest.mark.parametrize("name", programs.GRAPH_PROGRAMS)
+def test_about_as_many_objects_are_made_as_asked_for(name, tmp_path):
+    heard = []
+    path = tmp_path / "t.parquet"
+    programs.synthesise(name, path, {"objects": 20_000}, heard.append)
+    trace = Trace.open(path)
+    assert trace.graph and trace.allocations == sum(heard)
+    assert 8_000 < trace.allocations < 20_100
+    assert sum(len(batch.field) for batch in trace.batches(("op", "field"))) == trace.events
+    sites = np.concatenate([batch.site for batch in trace.batches(("op", "site"))])
+    assert set(sites.tolist()) == {-1, *range(len(trace.sites()))}
+
+
+@pytest.mark.parametrize("name", programs.GRAPH_PROGRAMS)
+def test_another_seed_gives_other_events(name):
+    if "seed" not in programs.program(name).Parameters._fields:
+        with pytest.raises(HeapwrightError, match="no parameter 'seed'"):
+            programs.parameters(name, {"seed": 2})
+        return
+    first, second = (digest(whole(told(name, **TINY[name], seed=seed)[0])) for seed in (1, 2))
+    assert first != second
+
+
+def test_most_garbage_of_linked_lists_is_in_cycles():
+    """An object that dies while another refers to it, both at once."""
+    batches, _ = told("linked-lists", **TINY["linked-lists"])
+    op = whole(batches)[0]
+    deaths = np.flatnonzero(op == FREE)
+    together = np.isin(deaths - 1, deaths) | np.isin(deaths + 1, deaths)
+    assert together.mean() > 0.5
+    assert (op == NEW).sum() > len(deaths) > 0
