@@ -1,7 +1,7 @@
 """The house of DESIGN: imports go down only, one place names Numba, no file grows too long.
 
-    cli > report > insight > tunnel > references > managers > collectors > allocators > machine
-        > trace > kernel
+    cli > report > insight > flight > tunnel > references > managers > collectors > allocators
+        > machine > trace > kernel
 
 `errors.py`, `result.py` and `__init__.py` at the package's root may be imported by all, and import
 no room themselves.
@@ -19,6 +19,7 @@ ROOMS = (
     "cli",
     "report",
     "insight",
+    "flight",
     "tunnel",
     "references",
     "managers",

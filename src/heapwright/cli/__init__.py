@@ -52,6 +52,8 @@ COMMANDS = {
     "replay": "Fly a trace through one manager.",
     "worst-case": "Find the program that makes a manager's heap largest.",
     "lower-bound": "Say in how little memory a trace could be served.",
+    "build": "Compile a manager into a shared object that serves malloc.",
+    "fly": "Run a program on a manager.",
     "validate": "Check a manager against the real system, address by address.",
 }
 

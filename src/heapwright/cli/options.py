@@ -16,6 +16,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="MANAGER.KNOB=VALUE", help="Set a knob; may be repeated."),
 ]
+Knobs = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KNOB=VALUE", help="Set a knob; may be repeated."),
+]
+Flown = Annotated[
+    str, typer.Argument(metavar="MANAGER", help="See `heapwright managers`.", show_default=False)
+]
 Touch = Annotated[
     str, typer.Option("--touch", metavar="all|none", help="What the program writes of its memory.")
 ]

@@ -75,6 +75,19 @@ def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, int]]:
     return settings
 
 
+def parse_knobs(manager: str, texts: Iterable[str]) -> dict[str, int]:
+    """Knob values of one manager, from texts `KNOB=VALUE` or `MANAGER.KNOB=VALUE`."""
+    named = (
+        text if "." in text.partition("=")[0] or "=" not in text else f"{manager}.{text}"
+        for text in texts
+    )
+    settings = parse_settings(named)
+    for other in settings:
+        if other != manager:
+            raise HeapwrightError(f"--set names {other}, but the manager flown is {manager}.")
+    return settings.get(manager, {})
+
+
 def parse_variants(texts: Iterable[str]) -> dict[str, list[dict[str, int]]]:
     """The same where a knob may have several values: by manager every combination of them."""
     values: dict[str, dict[str, list[int]]] = {}

@@ -19,6 +19,9 @@ import numpy as np
 
 INTERPRETED = os.environ.get("HEAPWRIGHT_INTERPRET", "0") not in ("", "0")
 
+# The process that compiles an object for flight (`ahead`) needs every kernel's own LLVM text.
+AHEAD = os.environ.get("HEAPWRIGHT_MACHINE", "") == "linux"
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -74,7 +77,7 @@ else:
             compiled = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=inline)(
                 inner
             )
-            whole_program.compile_as_part_or_whole(compiled, cold)
+            whole_program.compile_as_part_or_whole(compiled, cold, keep=not AHEAD)
             return compiled
 
         return compile_(function) if function is not None else compile_

@@ -102,8 +102,8 @@ def _mark_cold(compiled: Any) -> None:
         function.add_function_attribute(attribute)
 
 
-def compile_as_part_or_whole(dispatcher: Any, cold: bool = False) -> None:
-    """Make `dispatcher`, a numba function, compile by the rules above, with the disk cache."""
+def compile_as_part_or_whole(dispatcher: Any, cold: bool, keep: bool) -> None:
+    """Make `dispatcher`, a numba function, compile by the rules above; `keep` it on disk."""
     compiler = dispatcher._compiler
     compile_core: Callable[[Any, Any], Any] = compiler._compile_core
 
@@ -121,7 +121,8 @@ def compile_as_part_or_whole(dispatcher: Any, cold: bool = False) -> None:
 
     compiler._compile_core = compile_core_by_kind
     compiler._customize_flags = without_wrappers
-    dispatcher._cache = _Cache(dispatcher.py_func)
+    if keep:
+        dispatcher._cache = _Cache(dispatcher.py_func)
 
 
 def install() -> None:

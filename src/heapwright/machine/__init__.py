@@ -4,8 +4,7 @@ Its verbs have two backings: the model, which counts, and Linux itself, which th
 is compiled with (`HEAPWRIGHT_MACHINE=linux`, set by the build). This is the one place that chooses.
 """
 
-import os
-
+from heapwright.kernel.compiled import AHEAD
 from heapwright.machine.address_space import (
     ADVISE_DONTNEED,
     ADVISE_FREE,
@@ -19,9 +18,7 @@ from heapwright.machine.address_space import (
     store,
 )
 
-IS_LINUX = os.environ.get("HEAPWRIGHT_MACHINE") == "linux"
-
-if IS_LINUX:
+if AHEAD:
     from heapwright.machine.linux import (
         brk,
         clear,
@@ -51,7 +48,6 @@ __all__ = [
     "ADVISE_FREE",
     "ADVISE_HUGEPAGE",
     "HUGE_PAGE_BYTES",
-    "IS_LINUX",
     "PAGE_BYTES",
     "STATIC_BASE",
     "Machine",

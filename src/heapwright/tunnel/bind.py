@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -23,13 +24,20 @@ def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
     """The module of `loop.py`, or of another template beside it, bound to `manager`; written once
     per version of the sources."""
     name = f"heapwright_{template}_" + re.sub(r"\W", "_", manager.name)
-    if name in sys.modules:
-        return sys.modules[name]
-    source = (Path(__file__).parent / f"{template}.py").read_text()
-    assert source.count(_IMPORT) == 1
     package, _, module = manager.module_path.rpartition(".")
     origin = f"from {package} import {module}" if package else f"import {module}"
-    text = source.replace(_IMPORT, f"{origin} as manager\n")
+    line = f"{origin} as manager\n"
+    return bound_copy(name, Path(__file__).parent / f"{template}.py", {_IMPORT: line})
+
+
+def bound_copy(name: str, template: Path, lines: Mapping[str, str]) -> ModuleType:
+    """The module `name`: a copy of `template` with some of its import lines replaced."""
+    if name in sys.modules:
+        return sys.modules[name]
+    text = template.read_text()
+    for old, new in lines.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
     path = CACHE_FOLDER / "loops" / f"{name}.py"
     # The cache is keyed by the file's time stamp: write only what is not yet there.
     if not path.exists() or path.read_text() != text:
@@ -40,7 +48,7 @@ def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
         os.replace(temporary, path)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
-    loop = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loop
-    spec.loader.exec_module(loop)
-    return loop
+    bound = importlib.util.module_from_spec(spec)
+    sys.modules[name] = bound
+    spec.loader.exec_module(bound)
+    return bound

@@ -1,0 +1,366 @@
+"""C's malloc and its friends over a manager: what the object of a flight exports.
+
+    malloc(size) ─► this thread's number ─► lock ─► alloc of the manager ─► unlock ─► pointer
+
+    pointer = address of the manager + where the machine's words begin
+
+Written once; a build binds a copy of this file to its manager. This one is bound to the linear
+manager. Every argument and result is a word, as C passes it: a size_t above 2^63 is negative here.
+
+Source     C11 7.22.3; POSIX posix_memalign; glibc 2.36 for the others and for zero sizes
+"""
+
+from heapwright.flight.start import leave_the_program, start
+from heapwright.flight.threads import (
+    LOCK,
+    NUMBERS_LOCK,
+    STARTED,
+    give_number,
+    is_dead,
+    lock,
+    lock_heap,
+    take_number_back,
+    thread_of_linux,
+    unlock,
+    unlock_heap,
+)
+from heapwright.flight.threads import NEXT as NUMBERS_OUT
+from heapwright.kernel import kernel, unlikely, unsigned
+from heapwright.kernel.process import (
+    ENDED_THREAD,
+    remember_thread_exit,
+    set_errno,
+    set_thread_word,
+    thread_word,
+)
+from heapwright.kernel.raw import real_address, set_word_at
+from heapwright.machine import PAGE_BYTES
+from heapwright.machine.address_space import (
+    BREAK,
+    BREAK_BASE,
+    BREAK_LIMIT,
+    MAPPED_BYTES,
+    SPACE_BYTES,
+)
+from heapwright.tunnel import loop
+
+MIN_ALIGN = loop.MIN_ALIGN
+LARGEST = BREAK_LIMIT - (1 << 24)  # bytes of a request
+ENOMEM, EINVAL = 12, 22
+
+manager = loop.manager
+alloc, usable = loop.alloc, loop.usable
+OWN_LOCKS = getattr(manager, "LOCKING", "") == "own"
+
+
+@kernel
+def nothing(heap):
+    """For a manager without locks of its own: the one lock is held around a fork."""
+
+
+@kernel
+def nothing_to_trim(heap, pad):
+    """For a manager that gives memory back as it goes."""
+    return 0
+
+
+heap_before_fork = getattr(manager, "fork_prepare", nothing)
+heap_in_parent = getattr(manager, "fork_parent", nothing)
+heap_in_child = getattr(manager, "fork_child", nothing)
+trim = getattr(manager, "trim", nothing_to_trim)
+
+if OWN_LOCKS:
+
+    @kernel(inline=True)
+    def enter(flight):
+        """This thread's number."""
+        thread = thread_word()
+        return first_call(flight) if unlikely(thread < 0) else thread
+
+    @kernel(inline=True)
+    def leave(flight):
+        """The manager holds no lock of ours."""
+else:
+
+    @kernel(inline=True)
+    def enter(flight):
+        """This thread's number; from here to `leave` the manager is ours alone."""
+        thread = thread_word()
+        if unlikely(thread < 0):
+            thread = first_call(flight)
+        lock_heap(flight.threads.gate)
+        return thread
+
+    @kernel(inline=True)
+    def leave(flight):
+        """Let others at the manager."""
+        unlock_heap(flight.threads.gate)
+
+
+@kernel(cold=True)
+def first_call(flight):
+    """A number for a thread that has none; the first of all finds the heap unmapped."""
+    threads = flight.threads
+    start(flight)
+    lock(threads.gate, NUMBERS_LOCK)
+    number = give_number(threads)
+    if number == -2:
+        bury_the_dead(flight)
+        number = give_number(threads)
+    unlock(threads.gate, NUMBERS_LOCK)
+    if number < 0:
+        leave_the_program(flight)
+    set_thread_word(number)
+    if number:  # the first is the program's own, which ends with it
+        remember_thread_exit()
+    return number
+
+
+@kernel
+def bury_the_dead(flight):
+    """Take the numbers of threads that ended without a word."""
+    threads = flight.threads
+    for number in range(threads.gate[NUMBERS_OUT]):
+        if is_dead(threads, number):
+            exit_of(flight, number)
+            take_number_back(threads, number)
+
+
+@kernel
+def exit_of(flight, number):
+    """The manager's own part in a thread's end."""
+    if OWN_LOCKS:
+        loop.thread_exit(flight.heap, number)
+    else:
+        lock_heap(flight.threads.gate)
+        loop.thread_exit(flight.heap, number)
+        unlock_heap(flight.threads.gate)
+
+
+@kernel
+def thread_ends(flight, unused):
+    """The exit hook: the thread's caches go back, its number is free."""
+    number = thread_word()
+    if number >= 0:
+        exit_of(flight, number)
+        set_thread_word(ENDED_THREAD)
+        lock(flight.threads.gate, NUMBERS_LOCK)
+        take_number_back(flight.threads, number)
+        unlock(flight.threads.gate, NUMBERS_LOCK)
+
+
+@kernel
+def fork_prepare(flight):
+    """Before a fork: nobody is in the middle of anything."""
+    if flight.threads.gate[STARTED]:
+        lock(flight.threads.gate, NUMBERS_LOCK)
+        lock(flight.threads.gate, LOCK)
+        heap_before_fork(flight.heap)
+
+
+@kernel
+def fork_parent(flight):
+    """After a fork, in the parent."""
+    if flight.threads.gate[STARTED]:
+        heap_in_parent(flight.heap)
+        unlock(flight.threads.gate, LOCK)
+        unlock(flight.threads.gate, NUMBERS_LOCK)
+
+
+@kernel
+def fork_child(flight):
+    """After a fork, in the child, which has one thread: who waited for a lock is not here."""
+    if flight.threads.gate[STARTED]:
+        heap_in_child(flight.heap)
+        flight.threads.gate[LOCK] = 0
+        flight.threads.gate[NUMBERS_LOCK] = 0
+        flight.threads.owner[unsigned(max(thread_word(), 0))] = thread_of_linux()
+
+
+@kernel(inline=True)
+def pointer(flight, address, size):
+    """The pointer to a new block, whose size is noted where sizes are kept; NULL and ENOMEM."""
+    if unlikely(address == 0):
+        return refuse()
+    flight.sizes[unsigned(address >> 4)] = size + 1
+    return real_address(flight.heap.machine.words) + address
+
+
+@kernel(cold=True)
+def refuse():
+    """NULL, and errno says ENOMEM."""
+    set_errno(ENOMEM)
+    return 0
+
+
+@kernel(inline=True)
+def address_of(flight, pointer):
+    """The manager's address of a pointer; 0 for NULL and for what it never gave."""
+    address = pointer - real_address(flight.heap.machine.words)
+    return address if 0 < address < SPACE_BYTES else 0
+
+
+@kernel(inline=True)
+def malloc(flight, size):
+    """malloc(3); a pointer of its own even for 0 bytes."""
+    if unlikely(size < 0 or size > LARGEST):
+        return refuse()
+    thread = enter(flight)
+    address = alloc(flight.heap, thread, size, MIN_ALIGN)
+    leave(flight)
+    return pointer(flight, address, size)
+
+
+@kernel(inline=True)
+def free(flight, old):
+    """free(3); NULL and pointers of others are let be."""
+    address = address_of(flight, old)
+    if unlikely(address == 0):
+        return
+    flight.sizes[unsigned(address >> 4)] = 0
+    thread = enter(flight)
+    loop.free(flight.heap, thread, address)
+    leave(flight)
+
+
+@kernel(inline=True)
+def product(count, size):
+    """count * size; -1 where it is more than a request may be."""
+    if (count | size) >> 31 == 0:
+        return count * size
+    if count == 0 or size == 0:
+        return 0
+    if count < 0 or size < 0 or count > LARGEST or size > LARGEST // count:
+        return -1
+    return count * size
+
+
+@kernel(inline=True)
+def calloc(flight, count, size):
+    """calloc(3)."""
+    whole = product(count, size)
+    if unlikely(whole < 0 or whole > LARGEST):
+        return refuse()
+    thread = enter(flight)
+    address = loop.calloc(flight.heap, thread, whole)
+    leave(flight)
+    return pointer(flight, address, whole)
+
+
+@kernel
+def realloc(flight, old, size):
+    """realloc(3); 0 bytes free the block, as glibc does."""
+    if old == 0:
+        return malloc(flight, size)
+    if size == 0:
+        free(flight, old)
+        return 0
+    address = address_of(flight, old)
+    if size < 0 or size > LARGEST or not address:
+        return refuse()
+    thread = enter(flight)
+    before = flight.sizes[unsigned(address >> 4)]
+    flight.sizes[unsigned(address >> 4)] = 0
+    moved = loop.realloc(flight.heap, thread, address, size)
+    if not moved:
+        flight.sizes[unsigned(address >> 4)] = before
+    leave(flight)
+    return pointer(flight, moved, size)
+
+
+@kernel
+def reallocarray(flight, old, count, size):
+    """reallocarray(3)."""
+    whole = product(count, size)
+    return refuse() if whole < 0 else realloc(flight, old, whole)
+
+
+@kernel
+def aligned(flight, align, size):
+    """A block at a multiple of a power of two; the pointer, or NULL."""
+    if size < 0 or size > LARGEST or align > LARGEST - size:
+        return 0
+    thread = enter(flight)
+    address = alloc(flight.heap, thread, size, max(align, MIN_ALIGN))
+    leave(flight)
+    return pointer(flight, address, size) if address else 0
+
+
+@kernel
+def memalign(flight, align, size):
+    """memalign(3); an alignment that is no power of two is rounded up to one."""
+    if align < 0:
+        return refuse()
+    power = MIN_ALIGN
+    while power < align and power <= LARGEST:
+        power <<= 1
+    made = aligned(flight, power, size)
+    return made if made else refuse()
+
+
+@kernel
+def posix_memalign(flight, place, align, size):
+    """posix_memalign(3): 0, EINVAL or ENOMEM; errno and, on failure, *place stay as they were."""
+    if align <= 0 or align & (align - 1) or align & 7:
+        return EINVAL
+    made = aligned(flight, align, size)
+    if not made:
+        return ENOMEM
+    write(flight, place, made)
+    return 0
+
+
+@kernel(inline=True)
+def write(flight, place, value):
+    """Write the word at a real address."""
+    words = flight.heap.machine.words
+    set_word_at(words, place - real_address(words), value)
+
+
+@kernel
+def valloc(flight, size):
+    """valloc(3)."""
+    return memalign(flight, PAGE_BYTES, size)
+
+
+@kernel
+def pvalloc(flight, size):
+    """pvalloc(3): whole pages."""
+    if size < 0 or size > LARGEST:
+        return refuse()
+    return memalign(flight, PAGE_BYTES, (size + PAGE_BYTES - 1) & -PAGE_BYTES)
+
+
+@kernel
+def malloc_usable_size(flight, old):
+    """malloc_usable_size(3)."""
+    address = address_of(flight, old)
+    if not address:
+        return 0
+    enter(flight)
+    room = usable(flight.heap, address, flight.sizes[unsigned(address >> 4)] - 1)
+    leave(flight)
+    return room
+
+
+@kernel
+def malloc_trim(flight, pad):
+    """malloc_trim(3): 1 if memory was given back."""
+    enter(flight)
+    trimmed = trim(flight.heap, pad)
+    leave(flight)
+    return 1 if trimmed else 0
+
+
+@kernel
+def mallinfo2(flight, place):
+    """mallinfo2(3): bytes taken from Linux, by brk (arena) and by mmap (hblkhd); 0 for the rest."""
+    enter(flight)
+    meters = flight.heap.machine.meters
+    arena = max(meters[BREAK] - BREAK_BASE, 0)
+    for row in range(10):
+        write(flight, place + 8 * row, 0)
+    write(flight, place, arena)
+    write(flight, place + 8 * 4, max(meters[MAPPED_BYTES] - arena, 0))
+    leave(flight)
+    return place

@@ -1,0 +1,136 @@
+"""Where each array of a heap lies in flight, and what a process must map and write for it.
+
+    ORIGIN            the machine's words: 64 GiB of addresses, mapped as the manager asks for them
+    TABLES ─► ...     arrays too large for the object, one after the other, mapped at the start
+    the object        the others, with their content
+
+An array that is a view of another one's memory is laid where that one is. Real addresses are
+fixed, so that each is a constant of the code; nothing else in a Linux process lies there, unless
+it was put there on purpose, and then the start fails.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from heapwright.flight.start import LAST_WORDS, Start
+from heapwright.kernel.ahead import Fixed, Forgotten, Static
+from heapwright.machine import PAGE_BYTES, STATIC_BASE, Machine
+from heapwright.machine.address_space import BREAK_BASE, MAPPED_BYTES
+
+ORIGIN = 0x2000_0000_0000  # a multiple of every alignment that a program asks for
+TABLES = ORIGIN + (1 << 40)
+SMALL_BYTES = 1 << 14  # an array up to here lies in the object
+JOINED_WORDS = 4  # zeros between two runs that are not worth a run of their own
+
+
+class Plan:
+    """What is laid out so far."""
+
+    def __init__(self, forgotten: frozenset[str]) -> None:
+        """Arrays in fields named in `forgotten` get no place: nobody asks for their content."""
+        self.forgotten = forgotten
+        self.ranges: list[tuple[int, int]] = []  # to map: real address, bytes
+        self.runs: list[tuple[int, int, int, int]] = []  # to write: see Start
+        self.content: list[np.ndarray] = []
+        self._content_words = 0
+        self._next_table = TABLES
+        self._placed: dict[int, tuple[int, int]] = {}  # by where it is: bytes, real address
+
+    def place_words(self, machine: Machine) -> None:
+        """The machine's words; what boot wrote to the data segment is kept."""
+        assert machine.meters[MAPPED_BYTES] == 0, "a manager that maps in boot cannot fly"
+        self._placed[machine.words.ctypes.data] = (machine.words.nbytes, ORIGIN)
+        static = machine.words[STATIC_BASE >> 3 : BREAK_BASE >> 3]
+        if any(True for _ in _written(static)):
+            self.ranges.append((ORIGIN + STATIC_BASE, static.nbytes))
+            self._keep(static, ORIGIN + STATIC_BASE)
+
+    def place(self, name: str, state: Any) -> Any:
+        """A place for an array, or the same NamedTuple with a place for each of its arrays."""
+        if isinstance(state, tuple):
+            names = (f"{name}.{field}" for field in state._fields)  # type: ignore[attr-defined]
+            return type(state)(*map(self.place, names, state))
+        if name.rpartition(".")[2] in self.forgotten:
+            return Forgotten()
+        address = self._placed_at(state)
+        if not address and state.nbytes <= SMALL_BYTES:
+            return Static(name, state if state.size else np.zeros(1, state.dtype))
+        return Fixed(state.dtype, address or self._place_table(state))
+
+    def start(self) -> Start:
+        """The arrays that a process begins with."""
+        arrays = Start(
+            np.array([len(self.ranges), len(self.runs)], np.int64),
+            np.array([*self.ranges, (0, 0)], np.int64).reshape(-1),
+            np.array([*self.runs, (0, 0, 0, 0)], np.int64).reshape(-1),
+            np.concatenate([np.zeros(1, np.int64), *self.content]),
+            np.frombuffer(LAST_WORDS.encode(), np.int8),
+        )
+        return Start(*(Static(f"start.{name}", array) for name, array in arrays._asdict().items()))
+
+    def _placed_at(self, array: np.ndarray) -> int:
+        """The real address of an array that shares another one's memory, else 0."""
+        first = array.ctypes.data
+        for other, (length, address) in self._placed.items():
+            if other <= first < other + length:
+                return address + first - other
+        return 0
+
+    def _place_table(self, array: np.ndarray) -> int:
+        """The real address of an array of its own."""
+        address = self._next_table
+        length = (array.nbytes + PAGE_BYTES - 1) & -PAGE_BYTES
+        self._next_table += length + PAGE_BYTES
+        self.ranges.append((address, length))
+        self._placed[array.ctypes.data] = (array.nbytes, address)
+        self._keep(array, address)
+        return address
+
+    def _keep(self, array: np.ndarray, address: int) -> None:
+        """Note what is not zero of an array's words, as runs."""
+        whole = array.nbytes & ~7
+        assert not array.view(np.uint8)[whole:].any(), "the last bytes of a table are written"
+        for first, words in _written(array.view(np.uint8)[:whole].view(np.int64)):
+            for begin, end in _runs(words):
+                run = words[begin:end]
+                step = int((run != run[0]).any())
+                self._content_words += 1 if not self.content else len(self.content[-1])
+                self.runs.append(
+                    (address + 8 * (first + begin), len(run), self._content_words, step)
+                )
+                self.content.append(run.copy() if step else run[:1].copy())
+
+
+def _written(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Spans of whole resident pages of an array, with the first word's number; zeros elsewhere."""
+    page_words = PAGE_BYTES // 8
+    lead = -words.ctypes.data % PAGE_BYTES // 8
+    if words[:lead].any():
+        yield 0, words[:lead]
+    pages = (len(words) - lead) // page_words
+    resident = np.zeros(max(pages, 1), np.uint8)
+    if pages:
+        libc = ctypes.CDLL(None, use_errno=True)
+        start = ctypes.c_void_p(words.ctypes.data + 8 * lead)
+        libc.mincore(
+            start, ctypes.c_size_t(pages * PAGE_BYTES), ctypes.c_void_p(resident.ctypes.data)
+        )
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], resident[:pages] & 1, [0]])))
+    for begin, end in edges.reshape(-1, 2).tolist():
+        span = slice(lead + begin * page_words, lead + end * page_words)
+        if words[span].any():
+            yield span.start, words[span]
+    rest = lead + pages * page_words
+    if words[rest:].any():
+        yield rest, words[rest:]
+
+
+def _runs(words: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where words are not zero, or differ from the word before, as [start, stop)."""
+    written = np.flatnonzero(words)
+    breaks = np.flatnonzero(np.diff(written) > JOINED_WORDS) + 1
+    for part in np.split(written, breaks):
+        yield int(part[0]), int(part[-1]) + 1

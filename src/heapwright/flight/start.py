@@ -1,0 +1,89 @@
+"""The state of a flight's object, and how it comes to be in a process.
+
+    build    boot in Python over the model ─► what was written ─► runs and content, in the object
+    process  first call of any thread ─► map the ranges ─► write the runs there
+
+Only large arrays are mapped and written so: a small one lies in the object with its content.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heapwright.flight.threads import STARTED, Threads
+from heapwright.kernel import kernel, unsigned
+from heapwright.kernel.atomics import compare_and_swap, load_acquire, pause, store_release
+from heapwright.kernel.raw import real_address, set_word_at
+from heapwright.kernel.system import EXIT_GROUP, WRITE, system_call
+from heapwright.machine.linux import take
+
+STARTING, READY = 1, 2
+STATUS = 127  # of a program that cannot fly
+LAST_WORDS = (
+    "heapwright: this process cannot fly: Linux gives no room for the manager's tables "
+    "(ulimit -v?), or it has more threads than a flight has numbers for.\n"
+)
+LAST_WORDS_BYTES = len(LAST_WORDS)
+
+
+class Start(NamedTuple):
+    """What a process begins with."""
+
+    counts: np.ndarray  # int64[2]  ranges, runs
+    ranges: np.ndarray  # int64[2 * range]  what to map: real address, bytes
+    runs: np.ndarray  # int64[4 * run]  what to write: real address, words, first, step
+    content: np.ndarray  # int64[...]  the words of a run: content[first], content[first + step]...
+    last_words: np.ndarray  # int8[...]  LAST_WORDS
+
+
+class Flight(NamedTuple):
+    """The whole state of the object."""
+
+    heap: Any  # the manager's
+    threads: Threads
+    sizes: np.ndarray  # int64[address >> 4]  1 + bytes requested of a live block, else 0; or
+    #                    forgotten, where nobody asks
+    start: Start
+
+
+@kernel
+def start(flight):
+    """Make the heap what it was after boot; once, and the others wait."""
+    gate = flight.threads.gate
+    if load_acquire(gate, STARTED) == READY:
+        return
+    if compare_and_swap(gate, STARTED, 0, STARTING):
+        _map(flight)
+        _write(flight)
+        store_release(gate, STARTED, READY)
+    while load_acquire(gate, STARTED) != READY:
+        pause()
+
+
+@kernel
+def _map(flight):
+    """Map the tables that are too large for the object."""
+    begin = flight.start
+    for row in range(begin.counts[0]):
+        if not take(begin.ranges[unsigned(2 * row)], begin.ranges[unsigned(2 * row + 1)]):
+            leave_the_program(flight)
+
+
+@kernel
+def _write(flight):
+    """Write what boot had written there."""
+    begin, words = flight.start, flight.heap.machine.words
+    origin = real_address(words)
+    for row in range(begin.counts[1]):
+        place = begin.runs[unsigned(4 * row)] - origin
+        first, step = begin.runs[unsigned(4 * row + 2)], begin.runs[unsigned(4 * row + 3)]
+        for number in range(begin.runs[unsigned(4 * row + 1)]):
+            set_word_at(words, place + 8 * number, begin.content[unsigned(first + step * number)])
+
+
+@kernel(cold=True)
+def leave_the_program(flight):
+    """Say why and end the process: without a heap it could not even end in order."""
+    words = real_address(flight.start.last_words)
+    system_call(WRITE, 2, words, LAST_WORDS_BYTES, 0, 0, 0)
+    system_call(EXIT_GROUP, STATUS, 0, 0, 0, 0, 0)
