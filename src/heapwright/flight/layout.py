@@ -61,7 +61,7 @@ class Plan:
         return Fixed(state.dtype, address or self._place_table(state))
 
     def start(self) -> Start:
-        """The arrays that a process begins with."""
+        """The arrays that a process begins with: in the object, whatever their size."""
         arrays = Start(
             np.array([len(self.ranges), len(self.runs)], np.int64),
             np.array([*self.ranges, (0, 0)], np.int64).reshape(-1),
@@ -69,7 +69,8 @@ class Plan:
             np.concatenate([np.zeros(1, np.int64), *self.content]),
             np.frombuffer(LAST_WORDS.encode(), np.int8),
         )
-        return Start(*(Static(f"start.{name}", array) for name, array in arrays._asdict().items()))
+        in_object: Any = (Static(f"start.{name}", a) for name, a in arrays._asdict().items())
+        return Start(*in_object)
 
     def _placed_at(self, array: np.ndarray) -> int:
         """The real address of an array that shares another one's memory, else 0."""
