@@ -10,24 +10,23 @@ Terms      granule: 16 bytes; block: header, user bytes and padding, a whole num
 Invariant  granules >= 1; fields x 8 <= user bytes; mark is the sign, so a test is one comparison
 
 Header and first references of a small object share a cache line three times in four or better.
-A word is read and written by the accessors below only. Word 0 of a block without an object is
-VACANT; its word 1 holds its granules, so that a heap can be walked from block to block.
+A word is read and written by the accessors below only. A free block is told from an object by its
+word 0, which is negative, and holds its granules in the same place (allocators/holes.py): so a heap
+can be walked from block to block.
 """
 
+from heapwright.allocators.holes import GRANULE_BYTES, GRANULES_MASK
 from heapwright.kernel import kernel, unsigned
 from heapwright.machine import load, store, touch
 from heapwright.machine.address_space import BREAK_BASE
 
 HEADER_BYTES = 16
-GRANULE_BYTES = 16
 WORD_BYTES = 8
 
 MARK = -1 << 63
 NOTE_SHIFT, NOTE_MASK = 31, (1 << 32) - 1
-GRANULES_MASK = (1 << 31) - 1
 FIELDS_SHIFT, SLOT_MASK = 32, (1 << 31) - 1
 FORWARDED = BREAK_BASE >> 4  # the least note that is a forwarding address
-VACANT = -1
 MOST_BYTES = GRANULES_MASK << 4  # largest block
 
 
@@ -47,19 +46,6 @@ def initialise(machine, block, size_bytes, slot, fields):
     for field in range(fields):
         store(machine, address + field * WORD_BYTES, 0)
     return address
-
-
-@kernel(inline=True)
-def vacate(machine, block, size_bytes):
-    """Make `block` one without an object; its header must be resident."""
-    store(machine, block, VACANT)
-    store(machine, block + WORD_BYTES, size_bytes >> 4)
-
-
-@kernel(inline=True)
-def is_vacant(machine, block):
-    """Whether `block` holds no object."""
-    return load(machine, block) == VACANT
 
 
 @kernel(inline=True)

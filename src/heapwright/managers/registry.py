@@ -27,9 +27,11 @@ REGISTRY = (
     "stack",
     "wright",
     "glibc",
+    "mark-sweep",
+    "semispace",
 )
 # Managers with a collector: they fly graph traces, and malloc traces with each live object a root.
-COLLECTED: tuple[str, ...] = ()
+COLLECTED: tuple[str, ...] = ("mark-sweep", "semispace")
 # Made for programs of one kind: compared only when named, or with all.
 SPECIAL = ("region", "slots", "stack")
 
@@ -68,8 +70,9 @@ def managers() -> dict[str, Manager]:
 
 
 def usual() -> list[str]:
-    """The managers that are compared by default: all but those made for programs of one kind."""
-    return [name for name in managers() if name not in SPECIAL]
+    """The managers that are compared by default: all without a collector, but for those made for
+    programs of one kind."""
+    return [name for name in managers() if name not in SPECIAL + COLLECTED]
 
 
 def named(name: str) -> Manager:
