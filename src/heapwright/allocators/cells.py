@@ -6,8 +6,8 @@
     alloc ─► first free cell of the class ─none─► next cell of the class's newest page ─none─►
              a new page from the holes ─none─► 0
 
-Terms      class: row of the size table; cell: a block of a page, laid out like any block of the heap
-           (see holes.py): a free one is a hole in its class's list
+Terms      class: row of the size table; cell: a block of a page, laid out as any block of the
+           heap is (see holes.py): a free one is a hole in its class's list
 Invariant  a cell in a class's list is a hole of the class's size (check: 1); a class's newest page
            is filled up to its bump address, all others to their end (2)
 Source     Wilson et al. 1995, section 3.6 (simple segregated storage); Boehm and Weiser, "Garbage

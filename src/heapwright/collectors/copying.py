@@ -13,7 +13,6 @@ from heapwright.allocators.linear import BASE, TOP
 from heapwright.collectors.log import COPIED_BYTES, COPIED_OBJECTS, SCANNED_ROOTS
 from heapwright.collectors.mutator import moved, root_at, root_count
 from heapwright.collectors.objects import (
-    FIELDS_SHIFT,
     FORWARDED,
     GRANULES_MASK,
     HEADER_BYTES,

@@ -34,6 +34,7 @@ from heapwright.kernel import kernel, unsigned
 from heapwright.machine import load, store
 
 FREE_LIST, SIZE_CLASSES = range(2)  # layouts
+LEAST_PAGES = 64  # a heap that could not hold so many is too small for size classes
 GROWTH_BYTES = 1 << 20  # by which the heap grows at a time, as far as its limit allows
 
 LAYOUT, OCCUPIED, PENDING, CURSOR, UNTIL, LIMIT, FIELDS = range(7)
@@ -52,6 +53,8 @@ def swept_space(layout, limit_bytes):
     """An empty space at the break, of at most `limit_bytes`, 0: any."""
     fields = np.zeros(FIELDS, np.int64)
     fields[LAYOUT], fields[LIMIT] = layout, limit_bytes
+    if 0 < limit_bytes < LEAST_PAGES * PAGE_BYTES:
+        fields[LAYOUT] = FREE_LIST
     return Space(holes_.holes(), cells_.cells(), fields)
 
 

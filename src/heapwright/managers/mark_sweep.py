@@ -72,7 +72,7 @@ class Config(NamedTuple):
     minimum_bytes: int = 4 << 20  # while growing, collect no smaller heap
     growth_percent: int = 100  # by which occupied bytes may grow over the live ones
     sweeping: int = LAZY  # 0: eager, 1: lazy
-    layout: int = swept_space.SIZE_CLASSES  # 0: free list, 1: size classes
+    layout: int = swept_space.SIZE_CLASSES  # 0: free list; 1: size classes, from 1 MiB on
 
 
 class Heap(NamedTuple):

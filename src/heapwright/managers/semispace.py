@@ -143,7 +143,7 @@ def collect(heap):
 
 @kernel
 def _collect(heap, need):
-    """Copy, flip, and set the goal for a heap of `need` bytes more; False without a second space."""
+    """Copy, flip, set the goal for a heap of `need` bytes more; False without a second space."""
     region, machine, pace = heap.region.fields, heap.machine, heap.pace
     base, occupied = region[BASE], region[TOP] - region[BASE]
     begin_pause(heap.log)

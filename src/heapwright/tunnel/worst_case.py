@@ -23,7 +23,7 @@ import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import BREAK_LIMIT
-from heapwright.managers.registry import Manager, managers, named
+from heapwright.managers.registry import COLLECTED, Manager, managers, named
 from heapwright.tunnel import placement_game as placement
 from heapwright.tunnel.beam import search
 from heapwright.tunnel.board import (
@@ -169,6 +169,10 @@ def _against(
     progress: Progress | None,
 ) -> WorstCase:
     """A registered manager's worst case."""
+    if manager.name in COLLECTED:
+        raise HeapwrightError(
+            f"{manager.name} has a collector, and the game is of malloc and free: name another one."
+        )
     live, ratio = game
     notes = []
     for kind_ in [kind] if kind else ["all", "powers"]:
