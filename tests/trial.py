@@ -4,6 +4,9 @@ trial = Trial("first-fit", {"order": 1})
 address, usable = trial.step(MALLOC, slot=0, size=100)
 trial.verify()       no overlap, conservation, the manager's and the machine's own checks
 trial.decompose()    the parts of resident memory, equal to a naive classification byte by byte
+
+CollectedTrial does the same for a manager with a collector: steps are events of a graph trace, or
+of a malloc trace with graph=False.
 """
 
 from bisect import bisect_left, insort
@@ -11,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.collectors.mutator import mutator
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import (
     BREAK,
@@ -24,9 +28,11 @@ from heapwright.machine.address_space import (
     STRAY_TOUCHES,
 )
 from heapwright.machine.address_space import check as check_machine
-from heapwright.managers import named
+from heapwright.managers import Manager, named
+from heapwright.result import PARTS
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Events, events
 from heapwright.tunnel.bind import bound_loop
+from heapwright.tunnel.ledger import RESIDENT_BYTES, SAMPLE_COLUMNS, ledger
 
 BLOCK_ROWS = 1 << 16
 MIN_ALIGN = 16
@@ -36,16 +42,17 @@ class Trial:
     """A booted manager, its loop, and Python's own account of what lives where."""
 
     def __init__(self, name: str, settings: dict[str, int] | None = None, slots: int = 4096):
-        manager = named(name)
+        self._boot(named(name), settings or {}, slots)
+
+    def _boot(self, manager: Manager, settings: dict[str, int], slots: int, *more: Any) -> None:
+        template = "graph_loop" if manager.collected else "loop"
         self.module: Any = manager.module
-        self.loop: Any = bound_loop(manager)
+        self.loop: Any = bound_loop(manager, template)
         self.machine = machine()
-        self.heap = self.module.boot(self.machine, manager.configured(settings or {}))
-        objects = self.loop.Objects(np.zeros(slots, np.int64), np.zeros(slots, np.int64))
-        self.run = self.loop.Run(objects, np.zeros(self.loop.PROGRESS, np.int64))
+        self.heap = self.module.boot(self.machine, manager.configured(settings), *more)
+        self.run = self.loop.start(self.heap, slots)
         self.run.progress[self.loop.TOUCH] = 1
-        columns = (np.zeros(len(self.machine.pages), np.int16) for _ in range(4))
-        self.ledger = self.loop.Ledger(*columns, np.zeros((BLOCK_ROWS, 2), np.int64))
+        self.ledger = ledger(len(self.machine.pages), BLOCK_ROWS)
         self.live: dict[int, tuple[int, int, int]] = {}  # slot: address, size, usable
         self.extents: list[tuple[int, int]] = []  # (start, past) in ascending order
         self.extent_of: dict[int, tuple[int, int]] = {}  # slot: its row of `extents`
@@ -97,24 +104,18 @@ class Trial:
         assert check_machine(self.machine) == 0
         assert self.machine.meters[STRAY_TOUCHES] == 0
 
-    def free_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (start, bytes) of `cached` and of `metadata`."""
-        rows = []
-        for verb in (self.module.cached, self.module.metadata):
-            blocks = np.zeros((BLOCK_ROWS, 2), np.int64)
-            rows.append(blocks[: verb(self.heap, blocks)])
-        return rows[0], rows[1]
+    def rows(self, verb: str) -> list[list[int]]:
+        """Rows (start, bytes) of `cached`, `metadata` or `vacant`; none of a verb it has not."""
+        blocks = np.zeros((BLOCK_ROWS, 2), np.int64)
+        return blocks[: getattr(self.module, verb, lambda *_: 0)(self.heap, blocks)].tolist()
 
     def decompose(self) -> dict[str, int]:
         """The parts of resident memory; they equal a classification of every byte by hand."""
         loop = self.loop
-        sample = np.zeros(loop.SAMPLE_COLUMNS, np.int64)
+        sample = np.zeros(SAMPLE_COLUMNS, np.int64)
         assert loop.decompose(self.heap, self.ledger, sample) == 0
-        parts = {
-            name: int(sample[getattr(loop, name.upper())])
-            for name in ("live", "rounding", "header", "cached", "partial", "retained", "garbage")
-        }
-        assert sum(parts.values()) == sample[loop.RESIDENT_BYTES]
+        parts = dict(zip(PARTS, sample[RESIDENT_BYTES + 1 :].tolist(), strict=True))
+        assert sum(parts.values()) == sample[RESIDENT_BYTES]
         assert parts == self._classify()
         assert int(self.run.progress[loop.LIVE_BYTES]) == sum(row[1] for row in self.live.values())
         return parts
@@ -125,7 +126,7 @@ class Trial:
         zones = [(BREAK_BASE, -(-int(meters[BREAK]) // PAGE_BYTES) * PAGE_BYTES)]
         zones.append((int(meters[LOWEST_MAPPED]), MAPPED_TOP))
         kinds = [np.zeros(past - start, np.uint8) for start, past in zones]
-        LIVE, ROUNDING, HEADER, CACHED = range(1, 5)  # 0: free
+        LIVE, ROUNDING, HEADER, CACHED, VACANT = range(1, 6)  # 0: what is left
 
         def paint(start: int, length: int, kind: int) -> None:
             if length == 0:
@@ -144,25 +145,72 @@ class Trial:
             paint(address, size, LIVE)
             paint(address + size, usable - size, ROUNDING)
             paint(address + usable, past - address - usable, HEADER)
-        cached, own = self.free_rows()
-        for start, length in cached.tolist():
-            paint(start, length, CACHED)
-        for start, length in own.tolist():
-            paint(start, length, HEADER)
-        counts = np.zeros(6, np.int64)  # free bytes of pages without a live byte come last
+        for verb, painted in (("cached", CACHED), ("metadata", HEADER), ("vacant", VACANT)):
+            for start, length in self.rows(verb):
+                paint(start, length, painted)
+        left = "garbage" if hasattr(self.module, "vacant") else "free"
+        names = (left, "live", "rounding", "header", "cached", "free")
+        parts = dict.fromkeys((*names, "partial", "retained", "garbage"), 0)
         mapped = 0
         for (start, past), kind in zip(zones, kinds, strict=True):
             flags = self.machine.pages[start >> PAGE_SHIFT : past >> PAGE_SHIFT]
             mapped += int((flags & MAPPED != 0).sum()) * PAGE_BYTES
             pages = kind.reshape(-1, PAGE_BYTES)[flags & RESIDENT != 0]
             with_live = (pages == LIVE).any(axis=1)
-            counts[:5] += np.bincount(pages[with_live].ravel(), minlength=5)
-            without = np.bincount(pages[~with_live].ravel(), minlength=5)
-            counts[1:5] += without[1:]
-            counts[5] += without[0]
+            for chosen, free in ((with_live, "partial"), (~with_live, "retained")):
+                counts = np.bincount(pages[chosen].ravel(), minlength=len(names)).tolist()
+                for name, count in zip(names, counts, strict=True):
+                    parts[free if name == "free" else name] += count
+        del parts["free"]
         assert mapped == meters[MAPPED_BYTES]
-        names = ("partial", "live", "rounding", "header", "cached", "retained")
-        return dict(zip(names, counts.tolist(), strict=True)) | {"garbage": 0}
+        return parts
 
 
-__all__ = ["CALLOC", "FREE", "MALLOC", "MEMALIGN", "REALLOC", "Trial"]
+class CollectedTrial(Trial):
+    """The same for a manager with a collector. `step` takes an event of a graph trace, or, with
+    graph=False, of a malloc trace; objects may move at each."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: dict[str, int] | None = None,
+        slots: int = 4096,
+        roots: int = 4096,
+        *,
+        graph: bool = True,
+    ):
+        self.held = mutator(slots, roots, every_handle=not graph)
+        self.sizes: dict[int, int] = {}  # of the live, by slot
+        super().__init__(name, settings, slots)
+
+    def _boot(self, manager: Manager, settings: dict[str, int], slots: int, *more: Any) -> None:
+        super()._boot(manager, settings, slots, self.held, *more)
+
+    def step(self, op: int, slot: int, size: int = 0, field: int = 0, target: int = -1) -> int:
+        """Fly one event; the address of the object it made, 0 if none. Fails when it is dead."""
+        columns = {"op": op, "slot": slot, "size": size, "field": field, "target": target}
+        batch = events(**{name: [value] for name, value in columns.items()})
+        address = int(self.fly(batch)[0, 0])
+        assert not self.run.progress[self.loop.REFUSED], "out of memory"
+        if op == FREE:
+            self.sizes.pop(slot)
+        elif address:
+            self.sizes[slot] = size
+        return address
+
+    def verify(self) -> None:
+        """Each live object has a block of its own in mapped memory, large enough; and `Trial`'s."""
+        self.live, self.extent_of, self.extents = {}, {}, []
+        assert np.count_nonzero(self.held.handles) == len(self.sizes)
+        for slot, size in self.sizes.items():
+            address = int(self.held.handles[slot])
+            self._enter(slot, address, size, int(self.module.usable(self.heap, address, size)))
+        super().verify()
+
+    def decompose(self) -> dict[str, int]:
+        """As of `Trial`."""
+        self.verify()
+        return super().decompose()
+
+
+__all__ = ["CALLOC", "FREE", "MALLOC", "MEMALIGN", "REALLOC", "CollectedTrial", "Trial"]

@@ -25,7 +25,7 @@ CYCLE_ROWS = 1 << 18
 
 # Log.totals, and the columns of a cycle.
 TOTALS = (
-    "event",  # the last event flown, written by the replay loop when a row was added
+    "event",  # that is being flown, written by the replay loop
     "kind",  # of the cycle: one of CYCLE_KINDS
     "start_ticks",  # of the cycle's first pause
     "end_ticks",
@@ -125,6 +125,7 @@ def end_pause(log):
     length = ticks() - totals[PAUSE_BEGAN]
     if totals[PAUSES] < PAUSE_ROWS:
         row = totals[PAUSES] * PAUSE_COLUMNS
+        log.pauses[unsigned(row + PAUSE_EVENT)] = totals[EVENT]
         log.pauses[unsigned(row + PAUSE_START)] = totals[PAUSE_BEGAN]
         log.pauses[unsigned(row + PAUSE_LENGTH)] = length
         log.pauses[unsigned(row + PAUSE_WORK)] += _work_bytes(totals)

@@ -42,9 +42,10 @@ calloc and realloc (see collectors/mutator.py and collectors/log.py; tunnel/grap
 
     boot(machine, config, mutator) -> Heap     Heap has `mutator: Mutator` and `log: Log` as well
     new(heap, thread, slot, size, fields) -> address   the object's first `fields` words are
-                                               references, null at birth; sets the slot's handle,
-                                               which is 0 before; may collect first; 0 when there
-                                               is no room even after a full collection
+                                               references, null at birth; sets the slot's handle;
+                                               of a realloc what it refers to before is a root
+                                               until then; may collect first; 0 when there is no
+                                               room even after a full collection
     write(heap, slot, field, target)           reference `field` of the object in `slot` refers to
                                                the object in `target` now, -1 none; both are live
     collect(heap)                              a full collection: afterwards the heap holds what is
@@ -53,7 +54,9 @@ calloc and realloc (see collectors/mutator.py and collectors/log.py; tunnel/grap
                                                that is in no cache: rows as for `cached`
   kernels with a default that does nothing:
     rooted(heap, slot)                         one more root (local or global) refers to the object
-    unrooted(heap, slot)                       one less; called when it is no longer among the roots
+    unrooted(heap, slot)                       one less; called when it is no longer among the
+                                               roots (of a malloc trace, just before its handle
+                                               goes); a manager that has it moves no object
 
 Its `usable` and `extent` are asked about live objects only. What a resident page holds beyond
 live objects, `cached`, `metadata` and `vacant` is garbage not yet collected.

@@ -48,6 +48,11 @@ class Manager:
         """The manager's module, imported now."""
         return importlib.import_module(self.module_path)
 
+    @property
+    def collected(self) -> bool:
+        """Whether it has a collector; imports the module."""
+        return hasattr(self.module, "new")
+
     def configured(self, settings: dict[str, int]) -> Any:
         """The manager's Config with `settings` over its defaults; an unknown knob is an error."""
         defaults = self.module.Config()

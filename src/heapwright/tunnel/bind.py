@@ -2,7 +2,8 @@
 
 A kernel that closes over another manager's functions would be compiled anew in every process.
 A copy of `loop.py` whose one import line names the manager is compiled once and then loaded. So
-it goes with `game.py`, which plays the worst case.
+it goes with `graph_loop.py`, for managers with a collector, and with `game.py`, which plays the
+worst case.
 """
 
 import importlib.util
@@ -17,7 +18,8 @@ from types import ModuleType
 from heapwright.kernel.compiled import CACHE_FOLDER
 from heapwright.managers.registry import Manager
 
-_IMPORT = "from heapwright.managers import linear as manager\n"
+_IMPORTS = dict.fromkeys(("loop", "game"), "from heapwright.managers import linear as manager\n")
+_IMPORTS["graph_loop"] = "from heapwright.managers import semispace as manager\n"
 
 
 def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
@@ -26,8 +28,8 @@ def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
     name = f"heapwright_{template}_" + re.sub(r"\W", "_", manager.name)
     package, _, module = manager.module_path.rpartition(".")
     origin = f"from {package} import {module}" if package else f"import {module}"
-    line = f"{origin} as manager\n"
-    return bound_copy(name, Path(__file__).parent / f"{template}.py", {_IMPORT: line})
+    path = Path(__file__).parent / f"{template}.py"
+    return bound_copy(name, path, {_IMPORTS[template]: f"{origin} as manager\n"})
 
 
 def bound_copy(name: str, template: Path, lines: Mapping[str, str]) -> ModuleType:

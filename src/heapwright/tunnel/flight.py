@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heapwright.collectors.mutator import mutator
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import (
@@ -31,8 +32,8 @@ from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
-from heapwright.tunnel.keyframes import COLUMNS as FILM_COLUMNS
 from heapwright.tunnel.keyframes import Film
+from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -42,8 +43,14 @@ HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepa
 SAMPLES = 1000
 MOMENT_SECONDS = 0.05  # a neighbour's noise shows in a shorter replay:
 MOMENT_TRIES = 3  # it is flown so often and the median counts
-_COLUMNS = ("op", "slot", "size", "align", "thread")
+IDEAL_LIVENESS = (
+    "Ideal liveness: the trace knows no references, so each object is a root until the recorded "
+    "program freed it; a real collector finds it dead later, or earlier."
+)
+ORACLE_DEATHS = "Frees each object as soon as nothing refers to it any longer: the trace's oracle."
 _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
+_SETTLED_SLOTS = 1 << 28  # looked at, in all stops together, for objects that a collector moved
+_LEAST_SAMPLES = 60
 
 Progress = Callable[[int], None]  # told the events flown so far, out of `steps_of_flight`
 
@@ -121,6 +128,8 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
     del flight, meters  # give its address space back before the next one is reserved
 
     survey = Flight(manager_name, trace, settings, conditions)
+    if survey.collected:
+        samples = min(samples, max(_LEAST_SAMPLES, _SETTLED_SLOTS // max(1, trace.slots)))
     stops = _stops(trace.events, samples, peak_event)
     film = Film(trace, stops, peak_event) if develop and len(stops) else None
     result.timeline = survey.survey(trace, stops, progress, film)
@@ -153,10 +162,10 @@ def placements(
     heap starts at `heapwright.machine.address_space.BREAK_BASE`.
     """
     flight = Flight(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
-    ledger = empty_ledger(flight.loop, len(flight.heap.machine.pages))
-    for batch in trace.batches(_COLUMNS):
+    pages = flight.ledger()
+    for batch in trace.batches(flight.loop.COLUMNS):
         placed = np.zeros((len(batch.op), 2), np.int64)
-        flight.loop.survey(flight.heap, flight.run, batch, ledger, placed)
+        flight.loop.survey(flight.heap, flight.run, batch, pages, placed)
         flight.end_if_fatal()
         yield placed
         if progress:
@@ -178,21 +187,25 @@ class Flight:
         self, manager_name: str, trace: "Trace", settings: dict[str, int], conditions: Conditions
     ) -> None:
         manager = named(manager_name)
+        self.trace = trace
         self.module: Any = manager.module
-        self.loop: Any = bound_loop(manager)
+        self.collected = manager.collected
+        self.loop: Any = bound_loop(manager, "graph_loop" if manager.collected else "loop")
         space = machine(HUGE_PAGES.index(conditions.huge_pages))
-        self.heap = self.module.boot(space, manager.configured(settings))
-        objects = self.loop.Objects(
-            np.zeros(trace.slots, np.int64), np.zeros(trace.slots, np.int64)
-        )
-        self.run = self.loop.Run(objects, np.zeros(self.loop.PROGRESS, np.int64))
+        config = manager.configured(settings)
+        if manager.collected:
+            held = mutator(trace.slots, trace.peak_roots, every_handle=not trace.graph)
+            self.heap = self.module.boot(space, config, held)
+        else:
+            self.heap = self.module.boot(space, config)
+        self.run = self.loop.start(self.heap, trace.slots)
         self.run.progress[self.loop.TOUCH] = TOUCH.index(conditions.touch)
 
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
         self.loop.replay(self.heap, self.run, events())  # compile, or load the compiled
         seconds = 0.0
-        for batch in trace.batches(_COLUMNS):
+        for batch in trace.batches(self.loop.COLUMNS):
             start = time.perf_counter()
             self.loop.replay(self.heap, self.run, batch)
             seconds += time.perf_counter() - start
@@ -210,25 +223,25 @@ class Flight:
     ) -> np.ndarray:
         """Pass 2; int64[stop, len(TIMELINE)], a row for the state after each event of `stops`."""
         loop, heap = self.loop, self.heap
-        ledger = empty_ledger(loop, len(heap.machine.pages))
+        pages = self.ledger()
         nothing_placed = np.zeros((0, 2), np.int64)
         timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
         row = first = 0  # of the timeline; the batch's first event
-        for batch in trace.batches(FILM_COLUMNS if film else _COLUMNS):
+        for batch in trace.batches((*loop.COLUMNS, "site") if film else loop.COLUMNS):
             past = first + len(batch.op)
             here = first
             while row < len(stops) and stops[row] < past:
                 until = int(stops[row]) + 1
                 part = _cut(batch, here - first, until - first)
-                loop.survey(heap, self.run, part, ledger, nothing_placed)
-                ledger = _decompose(loop, heap, ledger, timeline[row])
+                loop.survey(heap, self.run, part, pages, nothing_placed)
+                pages = _decompose(loop, heap, pages, timeline[row])
                 timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
                 if film:
                     film.follow(part, here)
-                    film.take(int(stops[row]), self, ledger)
+                    film.take(int(stops[row]), self, pages)
                 here, row = until, row + 1
             rest = _cut(batch, here - first, len(batch.op))
-            loop.survey(heap, self.run, rest, ledger, nothing_placed)
+            loop.survey(heap, self.run, rest, pages, nothing_placed)
             if film:
                 film.follow(rest, here)
             first = past
@@ -236,8 +249,23 @@ class Flight:
                 progress(trace.events + first)
         return timeline
 
+    def ledger(self) -> Ledger:
+        """An empty ledger of its pages."""
+        return ledger(len(self.heap.machine.pages), _FIRST_BLOCKS)
+
     def end_if_fatal(self) -> None:
         """HeapwrightError where the real program would have been killed, as by a stack overflow."""
+        if self.collected and (ended := int(self.run.progress[self.loop.REFUSED])):
+            event = int(self.run.progress[self.loop.NEXT])
+            if ended == self.loop.UNSOUND:
+                raise HeapwrightError(
+                    f"event {event:,} of {self.trace.path} writes to an object that nothing "
+                    "refers to: record or synthesise the trace again."
+                )
+            raise HeapwrightError(
+                f"out of memory at event {event:,} of {self.trace.events:,}: no room for its "
+                "object even after a full collection; give it a larger heap."
+            )
         fatal = getattr(self.module, "fatal", None)
         sentence = fatal(self.heap) if fatal else ""
         if sentence:
@@ -247,6 +275,12 @@ class Flight:
         """What a reader of the figures must know."""
         notes = list(self.module.notes(self.heap)) if hasattr(self.module, "notes") else []
         meters, progress = self.heap.machine.meters, self.run.progress
+        if self.collected and not self.trace.graph:
+            notes.append(IDEAL_LIVENESS)
+            if self.trace.aligned:
+                notes.append("Alignments are not asked of a collector: they are left out.")
+        if self.trace.graph and not self.collected:
+            notes.append(ORACLE_DEATHS)
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(
@@ -281,21 +315,15 @@ def _peak(timeline: np.ndarray, peak_event: int) -> dict[str, int]:
     return dict(zip(TIMELINE[2:], values, strict=True))
 
 
-def empty_ledger(loop: Any, page_count: int) -> Any:
-    """An empty ledger; its pages cost memory when first entered."""
-    columns = (np.zeros(page_count, np.int16) for _ in range(4))
-    return loop.Ledger(*columns, np.zeros((_FIRST_BLOCKS, 2), np.int64))
-
-
-def _decompose(loop: Any, heap: Any, ledger: Any, sample: np.ndarray) -> Any:
+def _decompose(loop: Any, heap: Any, pages: Ledger, sample: np.ndarray) -> Ledger:
     """Write the sample; the ledger, with more room for blocks if the manager needed it."""
-    while lacking := loop.decompose(heap, ledger, sample):
-        rows = max(lacking, 2 * len(ledger.blocks))
-        ledger = ledger._replace(blocks=np.zeros((rows, 2), np.int64))
-    resident, parts = sample[loop.RESIDENT_BYTES], sample[loop.LIVE : loop.SAMPLE_COLUMNS]
+    while needed := loop.decompose(heap, pages, sample):
+        rows = max(needed, 2 * len(pages.blocks))
+        pages = pages._replace(blocks=np.zeros((rows, 2), np.int64))
+    resident, parts = sample[RESIDENT_BYTES], sample[LIVE:SAMPLE_COLUMNS]
     assert resident == heap.machine.meters[RESIDENT_PAGES] * PAGE_BYTES, "resident pages disagree"
     assert resident == parts.sum() and (parts >= 0).all(), f"parts {parts} of {resident} resident"
-    return ledger
+    return pages
 
 
 def _cut(batch: Events, first: int, past: int) -> Events:

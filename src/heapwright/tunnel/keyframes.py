@@ -27,17 +27,15 @@ from heapwright.result import (
     ABSENT_LEVEL,
     EMPTY_LEVEL,
     LIVE_STEPS,
-    TIMELINE,
     UNMAPPED_LEVEL,
     Blocks,
 )
-from heapwright.trace.schema import FREE, REALLOC, THREAD_EXIT, Events
+from heapwright.trace.schema import MALLOC, MEMALIGN, NEW, REALLOC, Events
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Flight
 
-COLUMNS = ("op", "slot", "size", "align", "thread", "site")
 KEYFRAMES = 60
 ZONES = 2  # the heap that brk moves, and the mapped areas
 
@@ -52,7 +50,7 @@ def note(events, birth, site, first):  # type: ignore[no-untyped-def]
     for row in range(len(events.op)):
         i = unsigned(row)
         op, slot = events.op[i], np.int64(events.slot[i])
-        if op in (FREE, THREAD_EXIT) or slot < 0:
+        if slot < 0 or not (MALLOC <= op <= MEMALIGN or op == NEW):
             continue
         if op != REALLOC:
             birth[unsigned(slot)] = first + row
@@ -126,16 +124,10 @@ class Film:
 
     def _take_peak(self, flight: "Flight", ledger: Any) -> None:
         """Pages and objects at the peak."""
-        heap, loop = flight.heap, flight.loop
-        ledger.blocks[:] = 0
-        assert not loop.decompose(heap, ledger, np.zeros(len(TIMELINE), np.int64))
-        kept = ledger.blocks[ledger.blocks[:, 1] > 0]  # what `decompose` entered for a moment
+        heap = flight.heap
         for first, past in _zones(heap.machine.meters):
-            used = _covered(kept, first, past)
-            for column in (ledger.live, ledger.rounding, ledger.header):
-                used += column[first:past]
             resident = heap.machine.pages[first:past] & RESIDENT != 0
-            free = np.where(resident, PAGE_BYTES - used, 0).astype(np.int16)
+            free = np.where(resident, ledger.free[first:past], 0).astype(np.int16)
             self._peak.append((first, ledger.live[first:past].copy(), free))
         objects = flight.run.objects
         slots = np.flatnonzero(objects.address)
@@ -165,21 +157,6 @@ def _levels(flags: np.ndarray, live: np.ndarray, first: int, past: int) -> np.nd
     resident = EMPTY_LEVEL + steps
     absent = np.where(flags & MAPPED, ABSENT_LEVEL, UNMAPPED_LEVEL)
     return np.where(flags & RESIDENT, resident, absent).astype(np.uint8)
-
-
-def _covered(rows: np.ndarray, first: int, past: int) -> np.ndarray:
-    """int64[past - first]: bytes of each page that `rows` (start, bytes) cover."""
-    start, end = rows[:, 0], rows[:, 0] + rows[:, 1]
-    low, high = start >> PAGE_SHIFT, (end - 1) >> PAGE_SHIFT
-    covered = np.zeros(past - first, np.int64)
-    inside = (low >= first) & (low < past)
-    start, end, low, high = start[inside], end[inside], low[inside], high[inside]
-    np.add.at(covered, low - first, np.minimum(end, (low + 1) << PAGE_SHIFT) - start)
-    longer = high > low
-    np.add.at(covered, high[longer] - first, end[longer] - (high[longer] << PAGE_SHIFT))
-    for page, last in zip(low[longer].tolist(), high[longer].tolist(), strict=True):
-        covered[page + 1 - first : last - first] += PAGE_BYTES
-    return covered
 
 
 def _packed(levels: np.ndarray) -> bytes:

@@ -3,6 +3,10 @@
     replay   flies events at full speed and notes where resident memory peaked
     survey   flies the same events and keeps a ledger of every page, for `decompose`
 
+A graph trace flies too: NEW allocates, FREE, the oracle's word that nothing refers to the object
+any longer, frees, and what happens between objects is no business of malloc's. It is the
+explicitly freeing program of Hertz and Berger (OOPSLA 2005, section 3).
+
 This file is bound to the linear manager; in a copy the import below names another one.
 """
 
@@ -11,20 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.kernel import bare, kernel, unsigned
-from heapwright.machine import PAGE_BYTES, clear, copy, touch
-from heapwright.machine.address_space import (
-    BREAK,
-    BREAK_BASE,
-    LOWEST_MAPPED,
-    MAPPED_TOP,
-    PAGE_SHIFT,
-    RESIDENT,
-    RESIDENT_PAGES,
-)
+from heapwright.machine import clear, copy, touch
+from heapwright.machine.address_space import RESIDENT_PAGES
 from heapwright.managers import linear as manager
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, NEW, REALLOC, THREAD_EXIT
+from heapwright.tunnel.ledger import add_up, enter_block
 
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
+
+COLUMNS = ("op", "slot", "size", "align", "thread")  # of a trace, that are flown
 
 alloc, free, usable = manager.alloc, manager.free, manager.usable
 extent, cached, metadata = manager.extent, manager.cached, manager.metadata
@@ -54,6 +53,12 @@ class Run(NamedTuple):
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
     PROGRESS,
 ) = range(7)
+
+
+def start(heap, slots):
+    """The state before the first event of a trace with so many slots."""
+    objects = Objects(np.zeros(slots, np.int64), np.zeros(slots, np.int64))
+    return Run(objects, np.zeros(PROGRESS, np.int64))
 
 
 @kernel
@@ -100,7 +105,7 @@ def step(heap, run, thread, event, request):
             free(heap, thread, address)
             addresses[unsigned(slot)] = 0
         return 0
-    if op == MALLOC:
+    if op in (MALLOC, NEW):
         address = alloc(heap, thread, size, MIN_ALIGN)
     elif op == CALLOC:
         address = calloc(heap, thread, size)
@@ -116,7 +121,8 @@ def step(heap, run, thread, event, request):
     elif op == MEMALIGN:
         address = alloc(heap, thread, size, max(MIN_ALIGN, 1 << align))
     else:
-        thread_exit(heap, thread)
+        if op == THREAD_EXIT:
+            thread_exit(heap, thread)
         return 0
     if slot < 0:  # the real system refused
         if address:
@@ -149,35 +155,11 @@ def replay(heap, run, events):
     progress[NEXT] = first + len(events.op)
 
 
-class Ledger(NamedTuple):
-    """What each page holds; a page's parts never exceed PAGE_BYTES."""
-
-    live: np.ndarray  # int16[page], bytes requested by live objects
-    rounding: np.ndarray  # int16[page], bytes usable but not requested
-    header: np.ndarray  # int16[page], the rest of live blocks, and the manager's own memory
-    cached: np.ndarray  # int16[page], free blocks in caches; filled and cleared by `decompose`
-    blocks: np.ndarray  # int64[row, 2], room for the rows of `cached` and `metadata`
-
-
-@kernel
-def enter(column, start, length, sign):
-    """Add `length` bytes from `start` to the pages of `column`, or take them off (sign -1)."""
-    while length > 0:
-        part = min(length, PAGE_BYTES - (start & (PAGE_BYTES - 1)))
-        column[unsigned(start >> PAGE_SHIFT)] += sign * part
-        start += part
-        length -= part
-
-
 @kernel
 def enter_object(heap, ledger, address, size, sign):
     """Enter one live object and its block in the ledger, or take them off."""
-    start, length = extent(heap, address, size)
-    room = usable(heap, address, size)
-    enter(ledger.live, address, size, sign)
-    enter(ledger.rounding, address + size, room - size, sign)
-    enter(ledger.header, start, address - start, sign)
-    enter(ledger.header, address + room, start + length - address - room, sign)
+    user = address, size, usable(heap, address, size)
+    enter_block(ledger, extent(heap, address, size), user, sign)
 
 
 @kernel
@@ -207,68 +189,16 @@ def survey(heap, run, events, ledger, placed):
     progress[NEXT] += len(events.op)
 
 
-# A sample's columns. The parts after RESIDENT_BYTES sum to it exactly.
-(
-    SAMPLE_EVENT,
-    MAPPED,
-    RESIDENT_BYTES,
-    LIVE,
-    ROUNDING,
-    HEADER,
-    CACHED,
-    PARTIAL,
-    RETAINED,
-    GARBAGE,
-    SAMPLE_COLUMNS,
-) = range(11)
-
-
 @kernel
 def decompose(heap, ledger, sample):
     """Say what each resident byte is; `sample` int64[SAMPLE_COLUMNS] is written.
 
-    Returns 0, or the number of rows that `ledger.blocks` lacks: enlarge it and call again.
-    A free byte is partial when its page holds a live byte, else retained.
+    Returns 0, or the number of rows that `ledger.blocks` must have: enlarge it and call again.
     """
     heap = bare(heap)
-    rows = cached(heap, ledger.blocks)
-    if rows > len(ledger.blocks):
-        return rows
-    for row in range(rows):
-        enter(ledger.cached, ledger.blocks[row, 0], ledger.blocks[row, 1], 1)
-    own = metadata(heap, ledger.blocks[rows:])
-    if rows + own <= len(ledger.blocks):
-        for row in range(rows, rows + own):
-            enter(ledger.header, ledger.blocks[row, 0], ledger.blocks[row, 1], 1)
-        sample[RESIDENT_BYTES:] = 0
-        meters = heap.machine.meters
-        top = (meters[BREAK] + PAGE_BYTES - 1) >> PAGE_SHIFT
-        _add_pages(heap, ledger, sample, BREAK_BASE >> PAGE_SHIFT, top)
-        lowest = meters[LOWEST_MAPPED] >> PAGE_SHIFT
-        _add_pages(heap, ledger, sample, lowest, MAPPED_TOP >> PAGE_SHIFT)
-        for row in range(rows, rows + own):
-            enter(ledger.header, ledger.blocks[row, 0], ledger.blocks[row, 1], -1)
-    for row in range(rows):
-        enter(ledger.cached, ledger.blocks[row, 0], ledger.blocks[row, 1], -1)
-    return rows + own if rows + own > len(ledger.blocks) else 0
-
-
-@kernel
-def _add_pages(heap, ledger, sample, first, past):
-    """Add the resident pages of [first, past) to the sample."""
-    for number in range(first, past):
-        page = unsigned(number)
-        if not heap.machine.pages[page] & RESIDENT:
-            continue
-        live, rounding = np.int64(ledger.live[page]), np.int64(ledger.rounding[page])
-        header, kept = np.int64(ledger.header[page]), np.int64(ledger.cached[page])
-        unused = PAGE_BYTES - live - rounding - header - kept
-        sample[RESIDENT_BYTES] += PAGE_BYTES
-        sample[LIVE] += live
-        sample[ROUNDING] += rounding
-        sample[HEADER] += header
-        sample[CACHED] += kept
-        if live:
-            sample[PARTIAL] += unused
-        else:
-            sample[RETAINED] += unused
+    kept = cached(heap, ledger.blocks)
+    own = metadata(heap, ledger.blocks[kept:])
+    if kept + own > len(ledger.blocks):
+        return kept + own
+    add_up(heap.machine, ledger, (kept, own, 0), 0, sample)
+    return 0

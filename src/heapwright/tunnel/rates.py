@@ -163,8 +163,7 @@ def _fly(name: str, library: str | None, slots: int, connection: socket.socket |
 
     loop = bound_loop(Manager("called", "heapwright.references.called"))
     heap: Any = called.boot(called.load(systems.named(name), library))
-    objects = loop.Objects(np.zeros(slots, np.int64), np.zeros(0, np.int64))
-    run = loop.Run(objects, np.zeros(loop.PROGRESS, np.int64))
+    run = loop.start(heap, slots)
     loop.replay(heap, run, Events(*(np.empty(0, dtype) for dtype in COLUMNS.values())))
     seconds = 0.0
     while connection is not None and (batch := _received(connection)) is not None:

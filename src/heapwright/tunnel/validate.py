@@ -30,7 +30,7 @@ from heapwright.machine.address_space import (
     PEAK_RESIDENT_PAGES,
 )
 from heapwright.references.harness import Drive
-from heapwright.tunnel.flight import Conditions, Flight, empty_ledger
+from heapwright.tunnel.flight import Conditions, Flight
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -139,7 +139,7 @@ def validate(
         settings=settings,
     )
     twin = Flight(manager, trace, settings, Conditions())
-    ledger = empty_ledger(twin.loop, len(twin.heap.machine.pages))
+    ledger = twin.ledger()
     seen = 0
     with Drive(COUNTERPARTS[manager], trace, placed=True, tunables=settings) as drive:
         for batch in trace.batches(columns=COLUMNS):

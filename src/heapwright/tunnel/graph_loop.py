@@ -1,0 +1,310 @@
+"""The replay loop of managers with a collector; `bind` makes a copy of this file for each.
+
+    replay   flies events at full speed and notes where resident memory peaked
+    survey   flies the same events and, at its end, brings the ledger up to what lives where
+
+    graph trace   NEW ─► new, the frame on top holds it      WRITE ─► write
+                  HOLD, ROOT ─► rooted   POP, UNROOT ─► unrooted
+                  FREE ─► the handle is dropped; the collector is not told
+    malloc trace  an allocation ─► new, its handle a root    FREE ─► unrooted, the handle dropped
+                  REALLOC ─► new; the old object is a root until the handle refers to the new one
+
+Of a malloc trace nobody knows the references: each object lives as long as the program that freed
+it by hand kept it, which no collector can better ("ideal liveness"; Hertz and Berger, OOPSLA 2005).
+
+A collector may move every object between two events. So the ledger is not kept from event to
+event: where each object was entered is remembered, and `survey` ends by entering anew those that
+lie elsewhere now. That costs about a nanosecond a slot, and more for each object that moved.
+
+A program whose collector finds no room is dead: the loop stops there.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.collectors import mutator as roots
+from heapwright.collectors.log import EVENT
+from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, hold
+from heapwright.kernel import bare, kernel, unlikely, unsigned
+from heapwright.kernel.reserve import reserve
+from heapwright.machine import touch
+from heapwright.machine.address_space import RESIDENT_PAGES
+from heapwright.managers import semispace as manager
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    HOLD,
+    NEW,
+    POP,
+    PUSH,
+    REALLOC,
+    ROOT,
+    THREAD_EXIT,
+    UNROOT,
+    WRITE,
+)
+from heapwright.tunnel.ledger import add_up, enter_block
+
+COLUMNS = ("op", "slot", "size", "thread", "field", "target")  # of a trace, that are flown
+
+new, write, vacant = manager.new, manager.write, manager.vacant
+usable, extent, cached, metadata = (
+    manager.usable,
+    manager.extent,
+    manager.cached,
+    manager.metadata,
+)
+
+
+class Objects(NamedTuple):
+    """The objects that the program knows."""
+
+    address: np.ndarray  # int64[slot]; 0 when dead; the mutator's handles
+    size: np.ndarray  # int64[slot], bytes requested; kept by `survey` only
+
+
+class Run(NamedTuple):
+    """The state of a replay between batches."""
+
+    objects: Objects
+    entered: np.ndarray  # int64[slot], address under which the ledger has the object; 0 not
+    block: np.ndarray  # int64[slot * 4], flat: start, bytes, size and usable bytes as entered
+    progress: np.ndarray  # int64[PROGRESS]
+
+
+# Run.progress
+(
+    NEXT,  # events flown
+    PEAK_PAGES,  # most resident pages at the end of an event
+    PEAK_EVENT,  # the first event that reached it
+    REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is flown after that
+    TOUCH,  # setting: 1 when the program writes every page it allocates
+    LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
+    PROGRESS,
+) = range(7)
+OUT_OF_MEMORY = 1  # the manager found no room
+UNSOUND = 2  # the trace writes to an object that nothing refers to
+
+
+def start(heap, slots):
+    """The state before the first event of a trace with so many slots."""
+    objects = Objects(heap.mutator.handles, np.zeros(slots, np.int64))
+    entered, block = reserve(slots, np.int64), reserve(4 * slots, np.int64)
+    return Run(objects, entered, block, np.zeros(PROGRESS, np.int64))
+
+
+@kernel
+def no_root(heap, slot):
+    """For a collector that looks for roots only when it collects."""
+
+
+@kernel
+def no_thread_exit(heap, thread):
+    """For a manager that keeps nothing per thread."""
+
+
+TOLD_OF_ROOTS = hasattr(manager, "unrooted")
+rooted = getattr(manager, "rooted", no_root)
+unrooted = getattr(manager, "unrooted", no_root)
+thread_exit = getattr(manager, "thread_exit", no_thread_exit)
+
+
+@kernel(inline=True)
+def tell_rooted(heap, slot):
+    """One more root, of an object that is still there."""
+    if TOLD_OF_ROOTS:
+        if heap.mutator.handles[unsigned(slot)]:
+            rooted(heap, slot)
+
+
+@kernel(inline=True)
+def tell_unrooted(heap, slot):
+    """One root less, of an object that is still there."""
+    if TOLD_OF_ROOTS:
+        if heap.mutator.handles[unsigned(slot)]:
+            unrooted(heap, slot)
+
+
+@kernel
+def allocate(heap, run, thread, event, request):
+    """A new object for (op, slot), (size, fields); its address, 0 when there is no room."""
+    op, slot = event
+    size, fields = request
+    handles = run.objects.address
+    old = handles[unsigned(slot)]
+    address = new(heap, thread, slot, size, fields)
+    if not address:
+        run.progress[REFUSED] = OUT_OF_MEMORY
+        return 0
+    if op == NEW:
+        hold(heap.mutator, slot)
+    if TOLD_OF_ROOTS:  # such a manager moves nothing, so `old` is still good
+        if old:
+            handles[unsigned(slot)] = old
+            unrooted(heap, slot)
+            handles[unsigned(slot)] = address
+        rooted(heap, slot)
+    if op != CALLOC and run.progress[TOUCH]:
+        touch(heap.machine, address, size)
+    return address
+
+
+@kernel
+def leave(heap, result):
+    """Leave the frame on top; the one below holds `result`, unless it is -1."""
+    mutator = heap.mutator
+    past = mutator.counts[LOCALS]
+    roots.pop(mutator)
+    first = mutator.counts[LOCALS]
+    lowest = np.int64(mutator.locals[unsigned(first)]) if first < past else -1
+    if result >= 0:  # takes the place of the lowest local
+        hold(mutator, result)
+        tell_rooted(heap, result)
+    if TOLD_OF_ROOTS:
+        if lowest >= 0:
+            tell_unrooted(heap, lowest)
+        for i in range(first + 1, past):
+            tell_unrooted(heap, mutator.locals[unsigned(i)])
+
+
+@kernel
+def drop(heap, run, slot):
+    """The object is dead. Of a malloc trace that is when its root goes."""
+    if heap.mutator.counts[EVERY_HANDLE]:
+        tell_unrooted(heap, slot)
+    run.objects.address[unsigned(slot)] = 0
+
+
+@kernel(inline=True)
+def step(heap, run, thread, event, request):
+    """Fly one event: (op, slot) and (size, field, target); the new object's address, 0 if none."""
+    op, slot = event
+    size, field, target = request
+    mutator = heap.mutator
+    if op == WRITE:
+        if mutator.handles[unsigned(slot)]:
+            write(heap, slot, field, target)
+        else:
+            run.progress[REFUSED] = UNSOUND
+    elif op == FREE:
+        drop(heap, run, slot)
+    elif op == HOLD:
+        hold(mutator, slot)
+        tell_rooted(heap, slot)
+    elif op == PUSH:
+        roots.push(mutator)
+    elif op == POP:
+        leave(heap, slot)
+    elif op == ROOT:
+        roots.root(mutator, slot)
+        tell_rooted(heap, slot)
+    elif op == UNROOT:
+        roots.unroot(mutator, slot)
+        tell_unrooted(heap, slot)
+    elif op == THREAD_EXIT:
+        thread_exit(heap, thread)
+    elif slot >= 0:  # else the real system refused
+        return allocate(heap, run, thread, event, (size, field))
+    return 0
+
+
+@kernel
+def replay(heap, run, events):
+    """Fly `events` at full speed, noting the peak of resident memory."""
+    heap, run = bare(heap), bare(run)
+    meters, progress = heap.machine.meters, run.progress
+    threaded = len(events.thread) > 0
+    fielded, targeted = len(events.field) > 0, len(events.target) > 0
+    peak, first = progress[PEAK_PAGES], progress[NEXT]
+    for row in range(len(events.op)):
+        i = unsigned(row)
+        thread = np.int64(events.thread[i]) if threaded else 0
+        field = np.int64(events.field[i]) if fielded else 0
+        target = np.int64(events.target[i]) if targeted else -1
+        heap.log.totals[EVENT] = first + row
+        event = (np.int64(events.op[i]), np.int64(events.slot[i]))
+        step(heap, run, thread, event, (events.size[i], field, target))
+        if meters[RESIDENT_PAGES] > peak:
+            peak = meters[RESIDENT_PAGES]
+            progress[PEAK_PAGES], progress[PEAK_EVENT] = peak, first + row
+        if unlikely(progress[REFUSED]):
+            progress[NEXT] = first + row
+            return
+    progress[NEXT] = first + len(events.op)
+
+
+@kernel
+def survey(heap, run, events, ledger, placed):
+    """Fly `events` and bring the ledger up to date; with room in `placed`, int64[event, 2], write
+    each new object's address and usable size there (0, 0 for an event without one)."""
+    heap, run = bare(heap), bare(run)
+    objects, progress = run.objects, run.progress
+    first = progress[NEXT]
+    for row in range(len(events.op)):
+        i = unsigned(row)
+        thread = np.int64(events.thread[i]) if len(events.thread) else 0
+        field = np.int64(events.field[i]) if len(events.field) else 0
+        target = np.int64(events.target[i]) if len(events.target) else -1
+        op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
+        if op in (FREE, REALLOC):
+            progress[LIVE_BYTES] -= objects.size[unsigned(slot)]
+        heap.log.totals[EVENT] = first + row
+        address = step(heap, run, thread, (op, slot), (size, field, target))
+        if progress[REFUSED]:
+            break
+        if address:
+            take_off(ledger, run, slot)  # what the slot held: its block may be another's now
+            objects.size[unsigned(slot)] = size
+            progress[LIVE_BYTES] += size
+        if len(placed):
+            placed[i, 0] = address
+            placed[i, 1] = usable(heap, address, size) if address else 0
+        progress[NEXT] += 1
+    settle(heap, run, ledger)
+
+
+@kernel
+def take_off(ledger, run, slot):
+    """Take the object that was entered for `slot`, if any, off the ledger."""
+    entered, block, i = run.entered, run.block, slot * 4
+    address = entered[unsigned(slot)]
+    if address:
+        user = address, block[unsigned(i + 2)], block[unsigned(i + 3)]
+        enter_block(ledger, (block[unsigned(i)], block[unsigned(i + 1)]), user, -1)
+        entered[unsigned(slot)] = 0
+
+
+@kernel
+def settle(heap, run, ledger):
+    """Enter each live object where it lies now."""
+    objects, entered, block = run.objects, run.entered, run.block
+    for slot in range(heap.mutator.counts[roots.SLOTS]):
+        address = objects.address[unsigned(slot)]
+        if entered[unsigned(slot)] == address:
+            continue
+        take_off(ledger, run, slot)
+        if address:
+            size, i = objects.size[unsigned(slot)], slot * 4
+            begin, length = extent(heap, address, size)
+            room = usable(heap, address, size)
+            enter_block(ledger, (begin, length), (address, size, room), 1)
+            entered[unsigned(slot)] = address
+            block[unsigned(i)], block[unsigned(i + 1)] = begin, length
+            block[unsigned(i + 2)], block[unsigned(i + 3)] = size, room
+
+
+@kernel
+def decompose(heap, ledger, sample):
+    """Say what each resident byte is; `sample` int64[SAMPLE_COLUMNS] is written.
+
+    Returns 0, or the number of rows that `ledger.blocks` must have: enlarge it and call again.
+    """
+    heap = bare(heap)
+    kept = cached(heap, ledger.blocks)
+    own = metadata(heap, ledger.blocks[kept:])
+    free = vacant(heap, ledger.blocks[kept + own :])
+    if kept + own + free > len(ledger.blocks):
+        return kept + own + free
+    add_up(heap.machine, ledger, (kept, own, free), 1, sample)
+    return 0

@@ -1,0 +1,104 @@
+"""A random program with a garbage collector, and reachability found anew after every event.
+
+rows = random_rows(seed, events)     (op, slot, size, field, target) of a graph trace, each
+                                     death right after the event that caused it
+"""
+
+import random
+
+from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, UNROOT, WRITE
+
+VERBS = [*[NEW] * 4, *[WRITE] * 3, HOLD, ROOT, UNROOT, UNROOT, PUSH, PUSH, POP, POP]
+Row = tuple[int, int, int, int, int]
+
+
+class Program:
+    """Objects, frames and globals; `rows` is the trace so far."""
+
+    def __init__(self) -> None:
+        self.fields: dict[int, list[int]] = {}  # live slot: target of each reference, -1 none
+        self.frames: list[list[int]] = [[]]
+        self.globals: set[int] = set()
+        self.spare: list[int] = []
+        self.slots = 0
+        self.rows: list[Row] = []
+
+    def do(self, op: int, slot: int = -1, size: int = 0, field: int = 0, target: int = -1) -> None:
+        """One event, and the deaths that it causes."""
+        self.rows.append((op, slot, size, field, target))
+        if op == NEW:
+            self.fields[slot] = [-1] * field
+            self.frames[-1].append(slot)
+        elif op == WRITE:
+            self.fields[slot][field] = target
+        elif op == HOLD:
+            self.frames[-1].append(slot)
+        elif op == ROOT:
+            self.globals.add(slot)
+        elif op == UNROOT:
+            self.globals.remove(slot)
+        elif op == PUSH:
+            self.frames.append([])
+        else:
+            self.frames.pop()
+            if slot >= 0:
+                self.frames[-1].append(slot)
+        for dead in sorted(self.fields.keys() - self.reachable()):
+            del self.fields[dead]
+            self.spare.append(dead)
+            self.rows.append((FREE, dead, 0, 0, -1))
+
+    def reachable(self) -> set[int]:
+        """Slots of the objects that a root leads to."""
+        found: set[int] = set()
+        grey = [*self.globals, *(slot for frame in self.frames for slot in frame)]
+        while grey:
+            slot = grey.pop()
+            if slot not in found:
+                found.add(slot)
+                grey += [target for target in self.fields[slot] if target >= 0]
+        return found
+
+    def fresh(self) -> int:
+        """A slot for a new object."""
+        if self.spare:
+            return self.spare.pop()
+        self.slots += 1
+        return self.slots - 1
+
+
+def random_rows(seed: int, events: int, most_bytes: int = 400, most_live: int = 30) -> list[Row]:
+    """The rows of a program that does `events` things at random, deaths not counted."""
+    draw, program = random.Random(seed), Program()
+    program.do(PUSH)  # what frame 0 holds would never die
+    while events > 0:
+        events -= 1
+        live = sorted(program.fields)
+        verb = draw.choice(
+            [*[NEW] * 4, *[WRITE] * 3, HOLD, ROOT, UNROOT, UNROOT, PUSH, PUSH, POP, POP]
+        )
+        if len(live) >= most_live:  # make room: leave a frame or forget a global
+            while len(program.frames) > 1:
+                program.do(POP)
+            while program.globals and draw.random() < 0.8:
+                program.do(UNROOT, draw.choice(sorted(program.globals)))
+            program.do(PUSH)
+        elif verb == NEW:
+            fields = draw.choice([0, 0, 1, 2, 3, 9])
+            size = 8 * fields + draw.randrange(most_bytes)
+            program.do(NEW, program.fresh(), size, fields)
+        elif verb == WRITE and (owners := [slot for slot in live if program.fields[slot]]):
+            owner = draw.choice(owners)
+            field = draw.randrange(len(program.fields[owner]))
+            program.do(WRITE, owner, 0, field, draw.choice([-1, *live, *live]))
+        elif verb == HOLD and live:
+            program.do(HOLD, draw.choice(live))
+        elif verb == ROOT and (others := sorted(set(live) - program.globals)):
+            program.do(ROOT, draw.choice(others))
+        elif verb == UNROOT and program.globals:
+            program.do(UNROOT, draw.choice(sorted(program.globals)))
+        elif verb == PUSH and len(program.frames) < 12:
+            program.do(PUSH)
+        elif verb == POP and len(program.frames) > 2:
+            program.do(POP, draw.choice([-1, -1, draw.choice(live or [-1])]))
+    return program.rows
