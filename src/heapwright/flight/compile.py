@@ -40,6 +40,7 @@ _FUNCTIONS = {  # of C: their arguments
     "malloc_trim": 1,
     "mallinfo2": 1,
 }
+_DATA_FUNCTIONS = {"malloc": 1, "calloc": 2, "realloc": 2, "free": 1}  # NumPy's, with a context
 _HOOKS = {"thread_exit": 1, "fork_prepare": 0, "fork_parent": 0, "fork_child": 0}
 
 
@@ -62,6 +63,10 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
         for name, arguments in _FUNCTIONS.items()
     ]
     exports.append(Export("free", interface.free, 1, is_void=True))
+    exports += [
+        Export(f"heapwright_data_{name}", getattr(interface, name), arguments, has_context=True)
+        for name, arguments in _DATA_FUNCTIONS.items()
+    ]
     hooks = {}
     for name, arguments in _HOOKS.items():
         hooks[name] = f"heapwright_{name}"

@@ -56,6 +56,7 @@ class Export:
     arguments: int
     is_void: bool = False
     is_hidden: bool = False
+    has_context: bool = False  # one more argument of C before the others, of no meaning to us
 
 
 def _is_tuple(state: Any) -> bool:
@@ -117,11 +118,12 @@ def _c_function(export: Export, mangled: str, constants: Sequence[str]) -> str:
     """A C function around a compiled kernel, whose status is always success."""
     given = [f"i64 %a{number}" for number in range(export.arguments)]
     passed = ", ".join(["ptr %result", "ptr %unused", *constants, *given])
+    accepted = ["ptr %context", *given] if export.has_context else given
     result = "void" if export.is_void else "i64"
     finish = "ret void" if export.is_void else "%value = load i64, ptr %result\n  ret i64 %value"
     visibility = "hidden " if export.is_hidden else ""
     return f"""
-define {visibility}{result} @{export.name}({", ".join(given)}) nounwind "no-builtins" {{
+define {visibility}{result} @{export.name}({", ".join(accepted)}) nounwind "no-builtins" {{
   %result = alloca i64
   %unused = alloca ptr
   %status = call i32 @"{mangled}"({passed})
