@@ -56,6 +56,14 @@ def test_synthesise_lists_the_programs():
     assert "log-uniform" in listed and "survivors_percent = 10" in listed
 
 
+def test_synthesise_a_graph(tmp_path):
+    done = run("synthesise", "linked-lists", "--objects", "5k", "--seed", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trace = Trace.open(tmp_path / "linked-lists.heap.parquet")
+    assert trace.graph and 5_000 <= trace.allocations < 5_010 and "seed=2" in trace.program
+    assert done.stdout.startswith(f"linked-lists.heap.parquet: {trace.events:,} events, ")
+
+
 def test_info_as_json(ramp):
     done = run("info", ramp, "--json")
     figures = json.loads(done.stdout)
@@ -101,6 +109,9 @@ def test_info_for_people(ramp):
         (["synthesise", "rump"], "no program is named 'rump'"),
         (["synthesise", "ramp", "--events", "some"], "'some' is not a count"),
         (["synthesise", "ramp", "--seed", "-1"], "a seed is not negative"),
+        (["synthesise", "gcbench", "--seed", "1"], "gcbench draws nothing: leave out --seed"),
+        (["synthesise", "gcbench", "--events", "1M"], "give --objects in place of --events"),
+        (["synthesise", "ramp", "--objects", "1M"], "give --events in place of --objects"),
         (["synthesise", "ramp", "-o", "no/such/folder/t.parquet"], "No such file or directory"),
     ],
 )

@@ -1,6 +1,7 @@
 """Programs with a garbage collector: reproducible, sound, and their deaths those of an oracle."""
 
 import hashlib
+import random
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from heapwright.errors import HeapwrightError
 from heapwright.trace import programs
 from heapwright.trace.mutator import Mutator
+from heapwright.trace.programs import red_black_map
 from heapwright.trace.schema import COLUMNS, FREE, NEW
 from heapwright.trace.store import Trace
 from naive.reachability import Reachability
@@ -18,12 +20,20 @@ TINY = {
     "binary-trees": {"objects": 2_500},
     "gcbench": {"objects": 4_096, "depth": 6},
     "linked-lists": {"objects": 1_500, "lists": 4, "nodes": 6},
+    "bitmap-cache": {"objects": 1_500, "images": 200, "files": 30, "memory_bytes": 4 << 20},
+    "request-server": {"objects": 4_096, "sessions": 3, "longest_session": 20, "rows": 4},
+    "compiler": {"objects": 2_000, "names": 50, "least_tokens": 10, "most_tokens": 200},
+    "red-black-map": {"objects": 1_500, "entries": 40},
 }
 # The events of these, as digests: they change only with the program's definition.
 GOLDEN = {
     "binary-trees": "154c2a5a062bb7a6",
     "gcbench": "0e7382cab3365683",
     "linked-lists": "e56c72b35acfb08c",
+    "bitmap-cache": "92a4cab34250402a",
+    "request-server": "d66a55c1c3a507c2",
+    "compiler": "90e5d1b57b057a72",
+    "red-black-map": "b851840c1b8be42b",
 }
 
 
@@ -86,3 +96,47 @@ def test_most_garbage_of_linked_lists_is_in_cycles():
     together = np.isin(deaths - 1, deaths) | np.isin(deaths + 1, deaths)
     assert together.mean() > 0.5
     assert (op == NEW).sum() > len(deaths) > 0
+
+
+def test_the_map_is_a_red_black_tree_after_every_step():
+    draw = random.Random(3)
+    m = Reachability()
+    tree = red_black_map.Tree(m)
+    for _ in range(600):
+        key = draw.randrange(60)
+        with m.frame():
+            if key in tree.nodes:
+                tree.remove(key)
+            else:
+                tree.insert(key, m.new(8))
+        keys = []
+        black_height(tree.root, None, m, keys)
+        assert keys == sorted(tree.nodes) and not (tree.root and tree.root.red)
+
+
+def black_height(node, up, m, keys):
+    """Black nodes on every way down from `node`; its keys in order; each reference is as told."""
+    if node is None:
+        return 1
+    assert node.up is up and not (node.red and up and up.red)
+    objects = [kid.obj if kid else -1 for kid in (*node.kids, up)]
+    assert m.fields[node.obj] == [*objects, node.value]
+    left = black_height(node.kids[0], node, m, keys)
+    keys.append(node.key)
+    assert black_height(node.kids[1], node, m, keys) == left
+    return left + (not node.red)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "sentence"),
+    [
+        ("gcbench", {"depth": 3}, "depth is 3"),
+        ("gcbench", {"objects": 1}, "objects is 1"),
+        ("compiler", {"least_tokens": 9, "most_tokens": 8}, "least_tokens is larger"),
+        ("binary-trees", {"events": 9}, "no parameter 'events'; it has: objects"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_no_file(name, chosen, sentence, tmp_path):
+    with pytest.raises(HeapwrightError, match=sentence):
+        programs.synthesise(name, tmp_path / "t.parquet", chosen)
+    assert not list(tmp_path.iterdir())

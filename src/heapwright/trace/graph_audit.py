@@ -161,6 +161,8 @@ def _enter(events, books, row, op, slot):
     if op == POP:
         if counts[FRAMES] == 0:
             return LOWEST_FRAME
+        if slot >= 0 and not books.live[s]:
+            return DEAD
         _pop(books)
         return -1 if slot < 0 else _hold(books, slot)
     if op == NEW:

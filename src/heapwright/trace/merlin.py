@@ -13,8 +13,9 @@ for each chunk; so memory is proportional to the live objects and a chunk.
 Invariant  a dead object was stamped in this chunk, or is reached from a dead one that was:
            else it had been unreachable, and buried, at the end of an earlier chunk
 Source     Hertz, Blackburn, Moss, McKinley, Stefanovic, "Error-free garbage collection traces:
-           how to cheat and not get caught", SIGMETRICS 2002
-Omits      stamps are event numbers, not allocation times; finalisers and weak references
+           how to cheat and not get caught", SIGMETRICS 2002; stamps are event numbers here
+           references[index] = locals, globals and fields that refer to it, so what is used has one
+Omits      finalisers, weak references; a use of what only the dead refer to, which goes unnoticed
 """
 
 from typing import NamedTuple
@@ -29,7 +30,7 @@ OP_BITS = 8  # of a row's first word; above them the field or the number of fiel
 
 # What can be wrong with a row, in words for a person.
 WRONG = (
-    "an object that died earlier: hold what is still to be used",
+    "an object that nothing refers to any longer: hold what is still to be used",
     "a field out of range",
     "fields that do not fit the object's size",
     "a pop of the lowest frame",
@@ -66,6 +67,7 @@ class State(NamedTuple):
     next: np.ndarray  # int32[index], of lists of objects; the new index during `settle`
     stack: np.ndarray  # int32[index], reached and not yet scanned
     rooted: np.ndarray  # uint8[index], 1 when a global refers to it
+    references: np.ndarray  # int32[index], to it, from locals, globals and fields
     fields: np.ndarray  # int32[field], index of the object referred to, or NOBODY
     locals: np.ndarray  # int32[local], index
     frames: np.ndarray  # int32[frame], locals below the frame
@@ -82,19 +84,21 @@ def _place(table, number):
 
 @kernel
 def _index(state, number):
-    """Index of object `number`; NOBODY when it is not known, or dead since an earlier chunk."""
+    """Index of object `number`; NOBODY when it is not known, or nothing refers to it."""
     counts = state.counts
     if number >= counts[BORN]:
         index = counts[SURVIVORS] + number - counts[BORN]
-        return index if index < counts[OBJECTS] else NOBODY
-    if number < 0:
+        if index >= counts[OBJECTS]:
+            return NOBODY
+    elif number < 0:
         return NOBODY
-    place = _place(state.table, number)
-    index = state.table[unsigned(place)]
-    while index != NOBODY and state.number[unsigned(index)] != number:
-        place = (place + 1) & (len(state.table) - 1)
+    else:
+        place = _place(state.table, number)
         index = state.table[unsigned(place)]
-    return index
+        while index != NOBODY and state.number[unsigned(index)] != number:
+            place = (place + 1) & (len(state.table) - 1)
+            index = state.table[unsigned(place)]
+    return index if index != NOBODY and state.references[unsigned(index)] else NOBODY
 
 
 @kernel
@@ -120,7 +124,6 @@ def apply(state, rows, count, wrong):
         fault = -1
         if op == NEW:
             fault = _bear(state, field, rows[at + unsigned(1)])
-            _hold(state, counts[OBJECTS] - 1)
         elif op == PUSH:
             state.frames[unsigned(counts[FRAMES])] = counts[LOCALS]
             counts[FRAMES] += 1
@@ -148,6 +151,7 @@ def apply(state, rows, count, wrong):
                 if (op == ROOT) == (state.rooted[unsigned(index)] == 1):
                     fault = ROOTED if op == ROOT else NOT_ROOTED
                 state.rooted[unsigned(index)] = 1 if op == ROOT else 0
+                state.references[unsigned(index)] += 1 if op == ROOT else -1
                 state.stamp[unsigned(index)] = row
         if fault >= 0:
             wrong[0] = fault
@@ -157,6 +161,7 @@ def apply(state, rows, count, wrong):
 
 @kernel(inline=True)
 def _hold(state, index):
+    state.references[unsigned(index)] += 1
     state.locals[unsigned(state.counts[LOCALS])] = index
     state.counts[LOCALS] += 1
 
@@ -172,11 +177,12 @@ def _bear(state, fields, size):
     counts[OBJECTS] += 1
     state.number[i] = counts[BORN] + index - counts[SURVIVORS]
     state.slot[i], state.stamp[i] = -1, -1
-    state.rooted[i], state.mark[i] = 0, 0
+    state.rooted[i], state.mark[i], state.references[i] = 0, 0, 0
     for field in range(counts[FIELDS], counts[FIELDS] + fields):
         state.fields[unsigned(field)] = NOBODY
     counts[FIELDS] += fields
     state.first[i + unsigned(1)] = counts[FIELDS]
+    _hold(state, index)
     return -1
 
 
@@ -189,6 +195,9 @@ def _write(state, index, field, target, row):
     old = state.fields[unsigned(place)]
     if old != NOBODY:
         state.stamp[unsigned(old)] = row
+        state.references[unsigned(old)] -= 1
+    if target != NOBODY:
+        state.references[unsigned(target)] += 1
     state.fields[unsigned(place)] = target
     return -1
 
@@ -202,7 +211,9 @@ def _leave(state, row):
     counts[FRAMES] -= 1
     below = state.frames[unsigned(counts[FRAMES])]
     for local in range(below, counts[LOCALS]):
-        state.stamp[unsigned(state.locals[unsigned(local)])] = row
+        index = unsigned(state.locals[unsigned(local)])
+        state.stamp[index] = row
+        state.references[index] -= 1
     counts[LOCALS] = below
     return -1
 
@@ -322,8 +333,13 @@ def settle(state):
     counts, objects = state.counts, state.counts[OBJECTS]
     kept = 0
     for index in range(objects):
-        state.next[unsigned(index)] = kept
-        kept += state.mark[unsigned(index)] == 1
+        i = unsigned(index)
+        state.next[i] = kept
+        kept += state.mark[i] == 1
+        if state.mark[i] != 1:
+            for place in range(state.first[i], state.first[i + unsigned(1)]):
+                if state.fields[unsigned(place)] != NOBODY:
+                    state.references[unsigned(state.fields[unsigned(place)])] -= 1
     counts[BORN] += objects - counts[SURVIVORS]
     end = 0
     for index in range(objects):
@@ -332,11 +348,8 @@ def settle(state):
             continue
         k = unsigned(state.next[i])
         first, past = state.first[i], state.first[i + unsigned(1)]
-        state.number[k], state.slot[k], state.rooted[k] = (
-            state.number[i],
-            state.slot[i],
-            state.rooted[i],
-        )
+        state.number[k], state.slot[k] = state.number[i], state.slot[i]
+        state.rooted[k], state.references[k] = state.rooted[i], state.references[i]
         state.first[k], state.mark[k], state.stamp[k] = end, 0, -1
         for place in range(first, past):
             target = state.fields[unsigned(place)]

@@ -42,7 +42,7 @@ from heapwright.trace.schema import (
 
 CHUNK_EVENTS = 1 << 20  # a chunk is as long as there are live objects, but no shorter than this
 REACH = 1 << 31  # objects and fields alive at once, and events of a chunk, are fewer
-_PER_OBJECT = ("number", "slot", "first", "stamp", "mark", "next", "stack", "rooted")
+_PER_OBJECT = ("number", "slot", "first", "stamp", "mark", "next", "stack", "rooted", "references")
 
 
 class Mutator:

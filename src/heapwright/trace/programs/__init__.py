@@ -41,6 +41,10 @@ GRAPH_PROGRAMS = (
     "binary-trees",
     "gcbench",
     "linked-lists",
+    "bitmap-cache",
+    "request-server",
+    "compiler",
+    "red-black-map",
 )
 
 
