@@ -1,4 +1,4 @@
-"""Managers in flight: real programs run on them and say what they always say."""
+"""Managers in flight: a C program that tries everything, and real ones that say what they say."""
 
 import shutil
 import subprocess
@@ -23,6 +23,27 @@ def output(library: Path, *command: str) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return done.stdout
+
+
+MANAGERS = ["linear", "first-fit", "segregated-fit", "buddy", "slots", "glibc"]
+
+
+@pytest.fixture(scope="session")
+def stress(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C stress program, built."""
+    if not shutil.which("cc"):
+        pytest.skip("no C compiler")
+    program = tmp_path_factory.mktemp("stress") / "stress"
+    source = Path(__file__).with_name("stress.c")
+    flags = ["-O2", "-Wall", "-Wno-use-after-free", "-fno-builtin", "-pthread"]
+    subprocess.run(["cc", *flags, "-o", str(program), str(source)], check=True)
+    return program
+
+
+@pytest.mark.parametrize("manager", MANAGERS)
+def test_under_stress(manager: str, stress: Path) -> None:
+    """8 threads, forks and thread exits under load, every entry point, every refusal."""
+    assert output(build(manager), str(stress), "4000", "8", "2") == ""
 
 
 @pytest.mark.parametrize("manager", ["linear", "first-fit"])

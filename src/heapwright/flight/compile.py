@@ -26,20 +26,26 @@ from heapwright.managers.registry import Manager, named
 from heapwright.tunnel.bind import bound_copy, bound_loop
 
 _LOOP = "from heapwright.tunnel import loop\n"
-_FUNCTIONS = {  # of C: their arguments
-    "malloc": 1,
-    "calloc": 2,
-    "realloc": 2,
-    "reallocarray": 3,
-    "memalign": 2,
-    "posix_memalign": 3,
-    "aligned_alloc": 2,
-    "valloc": 1,
-    "pvalloc": 1,
-    "malloc_usable_size": 1,
-    "malloc_trim": 1,
-    "mallinfo2": 1,
+_FUNCTIONS = {  # of C: the kernel and its arguments
+    "malloc": ("malloc", 1),
+    "calloc": ("calloc", 2),
+    "realloc": ("realloc", 2),
+    "reallocarray": ("reallocarray", 3),
+    "memalign": ("memalign", 2),
+    "posix_memalign": ("posix_memalign", 3),
+    "aligned_alloc": ("memalign", 2),
+    "valloc": ("valloc", 1),
+    "pvalloc": ("pvalloc", 1),
+    "malloc_usable_size": ("malloc_usable_size", 1),
+    "malloc_trim": ("malloc_trim", 1),
+    "mallinfo2": ("mallinfo2", 1),
+    # glibc's own names for some of them: a recorder calls these, and so records what flies
+    "__libc_malloc": ("malloc", 1),
+    "__libc_calloc": ("calloc", 2),
+    "__libc_realloc": ("realloc", 2),
+    "__libc_memalign": ("memalign", 2),
 }
+_FREE = ("free", "__libc_free")
 _DATA_FUNCTIONS = {"malloc": 1, "calloc": 2, "realloc": 2, "free": 1}  # NumPy's, with a context
 _HOOKS = {"thread_exit": 1, "fork_prepare": 0, "fork_parent": 0, "fork_child": 0}
 
@@ -59,10 +65,10 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
     interface = bound_interface(manager)
     state = _laid_out(manager, settings, statistics)
     exports = [
-        Export(name, getattr(interface, "memalign" if name == "aligned_alloc" else name), arguments)
-        for name, arguments in _FUNCTIONS.items()
+        Export(name, getattr(interface, kernel), arguments)
+        for name, (kernel, arguments) in _FUNCTIONS.items()
     ]
-    exports.append(Export("free", interface.free, 1, is_void=True))
+    exports += [Export(name, interface.free, 1, is_void=True) for name in _FREE]
     exports += [
         Export(f"heapwright_data_{name}", getattr(interface, name), arguments, has_context=True)
         for name, arguments in _DATA_FUNCTIONS.items()

@@ -38,6 +38,7 @@ class Plan:
         self._content_words = 0
         self._next_table = TABLES
         self._placed: dict[int, tuple[int, int]] = {}  # by where it is: bytes, real address
+        self._in_object: dict[int, tuple[str, int]] = {}  # by where it is: name, bytes
 
     def place_words(self, machine: Machine) -> None:
         """The machine's words; what boot wrote to the data segment is kept."""
@@ -57,8 +58,17 @@ class Plan:
             return Forgotten()
         address = self._placed_at(state)
         if not address and state.nbytes <= SMALL_BYTES:
-            return Static(name, state if state.size else np.zeros(1, state.dtype))
+            return self._place_in_object(name, state)
         return Fixed(state.dtype, address or self._place_table(state))
+
+    def _place_in_object(self, name: str, array: np.ndarray) -> Static:
+        """An array of the object; one that two fields hold is one there too."""
+        if not array.size:
+            return Static(name, np.zeros(1, array.dtype))
+        first = array.ctypes.data
+        name, length = self._in_object.setdefault(first, (name, array.nbytes))
+        assert length == array.nbytes, f"{name} overlaps another array"
+        return Static(name, array)
 
     def start(self) -> Start:
         """The arrays that a process begins with: in the object, whatever their size."""

@@ -18,6 +18,7 @@ from heapwright.machine.address_space import BREAK_BASE
 
 SUMMARY = "bump pointer; a freed hole is never used again"
 ALIGN_BYTES = 16
+HEADERLESS = True  # a block does not tell its size
 
 PATHS = ("bump", "grow")
 BUMP, GROW = range(2)

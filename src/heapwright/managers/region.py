@@ -27,6 +27,7 @@ from heapwright.machine.address_space import BREAK
 
 SUMMARY = "nginx's pool: bumped blocks, a list of large ones; small objects die together"
 ALIGN_BYTES = 16
+HEADERLESS = True  # a block does not tell its size
 
 PATHS = ("small", "large", "free_small", "free_large", "reset")
 SMALL, LARGE, FREE_SMALL, FREE_LARGE, RESET = range(5)

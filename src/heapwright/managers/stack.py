@@ -29,6 +29,7 @@ from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
 
 SUMMARY = "frames as with alloca: freed when all above are dead; overflow is fatal"
 ALIGN_BYTES = 16
+HEADERLESS = True  # a block does not tell its size
 LEAST_LIMIT, MOST_LIMIT = 1 << 16, 1 << 34  # bytes of a stack
 
 PATHS = ("push", "pop", "uncovered", "buried", "overflow")

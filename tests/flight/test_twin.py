@@ -1,0 +1,95 @@
+"""glibc's twin in flight gives real programs the addresses that glibc gives them.
+
+The recorder takes both down: it calls glibc's own names for malloc, which an object of a flight
+has too.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heapwright.flight.build import build
+from heapwright.flight.layout import ORIGIN
+from heapwright.kernel import INTERPRETED
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.trace.recorder.session import record
+from heapwright.trace.store import Trace
+
+pytestmark = [
+    pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a flight needs Linux"),
+    pytest.mark.skipif(not shutil.which("ld"), reason="no linker"),
+    pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler for the recorder"),
+    pytest.mark.skipif(
+        os.confstr("CS_GNU_LIBC_VERSION") != "glibc 2.36", reason="the twin is of glibc 2.36"
+    ),
+]
+
+PROGRAMS = {
+    "sqlite3": [
+        "sqlite3",
+        "-init",
+        "/dev/null",
+        ":memory:",
+        "create table t(a integer, b text); create index by_b on t(b);"
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < 5000)"
+        " insert into t select i, hex(i * 7919 % 5000) from n;"
+        "select count(*), max(length(g)) from (select group_concat(b) g from t group by a % 97);"
+        "delete from t where a % 3 = 0; select sum(a) from t where b > 'A';",
+    ],
+    "lua": [
+        "lua5.4",
+        "-e",
+        "local w = {} for r = 1, 40 do for i = 1, 900 do w[i .. ':' .. r] = ('x'):rep(i % 70) end"
+        " if r % 8 == 0 then w = {} collectgarbage() end end print(#('x'):rep(1 << 20))",
+    ],
+    "perl": [
+        "perl",
+        "-e",
+        "my (%h, @k); for my $r (1 .. 60) { $h{$_ % 997} .= 'x' x ($_ % 90) for 1 .. 700;"
+        " push @k, join ' ', sort keys %h if $r % 5 == 0; %h = () if $r % 20 == 0 }"
+        " print scalar(@k), qq(\\n)",
+    ],
+}
+
+
+def recording(program: str, preload: Path, folder: Path) -> Trace:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C",
+        "PERL_HASH_SEED": "0",
+        "LD_PRELOAD": str(preload),
+    }
+    out = folder / f"{preload.stem}.heap.parquet"
+    status, _ = record(PROGRAMS[program], out, environment=environment)
+    assert status == 0
+    return Trace.open(out)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_addresses_are_those_of_glibc(program: str, tmp_path: Path) -> None:
+    if not shutil.which(PROGRAMS[program][0]):
+        pytest.skip(f"{program} is not installed")
+    # Under names of one length: a program may copy its environment.
+    twin, real = tmp_path / "twin.so", tmp_path / "real.so"
+    twin.symlink_to(build("glibc"))
+    maps = Path("/proc/self/maps").read_text().split()
+    real.symlink_to(next(word for word in maps if word.endswith("/libc.so.6")))  # there anyway
+    key, flown = recording(program, real, tmp_path), recording(program, twin, tmp_path)
+    assert key.events == flown.events > 10_000
+    columns = ("op", "slot", "size", "address")
+    in_heap = 0
+    for ours, theirs in zip(flown.batches(columns), key.batches(columns), strict=True):
+        for column in ("op", "slot", "size"):
+            assert np.array_equal(getattr(ours, column), getattr(theirs, column))
+        expected = theirs.address - key.heap_start
+        given = ours.address - (ORIGIN + BREAK_BASE)
+        inside = (expected >= 0) & (expected < BREAK_LIMIT)
+        assert np.array_equal(inside, (given >= 0) & (given < BREAK_LIMIT - BREAK_BASE))
+        assert np.array_equal(given[inside], expected[inside])
+        in_heap += int(inside.sum())
+    assert in_heap > 5_000
