@@ -14,6 +14,8 @@ PARTS = ("live", "rounding", "header", "cached", "partial", "retained", "garbage
 # Columns of Result.timeline.
 TIMELINE = ("event", "mapped_bytes", "resident_bytes", *(f"{part}_bytes" for part in PARTS))
 
+# Columns of Collecting.cycles; the kind is a number, from 0, of its `collections`.
+CYCLE = ("event", "kind", "begin_ns", "end_ns", "before_bytes", "after_bytes", "goal_bytes")
 
 # Levels of a page or a group of pages in HeapMap.frames; above EMPTY_LEVEL the live share in steps.
 UNMAPPED_LEVEL, ABSENT_LEVEL, EMPTY_LEVEL = range(3)  # absent: mapped, but not resident
@@ -48,6 +50,29 @@ class HeapMap:
 
 
 @dataclass
+class Collecting:
+    """What a collector did. Times are of the replay, in which the program takes none itself."""
+
+    collections: dict[str, int]  # full, minor
+    pauses: int
+    pause_ns: dict[str, int]  # median, p90, p99, longest, total
+    pause_histogram: list[int]  # pauses of less than 1, 2, 4, ... nanoseconds, each counted once
+    utilisation: float  # share of the replay in which the program was not stopped
+    minimum_utilisation: list[tuple[int, float]]  # window in nanoseconds, least share in any such
+    totals: dict[str, int]  # work done: see collectors/log.py
+    survival: dict[str, float]  # by kind of collection, share of the bytes looked at that survived
+    goal_bytes: dict[str, int]  # heap goals: least, median, most; empty where none was set
+    cycles: np.ndarray  # int64[cycle, len(CYCLE)], thinned if there are very many
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the cycles one by one."""
+        left_out = ("cycles", "pause_histogram")
+        known = {name: value for name, value in vars(self).items() if name not in left_out}
+        windows = [{"window_ns": w, "utilisation": u} for w, u in self.minimum_utilisation]
+        return known | {"minimum_utilisation": windows}
+
+
+@dataclass
 class Result:
     """One manager on one trace. Of a measured system only live, rounding and the total are known:
     the rest of its resident bytes stands under `partial_bytes`, and a note says so."""
@@ -65,6 +90,7 @@ class Result:
     refused: int = 0  # requests refused though the real system granted them; a note says so
     notes: list[str] = field(default_factory=list)  # assumptions and omissions, a sentence each
     heap_map: HeapMap | None = None  # when a picture of the heap was asked for
+    collecting: Collecting | None = None  # of a manager with a collector
 
     @property
     def events_per_second(self) -> float:
@@ -85,4 +111,5 @@ class Result:
             "mapped_bytes_peak": self.mapped_bytes_peak,
             "paths": self.paths,
             "notes": self.notes,
+            **({"collector": self.collecting.to_json()} if self.collecting else {}),
         }

@@ -2,10 +2,11 @@
 
 import io
 
+import numpy as np
 from rich.console import Console
 
-from heapwright.report.table import comparison_table, paths_table
-from heapwright.result import PARTS, Result
+from heapwright.report.table import collectors_table, comparison_table, paths_table
+from heapwright.result import CYCLE, PARTS, Collecting, Result
 
 
 def made(manager, parts, kind="twin", **more):
@@ -53,3 +54,34 @@ def test_a_result_that_ran_out_is_marked_and_never_wins():
 def test_paths():
     lines = printed(paths_table(made("a", [1] * 7, paths={"fast": 1234, "slow": 5})))
     assert lines[1].split() == ["fast", "1,234"]
+
+
+def collected(manager, **more):
+    """A result of a manager with a collector, every figure large."""
+    did = Collecting(
+        collections={"full": 123_456, "minor": 1_234_567},
+        pauses=123_456_789,
+        pause_ns=dict.fromkeys(("median", "p90", "p99", "longest", "total"), 987_654_321),
+        pause_histogram=[],
+        utilisation=0.123,
+        minimum_utilisation=[],
+        totals=dict.fromkeys(
+            (*(f"{w}_bytes" for w in ("marked", "copied", "swept")), "barriers"), 10**15
+        ),
+        survival={"full": 0.5, "minor": 0.031},
+        goal_bytes={},
+        cycles=np.zeros((0, len(CYCLE)), np.int64),
+    )
+    return made(manager, [9] * 7, collecting=did, **more)
+
+
+def test_collectors_have_a_table_of_their_own():
+    explicit = made("glibc", [3, 0, 0, 0, 1, 0, 0])
+    assert collectors_table([explicit]) is None
+    knobs = {"heap_bytes": 1 << 30}
+    lines = printed(collectors_table([explicit, collected("generational", settings=knobs)]))
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= 100 and "…" not in text
+    assert "glibc" not in text
+    for shown in ("1.36M", "1.23M minor", "988 ms", "88 %", "3.1 %", "heap_bytes"):
+        assert shown in text

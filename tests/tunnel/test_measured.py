@@ -14,8 +14,8 @@ from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, eve
 from heapwright.trace.store import Trace
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.compare import compare
-from heapwright.tunnel.flight import Conditions
-from heapwright.tunnel.measured import measured_lanes
+from heapwright.tunnel.flight import Conditions, fly
+from heapwright.tunnel.measured import measured, measured_lanes
 from heapwright.tunnel.rates import rates
 
 
@@ -100,3 +100,14 @@ def test_a_library_that_cannot_be_loaded_is_a_sentence(
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{tmp_path}{os.pathsep}")
     with pytest.raises(HeapwrightError, match=r"timing the real mimalloc failed: .*file too short"):
         rates(trace, ["mimalloc"])
+
+
+def test_a_graph_trace_is_measured_as_its_twin_flies_it(tmp_path: Path) -> None:
+    """Each object allocated when it is made and freed when nothing refers to it."""
+    synthesise("binary-trees", tmp_path / "t.parquet", {"objects": 20_000})
+    trace = Trace.open(tmp_path / "t.parquet")
+    real = measured("glibc", trace)
+    twin = fly("glibc", trace)
+    assert real.events == twin.events == trace.events
+    assert real.peak["live_bytes"] == twin.peak["live_bytes"]
+    assert abs(real.peak["resident_bytes"] - twin.peak["resident_bytes"]) <= 16 * 4096

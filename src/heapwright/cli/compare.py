@@ -123,10 +123,12 @@ def flown(
     """Fly with a bar per lane on stderr; `managers` None means the usual ones, "all" every one."""
     from heapwright.managers.registry import managers as registered
     from heapwright.managers.registry import usual
+    from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import compare as side_by_side
     from heapwright.tunnel.compare import twin_lanes
 
-    names = [name.strip() for name in managers] if managers else usual()
+    usual_ones = usual(graph=Trace.open(trace).graph)
+    names = [name.strip() for name in managers] if managers else usual_ones
     if names == ["all"]:
         names = list(registered())
     lanes = twin_lanes(trace, names, settings, conditions, samples, develop)
@@ -178,13 +180,16 @@ def show(comparison: Comparison, html: Path | None, bound_bytes: int) -> None:
     from heapwright.cli import screen
     from heapwright.insight.lower_bound import distance_line
     from heapwright.insight.verdict import verdict
-    from heapwright.report.table import comparison_table
+    from heapwright.report.table import collectors_table, comparison_table
 
     if not comparison.results:
         return
     console = screen.console()
     judged = verdict(comparison.results)
     console.print(comparison_table(comparison.results))
+    if (collectors := collectors_table(comparison.results)) is not None:
+        console.print()
+        console.print(collectors)
     console.print()
     console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
     for reason in [*judged.reasons, distance_line(comparison.results, bound_bytes)]:

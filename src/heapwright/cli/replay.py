@@ -46,7 +46,7 @@ def replay(
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
     from heapwright.report.document import trace_facts
-    from heapwright.report.table import comparison_table, paths_table
+    from heapwright.report.table import collectors_table, comparison_table, paths_table
     from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions, fly, steps_of_flight
 
@@ -72,6 +72,8 @@ def replay(
         return
     console = screen.console()
     console.print(comparison_table([result]))
+    if (collectors := collectors_table([result])) is not None:
+        console.print(collectors)
     console.print(paths_table(result))
     for note in result.notes:
         console.print(note, markup=False, soft_wrap=True)

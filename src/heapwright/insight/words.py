@@ -54,6 +54,17 @@ def count_text(count: float) -> str:
     return f"{digits(count / 1000)} G"
 
 
+def duration_text(nanoseconds: float) -> str:
+    """A time with three significant digits: 85 ns, 12.3 µs, 4.20 ms, 1.25 s."""
+    if nanoseconds < 999.5:
+        return f"{nanoseconds:.0f} ns"
+    for unit in ("µs", "ms"):
+        nanoseconds /= 1000
+        if nanoseconds < 999.5:
+            return f"{digits(nanoseconds)} {unit}"
+    return f"{digits(nanoseconds / 1000)} s"
+
+
 def percent_text(share: float) -> str:
     """A share of 1 in per cent: 0.4 %, 12 %."""
     value = 100 * share

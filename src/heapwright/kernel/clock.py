@@ -4,7 +4,7 @@ A tick is a nanosecond when interpreted; compiled, it is the processor's own uni
 rate. Who reports times measures a span of ticks and of seconds together and divides.
 """
 
-from heapwright.kernel.compiled import INTERPRETED
+from heapwright.kernel.compiled import INTERPRETED, kernel
 
 if INTERPRETED:
     from time import perf_counter_ns as ticks
@@ -31,4 +31,10 @@ else:
         return types.int64(), generate
 
 
-__all__ = ["ticks"]
+@kernel
+def now():
+    """The same for Python to call."""
+    return ticks()
+
+
+__all__ = ["now", "ticks"]

@@ -32,6 +32,8 @@ REGISTRY = (
 )
 # Managers with a collector: they fly graph traces, and malloc traces with each live object a root.
 COLLECTED: tuple[str, ...] = ("mark-sweep", "semispace")
+# What collectors are compared with: glibc's descends from Lea's, the baseline of Hertz and Berger.
+BASELINES = ("wright", "glibc")
 # Made for programs of one kind: compared only when named, or with all.
 SPECIAL = ("region", "slots", "stack")
 
@@ -74,10 +76,17 @@ def managers() -> dict[str, Manager]:
     return found
 
 
-def usual() -> list[str]:
-    """The managers that are compared by default: all without a collector, but for those made for
-    programs of one kind."""
-    return [name for name in managers() if name not in SPECIAL + COLLECTED]
+def usual(*, graph: bool = False) -> list[str]:
+    """The managers that are compared by default.
+
+    Of a malloc trace all without a collector, but for those made for programs of one kind, and Go,
+    whose heap serves malloc's sizes too. Of a graph trace all with one, and beside them what frees
+    each object at once.
+    """
+    known = managers()
+    if graph:
+        return [name for name in known if name in COLLECTED + BASELINES]
+    return [name for name in known if name == "go" or name not in SPECIAL + COLLECTED]
 
 
 def named(name: str) -> Manager:

@@ -26,7 +26,7 @@
 #include <unistd.h>
 #include "footprint.h"
 
-enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT };
+enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW };
 enum { SLOTS, THREADS, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, SAMPLES, FIGURES };
@@ -129,7 +129,9 @@ static void touch(char *start, int64_t bytes) {
 }
 
 static void replay(const struct event *e, int64_t out[2]) {
-    if (e->slot >= setting[SLOTS] || e->op > MEMALIGN) die("an event names no object");
+    out[0] = out[1] = 0;
+    if (e->op > NEW) return; /* between the objects of a graph: no business of malloc's */
+    if (e->slot >= setting[SLOTS] || e->op == THREAD_EXIT) die("an event names no object");
     struct object none = {0}, *o = e->slot < 0 ? &none : &objects[e->slot];
     char *p = 0;
     size_t size = e->size;
@@ -137,6 +139,7 @@ static void replay(const struct event *e, int64_t out[2]) {
         live -= o->size, usable -= real_usable(o->address);
     switch (e->op) {
     case FREE: real_free(o->address); break;
+    case NEW:
     case MALLOC: p = real_malloc(size); break;
     case CALLOC: p = real_calloc(1, size); break;
     case MEMALIGN: p = real_memalign((size_t)1 << (e->align & 63), size); break;
@@ -151,7 +154,7 @@ static void replay(const struct event *e, int64_t out[2]) {
         p = 0;
     }
     o->address = p, o->size = size;
-    out[0] = (intptr_t)p, out[1] = 0;
+    out[0] = (intptr_t)p;
     if (!p) return;
     out[1] = real_usable(p);
     live += size, usable += out[1];

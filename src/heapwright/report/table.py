@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heapwright.insight.verdict import ranked, resident, verdict
-from heapwright.insight.words import count_text, digits
+from heapwright.insight.words import bytes_text, count_text, digits, duration_text, percent_text
 from heapwright.result import Result
 
 _PARTS = ("rounding", "header", "cached", "partial", "retained")
@@ -75,6 +75,42 @@ def _unit(results: Sequence[Result]) -> tuple[int, str]:
 
 def _count(count: int) -> str:
     return f"{count:,}" if count < 1_000_000 else count_text(count).replace(" ", "")
+
+
+def collectors_table(results: Sequence[Result]) -> Table | None:
+    """A row per manager with a collector: what it did; None when there is none."""
+    collected = [(result, result.collecting) for result in ranked(results) if result.collecting]
+    if not collected:
+        return None
+    table = Table(
+        box=None,
+        padding=(0, 1, 0, 0),
+        caption="Pauses in time of the replay, in which the program itself takes none; survived: "
+        "of the bytes that collections looked at.",
+        caption_justify="left",
+    )
+    table.add_column("collector", vertical="bottom", min_width=12, max_width=24, overflow="fold")
+    for heading in (
+        *("col-\nlections", "pauses", "median\npause", "99 %", "longest", "of the\ntime"),
+        *("marked", "copied", "swept", "sur-\nvived", "barriers"),
+    ):
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    for result, did in collected:
+        name = Text(result.manager)
+        for knob, value in result.settings.items():
+            name.append(f"\n{knob}={value}")
+        minor = did.collections.get("minor", 0)
+        table.add_row(
+            name,
+            _count(sum(did.collections.values())) + (f"\n{_count(minor)} minor" if minor else ""),
+            _count(did.pauses),
+            *(duration_text(did.pause_ns[key]) for key in ("median", "p99", "longest")),
+            percent_text(1 - did.utilisation),
+            *(bytes_text(did.totals[f"{work}_bytes"]) for work in ("marked", "copied", "swept")),
+            "\n".join(percent_text(share) for share in did.survival.values()) or "-",
+            _count(did.totals["barriers"]),
+        )
+    return table
 
 
 def paths_table(result: Result) -> Table:

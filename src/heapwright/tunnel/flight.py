@@ -9,7 +9,6 @@ proportional to live objects and pages, never to events: the trace is streamed.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
+from heapwright.tunnel.collecting import Clock, collecting
 from heapwright.tunnel.keyframes import Film
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 
@@ -124,6 +124,7 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
         paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
         refused=int(flown[flight.loop.REFUSED]),
         notes=conditions.sentences() + flight.notes(),
+        collecting=collecting(flight.heap.log, flight.clock) if flight.collected else None,
     )
     del flight, meters  # give its address space back before the next one is reserved
 
@@ -188,6 +189,7 @@ class Flight:
     ) -> None:
         manager = named(manager_name)
         self.trace = trace
+        self.clock = Clock()
         self.module: Any = manager.module
         self.collected = manager.collected
         self.loop: Any = bound_loop(manager, "graph_loop" if manager.collected else "loop")
@@ -204,15 +206,14 @@ class Flight:
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
         self.loop.replay(self.heap, self.run, events())  # compile, or load the compiled
-        seconds = 0.0
         for batch in trace.batches(self.loop.COLUMNS):
-            start = time.perf_counter()
+            self.clock.start()
             self.loop.replay(self.heap, self.run, batch)
-            seconds += time.perf_counter() - start
+            self.clock.stop()
             self.end_if_fatal()
             if progress:
                 progress(int(self.run.progress[self.loop.NEXT]))
-        return seconds
+        return self.clock.elapsed_ns / 1e9
 
     def survey(
         self,
