@@ -2,14 +2,22 @@
 
     malloc(size) ─► this thread's number ─► lock ─► alloc of the manager ─► unlock ─► pointer
 
-    pointer = address of the manager + where the machine's words begin
-
 Written once; a build binds a copy of this file to its manager. This one is bound to the linear
 manager. Every argument and result is a word, as C passes it: a size_t above 2^63 is negative here.
 
 Source     C11 7.22.3; POSIX posix_memalign; glibc 2.36 for the others and for zero sizes
 """
 
+from heapwright.flight.pointers import (
+    ENOMEM,
+    LARGEST,
+    address_of,
+    is_too_large,
+    pointer,
+    product,
+    refuse,
+    write,
+)
 from heapwright.flight.start import leave_the_program, start
 from heapwright.flight.threads import (
     LOCK,
@@ -29,24 +37,19 @@ from heapwright.kernel import kernel, unlikely, unsigned
 from heapwright.kernel.process import (
     ENDED_THREAD,
     remember_thread_exit,
-    set_errno,
     set_thread_word,
     thread_word,
 )
-from heapwright.kernel.raw import real_address, set_word_at
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
-    BREAK_LIMIT,
     MAPPED_BYTES,
-    SPACE_BYTES,
 )
 from heapwright.tunnel import loop
 
 MIN_ALIGN = loop.MIN_ALIGN
-LARGEST = BREAK_LIMIT - (1 << 24)  # bytes of a request
-ENOMEM, EINVAL = 12, 22
+EINVAL = 22
 
 manager = loop.manager
 alloc, usable = loop.alloc, loop.usable
@@ -73,9 +76,7 @@ if OWN_LOCKS:
 
     @kernel(inline=True)
     def enter(flight):
-        """This thread's number."""
-        thread = thread_word()
-        return first_call(flight) if unlikely(thread < 0) else thread
+        """The manager locks by itself."""
 
     @kernel(inline=True)
     def leave(flight):
@@ -84,17 +85,20 @@ else:
 
     @kernel(inline=True)
     def enter(flight):
-        """This thread's number; from here to `leave` the manager is ours alone."""
-        thread = thread_word()
-        if unlikely(thread < 0):
-            thread = first_call(flight)
+        """From here to `leave` the manager is this thread's alone."""
         lock_heap(flight.threads.gate)
-        return thread
 
     @kernel(inline=True)
     def leave(flight):
         """Let others at the manager."""
         unlock_heap(flight.threads.gate)
+
+
+@kernel(inline=True)
+def own_number(flight):
+    """This thread's number."""
+    thread = thread_word()
+    return first_call(flight) if unlikely(thread < 0) else thread
 
 
 @kernel(cold=True)
@@ -178,34 +182,26 @@ def fork_child(flight):
 
 
 @kernel(inline=True)
-def pointer(flight, address, size):
-    """The pointer to a new block, whose size is noted where sizes are kept; NULL and ENOMEM."""
-    if unlikely(address == 0):
+def malloc(flight, size):
+    """malloc(3); a pointer of its own even for 0 bytes."""
+    if unlikely(is_too_large(size)):
         return refuse()
-    flight.sizes[unsigned(address >> 4)] = size + 1
-    return real_address(flight.heap.machine.words) + address
+    thread = thread_word()
+    if unlikely(thread < 0):
+        return malloc_slowly(flight, size)
+    return serve(flight, thread, size)
 
 
 @kernel(cold=True)
-def refuse():
-    """NULL, and errno says ENOMEM."""
-    set_errno(ENOMEM)
-    return 0
+def malloc_slowly(flight, size):
+    """A thread's first request."""
+    return serve(flight, own_number(flight), size)
 
 
 @kernel(inline=True)
-def address_of(flight, pointer):
-    """The manager's address of a pointer; 0 for NULL and for what it never gave."""
-    address = pointer - real_address(flight.heap.machine.words)
-    return address if 0 < address < SPACE_BYTES else 0
-
-
-@kernel(inline=True)
-def malloc(flight, size):
-    """malloc(3); a pointer of its own even for 0 bytes."""
-    if unlikely(size < 0 or size > LARGEST):
-        return refuse()
-    thread = enter(flight)
+def serve(flight, thread, size):
+    """A block from the manager."""
+    enter(flight)
     address = alloc(flight.heap, thread, size, MIN_ALIGN)
     leave(flight)
     return pointer(flight, address, size)
@@ -217,31 +213,36 @@ def free(flight, old):
     address = address_of(flight, old)
     if unlikely(address == 0):
         return
-    flight.sizes[unsigned(address >> 4)] = 0
-    thread = enter(flight)
-    loop.free(flight.heap, thread, address)
-    leave(flight)
+    thread = thread_word()
+    if unlikely(thread < 0):
+        free_slowly(flight, address)
+    else:
+        take_back(flight, thread, address)
+
+
+@kernel(cold=True)
+def free_slowly(flight, address):
+    """The first call of a thread is a free."""
+    take_back(flight, own_number(flight), address)
 
 
 @kernel(inline=True)
-def product(count, size):
-    """count * size; -1 where it is more than a request may be."""
-    if (count | size) >> 31 == 0:
-        return count * size
-    if count == 0 or size == 0:
-        return 0
-    if count < 0 or size < 0 or count > LARGEST or size > LARGEST // count:
-        return -1
-    return count * size
+def take_back(flight, thread, address):
+    """Give a block to the manager."""
+    flight.sizes[unsigned(address >> 4)] = 0
+    enter(flight)
+    loop.free(flight.heap, thread, address)
+    leave(flight)
 
 
 @kernel(inline=True)
 def calloc(flight, count, size):
     """calloc(3)."""
     whole = product(count, size)
-    if unlikely(whole < 0 or whole > LARGEST):
+    if unlikely(is_too_large(whole)):
         return refuse()
-    thread = enter(flight)
+    thread = own_number(flight)
+    enter(flight)
     address = loop.calloc(flight.heap, thread, whole)
     leave(flight)
     return pointer(flight, address, whole)
@@ -256,9 +257,10 @@ def realloc(flight, old, size):
         free(flight, old)
         return 0
     address = address_of(flight, old)
-    if size < 0 or size > LARGEST or not address:
+    if is_too_large(size) or not address:
         return refuse()
-    thread = enter(flight)
+    thread = own_number(flight)
+    enter(flight)
     before = flight.sizes[unsigned(address >> 4)]
     flight.sizes[unsigned(address >> 4)] = 0
     moved = loop.realloc(flight.heap, thread, address, size)
@@ -278,9 +280,10 @@ def reallocarray(flight, old, count, size):
 @kernel
 def aligned(flight, align, size):
     """A block at a multiple of a power of two; the pointer, or NULL."""
-    if size < 0 or size > LARGEST or align > LARGEST - size:
+    if is_too_large(size) or align > LARGEST - size:
         return 0
-    thread = enter(flight)
+    thread = own_number(flight)
+    enter(flight)
     address = alloc(flight.heap, thread, size, max(align, MIN_ALIGN))
     leave(flight)
     return pointer(flight, address, size) if address else 0
@@ -310,13 +313,6 @@ def posix_memalign(flight, place, align, size):
     return 0
 
 
-@kernel(inline=True)
-def write(flight, place, value):
-    """Write the word at a real address."""
-    words = flight.heap.machine.words
-    set_word_at(words, place - real_address(words), value)
-
-
 @kernel
 def valloc(flight, size):
     """valloc(3)."""
@@ -326,7 +322,7 @@ def valloc(flight, size):
 @kernel
 def pvalloc(flight, size):
     """pvalloc(3): whole pages."""
-    if size < 0 or size > LARGEST:
+    if is_too_large(size):
         return refuse()
     return memalign(flight, PAGE_BYTES, (size + PAGE_BYTES - 1) & -PAGE_BYTES)
 
@@ -337,6 +333,7 @@ def malloc_usable_size(flight, old):
     address = address_of(flight, old)
     if not address:
         return 0
+    own_number(flight)
     enter(flight)
     room = usable(flight.heap, address, flight.sizes[unsigned(address >> 4)] - 1)
     leave(flight)
@@ -346,6 +343,7 @@ def malloc_usable_size(flight, old):
 @kernel
 def malloc_trim(flight, pad):
     """malloc_trim(3): 1 if memory was given back."""
+    own_number(flight)
     enter(flight)
     trimmed = trim(flight.heap, pad)
     leave(flight)
@@ -355,6 +353,7 @@ def malloc_trim(flight, pad):
 @kernel
 def mallinfo2(flight, place):
     """mallinfo2(3): bytes taken from Linux, by brk (arena) and by mmap (hblkhd); 0 for the rest."""
+    own_number(flight)
     enter(flight)
     meters = flight.heap.machine.meters
     arena = max(meters[BREAK] - BREAK_BASE, 0)

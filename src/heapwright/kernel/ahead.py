@@ -18,6 +18,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from numba import from_dtype, types
 
+from heapwright.kernel.direct_calls import definitions, direct_calls
 from heapwright.kernel.forgetful import FORGETFUL
 from heapwright.kernel.process import ALONE, EXIT_HOOK, NEW_THREAD, THREAD_GET, THREAD_SET
 
@@ -192,24 +193,27 @@ def object_file(state: Any, exports: Sequence[Export], hooks: dict[str, str]) ->
     leaves = list(_leaves(state))
     constants = [text for leaf in leaves for text in _constants(leaf)]
     libraries: dict[int, Any] = {}
-    mangled = {}
-    for export in exports:
-        arguments = (kind, *[types.int64] * export.arguments)
-        export.function.compile(arguments)
-        compiled = export.function.overloads[arguments]
-        mangled[export.name] = compiled.fndesc.llvm_func_name
-        _gather(compiled.library, libraries)
+    entries = {}  # by exported name: the compiled kernel's
+    with direct_calls() as calls:
+        for export in exports:
+            arguments = (kind, *[types.int64] * export.arguments)
+            export.function.compile(arguments)
+            compiled = export.function.overloads[arguments]
+            entries[export.name] = compiled.fndesc.llvm_func_name
+            _gather(compiled.library, libraries)
     program = _linked([library._final_module for library in libraries.values()])
+    inlined = {f.name for f in program.functions if b"alwaysinline" in b" ".join(f.attributes)}
     statics = {leaf.name: leaf for leaf in leaves if isinstance(leaf, Static)}
     glue = [_definition(leaf) for leaf in statics.values()]
     glue += [
         _declaration(name, constants, export.arguments)
-        for name, export in {mangled[export.name]: export for export in exports}.items()
+        for name, export in {entries[export.name]: export for export in exports}.items()
+        if name not in calls
     ]
-    glue += [_c_function(export, mangled[export.name], constants) for export in exports]
-    glue.append(_process(hooks))
+    glue += [_c_function(export, entries[export.name], constants) for export in exports]
+    glue += [definitions(calls, inlined), _process(hooks)]
     program.link_in(llvm.parse_assembly("\n".join(glue)))
-    _make_internal(program, exports, set(mangled.values()))
+    _make_internal(program, exports, {*entries.values(), *calls})
     return _optimised(program)
 
 
@@ -228,14 +232,14 @@ def _linked(modules: Sequence[Any]) -> Any:
     return whole
 
 
-def _make_internal(program: Any, exports: Sequence[Export], entries: set[str]) -> None:
-    """Only exports keep their names; a kernel called by a C function becomes its body."""
+def _make_internal(program: Any, exports: Sequence[Export], bodies: set[str]) -> None:
+    """Only exports keep their names; a kernel becomes the body of the form that calls it."""
     kept = {export.name for export in exports}
     for function in program.functions:
         if function.is_declaration:
             continue
         function.add_function_attribute("nounwind")
-        if function.name in entries:
+        if function.name in bodies:
             function.add_function_attribute("alwaysinline")
         if function.name not in kept:
             function.linkage = llvm.Linkage.internal

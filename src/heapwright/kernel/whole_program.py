@@ -19,6 +19,8 @@ from numba import types
 from numba.core import codegen
 from numba.core.caching import FunctionCache
 
+parts_only = False  # while an object is compiled ahead of time: nothing is called from Python
+cold_parts: set[str] = set()  # the cold kernels among them, whose callers see to it that they are
 _compiling_part = False  # under numba's global compiler lock
 
 
@@ -30,7 +32,7 @@ def _holds_addresses(kind: Any) -> bool:
 
 def _is_part(signature: Any) -> bool:
     arguments = signature.args if hasattr(signature, "args") else signature
-    return any(_holds_addresses(kind) for kind in arguments)
+    return parts_only or any(_holds_addresses(kind) for kind in arguments)
 
 
 class _Library(codegen.JITCodeLibrary):
@@ -97,6 +99,9 @@ def _part(is_part: bool) -> Iterator[None]:
 
 def _mark_cold(compiled: Any) -> None:
     """Keep a part out of its callers, and away from the fast path in memory."""
+    if parts_only:
+        cold_parts.add(compiled.fndesc.llvm_func_name)
+        return
     function = compiled.library._final_module.get_function(compiled.fndesc.llvm_func_name)
     for attribute in ("noinline", "cold"):
         function.add_function_attribute(attribute)

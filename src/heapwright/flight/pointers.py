@@ -1,0 +1,60 @@
+"""Pointers of C and addresses of a manager; requests that no manager could serve.
+
+pointer = address + where the machine's words begin
+"""
+
+from heapwright.kernel import kernel, unlikely, unsigned
+from heapwright.kernel.process import set_errno
+from heapwright.kernel.raw import real_address, set_word_at
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, SPACE_BYTES
+
+LARGEST = BREAK_LIMIT - BREAK_BASE  # bytes of a request
+ENOMEM = 12
+
+
+@kernel(inline=True)
+def is_too_large(size):
+    """Whether no manager could serve it; a negative size is a size_t above 2^63."""
+    return size < 0 or size > LARGEST
+
+
+@kernel(inline=True)
+def product(count, size):
+    """count * size; -1 where it is more than a request may be."""
+    if (count | size) >> 31 == 0:
+        return count * size
+    if count == 0 or size == 0:
+        return 0
+    if count < 0 or size < 0 or count > LARGEST or size > LARGEST // count:
+        return -1
+    return count * size
+
+
+@kernel(cold=True)
+def refuse():
+    """NULL, and errno says ENOMEM."""
+    set_errno(ENOMEM)
+    return 0
+
+
+@kernel(inline=True)
+def pointer(flight, address, size):
+    """The pointer to a new block, whose size is noted where sizes are kept; NULL and ENOMEM."""
+    if unlikely(address == 0):
+        return refuse()
+    flight.sizes[unsigned(address >> 4)] = size + 1
+    return real_address(flight.heap.machine.words) + address
+
+
+@kernel(inline=True)
+def address_of(flight, pointer):
+    """The manager's address of a pointer; 0 for NULL and for what it never gave."""
+    address = pointer - real_address(flight.heap.machine.words)
+    return address if 0 < address < SPACE_BYTES else 0
+
+
+@kernel(inline=True)
+def write(flight, place, value):
+    """Write the word at a real address."""
+    words = flight.heap.machine.words
+    set_word_at(words, place - real_address(words), value)
