@@ -11,7 +11,7 @@ from naive.graph_program import random_rows
 from trial import CollectedTrial
 
 # Settings that change a manager's course, beside its defaults.
-VARIANTS: dict[str, list[dict[str, int]]] = {}
+VARIANTS: dict[str, list[dict[str, int]]] = {"go": [{"gcstoptheworld": 2, "gomaxprocs": 1}]}
 CASES = [
     pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
     for name in COLLECTED
@@ -19,6 +19,11 @@ CASES = [
 ]
 EVENTS = 200 if INTERPRETED else 600
 COLLECT_EVERY = 97  # events; a full collection beside those that the manager chooses to make
+
+
+def kept_by_neighbours(name, trial):
+    """Bytes of dead objects that live ones may keep: Go's objects of less than 16 share blocks."""
+    return sum(16 - size for size in trial.sizes.values() if size < 16) if name == "go" else 0
 
 
 @pytest.mark.parametrize("name", COLLECTED)
@@ -55,7 +60,7 @@ def test_flies_graph_traces(name, variant, most_bytes):
             trial.module.collect(trial.heap)
             trial.fly(events())
             parts = trial.decompose()
-            assert parts["garbage"] == 0
+            assert parts["garbage"] <= kept_by_neighbours(name, trial)
             assert parts["live"] == sum(trial.sizes.values())
     again, flown = CollectedTrial(name, variant), CollectedTrial(name, variant)
     columns = ("op", "slot", "size", "field", "target")
@@ -87,4 +92,4 @@ def test_flies_malloc_traces(name, variant):
             trial.decompose()
     trial.module.collect(trial.heap)
     trial.fly(events())
-    assert trial.decompose()["garbage"] == 0
+    assert trial.decompose()["garbage"] <= kept_by_neighbours(name, trial)

@@ -29,9 +29,10 @@ REGISTRY = (
     "glibc",
     "mark-sweep",
     "semispace",
+    "go",
 )
 # Managers with a collector: they fly graph traces, and malloc traces with each live object a root.
-COLLECTED: tuple[str, ...] = ("mark-sweep", "semispace")
+COLLECTED: tuple[str, ...] = ("mark-sweep", "semispace", "go")
 # What collectors are compared with: glibc's descends from Lea's, the baseline of Hertz and Berger.
 BASELINES = ("wright", "glibc")
 # Made for programs of one kind: compared only when named, or with all.

@@ -1,0 +1,430 @@
+"""Go's heap under random programs: sizes, life and death, and when it collects."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heapwright.allocators.go_heap.layout import (
+    CACHE_SHIFT,
+    CACHE_WORDS,
+    FREE,
+    FREE_BITS,
+    FREED_TOTAL,
+    GENERATION,
+    IN_USE,
+    LIVE,
+    LOWEST_PAGE,
+    MARKING,
+    NEXT_PAIR,
+    OBJECTS,
+    PAGES,
+    PAIRS_SHIFT,
+    PROCESSORS,
+    RELEASED,
+    SCAVENGED,
+    SIZE,
+    SPAN,
+    field,
+    span_of,
+)
+from heapwright.allocators.go_heap.size_classes import PAGE_SHIFT
+from heapwright.allocators.go_heap.vacancies import beside_of, next_span
+from heapwright.collectors import log as logs
+from heapwright.collectors import mutator as programs
+from heapwright.errors import HeapwrightError
+from heapwright.kernel import INTERPRETED, bare, kernel
+from heapwright.machine import machine, touch
+from heapwright.managers import go
+
+SLOTS = 64
+NEW, DROP, WRITE, ROOT, UNROOT, COLLECT, SPOIL = range(7)
+STOPPED = {"gcstoptheworld": 2, "gomaxprocs": 1}
+SETTINGS = [
+    STOPPED,
+    {"gcstoptheworld": 1, "gomaxprocs": 2},
+    {"gomaxprocs": 2},
+    {"gomaxprocs": 1, "gogc": 20, "workers_work": 1},
+    {"gomaxprocs": 1, "workers_work": 0},
+]
+
+
+@kernel
+def run(heap, steps, placed):
+    """Take steps (verb, slot, number, number) and check after each; `placed` gets the addresses.
+
+    0, or what `check` said first.
+    """
+    heap = bare(heap)
+    for row in range(len(steps)):
+        verb, slot = steps[row, 0], steps[row, 1]
+        if verb == NEW:
+            placed[row] = go.new(heap, row % 3, slot, steps[row, 2], steps[row, 3])
+            if placed[row]:
+                touch(heap.machine, placed[row], steps[row, 2])
+        elif verb == DROP:
+            heap.mutator.handles[slot] = 0
+        elif verb == WRITE:
+            go.write(heap, slot, steps[row, 2], steps[row, 3])
+        elif verb == ROOT:
+            programs.root(heap.mutator, slot)
+        elif verb == UNROOT:
+            programs.unroot(heap.mutator, slot)
+        elif verb == SPOIL:  # a word that is no reference, where one should be
+            heap.machine.words[(heap.mutator.handles[slot] >> 3) + steps[row, 2]] = steps[row, 3]
+        else:
+            go.collect(heap)
+        broken = go.check(heap)
+        if broken:
+            return broken
+    return 0
+
+
+@kernel
+def blocks_of(heap, which, blocks):
+    """Rows of `cached` (0), `metadata` (1) or `vacant` (2)."""
+    heap = bare(heap)
+    if which == 0:
+        return go.cached(heap, blocks)
+    return go.metadata(heap, blocks) if which == 1 else go.vacant(heap, blocks)
+
+
+@kernel
+def objects_of(heap, found):
+    """Write the addresses of the blocks that hold an object; how many there are."""
+    heap = bare(heap)
+    heap_, count = heap.go, 0
+    span = next_span(heap_, heap_.meters[LOWEST_PAGE])
+    while span:
+        for number in range(field(heap_, span, OBJECTS)):
+            pair = (span << PAIRS_SHIFT) + (number >> 6 << 1)
+            bit = np.int64(1) << (number & 63)
+            taken = heap_.bits[pair] & bit
+            for row in range(0, heap_.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+                if heap_.caches[row + SPAN] == span:
+                    if heap_.caches[row + NEXT_PAIR] - 1 == number >> 6:
+                        taken &= ~heap_.caches[row + FREE_BITS]
+            if taken:
+                found[count] = (span << PAGE_SHIFT) + number * field(heap_, span, SIZE)
+                count += 1
+        span = next_span(heap_, span + field(heap_, span, PAGES))
+    return count
+
+
+class Trial:
+    """A heap and the steps it took. Of a malloc trace every handle is a root."""
+
+    def __init__(self, *, graph=False, **knobs):
+        self.mutator = programs.mutator(SLOTS, SLOTS, every_handle=not graph)
+        self.heap = go.boot(machine(), go.Config(**knobs), self.mutator)
+
+    def take(self, *steps):
+        """Addresses that the steps gave."""
+        rows = np.zeros((len(steps), 4), np.int64)
+        for row, given_step in zip(rows, steps, strict=True):
+            row[: len(given_step)] = given_step
+        placed = np.zeros(len(steps), np.int64)
+        assert run(self.heap, rows, placed) == 0
+        return placed.tolist()
+
+    def new(self, slot, size, fields=0):
+        return self.take((NEW, slot, size, fields))[0]
+
+    def meter(self, name):
+        return int(self.heap.go.meters[name])
+
+    def total(self, name):
+        return int(self.heap.log.totals[name])
+
+    def size(self, address):
+        """Bytes of the block at an address."""
+        return int(field(self.heap.go, span_of(self.heap.go, address), SIZE))
+
+    def blocks(self):
+        """Set of the addresses of blocks that hold an object."""
+        found = np.zeros(1 << 14, np.int64)
+        return set(found[: objects_of(self.heap, found)].tolist())
+
+    def rows(self, which):
+        blocks = np.zeros((1 << 14, 2), np.int64)
+        count = blocks_of(self.heap, which, blocks)
+        assert count <= len(blocks)
+        return blocks[:count].tolist()
+
+    def block_of(self, address):
+        go_heap = self.heap.go
+        start = int(span_of(go_heap, address)) << PAGE_SHIFT
+        return start + (address - start) // self.size(address) * self.size(address)
+
+
+@pytest.mark.parametrize(
+    ("size", "fields", "block"),
+    [
+        (16, 0, 16),
+        (17, 0, 24),
+        (8, 1, 8),
+        (512, 1, 512),  # its references are in the bitmap
+        (512, 64, 512),
+        (513, 1, 576),  # a header comes on top
+        (569, 1, 640),
+        (569, 0, 576),
+        (32760, 0, 32768),
+        (32760, 1, 32768),
+        (32761, 1, 32768),  # a span of its own: no header
+        (32769, 0, 40960),
+        (100_000, 5, 106_496),
+    ],
+)
+def test_block_sizes(size, fields, block):
+    trial = Trial(**STOPPED)
+    address = trial.new(0, size, fields)
+    assert trial.size(address) == block
+    start, length = go.extent(trial.heap, address, size)
+    assert length == block
+    header = 8 if fields and 512 < size <= 32760 else 0
+    assert address - start == header
+    assert go.usable(trial.heap, address, size) == block - header
+
+
+def test_tiny_objects_share_a_block_that_dies_with_the_last():
+    trial = Trial(**STOPPED)
+    first, second, third = (trial.new(slot, size) for slot, size in enumerate((5, 4, 8)))
+    assert second - first == 8, "four bytes are aligned to four, behind five"
+    assert trial.block_of(third) != first, "eight more do not fit"
+    assert go.extent(trial.heap, second, 4) == (second, 4)
+    trial.take((DROP, 0), (DROP, 2), (COLLECT,), (COLLECT,))
+    assert trial.blocks() == {first}
+    trial.take((DROP, 1), (COLLECT,))
+    assert trial.blocks() == set()
+
+
+def test_a_tiny_block_stays_for_the_one_that_has_more_room():
+    trial = Trial(**STOPPED)
+    block = trial.new(0, 5)
+    assert trial.block_of(trial.new(1, 12)) != block, "twelve do not fit, and leave less room"
+    assert trial.new(2, 3) == block + 5
+
+
+def test_an_object_without_bytes_takes_none():
+    trial = Trial(**STOPPED)
+    assert trial.new(0, 0) == trial.new(1, 0) != 0
+    trial.take((COLLECT,))
+    assert trial.meter(IN_USE) == 0
+
+
+def test_absurd_sizes_are_refused_and_the_heap_goes_on():
+    trial = Trial(**STOPPED)
+    before = trial.new(0, 100)
+    assert [trial.new(1, size) for size in (1 << 47, 1 << 36, 40 << 30)] == [0, 0, 0]
+    assert trial.take((COLLECT,), (NEW, 2, 100))[1]
+    assert before in trial.blocks()
+
+
+def test_arenas_follow_each_other_upwards():
+    trial = Trial(gogc=-1, **STOPPED)
+    addresses = [trial.new(slot, 40 << 20) for slot in range(4)]
+    assert addresses == sorted(addresses)
+    assert addresses[0] % (64 << 20) == 0
+    assert addresses[3] - addresses[0] == 3 * (40 << 20), "objects lie across arenas"
+
+
+SIZES = st.one_of(
+    st.integers(0, 64), st.integers(8, 700), st.integers(400, 40_000), st.just(300_000)
+)
+CHOICES = st.tuples(st.sampled_from("nnnnnndwwwwgc"), st.integers(0, 1 << 20), SIZES)
+MOST_STEPS = 30 if INTERPRETED else 200
+
+
+def program_steps(choices, graph):
+    """Steps of a program, and what it holds in the end: {slot: [target or None]}, global roots."""
+    held, roots, spare, steps = {}, set(), list(range(SLOTS)), []
+    sizes = {}
+    for verb, pick, size in choices:
+        live = sorted(held)
+        slot = live[pick % len(live)] if live else None
+        if verb == "n" and spare:
+            slot = spare.pop(pick % len(spare))
+            fields = min(size // 8, pick % 70) if graph else 0
+            held[slot], sizes[slot] = [None] * fields, size
+            roots.add(slot)
+            steps += [(NEW, slot, size, fields), *([(ROOT, slot)] if graph else [])]
+        elif slot is None or verb == "c":
+            steps.append((COLLECT,))
+        elif verb == "w" and graph and held[slot]:
+            target = live[(pick >> 8) % len(live)] if pick & 128 else None
+            number = pick % len(held[slot])
+            held[slot][number] = target
+            steps.append((WRITE, slot, number, -1 if target is None else target))
+        elif verb == "g" and graph:
+            steps.append((UNROOT if slot in roots else ROOT, slot))
+            roots ^= {slot}
+        elif verb == "d":
+            steps += [(UNROOT, slot)] if graph and slot in roots else []
+            roots -= {slot}
+        reached, pending = set(), list(roots)
+        while pending:
+            found = pending.pop()
+            if found not in reached:
+                reached.add(found)
+                pending += [target for target in held[found] if target is not None]
+        for dead in set(held) - reached:
+            del held[dead]
+            steps.append((DROP, dead))
+            spare.append(dead)
+    return steps, {slot: sizes[slot] for slot in held}
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("knobs", SETTINGS)
+@settings(max_examples=4 if INTERPRETED else 25, deadline=None)
+@given(choices=st.lists(CHOICES, max_size=MOST_STEPS))
+def test_what_is_reached_stays_and_nothing_else(graph, knobs, choices):
+    steps, held = program_steps(choices, graph)
+    trial = Trial(graph=graph, **knobs)
+    trial.take(*steps)
+    handles = trial.mutator.handles
+    assert {slot for slot in range(SLOTS) if handles[slot]} == set(held)
+    kept = {trial.block_of(int(handles[slot])) for slot, size in held.items() if size}
+    assert kept <= trial.blocks()
+    trial.take((COLLECT,), (COLLECT,))
+    assert trial.blocks() == kept
+    assert trial.meter(LIVE) == sum(trial.size(block) for block in kept)
+    assert trial.total(logs.ALLOCATED_BYTES) - trial.meter(FREED_TOTAL) == trial.meter(LIVE)
+
+
+@pytest.mark.parametrize("knobs", SETTINGS)
+def test_a_long_chain_survives_cycles_that_begin_while_it_is_rebuilt(knobs):
+    """A list whose head moves on: each link is held by a field only, and fields change hands."""
+    trial = Trial(graph=True, **knobs)
+    steps = [(NEW, 0, 64, 8), (ROOT, 0), (NEW, 1, 64, 8), (WRITE, 0, 0, 1)]
+    for turn in range(300 if INTERPRETED else 6000):
+        spare, link = 2 + turn % 2, 1 if turn == 0 else 2 + (turn - 1) % 2
+        steps += [(NEW, spare, 2048, 8), (WRITE, 0, 1, spare), (WRITE, spare, 0, link)]
+        steps += [(WRITE, 0, 0, spare), (WRITE, 0, 1, -1), (WRITE, spare, 0, -1), (DROP, link)]
+    trial.take(*steps)
+    head, link = int(trial.mutator.handles[0]), int(trial.mutator.handles[spare])
+    assert trial.heap.machine.words[head >> 3] == link
+    assert {head, trial.block_of(link)} <= trial.blocks()
+    if not INTERPRETED:
+        assert trial.total(logs.CYCLES) > 1
+        assert (trial.total(logs.BARRIERS) > 0) == ("gcstoptheworld" not in knobs)
+
+
+@pytest.mark.parametrize(
+    "word", [1, -1, 1 << 62, -(1 << 63), (1 << 36) - 8, 1 << 35, (1 << 36) - (1 << 30) + 12345]
+)
+def test_words_that_are_no_references_do_no_harm(word):
+    trial = Trial(graph=True, **STOPPED)
+    trial.new(0, 64, 8)
+    trial.take((ROOT, 0), (SPOIL, 0, 3, word), (COLLECT,), (COLLECT,))
+    assert trial.blocks() == {int(trial.mutator.handles[0])}
+
+
+def test_every_byte_of_the_heap_is_one_thing():
+    trial = Trial(gomaxprocs=2)
+    random = np.random.default_rng(3)
+    for turn in range(40 if INTERPRETED else 400):
+        slot = int(random.integers(SLOTS))
+        trial.take((DROP, slot), (NEW, slot, int(random.choice([5, 30, 200, 3000, 50_000])), 0))
+        if turn % 50 == 49:
+            trial.take((COLLECT,))
+    rows = sorted(row for which in range(3) for row in trial.rows(which))
+    blocks = [[block, trial.size(block)] for block in trial.blocks()]
+    everything = sorted(rows + blocks)
+    for (start, length), (after, _) in pairwise(everything):
+        assert start + length == after, "bytes that are two things, or none"
+    covered = sum(length for _, length in everything)
+    assert covered == sum(trial.meter(name) for name in (IN_USE, FREE, RELEASED))
+
+
+def test_collections_come_when_the_heap_has_doubled():
+    trial = Trial(**STOPPED)
+    trial.take(*[(NEW, slot, 1 << 20) for slot in range(10)])
+    assert trial.total(logs.CYCLES) == 2, "at 4 MiB and, as all was live, at 8"
+    trial.take((COLLECT,))
+    trial.take(*[step for slot in range(10) for step in ((DROP, slot), (NEW, slot, 1 << 20))] * 3)
+    assert trial.total(logs.CYCLES) == 3 + 3, "whenever 10 MiB more were allocated"
+    goals = trial.heap.log.cycles[logs.GOAL :: logs.CYCLE_COLUMNS][:6] >> 20
+    assert goals.tolist() == [4, 8, 16, 20, 20, 20]
+
+
+def test_gogc_off_collects_only_when_told():
+    trial = Trial(gogc=-1, **STOPPED)
+    trial.take(*[(NEW, slot, 1 << 20) for slot in range(10)] * 5)
+    assert trial.total(logs.CYCLES) == 0
+    trial.take((COLLECT,))
+    assert trial.total(logs.CYCLES) == 1
+    assert trial.meter(LIVE) == 10 << 20
+
+
+def test_the_memory_limit_is_kept_by_collecting_and_giving_pages_back():
+    limit = 24 << 20
+    trial = Trial(gogc=-1, gomemlimit=limit, **STOPPED)
+    sizes = [9 << 17, 5 << 18, 7 << 18]
+    steps = [(NEW, turn % 6, sizes[turn % 3] + 8192 * (turn % 17), 0) for turn in range(200)]
+    kept = []
+    for given_step in steps:
+        trial.take(given_step)
+        kept.append(trial.meter(IN_USE) + trial.meter(FREE))
+    assert max(kept) <= limit
+    assert trial.total(logs.CYCLES) > 5
+    assert trial.meter(SCAVENGED) > 0
+
+
+def test_pages_that_the_heap_no_longer_needs_go_back_in_the_background():
+    trial = Trial(**STOPPED)
+    trial.take(*[(NEW, slot, 1 << 20) for slot in range(60)])
+    trial.take(*[(DROP, slot) for slot in range(60)], (COLLECT,), (COLLECT,))
+    kept = trial.meter(FREE)
+    trial.take(*[(NEW, 0, 64 << 10)] * (100 if INTERPRETED else 2000))
+    assert trial.meter(FREE) < kept
+    assert trial.meter(SCAVENGED) > 0
+
+
+def test_used_memory_is_cleared_and_fresh_memory_is_not():
+    trial = Trial(gogc=-1, **STOPPED)
+    trial.take(*[(NEW, 0, 1000)] * 20)
+    assert trial.heap.paths[go.ZEROED] == 0
+    trial.take((COLLECT,), *[(NEW, 0, 1000)] * 20)
+    assert trial.heap.paths[go.ZEROED] > 0
+
+
+def test_threads_run_on_processors_of_their_own():
+    trial = Trial(gogc=-1, gomaxprocs=2)
+    first, second, third = trial.take(*[(NEW, slot, 100) for slot in range(3)])
+    assert trial.heap.go.meters[PROCESSORS] == 2
+    assert third - first == 112, "thread 2 goes on where thread 0 was"
+    assert abs(second - first) >= 8192
+
+
+def test_marking_proceeds_in_steps_and_allocation_assists_it():
+    trial = Trial(graph=True, gomaxprocs=1, gogc=20, workers_work=0)
+    trial.take(*[step for slot in range(60) for step in ((NEW, slot, 65536, 8000), (ROOT, slot))])
+    trial.take((COLLECT,))
+    seen = 0
+    for _ in range(60 if INTERPRETED else 400):
+        trial.take((NEW, 61, 30_000, 0), (DROP, 61))
+        seen += trial.meter(MARKING)
+    assert seen
+    assert trial.total(logs.ASSIST_BYTES) > 0
+    assert trial.meter(GENERATION) == 2 * trial.total(logs.CYCLES)
+
+
+def test_inline_bits_lie_at_the_ends_of_spans():
+    trial = Trial(**STOPPED)
+    noscan, scan, headed = trial.new(0, 64), trial.new(1, 64, 1), trial.new(2, 1000, 1)
+    sizes = [
+        int(beside_of(trial.heap.go, span_of(trial.heap.go, a))) for a in (noscan, scan, headed)
+    ]
+    assert sizes == [128, 256, 0]
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [("gogc", -2), ("gcstoptheworld", 3), ("gomaxprocs", -1), ("own_bytes", -1)],
+)
+def test_knobs_out_of_range(knob, value):
+    with pytest.raises(HeapwrightError, match=knob):
+        Trial(**{knob: value})
