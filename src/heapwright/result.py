@@ -84,6 +84,7 @@ class Result:
     peak: dict[str, int]  # resident_bytes and <part>_bytes at the event of the peak
     page_faults: int
     mapped_bytes_peak: int
+    high_water_bytes: int = 0  # most resident bytes, within events too; 0 of a measured system
     settings: dict[str, int] = field(default_factory=dict)  # knobs that were set
     paths: dict[str, int] = field(default_factory=dict)  # times each path was taken
     timeline: np.ndarray | None = None  # int64[sample, len(TIMELINE)]
@@ -109,6 +110,7 @@ class Result:
             "peak": self.peak,
             "page_faults": self.page_faults,
             "mapped_bytes_peak": self.mapped_bytes_peak,
+            "high_water_bytes": self.high_water_bytes,
             "paths": self.paths,
             "notes": self.notes,
             **({"collector": self.collecting.to_json()} if self.collecting else {}),

@@ -14,25 +14,42 @@ import typer
 from heapwright.cli.options import HugePages, Json, Settings, Touch
 
 if TYPE_CHECKING:
+    from heapwright.insight.space_time import Asked
+    from heapwright.report.document import Flown
     from heapwright.result import HeapMap
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Comparison, Lane
     from heapwright.tunnel.flight import Conditions
     from heapwright.tunnel.keyframes import Film
 
+CURVE_TRIES = 5  # replays of each point of a space-time curve: the median is drawn
+
 
 def compare(
     traces: Annotated[
-        list[Path], typer.Argument(metavar="TRACE...", help="A trace file, or several.")
+        list[Path],
+        typer.Argument(
+            metavar="TRACE...",
+            help="A trace file, or the name of a synthetic program; or several.",
+        ),
     ],
     managers: Annotated[
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Which managers, or `all`; default: all but those for programs of one kind.",
+            help="Which managers, or `all`; default: all but those for programs of one kind; "
+            "of an object graph all with a collector, and two without.",
         ),
     ] = None,
     settings: Settings = None,
+    heap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="1.5x,2x,...",
+            help="Give each collector heaps of so many times the most bytes ever live, and draw "
+            "time against space.",
+        ),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a page that explains the result.")
     ] = None,
@@ -53,7 +70,8 @@ def compare(
     Each manager serves the whole recording; at its peak every resident byte is told apart: live,
     rounding, headers, caches, holes, empty pages kept. Real allocators that are installed are
     measured on the same trace. A knob that is set to several values makes a row for each. Several
-    traces are flown one after the other and shown next to each other.
+    traces are flown one after the other and shown next to each other. With --heap one flies at a
+    time, unless --jobs says otherwise, and the real ones are left out.
 
     Example:
 
@@ -61,57 +79,57 @@ def compare(
         heapwright compare before.heap.parquet after.heap.parquet --html report.html
         heapwright compare t.heap.parquet --managers glibc,buddy --set glibc.arena_max=2 --json
         heapwright compare t.heap.parquet --set glibc.tcache_count=0 --set glibc.tcache_count=50
+        heapwright compare gcbench --heap 1.5x,2x,3x,5x --html curve.html
     """
     # Workers are forked from this process: better while no library has started threads in it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     from heapwright.cli import screen
+    from heapwright.cli.line_up import curve, line_up, opened_traces
     from heapwright.cli.settings import parse_variants
     from heapwright.report.document import Flown, document
-    from heapwright.trace.store import Trace
     from heapwright.tunnel.flight import Conditions
 
-    opened = [Trace.open(trace) for trace in traces]
-    comparisons = [
-        flown(
-            trace,
-            managers.split(",") if managers else None,
-            parse_variants(settings or ()),
-            Conditions(touch, huge_pages),
-            references=references,
-            jobs=jobs,
-            samples=samples,
-            develop=developer(one) if html is not None else None,
-        )
-        for trace, one in zip(traces, opened, strict=True)
-    ]
-    rows = [
-        Flown(trace, comparison.results, comparison.failures)
-        for trace, comparison in zip(opened, comparisons, strict=True)
-    ]
-    if html is not None:
-        from heapwright.report.html import write_page
+    rows = []
+    with opened_traces(traces) as opened:
+        for trace in opened:
+            names, chosen = line_up(trace, managers), parse_variants(settings or ())
+            points: list[Asked] = []
+            if heap is not None:
+                names, chosen, points = curve(trace, names, chosen, heap)
+            comparison = flown(
+                trace.path,
+                names,
+                chosen,
+                Conditions(touch, huge_pages),
+                references=references and heap is None,
+                jobs=jobs or (1 if heap is not None else None),
+                samples=samples,
+                develop=developer(trace) if html is not None and heap is None else None,
+                tries=CURVE_TRIES if heap is not None else 1,
+            )
+            rows.append(Flown(trace, comparison.results, comparison.failures, points))
+        if html is not None:
+            from heapwright.report.html import write_page
 
-        write_page(html, rows)
-    if json:
-        screen.print_json(document(rows))
-    else:
-        for trace, comparison in zip(opened, comparisons, strict=True):
+            write_page(html, rows)
+        if json:
+            screen.print_json(document(rows))
+        for one in rows if not json else ():
             if len(traces) > 1:
-                name = f"\n{trace.path}"
+                name = f"\n{one.trace.path}"
                 screen.console().print(name, style="bold", markup=False, soft_wrap=True)
-            page = html if trace is opened[-1] else None
-            show(comparison, page, trace.peak_live_bytes)
-    for comparison in comparisons:
-        for sentence in comparison.failures:
+            show(one, html if one is rows[-1] else None)
+    for one in rows:
+        for sentence in one.failures:
             screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
-    if not all(comparison.results for comparison in comparisons):
+    if not all(one.results for one in rows):
         raise typer.Exit(1)
 
 
 def flown(
     trace: Path,
-    managers: list[str] | None,
+    managers: Sequence[str],
     settings: dict[str, list[dict[str, int]]],
     conditions: Conditions,
     *,
@@ -119,19 +137,13 @@ def flown(
     jobs: int | None,
     samples: int = 1000,
     develop: Callable[[Film], HeapMap] | None = None,
+    tries: int = 1,
 ) -> Comparison:
-    """Fly with a bar per lane on stderr; `managers` None means the usual ones, "all" every one."""
-    from heapwright.managers.registry import managers as registered
-    from heapwright.managers.registry import usual
-    from heapwright.trace.store import Trace
+    """Fly with a bar per lane on stderr."""
     from heapwright.tunnel.compare import compare as side_by_side
     from heapwright.tunnel.compare import twin_lanes
 
-    usual_ones = usual(graph=Trace.open(trace).graph)
-    names = [name.strip() for name in managers] if managers else usual_ones
-    if names == ["all"]:
-        names = list(registered())
-    lanes = twin_lanes(trace, names, settings, conditions, samples, develop)
+    lanes = twin_lanes(trace, managers, settings, conditions, samples, develop, tries=tries)
     absent: list[str] = []
     if references:
         real, absent = _real_lanes(trace, settings, conditions)
@@ -175,24 +187,28 @@ def _real_lanes(
         return lanes, [*absent, f"the real allocators were not measured: {error}"]
 
 
-def show(comparison: Comparison, html: Path | None, bound_bytes: int) -> None:
-    """The table, the verdict, the distance to the optimum, and where the page is."""
+def show(one: Flown, html: Path | None) -> None:
+    """The tables, the verdict, the distance to the optimum, and where the page is."""
     from heapwright.cli import screen
     from heapwright.insight.lower_bound import distance_line
+    from heapwright.insight.space_time import space_time
     from heapwright.insight.verdict import verdict
-    from heapwright.report.table import collectors_table, comparison_table
+    from heapwright.report.table import collectors_table, comparison_table, space_time_table
 
-    if not comparison.results:
+    if not one.results:
         return
     console = screen.console()
-    judged = verdict(comparison.results)
-    console.print(comparison_table(comparison.results))
-    if (collectors := collectors_table(comparison.results)) is not None:
-        console.print()
-        console.print(collectors)
+    if one.points:
+        console.print(space_time_table(space_time(one.points, one.results)))
+    else:
+        console.print(comparison_table(one.results))
+        if (collectors := collectors_table(one.results)) is not None:
+            console.print()
+            console.print(collectors)
+    judged = verdict(one.results)
     console.print()
     console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
-    for reason in [*judged.reasons, distance_line(comparison.results, bound_bytes)]:
+    for reason in [*judged.reasons, distance_line(one.results, one.trace.peak_live_bytes)]:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
     if html is not None:
         console.print(f"\nThe report: {html.resolve()}", markup=False, soft_wrap=True)

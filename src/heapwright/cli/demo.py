@@ -57,6 +57,7 @@ def demo(
     """
     from heapwright.cli import screen
     from heapwright.cli.compare import developer, flown, show
+    from heapwright.cli.line_up import line_up
     from heapwright.insight.words import bytes_text
     from heapwright.report.document import Flown
     from heapwright.report.html import write_page
@@ -73,16 +74,18 @@ def demo(
         markup=False,
         soft_wrap=True,
     )
+    names, developed = line_up(opened, None), developer(opened)
     comparison = flown(
-        trace, None, {}, Conditions(), references=True, jobs=jobs, develop=developer(opened)
+        trace, names, {}, Conditions(), references=True, jobs=jobs, develop=developed
     )
     page = folder / "report.html"
-    if comparison.results:
-        write_page(page, [Flown(opened, comparison.results, comparison.failures)])
+    one = Flown(opened, comparison.results, comparison.failures)
+    if one.results:
+        write_page(page, [one])
     for sentence in comparison.failures:
         say.print(sentence, style="yellow", markup=False, soft_wrap=True)
-    show(comparison, page, opened.peak_live_bytes)
-    if not comparison.results:
+    show(one, page)
+    if not one.results:
         raise typer.Exit(1)
 
 

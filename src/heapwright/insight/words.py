@@ -1,5 +1,7 @@
 """Quantities and the parts of resident memory, in the words a person reads."""
 
+from collections.abc import Mapping
+
 from heapwright.result import Result
 
 # What each part of resident memory is; the keys are `result.PARTS`.
@@ -73,8 +75,13 @@ def percent_text(share: float) -> str:
 
 def title(result: Result) -> str:
     """The manager's name and the knobs that were set: `glibc (arena_max=2)`."""
-    knobs = ", ".join(f"{knob}={value}" for knob, value in result.settings.items())
-    return f"{result.manager} ({knobs})" if knobs else result.manager
+    return knobs_text(result.manager, result.settings)
+
+
+def knobs_text(manager: str, settings: Mapping[str, int]) -> str:
+    """A manager's name and knobs, in the same form."""
+    knobs = ", ".join(f"{knob}={value}" for knob, value in settings.items())
+    return f"{manager} ({knobs})" if knobs else manager
 
 
 def full_title(result: Result) -> str:

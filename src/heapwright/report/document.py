@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heapwright.insight.lower_bound import distance
+from heapwright.insight.space_time import Asked, space_time
 from heapwright.result import Result
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Flown(NamedTuple):
     trace: "Trace"
     results: Sequence[Result]
     failures: Sequence[str] = ()
+    points: Sequence[Asked] = ()  # of the space-time curve, when one was asked for
 
 
 def trace_facts(trace: "Trace") -> dict[str, Any]:
@@ -40,10 +42,13 @@ def trace_facts(trace: "Trace") -> dict[str, Any]:
     return {"path": str(trace.path)} | {name: getattr(trace, name) for name in FACTS}
 
 
-def comparison_document(trace: "Trace", results: Sequence[Result]) -> dict[str, Any]:
+def comparison_document(
+    trace: "Trace", results: Sequence[Result], points: Sequence[Asked] = ()
+) -> dict[str, Any]:
     """`{"trace": facts, "results": [Result.to_json() and its distance to the optimum]}`.
 
     A result that was filmed also has `stranded`: see `insight.stranded`, with call sites in words.
+    With points of a space-time curve there is `space_time` too: see `insight.space_time`.
     """
     labels = trace.sites() if any(result.heap_map for result in results) else []
     return {
@@ -54,12 +59,13 @@ def comparison_document(trace: "Trace", results: Sequence[Result]) -> dict[str, 
             | _stranded(result, labels)
             for result in results
         ],
+        **({"space_time": space_time(points, results).to_json()} if points else {}),
     }
 
 
 def document(flown: Sequence[Flown]) -> dict[str, Any]:
     """The document of one trace, or `{"comparisons": [...]}` of several side by side."""
-    documents = [comparison_document(one.trace, one.results) for one in flown]
+    documents = [comparison_document(one.trace, one.results, one.points) for one in flown]
     return documents[0] if len(documents) == 1 else {"comparisons": documents}
 
 

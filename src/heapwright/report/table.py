@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from heapwright.insight.space_time import SpaceTime, collections
 from heapwright.insight.verdict import ranked, resident, verdict
 from heapwright.insight.words import bytes_text, count_text, digits, duration_text, percent_text
 from heapwright.result import Result
@@ -110,6 +111,36 @@ def collectors_table(results: Sequence[Result]) -> Table | None:
             "\n".join(percent_text(share) for share in did.survival.values()) or "-",
             _count(did.totals["barriers"]),
         )
+    return table
+
+
+def space_time_table(found: SpaceTime) -> Table:
+    """A row per collector, a column per heap size: time against explicit freeing, collections."""
+    against = f"explicit freeing by {found.baseline.manager}" if found.baseline else "nothing"
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        caption="Heaps as multiples of the most bytes ever live. In bold the time of the replay, "
+        f"below its most resident memory, each over that of {against}.",
+        caption_justify="left",
+    )
+    table.add_column("collector", max_width=26, overflow="fold")
+    for multiple in found.multiples:
+        table.add_column(f"{multiple:g}x", justify="right", no_wrap=True)
+    for name, results in found.curves.items():
+        cells = []
+        for result in results:
+            if result is None:
+                cells.append(Text("no room", "red"))
+                continue
+            cells.append(
+                Text(f"{digits(found.time(result))}", "bold").append(
+                    f"\n{digits(found.space(result))} memory\n"
+                    f"{_count(collections(result))} collections",
+                    "not bold",
+                )
+            )
+        table.add_row(Text(name), *cells)
     return table
 
 

@@ -57,17 +57,19 @@ class Comparison:
     failures: list[str] = field(default_factory=list)  # a sentence each
 
 
-def twin_lanes(
+def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
     trace_path: Path,
     managers: Sequence[str],
     settings: Mapping[str, Sequence[Mapping[str, int]]] | None = None,
     conditions: Conditions | None = None,
     samples: int = SAMPLES,
     develop: Callable[[Film], HeapMap] | None = None,
+    *,
+    tries: int = 1,
 ) -> list[Lane]:
     """A lane per manager, or one for each of its `settings` (knob values that go together).
 
-    With `develop` each is filmed, as `fly` says.
+    With `develop` each is filmed, and timed `tries` times, as `fly` says.
     Raises HeapwrightError for unknown managers and knobs before any flies; a manager that cannot
     be imported fails in its lane.
     """
@@ -98,6 +100,7 @@ def twin_lanes(
                 touch=conditions.touch,
                 huge_pages=conditions.huge_pages,
                 samples=samples,
+                tries=tries,
                 progress=progress,
                 develop=develop,
             )
