@@ -1,110 +1,101 @@
-"""The incremental collector under random programs: nothing live is lost, nothing dead stays."""
+"""The incremental collector: a cycle ends before its goal, in increments of bounded work."""
 
-import random
-
+import numpy as np
 import pytest
 
-from heapwright.collectors import barriers, objects
+from heapwright.collectors import barriers
 from heapwright.collectors import log as logs
-from heapwright.collectors import mutator as programs
+from heapwright.collectors.object_bins import OBJECTS, OCCUPIED
+from heapwright.collectors.pace import GOAL
+from heapwright.collectors.tricolour import IDLE, MARKING, PHASE
+from heapwright.errors import HeapwrightError
+from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
-from heapwright.managers import tri_colour as manager
-from naive.graph import Graph
+from heapwright.managers import tri_colour
+from heapwright.trace.schema import NEW, POP, PUSH, WRITE, events
+from naive.graph_program import Program, random_rows
+from trial import CollectedTrial
 
-SLOTS = 100
-KINDS = range(len(barriers.NAMES))
-TIGHT = {"minimum_bytes": 2000, "growth_percent": 30}  # many cycles
-
-
-class Program:
-    """A program that runs on the collector and on the naive graph."""
-
-    def __init__(self, seed, **knobs):
-        self.draw = random.Random(seed)
-        self.mutator = programs.mutator(SLOTS, 4096)
-        self.heap = manager.boot(machine(), manager.Config(**knobs), self.mutator)
-        self.graph = Graph()
-        self.spare = list(range(SLOTS))
-
-    def act(self):
-        """One random step."""
-        live = sorted(self.graph.reachable())
-        verb = self.draw.choice(("new", "new", "new", "write", "write", "hold", "pop", "global"))
-        slot = self.draw.choice(live) if live else None
-        if verb == "new" or slot is None:
-            self.new()
-        elif verb == "write":
-            self.write(slot, self.draw.choice([*live, None]))
-        elif verb == "hold":
-            programs.hold(self.mutator, slot)
-            manager.rooted(self.heap, slot)
-            self.graph.frames[-1].append(slot)
-        elif verb == "pop":
-            self.push_or_pop()
-        elif slot in self.graph.globals:
-            self.graph.globals.remove(slot)
-            programs.unroot(self.mutator, slot)
-            manager.unrooted(self.heap, slot)
-        else:
-            self.graph.globals.add(slot)
-            programs.root(self.mutator, slot)
-            manager.rooted(self.heap, slot)
-        for slot in self.graph.bury():
-            self.mutator.handles[slot] = 0
-            self.spare.append(slot)
-
-    def new(self):
-        if not self.spare:
-            return
-        slot = self.spare.pop(self.draw.randrange(len(self.spare)))
-        fields = self.draw.choice([0, 1, 2, 3, 20])
-        size = fields * 8 + self.draw.randrange(100)
-        assert manager.new(self.heap, 0, slot, size, fields)
-        programs.hold(self.mutator, slot)
-        manager.rooted(self.heap, slot)
-        self.graph.new(slot, size, fields)
-
-    def write(self, slot, target):
-        if self.graph.fields[slot]:
-            field = self.draw.randrange(len(self.graph.fields[slot]))
-            manager.write(self.heap, slot, field, -1 if target is None else target)
-            self.graph.write(slot, field, target)
-
-    def push_or_pop(self):
-        if len(self.graph.frames) > 1 and self.draw.random() < 0.55:
-            held = self.graph.frames.pop()
-            programs.pop(self.mutator)
-            for slot in held:
-                manager.unrooted(self.heap, slot)
-        else:
-            self.graph.frames.append([])
-            programs.push(self.mutator)
-
-    def verify(self):
-        """The manager's invariants; every live object is where its handle says, as it was left."""
-        space, handles = self.heap.machine, self.mutator.handles
-        assert manager.check(self.heap) == 0
-        for slot, fields in self.graph.fields.items():
-            address = handles[slot]
-            assert objects.slot_of(space, address) == slot
-            assert objects.fields_of(space, address) == len(fields)
-            for field, target in enumerate(fields):
-                found = objects.reference(space, address, field)
-                assert found == (0 if target is None else handles[target])
+ROWS = random_rows(3, 400 if INTERPRETED else 4000, 300)
+SMALL = {"minimum_bytes": 8192, "growth_percent": 60, "increment_bytes": 256}
+COLUMNS = ("op", "slot", "size", "field", "target")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=barriers.NAMES)
-@pytest.mark.parametrize("seed", range(3))
-def test_keeps_the_live_and_frees_the_dead(kind, seed, effort):
-    program = Program(seed, barrier=kind, **TIGHT, increment_bytes=seed * 100)
-    for _ in range(100 + 50 * effort):
-        program.act()
-        program.verify()
-    manager.collect(program.heap)
-    program.verify()
-    counts = program.heap.objects.counts
-    assert counts[manager.OBJECTS] == len(program.graph.fields)
-    totals = program.heap.log.totals
+def flown(rows=ROWS, **settings):
+    """A trial that has flown a program in one batch."""
+    trial = CollectedTrial("tri-colour", SMALL | settings)
+    trial.fly(events(**dict(zip(COLUMNS, np.array(rows).T, strict=True))))
+    assert tri_colour.check(trial.heap) == 0
+    return trial
+
+
+@pytest.mark.parametrize("kind", range(len(barriers.NAMES)), ids=barriers.NAMES)
+def test_a_cycle_ends_before_its_goal(kind):
+    trial = CollectedTrial("tri-colour", SMALL | {"barrier": kind})
+    heap, phases = trial.heap, set()
+    for row in ROWS:
+        trial.step(*row)
+        phase = int(heap.marking.fields[PHASE])
+        phases.add(phase)
+        if phase != IDLE:
+            assert heap.objects.counts[OCCUPIED] <= heap.pace.fields[GOAL]
+    assert (MARKING in phases) == (kind != barriers.NONE)
+    totals = heap.log.totals
     assert totals[logs.CYCLES] > 1
-    assert totals[logs.ALLOCATED_OBJECTS] - totals[logs.SWEPT_OBJECTS] == counts[manager.OBJECTS]
+    assert (
+        totals[logs.ALLOCATED_OBJECTS] - totals[logs.SWEPT_OBJECTS] == heap.objects.counts[OBJECTS]
+    )
     assert (totals[logs.BARRIERS] > 0) == (kind != barriers.NONE)
+
+
+def list_and_garbage():
+    """A list of 200 nodes that a local holds, then 400 objects that die at once."""
+    program = Program()
+    program.do(NEW, 0, 100, 1)
+    for slot in range(1, 200):
+        program.do(PUSH)
+        program.do(NEW, slot, 100, 1)
+        program.do(WRITE, slot - 1, 0, 0, slot)
+        program.do(POP)
+    for _ in range(400):
+        program.do(PUSH)
+        program.do(NEW, 200, 100, 0)
+        program.do(POP)
+    return program.rows
+
+
+def test_increments_bound_the_work_of_a_pause():
+    rows = list_and_garbage()
+
+    def most_work(kind):
+        """Most bytes marked and swept in one pause."""
+        log = flown(rows, barrier=kind).heap.log
+        pauses = log.pauses[: log.totals[logs.PAUSES] * logs.PAUSE_COLUMNS]
+        return pauses.reshape(-1, logs.PAUSE_COLUMNS)[:, logs.PAUSE_WORK].max()
+
+    assert most_work(barriers.HYBRID) * 4 < most_work(barriers.NONE)
+
+
+def test_a_heap_of_fixed_size_takes_no_more():
+    trial = flown(heap_bytes=1 << 18)
+    tags = trial.heap.objects.bins.tags.fields
+    assert tags[1] - tags[0] <= 1 << 18
+    assert trial.heap.paths[tri_colour.LAST_RESORT] == 0
+
+
+def test_the_last_resort_collects_in_full_or_refuses():
+    trial = CollectedTrial("tri-colour", {"heap_bytes": 1 << 14, "start_percent": 100})
+    held = []
+    with pytest.raises(AssertionError, match="out of memory"):
+        for slot in range(40):
+            trial.step(NEW, slot, 1000)
+            held.append(slot)
+    assert len(held) == (1 << 14) // 1040
+    assert trial.heap.paths[tri_colour.LAST_RESORT] > 0
+
+
+@pytest.mark.parametrize("knob", [{"barrier": 5}, {"start_percent": 0}, {"increment_bytes": -1}])
+def test_a_knob_out_of_range(knob):
+    config = tri_colour.Config()._replace(**knob)
+    with pytest.raises(HeapwrightError, match="tri-colour"):
+        tri_colour.boot(machine(), config, None)

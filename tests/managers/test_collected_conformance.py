@@ -11,7 +11,13 @@ from naive.graph_program import random_rows
 from trial import CollectedTrial
 
 # Settings that change a manager's course, beside its defaults.
-VARIANTS: dict[str, list[dict[str, int]]] = {"go": [{"gcstoptheworld": 2, "gomaxprocs": 1}]}
+VARIANTS: dict[str, list[dict[str, int]]] = {
+    "tri-colour": [
+        {"barrier": kind, "minimum_bytes": 4096, "growth_percent": 40, "increment_bytes": 64 * kind}
+        for kind in range(5)
+    ],
+    "go": [{"gcstoptheworld": 2, "gomaxprocs": 1}],
+}
 CASES = [
     pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
     for name in COLLECTED

@@ -6,13 +6,13 @@
     steps   ─► scan a root, scan a reference of a grey object, sweep an object
     write   ─► while objects are marked the barrier; then the reference
 
-    0 ├──── left by the last cycle ────┼── IDLE ──┼── MARKING, SWEEPING ──┤ limit
+    0 ├──── left by the last cycle ────┼── IDLE ──┼── MARKING, SWEEPING ──┤ goal
                                               trigger        headroom
 
 Terms      step: one reference looked at, or one object swept. A cycle that begins with R
            references, O objects and G roots has no more than R + O + G, and what is born meanwhile
-           pays for its own: so the cycle ends before the limit
-Invariant  that of `collectors/object_bins.py`                                      (check: 1-13)
+           pays for its own: so the cycle ends before the goal
+Invariant  that of `collectors/object_bins.py` (check: 1-13); the goal is the limit (14)
 Source     the collector's parts name theirs; paying by allocation: Baker, "List processing in real
            time on a serial computer", CACM 1978; the ratio that ends a cycle at its goal: Go's
            gcAssistAlloc (runtime/mgcmark.go)
@@ -30,6 +30,7 @@ import numpy as np
 from heapwright.allocators import boundary_tags
 from heapwright.collectors import barriers, object_bins, tricolour
 from heapwright.collectors import log as logs
+from heapwright.collectors import pace as paces
 from heapwright.collectors.barriers import BIRTH_OF, HYBRID, NONE, ROOTS_OF
 from heapwright.collectors.log import Log
 from heapwright.collectors.mutator import Mutator, root_count
@@ -43,6 +44,7 @@ from heapwright.collectors.object_bins import (
     bytes_for,
 )
 from heapwright.collectors.objects import MOST_BYTES, bytes_of
+from heapwright.collectors.pace import GOAL, Pace
 from heapwright.collectors.tricolour import (
     BARRIER,
     IDLE,
@@ -57,40 +59,36 @@ from heapwright.collectors.tricolour import (
 )
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unlikely
-from heapwright.machine import Machine
+from heapwright.machine import PAGE_BYTES, Machine
 
 SUMMARY = "incremental tri-colour mark-sweep with a choice of write barriers; paid by allocation"
 ALL_STEPS = 1 << 62
+GROWTH_BYTES = 1 << 20  # least that brk moves in a heap that grows
 
 PATHS = ("new", "write", "begin", "increment", "last_resort", "full")
 NEW, WRITE, BEGIN, INCREMENT, LAST_RESORT, FULL = range(6)
 
-# Heap.pace
+# Heap.payment
 (
-    LIMIT,  # bytes of objects at which the next cycle is to be over
     CREDIT,  # bytes that may be allocated before something is due
     STEPS,  # that the cycle had ahead of it when it began
     HEADROOM,  # bytes that were left to allocate then
     OWED,  # steps of what was born since the last increment
-    HEAP_BYTES,  # settings from here on, in the order of Config
-    GROWTH,
-    MINIMUM,
-    START,
-    EVERY,
-    PACE,
-) = range(11)
+    START_PERCENT,  # settings from here on
+    EVERY_BYTES,
+    FIELDS,
+) = range(7)
 
 
 class Config(NamedTuple):
     """Knobs."""
 
-    heap_bytes: int = 0  # all that the heap may take; 0: it grows as growth_percent says
-    growth_percent: int = 100  # from what a cycle left to the limit of the next
-    minimum_bytes: int = 4 << 20  # least limit of a heap that grows
-    start_percent: int = 50  # of the room up to the limit, used when a cycle begins
-    increment_bytes: int = 8192  # allocated between two increments
+    heap_bytes: int = 0  # of the heap; 0: grow
+    minimum_bytes: int = 4 << 20  # while growing, no cycle is to be over before
+    growth_percent: int = 100  # by which occupied bytes may grow over those that a cycle left
     barrier: int = HYBRID  # 0 none, 1 Dijkstra, 2 Steele, 3 Yuasa, 4 Go's hybrid
-    growth_bytes: int = 1 << 20  # least that brk moves in a heap that grows
+    start_percent: int = 50  # of the room up to the goal, used when a cycle begins
+    increment_bytes: int = 8192  # allocated between two increments
 
 
 class Heap(NamedTuple):
@@ -99,42 +97,42 @@ class Heap(NamedTuple):
     machine: Machine
     mutator: Mutator
     log: Log
+    pace: Pace
     marking: Marking
     objects: ObjectBins
-    pace: np.ndarray  # int64[PACE]
+    payment: np.ndarray  # int64[FIELDS]
     paths: np.ndarray  # int64[path]  times taken
 
 
 def boot(machine, config, mutator):
     """An empty heap at the break; HeapwrightError for a knob out of range."""
-    if min(config) < 0 or config.barrier > HYBRID or not 0 < config.start_percent <= 100:
-        raise HeapwrightError(
-            "a knob of tri-colour is not negative, barrier is 0 to 4 and start_percent 1 to 100."
-        )
+    pacing = paces.pace("tri-colour", config, PAGE_BYTES)
+    if config.barrier > HYBRID or not 0 < config.start_percent <= 100:
+        raise HeapwrightError("barrier of tri-colour is 0 to 4, start_percent 1 to 100.")
     log, kind = logs.log(), config.barrier
     colours = marking(machine, mutator, log, kind, ROOTS_OF[kind], BIRTH_OF[kind])
     heap = Heap(
         machine,
         mutator,
         log,
+        pacing,
         colours,
-        object_bins.object_bins(colours, config.heap_bytes, config.growth_bytes),
-        np.zeros(PACE, np.int64),
+        object_bins.object_bins(colours, config.heap_bytes, GROWTH_BYTES),
+        np.zeros(FIELDS, np.int64),
         np.zeros(len(PATHS), np.int64),
     )
-    heap.pace[HEAP_BYTES:PACE] = config[: PACE - HEAP_BYTES]
-    _set_limit(heap)
+    heap.payment[START_PERCENT] = config.start_percent
+    heap.payment[EVERY_BYTES] = config.increment_bytes
+    _set_goal(heap)
     return heap
 
 
 @kernel
-def _set_limit(heap):
-    """Between two cycles: when the next one begins, and when it is to be over."""
-    pace, occupied = heap.pace, heap.objects.counts[OCCUPIED]
-    pace[LIMIT] = pace[HEAP_BYTES]
-    if not pace[LIMIT]:
-        pace[LIMIT] = max(pace[MINIMUM], occupied + occupied * pace[GROWTH] // 100)
-    pace[CREDIT] = (pace[LIMIT] - occupied) * pace[START] // 100
+def _set_goal(heap):
+    """Between two cycles: when the next one is to be over, and when it begins."""
+    goal, occupied = heap.pace.fields, heap.objects.counts[OCCUPIED]
+    goal[GOAL] = paces.goal_of(heap.pace, occupied)
+    heap.payment[CREDIT] = (goal[GOAL] - occupied) * heap.payment[START_PERCENT] // 100
 
 
 @kernel
@@ -143,10 +141,10 @@ def new(heap, thread, slot, size, fields):
     heap.paths[NEW] += 1
     if unlikely(size > MOST_BYTES - OBJECT_OFFSET):
         return 0
-    pace, need = heap.pace, bytes_for(size)
-    pace[CREDIT] -= need
-    pace[OWED] += 1 + fields
-    if unlikely(pace[CREDIT] < 0):
+    payment, need = heap.payment, bytes_for(size)
+    payment[CREDIT] -= need
+    payment[OWED] += 1 + fields
+    if unlikely(payment[CREDIT] < 0):
         _pay(heap, need)
     address = allocate(heap.objects, slot, need, fields)
     if unlikely(address == 0):
@@ -157,7 +155,7 @@ def new(heap, thread, slot, size, fields):
 @kernel(cold=True)
 def _pay(heap, need):
     """Begin a cycle, or do the share of one that has begun; all in one pause."""
-    pace, totals = heap.pace, heap.log.totals
+    payment, totals = heap.payment, heap.log.totals
     phase = heap.marking.fields
     logs.begin_pause(heap.log)
     if phase[PHASE] == IDLE:
@@ -165,23 +163,23 @@ def _pay(heap, need):
     else:
         heap.paths[INCREMENT] += 1
         marked = totals[logs.MARKED_BYTES]
-        allocated = pace[EVERY] - pace[CREDIT]
-        _advance(heap, allocated * pace[STEPS] // pace[HEADROOM] + 1 + pace[OWED])
+        allocated = payment[EVERY_BYTES] - payment[CREDIT]
+        _advance(heap, allocated * payment[STEPS] // payment[HEADROOM] + 1 + payment[OWED])
         totals[logs.ASSIST_BYTES] += totals[logs.MARKED_BYTES] - marked
     if phase[PHASE] != IDLE:
-        pace[CREDIT] = pace[EVERY]
-    pace[OWED] = 0
+        payment[CREDIT] = payment[EVERY_BYTES]
+    payment[OWED] = 0
     logs.end_pause(heap.log)
 
 
 @kernel
 def _begin(heap, need):
     """Begin a cycle before a block of `need` bytes is allocated."""
-    pace, counts = heap.pace, heap.objects.counts
+    payment, counts, goal = heap.payment, heap.objects.counts, heap.pace.fields[GOAL]
     heap.paths[BEGIN] += 1
-    logs.begin_cycle(heap.log, logs.FULL, counts[OCCUPIED], pace[LIMIT])
-    pace[STEPS] = counts[REFERENCES] + counts[OBJECTS] + root_count(heap.mutator)
-    pace[HEADROOM] = max(pace[LIMIT] - counts[OCCUPIED] - need, 1)
+    logs.begin_cycle(heap.log, logs.FULL, counts[OCCUPIED], goal)
+    payment[STEPS] = counts[REFERENCES] + counts[OBJECTS] + root_count(heap.mutator)
+    payment[HEADROOM] = max(goal - counts[OCCUPIED] - need, 1)
     begin(heap.marking)
     if heap.marking.fields[BARRIER] == NONE:
         _advance(heap, 0)
@@ -203,7 +201,7 @@ def _advance(heap, steps):
         steps -= 1
     if phase[PHASE] == IDLE:
         logs.end_cycle(heap.log, heap.objects.counts[OCCUPIED])
-        _set_limit(heap)
+        _set_goal(heap)
 
 
 @kernel
@@ -228,14 +226,18 @@ def _collect(heap):
 @kernel(cold=True)
 def _last_resort(heap, slot, need, fields):
     """As `allocate`, where it found no block: end the cycle in one pause; or collect in full."""
+    address = 0
+    if not paces.may_hold(heap.pace, need):
+        return address
     heap.paths[LAST_RESORT] += 1
     logs.begin_pause(heap.log)
-    address = 0
     if heap.marking.fields[PHASE] != IDLE:
         _advance(heap, ALL_STEPS)
         address = allocate(heap.objects, slot, need, fields)
     if not address:
+        before = heap.objects.counts[OCCUPIED]
         _collect(heap)
+        paces.collected(heap.pace, before, heap.objects.counts[OCCUPIED], need)
         address = allocate(heap.objects, slot, need, fields)
     logs.end_pause(heap.log)
     return address
@@ -294,4 +296,12 @@ def vacant(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    return object_bins.check(heap.objects)
+    broken = object_bins.check(heap.objects)
+    if broken:
+        return broken
+    return 0 if paces.check(heap.pace) else 14
+
+
+def notes(heap):
+    """What its figures mean, in sentences."""
+    return paces.thrashing(heap.pace)
