@@ -1,5 +1,7 @@
 """Managers in flight: a C program that tries everything, and real ones that say what they say."""
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -7,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from heapwright.errors import HeapwrightError
+from heapwright.flight.bind import bound
 from heapwright.flight.build import build
 from heapwright.flight.session import fly
+from heapwright.flight.statistics import read_records
 from heapwright.kernel import INTERPRETED
+from heapwright.managers.registry import named
 
 pytestmark = [
     pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),
@@ -57,5 +63,85 @@ def test_ls_lists(manager: str) -> None:
 
 def test_the_exit_status_is_passed_on() -> None:
     library = build("linear")
-    assert fly(library, ["sh", "-c", "exit 7"]) == 7
-    assert fly(library, ["sh", "-c", "kill -9 $$"]) == 128 + 9
+    assert fly(library, ["sh", "-c", "exit 7"])[0] == 7
+    assert fly(library, ["sh", "-c", "kill -9 $$"])[0] == 128 + 9
+
+
+def test_real_programs_say_what_they_always_say(tmp_path: Path) -> None:
+    commands = {
+        "sqlite3": "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1"
+        " from n where i < 9000) insert into t select i % 7, hex(i) from n;"
+        " select a, count(*), max(b) from t group by a order by a",
+        "lua5.4": "local t = {} for i = 1, 20000 do t[i] = ('x'):rep(i % 50) .. i end"
+        " print(#table.concat(t, ','))",
+        "perl": "my %h; $h{$_ % 9973} .= $_ for 1 .. 60000; print join ',', sort keys %h",
+        "python3": "import json; a = [{'a': [i] * 9} for i in range(999)];"
+        " print(json.loads(json.dumps(a)))",
+    }
+    flags = {"sqlite3": [":memory:"], "lua5.4": ["-e"], "perl": ["-e"], "python3": ["-c"]}
+    library = build("segregated-fit")
+    for program, text in commands.items():
+        path = shutil.which(program, path="/usr/bin:/bin")
+        if path:
+            command = [path, *flags[program], text]
+            environment = {"PYTHONMALLOC": "malloc"}
+            expected = subprocess.check_output(command, text=True, env=environment)
+            environment["LD_PRELOAD"] = str(library)
+            assert subprocess.check_output(command, text=True, env=environment) == expected
+
+
+def test_a_compiler_and_the_programs_that_it_starts_fly(tmp_path: Path) -> None:
+    compiler = shutil.which("c++")
+    if not compiler:
+        pytest.skip("no C++ compiler")
+    source = tmp_path / "map.cc"
+    source.write_text(
+        "#include <map>\n#include <string>\n#include <cstdio>\n"
+        "int main() { std::map<std::string, int> m; for (int i = 0; i < 999; i++)"
+        ' m[std::to_string(i * 7919 % 1000)] += i; std::printf("%zu\\n", m.size()); }\n'
+    )
+    command = [compiler, "-O1", "-o", str(tmp_path / "map"), str(source)]
+    library = build("segregated-fit")
+    assert fly(library, command)[0] == 0
+    assert output(library, str(tmp_path / "map")) == "999\n"
+
+
+def test_an_address_space_limit_refuses_what_it_refuses_any_program() -> None:
+    library = build("segregated-fit")
+    limited = ["sh", "-c", "ulimit -v 200000; exec perl -e 'my $x = q(x) x 1e6; print length $x'"]
+    assert output(library, *limited) == "1000000"
+    greedy = "ulimit -v 200000; exec perl -e 'my $x = q(x) x 4e8; print length $x' 2>&1"
+    said = subprocess.run(
+        ["sh", "-c", greedy],
+        env={"LD_PRELOAD": str(library), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode and "Out of memory" in said.stdout
+
+
+def test_statistics_say_what_each_resident_byte_is(tmp_path: Path) -> None:
+    library = build("segregated-fit", statistics=True)
+    account = bound(named("segregated-fit"), "account")
+    command = ["perl", "-e", "our @a = map { q(x) x 1000 } 1 .. 3000; exit 0"]
+    environment = {**os.environ, account.VARIABLE: str(tmp_path)}
+    status, process = fly(library, ["sh", "-c", f"{shlex.join(command)}; exit 5"], environment)
+    assert status == 5
+    (perl,) = read_records(tmp_path, account)
+    assert perl.program.endswith("perl") and perl.parent == process
+    assert sum(perl.parts.values()) == perl.resident_bytes > 3_000_000
+    assert perl.parts["live_bytes"] > 3_000_000 and perl.objects > 3_000
+    assert perl.paths["alloc"] > 3_000
+    assert perl.mapped_bytes_peak >= perl.mapped_bytes >= perl.resident_bytes
+
+
+def test_a_manager_with_a_collector_cannot_fly() -> None:
+    with pytest.raises(HeapwrightError, match="has a collector"):
+        build("mark-sweep")
+
+
+def test_without_a_linker_a_sentence_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(HeapwrightError, match="install binutils"):
+        build("linear")

@@ -1,10 +1,16 @@
 """`heapwright fly`: run a program on a manager."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from heapwright.cli.options import Flown, Knobs
+
+if TYPE_CHECKING:
+    from heapwright.flight.statistics import ProcessStatistics
 
 
 def fly(
@@ -13,6 +19,13 @@ def fly(
         list[str], typer.Argument(metavar="-- CMD...", help="The program and its arguments.")
     ],
     settings: Knobs = None,
+    stats: Annotated[
+        bool,
+        typer.Option(
+            "--stats", help="Say at the end what each process held, on stderr; slows it down."
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The same as JSON, on stderr.")] = False,
 ) -> None:
     """Run a program on a manager.
 
@@ -22,14 +35,58 @@ def fly(
     Example:
 
         heapwright fly segregated-fit -- sqlite3 shop.db "select count(*) from orders"
-        heapwright fly glibc --set tcache_count=0 -- python3 parse.py big.json
+        heapwright fly glibc --set tcache_count=0 --stats -- python3 parse.py big.json
     """
+    import os
+    import tempfile
+
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_knobs
     from heapwright.flight.build import build
     from heapwright.flight.session import fly as run
 
     knobs = parse_knobs(manager, settings or ())
+    counted = stats or json
     with screen.progress(f"compiling {manager}", None):
-        library = build(manager, knobs)
-    raise typer.Exit(run(library, command))
+        library = build(manager, knobs, statistics=counted)
+    if not counted:
+        raise typer.Exit(run(library, command)[0])
+
+    from heapwright.flight.bind import bound
+    from heapwright.flight.statistics import read_records
+    from heapwright.managers.registry import named
+
+    account = bound(named(manager), "account")
+    with tempfile.TemporaryDirectory(prefix="heapwright-") as folder:
+        status, process = run(library, command, {**os.environ, account.VARIABLE: folder})
+        ended = read_records(Path(folder), account)
+    if json:
+        _print_json(
+            {"manager": manager, "settings": knobs, "status": status, "process": process}, ended
+        )
+    else:
+        _print_tables(ended, process)
+    raise typer.Exit(status)
+
+
+def _print_json(about: dict[str, Any], ended: list[ProcessStatistics]) -> None:
+    """On stderr, for stdout is the program's."""
+    import json
+    import sys
+
+    document = about | {"processes": [vars(process) for process in ended]}
+    print(json.dumps(document, indent=2), file=sys.stderr)
+
+
+def _print_tables(ended: list[ProcessStatistics], process: int) -> None:
+    from heapwright.cli import screen
+    from heapwright.report.flown import processes_table
+    from heapwright.report.table import paths_table
+
+    console = screen.console(stderr=True)
+    if not ended:
+        console.print("No process said what it held: none ended by exit.")
+        return
+    console.print(processes_table(ended))
+    own = [one for one in ended if one.process == process] or ended
+    console.print(paths_table(own[-1].paths))

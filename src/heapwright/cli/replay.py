@@ -74,7 +74,7 @@ def replay(
     console.print(comparison_table([result]))
     if (collectors := collectors_table([result])) is not None:
         console.print(collectors)
-    console.print(paths_table(result))
+    console.print(paths_table(result.paths))
     for note in result.notes:
         console.print(note, markup=False, soft_wrap=True)
     if addresses is not None:

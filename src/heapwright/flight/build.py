@@ -33,7 +33,11 @@ def build(
     HeapwrightError for an unknown manager or knob, and where nothing can be built.
     """
     manager = named(manager_name)
-    manager.module.boot  # noqa: B018 a module that does not load is found here
+    if manager.collected:
+        raise HeapwrightError(
+            f"{manager_name} has a collector: a C program does not tell it what is still in use, "
+            "so it cannot serve malloc."
+        )
     manager.configured(dict(settings or {}))
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         raise HeapwrightError("a flight needs Linux on x86-64; this machine is another.")

@@ -6,26 +6,24 @@ It runs with HEAPWRIGHT_MACHINE=linux, so every kernel is compiled over Linux in
 """
 
 import json
-import re
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from heapwright.flight.bind import bound
 from heapwright.flight.layout import Plan
 from heapwright.flight.start import Flight
 from heapwright.flight.threads import threads
-from heapwright.kernel.ahead import Export, object_file
+from heapwright.kernel.ahead import Export, Forgotten, object_file
 from heapwright.kernel.compiled import AHEAD
 from heapwright.kernel.reserve import reserve
-from heapwright.machine import machine
+from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.registry import Manager, named
-from heapwright.tunnel.bind import bound_copy, bound_loop
+from heapwright.tunnel.ledger import SAMPLE_COLUMNS, ledger
 
-_LOOP = "from heapwright.tunnel import loop\n"
 _FUNCTIONS = {  # of C: the kernel and its arguments
     "malloc": ("malloc", 1),
     "calloc": ("calloc", 2),
@@ -50,19 +48,11 @@ _DATA_FUNCTIONS = {"malloc": 1, "calloc": 2, "realloc": 2, "free": 1}  # NumPy's
 _HOOKS = {"thread_exit": 1, "fork_prepare": 0, "fork_parent": 0, "fork_child": 0}
 
 
-def bound_interface(manager: Manager) -> ModuleType:
-    """The module of `interface.py` bound to a manager."""
-    loop = bound_loop(manager)
-    name = "heapwright_flight_" + re.sub(r"\W", "_", manager.name)
-    template = Path(__file__).with_name("interface.py")
-    return bound_copy(name, template, {_LOOP: f"import {loop.__name__} as loop\n"})
-
-
 def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool) -> bytes:
     """The object file."""
     assert AHEAD
     manager = named(manager_name)
-    interface = bound_interface(manager)
+    interface = bound(manager, "interface")
     state = _laid_out(manager, settings, statistics)
     exports = [
         Export(name, getattr(interface, kernel), arguments)
@@ -78,22 +68,40 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
         hooks[name] = f"heapwright_{name}"
         function = interface.thread_ends if name == "thread_exit" else getattr(interface, name)
         exports.append(Export(hooks[name], function, arguments, is_void=True, is_hidden=True))
+    if statistics:
+        hooks["finish"] = "heapwright_finish"
+        finish = bound(manager, "account").finish
+        exports.append(Export(hooks["finish"], finish, 0, is_void=True, is_hidden=True))
     return object_file(state, exports, hooks)
 
 
 def _laid_out(manager: Manager, settings: dict[str, int], statistics: bool) -> Any:
     """The state of the flight, with a place for each of its arrays."""
     heap = manager.module.boot(machine(), manager.configured(settings))
-    kept = {"paths", "pages", "sizes"} if statistics else set()
+    forgotten = set() if statistics else {"paths", "pages", "sizes"}
     if getattr(manager.module, "HEADERLESS", False):
-        kept.add("sizes")
-    plan = Plan(frozenset({"paths", "pages", "sizes"} - kept))
+        forgotten.discard("sizes")
+    plan = Plan(frozenset(forgotten))
     plan.place_words(heap.machine)
     return Flight(
-        plan.place("heap", heap),
-        plan.place("threads", threads()),
-        plan.place("sizes", reserve(SPACE_BYTES >> 4, np.int64)),
-        plan.start(),
+        heap=plan.place("heap", heap),
+        threads=plan.place("threads", threads()),
+        sizes=plan.place("sizes", reserve(SPACE_BYTES >> 4, np.int64)),
+        account=plan.place("account", _account(manager)) if statistics else Forgotten(),
+        start=plan.start(),
+    )
+
+
+def _account(manager: Manager) -> Any:
+    """Room for what a process says at its end."""
+    account = bound(manager, "account")
+    return account.Account(
+        ledger=ledger(SPACE_BYTES // PAGE_BYTES, account.BLOCK_ROWS),
+        sample=np.zeros(SAMPLE_COLUMNS, np.int64),
+        record=np.zeros(account.RECORD, np.int64),
+        file=np.zeros(24, np.int8),
+        variable=np.frombuffer(f"{account.VARIABLE}\0".encode(), np.int8),
+        executable=np.frombuffer(b"/proc/self/exe\0", np.int8),
     )
 
 

@@ -22,6 +22,7 @@ from heapwright.machine.address_space import BREAK_BASE, MAPPED_BYTES
 
 ORIGIN = 0x2000_0000_0000  # a multiple of every alignment that a program asks for
 TABLES = ORIGIN + (1 << 40)
+WHOLE = frozenset({"account.ledger.blocks", "account.sample"})  # arrays with a length
 SMALL_BYTES = 1 << 14  # an array up to here lies in the object
 JOINED_WORDS = 4  # zeros between two runs that are not worth a run of their own
 
@@ -56,6 +57,8 @@ class Plan:
             return type(state)(*map(self.place, names, state))
         if name.rpartition(".")[2] in self.forgotten:
             return Forgotten()
+        if name in WHOLE:
+            return Fixed(state.dtype, self._place_table(state), state.shape)
         address = self._placed_at(state)
         if not address and state.nbytes <= SMALL_BYTES:
             return self._place_in_object(name, state)
@@ -102,9 +105,10 @@ class Plan:
 
     def _keep(self, array: np.ndarray, address: int) -> None:
         """Note what is not zero of an array's words, as runs."""
+        bytes_ = array.reshape(-1).view(np.uint8)
         whole = array.nbytes & ~7
-        assert not array.view(np.uint8)[whole:].any(), "the last bytes of a table are written"
-        for first, words in _written(array.view(np.uint8)[:whole].view(np.int64)):
+        assert not bytes_[whole:].any(), "the last bytes of a table are written"
+        for first, words in _written(bytes_[:whole].view(np.int64)):
             for begin, end in _runs(words):
                 run = words[begin:end]
                 step = int((run != run[0]).any())

@@ -10,8 +10,11 @@ from pathlib import Path
 from heapwright.errors import HeapwrightError
 
 
-def fly(library: Path, command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    """Run `command` on the manager in `library`; its exit status, 128 + n after signal n.
+def fly(
+    library: Path, command: Sequence[str], environment: Mapping[str, str] | None = None
+) -> tuple[int, int]:
+    """Run `command` on the manager in `library`; its exit status, 128 + n after signal n, and its
+    process number.
 
     Threads, children and what they execute fly too. Ctrl-C goes to the program.
     HeapwrightError when there is no such program.
@@ -24,9 +27,10 @@ def fly(library: Path, command: Sequence[str], environment: Mapping[str, str] | 
     # A handler, not SIG_IGN: the program would inherit that.
     previous = signal.signal(signal.SIGINT, lambda *_: None)
     try:
-        code = subprocess.call(list(command), env={**environment, "LD_PRELOAD": preload})
+        process = subprocess.Popen(list(command), env={**environment, "LD_PRELOAD": preload})
+        code = process.wait()
     except OSError as error:
         raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}.") from None
     finally:
         signal.signal(signal.SIGINT, previous)
-    return code if code >= 0 else 128 - code
+    return (code if code >= 0 else 128 - code), process.pid

@@ -43,6 +43,7 @@ class Flight(NamedTuple):
     threads: Threads
     sizes: np.ndarray  # int64[address >> 4]  1 + bytes requested of a live block, else 0; or
     #                    forgotten, where nobody asks
+    account: Any  # see account.py; forgotten without statistics
     start: Start
 
 

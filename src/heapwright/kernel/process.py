@@ -37,6 +37,13 @@ if INTERPRETED:
     def remember_thread_exit():
         """Have the object's exit hook called when this thread ends: not for Python's threads."""
 
+    _getenv = ctypes.CDLL(None).getenv
+    _getenv.restype, _getenv.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+    def environment_value(name):
+        """The real address of the value of an environment variable, 0 if it is not set."""
+        return _getenv(name) or 0
+
 else:
     from llvmlite import ir
     from numba import types
@@ -88,6 +95,15 @@ else:
             return _call(builder, ALONE, ir.IntType(1))
 
         return types.boolean(), generate
+
+    @intrinsic
+    def environment_value(typing_context, name):
+        """The real address of the value of an environment variable, 0 if it is not set."""
+
+        def generate(context, builder, signature, arguments):
+            return _call(builder, "getenv", _WORD, arguments)
+
+        return types.int64(types.int64), generate
 
     @intrinsic
     def remember_thread_exit(typing_context):

@@ -31,6 +31,7 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
     fork_prepare(heap), fork_parent(heap), fork_child(heap)   kernels around fork(), with
                                                    LOCKING = "own": take the locks, release them
                                                    in the parent and in the child
+    trim(heap, pad) -> bytes given back            kernel: what malloc_trim does
     HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 
 The manager touches the pages that it writes itself (headers in fresh memory); it clears by `clear`

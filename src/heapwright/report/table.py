@@ -1,6 +1,6 @@
 """The comparison as a table of at most 100 columns, least memory first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -144,11 +144,11 @@ def space_time_table(found: SpaceTime) -> Table:
     return table
 
 
-def paths_table(result: Result) -> Table:
-    """How often each path of the manager was taken."""
+def paths_table(paths: Mapping[str, int]) -> Table:
+    """How often each path of a manager was taken."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("path", no_wrap=True)
     table.add_column("times", justify="right", no_wrap=True)
-    for name, times in result.paths.items():
+    for name, times in paths.items():
         table.add_row(name, f"{times:,}")
     return table

@@ -1,11 +1,12 @@
-"""glibc's twin in flight gives real programs the addresses that glibc gives them.
+"""Addresses in flight: a manager's own in the tunnel, and of glibc's twin those of glibc.
 
-The recorder takes both down: it calls glibc's own names for malloc, which an object of a flight
+The recorder takes them down: it calls glibc's own names for malloc, which an object of a flight
 has too.
 """
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,15 +19,13 @@ from heapwright.kernel import INTERPRETED
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace
+from heapwright.tunnel.flight import addresses
 
 pytestmark = [
     pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a flight needs Linux"),
     pytest.mark.skipif(not shutil.which("ld"), reason="no linker"),
     pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler for the recorder"),
-    pytest.mark.skipif(
-        os.confstr("CS_GNU_LIBC_VERSION") != "glibc 2.36", reason="the twin is of glibc 2.36"
-    ),
 ]
 
 PROGRAMS = {
@@ -54,10 +53,17 @@ PROGRAMS = {
         " push @k, join ' ', sort keys %h if $r % 5 == 0; %h = () if $r % 20 == 0 }"
         " print scalar(@k), qq(\\n)",
     ],
+    "brief": [
+        "perl",
+        "-e",
+        "my %h; $h{$_ % 97} .= 'x' x ($_ * 7 % 400) for 1 .. 8000; print scalar keys %h",
+    ],
 }
 
 
 def recording(program: str, preload: Path, folder: Path) -> Trace:
+    if not shutil.which(PROGRAMS[program][0]):
+        pytest.skip(f"{program} is not installed")
     environment = {
         "PATH": os.environ["PATH"],
         "LC_ALL": "C",
@@ -70,10 +76,11 @@ def recording(program: str, preload: Path, folder: Path) -> Trace:
     return Trace.open(out)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_addresses_are_those_of_glibc(program: str, tmp_path: Path) -> None:
-    if not shutil.which(PROGRAMS[program][0]):
-        pytest.skip(f"{program} is not installed")
+@pytest.mark.skipif(
+    os.confstr("CS_GNU_LIBC_VERSION") != "glibc 2.36", reason="the twin is of glibc 2.36"
+)
+@pytest.mark.parametrize("program", ["sqlite3", "lua", "perl"])
+def test_the_twin_gives_the_addresses_of_glibc(program: str, tmp_path: Path) -> None:
     # Under names of one length: a program may copy its environment.
     twin, real = tmp_path / "twin.so", tmp_path / "real.so"
     twin.symlink_to(build("glibc"))
@@ -93,3 +100,23 @@ def test_addresses_are_those_of_glibc(program: str, tmp_path: Path) -> None:
         assert np.array_equal(given[inside], expected[inside])
         in_heap += int(inside.sum())
     assert in_heap > 5_000
+
+
+@pytest.mark.parametrize("manager", ["first-fit", "segregated-fit", "glibc"])
+def test_the_tunnel_gives_the_addresses_of_flight(manager: str, tmp_path: Path) -> None:
+    """And so does the same source interpreted."""
+    flown = recording("brief", build(manager), tmp_path)
+    expected = np.concatenate([batch.address for batch in flown.batches(("address",))])
+    given = np.concatenate(list(addresses(manager, flown)))
+    assert np.array_equal(np.where(given > 0, given + ORIGIN, 0), expected)
+    assert (given > 0).sum() > 2_500
+    plain = tmp_path / "interpreted.npy"
+    command = ["replay", manager, str(flown.path), "--addresses", str(plain), "--json"]
+    subprocess.run(
+        [sys.executable, "-m", "heapwright", *command],
+        env={**os.environ, "HEAPWRIGHT_INTERPRET": "1"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=200,
+    )
+    assert np.array_equal(np.load(plain), given)
