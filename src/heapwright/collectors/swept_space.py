@@ -130,7 +130,7 @@ def begin_sweep(machine, space, live_bytes):
     holes_.forget(machine, space.holes)
     cells_.forget(machine, space.cells)
     fields[PENDING] = fields[OCCUPIED] - live_bytes
-    fields[CURSOR], fields[UNTIL] = first_block(space.holes), space.holes.fields[holes_.END]
+    fields[CURSOR], fields[UNTIL] = first_block(space.holes), end(space)
     if fields[CURSOR] == fields[UNTIL]:
         fields[CURSOR] = 0
 
@@ -231,10 +231,16 @@ def metadata(machine, space, blocks):
     return cells_.list_heads(machine, space.cells, space.holes, blocks)
 
 
+@kernel(inline=True)
+def end(space):
+    """Where the heap ends."""
+    return space.holes.fields[holes_.END]
+
+
 @kernel
 def first(machine, space):
     """(block, page) of the lowest block that is not a page, and the page it is a cell of, 0: none.
-    The walk is over when the block is not below the heap's end; it meets holes too."""
+    The walk is over when the block is at `end`; it meets holes too."""
     return _entered(machine, space, first_block(space.holes))
 
 
@@ -252,7 +258,7 @@ def following(machine, space, block, page):
 @kernel
 def _entered(machine, space, block):
     """`block` itself, or the first cell of the page that it is."""
-    while block < space.holes.fields[holes_.END] and load(machine, block) == PAGE:
+    while block < end(space) and load(machine, block) == PAGE:
         cell = first_cell(block, load(machine, block + 16))
         if cell < cells_.filled(machine, space.cells, block):
             return cell, block
@@ -272,7 +278,7 @@ def check(machine, space):
     fields = space.fields
     occupied = pending = 0
     block, page = first(machine, space)
-    while block < space.holes.fields[holes_.END]:
+    while block < end(space):
         if load(machine, block) >= 0:
             state = load(machine, block + 8)
             size = (state & GRANULES_MASK) << 4

@@ -27,13 +27,22 @@ REGISTRY = (
     "stack",
     "wright",
     "glibc",
+    "refcount",
     "mark-sweep",
+    "mark-compact",
     "semispace",
     "tri-colour",
     "go",
 )
 # Managers with a collector: they fly graph traces, and malloc traces with each live object a root.
-COLLECTED: tuple[str, ...] = ("mark-sweep", "semispace", "tri-colour", "go")
+COLLECTED: tuple[str, ...] = (
+    "refcount",
+    "mark-sweep",
+    "mark-compact",
+    "semispace",
+    "tri-colour",
+    "go",
+)
 # What collectors are compared with: glibc's descends from Lea's, the baseline of Hertz and Berger.
 BASELINES = ("wright", "glibc")
 # Made for programs of one kind: compared only when named, or with all.

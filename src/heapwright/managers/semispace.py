@@ -1,7 +1,7 @@
 """Semispace copying: the live move to the other half, the dead are never looked at.
 
     current  │ object │ object │ ... ─► top      free     │ limit       new ─► bump
-    spare    │ (none, unless keep_spare)                  │             full ─► copy, flip
+    spare    │ (none, unless keep_pages)                  │             full ─► copy, flip
 
     copy     roots ─► to-space:  │ scanned, black │ copied, grey │ free │
                                               scan ─►         top ─►       done when they meet
@@ -69,7 +69,7 @@ class Config(NamedTuple):
     heap_bytes: int = 0  # both spaces together; 0: grow
     minimum_bytes: int = 4 << 20  # while growing, collect no smaller heap; of one space
     growth_percent: int = 100  # by which occupied bytes may grow over the live ones
-    keep_spare: int = 0  # 1: the pages of the emptied space are kept for the next collection
+    keep_pages: int = 0  # 1: the pages of the emptied space are kept for the next collection
 
 
 class Heap(NamedTuple):
@@ -81,7 +81,7 @@ class Heap(NamedTuple):
     pace: Pace  # of one space
     region: Region  # the current space
     spaces: np.ndarray  # int64[SPACES]
-    keep_spare: np.ndarray  # int64[1]
+    keep_pages: np.ndarray  # int64[1]
     paths: np.ndarray  # int64[path]  times taken
 
 
@@ -98,7 +98,7 @@ def boot(machine, config, mutator):
         pace,
         Region(np.zeros(3, np.int64)),
         np.zeros(SPACES, np.int64),
-        np.array([config.keep_spare], np.int64),
+        np.array([config.keep_pages], np.int64),
         np.zeros(len(PATHS), np.int64),
     )
 
@@ -183,7 +183,7 @@ def _second_space(heap, bytes_):
 @kernel
 def _retire(heap, base, bytes_):
     """Give the pages of an emptied space back, or keep them as the spare."""
-    if heap.keep_spare[0]:
+    if heap.keep_pages[0]:
         heap.spaces[SPARE], heap.spaces[SPARE_BYTES] = base, bytes_
     else:
         munmap(heap.machine, base, bytes_)
