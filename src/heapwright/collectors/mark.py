@@ -87,6 +87,13 @@ def pop(machine, stack):
     return load(machine, top - 8)
 
 
+@kernel(inline=True)
+def is_empty(machine, stack):
+    """Whether the stack has no entry."""
+    chunk = stack.fields[CHUNK]
+    return chunk == 0 or (stack.fields[TOP] == chunk + LINK_BYTES and load(machine, chunk) == 0)
+
+
 @kernel
 def drain(machine, stack, log):
     """Mark all that can be reached from the stack's entries and leave it empty."""
@@ -153,6 +160,18 @@ def own_memory(stack, blocks):
     if len(blocks):
         blocks[0, 0], blocks[0, 1] = stack.fields[CHUNK], CHUNK_BYTES
     return 1
+
+
+@kernel
+def chunks(machine, stack, blocks):
+    """Every chunk of a stack that is not empty, likewise."""
+    rows, chunk = 0, stack.fields[CHUNK]
+    while chunk:
+        if rows < len(blocks):
+            blocks[rows, 0], blocks[rows, 1] = chunk, CHUNK_BYTES
+        rows += 1
+        chunk = load(machine, chunk)
+    return rows
 
 
 @kernel

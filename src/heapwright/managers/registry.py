@@ -31,6 +31,7 @@ REGISTRY = (
     "mark-sweep",
     "mark-compact",
     "semispace",
+    "generational",
     "tri-colour",
     "go",
 )
@@ -40,6 +41,7 @@ COLLECTED: tuple[str, ...] = (
     "mark-sweep",
     "mark-compact",
     "semispace",
+    "generational",
     "tri-colour",
     "go",
 )
