@@ -1,0 +1,255 @@
+"""What every manager with a collector owes: the program's graph, whole, and nothing else in the end.
+
+After every event, of random graph programs and of malloc traces, all live objects have blocks of
+their own, every reference leads where the naive program's leads, and the manager's own `check`
+holds; after a full collection what is left is what is reachable, to the object and the byte.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heapwright.collectors.log import ALLOCATED_OBJECTS, CYCLES
+from heapwright.kernel import INTERPRETED
+from heapwright.managers import managers
+from heapwright.managers.registry import COLLECTED
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    HOLD,
+    MALLOC,
+    NEW,
+    POP,
+    PUSH,
+    REALLOC,
+    ROOT,
+    UNROOT,
+    WRITE,
+    events,
+)
+from naive.graph_program import Program, random_rows
+from trial import CollectedTrial
+
+SMALL = {"minimum_bytes": 8192}
+# Settings that change a manager's course, beside its defaults; heaps small enough to be full often.
+VARIANTS: dict[str, list[dict[str, int]]] = {
+    "refcount": [SMALL, {"backup": 0, "storm_objects": 2}, {"heap_bytes": 1 << 21}],
+    "mark-sweep": [
+        {**SMALL, "sweeping": sweeping, "layout": layout, "growth_percent": 30}
+        for sweeping in (0, 1)
+        for layout in (0, 1)
+    ]
+    + [{"heap_bytes": 1 << 20, "layout": 1}, {"heap_bytes": 1 << 20, "layout": 0}],
+    "mark-compact": [SMALL, {**SMALL, "keep_pages": 1}, {"heap_bytes": 1 << 20}],
+    "semispace": [SMALL, {**SMALL, "keep_pages": 1}, {"heap_bytes": 1 << 20, "keep_pages": 1}],
+    "generational": [
+        {**SMALL, "remembering": remembering, "old": old, "tenure": tenure, "nursery_bytes": 16384}
+        for remembering, old, tenure in [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 1), (1, 1, 0)]
+    ]
+    + [{"heap_bytes": 1 << 20, "nursery_bytes": 16384, "remembering": 1}],
+    "tri-colour": [
+        {"barrier": kind, "minimum_bytes": 4096, "growth_percent": 40, "increment_bytes": 64 * kind}
+        for kind in range(5)
+    ],
+    "go": [{"gcstoptheworld": 2, "gomaxprocs": 1}],
+}
+CASES = [
+    pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
+    for name in COLLECTED
+    for variant in [{}, *VARIANTS.get(name, [])]
+]
+LIMITED = [name for name in COLLECTED if "heap_bytes" in managers()[name].module.Config._fields]
+EVENTS = 100 if INTERPRETED else 600
+MOST_REQUESTS = 20 if INTERPRETED else 120
+COLLECT_EVERY = 97  # events; a full collection beside those that the manager chooses to make
+
+
+def batch_of(rows):
+    columns = ("op", "slot", "size", "field", "target")
+    return events(**dict(zip(columns, np.array(rows).T, strict=True)))
+
+
+def kept_by_neighbours(name, trial):
+    """Bytes of dead objects that live ones may keep: Go's objects of less than 16 share blocks."""
+    return sum(16 - size for size in trial.sizes.values() if size < 16) if name == "go" else 0
+
+
+class GraphTrial(CollectedTrial):
+    """Flies a graph trace beside the naive program that it tells of."""
+
+    def __init__(self, name, variant):
+        super().__init__(name, variant)
+        self.name = name
+        self.program = Program()
+        self.dead = set()  # that the trace has yet to tell of
+
+    def step(self, op, slot, size=0, field=0, target=-1):
+        """One event; all is verified unless deaths are still to come."""
+        address = super().step(op, slot, size, field, target)
+        if op == FREE:
+            self.dead.remove(slot)
+        else:
+            before = set(self.program.fields)
+            self.program.do(op, slot, size, field, target)
+            self.dead |= (before | {slot} if op == NEW else before) - set(self.program.fields)
+        if not self.dead:
+            self.verify()
+            self.compare()
+        return address
+
+    def compare(self):
+        """Every reference of a live object leads where it should."""
+        handles, words = self.held.handles, self.machine.words
+        for slot, fields in self.program.fields.items():
+            first = int(handles[slot]) >> 3
+            found = words[first : first + len(fields)].tolist()
+            expected = [int(handles[target]) if target >= 0 else 0 for target in fields]
+            assert found == expected, f"references of slot {slot}"
+
+    def collect(self):
+        """A full collection leaves what lives and nothing else."""
+        self.loop.collect(self.heap)
+        self.fly(events())
+        self.compare()
+        parts = self.decompose()
+        assert parts["garbage"] <= kept_by_neighbours(self.name, self)
+        assert parts["live"] == sum(self.sizes.values())
+        assert set(self.sizes) == self.program.reachable()
+
+
+@pytest.mark.parametrize("name", COLLECTED)
+def test_contract(name):
+    """A manager has the contract's names, and its module explains itself."""
+    module = managers()[name].module
+    for needed in (
+        "SUMMARY", "Config", "PATHS", "boot", "new", "write", "collect", "vacant", "usable",
+        "extent", "cached", "metadata", "check",
+    ):  # fmt: skip
+        assert hasattr(module, needed), needed
+    assert "Invariant" in module.__doc__ and "Source" in module.__doc__
+    assert all(isinstance(value, int) for value in module.Config())
+    assert len(set(module.PATHS)) == len(module.PATHS)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+@pytest.mark.parametrize("most_bytes", [100, 20_000])
+def test_flies_graph_traces(name, variant, most_bytes):
+    """Small objects whose graph changes much, and large ones that fill the heap; one batch does
+    what single events do."""
+    rows = random_rows(1, EVENTS, most_bytes)
+    trial, collected, placed = GraphTrial(name, variant), [], []
+    for number, row in enumerate(rows):
+        placed.append(trial.step(*row))
+        if not trial.dead and number >= COLLECT_EVERY * (len(collected) + 1):
+            collected.append(number)
+            trial.decompose()
+            trial.collect()
+    totals = trial.heap.log.totals
+    assert totals[CYCLES] >= len(collected)
+    assert totals[ALLOCATED_OBJECTS] == sum(row[0] == NEW for row in rows)
+    again, flown = CollectedTrial(name, variant), CollectedTrial(name, variant)
+    first = collected[0] + 1
+    assert again.fly(batch_of(rows))[:first, 0].tolist() == placed[:first]
+    flown.loop.replay(flown.heap, flown.run, batch_of(rows))
+    assert (flown.held.handles == again.held.handles).all()
+    assert flown.heap.paths.tolist() == again.heap.paths.tolist()
+
+
+VERBS = [NEW] * 5 + [WRITE] * 6 + [HOLD, ROOT, ROOT, UNROOT, PUSH, POP, FREE]  # FREE: collect
+REQUESTS = st.tuples(
+    st.sampled_from(VERBS),
+    st.integers(0, 99),
+    st.integers(0, 99),
+    st.sampled_from([0, 1, 40, 500, 3000]),
+    st.integers(0, 4),
+)
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+@settings(max_examples=2 if INTERPRETED else 8)
+@given(requests=st.lists(REQUESTS, min_size=MOST_REQUESTS // 2, max_size=MOST_REQUESTS))
+def test_keeps_a_graph_made_to_break_it(name, variant, requests):
+    trial = GraphTrial(name, variant)
+    trial.step(PUSH, -1)
+    for verb, one, other, size, fields in requests:
+        row = concrete(trial.program, verb, (one, other), (size, fields))
+        if verb == FREE:
+            trial.collect()
+        elif row:
+            trial.step(*row)
+            for dead in sorted(trial.dead):
+                trial.step(FREE, dead)
+    trial.collect()
+
+
+def concrete(program, verb, picks, shape):
+    """The event that a request means for the program as it is; None if it can mean nothing."""
+    live, (one, other), (size, fields) = sorted(program.fields), picks, shape
+    if verb == NEW:
+        return NEW, program.fresh(), size + 8 * fields, fields, -1
+    if verb == PUSH:
+        return PUSH, -1
+    if verb == POP and len(program.frames) > 2:
+        return POP, live[one % len(live)] if live and other % 3 == 0 else -1
+    owners = [slot for slot in live if program.fields[slot]]
+    if verb == WRITE and owners:
+        owner, target = owners[one % len(owners)], [-1, *live][other % (len(live) + 1)]
+        return WRITE, owner, 0, other % len(program.fields[owner]), target
+    if verb == HOLD and live:
+        return HOLD, live[one % len(live)]
+    unrooted = [slot for slot in live if slot not in program.globals]
+    if verb == ROOT and unrooted:
+        return ROOT, unrooted[one % len(unrooted)]
+    if verb == UNROOT and program.globals:
+        return UNROOT, sorted(program.globals)[one % len(program.globals)]
+    return None
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_flies_malloc_traces(name, variant):
+    """Each object is a root from its allocation to its free."""
+    draw = np.random.default_rng(4)
+    trial = CollectedTrial(name, variant, graph=False)
+    for number in range(EVENTS):
+        live = list(trial.sizes)
+        size = int(2 ** draw.uniform(0, 15))
+        verb = draw.random()
+        if live and (verb < 0.4 or len(live) > 40):
+            trial.step(FREE, live[draw.integers(len(live))])
+        elif live and verb < 0.5:
+            trial.step(REALLOC, live[draw.integers(len(live))], size)
+        else:
+            slot = next(slot for slot in range(4096) if slot not in trial.sizes)
+            trial.step(MALLOC if verb < 0.9 else CALLOC, slot, size)
+        trial.verify()
+        if number % 31 == 0:
+            trial.decompose()
+    trial.loop.collect(trial.heap)
+    trial.fly(events())
+    assert trial.decompose()["garbage"] <= kept_by_neighbours(name, trial)
+
+
+@pytest.mark.parametrize("name", COLLECTED)
+def test_refuses_what_is_larger_than_memory(name):
+    trial = CollectedTrial(name, graph=False)
+    trial.step(MALLOC, 0, 100)
+    for size in ((1 << 48) - 1, 1 << 47, 1 << 37):
+        row = [(MALLOC, 1, size, 0, -1)]
+        trial.loop.replay(trial.heap, trial.run, batch_of(row))
+        assert trial.run.progress[trial.loop.REFUSED] == 1
+        assert trial.loop.check(trial.heap) == 0
+        trial.run.progress[trial.loop.REFUSED] = 0
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_full_heap_ends_the_program_and_not_the_replay(name):
+    """With a limit, objects that all live are refused in the end; what was granted stays whole."""
+    trial = CollectedTrial(name, {"heap_bytes": 1 << 19}, graph=False)
+    rows = [(MALLOC, slot, 1000, 0, -1) for slot in range(600)]
+    trial.loop.replay(trial.heap, trial.run, batch_of(rows))
+    assert trial.run.progress[trial.loop.REFUSED] == 1
+    granted = int(trial.run.progress[trial.loop.NEXT])
+    assert 150 < granted < (1 << 19) // 1000
+    assert trial.loop.check(trial.heap) == 0
+    assert np.count_nonzero(trial.held.handles) == granted
