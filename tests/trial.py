@@ -99,10 +99,14 @@ class Trial:
 
     def verify(self) -> None:
         """The manager's and the machine's invariants, and no touch of unmapped memory."""
-        broken = self.module.check(self.heap)
+        broken = self._broken()
         assert broken == 0, f"invariant {broken} is broken"
         assert check_machine(self.machine) == 0
         assert self.machine.meters[STRAY_TOUCHES] == 0
+
+    def _broken(self) -> int:
+        """Number of the manager's invariant that is broken."""
+        return int(self.module.check(self.heap))
 
     def rows(self, verb: str) -> list[list[int]]:
         """Rows (start, bytes) of `cached`, `metadata` or `vacant`; none of a verb it has not."""
@@ -206,6 +210,15 @@ class CollectedTrial(Trial):
             address = int(self.held.handles[slot])
             self._enter(slot, address, size, int(self.module.usable(self.heap, address, size)))
         super().verify()
+
+    def _broken(self) -> int:
+        return int(self.loop.check(self.heap))
+
+    def rows(self, verb: str) -> list[list[int]]:
+        """As of `Trial`."""
+        blocks = np.zeros((BLOCK_ROWS, 2), np.int64)
+        kind = ("cached", "metadata", "vacant").index(verb)
+        return blocks[: self.loop.listed(self.heap, blocks, kind)].tolist()
 
     def decompose(self) -> dict[str, int]:
         """As of `Trial`."""

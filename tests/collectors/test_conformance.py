@@ -1,4 +1,4 @@
-"""What every manager with a collector owes: the program's graph, whole, and nothing else in the end.
+"""What every manager with a collector owes: the program's graph, whole, and in the end no more.
 
 After every event, of random graph programs and of malloc traces, all live objects have blocks of
 their own, every reference leads where the naive program's leads, and the manager's own `check`

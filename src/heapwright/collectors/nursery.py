@@ -114,8 +114,8 @@ def occupied(nursery):
 
 @kernel
 def collect_young(heap, tenure):
-    """A minor collection: promote what is `tenure` old, copy the rest; eden is empty then. `heap` has
-    machine, mutator, log, nursery, old and remembered."""
+    """A minor collection: promote what is `tenure` old, copy the rest; eden is empty then. `heap`
+    has machine, mutator, log, nursery, old and remembered."""
     machine, nursery, log = heap.machine, heap.nursery, heap.log
     fields, survivors = nursery.fields, nursery.survivors.fields
     past, emptied = old_generation.end(heap.old), survivors[BASE]
@@ -135,8 +135,8 @@ def collect_young(heap, tenure):
 
 @kernel
 def _scan(heap, address, tenure):
-    """Copy what the references of a grey object lead to; an old one that still refers to the nursery
-    is remembered."""
+    """Copy what the references of a grey object lead to; an old one that still refers to the
+    nursery is remembered."""
     words, nursery = heap.machine.words, heap.nursery
     refers_to_young = False
     for field in range(fields_of(heap.machine, address)):

@@ -8,8 +8,8 @@
     full     the nursery is emptied into the old generation, then that is marked, and swept or slid
 
 Invariant  the old generation's (check: 1-31); the nursery's (41-42); an old object that refers to a
-           young one is remembered (51); each handle is 0 or that of an object born in its slot (52);
-           the goal is the limit (53); nothing is grey (54)
+           young one is remembered (51); each handle is 0 or that of an object born in its slot
+           (52); the goal is the limit (53); nothing is grey (54)
 Source     Lieberman and Hewitt, "A real-time garbage collector based on the lifetimes of objects",
            CACM 1983; Ungar, "Generation scavenging", 1984; Jones, Hosking and Moss, "The Garbage
            Collection Handbook", 2nd edition, chapter 9

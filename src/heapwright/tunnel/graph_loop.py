@@ -308,3 +308,24 @@ def decompose(heap, ledger, sample):
         return kept + own + free
     add_up(heap.machine, ledger, (kept, own, free), 1, sample)
     return 0
+
+
+@kernel
+def collect(heap):
+    """A full collection between two events."""
+    manager.collect(bare(heap))
+
+
+@kernel
+def check(heap):
+    """Number of the manager's invariant that is broken, 0 if none."""
+    return manager.check(bare(heap))
+
+
+@kernel
+def listed(heap, blocks, kind):
+    """Rows of `blocks` that are written for kind 0 cached, 1 metadata, 2 vacant."""
+    heap = bare(heap)
+    if kind == 0:
+        return cached(heap, blocks)
+    return metadata(heap, blocks) if kind == 1 else vacant(heap, blocks)
