@@ -36,8 +36,9 @@ test-interpreted: install ## kernels as plain Python, on smaller traces
 test-checked: install ## compiled with every array index checked
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel
 
-bench: install system ## rates, slowdown, sizes and start-up against the real systems, as JSON
+bench: install system ## rates, sizes and start-up, then flights, against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json
+	$(BIN)/python -m benchmarks.flight --output build/flights.json
 
 fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided by coverage
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris

@@ -25,7 +25,8 @@ VARIANTS: dict[str, list[dict[str, int]]] = {
     "fibonacci-buddy": [{"growth_bytes": 4096}],
     "wright": [
         {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
-        {"retain_bytes": 0, "retain_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
+        {"limit_bytes": 0, "limit_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
+        {"interval": 3, "retain_bytes": 0},
     ],
     "segregated-fit": [
         {"quick_blocks": 0},

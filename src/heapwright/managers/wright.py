@@ -45,12 +45,14 @@ from heapwright.allocators.wright.state import (
     ADDRESS,
     GROWTH_PAGES,
     IN_PLACE,
+    INTERVAL,
     LENGTH,
+    LIMIT_PAGES,
+    LIMIT_PERCENT,
     ONE,
     PATHS,
     REMOTE_BATCH,
     RETAIN_PAGES,
-    RETAIN_PERCENT,
     RUN_TAKEN,
     START,
     Heap,
@@ -68,8 +70,10 @@ from heapwright.machine import clear, copy, load, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
 
 SUMMARY = "our own: thread caches over thread-owned spans, mailboxes, a page heap"
+LOCKING = "own"
 
 __all__ = [
+    "LOCKING",
     "PATHS",
     "SUMMARY",
     "Config",
@@ -80,6 +84,9 @@ __all__ = [
     "calloc",
     "check",
     "extent",
+    "fork_child",
+    "fork_parent",
+    "fork_prepare",
     "free",
     "metadata",
     "realloc",
@@ -91,13 +98,15 @@ __all__ = [
 class Config(NamedTuple):
     """Knobs."""
 
-    steps: int = 8  # size classes a doubling: 4, 8 or 16
+    steps: int = 8  # size classes a doubling: 4 or 8
     cache_bytes: int = 16 << 10  # of a class that a thread keeps, for classes that share spans
     single_cache_bytes: int = 256 << 10  # likewise, for the others
     span_bytes: int = 16 << 10  # least span of small blocks
     growth_bytes: int = 2 << 20  # asked of the system at a time
-    retain_bytes: int = 16 << 20  # free pages kept in any case
-    retain_percent: int = 25  # and of the pages in use
+    interval: int = 8192  # runs freed between two looks at what was free all the time
+    retain_bytes: int = 16 << 20  # of that, kept
+    limit_bytes: int = 64 << 20  # free and perhaps dirty at any time, at most,
+    limit_percent: int = 100  # and of the pages in use
     remote_batch: int = 32  # blocks posted to another thread at a time
 
 
@@ -105,13 +114,15 @@ def boot(machine, config):
     """An empty heap at the break; HeapwrightError for knobs that do not fit."""
     if min(config) < 0:
         raise HeapwrightError("a knob of wright is not negative.")
-    if config.steps not in (4, 8, 16):
-        raise HeapwrightError(f"steps of wright is 4, 8 or 16, not {config.steps}.")
+    if config.steps not in (4, 8):
+        raise HeapwrightError(f"steps of wright is 4 or 8, not {config.steps}.")
     sizes = classes(config.steps, config.cache_bytes, config.single_cache_bytes, config.span_bytes)
     heap = tables(machine, sizes, page_heap.BINS)
     heap.fields[GROWTH_PAGES] = config.growth_bytes >> PAGE_SHIFT
     heap.fields[RETAIN_PAGES] = config.retain_bytes >> PAGE_SHIFT
-    heap.fields[RETAIN_PERCENT] = config.retain_percent
+    heap.fields[INTERVAL] = config.interval
+    heap.fields[LIMIT_PAGES] = config.limit_bytes >> PAGE_SHIFT
+    heap.fields[LIMIT_PERCENT] = config.limit_percent
     heap.fields[REMOTE_BATCH] = config.remote_batch
     return heap
 
@@ -258,6 +269,24 @@ def _resize_run(heap, span, size):
             page_heap.mark(heap, get(heap, span, START) + have, pages - have, True)
     unlock(heap)
     return fits
+
+
+@kernel
+def fork_prepare(heap):
+    """Before a fork: nobody is inside the page heap."""
+    lock(heap)
+
+
+@kernel
+def fork_parent(heap):
+    """After a fork, in the parent."""
+    unlock(heap)
+
+
+@kernel
+def fork_child(heap):
+    """After a fork, in the child: what other threads cached is lost to it."""
+    unlock(heap)
 
 
 @kernel

@@ -12,9 +12,9 @@ Source     TCMalloc's thread caches; a full cache passes blocks on one by one, a
 """
 
 from heapwright.allocators.wright.classes import FIRST_SINGLE, LAST
-from heapwright.allocators.wright.mailboxes import collect_mail, give_back, post
+from heapwright.allocators.wright.mailboxes import collect_mail, give_back, post, start_thread
 from heapwright.allocators.wright.page_heap import give, mark, take
-from heapwright.allocators.wright.spans import acquire, orphan
+from heapwright.allocators.wright.spans import acquire, orphan, take_list
 from heapwright.allocators.wright.state import (
     ADDRESS,
     ALIVE,
@@ -24,15 +24,13 @@ from heapwright.allocators.wright.state import (
     MAILBOX,
     OUT_COUNT,
     OVERFLOW,
+    PARTIAL,
     REFILL,
-    ROW_SHIFT,
     RUN_FREED,
     RUN_TAKEN,
     START,
-    START_THREAD,
     STATE_SHIFT,
     TAKEN,
-    THREADS,
     entry_of,
     get,
     lock,
@@ -42,22 +40,9 @@ from heapwright.allocators.wright.state import (
     start_of,
     unlock,
 )
-from heapwright.kernel import kernel, unsigned
+from heapwright.kernel import kernel, likely, unlikely, unsigned
 from heapwright.kernel.atomics import compare_and_swap
 from heapwright.machine import load
-
-
-@kernel(cold=True)
-def start_thread(heap, row):
-    """Open a thread's row, or open it again."""
-    heap.paths[START_THREAD] += 1
-    for size_class in range(1, heap.classes.fields[LAST] + 1):
-        heap.rows[unsigned(row + size_class)] = heap.classes.empty_word[unsigned(size_class)]
-    compare_and_swap(heap.rows, unsigned(row + MAILBOX), CLOSED, 0)
-    heap.rows[unsigned(row + ALIVE)] = 1
-    lock(heap)
-    heap.fields[THREADS] = max(heap.fields[THREADS], (row >> ROW_SHIFT) + 1)
-    unlock(heap)
 
 
 @kernel(cold=True)
@@ -65,10 +50,19 @@ def refill(heap, thread, size_class):
     """A block of a class whose cache is empty, and more blocks for the cache; 0 if refused."""
     heap.paths[REFILL] += 1
     row = row_of(thread)
+    span = heap.rows[unsigned(row + PARTIAL + size_class)]
+    if likely(span != 0):
+        return take_list(heap, row, size_class, span)
+    return _refill_from_afar(heap, row, size_class)
+
+
+@kernel(cold=True)
+def _refill_from_afar(heap, row, size_class):
+    """A block where the thread has no partial span of the class; 0 if refused."""
     if heap.rows[unsigned(row + ALIVE)] == 0:
         start_thread(heap, row)
     if heap.rows[unsigned(row + MAILBOX)]:
-        collect_mail(heap, row, 0)
+        collect_mail(heap, row, True)
         word = heap.rows[unsigned(row + size_class)]
         if word & ADDRESS:
             heap.rows[unsigned(row + size_class)] = load(heap.machine, word & ADDRESS)
@@ -114,13 +108,15 @@ def overflow(heap, thread, address):
     """Free a block that the cache has no room for."""
     heap.paths[OVERFLOW] += 1
     row, entry = row_of(thread), entry_of(heap, address)
-    if heap.rows[unsigned(row + ALIVE)] == 0:
-        start_thread(heap, row)
     size_class, span = entry & 255, entry >> 8
-    if size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]:
+    if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):
         give_run(heap, span)
-    else:
-        give_back(heap, row, span, address)
+        return
+    # A row not yet open owns nothing; its words are 0, as is that of an empty list without room.
+    if unlikely(heap.rows[unsigned(row + size_class)] == 0):
+        if heap.rows[unsigned(row + ALIVE)] == 0:
+            start_thread(heap, row)
+    give_back(heap, row, span, address)
 
 
 @kernel
@@ -150,13 +146,22 @@ def end_thread(heap, thread):
         return
     heap.paths[EXIT_THREAD] += 1
     empty_caches(heap, row)
-    collect_mail(heap, row, CLOSED)
-    if heap.rows[unsigned(row + OUT_COUNT)]:
-        post(heap, row)
-    lock(heap)
-    for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
-        orphan(heap, row, size_class)
-    unlock(heap)
+    while not _close(heap, row):
+        collect_mail(heap, row, False)
+        if heap.rows[unsigned(row + OUT_COUNT)]:
+            post(heap, row)
     for size_class in range(heap.classes.fields[LAST] + 1):
         heap.rows[unsigned(row + size_class)] = 0
     heap.rows[unsigned(row + ALIVE)] = 0
+
+
+@kernel
+def _close(heap, row):
+    """Close the mailbox, if it is empty, and leave the spans that have room to others."""
+    lock(heap)
+    closed = compare_and_swap(heap.rows, unsigned(row + MAILBOX), 0, CLOSED)
+    if closed:
+        for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
+            orphan(heap, row, size_class)
+    unlock(heap)
+    return closed

@@ -23,7 +23,11 @@ COARSE_SHIFT = 6
 FIRST_COARSE = FINE_BYTES // GRANULE_BYTES - FINE_BYTES // COARSE_BYTES
 PAGE_BYTES = 8192  # of the page heap: two pages of the machine
 PAGE_SHIFT = 13
-SPAN_MOST_BYTES = 8192  # largest block that shares a span
+SPAN_MOST_BYTES = 64 << 10  # largest block that shares a span
+SPAN_BLOCKS = 64  # of a span, where SPAN_BYTES allow it
+SPAN_BYTES = 64 << 10
+FEWEST_BLOCKS = 8  # of a span in any case
+FEWEST_CACHED = 4  # blocks of a shared class that a cache has room for, unless it has none
 MOST_BYTES = 256 << 10  # largest block of a class
 MOST_CLASSES = 128
 WORD_SHIFT = 48  # a list's word is room << WORD_SHIFT | address of its newest block
@@ -55,11 +59,11 @@ def class_sizes(steps: int) -> list[int]:
 
 
 def span_pages(size: int, least_bytes: int) -> int:
-    """Pages of a span of blocks of `size` bytes: room for 64 where 64 KiB allow it."""
+    """Pages of a span of blocks of `size` bytes."""
     if size > SPAN_MOST_BYTES:
         return size // PAGE_BYTES
-    want = min(max(64 * size, least_bytes), 64 << 10)
-    return max(1, want // PAGE_BYTES)
+    want = max(min(max(SPAN_BLOCKS * size, least_bytes), SPAN_BYTES), FEWEST_BLOCKS * size)
+    return (want + PAGE_BYTES - 1) // PAGE_BYTES
 
 
 def classes(steps: int, cache_bytes: int, single_bytes: int, span_bytes: int) -> Classes:
@@ -71,7 +75,8 @@ def classes(steps: int, cache_bytes: int, single_bytes: int, span_bytes: int) ->
     pages = np.array([0] + [span_pages(int(size), span_bytes) for size in sizes[1:]], np.int64)
     each = np.maximum(sizes, 1)
     shared = sizes <= SPAN_MOST_BYTES
-    room = np.where(shared, cache_bytes // each, single_bytes // each)
+    fewest = min(FEWEST_CACHED, cache_bytes)
+    room = np.where(shared, np.maximum(fewest, cache_bytes // each), single_bytes // each)
     room[0] = 0
     carved = np.clip(4096 // each, 1, 64)
     return Classes(

@@ -22,7 +22,9 @@ from heapwright.allocators.wright.state import (
     MAILBOX,
     MOST_THREADS,
     NEXT,
+    NOBODY,
     ORPHAN,
+    ORPHANS,
     OUT_COUNT,
     OUT_FIRST,
     PARTIAL,
@@ -51,7 +53,12 @@ from heapwright.machine import load
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    for broken in (_check_tiles(heap), _check_bins(heap), _check_rows(heap)):
+    for broken in (
+        _check_tiles(heap),
+        _check_bins(heap),
+        _check_rows(heap),
+        _check_orphans(heap),
+    ):
         if broken:
             return broken
     return 0
@@ -179,6 +186,23 @@ def _check_rows(heap):
         if left:
             return 6
     return 0
+
+
+@kernel
+def _check_orphans(heap):
+    """4 unless the rings of orphans hold what is counted, and nobody owns it."""
+    left = heap.fields[ORPHANS]
+    for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
+        first = heap.orphans[unsigned(size_class)]
+        span = first
+        while span:
+            if state_of(heap, span) != ORPHAN or owner_of(heap, span) != NOBODY:
+                return 4
+            left -= 1
+            span = get(heap, span, NEXT)
+            if span == first:
+                break
+    return 4 if left else 0
 
 
 @kernel

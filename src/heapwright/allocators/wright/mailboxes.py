@@ -13,9 +13,11 @@ Source     snmalloc's message passing (Liétar et al., ISMM 2019), with one owne
 Omits      snmalloc's routing of batches through other threads
 """
 
+from heapwright.allocators.wright.classes import LAST
 from heapwright.allocators.wright.spans import claim, release
 from heapwright.allocators.wright.state import (
     ADDRESS,
+    ALIVE,
     CLOSED,
     MAIL,
     MAILBOX,
@@ -27,27 +29,43 @@ from heapwright.allocators.wright.state import (
     OUT_OWNER,
     REMOTE,
     REMOTE_BATCH,
+    ROW_SHIFT,
+    START_THREAD,
+    THREADS,
     entry_of,
     lock,
     owner_of,
     unlock,
 )
-from heapwright.kernel import kernel, unsigned
+from heapwright.kernel import kernel, likely, unsigned
 from heapwright.kernel.atomics import compare_and_swap, exchange, load_acquire
 from heapwright.machine import load, store, touch
 
 
-@kernel
+@kernel(cold=True)
+def start_thread(heap, row):
+    """Open a thread's row, or open it again."""
+    heap.paths[START_THREAD] += 1
+    for size_class in range(1, heap.classes.fields[LAST] + 1):
+        heap.rows[unsigned(row + size_class)] = heap.classes.empty_word[unsigned(size_class)]
+    heap.rows[unsigned(row + ALIVE)] = 1
+    lock(heap)
+    compare_and_swap(heap.rows, unsigned(row + MAILBOX), CLOSED, 0)
+    heap.fields[THREADS] = max(heap.fields[THREADS], (row >> ROW_SHIFT) + 1)
+    unlock(heap)
+
+
+@kernel(inline=True)
 def give_back(heap, row, span, address):
     """Free a block of a span of many: to the thread's own span, else by post."""
     owner = owner_of(heap, span)
-    if owner == row:
+    if likely(owner == row):
         release(heap, row, span, address)
     else:
         _send(heap, row, owner, address)
 
 
-@kernel
+@kernel(cold=True)
 def _send(heap, row, owner, address):
     """Put a block in the outbox, which is posted when it is full or for another owner."""
     heap.paths[REMOTE] += 1
@@ -113,20 +131,17 @@ def _give_to_claimed(heap, row, address):
 
 
 @kernel(cold=True)
-def collect_mail(heap, row, successor):
-    """Take what other threads sent, to the cache while it has room, else to the spans.
-
-    `successor` is the mailbox's next content: 0, or CLOSED at the thread's exit.
-    """
+def collect_mail(heap, row, to_cache):
+    """Take what others sent: to the cache while it has room, if wanted, else to the spans."""
     heap.paths[MAIL] += 1
-    block = exchange(heap.rows, unsigned(row + MAILBOX), successor)
-    while block not in (0, CLOSED):
+    block = exchange(heap.rows, unsigned(row + MAILBOX), 0)
+    while block:
         after = load(heap.machine, block)
         entry = entry_of(heap, block)
         head = unsigned(row + (entry & 255))
         old = heap.rows[head]
         word = (old & ~ADDRESS) - ONE + block
-        if word >= 0 and successor == 0:
+        if word >= 0 and to_cache:
             store(heap.machine, block, old)
             heap.rows[head] = word
         else:

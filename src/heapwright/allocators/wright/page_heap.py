@@ -9,8 +9,12 @@ Terms      dirty: a page that was handed out since the system last gave it, so p
 Invariant  spans tile the heap; no two free runs adjacent; a free run is in the bin of its length;
            a bit of `filled` is set iff its bin is not empty; DIRTY_PAGES counts        (check)
 Source     TCMalloc's page heap (gperftools src/page_heap.cc); bins after Masmano et al., "TLSF",
-           ECRTS 2004; the schedule of purges: a share of the heap, as Go's scavenger has
-Omits      a search by address; purging by age
+           ECRTS 2004
+Omits      a search by address
+
+Memory goes back on a schedule that needs no clock and no thread: an interval is a number of runs
+freed, and what was free through all of it was not needed (the low-water mark of TCMalloc's
+caches). A limit, a share of the pages in use, holds at any time.
 """
 
 from heapwright.allocators.wright.classes import PAGE_BYTES, PAGE_SHIFT
@@ -19,14 +23,17 @@ from heapwright.allocators.wright.state import (
     FIRST,
     GROW,
     GROWTH_PAGES,
+    INTERVAL,
     KIND,
     LENGTH,
+    LIMIT_PAGES,
+    LIMIT_PERCENT,
+    LOW_PAGES,
     MERGE,
     MOST_SPANS,
     NEXT,
     PURGE,
     RETAIN_PAGES,
-    RETAIN_PERCENT,
     RUN,
     SPAN_COUNT,
     SPARE,
@@ -34,6 +41,7 @@ from heapwright.allocators.wright.state import (
     START,
     STATE_SHIFT,
     TAKEN,
+    TICKS,
     TOP,
     USED_PAGES,
     entry_of_page,
@@ -245,6 +253,7 @@ def take(heap, pages, align_pages):
     start, length = get(heap, run, START), get(heap, run, LENGTH)
     heap.fields[USED_PAGES] += length
     heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start, length)
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     _shape(heap, run, start, length, TAKEN)
     skip = -start & (align_pages - 1)
     if skip:
@@ -283,10 +292,26 @@ def give(heap, span):
         _drop_record(heap, above)
     _shape(heap, span, start, pages, RUN)
     _insert(heap, span)
-    if fields[DIRTY_PAGES] > fields[RETAIN_PAGES]:
-        spare = fields[USED_PAGES] * fields[RETAIN_PERCENT] // 100 + fields[RETAIN_PAGES]
-        if fields[DIRTY_PAGES] > spare:
-            purge(heap, spare >> 1)
+    fields[TICKS] += 1
+    if fields[TICKS] >= fields[INTERVAL] or fields[DIRTY_PAGES] > fields[LIMIT_PAGES]:
+        _keep_schedule(heap)
+
+
+@kernel(cold=True)
+def _keep_schedule(heap):
+    """Purge what no request needed through an interval, and what is beyond the limit."""
+    fields = heap.fields
+    limit = fields[LIMIT_PAGES] + fields[USED_PAGES] * fields[LIMIT_PERCENT] // 100
+    if fields[DIRTY_PAGES] > limit:
+        purge(heap, limit >> 1)
+    elif fields[TICKS] >= fields[INTERVAL]:
+        idle = fields[LOW_PAGES] - fields[RETAIN_PAGES]
+        if idle > 0:
+            purge(heap, fields[DIRTY_PAGES] - idle)
+    else:
+        return
+    fields[TICKS] = 0
+    fields[LOW_PAGES] = fields[DIRTY_PAGES]
 
 
 @kernel
@@ -303,6 +328,7 @@ def extend(heap, span, pages):
     _remove(heap, above)
     heap.fields[USED_PAGES] += more
     heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, more)
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     _drop_record(heap, above)
     put(heap, span, LENGTH, have + more)
     cut(heap, span, pages)

@@ -26,6 +26,7 @@ from heapwright.allocators.wright.state import (
     FRESH,
     KIND,
     LISTED,
+    NOBODY,
     ONE,
     ORPHAN,
     ORPHANS,
@@ -49,7 +50,7 @@ from heapwright.allocators.wright.state import (
     unlink,
     unlock,
 )
-from heapwright.kernel import kernel, unsigned
+from heapwright.kernel import kernel, unlikely, unsigned
 from heapwright.machine import load, store, touch
 
 
@@ -59,7 +60,7 @@ def acquire(heap, row, size_class):
     while True:
         span = heap.rows[unsigned(row + PARTIAL + size_class)]
         if span:
-            return _take_list(heap, row, size_class, span)
+            return take_list(heap, row, size_class, span)
         span = heap.rows[unsigned(row + FRESH + size_class)]
         if span:
             return _carve(heap, row, size_class, span)
@@ -68,8 +69,8 @@ def acquire(heap, row, size_class):
                 return 0
 
 
-@kernel
-def _take_list(heap, row, size_class, span):
+@kernel(inline=True)
+def take_list(heap, row, size_class, span):
     """Move the span's whole free list to the cache; its newest block."""
     word = get(heap, span, FREE)
     put(heap, span, FREE, heap.classes.empty_word[unsigned(size_class)])
@@ -133,7 +134,7 @@ def _refresh(heap, row, size_class, span):
     heap.rows[unsigned(row + FRESH + size_class)] = span
 
 
-@kernel
+@kernel(inline=True)
 def release(heap, row, span, address):
     """Give a block back to its span, which the thread of `row` owns."""
     old = get(heap, span, FREE)
@@ -141,9 +142,9 @@ def release(heap, row, span, address):
     store(heap.machine, address, old)
     word = (old & ~ADDRESS) - ONE + address
     put(heap, span, FREE, word)
-    if word >> WORD_SHIFT == get(heap, span, WHOLE):
+    if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
         _retire(heap, row, span)
-    elif old & ADDRESS == 0:
+    elif unlikely(old & ADDRESS == 0):
         set_state(heap, span, LISTED)
         link_last(heap, span, heap.rows, row + PARTIAL + (get(heap, span, KIND) & 255))
 
@@ -218,7 +219,7 @@ def orphan(heap, row, size_class):
 
 @kernel
 def _leave(heap, size_class, span):
-    """Make a span an orphan."""
-    set_state(heap, span, ORPHAN)
+    """Make a span an orphan: its owner's number may be given to another thread."""
+    put(heap, span, KIND, NOBODY << OWNER_SHIFT | ORPHAN << STATE_SHIFT | size_class)
     link_last(heap, span, heap.orphans, size_class)
     heap.fields[ORPHANS] += 1

@@ -18,15 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators.wright.classes import PAGE_SHIFT, WORD_SHIFT, Classes
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.atomics import compare_and_swap, load_acquire, pause, store_release
+from heapwright.kernel import kernel, mutex, unsigned
 from heapwright.kernel.reserve import reserve
 from heapwright.machine import Machine
 from heapwright.machine.address_space import SPACE_BYTES
 
 PAGES = SPACE_BYTES >> PAGE_SHIFT
-MOST_SPANS = 1 << 22
-MOST_THREADS = 1 << 12
+MOST_SPANS = 1 << 20
+MOST_THREADS = 1 << 16
 
 ONE = 1 << WORD_SHIFT  # one block in the room of a list's word
 ADDRESS = ONE - 1  # mask of the address in a list's word
@@ -55,6 +54,7 @@ ALIVE = 384
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
 MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no thread reads it
 CLOSED = 1
+NOBODY = (MOST_THREADS - 1) << ROW_SHIFT  # row that owns orphans; its mailbox is always closed
 
 # Fields
 (
@@ -67,14 +67,18 @@ CLOSED = 1
     DIRTY_PAGES,  # in free runs, written since the system gave them
     ORPHANS,  # spans in all rings of orphans
     GROWTH_PAGES,  # setting
+    LOW_PAGES,  # the least DIRTY_PAGES in this interval
+    TICKS,  # runs freed in this interval
+    INTERVAL,  # setting
     RETAIN_PAGES,  # setting
-    RETAIN_PERCENT,  # setting
+    LIMIT_PAGES,  # setting
+    LIMIT_PERCENT,  # setting
     REMOTE_BATCH,  # setting
     HARDENED,  # setting
     FATAL,  # one of hardened.py's verdicts
     THREADS,  # rows ever opened: all below
     FIELDS,
-) = range(16)
+) = range(20)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
@@ -106,12 +110,14 @@ def tables(machine: Machine, classes: Classes, bins: int) -> Heap:
     """A heap without a page."""
     fields = np.zeros(FIELDS, np.int64)
     fields[SPAN_COUNT] = 1  # span 0 stands for none
+    rows = reserve(MOST_THREADS << ROW_SHIFT, np.int64)
+    rows[NOBODY + MAILBOX] = CLOSED
     return Heap(
         machine,
         classes,
         reserve(PAGES, np.uint32),
         reserve(MOST_SPANS << SPAN_SHIFT, np.int64),
-        reserve(MOST_THREADS << ROW_SHIFT, np.int64),
+        rows,
         np.zeros(bins, np.int64),
         np.zeros((bins >> 5) + 1, np.int64),
         reserve(PAGES >> 5, np.int64),
@@ -217,15 +223,13 @@ def unlink(heap, span, ring, place):
         ring[unsigned(place)] = after
 
 
-@kernel
+@kernel(inline=True)
 def lock(heap):
-    """Wait for the one lock and take it."""
-    while not compare_and_swap(heap.fields, LOCK, 0, 1):
-        while load_acquire(heap.fields, LOCK):
-            pause()
+    """Take the one lock."""
+    mutex.lock(heap.fields, LOCK)
 
 
 @kernel(inline=True)
 def unlock(heap):
-    """Give the lock back."""
-    store_release(heap.fields, LOCK, 0)
+    """Release it."""
+    mutex.unlock(heap.fields, LOCK)

@@ -1,0 +1,227 @@
+"""Managers in flight beside the real allocators, in one run: time and peak memory.
+
+    python -m benchmarks.flight [--runs 5] [--managers wright] [--only churn|programs|ROW,ROW]
+
+    churn       requests to malloc and nothing else (churn.c): ns for a pair of malloc and free
+    programs    real programs on generated inputs: seconds
+
+Both are times of the processor, user and system: a neighbour who takes the processor away does not
+count. Wall times stand in the JSON. Memory is the peak of resident memory. Runs of all allocators
+take turns; each figure is a median. Ratios are to the best of the real allocators in the row, and
+of a set to the best geometric mean.
+"""
+
+import argparse
+import ctypes.util
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.workloads import workload
+from heapwright.errors import HeapwrightError
+from heapwright.flight.build import build
+
+SOURCES = Path(__file__).parent
+REAL = {  # the libraries to preload
+    "glibc": "c",
+    "jemalloc": "jemalloc",
+    "mimalloc": "mimalloc",
+    "tcmalloc": "tcmalloc_minimal",
+}
+CHURN = (
+    ("pair", 1), ("batch", 1), ("small", 1), ("small", 2), ("log", 1), ("large", 1),
+    ("shared", 2), ("pass", 2),
+)  # fmt: skip
+PROGRAMS = ("redis", "g++", "sqlite3", "python", "lua")
+REDIS_REQUESTS = 200_000
+
+
+class Figures(NamedTuple):
+    """What one run took."""
+
+    processor: float  # ns a pair, or seconds
+    wall: float
+    peak_kb: int
+
+
+Measure = Callable[[str], Figures]  # of the library to preload
+
+
+def libraries(managers: Sequence[str]) -> dict[str, str]:
+    """What to preload for each allocator that is here: the real ones, then the managers."""
+    found = {name: ctypes.util.find_library(library) for name, library in REAL.items()}
+    here = {name: library for name, library in found.items() if library}
+    return {**here, **{f"heapwright {name}": str(build(name)) for name in managers}}
+
+
+def compiled(name: str, folder: Path) -> str:
+    """A C program of this folder, built."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        raise HeapwrightError("cannot measure flights: there is no C compiler; install gcc.")
+    program = str(folder / name)
+    source = str(SOURCES / f"{name}.c")
+    subprocess.run([compiler, "-O2", "-pthread", "-o", program, source], check=True)
+    return program
+
+
+def churn_row(churn: str, pattern: str, threads: int) -> Measure:
+    """One pattern of churn.c."""
+
+    def measure(library: str) -> Figures:
+        done = subprocess.run(
+            [churn, pattern, str(threads)],
+            env={**os.environ, "LD_PRELOAD": library},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        wall, processor, peak = done.stdout.split()
+        return Figures(float(processor), float(wall), int(peak))
+
+    return measure
+
+
+def program_row(launch: str, name: str, folder: Path) -> Measure | None:
+    """A program of the workloads; None where it is not installed."""
+    work = workload(name, folder / name, "full")
+    if work is None:
+        return None
+
+    def measure(library: str) -> Figures:
+        done = subprocess.run(
+            [launch, library, *work.command],
+            env={**os.environ, **work.environment},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return _told(done.stdout, name)
+
+    return measure
+
+
+def redis_row(launch: str, folder: Path) -> Measure | None:
+    """A redis server under redis-benchmark: what the server takes for so many requests."""
+    if not shutil.which("redis-server") or not shutil.which("redis-benchmark"):
+        return None
+
+    def measure(library: str) -> Figures:
+        socket = str(folder / "redis.socket")
+        options = ["--port", "0", "--unixsocket", socket, "--save", "", "--dir", str(folder)]
+        serve = [launch, library, "redis-server", *options]
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+            client = ["redis-cli", "-s", socket]
+            for _ in range(100):
+                if (
+                    subprocess.run([*client, "ping"], check=False, capture_output=True).returncode
+                    == 0
+                ):
+                    break
+                time.sleep(0.05)
+            load = ["redis-benchmark", "-s", socket, "-q", "-n", str(REDIS_REQUESTS), "-P", "16"]
+            tests = ["-t", "set,get,incr,lpush,lpop,sadd,hset,zadd,mset", "-r", "100000"]
+            subprocess.run([*load, *tests, "-d", "200"], stdout=subprocess.DEVNULL, check=True)
+            subprocess.run([*client, "shutdown", "nosave"], capture_output=True, check=True)
+            told, _ = server.communicate()
+        return _told(told, "redis-server")
+
+    return measure
+
+
+def _told(line: str, name: str) -> Figures:
+    """What launch.c printed."""
+    status, wall, processor, peak = line.split()
+    if int(status):
+        raise HeapwrightError(f"{name} ended with wait status {status}.")
+    return Figures(float(processor), float(wall), int(peak))
+
+
+def compare(measure: Measure, found: dict[str, str], runs: int) -> dict[str, Any]:
+    """Medians of a row, the allocators in turn."""
+    taken: dict[str, list[Figures]] = {name: [] for name in found}
+    for _ in range(runs):
+        for name, library in found.items():
+            taken[name].append(measure(library))
+    return {
+        name: {field: statistics.median(getattr(run, field) for run in many)
+               for field in Figures._fields}
+        for name, many in taken.items()
+    }  # fmt: skip
+
+
+def means(rows: dict[str, Any], found: dict[str, str]) -> dict[str, Any]:
+    """Geometric means of a set."""
+    return {
+        name: {
+            field: math.exp(statistics.fmean(math.log(row[name][field]) for row in rows.values()))
+            for field in Figures._fields
+        }
+        for name in found
+    }
+
+
+def show(title: str, unit: str, rows: dict[str, Any]) -> None:
+    """A row for people: time and peak MB of each, the ratio to the best real time."""
+    for label, row in rows.items():
+        best = min(row[name]["processor"] for name in row if name in REAL)
+        cells = (
+            f"{name} {each['processor']:.3g} {unit} ({each['processor'] / best:.2f}) "
+            f"{each['peak_kb'] / 1024:.1f} MB"
+            for name, each in row.items()
+        )
+        print(f"{title} {label}: " + " | ".join(cells), file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.flight", description=main.__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--managers", type=lambda text: text.split(","), default=["wright"])
+    parser.add_argument("--only", type=lambda text: text.split(","), default=["churn", "programs"])
+    parser.add_argument("--folder", type=Path, default=Path("build/flights"))
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    found = libraries(options.managers)
+    report: dict[str, Any] = {"runs": options.runs}
+    with tempfile.TemporaryDirectory(dir=options.folder) as made:
+        churn, launch = (compiled(name, Path(made)) for name in ("churn", "launch"))
+        sets: dict[str, dict[str, Measure | None]] = {
+            "churn": {f"{name} {threads}": churn_row(churn, name, threads)
+                      for name, threads in CHURN},
+            "programs": {name: redis_row(launch, Path(made)) if name == "redis"
+                         else program_row(launch, name, options.folder) for name in PROGRAMS},
+        }  # fmt: skip
+        for title, measures in sets.items():
+            unit = "ns" if title == "churn" else "s"
+            rows = {}
+            for label, measure in measures.items():
+                if measure and {title, label, label.split()[0]} & set(options.only):
+                    rows[label] = compare(measure, found, options.runs)
+                    show(title, unit, {label: rows[label]})
+            if rows:
+                geometric = means(rows, found)
+                show(title, unit, {"geometric mean": geometric})
+                report[title] = {"rows": rows, "geometric_mean": geometric}
+    text = json.dumps(report, indent=2)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HeapwrightError as error:
+        sys.exit(f"benchmarks.flight: {error}")
