@@ -6,7 +6,7 @@ from heapwright.collectors import log as logs
 from heapwright.collectors.swept_space import CURSOR, PENDING
 from heapwright.errors import HeapwrightError
 from heapwright.managers import named
-from heapwright.trace.schema import FREE, NEW, POP, PUSH
+from heapwright.trace.schema import FREE, NEW, POP, PUSH, events
 from trial import CollectedTrial
 
 OBJECTS = 402
@@ -52,12 +52,13 @@ def test_a_lazy_sweep_is_paid_by_the_allocations_that_need_it():
 def test_neighbours_merge_in_a_free_list_and_not_across_size_classes(layout, fits):
     """Every page of cells keeps one object: no hole is left for a large one."""
     trial = CollectedTrial("mark-sweep", {"heap_bytes": 1 << 20, "layout": layout})
+    rows = []
     for slot in range(4000):
-        trial.step(PUSH, -1)
-        trial.step(NEW, slot, 224, 0)
-        trial.step(POP, slot if slot % 50 == 0 else -1)
-        if slot % 50:
-            trial.step(FREE, slot)
+        lives = slot % 50 == 0
+        rows += [(PUSH, -1, 0), (NEW, slot, 224), (POP, slot if lives else -1, 0)]
+        rows += [] if lives else [(FREE, slot, 0)]
+    columns = zip(("op", "slot", "size"), zip(*rows, strict=True), strict=True)
+    trial.fly(events(**dict(columns)))
     trial.loop.collect(trial.heap)
     holes = [length for _, length in sorted(trial.rows("vacant"))[:-1]]  # the last was never used
     assert (max(holes) > 10_000) == fits

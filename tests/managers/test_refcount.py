@@ -9,7 +9,7 @@ from heapwright.managers import named
 from heapwright.trace.schema import NEW, POP, PUSH, WRITE
 from trial import CollectedTrial
 
-OBJECTS = 200 if INTERPRETED else 20_000
+OBJECTS = 200 if INTERPRETED else 4000
 
 
 def holding_a_list(objects, settings=None):
