@@ -106,8 +106,9 @@ def test_a_compiler_and_the_programs_that_it_starts_fly(tmp_path: Path) -> None:
     assert output(library, str(tmp_path / "map")) == "999\n"
 
 
-def test_an_address_space_limit_refuses_what_it_refuses_any_program() -> None:
-    library = build("segregated-fit")
+@pytest.mark.parametrize("manager", ["segregated-fit", "wright"])
+def test_an_address_space_limit_refuses_what_it_refuses_any_program(manager: str) -> None:
+    library = build(manager)
     limited = ["sh", "-c", "ulimit -v 200000; exec perl -e 'my $x = q(x) x 1e6; print length $x'"]
     assert output(library, *limited) == "1000000"
     greedy = "ulimit -v 200000; exec perl -e 'my $x = q(x) x 4e8; print length $x' 2>&1"

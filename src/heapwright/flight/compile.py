@@ -81,7 +81,7 @@ def _laid_out(manager: Manager, settings: dict[str, int], statistics: bool) -> A
     forgotten = set() if statistics else {"paths", "pages", "sizes"}
     if getattr(manager.module, "HEADERLESS", False):
         forgotten.discard("sizes")
-    plan = Plan(frozenset(forgotten))
+    plan = Plan(frozenset(forgotten), frozenset(getattr(manager.module, "FOLLOWING", ())))
     plan.place_words(heap.machine)
     return Flight(
         heap=plan.place("heap", heap),

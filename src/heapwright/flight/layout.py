@@ -30,10 +30,12 @@ JOINED_WORDS = 4  # zeros between two runs that are not worth a run of their own
 class Plan:
     """What is laid out so far."""
 
-    def __init__(self, forgotten: frozenset[str]) -> None:
-        """Arrays in fields named in `forgotten` get no place: nobody asks for their content."""
+    def __init__(self, forgotten: frozenset[str], following: frozenset[str]) -> None:
+        """Arrays in fields named in `forgotten` get no place: nobody asks for their content. Of
+        those named in `following` a first part will do while the break stays low."""
         self.forgotten = forgotten
-        self.ranges: list[tuple[int, int]] = []  # to map: real address, bytes
+        self.following = following
+        self.ranges: list[tuple[int, int, int]] = []  # to map: see Start
         self.runs: list[tuple[int, int, int, int]] = []  # to write: see Start
         self.content: list[np.ndarray] = []
         self._content_words = 0
@@ -47,7 +49,7 @@ class Plan:
         self._placed[machine.words.ctypes.data] = (machine.words.nbytes, ORIGIN)
         static = machine.words[STATIC_BASE >> 3 : BREAK_BASE >> 3]
         if any(True for _ in _written(static)):
-            self.ranges.append((ORIGIN + STATIC_BASE, static.nbytes))
+            self.ranges.append((ORIGIN + STATIC_BASE, static.nbytes, 0))
             self._keep(static, ORIGIN + STATIC_BASE)
 
     def place(self, name: str, state: Any) -> Any:
@@ -55,14 +57,15 @@ class Plan:
         if isinstance(state, tuple):
             names = (f"{name}.{field}" for field in state._fields)  # type: ignore[attr-defined]
             return type(state)(*map(self.place, names, state))
-        if name.rpartition(".")[2] in self.forgotten:
+        field = name.rpartition(".")[2]
+        if field in self.forgotten:
             return Forgotten()
         if name in WHOLE:
             return Fixed(state.dtype, self._place_table(state), state.shape)
         address = self._placed_at(state)
         if not address and state.nbytes <= SMALL_BYTES:
             return self._place_in_object(name, state)
-        return Fixed(state.dtype, address or self._place_table(state))
+        return Fixed(state.dtype, address or self._place_table(state, field in self.following))
 
     def _place_in_object(self, name: str, array: np.ndarray) -> Static:
         """An array of the object; one that two fields hold is one there too."""
@@ -77,7 +80,8 @@ class Plan:
         """The arrays that a process begins with: in the object, whatever their size."""
         arrays = Start(
             np.array([len(self.ranges), len(self.runs)], np.int64),
-            np.array([*self.ranges, (0, 0)], np.int64).reshape(-1),
+            np.zeros(2, np.int64),
+            np.array([*self.ranges, (0, 0, 0)], np.int64).reshape(-1),
             np.array([*self.runs, (0, 0, 0, 0)], np.int64).reshape(-1),
             np.concatenate([np.zeros(1, np.int64), *self.content]),
             np.frombuffer(LAST_WORDS.encode(), np.int8),
@@ -93,12 +97,12 @@ class Plan:
                 return address + first - other
         return 0
 
-    def _place_table(self, array: np.ndarray) -> int:
+    def _place_table(self, array: np.ndarray, follows: bool = False) -> int:
         """The real address of an array of its own."""
         address = self._next_table
         length = (array.nbytes + PAGE_BYTES - 1) & -PAGE_BYTES
         self._next_table += length + PAGE_BYTES
-        self.ranges.append((address, length))
+        self.ranges.append((address, length, int(follows)))
         self._placed[array.ctypes.data] = (array.nbytes, address)
         self._keep(array, address)
         return address

@@ -14,10 +14,13 @@ from heapwright.flight.threads import STARTED, Threads
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.atomics import compare_and_swap, load_acquire, pause, store_release
 from heapwright.kernel.raw import real_address, set_word_at
-from heapwright.kernel.system import EXIT_GROUP, WRITE, system_call
+from heapwright.kernel.system import EXIT_GROUP, MUNMAP, PRLIMIT, WRITE, system_call
+from heapwright.machine.address_space import BREAK_LIMIT, CEILING, PAGE_BYTES
 from heapwright.machine.linux import take
 
 STARTING, READY = 1, 2
+LIMIT_OF_SPACE = 9  # RLIMIT_AS
+MOST_SHIFT = 9  # halvings of the tables that follow the break: 64 MiB of heap are left
 STATUS = 127  # of a program that cannot fly
 LAST_WORDS = (
     "heapwright: this process cannot fly: Linux gives no room for the manager's tables "
@@ -30,7 +33,9 @@ class Start(NamedTuple):
     """What a process begins with."""
 
     counts: np.ndarray  # int64[2]  ranges, runs
-    ranges: np.ndarray  # int64[2 * range]  what to map: real address, bytes
+    limit: np.ndarray  # int64[2]  the process's limit of address space, bytes; -1 none
+    ranges: np.ndarray  # int64[3 * range]  what to map: real address, bytes, 1 if a first part
+    #                     will do while the break stays as low a part of its limit
     runs: np.ndarray  # int64[4 * run]  what to write: real address, words, first, step
     content: np.ndarray  # int64[...]  the words of a run: content[first], content[first + step]...
     last_words: np.ndarray  # int8[...]  LAST_WORDS
@@ -63,11 +68,38 @@ def start(flight):
 
 @kernel
 def _map(flight):
-    """Map the tables that are too large for the object."""
-    begin = flight.start
-    for row in range(begin.counts[0]):
-        if not take(begin.ranges[unsigned(2 * row)], begin.ranges[unsigned(2 * row + 1)]):
+    """Map the tables that are too large for the object; smaller parts where there is no room."""
+    begin, meters = flight.start, flight.heap.machine.meters
+    system_call(PRLIMIT, 0, LIMIT_OF_SPACE, 0, real_address(begin.limit), 0, 0)
+    shift = 0  # the break will not get beyond the limit of the process
+    while shift < MOST_SHIFT and 0 < begin.limit[0] < BREAK_LIMIT >> (shift + 1):
+        shift += 1
+    while not _map_parts(begin, shift):
+        shift += 1
+        if shift > MOST_SHIFT:
             leave_the_program(flight)
+    meters[CEILING] = BREAK_LIMIT >> shift
+
+
+@kernel
+def _map_parts(begin, shift):
+    """Map the ranges, of those that follow the break a first part; nothing if one is refused."""
+    for row in range(begin.counts[0]):
+        if not take(begin.ranges[unsigned(3 * row)], _part(begin, row, shift)):
+            for taken in range(row):
+                place, length = begin.ranges[unsigned(3 * taken)], _part(begin, taken, shift)
+                system_call(MUNMAP, place, length, 0, 0, 0, 0)
+            return False
+    return True
+
+
+@kernel
+def _part(begin, row, shift):
+    """Bytes of a range to map."""
+    length = begin.ranges[unsigned(3 * row + 1)]
+    if begin.ranges[unsigned(3 * row + 2)]:
+        length = ((length >> shift) + PAGE_BYTES - 1) & -PAGE_BYTES
+    return length
 
 
 @kernel

@@ -55,9 +55,10 @@ HUGE_ADVISED = 8
     LOWEST_MAPPED,  # address; no area was ever mapped below it
     LAZY_PAGES,
     HUGE_PAGES,  # setting: one of HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS
+    CEILING,  # address: brk refuses to go beyond it; BREAK_LIMIT, unless there is less room
     STRAY_TOUCHES,  # touches of unmapped pages: a segmentation fault in a real process
     METERS,
-) = range(13)
+) = range(14)
 
 HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS = range(3)
 ADVISE_DONTNEED, ADVISE_FREE, ADVISE_HUGEPAGE = 4, 8, 14  # Linux's MADV_* numbers
@@ -76,6 +77,7 @@ def machine(huge_pages: int = HUGE_NEVER) -> Machine:
     """A fresh address space of SPACE_BYTES with nothing mapped."""
     meters = np.zeros(METERS, np.int64)
     meters[BREAK] = BREAK_BASE
+    meters[CEILING] = BREAK_LIMIT
     meters[LOWEST_MAPPED] = MAPPED_TOP
     meters[HUGE_PAGES] = huge_pages
     return Machine(
@@ -195,7 +197,7 @@ def brk(machine, end):
     """Move the end of the heap to address `end`, any byte; its address, unchanged where refused."""
     meters = machine.meters
     meters[SYSCALLS] += 1
-    if end < BREAK_BASE or end > BREAK_LIMIT:
+    if end < BREAK_BASE or end > meters[CEILING]:
         return meters[BREAK]
     old_top = (meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
     new_top = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)

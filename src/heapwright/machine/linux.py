@@ -18,6 +18,7 @@ from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
     BREAK_LIMIT,
+    CEILING,
     LOWEST_MAPPED,
     MAPPED_BYTES,
     MAPPED_TOP,
@@ -75,7 +76,7 @@ def brk(machine, end):
     meters = machine.meters
     old_top = (meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
     new_top = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
-    if end < BREAK_BASE or end > BREAK_LIMIT:
+    if end < BREAK_BASE or end > meters[CEILING]:
         return meters[BREAK]
     origin = real_address(machine.words)
     if new_top > old_top:

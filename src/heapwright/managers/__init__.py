@@ -32,6 +32,10 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
                                                    LOCKING = "own": take the locks, release them
                                                    in the parent and in the child
     trim(heap, pad) -> bytes given back            kernel: what malloc_trim does
+    FOLLOWING = ("field", ...)                     arrays of the heap that are indexed from the
+                                                   machine's address 0 upwards, up to the break's
+                                                   limit, or by a count that is never more: where
+                                                   address space is short, flight maps a first part
     HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 
 The manager touches the pages that it writes itself (headers in fresh memory); it clears by `clear`

@@ -71,8 +71,10 @@ from heapwright.machine.address_space import SPACE_BYTES
 
 SUMMARY = "our own: thread caches over thread-owned spans, mailboxes, a page heap"
 LOCKING = "own"
+FOLLOWING = ("page_map", "spans", "dirty")
 
 __all__ = [
+    "FOLLOWING",
     "LOCKING",
     "PATHS",
     "SUMMARY",
