@@ -150,12 +150,15 @@ def test_alignment_beyond_a_page():
     assert trial.step(MEMALIGN, 50, 10, 47) == (0, 0)
 
 
+ROW = 1 << state.ROW_SHIFT  # the first thread's
+
+
 @pytest.mark.parametrize(("damage", "number"), [
     (lambda heap: heap.page_map.__setitem__(heap.fields[state.FIRST] >> sizes.PAGE_SHIFT, 0), 1),
     (lambda heap: heap.fields.__setitem__(state.DIRTY_PAGES, 7), 3),
     (lambda heap: heap.filled.__setitem__(0, 1 << 7), 3),
-    (lambda heap: heap.rows.__setitem__(SMALL, heap.rows[SMALL] + state.ONE), 5),
-    (lambda heap: heap.rows.__setitem__(state.OUT_COUNT, 1), 6),
+    (lambda heap: heap.rows.__setitem__(ROW + SMALL, heap.rows[ROW + SMALL] + state.ONE), 5),
+    (lambda heap: heap.rows.__setitem__(ROW + state.OUT_COUNT, 1), 6),
     (lambda heap: heap.spans.__setitem__((1 << state.SPAN_SHIFT) + state.FREE, 1 << 20), 4),
 ])  # fmt: skip
 def test_check_sees_damage(damage, number):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heapwright.flight.threads import STARTED, Threads
+from heapwright.flight.threads import MOST, STARTED, THREADS, Threads
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.atomics import compare_and_swap, load_acquire, pause, store_release
 from heapwright.kernel.raw import real_address, set_word_at
@@ -79,6 +79,7 @@ def _map(flight):
         if shift > MOST_SHIFT:
             leave_the_program(flight)
     meters[CEILING] = BREAK_LIMIT >> shift
+    flight.threads.gate[MOST] = THREADS >> shift
 
 
 @kernel

@@ -32,7 +32,7 @@ NO_SUCH_PROCESS = -3  # -ESRCH
 
 WORDS_OF_LINE = 8  # words of a cache line: what threads wait on lies on lines of its own
 LOCK, NUMBERS_LOCK, STARTED = 0, WORDS_OF_LINE, 2 * WORDS_OF_LINE
-NEXT, FREE, SEARCH_AT = 3 * WORDS_OF_LINE, 3 * WORDS_OF_LINE + 1, 3 * WORDS_OF_LINE + 2
+NEXT, FREE, SEARCH_AT, MOST = range(3 * WORDS_OF_LINE, 3 * WORDS_OF_LINE + 4)
 GATE_WORDS = 4 * WORDS_OF_LINE
 
 
@@ -41,7 +41,8 @@ class Threads(NamedTuple):
 
     gate: np.ndarray  # int64[GATE_WORDS]  LOCK, NUMBERS_LOCK; STARTED: 0 no, 1 at it, 2 yes;
     #                   NEXT: numbers handed out; FREE: one more than a free number, 0 none;
-    #                   SEARCH_AT: numbers out when the dead are next looked for
+    #                   SEARCH_AT: numbers out when the dead are next looked for; MOST: alive at
+    #                   once, THREADS or what there is room for
     owner: np.ndarray  # int64[THREADS]  Linux's number of the thread; 0: the number is free
     after: np.ndarray  # int64[THREADS]  the next free number plus one
 
@@ -49,7 +50,7 @@ class Threads(NamedTuple):
 def threads() -> Threads:
     """Nobody has called yet."""
     gate = np.zeros(GATE_WORDS, np.int64)
-    gate[SEARCH_AT] = FIRST_SEARCH
+    gate[SEARCH_AT], gate[MOST] = FIRST_SEARCH, THREADS
     return Threads(gate, np.zeros(THREADS, np.int64), np.zeros(THREADS, np.int64))
 
 
@@ -111,7 +112,7 @@ def give_number(threads):
     elif gate[NEXT] == gate[SEARCH_AT]:
         gate[SEARCH_AT] = 2 * gate[NEXT]
         return -2
-    elif gate[NEXT] == THREADS:
+    elif gate[NEXT] >= gate[MOST]:
         return -1
     else:
         number = gate[NEXT]

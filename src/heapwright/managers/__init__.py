@@ -34,7 +34,7 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
     trim(heap, pad) -> bytes given back            kernel: what malloc_trim does
     FOLLOWING = ("field", ...)                     arrays of the heap that are indexed from the
                                                    machine's address 0 upwards, up to the break's
-                                                   limit, or by a count that is never more: where
+                                                   limit, or by thread number: where
                                                    address space is short, flight maps a first part
     HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 

@@ -71,7 +71,7 @@ from heapwright.machine.address_space import SPACE_BYTES
 
 SUMMARY = "our own: thread caches over thread-owned spans, mailboxes, a page heap"
 LOCKING = "own"
-FOLLOWING = ("page_map", "spans", "dirty")
+FOLLOWING = ("page_map", "spans", "dirty", "rows")
 
 __all__ = [
     "FOLLOWING",

@@ -51,7 +51,7 @@ def start_thread(heap, row):
     heap.rows[unsigned(row + ALIVE)] = 1
     lock(heap)
     compare_and_swap(heap.rows, unsigned(row + MAILBOX), CLOSED, 0)
-    heap.fields[THREADS] = max(heap.fields[THREADS], (row >> ROW_SHIFT) + 1)
+    heap.fields[THREADS] = max(heap.fields[THREADS], row >> ROW_SHIFT)
     unlock(heap)
 
 

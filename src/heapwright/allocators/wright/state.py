@@ -54,7 +54,7 @@ ALIVE = 384
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
 MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no thread reads it
 CLOSED = 1
-NOBODY = (MOST_THREADS - 1) << ROW_SHIFT  # row that owns orphans; its mailbox is always closed
+NOBODY = 0  # row that owns orphans; its mailbox is always closed
 
 # Fields
 (
@@ -97,7 +97,7 @@ class Heap(NamedTuple):
     classes: Classes
     page_map: np.ndarray  # uint32[page]  span << 8 | class
     spans: np.ndarray  # int64[span << SPAN_SHIFT | field]
-    rows: np.ndarray  # int64[thread << ROW_SHIFT | column]
+    rows: np.ndarray  # int64[(thread + 1) << ROW_SHIFT | column]
     bins: np.ndarray  # int64[bin]  first free run of about one length, 0: none
     filled: np.ndarray  # int64[bin >> 5]  bitmap: bins that are not empty
     dirty: np.ndarray  # int64[page >> 5]  bitmap: pages written since the system gave them
@@ -110,7 +110,7 @@ def tables(machine: Machine, classes: Classes, bins: int) -> Heap:
     """A heap without a page."""
     fields = np.zeros(FIELDS, np.int64)
     fields[SPAN_COUNT] = 1  # span 0 stands for none
-    rows = reserve(MOST_THREADS << ROW_SHIFT, np.int64)
+    rows = reserve((MOST_THREADS + 1) << ROW_SHIFT, np.int64)
     rows[NOBODY + MAILBOX] = CLOSED
     return Heap(
         machine,
@@ -130,7 +130,7 @@ def tables(machine: Machine, classes: Classes, bins: int) -> Heap:
 @kernel(inline=True)
 def row_of(thread):
     """First column of the thread's row."""
-    return (thread & (MOST_THREADS - 1)) << ROW_SHIFT
+    return ((thread & (MOST_THREADS - 1)) + 1) << ROW_SHIFT
 
 
 @kernel(inline=True)
