@@ -31,7 +31,7 @@ def output(library: Path, *command: str) -> str:
     return done.stdout
 
 
-MANAGERS = ["linear", "first-fit", "segregated-fit", "buddy", "slots", "glibc"]
+MANAGERS = ["linear", "first-fit", "segregated-fit", "buddy", "slots", "glibc", "wright"]
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[dict[str, int]]] = {
         {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
         {"limit_bytes": 0, "limit_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
         {"interval": 3, "retain_bytes": 0},
+        {"hardened": 1},
     ],
     "segregated-fit": [
         {"quick_blocks": 0},

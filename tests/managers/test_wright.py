@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from heapwright.allocators.wright import classes as sizes
-from heapwright.allocators.wright import page_heap, state
+from heapwright.allocators.wright import hardened, page_heap, state
 from heapwright.errors import HeapwrightError
+from heapwright.machine import store
 from heapwright.machine.address_space import FAULTS, RESIDENT_PAGES
 from heapwright.managers import named
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
@@ -174,3 +175,35 @@ def test_a_knob_out_of_range_is_a_sentence(knobs):
     manager = named("wright")
     with pytest.raises(HeapwrightError, match="wright"):
         manager.module.boot(None, manager.configured(knobs))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "address_of"),
+    [
+        (hardened.DOUBLE_FREE, lambda freed, live, large: freed),
+        (hardened.INSIDE, lambda freed, live, large: live + 16),
+        (hardened.INSIDE, lambda freed, live, large: live + 8),
+        (hardened.INSIDE, lambda freed, live, large: large + 16),
+        (hardened.FOREIGN, lambda freed, live, large: 1 << 30),
+        (0, lambda freed, live, large: live),
+    ],
+)
+def test_hardened_knows_what_is_a_block(verdict, address_of):
+    trial = Trial("wright", {"hardened": 1})
+    freed, live = (trial.step(MALLOC, slot, 100)[0] for slot in range(2))
+    large = trial.step(CALLOC, 2, 1 << 20)[0]
+    trial.step(FREE, 0)
+    assert trial.module.fatal(trial.heap) == ""
+    trial.module.free(trial.heap, 0, address_of(freed, live, large))
+    assert trial.module.fatal(trial.heap) == hardened.SENTENCES.get(verdict, "")
+
+
+@pytest.mark.parametrize("word", [0, 1])
+def test_hardened_sees_a_write_to_a_freed_block(word):
+    trial = Trial("wright", {"hardened": 1})
+    addresses = [trial.step(MALLOC, slot, 100)[0] for slot in range(3)]
+    trial.step(FREE, 0)
+    trial.step(FREE, 1)
+    store(trial.machine, addresses[1] + 8 * word, 12345)
+    trial.step(MALLOC, 3, 100)
+    assert trial.module.fatal(trial.heap) == hardened.SENTENCES[hardened.WRITTEN]

@@ -40,10 +40,13 @@ from heapwright.allocators.wright.classes import (
     class_of_aligned,
     classes,
 )
+from heapwright.allocators.wright.hardened import SENTENCES, is_block, sentences, set_live
 from heapwright.allocators.wright.invariants import cached, check
 from heapwright.allocators.wright.state import (
     ADDRESS,
+    FATAL,
     GROWTH_PAGES,
+    HARDENED,
     IN_PLACE,
     INTERVAL,
     LENGTH,
@@ -65,13 +68,13 @@ from heapwright.allocators.wright.state import (
     unlock,
 )
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, likely, unsigned
+from heapwright.kernel import kernel, likely, unlikely, unsigned
 from heapwright.machine import clear, copy, load, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
 
 SUMMARY = "our own: thread caches over thread-owned spans, mailboxes, a page heap"
 LOCKING = "own"
-FOLLOWING = ("page_map", "spans", "dirty", "rows")
+FOLLOWING = ("page_map", "spans", "dirty", "rows", "live")
 
 __all__ = [
     "FOLLOWING",
@@ -86,6 +89,7 @@ __all__ = [
     "calloc",
     "check",
     "extent",
+    "fatal",
     "fork_child",
     "fork_parent",
     "fork_prepare",
@@ -110,6 +114,7 @@ class Config(NamedTuple):
     limit_bytes: int = 64 << 20  # free and perhaps dirty at any time, at most,
     limit_percent: int = 100  # and of the pages in use
     remote_batch: int = 32  # blocks posted to another thread at a time
+    hardened: int = 0  # 1: tests every request, ends the program at its first mistake
 
 
 def boot(machine, config):
@@ -119,7 +124,10 @@ def boot(machine, config):
     if config.steps not in (4, 8):
         raise HeapwrightError(f"steps of wright is 4 or 8, not {config.steps}.")
     sizes = classes(config.steps, config.cache_bytes, config.single_cache_bytes, config.span_bytes)
-    heap = tables(machine, sizes, page_heap.BINS)
+    if config.hardened:  # without room in any cache every request meets the tests
+        sizes.empty_word[:] = 0
+        sizes.carved_of[:] = 1
+    heap = tables(machine, sizes, page_heap.BINS, sentences() if config.hardened else None)
     heap.fields[GROWTH_PAGES] = config.growth_bytes >> PAGE_SHIFT
     heap.fields[RETAIN_PAGES] = config.retain_bytes >> PAGE_SHIFT
     heap.fields[INTERVAL] = config.interval
@@ -151,9 +159,10 @@ def _alloc_of_class(heap, thread, size, size_class):
 @kernel(cold=True)
 def _alloc_slowly(heap, thread, size, size_class):
     """A block where the cache has none."""
-    if size_class:
-        return refill(heap, thread, size_class)
-    return _alloc_run(heap, size, 1)
+    block = refill(heap, thread, size_class) if size_class else _alloc_run(heap, size, 1)
+    if unlikely(heap.fields[HARDENED] != 0):
+        set_live(heap, block, 1)
+    return block
 
 
 @kernel
@@ -171,7 +180,10 @@ def _alloc_aligned(heap, thread, size, align):
         size_class = class_of_aligned(heap.classes, size, align)
         if size_class:
             return _alloc_of_class(heap, thread, size, size_class)
-    return _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
+    block = _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
+    if heap.fields[HARDENED]:
+        set_live(heap, block, 1)
+    return block
 
 
 @kernel(inline=True)
@@ -231,12 +243,17 @@ def _calloc_run(heap, size, size_class):
     lock(heap)
     page_heap.mark(heap, get(heap, span, START), pages, True)
     unlock(heap)
+    if heap.fields[HARDENED]:
+        set_live(heap, address, 1)
     return address
 
 
 @kernel
 def realloc(heap, thread, address, size):
     """The block resized where it lies if it fits or, for a run, if the pages above are free."""
+    if unlikely(heap.fields[HARDENED] != 0):
+        if not is_block(heap, address):
+            return 0
     entry = entry_of(heap, address)
     room = usable(heap, address, size)
     if entry & 255:
@@ -316,3 +333,8 @@ def extent(heap, address, size):
 def metadata(heap, blocks):
     """None in the machine's memory."""
     return 0
+
+
+def fatal(heap):
+    """What the program did that it may not do, found out where `hardened` is set; else ""."""
+    return SENTENCES.get(int(heap.fields[FATAL]), "")

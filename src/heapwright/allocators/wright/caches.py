@@ -12,6 +12,7 @@ Source     TCMalloc's thread caches; a full cache passes blocks on one by one, a
 """
 
 from heapwright.allocators.wright.classes import FIRST_SINGLE, LAST
+from heapwright.allocators.wright.hardened import is_block, set_live
 from heapwright.allocators.wright.mailboxes import collect_mail, give_back, post, start_thread
 from heapwright.allocators.wright.page_heap import give, mark, take
 from heapwright.allocators.wright.spans import acquire, orphan, take_list
@@ -20,6 +21,7 @@ from heapwright.allocators.wright.state import (
     ALIVE,
     CLOSED,
     EXIT_THREAD,
+    HARDENED,
     KIND,
     MAILBOX,
     OUT_COUNT,
@@ -107,6 +109,10 @@ def give_run(heap, span):
 def overflow(heap, thread, address):
     """Free a block that the cache has no room for."""
     heap.paths[OVERFLOW] += 1
+    if unlikely(heap.fields[HARDENED] != 0):
+        if not is_block(heap, address):
+            return
+        set_live(heap, address, 0)
     row, entry = row_of(thread), entry_of(heap, address)
     size_class, span = entry & 255, entry >> 8
     if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):

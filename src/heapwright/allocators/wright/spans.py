@@ -16,6 +16,7 @@ Omits      choice among partial spans by how full they are
 """
 
 from heapwright.allocators.wright.classes import WORD_SHIFT
+from heapwright.allocators.wright.hardened import link_of, sign
 from heapwright.allocators.wright.page_heap import give, mark, take
 from heapwright.allocators.wright.state import (
     ADDRESS,
@@ -24,6 +25,7 @@ from heapwright.allocators.wright.state import (
     CARVE,
     FREE,
     FRESH,
+    HARDENED,
     KIND,
     LISTED,
     NOBODY,
@@ -73,11 +75,25 @@ def acquire(heap, row, size_class):
 def take_list(heap, row, size_class, span):
     """Move the span's whole free list to the cache; its newest block."""
     word = get(heap, span, FREE)
+    if unlikely(heap.fields[HARDENED] != 0):
+        return _take_one(heap, row, size_class, span, word & ADDRESS)
     put(heap, span, FREE, heap.classes.empty_word[unsigned(size_class)])
     unlink(heap, span, heap.rows, row + PARTIAL + size_class)
     set_state(heap, span, TAKEN)
     block = word & ADDRESS
     heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
+    return block
+
+
+@kernel(cold=True)
+def _take_one(heap, row, size_class, span, block):
+    """The newest block of the span's free list, whose link is tested."""
+    link = link_of(heap, block)
+    if link & ADDRESS == 0:
+        link = heap.classes.empty_word[unsigned(size_class)]
+        unlink(heap, span, heap.rows, row + PARTIAL + size_class)
+        set_state(heap, span, TAKEN)
+    put(heap, span, FREE, link)
     return block
 
 
@@ -140,6 +156,7 @@ def release(heap, row, span, address):
     old = get(heap, span, FREE)
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
+    sign(heap, address, old)
     word = (old & ~ADDRESS) - ONE + address
     put(heap, span, FREE, word)
     if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):

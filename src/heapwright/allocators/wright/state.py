@@ -102,14 +102,17 @@ class Heap(NamedTuple):
     filled: np.ndarray  # int64[bin >> 5]  bitmap: bins that are not empty
     dirty: np.ndarray  # int64[page >> 5]  bitmap: pages written since the system gave them
     orphans: np.ndarray  # int64[class]  first of a ring of spans whose owner is gone, 0: none
+    live: np.ndarray  # uint8[address >> 4]  1: a live block begins; kept where HARDENED
+    sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
     fields: np.ndarray  # int64[FIELDS]
     paths: np.ndarray  # int64[path]  times taken; approximate where threads run
 
 
-def tables(machine: Machine, classes: Classes, bins: int) -> Heap:
-    """A heap without a page."""
+def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray | None) -> Heap:
+    """A heap without a page; hardened if it is given the sentences for that."""
     fields = np.zeros(FIELDS, np.int64)
     fields[SPAN_COUNT] = 1  # span 0 stands for none
+    fields[HARDENED] = sentences is not None
     rows = reserve((MOST_THREADS + 1) << ROW_SHIFT, np.int64)
     rows[NOBODY + MAILBOX] = CLOSED
     return Heap(
@@ -122,6 +125,8 @@ def tables(machine: Machine, classes: Classes, bins: int) -> Heap:
         np.zeros((bins >> 5) + 1, np.int64),
         reserve(PAGES >> 5, np.int64),
         np.zeros(128, np.int64),
+        reserve(SPACE_BYTES >> 4 if sentences is not None else 1, np.uint8),
+        sentences if sentences is not None else np.zeros(1, np.int8),
         fields,
         np.zeros(len(PATHS), np.int64),
     )
