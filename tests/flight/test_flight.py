@@ -146,3 +146,43 @@ def test_without_a_linker_a_sentence_names_the_mend(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     with pytest.raises(HeapwrightError, match="install binutils"):
         build("linear")
+
+
+def test_nothing_of_python_is_left_in_an_object() -> None:
+    library = build("segregated-fit")
+    lines = subprocess.check_output(["nm", "-D", str(library)], text=True).splitlines()
+    names = {True: set(), False: set()}  # by whether the object defines them
+    for line in lines:
+        *_, kind, name = line.split()
+        names[kind in "TDB"].add(name)
+    assert {"malloc", "free", "reallocarray", "pvalloc", "mallinfo2", "malloc_trim"} <= names[True]
+    of_the_c_library = {
+        *("memcpy", "memset", "__errno_location", "__libc_single_threaded"),
+        *("pthread_key_create", "pthread_setspecific", "__register_atfork"),
+    }
+    assert names[False] <= of_the_c_library
+
+
+def test_git_keeps_a_history(tmp_path: Path) -> None:
+    git = shutil.which("git")
+    if not git:
+        pytest.skip("git is not installed")
+    library = build("segregated-fit")
+    environment = {"LD_PRELOAD": str(library), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    commands = [
+        "init -q",
+        "config user.email a@b.c",
+        "config user.name a",
+        "add .",
+        "commit -qm one",
+        "fsck --full",
+        "gc -q",
+        "log --stat",
+    ]
+    for number in range(200):
+        (tmp_path / f"file{number}").write_text(f"{number}\n" * number)
+    for command in commands:
+        said = subprocess.run(
+            [git, *command.split()], cwd=tmp_path, env=environment, capture_output=True, check=True
+        ).stdout
+    assert b"200 files changed, 19900 insertions" in said

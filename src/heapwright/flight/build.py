@@ -21,7 +21,20 @@ from heapwright.kernel.compiled import CACHE_FOLDER, cache_home
 from heapwright.managers.registry import Manager, named
 
 LINKERS = ("ld", "ld.lld", "ld.gold", "ld.mold", "mold")
-FLAGS = ("-shared", "-z", "now", "-z", "relro", "-z", "noexecstack", "-Bsymbolic", "-O1", "-s")
+FLAGS = (
+    "-shared",
+    "-z",
+    "initfirst",
+    "-z",
+    "now",
+    "-z",
+    "relro",
+    "-z",
+    "noexecstack",
+    "-Bsymbolic",
+    "-O1",
+    "-s",
+)
 
 
 def build(
