@@ -15,7 +15,10 @@ PARTS = ("live", "rounding", "header", "cached", "partial", "retained", "garbage
 TIMELINE = ("event", "mapped_bytes", "resident_bytes", *(f"{part}_bytes" for part in PARTS))
 
 # Columns of Collecting.cycles; the kind is a number, from 0, of its `collections`.
-CYCLE = ("event", "kind", "begin_ns", "end_ns", "before_bytes", "after_bytes", "goal_bytes")
+CYCLE = (
+    *("event", "kind", "begin_ns", "end_ns", "before_bytes", "after_bytes", "goal_bytes"),
+    "survived_bytes",  # of what the collection looked at
+)
 
 # Levels of a page or a group of pages in HeapMap.frames; above EMPTY_LEVEL the live share in steps.
 UNMAPPED_LEVEL, ABSENT_LEVEL, EMPTY_LEVEL = range(3)  # absent: mapped, but not resident

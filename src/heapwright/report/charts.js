@@ -44,6 +44,11 @@ function drawParts(timeline) {
     node(box.svg, "polygon", { points: there.concat(back).join(" "), fill: `var(--${layer.key})` });
     below = above;
   }
+  const marks = timeline.collected.map((event) => `M${x(event).toFixed(1)} ${box.top - 8}v6`);
+  if (marks.length) {
+    const path = node(box.svg, "path", { class: "collected", d: marks.join("") });
+    node(path, "title", {}, "collections");
+  }
   const peak = peakRow(timeline);
   node(box.svg, "circle", { class: "peak", cx: xs[peak], cy: y(timeline.resident_bytes[peak]), r: 4 });
   reading(box, x, timeline.event[peak], (event) => {

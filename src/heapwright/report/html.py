@@ -5,6 +5,8 @@
     figures.py     text, bars and tables
     draw.js        what the scripts share: elements, words for quantities, packed columns
     charts.js      timelines, histograms, lifetimes against sizes
+    collected.py   collectors: tables and data
+    collectors.js  their collections, pauses and utilisation; the space-time curve
     heap.js        heap maps and the slider through time
 
 What is text or a plain bar is written here, so that the page says the essential without scripts.
@@ -24,17 +26,19 @@ from typing import Any
 import numpy as np
 
 from heapwright.insight.lower_bound import distance_line
+from heapwright.insight.space_time import SpaceTime, space_time
 from heapwright.insight.statistics import statistics
 from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
 from heapwright.insight.words import PART_NAMES, bytes_text, full_title
 from heapwright.report import figures
 from heapwright.report.beside import beside
+from heapwright.report.collected import chart_data, collecting_table, space_time_table
 from heapwright.report.document import Flown, document
 from heapwright.report.maps import map_data
-from heapwright.result import PARTS, TIMELINE, Result
+from heapwright.result import CYCLE, PARTS, TIMELINE, Result
 
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
-SCRIPTS = ("draw.js", "charts.js", "heap.js")
+SCRIPTS = ("draw.js", "charts.js", "collectors.js", "heap.js")
 
 
 class _Seen:
@@ -47,6 +51,9 @@ class _Seen:
         self.known: dict[str, Any] = statistics(one.trace)
         self.labels: list[str] = one.trace.sites()
         pairs = zip(one.results, shown["results"], strict=True)
+        self.curve: SpaceTime | None = None
+        if one.points:
+            self.curve = space_time(one.points, one.results)
         self.shown: dict[int, dict[str, Any]] = {id(result): said for result, said in pairs}
 
     def filmed(self) -> list[Result]:
@@ -86,6 +93,14 @@ def page(flown: Sequence[Flown]) -> str:
             for one in seen
         ],
         "maps": _maps(seen),
+        "collectors": [
+            chart_data(_flight_title(one, result, seen), result.collecting)
+            for one, result in found
+            if result.collecting
+        ],
+        "curves": [
+            {"name": one.name, **one.curve.to_json()} for one in seen if one.curve is not None
+        ],
     }
     places = {
         "style": _own("page.css"),
@@ -109,9 +124,13 @@ def page(flown: Sequence[Flown]) -> str:
         "facts": _abreast(seen, lambda one: f'<dl class="facts">{figures.facts(one.known)}</dl>'),
         "asking": _abreast(seen, lambda one: figures.asking_sites(one.known)),
         "stranding": _abreast(seen, _stranding),
+        "collecting": _abreast(seen, lambda one: collecting_table(one.order)),
+        "space_time": _abreast(
+            seen, lambda one: space_time_table(one.curve) if one.curve is not None else ""
+        ),
         "notes": "\n".join(dict.fromkeys(line for one in seen for line in _notes(one, seen))),
     }
-    for name in ("asking", "stranding"):
+    for name in ("asking", "stranding", "collecting", "space_time"):
         if not places[name]:
             places[f"{name}_hidden"] = " hidden"
     places["map_hidden"] = "" if data["maps"] else " hidden"
@@ -178,7 +197,14 @@ def _timeline(result: Result) -> dict[str, Any]:
     for name in [f"{part}_bytes" for part in PARTS]:
         if not any(columns[name]):
             del columns[name]
-    return {"manager": result.manager, "kind": result.kind, **columns}
+    did = result.collecting
+    collected = did.cycles[:, CYCLE.index("event")].tolist() if did is not None else []
+    return {
+        "manager": result.manager,
+        "kind": result.kind,
+        "collected": collected,
+        **columns,
+    }
 
 
 def _lead(one: _Seen) -> str:

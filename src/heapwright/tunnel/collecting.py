@@ -133,21 +133,26 @@ def _utilisation(begin: np.ndarray, end: np.ndarray, elapsed_ns: int) -> list[tu
     return curve
 
 
-def _survival(cycles: np.ndarray) -> dict[str, float]:
-    """By kind of collection, of the bytes that it looked at the share that survived.
+def _survived(cycles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64[cycle] twice: the bytes that survived, and those that the collection looked at.
 
     A minor collection looks at the young generation: what it copied survived, and what the heap
     shrank by did not.
     """
-    found = {}
     copied = np.diff(cycles[:, COPIED_BYTES], prepend=0)
-    reclaimed = cycles[:, HEAP_BEFORE] - cycles[:, HEAP_AFTER]
+    minor = cycles[:, KIND] == CYCLE_KINDS.index("minor")
+    survived = np.where(minor, copied, cycles[:, HEAP_AFTER])
+    return survived, survived + np.maximum(cycles[:, HEAP_BEFORE] - cycles[:, HEAP_AFTER], 0)
+
+
+def _survival(cycles: np.ndarray) -> dict[str, float]:
+    """By kind of collection, of the bytes that it looked at the share that survived."""
+    found = {}
+    survived, looked_at = _survived(cycles)
     for number, kind in enumerate(CYCLE_KINDS):
         chosen = cycles[:, KIND] == number
-        survived = (copied if kind == "minor" else cycles[:, HEAP_AFTER])[chosen].sum()
-        looked_at = survived + np.maximum(reclaimed[chosen], 0).sum()
-        if looked_at > 0:
-            found[kind] = float(survived / looked_at)
+        if looked_at[chosen].sum() > 0:
+            found[kind] = float(survived[chosen].sum() / looked_at[chosen].sum())
     return found
 
 
@@ -161,8 +166,11 @@ def _goals(cycles: np.ndarray) -> dict[str, int]:
 
 def _shown(cycles: np.ndarray, clock: Clock) -> np.ndarray:
     """int64[cycle, len(CYCLE)]: CYCLES_SHOWN of them at most, evenly chosen."""
+    survived, _ = _survived(cycles)
+    chosen = np.arange(len(cycles))
     if len(cycles) > CYCLES_SHOWN:
-        cycles = cycles[np.linspace(0, len(cycles) - 1, CYCLES_SHOWN).astype(np.int64)]
+        chosen = np.linspace(0, len(cycles) - 1, CYCLES_SHOWN).astype(np.int64)
+    cycles = cycles[chosen]
     columns: dict[str, Any] = {
         "event": cycles[:, EVENT],
         "kind": cycles[:, KIND],
@@ -171,5 +179,6 @@ def _shown(cycles: np.ndarray, clock: Clock) -> np.ndarray:
         "before_bytes": cycles[:, HEAP_BEFORE],
         "after_bytes": cycles[:, HEAP_AFTER],
         "goal_bytes": cycles[:, GOAL],
+        "survived_bytes": survived[chosen],
     }
     return np.column_stack([columns[name] for name in CYCLE]).astype(np.int64)
