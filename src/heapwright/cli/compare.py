@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from heapwright.tunnel.flight import Conditions
     from heapwright.tunnel.keyframes import Film
 
-CURVE_TRIES = 5  # replays of each point of a space-time curve: the median is drawn
+CURVE_TRIES = 7  # replays of each point of a space-time curve: the fastest is drawn
 
 
 def compare(

@@ -19,9 +19,15 @@ from heapwright.result import CYCLE, Collecting, Result
 WORK = ("marked", "copied", "promoted", "swept")
 
 
+def collected(order: Sequence[Result]) -> list[tuple[Result, Collecting]]:
+    """Those with a collector, by name and settings."""
+    found = [(result, result.collecting) for result in order if result.collecting]
+    return sorted(found, key=lambda pair: (pair[0].manager, list(pair[0].settings.values())))
+
+
 def collecting_table(order: Sequence[Result]) -> str:
     """A row per manager with a collector; nothing when there is none."""
-    rows = [(result, result.collecting) for result in order if result.collecting]
+    rows = collected(order)
     if not rows:
         return ""
     works = [w for w in WORK if any(did.totals[f"{w}_bytes"] for _, did in rows)]
@@ -82,7 +88,7 @@ def space_time_table(found: SpaceTime) -> str:
         cells = ""
         for result in results:
             if result is None:
-                cells += '<td class="less">no room</td>'
+                cells += '<td class="none">no room</td>'
                 continue
             ratios = f"{digits(found.time(result))}<small>{digits(found.space(result))} memory"
             cells += f"<td>{ratios}<br>{collections(result):,} collections</small></td>"

@@ -158,7 +158,10 @@ function drawCurve(curve, key, heading, chart) {
   const sizes = [...new Set(curve.rows.map((row) => row.heap))].sort((a, b) => a - b);
   const low = sizes[0], high = Math.max(sizes[sizes.length - 1], low * 1.01);
   const x = (size) => box.left + 12 + (box.right - box.left - 24) * (size - low) / (high - low);
+  let labelled = -Infinity; // where the last label stands
   for (const size of sizes) {
+    if (x(size) - labelled < 36) continue;
+    labelled = x(size);
     node(box.svg, "text", { x: x(size), y: box.bottom + 18, "text-anchor": "middle" }, `${size}×`);
   }
   under(box, "heap, over the most bytes ever live");

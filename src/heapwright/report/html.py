@@ -32,7 +32,7 @@ from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
 from heapwright.insight.words import PART_NAMES, bytes_text, full_title
 from heapwright.report import figures
 from heapwright.report.beside import beside
-from heapwright.report.collected import chart_data, collecting_table, space_time_table
+from heapwright.report.collected import chart_data, collected, collecting_table, space_time_table
 from heapwright.report.document import Flown, document
 from heapwright.report.maps import map_data
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
@@ -94,9 +94,9 @@ def page(flown: Sequence[Flown]) -> str:
         ],
         "maps": _maps(seen),
         "collectors": [
-            chart_data(_flight_title(one, result, seen), result.collecting)
-            for one, result in found
-            if result.collecting
+            chart_data(_flight_title(one, result, seen), did)
+            for one in seen
+            for result, did in collected(one.order)
         ],
         "curves": [
             {"name": one.name, **one.curve.to_json()} for one in seen if one.curve is not None
@@ -198,11 +198,11 @@ def _timeline(result: Result) -> dict[str, Any]:
         if not any(columns[name]):
             del columns[name]
     did = result.collecting
-    collected = did.cycles[:, CYCLE.index("event")].tolist() if did is not None else []
+    cycles = did.cycles[:, CYCLE.index("event")].tolist() if did is not None else []
     return {
         "manager": result.manager,
         "kind": result.kind,
-        "collected": collected,
+        "collected": cycles,
         **columns,
     }
 

@@ -102,17 +102,17 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
 ) -> Result:
     """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
 
-    The time is the median of `tries` replays, of more where one takes but a moment. With `develop`
-    the flight is filmed, and what it makes of the film is the result's `heap_map`.
+    The time is the median of a few replays where one takes but a moment; with more than one try
+    the fastest of so many, as noise only adds to it. With `develop` the flight is filmed, and what
+    it makes of the film is the result's `heap_map`.
     Raises HeapwrightError for an unknown manager, knob or condition and for a corrupt trace.
     """
     conditions = Conditions(touch, huge_pages)
     settings = dict(settings or {})
     flight = Flight(manager_name, trace, settings, conditions)
     seconds = [flight.replay(trace, progress)]
-    if seconds[0] < MOMENT_SECONDS:
-        tries = max(tries, MOMENT_TRIES)
-    while len(seconds) < tries:
+    moment = seconds[0] < MOMENT_SECONDS
+    while len(seconds) < max(tries, MOMENT_TRIES if moment else 1):
         seconds.append(Flight(manager_name, trace, settings, conditions).replay(trace, None))
     meters, flown = flight.heap.machine.meters, flight.run.progress
     peak_pages, peak_event = int(flown[flight.loop.PEAK_PAGES]), int(flown[flight.loop.PEAK_EVENT])
@@ -120,7 +120,7 @@ def fly(  # noqa: PLR0913 the first three say what, the others how
         manager=manager_name,
         kind="twin",
         events=int(flown[flight.loop.NEXT]),
-        seconds=statistics.median(seconds),
+        seconds=min(seconds) if tries > 1 else statistics.median(seconds),
         peak={},
         page_faults=int(meters[FAULTS]),
         mapped_bytes_peak=int(meters[PEAK_MAPPED_BYTES]),

@@ -1,0 +1,92 @@
+"""The page's parts about collectors, opened in headless Chromium."""
+
+import numpy as np
+import pytest
+
+from heapwright.insight.space_time import asked
+from heapwright.managers import registry
+from heapwright.report.document import Flown
+from heapwright.report.html import page, write_page
+from heapwright.trace.schema import events
+from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.flight import fly
+from naive.graph_program import random_rows
+
+HEAPS = [2, 4, 6]
+
+
+@pytest.fixture
+def flown(tmp_path, monkeypatch):
+    """A copying collector at three heap sizes, of which the first is too small, and glibc."""
+    manager = registry.Manager("smallest", "tunnel.smallest")
+    known = registry.managers() | {"smallest": manager}
+    monkeypatch.setattr(registry, "managers", lambda: known)
+    columns = np.array(random_rows(6, 3000)).T
+    path = tmp_path / "t.heap.parquet"
+    with TraceWriter(path, program="rows", kind="synthetic") as out:
+        out.write(
+            events(**dict(zip(("op", "slot", "size", "field", "target"), columns, strict=True)))
+        )
+    trace = Trace.open(path)
+    points = asked("smallest", [{}], HEAPS, trace.peak_live_bytes)
+    results = [fly("smallest", trace, point.settings) for point in points[1:]]
+    return Flown(trace, [*results, fly("glibc", trace)], ["too small"], points)
+
+
+def opened(browser, path, width=1280, scheme="light"):
+    view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    complaints = []
+    view.on("console", lambda message: complaints.append(message.text))
+    view.on("pageerror", lambda error: complaints.append(str(error)))
+    view.goto(path.as_uri())
+    return view, complaints
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_each_collector_has_its_charts(browser, flown, tmp_path, width, scheme):
+    write_page(tmp_path / "out.html", [flown])
+    view, complaints = opened(browser, tmp_path / "out.html", width, scheme)
+    tabs = view.locator("#collector button")
+    assert tabs.count() == view.locator("tr[data-collector]").count() == len(HEAPS) - 1
+    for number, result in enumerate(flown.results[:-1]):
+        tabs.nth(number).click()
+        assert view.locator("#collecting figure svg").count() == 4
+        teeth = view.locator("#collecting .tooth").first.get_attribute("d")
+        assert teeth.count("M") == sum(result.collecting.collections.values()) > 0
+        bars = view.locator("#collecting rect title").all_text_contents()
+        counted = sum(int(bar.split(": ")[1].split(" ")[0].replace(",", "")) for bar in bars)
+        assert counted == result.collecting.pauses
+        assert view.locator("#collecting .chosen").count() == 1
+        assert view.locator("#collecting .other").count() == len(HEAPS) - 2
+        assert view.locator("#collecting .dot").count() == teeth.count("M")
+        widths = view.eval_on_selector_all("#collecting svg", "all => all.map(s => s.clientWidth)")
+        assert len(set(widths)) == 1
+    assert view.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+
+
+def test_the_timeline_marks_collections(browser, flown, tmp_path):
+    write_page(tmp_path / "out.html", [flown])
+    view, complaints = opened(browser, tmp_path / "out.html")
+    for number, button in enumerate(view.locator("#flights button").all()[1:]):
+        button.click()
+        expected = 0 if button.text_content() == "glibc" else 1
+        assert view.locator("#timeline .collected").count() == expected, number
+    assert complaints == []
+
+
+def test_the_curve_has_a_dot_for_each_heap_that_fits(browser, flown, tmp_path):
+    write_page(tmp_path / "out.html", [flown])
+    view, complaints = opened(browser, tmp_path / "out.html")
+    assert view.locator("#curves figure").count() == 2  # time and memory
+    assert view.locator("#curves circle").count() == 2 * (len(HEAPS) - 1)
+    assert view.locator("#curves .baseline").count() == 2
+    section = view.locator("section[aria-labelledby=space-time]")
+    assert section.locator("td").all_text_contents()[0] == "no room"
+    assert complaints == []
+
+
+def test_without_collectors_the_page_says_nothing_of_them(flown):
+    text = page([flown._replace(results=flown.results[-1:], points=())])
+    assert 'aria-labelledby="collectors" hidden' in text
+    assert 'aria-labelledby="space-time" hidden' in text
