@@ -44,7 +44,12 @@ _FUNCTIONS = {  # of C: the kernel and its arguments
     "__libc_memalign": ("memalign", 2),
 }
 _FREE = ("free", "__libc_free")
-_DATA_FUNCTIONS = {"malloc": 1, "calloc": 2, "realloc": 2, "free": 1}  # NumPy's, with a context
+_ARRAY_FUNCTIONS = {  # NumPy's, with a context before these arguments
+    "malloc": ("array_malloc", 1),
+    "calloc": ("array_calloc", 2),
+    "realloc": ("realloc", 2),
+    "free": ("free", 1),
+}
 _HOOKS = {"thread_exit": 1, "fork_prepare": 0, "fork_parent": 0, "fork_child": 0}
 
 
@@ -60,8 +65,8 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
     ]
     exports += [Export(name, interface.free, 1, is_void=True) for name in _FREE]
     exports += [
-        Export(f"heapwright_data_{name}", getattr(interface, name), arguments, has_context=True)
-        for name, arguments in _DATA_FUNCTIONS.items()
+        Export(f"heapwright_array_{name}", getattr(interface, kernel), arguments, has_context=True)
+        for name, (kernel, arguments) in _ARRAY_FUNCTIONS.items()
     ]
     hooks = {}
     for name, arguments in _HOOKS.items():

@@ -40,7 +40,8 @@ from heapwright.kernel.process import (
     set_thread_word,
     thread_word,
 )
-from heapwright.machine import PAGE_BYTES
+from heapwright.machine import ADVISE_HUGEPAGE as HUGE
+from heapwright.machine import PAGE_BYTES, madvise
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
@@ -49,6 +50,7 @@ from heapwright.machine.address_space import (
 from heapwright.tunnel import loop
 
 MIN_ALIGN = loop.MIN_ALIGN
+HUGE_ARRAY_BYTES = 1 << 22  # NumPy: numpy/_core/src/multiarray/alloc.c
 EINVAL = 22
 
 manager = loop.manager
@@ -363,3 +365,24 @@ def mallinfo2(flight, place):
     write(flight, place + 8 * 4, max(meters[MAPPED_BYTES] - arena, 0))
     leave(flight)
     return place
+
+
+@kernel(inline=True)
+def array(flight, made, size):
+    """Ask for huge pages under a large array, as NumPy does for its own; the pointer `made`."""
+    if size >= HUGE_ARRAY_BYTES and made:
+        skipped = -made & (PAGE_BYTES - 1)
+        madvise(flight.heap.machine, address_of(flight, made) + skipped, size - skipped, HUGE)
+    return made
+
+
+@kernel
+def array_malloc(flight, size):
+    """malloc for NumPy."""
+    return array(flight, malloc(flight, size), size)
+
+
+@kernel
+def array_calloc(flight, count, size):
+    """calloc for NumPy."""
+    return array(flight, calloc(flight, count, size), count * size)

@@ -7,7 +7,7 @@
 
     install()                    # from now on, in this thread and in those that start later
 
-    np.empty ─► handler of the context ─► heapwright_data_malloc of the shared object
+    np.empty ─► handler of the context ─► heapwright_array_malloc of the shared object
 
 An array remembers the handler that made it and is given back to it, so arrays of both kinds mix
 freely. Arrays that exist already stay where they are. A process has one pool; what preloads the
@@ -66,10 +66,10 @@ class _Pool:
     def __init__(self, manager: str, settings: dict[str, int]) -> None:
         self.made_of = (manager, settings)
         library = ctypes.CDLL(None)
-        if not hasattr(library, "heapwright_data_malloc"):  # it is not preloaded
+        if not hasattr(library, "heapwright_array_malloc"):  # it is not preloaded
             library = ctypes.CDLL(str(build(manager, settings)))
         addresses = (
-            ctypes.cast(getattr(library, f"heapwright_data_{name}"), ctypes.c_void_p).value
+            ctypes.cast(getattr(library, f"heapwright_array_{name}"), ctypes.c_void_p).value
             for name in FUNCTIONS
         )
         self._library = library
