@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement worst-cases picture lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement arrays worst-cases picture lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -39,6 +39,7 @@ test-checked: install ## compiled with every array index checked
 bench: install system ## rates, sizes and start-up, then flights, against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json
 	$(BIN)/python -m benchmarks.flight --output build/flights.json
+	$(BIN)/python -m benchmarks.arrays --output build/arrays.json
 
 fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided by coverage
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
@@ -47,6 +48,9 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 agreement: install system ## regenerate docs/agreement.md from real recordings
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
+
+arrays: install system ## NumPy's arrays by four managers: the table of docs/numpy.md
+	$(BIN)/python -m benchmarks.arrays --page docs/numpy.md
 
 worst-cases: install ## regenerate docs/worst-case.md: the worst program for each manager
 	$(BIN)/python -m benchmarks.worst_cases
