@@ -18,19 +18,21 @@ def validate(
     settings: Settings = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with status 1 unless everything compared is equal."),
+        typer.Option("--strict", help="Exit with status 1 unless all that is compared agrees."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Check a manager against the real system, address by address.
+    """Check a manager against the real system, event by event.
 
-    The twin and the real system, in a fresh process, get the same events. Addresses are compared
-    with those that the recording kept, or with the fresh process's where it kept none; resident
-    and mapped bytes with the fresh process's.
+    The twin and the real system, in a fresh process, get the same events. Of glibc addresses are
+    compared with those that the recording kept, or with the fresh process's where it kept none;
+    resident and mapped bytes with the fresh process's. Of Go size classes, live bytes after full
+    collections, the number of collections and their goals, and the heap in use.
 
     Example:
 
         heapwright validate glibc sqlite.heap.parquet
+        heapwright validate go sqlite.heap.parquet --json
         heapwright validate glibc sqlite.heap.parquet --set glibc.tcache_count=0
     """
     from heapwright.cli import screen
@@ -38,6 +40,7 @@ def validate(
     from heapwright.errors import HeapwrightError
     from heapwright.trace.store import Trace
     from heapwright.tunnel.validate import validate as compared
+    from heapwright.tunnel.validate_go import validate_go
 
     knobs = parse_settings(settings or [])
     for other in knobs.keys() - {manager}:
@@ -51,9 +54,15 @@ def validate(
             advance(done - shown)
             shown = done
 
-        found = compared(manager, opened, knobs.get(manager), progress=progress)
+        found: Any
+        if manager == "go":
+            found = validate_go(opened, knobs.get(manager), progress=progress)
+        else:
+            found = compared(manager, opened, knobs.get(manager), progress=progress)
     if json:
         screen.print_json(found.to_json())
+    elif manager == "go":
+        _print_go(found)
     else:
         _print(found)
     if strict and not found.agrees:
@@ -111,6 +120,40 @@ def _print(found: Any) -> None:
             f"{at['real_offset']:,} (real), usable {at['twin_usable']:,} and {at['real_usable']:,} "
             "bytes; -1 is outside the heap or unknown."
         )
+
+
+def _print_go(found: Any) -> None:
+    from rich.table import Table
+
+    from heapwright.cli import screen
+    from heapwright.insight.words import bytes_text
+
+    title = f"go on {found.events:,} events, beside Go {found.real_version}"
+    table = Table("", "twin", "real", "agreement", title=title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for label, tally in (
+        ("size classes of allocations", found.size_classes),
+        ("collections by the same event", found.moments),
+        ("heap goals within 2 %", found.heap_goals),
+        ("heap in use within 3 %, samples", found.in_use_samples),
+    ):
+        share = percent(tally.equal, tally.compared)
+        table.add_row(label, f"{tally.equal:,}", f"of {tally.compared:,}", share)
+    for at in found.live_bytes:
+        away = f"{at.twin - at.real:+,} B" if at.twin != at.real else "equal"
+        table.add_row(f"live after event {at.event:,}", f"{at.twin:,}", f"{at.real:,}", away)
+    twin, real = found.collections
+    table.add_row("collections", f"{twin:,}", f"{real:,}", difference(twin, real))
+    twin, real = found.heap_in_use
+    table.add_row("in use at the end", bytes_text(twin), bytes_text(real), difference(twin, real))
+    rates = [found.events / seconds / 1e6 if seconds else 0 for seconds in found.seconds]
+    table.add_row("M events/s", *(f"{rate:.1f}" for rate in rates), f"{rates[0] / rates[1]:.2f} x")
+    screen.console().print(table)
+    screen.console().print(
+        "Both stop the world to collect, on one processor (GODEBUG=gcstoptheworld=2 GOMAXPROCS=1); "
+        "live bytes and goals count the runtime's own objects. The rate is that of Go as it comes."
+    )
 
 
 def percent(equal: int, compared: int) -> str:

@@ -51,7 +51,7 @@ const (
 	headless     = 512
 	classLimit   = 100
 	fillers      = 6 << 10
-	columns      = 10
+	columns      = 12
 	pageBytes    = 4096
 	wordBytes    = 8
 )
@@ -103,6 +103,7 @@ var (
 		{Name: "/gc/heap/goal:bytes"}, {Name: "/gc/heap/live:bytes"},
 		{Name: "/gc/scan/globals:bytes"}, {Name: "/gc/scan/stack:bytes"},
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/released:bytes"},
 		{Name: "/memory/classes/total:bytes"},
 	}
 )

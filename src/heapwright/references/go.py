@@ -35,12 +35,14 @@ from heapwright.trace.schema import NEW, Events
 BATCH_EVENTS = 1 << 15  # drive.go: batchEvents
 SAMPLES = 1000  # rows of a timeline, about
 CHECKPOINTS = 10
+FULL_COLLECTIONS = 2  # at each: the first one keeps the block that tiny objects are cut from
 END, FLY, WATCH, SIZE, STATE, SETTLE = range(6)  # drive.go: verbs
 EVENT = np.dtype(
     [("size", "i8"), ("slot", "i4"), ("field", "i4"), ("target", "i4"), ("op", "u1"), ("pad", "V3")]
 )
 COLUMNS = ("op", "slot", "size", "field", "target")
 SIZE_CLASSES = 61  # rows of runtime.MemStats.BySize
+OFF = {"gogc": -1, "gomemlimit": 0}
 KNOBS = {"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"}
 
 
@@ -56,7 +58,9 @@ class Row(NamedTuple):
     stacks_bytes: int  # scannable stacks, likewise
     objects_bytes: int  # HeapAlloc; what allocation caches hold counts as allocated
     unused_bytes: int  # HeapInuse - HeapAlloc
-    mapped_bytes: int  # all memory of the runtime, of which some may have been given back
+    free_bytes: int  # in free pages that have memory
+    released_bytes: int  # in free pages that have none
+    mapped_bytes: int  # all memory of the runtime, with what was released
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,16 @@ class Observed:
     @property
     def cycles(self) -> np.ndarray:
         """int64[collection, len(Row._fields)], the rows right after each collection."""
-        count = self.rows[:, Row._fields.index("collections")]
-        return self.rows[np.flatnonzero(np.diff(count, prepend=0))]
+        return self.rows[self._after_collection]
+
+    @property
+    def samples(self) -> np.ndarray:
+        """int64[sample, len(Row._fields)], the other rows, about SAMPLES."""
+        return self.rows[~self._after_collection]
+
+    @property
+    def _after_collection(self) -> np.ndarray:
+        return np.diff(self.rows[:, Row._fields.index("collections")], prepend=0) > 0
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,10 @@ class Go(Child):
         gctrace: bool = False,
         settings: dict[str, int] | None = None,
     ) -> None:
-        """`settings`: gogc (percent; -1 is off) and gomemlimit (bytes). `touch`: a program that is
-        watched writes every page that it allocates, calloc excepted. `huge_pages`: as this machine
-        has them, instead of none. `gctrace`: print each collection; see `goals_printed`."""
+        """`settings`: gogc (percent; -1 is off) and gomemlimit (bytes; 0 is off). `touch`: a
+        program that is watched writes every page that it allocates, calloc excepted.
+        `huge_pages`: as this machine has them, instead of none. `gctrace`: print each collection;
+        see `goals_printed`."""
         check_memory(trace.peak_live_bytes)
         executable = build(trace.peak_roots if trace.graph else trace.slots, graph=trace.graph)
         super().__init__("real Go", executable, environment(steady, gctrace, settings or {}))
@@ -201,7 +214,7 @@ def environment(steady: bool, gctrace: bool, settings: dict[str, int]) -> dict[s
     variables = {"GOMAXPROCS": "1", "GODEBUG": ",".join(debug)}
     for knob, value in settings.items():
         if knob in KNOBS:
-            variables[KNOBS[knob]] = "off" if value < 0 else str(value)
+            variables[KNOBS[knob]] = str(value) if value != OFF[knob] else "off"
     return variables
 
 

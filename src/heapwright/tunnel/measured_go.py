@@ -20,7 +20,7 @@ from heapwright.references.harness import PAGE_BYTES
 from heapwright.references.kinds import Kinds
 from heapwright.result import PARTS, TIMELINE, Result
 from heapwright.tunnel.compare import Lane
-from heapwright.tunnel.flight import Conditions
+from heapwright.tunnel.flight import IDEAL_LIVENESS, Conditions
 from heapwright.tunnel.measured import MOMENT_EVENTS
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ NOTES = (
     "Measured from outside: under garbage stands what objects take beyond the bytes requested by "
     "live ones, rounding too; under partial the rest of resident memory.",
 )
-MALLOC = "Ideal liveness: each live object is a root, and its free drops the root."
 
 
 def measured_go(
@@ -87,7 +86,7 @@ def measured_go(
         mapped_bytes_peak=int(timeline[:, 1].max(initial=0)),
         settings=knobs,
         timeline=timeline,
-        notes=[*NOTES, *(() if trace.graph else (MALLOC,))],
+        notes=[*NOTES, *(() if trace.graph else (IDEAL_LIVENESS,))],
     )
 
 

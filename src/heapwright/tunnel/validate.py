@@ -127,7 +127,12 @@ def validate(
         named(manager)
         raise HeapwrightError(
             f"{manager} has no real counterpart to be compared with; "
-            f"these have: {', '.join(COUNTERPARTS)}."
+            f"these have: {', '.join(COUNTERPARTS)}, go."
+        )
+    if trace.graph:
+        raise HeapwrightError(
+            f"{trace.path} is an object graph, which the real {manager} knows nothing of; "
+            "validate go with it."
         )
     settings = dict(settings or {})
     recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
