@@ -48,6 +48,11 @@ VARIANTS: dict[str, list[dict[str, int]]] = {
         for remembering, old, tenure in [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 1), (1, 1, 0)]
     ]
     + [{"heap_bytes": 1 << 20, "nursery_bytes": 16384, "remembering": 1}],
+    "region-gc": [
+        {**SMALL, "region_bytes": 1 << 14, "evacuate_percent": percent, "keep_pages": keep}
+        for percent, keep in [(65, 0), (100, 1), (0, 0)]
+    ]
+    + [{"heap_bytes": 1 << 20, "region_bytes": 1 << 14}],
     "tri-colour": [
         {"barrier": kind, "minimum_bytes": 4096, "growth_percent": 40, "increment_bytes": 64 * kind}
         for kind in range(5)

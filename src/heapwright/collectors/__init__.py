@@ -12,6 +12,7 @@ counting        reference counts, and the cascade that one decrement brings
 nursery         minor collections: survivors, ages, promotion
 remembered      where old objects refer to young ones: a set of objects, or cards
 old_generation  what the nursery is promoted to: swept, or slid
+regions         a heap of equal regions, the emptiest of which are evacuated
 tricolour       marking in steps, between which the program may change the graph
 barriers        what the program does before it writes a reference meanwhile
 object_bins     objects in blocks of bins, swept one at a time

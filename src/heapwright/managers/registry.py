@@ -32,6 +32,7 @@ REGISTRY = (
     "mark-compact",
     "semispace",
     "generational",
+    "region-gc",
     "tri-colour",
     "go",
 )
@@ -42,6 +43,7 @@ COLLECTED: tuple[str, ...] = (
     "mark-compact",
     "semispace",
     "generational",
+    "region-gc",
     "tri-colour",
     "go",
 )
