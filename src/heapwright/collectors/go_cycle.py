@@ -106,16 +106,12 @@ def _mark_roots(heap, newborn):
     go, marker = heap.go, heap.marker
     for processor in range(go.meters[PROCESSORS]):
         tiny = go.processors[(processor << PROCESSOR_SHIFT) + TINY]
-        if tiny:
-            shade(go, marker, tiny)
-    if newborn:
-        shade(go, marker, newborn)
+        shade(marker, tiny)
+    shade(marker, newborn)
     if not heap.mutator.counts[EVERY_HANDLE]:
         roots = root_count(heap.mutator)
         for index in range(roots):
-            address = root_at(heap.mutator, index)
-            if address:
-                shade(go, marker, address)
+            shade(marker, root_at(heap.mutator, index))
         heap.log.totals[SCANNED_ROOTS] += roots
 
 

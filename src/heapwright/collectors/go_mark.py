@@ -1,14 +1,17 @@
 """Marking Go's heap: from a word to its object by page number, from there on by heap bitmaps.
 
-    word ─► page word ─► span, class ─► number of the object ─► mark ─► stack, if it has fields
-    object on the stack ─► its references: the span's bitmap (up to 512 bytes), its header's count
-    (more), its span's row (large) ─► each of them a word
+    shade ─► stack of words ─pop─► prefetch ─► queue of 16 ─► object: mark, push its references
+    word ─► page word ─► span, class ─► number of the object ─► marked bit
+    object ─► its references: the span's bitmap (up to 512 bytes), its header's count (more), its
+    span's row (large)
 
-Terms      shade: mark, and put on the stack to be scanned; work: bytes of references scanned
-Invariant  an object on the stack is marked; a marked object that was scanned, or born black,
-           refers to marked objects only, or the barrier shaded what it refers to
+Terms      shade: put a word on the stack, whatever it is; it is grey until it is looked at; work:
+           bytes of references scanned
+Invariant  when the stack is empty, a marked object that was scanned, or born black, refers to
+           marked objects only; between two drains the queue is empty
 Source     Go 1.27 runtime/mgcmark.go, mbitmap.go, mbarrier.go. The hybrid barrier (Clements and
            Hudson, proposal 17503) shades what a field referred to and what it refers to from now on
+           The queue: Cher, Hosking and Vitek, ASPLOS 2004
 Differs    the real one scans small objects span by span (Green Tea): the same marks in another
            order; stacks and globals are scanned in the first pause
 """
@@ -31,9 +34,12 @@ from heapwright.allocators.go_heap.layout import (
 from heapwright.allocators.go_heap.size_classes import BITMAP_SIZE, HEADER_BYTES, PAGE_SHIFT
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.bits import trailing_zeros
+from heapwright.kernel.prefetch import prefetch
 from heapwright.kernel.reserve import reserve
 from heapwright.machine import load
 from heapwright.machine.address_space import SPACE_BYTES
+
+QUEUE = 16  # words on their way from memory
 
 TOP, NEXT_ROOT, OBJECTS, BYTES, WORK, MARKER_COUNTS = range(6)
 
@@ -41,91 +47,138 @@ TOP, NEXT_ROOT, OBJECTS, BYTES, WORK, MARKER_COUNTS = range(6)
 class Marker(NamedTuple):
     """The collector's stack and what it did in this cycle."""
 
-    stack: np.ndarray  # int64[entry], addresses; an entry for every word, so it never overflows
-    counts: (
-        np.ndarray
-    )  # int64[MARKER_COUNTS]  TOP: entries; NEXT_ROOT: first handle not yet looked at;
-    # OBJECTS, BYTES: marked; WORK: bytes
+    stack: np.ndarray  # int64[entry]  one for every word of the heap: it never overflows
+    queue: np.ndarray  # int64[QUEUE]  all 0 but in `drain`
+    counts: np.ndarray  # int64[MARKER_COUNTS]  TOP: entries; NEXT_ROOT: first handle not yet
+    # looked at; OBJECTS, BYTES: marked; WORK: bytes
 
 
 def marker() -> Marker:
     """An empty stack. Its pages cost memory when written."""
-    return Marker(reserve(SPACE_BYTES >> 4, np.int64), np.zeros(MARKER_COUNTS, np.int64))
+    return Marker(
+        stack=reserve(SPACE_BYTES >> 4, np.int64),
+        queue=np.zeros(QUEUE, np.int64),
+        counts=np.zeros(MARKER_COUNTS, np.int64),
+    )
 
 
 @kernel(inline=True)
-def shade(go, marker, word):
-    """Mark the object that `word`, any integer, points into; stack it if it has references."""
+def shade(marker, word):
+    """The object that `word`, any integer, points into is to be marked and scanned."""
+    if word:
+        marker.stack[unsigned(marker.counts[TOP])] = word
+        marker.counts[TOP] += 1
+
+
+@kernel(inline=True)
+def _page_word(go, word):
+    """The page word of the page that `word` points into; 0 if it is not the heap's."""
     page = word >> PAGE_SHIFT
     if page < go.meters[LOWEST_PAGE] or page >= go.meters[PAST_PAGE]:
-        return
-    described = go.page_words[unsigned(page)]
-    if not described:
-        return
-    span = page - (described >> DELTA_SHIFT)
+        return 0
+    return go.page_words[unsigned(page)]
+
+
+@kernel(inline=True)
+def _locate(go, word, described):
+    """(span class, address of the object's block, its number, index of its pair's marks)."""
+    span = (word >> PAGE_SHIFT) - (described >> DELTA_SHIFT)
     span_class = (described & CLASS_MASK) - 1
     start = span << PAGE_SHIFT
     number = (word - start) * go.classes.magic_of[unsigned(span_class)] >> 32
-    i = unsigned((span << PAIRS_SHIFT) + (number >> 6 << 1) + 1)
+    block = start + number * go.classes.bytes_of[unsigned(span_class)]
+    return span_class, block, number, (span << PAIRS_SHIFT) + (number >> 6 << 1) + 1
+
+
+@kernel(inline=True)
+def _fetch(go, word):
+    """Ask for what `_mark` and `_scan` will read."""
+    described = _page_word(go, word)
+    if described:
+        span_class, block, _, marks = _locate(go, word, described)
+        prefetch(go.bits, marks)
+        if not span_class & 1:
+            prefetch(go.machine.words, block >> 3)
+
+
+@kernel(inline=True)
+def _mark(go, counts, word):
+    """Mark the object that `word` points into; its block and span class if that is to be scanned,
+    else 0, 0."""
+    described = _page_word(go, word)
+    if not described:
+        return 0, 0
+    span_class, block, number, at = _locate(go, word, described)
     bit = np.int64(1) << (number & 63)
-    marks = go.bits[i]
+    marks = go.bits[unsigned(at)]
     if marks & bit:
-        return
-    go.bits[i] = marks | bit
-    counts = marker.counts
+        return 0, 0
+    go.bits[unsigned(at)] = marks | bit
+    counts[OBJECTS] += 1
     size = go.classes.bytes_of[unsigned(span_class)]
     if not size:
-        size = field(go, span, SIZE)
-    counts[OBJECTS] += 1
+        size = field(go, block >> PAGE_SHIFT, SIZE)
     counts[BYTES] += size
-    if not span_class & 1:
-        marker.stack[unsigned(counts[TOP])] = start + number * size
-        counts[TOP] += 1
+    return (0, 0) if span_class & 1 else (block, span_class)
 
 
-@kernel
-def scan(go, marker, base):
-    """Shade what the object in the block at `base` refers to; the work."""
-    described = go.page_words[unsigned(base >> PAGE_SHIFT)]
-    size = go.classes.bytes_of[unsigned((described & CLASS_MASK) - 1)]
+@kernel(inline=True)
+def _scan(go, marker, block, span_class):
+    """Shade what the object in `block` refers to; the work."""
+    size = go.classes.bytes_of[unsigned(span_class)]
     if 0 < size <= BITMAP_SIZE:
-        bits = references(go, base, size)
+        bits = references(go, block, size)
         past = 0
         while bits:
             word = trailing_zeros(bits)
             bits ^= np.int64(1) << word
             past = word + 1
-            shade(go, marker, load(go.machine, base + (word << 3)))
+            shade(marker, load(go.machine, block + (word << 3)))
         return past << 3
-    first = base
+    first = block
     if size:
-        fields = load(go.machine, base)
+        fields = load(go.machine, block)
         first += HEADER_BYTES
     else:
-        fields = field(go, base >> PAGE_SHIFT, FIELDS)
+        fields = field(go, block >> PAGE_SHIFT, FIELDS)
     for number in range(fields):
-        shade(go, marker, load(go.machine, first + (number << 3)))
+        shade(marker, load(go.machine, first + (number << 3)))
     return fields << 3
 
 
 @kernel
 def drain(go, marker, budget_bytes):
-    """Scan stacked objects until the stack is empty or the budget of work is spent."""
-    counts = marker.counts
-    spent = 0
-    while counts[TOP] and spent < budget_bytes:
-        counts[TOP] -= 1
-        spent += scan(go, marker, marker.stack[unsigned(counts[TOP])])
+    """Mark and scan what is on the stack until that is empty or the budget of work is spent."""
+    counts, queue = marker.counts, marker.queue
+    spent = turn = idle = 0
+    while idle < QUEUE and spent < budget_bytes:
+        found = np.int64(0)
+        if counts[TOP]:
+            counts[TOP] -= 1
+            found = marker.stack[unsigned(counts[TOP])]
+            _fetch(go, found)
+        word = queue[unsigned(turn)]
+        queue[unsigned(turn)] = found
+        turn = (turn + 1) & (QUEUE - 1)
+        if not word:
+            idle = idle + 1 if not found else 0
+            continue
+        idle = 0
+        block, span_class = _mark(go, counts, word)
+        if block:
+            spent += _scan(go, marker, block, span_class)
+    for place in range(QUEUE):
+        shade(marker, queue[place])
+        queue[place] = 0
     counts[WORK] += spent
 
 
 @kernel
 def mark_handles(go, marker, handles, past):
-    """Mark the objects of the handles from NEXT_ROOT up to `past`, which need no scanning of their
-    own: the roots of a malloc trace, in which objects have no references."""
-    first = marker.counts[NEXT_ROOT]
-    for slot in range(first, past):
-        address = handles[unsigned(slot)]
-        if address:
-            shade(go, marker, address)
-    marker.counts[NEXT_ROOT] = past
+    """Mark the objects of the handles from NEXT_ROOT up to `past`: the roots of a malloc trace, in
+    which objects have no references."""
+    counts = marker.counts
+    for slot in range(counts[NEXT_ROOT], past):
+        if handles[unsigned(slot)]:
+            _mark(go, counts, handles[unsigned(slot)])
+    counts[NEXT_ROOT] = past

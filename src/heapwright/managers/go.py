@@ -320,8 +320,8 @@ def write(heap, slot, number, target):
     address = handle(mutator, target)
     if go.meters[MARKING]:
         heap.log.totals[BARRIERS] += 1
-        shade(go, heap.marker, load(heap.machine, place))
-        shade(go, heap.marker, address)
+        shade(heap.marker, load(heap.machine, place))
+        shade(heap.marker, address)
     store(heap.machine, place, address)
 
 
