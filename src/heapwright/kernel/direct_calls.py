@@ -39,11 +39,11 @@ def _calling_directly(calls: Calls) -> Any:
     ) -> tuple[Status, Any]:
         result = self.get_return_type(resty).pointee
         passed = list(self._get_arg_packer(argtys).as_arguments(builder, args))
-        types = [value.type for value in passed]
+        kinds = [value.type for value in passed]
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(result, types), direct(callee.name)
+            builder.module, ir.FunctionType(result, kinds), direct(callee.name)
         )
-        calls[callee.name] = (opaque(result), [opaque(kind) for kind in types])
+        calls[callee.name] = (opaque(result), [opaque(kind) for kind in kinds])
         value = builder.call(function, passed)
         return _SUCCESS, self.context.get_returned_value(builder, resty, value)
 

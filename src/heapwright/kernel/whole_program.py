@@ -126,8 +126,22 @@ def compile_as_part_or_whole(dispatcher: Any, cold: bool, keep: bool) -> None:
 
     compiler._compile_core = compile_core_by_kind
     compiler._customize_flags = without_wrappers
+    if dispatcher.targetoptions.get("forceinline"):
+        _compile_once_for_all_numbers(dispatcher)
     if keep:
         dispatcher._cache = _Cache(dispatcher.py_func)
+
+
+def _compile_once_for_all_numbers(dispatcher: Any) -> None:
+    """`load(machine, 8)` and `load(machine, 16)`, which Numba compiles apart, are calls of one
+    function: it is inlined, and then the number is known."""
+    get_call_template: Callable[[Any, Any], Any] = dispatcher.get_call_template
+
+    def of_types(arguments: Any, named: Any) -> Any:
+        named = {name: types.unliteral(kind) for name, kind in named.items()}
+        return get_call_template(tuple(types.unliteral(kind) for kind in arguments), named)
+
+    dispatcher.get_call_template = of_types
 
 
 def install() -> None:
