@@ -25,21 +25,40 @@ def record(
         bool,
         typer.Option("--children", help="Follow forks and execs: a trace for each beside OUT."),
     ] = False,
+    graph: Annotated[
+        bool,
+        typer.Option("--graph", help="Of a CPython program: its objects and their references."),
+    ] = False,
+    look_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COUNT", help="With --graph: births between two looks.  [default: 10k]"
+        ),
+    ] = None,
 ) -> None:
     """Record what a program allocates.
 
     Works for any dynamically linked program on glibc. Its exit status is passed on. Ctrl-C goes
     to the program; what it did until then is kept, as after a crash or a kill.
 
+    With --graph, what Python allocates and which object refers to which, for collectors. Births
+    and deaths are exact; references are looked at once in a while, which takes the longer the
+    more often.
+
     Example:
 
         heapwright record -o json.heap.parquet -- python3 parse.py big.json
         heapwright record --children -- make -j2
+        heapwright record --graph -- python3 parse.py big.json
     """
     import contextlib
+    import functools
 
     from heapwright.cli import screen
+    from heapwright.cli.settings import parse_count
+    from heapwright.errors import HeapwrightError
     from heapwright.insight.words import bytes_text
+    from heapwright.trace.recorder.graph import record_graph
     from heapwright.trace.recorder.session import record as run
 
     out = output or Path(f"{Path(command[0]).name}.heap.parquet")
@@ -54,7 +73,22 @@ def record(
             shown[name] = (advance, int(fraction * _STEPS))
             advance(shown[name][1] - done)  # type: ignore[operator]
 
-        status, traces = run(command, out, children=children, progress=progress)
+        if graph:
+            every = parse_count(look_every or "10k")
+            if children or every < 1:
+                raise HeapwrightError(
+                    "--graph follows no --children: leave one out."
+                    if children
+                    else f"--look-every {look_every}: give at least 1."
+                )
+            status, trace = record_graph(
+                command, out, look_every=every, progress=functools.partial(progress, out.name)
+            )
+            traces = [trace]
+        elif look_every:
+            raise HeapwrightError("--look-every says how often --graph looks: give both.")
+        else:
+            status, traces = run(command, out, children=children, progress=progress)
     for trace in traces:
         unmatched = f", {trace.unmatched_frees:,} unmatched frees" if trace.unmatched_frees else ""
         size = bytes_text(trace.path.stat().st_size)

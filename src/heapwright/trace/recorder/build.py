@@ -1,4 +1,4 @@
-"""Build the recorder's library at first use, and keep it."""
+"""Build a recorder's library at first use, and keep it."""
 
 import hashlib
 import os
@@ -11,23 +11,22 @@ from pathlib import Path
 from heapwright.errors import HeapwrightError
 from heapwright.kernel.compiled import cache_home
 
-SOURCE = Path(__file__).with_name("recorder.c")
-FLAGS = ("-O2", "-shared", "-fPIC", "-fno-builtin", "-pthread")
+FLAGS = ("-O2", "-shared", "-fPIC", "-fno-builtin", "-pthread", "-ldl")
 
 
-def library() -> Path:
-    """Path of the built recorder; HeapwrightError where it cannot be built."""
+def library(name: str = "recorder") -> Path:
+    """Path of the library built from `name`.c; HeapwrightError where it cannot be built."""
     if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:
         raise HeapwrightError("cannot record here: the recorder needs 64-bit Linux with glibc")
-    source = SOURCE.read_bytes()
-    digest = hashlib.sha256(source + " ".join(FLAGS).encode()).hexdigest()[:16]
-    built = cache_home() / "recorder" / f"recorder-{digest}.so"
+    source = Path(__file__).with_name(f"{name}.c")
+    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    built = cache_home() / "recorder" / f"{name}-{digest}.so"
     if not built.exists():
-        _build(built)
+        _build(source, built)
     return built
 
 
-def _build(target: Path) -> None:
+def _build(source: Path, target: Path) -> None:
     compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
     if not compiler:
         raise HeapwrightError(
@@ -39,7 +38,7 @@ def _build(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             beside = Path(folder) / target.name
             done = subprocess.run(
-                [compiler, *FLAGS, "-o", str(beside), str(SOURCE)],
+                [compiler, "-o", str(beside), str(source), *FLAGS],
                 capture_output=True,
                 text=True,
                 check=False,

@@ -49,7 +49,9 @@ def record(
     except OSError as error:
         raise HeapwrightError(f"cannot write {out}: {error.strerror}") from None
     with folder as name:
-        status, pid = _run(command, preload, Path(name), children, environment or os.environ)
+        parent = 0 if children else os.getpid()
+        told = {"HEAPWRIGHT_RECORD": f"{parent}:{name}"}
+        status, pid = run_preloaded(command, preload, told, environment or os.environ)
         logs = sorted(_logs(Path(name)), key=lambda log: (log[0] != pid, log))
         first = [log for log in logs if log[0] == pid]
         if not first:
@@ -84,20 +86,18 @@ def _beside(out: Path, log: tuple[int, int, Path], program: str) -> Path:
     return out.with_name(f"{out.name.removesuffix(suffix)}.{number}.{program}{suffix}")
 
 
-def _run(
+def run_preloaded(
     command: Sequence[str],
     preload: Path,
-    folder: Path,
-    children: bool,
+    told: Mapping[str, str],
     environment: Mapping[str, str],
 ) -> tuple[int, int]:
-    """Exit status and process number of `command`, recorded into `folder`."""
+    """Exit status and process number of `command`, run with a library that is `told` variables."""
     before = environment.get("LD_PRELOAD", "")
-    parent = 0 if children else os.getpid()
     recorded = {
         **environment,
         "LD_PRELOAD": f"{preload}:{before}" if before else str(preload),
-        "HEAPWRIGHT_RECORD": f"{parent}:{folder}",
+        **told,
     }
     # A handler, not SIG_IGN: the program would inherit that.
     previous = signal.signal(signal.SIGINT, lambda *_: None)

@@ -1,0 +1,177 @@
+"""Graphs recorded from real Python programs: what was held is reachable, what was dropped died."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace.recorder.graph import record_graph
+from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, UNROOT, WRITE
+from heapwright.trace.store import Trace
+
+COLUMNS = ("op", "slot", "size", "field", "target", "site")
+
+PROGRAM = """
+import os
+class Ring:
+    def __init__(self):
+        self.payload, self.other = {"key": [1.5, 2.5]}, None
+def pair():
+    a, b = Ring(), Ring()
+    a.other, b.other = b, a
+    return a
+kept = None
+for i in range(400):
+    pair()  # a cycle that nothing refers to
+    one = pair()
+    one.payload["before"] = kept
+    kept = one
+held = [bytearray(1000) for _ in range(50)]
+junk = [str(i) * 3 for i in range(40000)]
+del junk
+junk = [str(i) * 3 for i in range(40000)]
+os._exit(3) if EXIT else None
+"""
+
+
+def recorded(folder, text, **options):
+    script = folder / "script.py"
+    script.write_text(text)
+    status, converted = record_graph(
+        [sys.executable, str(script)], folder / "t.parquet", look_every=5_000, **options
+    )
+    trace = Trace.open(converted.path)
+    assert trace.events == converted.events
+    return status, trace
+
+
+@pytest.fixture(scope="module")
+def rings(tmp_path_factory):
+    return recorded(tmp_path_factory.mktemp("graph"), PROGRAM.replace("EXIT", "False"))
+
+
+def graph_when(trace, site, alive_at_least):
+    """The graph when, for the last time, so many objects of `site` are alive.
+
+    Fields by slot, sites by slot; and how many objects there were of each site.
+    """
+    columns = [np.concatenate([getattr(b, c) for b in trace.batches(COLUMNS)]) for c in COLUMNS]
+    number = trace.sites().index(site)
+    born = np.where((columns[0] == NEW) & (columns[5] == number), 1, 0)
+    holder, alive, deltas = {}, 0, []
+    for op, slot, is_one in zip(
+        columns[0].tolist(), columns[1].tolist(), born.tolist(), strict=True
+    ):
+        if op == NEW:
+            holder[slot] = is_one
+            alive += is_one
+        elif op == FREE:
+            alive -= holder.pop(slot)
+        deltas.append(alive)
+    end = int(np.flatnonzero(np.array(deltas) >= alive_at_least)[-1]) + 1
+    fields, sites = {}, {}
+    for op, slot, _, field, target, of in zip(*(c[:end].tolist() for c in columns), strict=True):
+        if op == NEW:
+            fields[slot], sites[slot] = {}, of
+        elif op == FREE:
+            del fields[slot]
+        elif op == WRITE:
+            fields[slot][field] = target
+    return fields, {slot: sites[slot] for slot in fields}, np.bincount(columns[5][columns[5] >= 0])
+
+
+def test_objects_have_their_types_as_sites(rings):
+    status, trace = rings
+    assert status == 0 and trace.graph and trace.kind == "recording"
+    _, _, made = graph_when(trace, "Ring", 780)
+    names = trace.sites()
+    assert made[names.index("Ring")] == 4 * 400
+    assert made[names.index("bytearray")] >= 50
+    assert made[names.index("str")] > 80_000
+    assert {"dict", "list", "function", "type", "tuple"} <= set(names)
+
+
+def test_references_are_those_of_the_program(rings):
+    """Each ring that is kept refers to its pair, through its values, which refers back."""
+    _, trace = rings
+    fields, sites, _ = graph_when(trace, "Ring", 780)
+    ring = trace.sites().index("Ring")
+    beyond = {slot: {t for t in row.values() if t >= 0} for slot, row in fields.items()}
+    assert sum(site == ring for site in sites.values()) >= 780
+    paired = 0
+    for slot in (s for s, site in sites.items() if site == ring):
+        near = beyond[slot] | {further for t in beyond[slot] for further in beyond[t]}
+        mates = {t for t in near if sites[t] == ring and t != slot}
+        paired += any(
+            slot in beyond[mate] | {further for t in beyond[mate] for further in beyond[t]}
+            for mate in mates
+        )
+    assert paired > 700
+
+
+def test_what_is_told_is_consistent(rings):
+    """The audit holds, and each kind of event is there."""
+    _, trace = rings
+    counts = np.zeros(16, np.int64)
+    for batch in trace.batches(COLUMNS):
+        counts += np.bincount(batch.op, minlength=16)
+    assert (counts[[NEW, WRITE, ROOT, UNROOT, PUSH, POP, FREE, HOLD]] > 0).all()
+    assert counts[NEW] == trace.allocations > 80_000
+    assert trace.allocations - trace.frees < 3_000  # a program that ends frees nearly all
+    assert "looks" in trace.notes[0] and "reach" in trace.notes[1]
+
+
+def test_a_program_that_leaves_at_once_keeps_what_it_held(tmp_path):
+    status, trace = recorded(tmp_path, PROGRAM.replace("EXIT", "True"))
+    assert status == 3 and trace.allocations - trace.frees > 40_000 and len(trace.notes) == 2
+
+
+def test_a_program_that_is_killed_says_so(tmp_path):
+    text = PROGRAM.replace("os._exit(3)", "os.kill(os.getpid(), 9)").replace("EXIT", "True")
+    status, trace = recorded(tmp_path, text)
+    assert status == 137 and trace.notes[-1] == "The recording stops before the program's end."
+
+
+def test_a_program_that_is_no_python(tmp_path):
+    with pytest.raises(HeapwrightError, match="recorded no graph of true"):
+        record_graph(["true"], tmp_path / "t.parquet")
+    with pytest.raises(HeapwrightError, match="there is no such program"):
+        record_graph(["no-such-program"], tmp_path / "t.parquet")
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_and_forks_do_no_harm(tmp_path):
+    text = """
+import os, threading
+def work():
+    kept = [[i] for i in range(20000)]
+threads = [threading.Thread(target=work) for _ in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+if os.fork() == 0:
+    x = [[i] for i in range(50000)]
+    os._exit(0)
+os.wait()
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "pass"], check=True)
+"""
+    status, trace = recorded(tmp_path, text)
+    assert status == 0 and 240_000 < trace.allocations < 340_000
+    assert sum(len(batch.op) for batch in trace.batches(COLUMNS)) == trace.events
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--graph", "--children"], "--graph follows no --children"),
+        (["--graph", "--look-every", "0"], "give at least 1"),
+        (["--look-every", "5k"], "give both"),
+    ],
+)
+def test_options_that_contradict(words, sentence, tmp_path):
+    command = [sys.executable, "-m", "heapwright", "record", *words, "--", "true"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode != 0 and sentence in done.stderr
+    assert "Traceback" not in done.stderr
