@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement arrays worst-cases picture lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement arrays worst-cases tri-colour picture lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ arrays: install system ## NumPy's arrays by four managers: the table of docs/num
 
 worst-cases: install ## regenerate docs/worst-case.md: the worst program for each manager
 	$(BIN)/python -m benchmarks.worst_cases
+
+tri-colour: install ## regenerate docs/tri-colour.md: every schedule of small programs
+	$(BIN)/python -m benchmarks.tri_colour
 
 picture: install system ## regenerate the README's picture from a real recording
 	$(BIN)/python docs/make_picture.py
