@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement arrays worst-cases tri-colour picture lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement arrays worst-cases tri-colour space-time picture lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ worst-cases: install ## regenerate docs/worst-case.md: the worst program for eac
 
 tri-colour: install ## regenerate docs/tri-colour.md: every schedule of small programs
 	$(BIN)/python -m benchmarks.tri_colour
+
+space-time: install ## regenerate docs/space-time.md: what collectors cost at heaps of several sizes
+	$(BIN)/python -m benchmarks.space_time
 
 picture: install system ## regenerate the README's picture from a real recording
 	$(BIN)/python docs/make_picture.py

@@ -32,6 +32,7 @@ def collected(*known, **settings):
 
 class _Collecting:
     collections = {"full": 3, "minor": 4}  # noqa: RUF012 never changed
+    totals = {"marked_bytes": 10, "copied_bytes": 20, "allocated_bytes": 60}  # noqa: RUF012
 
 
 def test_heaps_are_whole_pages_of_the_live_bytes():
@@ -67,6 +68,7 @@ def test_ratios_are_to_explicit_freeing_by_glibc():
         "space": 2.0,
         "time": 1.5,
         "collections": 7,
+        "traced": 0.5,
     }
 
 

@@ -85,9 +85,18 @@ class SpaceTime:
                         "space": self.space(result) if self.baseline else None,
                         "time": self.time(result) if self.baseline else None,
                         "collections": collections(result),
+                        "traced": traced(result),
                     }
                 rows.append(row)
         return {"baseline": self.baseline.manager if self.baseline else None, "rows": rows}
+
+
+def traced(result: Result) -> float:
+    """Mark/cons ratio: bytes marked and copied over bytes allocated. It does not depend on the
+    machine that flies."""
+    totals = result.collecting.totals if result.collecting else {}
+    worked = totals.get("marked_bytes", 0) + totals.get("copied_bytes", 0)
+    return worked / max(1, totals.get("allocated_bytes", 0))
 
 
 def collections(result: Result) -> int:

@@ -63,7 +63,8 @@ function drawAll() {
   const box = frame(holder, 380, "Resident memory of every manager over time");
   const peaks = flown.map((timeline) => timeline.resident_bytes[peakRow(timeline)]);
   const least = Math.min(...peaks.filter((peak) => peak > 0));
-  const top = 1.04 * Math.max(1, ...peaks.filter((peak) => peak <= 3 * least));
+  const limit = data.collectors.length ? 8 : 3; // as of the bars
+  const top = 1.04 * Math.max(1, ...peaks.filter((peak) => peak <= limit * least));
   const y = yAxis(box, top, tickBytes, 1024);
   const x = xAxis(box);
   flown.forEach((timeline, number) => {

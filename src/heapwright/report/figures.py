@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 BAR_LIMIT = 3.0  # a bar longer than this many times the shortest is cut off, and says so
+COLLECTED_BAR_LIMIT = 8.0  # the same where collectors fly, which take several times the memory
 TELLING_SHARE = 0.001  # of the stranded bytes; a call site with less is not named
 
 
 def bars(order: Sequence[Result], winner: Result | None) -> str:
     """Peaks side by side: a stacked bar per result."""
     least = min((resident(result) for result in order if resident(result)), default=1)
-    longest = max((resident(r) for r in order if resident(r) <= BAR_LIMIT * least), default=1)
+    limit = COLLECTED_BAR_LIMIT if any(result.collecting for result in order) else BAR_LIMIT
+    longest = max((resident(r) for r in order if resident(r) <= limit * least), default=1)
     rows = []
     for result in order:
         total = resident(result)
