@@ -30,11 +30,12 @@ if INTERPRETED:
 
     def copy_bytes(words, target, source, length):
         """Copy `length` bytes; the ranges do not overlap."""
-        ctypes.memmove(words.ctypes.data + target, words.ctypes.data + source, length)
+        first = words.ctypes.data
+        ctypes.memmove(first + int(target), first + int(source), int(length))
 
     def clear_bytes(words, start, length):
         """Write `length` zero bytes."""
-        ctypes.memset(words.ctypes.data + start, 0, length)
+        ctypes.memset(words.ctypes.data + int(start), 0, int(length))
 
 else:
     from llvmlite import ir

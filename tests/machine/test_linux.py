@@ -1,0 +1,129 @@
+"""The verbs on Linux itself put areas where the model puts them, and the memory is really there."""
+
+import ctypes
+import random
+import sys
+
+import numpy as np
+import pytest
+
+from heapwright.kernel import kernel
+from heapwright.kernel.system import MUNMAP, system_call
+from heapwright.machine import address_space as model
+from heapwright.machine import linux
+from heapwright.machine.address_space import (
+    BREAK,
+    BREAK_BASE,
+    MAPPED_BYTES,
+    PAGE_BYTES,
+    PEAK_MAPPED_BYTES,
+    SPACE_BYTES,
+    machine,
+)
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's verbs")
+
+ORIGIN = 0x2800_0000_0000  # nothing lies there; nothing is left there
+
+
+@kernel
+def unmap(address, length):
+    return system_call(MUNMAP, address, length, 0, 0, 0, 0)
+
+
+def real_machine():
+    words = (ctypes.c_int64 * (SPACE_BYTES >> 3)).from_address(ORIGIN)
+    return machine()._replace(words=np.ctypeslib.as_array(words))
+
+
+@pytest.fixture
+def both():
+    real, counted = real_machine(), machine()
+    areas = {}
+    ends = ORIGIN, ORIGIN + SPACE_BYTES - PAGE_BYTES  # what pytest prints of a large array
+    for end in ends:
+        assert linux.take(end, PAGE_BYTES)
+    yield real, counted, areas
+    for address, length in areas.items():
+        linux.munmap(real, address, length)
+    linux.brk(real, BREAK_BASE)
+    for end in ends:
+        assert unmap(end, PAGE_BYTES) == 0
+    assert real.meters[MAPPED_BYTES] == 0
+
+
+def mark(real, address, length, value):
+    for place in (address, address + length - 8):
+        real.words[place >> 3] = value
+
+
+def holds(real, address, length, value):
+    return [int(real.words[place >> 3]) for place in (address, address + length - 8)] == [value] * 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_areas_lie_where_the_model_says(both, seed):
+    real, counted, areas = both
+    draw = random.Random(seed)
+    marks = {}
+    for step in range(1, 150):
+        what = draw.choice(["mmap", "mmap", "munmap", "mremap", "mremap", "brk"])
+        length = draw.randrange(1, 40) * PAGE_BYTES
+        if what == "brk":
+            end = BREAK_BASE + draw.randrange(1 << 20)
+            assert linux.brk(real, end) == model.brk(counted, end) == end == real.meters[BREAK]
+            if end > BREAK_BASE:
+                real.words[end - 1 >> 3] = step
+        elif what == "mmap":
+            address = linux.mmap(real, 0, length)
+            assert address == model.mmap(counted, 0, length) and address > 0
+            assert holds(real, address, length, 0)
+            areas[address], marks[address] = length, step
+            mark(real, address, length, step)
+        elif areas:
+            address = draw.choice(sorted(areas))
+            old, value = areas.pop(address), marks.pop(address)
+            assert holds(real, address, old, value)
+            if what == "munmap":
+                linux.munmap(real, address, old)
+                model.munmap(counted, address, old)
+                continue
+            moved = linux.mremap(real, address, old, length)
+            assert moved == model.mremap(counted, address, old, length) and moved > 0
+            kept = min(old, length)
+            assert real.words[moved >> 3] == value
+            assert length < old or real.words[moved + kept - 8 >> 3] == value
+            areas[moved], marks[moved] = length, value
+            mark(real, moved, length, value)
+        for meter in (MAPPED_BYTES, PEAK_MAPPED_BYTES):
+            assert real.meters[meter] == counted.meters[meter]
+
+
+def test_dropped_pages_are_zero_again(both):
+    real, _, areas = both
+    address = linux.mmap(real, 0, 4 * PAGE_BYTES)
+    areas[address] = 4 * PAGE_BYTES
+    mark(real, address, 4 * PAGE_BYTES, 7)
+    linux.madvise(real, address, 2 * PAGE_BYTES, model.ADVISE_DONTNEED)
+    assert real.words[address >> 3] == 0
+    assert real.words[address + 4 * PAGE_BYTES - 8 >> 3] == 7
+
+
+def test_blocks_are_copied_and_cleared(both):
+    real, _, areas = both
+    address = linux.mmap(real, 0, PAGE_BYTES)
+    areas[address] = PAGE_BYTES
+    mark(real, address, 64, 5)
+    linux.copy(real, address + 128, address, 64)
+    assert holds(real, address + 128, 64, 5)
+    linux.clear(real, address, 64)
+    assert holds(real, address, 64, 0)
+
+
+def test_what_there_is_no_room_for_is_refused(both):
+    real, _, _ = both
+    assert linux.mmap(real, 0, 1 << 40) == 0
+    assert linux.brk(real, 1 << 40) == BREAK_BASE
+    taken = linux.take(ORIGIN + BREAK_BASE, PAGE_BYTES)  # by somebody else
+    assert taken and linux.brk(real, BREAK_BASE + PAGE_BYTES) == BREAK_BASE
+    assert unmap(ORIGIN + BREAK_BASE, PAGE_BYTES) == 0
