@@ -46,9 +46,10 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m fuzz.run
 
-agreement: install system ## regenerate docs/agreement.md from real recordings
+agreement: install system ## regenerate docs/agreement.md and agreement-go.md from real recordings
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
+	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 
 arrays: install system ## NumPy's arrays by four managers: the table of docs/numpy.md
 	$(BIN)/python -m benchmarks.arrays --page docs/numpy.md

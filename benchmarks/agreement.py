@@ -3,7 +3,8 @@
     python benchmarks/workloads.py RECORDINGS --scale full
     python benchmarks/agreement.py RECORDINGS [-o docs/agreement.md]
 
-writes the page. Nothing in it is typed by hand: run this again after a change to a twin.
+writes the page; agreement_go.py writes Go's. Nothing in it is typed by hand: run this again after a
+change to a twin.
 """
 
 import argparse
@@ -141,6 +142,10 @@ reported, and less than 100 % is no fault by itself.
 Twin and real system get the same setting (`--set` and `GLIBC_TUNABLES`); the key is driven.
 
 {table(("setting", *HEADER), knob_rows)}
+
+## Go
+
+What it is compared by differs: [a page of its own](agreement-go.md).
 
 ## Without a twin
 

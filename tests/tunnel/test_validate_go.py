@@ -101,14 +101,16 @@ def test_a_goal_is_compared_with_that_of_the_nearest_collection() -> None:
     twin = np.zeros((4, CYCLE_COLUMNS), np.int64)
     twin[:, EVENT], twin[:, GOAL] = [100, 140, 190, 310], [4_000_000, 9, 5_101_000, 6_100_000]
     found = GoAgreement(400, "1.27")
-    _compare_cycles(found, twin, real)
+    again = observed([(100, 5_000_000), (200, 6_000_000), (301, 7_000_000)])
+    _compare_cycles(found, twin, real, again)
+    assert found.repeated == Tally(3, 2)
     assert found.moments == Tally(3, 1)
     assert found.heap_goals == Tally(3, 2)  # 5,101,000 is more than 2 % away
 
 
 def test_a_program_that_never_collects_agrees() -> None:
     found = GoAgreement(400, "1.27", live_bytes=[Live(1, 16, 0)])
-    _compare_cycles(found, np.zeros((0, CYCLE_COLUMNS), np.int64), observed([]))
+    _compare_cycles(found, np.zeros((0, CYCLE_COLUMNS), np.int64), observed([]), observed([]))
     assert found.agrees
     found.live_bytes.append(Live(2, 0, 17))
     assert not found.agrees

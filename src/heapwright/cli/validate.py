@@ -135,6 +135,7 @@ def _print_go(found: Any) -> None:
     for label, tally in (
         ("size classes of allocations", found.size_classes),
         ("collections by the same event", found.moments),
+        ("  the real one, run again", found.repeated),
         ("heap goals within 2 %", found.heap_goals),
         ("heap in use within 3 %, samples", found.in_use_samples),
     ):

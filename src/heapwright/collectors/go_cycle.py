@@ -121,8 +121,8 @@ def begin(heap, newborn):
     go, counts = heap.go, heap.pacer.counts
     sweep_all(go)
     begin_pause(heap.log)
+    goal, _ = heap_goal(heap.pacer, go.meters)  # in force so far: a cycle may raise its own
     start_cycle(heap.pacer, go.meters)
-    goal, _ = heap_goal(heap.pacer, go.meters)
     begin_cycle(heap.log, FULL, go.meters[LIVE], goal)
     for count in range(MARKER_COUNTS):
         heap.marker.counts[count] = 0

@@ -12,6 +12,8 @@ Goals      a collection's goal is the one in force when it begins. Each of the r
            compared with that of the twin's collection next to it, by events
 Live       bytes of the slots of live objects and of the runtime's own; a block that small objects
            share lives as long as one of them
+Repeats    the real one's collections vary with the depth of the stack that is scanned, by 64 bytes;
+           a trace of many collections may never find back. `repeated` says how often it does
 Omits      addresses: the real heap's first arena lies at a random place, and goroutine stacks take
            pages between spans
 """
@@ -50,7 +52,7 @@ CLOSE_IN_USE = 0.03
 TINY_BYTES = 16  # smaller objects without references share a block
 GOAL_COLUMN = go.Row._fields.index("goal_bytes")
 IN_USE_PARTS = [go.Row._fields.index(part) for part in ("objects_bytes", "unused_bytes")]
-PASSES = 5  # over the trace, that take time: two of the real system, three of the twin
+PASSES = 6  # over the trace, that take time: three of each
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class GoAgreement:
     live_bytes: list[Live] = field(default_factory=list)
     collections: tuple[int, int] = (0, 0)
     moments: Tally = field(default_factory=Tally)  # of the collections: begun by the same event
+    repeated: Tally = field(default_factory=Tally)  # likewise of the real one beside itself
     heap_goals: Tally = field(default_factory=Tally)  # equal: within CLOSE
     heap_in_use: tuple[int, int] = (0, 0)  # bytes, at the end
     in_use_samples: Tally = field(default_factory=Tally)  # equal: within CLOSE_IN_USE
@@ -109,6 +112,7 @@ class GoAgreement:
             "heap_in_use_bytes": both(self.heap_in_use),
             "real_version": self.real_version,
             "collections_by_the_same_event": vars(self.moments),
+            "real_repeats_its_collections": vars(self.repeated),
             "heap_in_use_samples": {
                 "compared": self.in_use_samples.compared,
                 "within_3_percent": self.in_use_samples.equal,
@@ -152,21 +156,23 @@ def validate_go(
     kinds = Kinds.of(trace)
     observed = go.observe(trace, settings, kinds=kinds, progress=told)
     passes = 1
-    before, states = go.checkpoints(trace, settings, kinds=kinds, progress=told)
+    again = go.observe(trace, settings, kinds=kinds, progress=told)
     passes = 2
+    before, states = go.checkpoints(trace, settings, kinds=kinds, progress=told)
+    passes = 3
     found = GoAgreement(trace.events, version, settings=settings)
     knobs = {**settings, **STEADY, **own(observed)}
     ours = _fly(trace, knobs, observed.samples[:, 0].tolist(), told)
-    passes = 3
+    passes = 4
     found.collections = (len(ours.cycles), observed.after.collections)
     found.heap_in_use = (ours.in_use[-1], observed.after.heap_in_use)
-    _compare_cycles(found, ours.cycles, observed)
+    _compare_cycles(found, ours.cycles, observed, again)
     in_use = observed.samples[:, IN_USE_PARTS].sum(axis=1)
     found.in_use_samples.add(np.abs(np.array(ours.in_use) - in_use) <= CLOSE_IN_USE * in_use)
     live = live_at_checkpoints(trace, {**knobs, "own_bytes": before.heap_alloc}, told)
     for event, bytes_, state in zip(go.checkpoint_events(trace), live, states, strict=True):
         found.live_bytes.append(Live(event, bytes_, state.heap_alloc))
-    passes = 4
+    passes = 5
     _compare_sizes(found.size_classes, trace, kinds)
     found.seconds = _rates(trace, {**settings, **STEADY}, kinds, told)
     return found
@@ -242,8 +248,10 @@ def _fly(
     return _Flown(rows[: int(twin.heap.log.totals[CYCLES])].copy(), in_use)
 
 
-def _compare_cycles(found: GoAgreement, twin: np.ndarray, observed: go.Observed) -> None:
-    """Enter each real collection beside the twin's nearest."""
+def _compare_cycles(
+    found: GoAgreement, twin: np.ndarray, observed: go.Observed, again: go.Observed
+) -> None:
+    """Enter each real collection beside the twin's nearest, and whether it comes `again`."""
     real = observed.cycles
     if not len(real) or not len(twin):
         return
@@ -253,6 +261,7 @@ def _compare_cycles(found: GoAgreement, twin: np.ndarray, observed: go.Observed)
     nearer = abs(twin[earlier, EVENT] - real[:, 0]) < abs(twin[at, EVENT] - real[:, 0])
     beside = twin[np.where(nearer, earlier, at)]
     found.moments.add(beside[:, EVENT] == real[:, 0])
+    found.repeated.add(np.isin(real[:, 0], again.cycles[:, 0]))
     found.heap_goals.add(np.abs(beside[:, GOAL] - in_force) <= CLOSE * in_force)
 
 
