@@ -11,11 +11,14 @@ Source     C11 7.22.3; POSIX posix_memalign; glibc 2.36 for the others and for z
 from heapwright.flight.pointers import (
     ENOMEM,
     LARGEST,
+    SPACE_SHIFT,
     address_of,
+    is_in_space,
     is_too_large,
     pointer,
     product,
     refuse,
+    unchecked_address_of,
     write,
 )
 from heapwright.flight.start import leave_the_program, start
@@ -33,7 +36,7 @@ from heapwright.flight.threads import (
     unlock_heap,
 )
 from heapwright.flight.threads import NEXT as NUMBERS_OUT
-from heapwright.kernel import kernel, unlikely, unsigned
+from heapwright.kernel import kernel, likely, unlikely, unsigned
 from heapwright.kernel.process import (
     ENDED_THREAD,
     remember_thread_exit,
@@ -183,21 +186,42 @@ def fork_child(flight):
         flight.threads.owner[unsigned(max(thread_word(), 0))] = thread_of_linux()
 
 
-@kernel(inline=True)
-def malloc(flight, size):
-    """malloc(3); a pointer of its own even for 0 bytes."""
-    if unlikely(is_too_large(size)):
-        return refuse()
-    thread = thread_word()
-    if unlikely(thread < 0):
+if hasattr(manager, "alloc_cached"):
+
+    @kernel(inline=True)
+    def malloc(flight, size):
+        """malloc(3); a pointer of its own even for 0 bytes. A few instructions where a block is
+        cached; a size that is too large never is."""
+        thread = thread_word()
+        if likely(thread >= 0):
+            address = manager.alloc_cached(flight.heap, thread, size)
+            if likely(address != 0):
+                return pointer(flight, address, size)
         return malloc_slowly(flight, size)
-    return serve(flight, thread, size)
 
+    @kernel(cold=True)
+    def malloc_slowly(flight, size):
+        """A request for which no block is cached."""
+        if is_too_large(size):
+            return refuse()
+        address = manager.alloc_uncached(flight.heap, own_number(flight), size)
+        return pointer(flight, address, size)
+else:
 
-@kernel(cold=True)
-def malloc_slowly(flight, size):
-    """A thread's first request."""
-    return serve(flight, own_number(flight), size)
+    @kernel(inline=True)
+    def malloc(flight, size):
+        """malloc(3); a pointer of its own even for 0 bytes."""
+        if unlikely(is_too_large(size)):
+            return refuse()
+        thread = thread_word()
+        if unlikely(thread < 0):
+            return malloc_slowly(flight, size)
+        return serve(flight, thread, size)
+
+    @kernel(cold=True)
+    def malloc_slowly(flight, size):
+        """A thread's first request."""
+        return serve(flight, own_number(flight), size)
 
 
 @kernel(inline=True)
@@ -209,23 +233,43 @@ def serve(flight, thread, size):
     return pointer(flight, address, size)
 
 
-@kernel(inline=True)
-def free(flight, old):
-    """free(3); NULL and pointers of others are let be."""
-    address = address_of(flight, old)
-    if unlikely(address == 0):
-        return
-    thread = thread_word()
-    if unlikely(thread < 0):
+if hasattr(manager, "free_cached"):
+
+    @kernel(inline=True)
+    def free(flight, old):
+        """free(3); NULL and pointers of others are let be. A few instructions where the cache has
+        room."""
+        thread, address = thread_word(), unchecked_address_of(flight, old)
+        if likely(unsigned(thread | address) >> unsigned(SPACE_SHIFT) == 0):  # neither is negative
+            if likely(manager.free_cached(flight.heap, thread, address)):
+                flight.sizes[unsigned(address >> 4)] = 0
+                return
         free_slowly(flight, address)
-    else:
-        take_back(flight, thread, address)
 
+    @kernel(cold=True)
+    def free_slowly(flight, address):
+        """A block that the cache has no room for, or none."""
+        if address != 0 and is_in_space(address):
+            flight.sizes[unsigned(address >> 4)] = 0
+            manager.free_uncached(flight.heap, own_number(flight), address)
+else:
 
-@kernel(cold=True)
-def free_slowly(flight, address):
-    """The first call of a thread is a free."""
-    take_back(flight, own_number(flight), address)
+    @kernel(inline=True)
+    def free(flight, old):
+        """free(3); NULL and pointers of others are let be."""
+        address = address_of(flight, old)
+        if unlikely(address == 0):
+            return
+        thread = thread_word()
+        if unlikely(thread < 0):
+            free_slowly(flight, address)
+        else:
+            take_back(flight, thread, address)
+
+    @kernel(cold=True)
+    def free_slowly(flight, address):
+        """The first call of a thread is a free."""
+        take_back(flight, own_number(flight), address)
 
 
 @kernel(inline=True)
@@ -250,11 +294,15 @@ def calloc(flight, count, size):
     return pointer(flight, address, whole)
 
 
-@kernel
+@kernel(inline=True)
 def realloc(flight, old, size):
     """realloc(3); 0 bytes free the block, as glibc does."""
-    if old == 0:
-        return malloc(flight, size)
+    return malloc(flight, size) if old == 0 else resize(flight, old, size)
+
+
+@kernel(cold=True)
+def resize(flight, old, size):
+    """realloc(3) of a block."""
     if size == 0:
         free(flight, old)
         return 0

@@ -8,6 +8,7 @@ from heapwright.kernel.process import set_errno
 from heapwright.kernel.raw import real_address, set_word_at
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, SPACE_BYTES
 
+SPACE_SHIFT = SPACE_BYTES.bit_length() - 1
 LARGEST = BREAK_LIMIT - BREAK_BASE  # bytes of a request
 ENOMEM = 12
 
@@ -49,8 +50,20 @@ def pointer(flight, address, size):
 @kernel(inline=True)
 def address_of(flight, pointer):
     """The manager's address of a pointer; 0 for NULL and for what it never gave."""
-    address = pointer - real_address(flight.heap.machine.words)
-    return address if 0 < address < SPACE_BYTES else 0
+    address = unchecked_address_of(flight, pointer)
+    return address if address != 0 and is_in_space(address) else 0
+
+
+@kernel(inline=True)
+def unchecked_address_of(flight, pointer):
+    """The manager's address of a pointer, wherever that may be."""
+    return pointer - real_address(flight.heap.machine.words)
+
+
+@kernel(inline=True)
+def is_in_space(address):
+    """Whether an address is one of the machine's."""
+    return unsigned(address) >> unsigned(SPACE_SHIFT) == 0
 
 
 @kernel(inline=True)

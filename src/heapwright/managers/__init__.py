@@ -31,6 +31,12 @@ A manager is a module with these names; `tunnel/` binds its replay loop to them.
     fork_prepare(heap), fork_parent(heap), fork_child(heap)   kernels around fork(), with
                                                    LOCKING = "own": take the locks, release them
                                                    in the parent and in the child
+    alloc_cached(heap, thread, size) -> address, 0 if none is cached; alloc_uncached likewise
+    free_cached(heap, thread, address) -> whether there was room; free_uncached
+                                                   kernels, with LOCKING = "own", all four or none:
+                                                   alloc and free cut in two, the few instructions
+                                                   that usually do and the rest; no cache holds a
+                                                   size above any class, or a negative one
     trim(heap, pad) -> bytes given back            kernel: what malloc_trim does
     FOLLOWING = ("field", ...)                     arrays of the heap that are indexed from the
                                                    machine's address 0 upwards, up to the break's

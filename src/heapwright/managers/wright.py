@@ -25,8 +25,8 @@ from typing import NamedTuple
 from heapwright.allocators.wright import page_heap
 from heapwright.allocators.wright.caches import (
     end_thread,
+    free_uncached,
     name_run,
-    overflow,
     refill,
     take_run,
 )
@@ -42,6 +42,7 @@ from heapwright.allocators.wright.classes import (
 )
 from heapwright.allocators.wright.hardened import SENTENCES, is_block, sentences, set_live
 from heapwright.allocators.wright.invariants import cached, check
+from heapwright.allocators.wright.spans import release_easily
 from heapwright.allocators.wright.state import (
     ADDRESS,
     FATAL,
@@ -84,6 +85,8 @@ __all__ = [
     "Config",
     "Heap",
     "alloc",
+    "alloc_cached",
+    "alloc_uncached",
     "boot",
     "cached",
     "calloc",
@@ -94,6 +97,8 @@ __all__ = [
     "fork_parent",
     "fork_prepare",
     "free",
+    "free_cached",
+    "free_uncached",
     "metadata",
     "realloc",
     "thread_exit",
@@ -142,23 +147,35 @@ def alloc(heap, thread, size, align):
     """Address of a block of at least `size` bytes. The fast path: the thread's cache has one."""
     if align > GRANULE_BYTES:
         return _alloc_aligned(heap, thread, size, align)
-    return _alloc_of_class(heap, thread, size, class_of(heap.classes, size))
+    block = alloc_cached(heap, thread, size)
+    return block if likely(block != 0) else alloc_uncached(heap, thread, size)
 
 
 @kernel(inline=True)
-def _alloc_of_class(heap, thread, size, size_class):
-    """The newest block of the class's cache."""
+def alloc_cached(heap, thread, size):
+    """The newest block of the class's cache; 0 if it is empty."""
+    return _take_cached(heap, thread, class_of(heap.classes, size))
+
+
+@kernel(inline=True)
+def _take_cached(heap, thread, size_class):
+    """The newest block of a cache; 0 if it is empty, as that of class 0 always is."""
     head = unsigned(row_of(thread) + size_class)
     block = heap.rows[head] & ADDRESS
-    if likely(block != 0):  # the list of class 0 is always empty
+    if likely(block != 0):
         heap.rows[head] = load(heap.machine, block)
-        return block
-    return _alloc_slowly(heap, thread, size, size_class)
+    return block
 
 
-@kernel(cold=True)
-def _alloc_slowly(heap, thread, size, size_class):
+@kernel
+def alloc_uncached(heap, thread, size):
     """A block where the cache has none."""
+    return _alloc_slowly(heap, thread, size, class_of(heap.classes, size))
+
+
+@kernel
+def _alloc_slowly(heap, thread, size, size_class):
+    """A block of a class, or beyond the classes, that comes from no cache."""
     block = refill(heap, thread, size_class) if size_class else _alloc_run(heap, size, 1)
     if unlikely(heap.fields[HARDENED] != 0):
         set_live(heap, block, 1)
@@ -179,7 +196,8 @@ def _alloc_aligned(heap, thread, size, align):
     if align <= PAGE_BYTES:
         size_class = class_of_aligned(heap.classes, size, align)
         if size_class:
-            return _alloc_of_class(heap, thread, size, size_class)
+            block = _take_cached(heap, thread, size_class)
+            return block if block else _alloc_slowly(heap, thread, size, size_class)
     block = _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
     if heap.fields[HARDENED]:
         set_live(heap, block, 1)
@@ -189,16 +207,25 @@ def _alloc_aligned(heap, thread, size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """Give the block back. The fast path: the thread's cache has room."""
-    size_class = entry_of(heap, address) & 255
-    head = unsigned(row_of(thread) + size_class)
+    if not likely(free_cached(heap, thread, address)):
+        free_uncached(heap, thread, address)
+
+
+@kernel(inline=True)
+def free_cached(heap, thread, address):
+    """Put the block in the class's cache, else on its own span's list; whether that was easy."""
+    row, entry = row_of(thread), entry_of(heap, address)
+    head = unsigned(row + (entry & 255))
     old = heap.rows[head]
     word = (old & ~ADDRESS) - ONE + address
     if likely(word >= 0):  # the list of class 0 has no room
         touch(heap.machine, address, 8)
         store(heap.machine, address, old)
         heap.rows[head] = word
-        return
-    overflow(heap, thread, address)
+        return True
+    if unlikely(old == 0):  # no list of a class, or of a row that is not open
+        return False
+    return release_easily(heap, row, entry >> 8, address)
 
 
 @kernel

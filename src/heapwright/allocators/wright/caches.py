@@ -105,8 +105,8 @@ def give_run(heap, span):
     unlock(heap)
 
 
-@kernel(cold=True)
-def overflow(heap, thread, address):
+@kernel
+def free_uncached(heap, thread, address):
     """Free a block that the cache has no room for."""
     heap.paths[OVERFLOW] += 1
     if unlikely(heap.fields[HARDENED] != 0):

@@ -44,6 +44,7 @@ from heapwright.allocators.wright.state import (
     get,
     link_last,
     lock,
+    owner_of,
     put,
     set_entry,
     set_state,
@@ -164,6 +165,21 @@ def release(heap, row, span, address):
     elif unlikely(old & ADDRESS == 0):
         set_state(heap, span, LISTED)
         link_last(heap, span, heap.rows, row + PARTIAL + (get(heap, span, KIND) & 255))
+
+
+@kernel(inline=True)
+def release_easily(heap, row, span, address):
+    """Do what `release` does where the span is the row's and stays in its ring; whether it is."""
+    old = get(heap, span, FREE)
+    word = (old & ~ADDRESS) - ONE + address
+    if unlikely(owner_of(heap, span) != row or old & ADDRESS == 0):
+        return False
+    if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
+        return False
+    touch(heap.machine, address, 8)
+    store(heap.machine, address, old)
+    put(heap, span, FREE, word)
+    return True
 
 
 @kernel(cold=True)
