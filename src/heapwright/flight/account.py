@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.flight.start import READY
-from heapwright.flight.threads import LOCK, STARTED, lock, unlock
+from heapwright.flight.threads import LOCK, STARTED
 from heapwright.kernel import kernel, unsigned
+from heapwright.kernel.mutex import lock, unlock
 from heapwright.kernel.process import environment_value
 from heapwright.kernel.raw import real_address
 from heapwright.kernel.system import (

@@ -8,6 +8,7 @@ manager. Every argument and result is a word, as C passes it: a size_t above 2^6
 Source     C11 7.22.3; POSIX posix_memalign; glibc 2.36 for the others and for zero sizes
 """
 
+from heapwright.flight import callers
 from heapwright.flight.pointers import (
     ENOMEM,
     LARGEST,
@@ -21,28 +22,8 @@ from heapwright.flight.pointers import (
     unchecked_address_of,
     write,
 )
-from heapwright.flight.start import leave_the_program, start
-from heapwright.flight.threads import (
-    LOCK,
-    NUMBERS_LOCK,
-    STARTED,
-    give_number,
-    is_dead,
-    lock,
-    lock_heap,
-    take_number_back,
-    thread_of_linux,
-    unlock,
-    unlock_heap,
-)
-from heapwright.flight.threads import NEXT as NUMBERS_OUT
 from heapwright.kernel import kernel, likely, unlikely, unsigned
-from heapwright.kernel.process import (
-    ENDED_THREAD,
-    remember_thread_exit,
-    set_thread_word,
-    thread_word,
-)
+from heapwright.kernel.process import thread_word
 from heapwright.machine import ADVISE_HUGEPAGE as HUGE
 from heapwright.machine import PAGE_BYTES, madvise
 from heapwright.machine.address_space import (
@@ -58,12 +39,13 @@ EINVAL = 22
 
 manager = loop.manager
 alloc, usable = loop.alloc, loop.usable
-OWN_LOCKS = getattr(manager, "LOCKING", "") == "own"
-
-
-@kernel
-def nothing(heap):
-    """For a manager without locks of its own: the one lock is held around a fork."""
+enter, leave, own_number = callers.enter, callers.leave, callers.own_number
+thread_ends = callers.thread_ends
+fork_prepare, fork_parent, fork_child = (
+    callers.fork_prepare,
+    callers.fork_parent,
+    callers.fork_child,
+)
 
 
 @kernel
@@ -72,118 +54,7 @@ def nothing_to_trim(heap, pad):
     return 0
 
 
-heap_before_fork = getattr(manager, "fork_prepare", nothing)
-heap_in_parent = getattr(manager, "fork_parent", nothing)
-heap_in_child = getattr(manager, "fork_child", nothing)
 trim = getattr(manager, "trim", nothing_to_trim)
-
-if OWN_LOCKS:
-
-    @kernel(inline=True)
-    def enter(flight):
-        """The manager locks by itself."""
-
-    @kernel(inline=True)
-    def leave(flight):
-        """The manager holds no lock of ours."""
-else:
-
-    @kernel(inline=True)
-    def enter(flight):
-        """From here to `leave` the manager is this thread's alone."""
-        lock_heap(flight.threads.gate)
-
-    @kernel(inline=True)
-    def leave(flight):
-        """Let others at the manager."""
-        unlock_heap(flight.threads.gate)
-
-
-@kernel(inline=True)
-def own_number(flight):
-    """This thread's number."""
-    thread = thread_word()
-    return first_call(flight) if unlikely(thread < 0) else thread
-
-
-@kernel(cold=True)
-def first_call(flight):
-    """A number for a thread that has none; the first of all finds the heap unmapped."""
-    threads = flight.threads
-    start(flight)
-    lock(threads.gate, NUMBERS_LOCK)
-    number = give_number(threads)
-    if number == -2:
-        bury_the_dead(flight)
-        number = give_number(threads)
-    unlock(threads.gate, NUMBERS_LOCK)
-    if number < 0:
-        leave_the_program(flight)
-    set_thread_word(number)
-    if number:  # the first is the program's own, which ends with it
-        remember_thread_exit()
-    return number
-
-
-@kernel
-def bury_the_dead(flight):
-    """Take the numbers of threads that ended without a word."""
-    threads = flight.threads
-    for number in range(threads.gate[NUMBERS_OUT]):
-        if is_dead(threads, number):
-            exit_of(flight, number)
-            take_number_back(threads, number)
-
-
-@kernel
-def exit_of(flight, number):
-    """The manager's own part in a thread's end."""
-    if OWN_LOCKS:
-        loop.thread_exit(flight.heap, number)
-    else:
-        lock_heap(flight.threads.gate)
-        loop.thread_exit(flight.heap, number)
-        unlock_heap(flight.threads.gate)
-
-
-@kernel
-def thread_ends(flight, unused):
-    """The exit hook: the thread's caches go back, its number is free."""
-    number = thread_word()
-    if number >= 0:
-        exit_of(flight, number)
-        set_thread_word(ENDED_THREAD)
-        lock(flight.threads.gate, NUMBERS_LOCK)
-        take_number_back(flight.threads, number)
-        unlock(flight.threads.gate, NUMBERS_LOCK)
-
-
-@kernel
-def fork_prepare(flight):
-    """Before a fork: nobody is in the middle of anything."""
-    if flight.threads.gate[STARTED]:
-        lock(flight.threads.gate, NUMBERS_LOCK)
-        lock(flight.threads.gate, LOCK)
-        heap_before_fork(flight.heap)
-
-
-@kernel
-def fork_parent(flight):
-    """After a fork, in the parent."""
-    if flight.threads.gate[STARTED]:
-        heap_in_parent(flight.heap)
-        unlock(flight.threads.gate, LOCK)
-        unlock(flight.threads.gate, NUMBERS_LOCK)
-
-
-@kernel
-def fork_child(flight):
-    """After a fork, in the child, which has one thread: who waited for a lock is not here."""
-    if flight.threads.gate[STARTED]:
-        heap_in_child(flight.heap)
-        flight.threads.gate[LOCK] = 0
-        flight.threads.gate[NUMBERS_LOCK] = 0
-        flight.threads.owner[unsigned(max(thread_word(), 0))] = thread_of_linux()
 
 
 if hasattr(manager, "alloc_cached"):

@@ -8,26 +8,21 @@ number again, which nobody will return. Such numbers are found by asking Linux w
 each time that as many numbers are out as never before; so are those of the threads that a fork
 left behind.
 
-The lock is a word that Linux waits on (futex): 0 free, 1 held, 2 held and waited for. It is passed
-by while the process has one thread.
-
-Source     Drepper, "Futexes are tricky", section 5 (the lock)
+The manager's lock (kernel/mutex.py) is passed by while the process has one thread.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unlikely, unsigned
-from heapwright.kernel.atomics import compare_and_swap, exchange
+from heapwright.kernel import kernel, unsigned
+from heapwright.kernel.mutex import lock, unlock
 from heapwright.kernel.process import is_single_threaded
-from heapwright.kernel.raw import real_address
-from heapwright.kernel.system import FUTEX, GETPID, GETTID, TGKILL, system_call
+from heapwright.kernel.system import GETPID, GETTID, TGKILL, system_call
 
 THREADS = 1 << 16  # alive at once
 FIRST_SEARCH = 64  # numbers handed out before dead threads are looked for
 
-FUTEX_WAIT_PRIVATE, FUTEX_WAKE_PRIVATE = 128, 129
 NO_SUCH_PROCESS = -3  # -ESRCH
 
 WORDS_OF_LINE = 8  # words of a cache line: what threads wait on lies on lines of its own
@@ -52,34 +47,6 @@ def threads() -> Threads:
     gate = np.zeros(GATE_WORDS, np.int64)
     gate[SEARCH_AT], gate[MOST] = FIRST_SEARCH, THREADS
     return Threads(gate, np.zeros(THREADS, np.int64), np.zeros(THREADS, np.int64))
-
-
-@kernel(inline=True)
-def lock(gate, word):
-    """Take a lock of the gate, sleeping while another thread holds it."""
-    if not compare_and_swap(gate, word, 0, 1):
-        _wait(gate, word)
-
-
-@kernel(cold=True)
-def _wait(gate, word):
-    """Sleep until the lock is ours."""
-    place = real_address(gate) + 8 * word
-    while exchange(gate, word, 2):
-        system_call(FUTEX, place, FUTEX_WAIT_PRIVATE, 2, 0, 0, 0)
-
-
-@kernel(inline=True)
-def unlock(gate, word):
-    """Release a lock, and wake one who sleeps."""
-    if unlikely(exchange(gate, word, 0) == 2):
-        _wake(gate, word)
-
-
-@kernel(cold=True)
-def _wake(gate, word):
-    """Wake one thread that waits for the lock."""
-    system_call(FUTEX, real_address(gate) + 8 * word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0)
 
 
 @kernel(inline=True)
