@@ -4,6 +4,7 @@ mutator         what the program holds: handles, frames, global roots
 log             what a collector did: pauses, cycles, running totals
 pace            when to collect: a full heap, or a goal that follows what lives
 objects         the header and references of an object, as the textbook collectors lay it out
+textbook        what every manager over such objects does in the same way
 mark            tracing with an explicit stack and a queue of prefetched objects before it
 swept_space     objects that never move, and the sweep that frees them, at once or lazily
 copying         Cheney's walk from one space to the other

@@ -80,7 +80,10 @@ class _Cache(FunctionCache):
     """Numba's disk cache, of whole programs only."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        return None if _is_part(sig) else super().load_overload(sig, target_context)
+        if _is_part(sig):
+            return None
+        with _part(False):  # it is whole, though a part that is being compiled asked for it
+            return super().load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         if not _is_part(sig):

@@ -25,8 +25,6 @@ import numpy as np
 from heapwright.allocators.linear import bump
 from heapwright.collectors import mark, nursery, old_generation, pace, remembered
 from heapwright.collectors.log import (
-    ALLOCATED_BYTES,
-    ALLOCATED_OBJECTS,
     BARRIERS,
     FULL,
     MINOR,
@@ -37,26 +35,42 @@ from heapwright.collectors.log import (
     end_pause,
     log,
 )
-from heapwright.collectors.mutator import SLOTS, Mutator, handle
+from heapwright.collectors.mutator import Mutator, handle
 from heapwright.collectors.nursery import EDEN_BYTES, END, TENURE, Nursery, is_young
 from heapwright.collectors.objects import (
     GRANULE_BYTES,
     HEADER_BYTES,
     MOST_BYTES,
     block_bytes,
-    bytes_of,
     fields_of,
-    initialise,
     refer,
     reference,
-    slot_of,
 )
 from heapwright.collectors.old_generation import Old, occupied
 from heapwright.collectors.pace import GOAL, Pace
 from heapwright.collectors.remembered import Remembered, is_remembered, remember
+from heapwright.collectors.textbook import born, cached, extent, handles_are_true, usable
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, unsigned
+from heapwright.kernel import kernel
 from heapwright.machine import PAGE_BYTES, Machine, load
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 SUMMARY = "generational: a copied nursery over mark-sweep or mark-compact"
 LEAST_PAGES = 16  # of a heap
@@ -135,11 +149,7 @@ def new(heap, thread, slot, size, fields):
         block, need = _obtain(heap, need)
         if not block:
             return 0
-    heap.log.totals[ALLOCATED_OBJECTS] += 1
-    heap.log.totals[ALLOCATED_BYTES] += need
-    address = initialise(heap.machine, block, need, slot, fields)
-    heap.mutator.handles[unsigned(slot)] = address
-    return address
+    return born(heap, (block, need), slot, fields)
 
 
 @kernel
@@ -246,24 +256,6 @@ def _settle_anew(heap, past):
 
 
 @kernel
-def usable(heap, address, size):
-    """The user bytes with the padding of the block."""
-    return bytes_of(heap.machine, address) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
-
-
-@kernel
 def metadata(heap, blocks):
     """Heads of pages, and chunks of the mark stack, of the grey objects and of the remembered."""
     rows = old_generation.metadata(heap.machine, heap.old, blocks)
@@ -294,10 +286,8 @@ def check(heap):
         if load(machine, block) >= 0 and not _is_safe(heap, block + HEADER_BYTES):
             return 51
         block, page = old_generation.following(machine, old, block, page)
-    for slot in range(heap.mutator.counts[SLOTS]):
-        address = heap.mutator.handles[unsigned(slot)]
-        if address and slot_of(machine, address) != slot:
-            return 52
+    if not handles_are_true(heap):
+        return 52
     if not pace.check(heap.pace):
         return 53
     return 0 if mark.is_empty(machine, heap.nursery.grey) else 54

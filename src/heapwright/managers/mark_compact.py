@@ -23,8 +23,6 @@ from heapwright.collectors import mark
 from heapwright.collectors import pace as paces
 from heapwright.collectors.compacting import compact
 from heapwright.collectors.log import (
-    ALLOCATED_BYTES,
-    ALLOCATED_OBJECTS,
     FULL,
     Log,
     begin_cycle,
@@ -34,7 +32,7 @@ from heapwright.collectors.log import (
     log,
 )
 from heapwright.collectors.mark import MarkStack, mark_from_roots, mark_stack
-from heapwright.collectors.mutator import SLOTS, Mutator, handle
+from heapwright.collectors.mutator import SLOTS, Mutator
 from heapwright.collectors.objects import (
     GRANULE_BYTES,
     HEADER_BYTES,
@@ -42,16 +40,33 @@ from heapwright.collectors.objects import (
     block_bytes,
     bytes_of,
     fields_of,
-    initialise,
     is_marked,
-    refer,
     reference,
     slot_of,
 )
 from heapwright.collectors.pace import GOAL, Pace, collected, may_hold
+from heapwright.collectors.textbook import born, cached, extent, usable, write
 from heapwright.kernel import kernel, unsigned
 from heapwright.machine import PAGE_BYTES, Machine, brk
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 SUMMARY = "sliding mark-compact (Lisp2) over bump allocation"
 GROWTH_BYTES = 1 << 20  # by which the break moves at a time, as far as the goal allows
@@ -107,11 +122,7 @@ def new(heap, thread, slot, size, fields):
         if not _make_room(heap, need):
             return 0
         block = bump(heap.region, need, GRANULE_BYTES)
-    heap.log.totals[ALLOCATED_OBJECTS] += 1
-    heap.log.totals[ALLOCATED_BYTES] += need
-    address = initialise(heap.machine, block, need, slot, fields)
-    heap.mutator.handles[unsigned(slot)] = address
-    return address
+    return born(heap, (block, need), slot, fields)
 
 
 @kernel
@@ -146,13 +157,6 @@ def _grow(heap, need):
     return True
 
 
-@kernel(inline=True)
-def write(heap, slot, field, target):
-    """One store: a collector that stops the program needs no barrier."""
-    heap.paths[WRITE] += 1
-    refer(heap.machine, handle(heap.mutator, slot), field, handle(heap.mutator, target))
-
-
 @kernel
 def collect(heap):
     """Mark and compact."""
@@ -176,24 +180,6 @@ def _collect(heap, need):
         region[LIMIT] = brk(machine, end)
     end_pause(heap.log)
     end_cycle(heap.log, live)
-
-
-@kernel
-def usable(heap, address, size):
-    """The user bytes with the padding of the block."""
-    return bytes_of(heap.machine, address) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel

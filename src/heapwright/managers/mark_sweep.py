@@ -22,8 +22,6 @@ import numpy as np
 
 from heapwright.collectors import mark, pace, swept_space
 from heapwright.collectors.log import (
-    ALLOCATED_BYTES,
-    ALLOCATED_OBJECTS,
     FULL,
     MARKED_BYTES,
     Log,
@@ -34,15 +32,10 @@ from heapwright.collectors.log import (
     log,
 )
 from heapwright.collectors.mark import MarkStack, mark_from_roots, mark_stack
-from heapwright.collectors.mutator import SLOTS, Mutator, handle
+from heapwright.collectors.mutator import Mutator
 from heapwright.collectors.objects import (
-    HEADER_BYTES,
     MOST_BYTES,
     block_bytes,
-    bytes_of,
-    initialise,
-    refer,
-    slot_of,
 )
 from heapwright.collectors.pace import GOAL, Pace
 from heapwright.collectors.swept_space import (
@@ -53,9 +46,28 @@ from heapwright.collectors.swept_space import (
     finish_sweep,
     obtain,
 )
+from heapwright.collectors.textbook import born, cached, extent, handles_are_true, usable, write
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, unsigned
+from heapwright.kernel import kernel
 from heapwright.machine import PAGE_BYTES, Machine
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 SUMMARY = "mark-sweep, eager or lazy, over size classes or a free list"
 
@@ -119,11 +131,7 @@ def new(heap, thread, slot, size, fields):
         if not block:
             return 0
     space[OCCUPIED] += bytes_
-    heap.log.totals[ALLOCATED_OBJECTS] += 1
-    heap.log.totals[ALLOCATED_BYTES] += bytes_
-    address = initialise(heap.machine, block, bytes_, slot, fields)
-    heap.mutator.handles[unsigned(slot)] = address
-    return address
+    return born(heap, (block, bytes_), slot, fields)
 
 
 @kernel
@@ -133,13 +141,6 @@ def _collect_and_obtain(heap, need):
         return 0, 0
     _collect(heap, need)
     return obtain(heap.machine, heap.space, heap.mutator, heap.log, need)
-
-
-@kernel(inline=True)
-def write(heap, slot, field, target):
-    """One store: a collector that stops the program needs no barrier."""
-    heap.paths[WRITE] += 1
-    refer(heap.machine, handle(heap.mutator, slot), field, handle(heap.mutator, target))
 
 
 @kernel
@@ -170,24 +171,6 @@ def _collect(heap, need):
 
 
 @kernel
-def usable(heap, address, size):
-    """The user bytes with the padding of the block."""
-    return bytes_of(heap.machine, address) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
-
-
-@kernel
 def metadata(heap, blocks):
     """The heads of pages of cells, and a chunk of the mark stack."""
     rows = swept_space.metadata(heap.machine, heap.space, blocks)
@@ -210,10 +193,8 @@ def check(heap):
         return 31
     if not pace.check(heap.pace):
         return 32
-    for slot in range(heap.mutator.counts[SLOTS]):
-        address = heap.mutator.handles[unsigned(slot)]
-        if address and slot_of(heap.machine, address) != slot:
-            return 33
+    if not handles_are_true(heap):
+        return 33
     return 0
 
 

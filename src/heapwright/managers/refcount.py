@@ -24,8 +24,6 @@ import numpy as np
 from heapwright.collectors import mark, pace, swept_space
 from heapwright.collectors.counting import decremented, forget_dead, increment, release
 from heapwright.collectors.log import (
-    ALLOCATED_BYTES,
-    ALLOCATED_OBJECTS,
     FULL,
     MARKED_BYTES,
     MARKED_OBJECTS,
@@ -39,19 +37,17 @@ from heapwright.collectors.log import (
     log,
 )
 from heapwright.collectors.mark import MarkStack, mark_from_roots, mark_stack
-from heapwright.collectors.mutator import SLOTS, Mutator, handle, root_at, root_count
+from heapwright.collectors.mutator import Mutator, handle, root_at, root_count
 from heapwright.collectors.objects import (
     HEADER_BYTES,
     MOST_BYTES,
     block_bytes,
     bytes_of,
     fields_of,
-    initialise,
     is_marked,
     note,
     refer,
     reference,
-    slot_of,
     unmark,
 )
 from heapwright.collectors.pace import GOAL, Pace
@@ -64,9 +60,30 @@ from heapwright.collectors.swept_space import (
     following,
     obtain,
 )
+from heapwright.collectors.textbook import born, cached, extent, handles_are_true, usable
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
 from heapwright.machine import PAGE_BYTES, Machine, load
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "rooted",
+    "unrooted",
+    "usable",
+    "vacant",
+    "write",
+]
 
 SUMMARY = "reference counting with a backup trace, over size classes"
 
@@ -133,11 +150,7 @@ def new(heap, thread, slot, size, fields):
         if not block:
             return 0
     space[OCCUPIED] += bytes_
-    heap.log.totals[ALLOCATED_OBJECTS] += 1
-    heap.log.totals[ALLOCATED_BYTES] += bytes_
-    address = initialise(heap.machine, block, bytes_, slot, fields)
-    heap.mutator.handles[unsigned(slot)] = address
-    return address
+    return born(heap, (block, bytes_), slot, fields)
 
 
 @kernel
@@ -231,24 +244,6 @@ def cyclic_bytes(heap):
 
 
 @kernel
-def usable(heap, address, size):
-    """The user bytes with the padding of the block."""
-    return bytes_of(heap.machine, address) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
-
-
-@kernel
 def metadata(heap, blocks):
     """The heads of pages of cells, and a chunk of the worklist."""
     rows = swept_space.metadata(heap.machine, heap.space, blocks)
@@ -272,10 +267,8 @@ def check(heap):
         return 31
     if not pace.check(heap.pace):
         return 32
-    for slot in range(heap.mutator.counts[SLOTS]):
-        address = heap.mutator.handles[unsigned(slot)]
-        if address and slot_of(machine, address) != slot:
-            return 33
+    if not handles_are_true(heap):
+        return 33
     counted = referred = 0
     block, page = swept_space.first(machine, space)
     while block < end(space):

@@ -26,8 +26,6 @@ from heapwright.allocators.holes import is_hole
 from heapwright.allocators.linear import bump
 from heapwright.collectors import mark, pace, regions
 from heapwright.collectors.log import (
-    ALLOCATED_BYTES,
-    ALLOCATED_OBJECTS,
     FULL,
     SWEPT_BYTES,
     Log,
@@ -38,7 +36,7 @@ from heapwright.collectors.log import (
     log,
 )
 from heapwright.collectors.mark import MarkStack, mark_from_roots, mark_stack
-from heapwright.collectors.mutator import SLOTS, Mutator, handle
+from heapwright.collectors.mutator import SLOTS, Mutator
 from heapwright.collectors.objects import (
     GRANULE_BYTES,
     HEADER_BYTES,
@@ -46,8 +44,6 @@ from heapwright.collectors.objects import (
     block_bytes,
     bytes_of,
     fields_of,
-    initialise,
-    refer,
     reference,
     slot_of,
 )
@@ -67,17 +63,36 @@ from heapwright.collectors.regions import (
     take_large,
     used,
 )
+from heapwright.collectors.textbook import born, cached, extent, usable, write
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
 from heapwright.machine import Machine
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 SUMMARY = "region-based: marks the heap, evacuates the emptiest regions (garbage first)"
 LEAST_REGIONS = 4
 USUAL_REGIONS, USUAL_SHIFT = 64, 20  # of a heap whose region_bytes is 0: how many, log2 of most
 LAST_RESORT_ROUNDS = 16  # of evacuation, before an object is refused
 
-PATHS = ("new", "large", "write", "collect", "evacuated", "last_resort")
-NEW, NEW_LARGE, WRITE, COLLECT, EVACUATED, LAST_RESORT = range(6)
+PATHS = ("new", "write", "large", "collect", "evacuated", "last_resort")
+NEW, WRITE, NEW_LARGE, COLLECT, EVACUATED, LAST_RESORT = range(6)
 
 # Heap.knobs
 EVACUATE_PERCENT, RESERVED, KNOBS = range(3)
@@ -150,11 +165,7 @@ def new(heap, thread, slot, size, fields):
         block = _obtain(heap, need)
         if not block:
             return 0
-    heap.log.totals[ALLOCATED_OBJECTS] += 1
-    heap.log.totals[ALLOCATED_BYTES] += need
-    address = initialise(heap.machine, block, need, slot, fields)
-    heap.mutator.handles[unsigned(slot)] = address
-    return address
+    return born(heap, (block, need), slot, fields)
 
 
 @kernel
@@ -218,13 +229,6 @@ def _evacuate(heap, most_percent):
     return count
 
 
-@kernel(inline=True)
-def write(heap, slot, field, target):
-    """One store: a collector that stops the program needs no barrier."""
-    heap.paths[WRITE] += 1
-    refer(heap.machine, handle(heap.mutator, slot), field, handle(heap.mutator, target))
-
-
 @kernel
 def collect(heap):
     """Mark, free what is dead, evacuate."""
@@ -248,24 +252,6 @@ def _collect(heap, need):
     pace.collected(heap.pace, after + swept, after, need)
     end_pause(heap.log)
     end_cycle(heap.log, after)
-
-
-@kernel
-def usable(heap, address, size):
-    """The user bytes with the padding of the block."""
-    return bytes_of(heap.machine, address) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel

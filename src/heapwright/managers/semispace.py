@@ -27,8 +27,6 @@ from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
 from heapwright.collectors import pace as paces
 from heapwright.collectors.copying import copy_reachable
 from heapwright.collectors.log import (
-    ALLOCATED_BYTES,
-    ALLOCATED_OBJECTS,
     FULL,
     Log,
     begin_cycle,
@@ -37,7 +35,7 @@ from heapwright.collectors.log import (
     end_pause,
     log,
 )
-from heapwright.collectors.mutator import SLOTS, Mutator, handle
+from heapwright.collectors.mutator import SLOTS, Mutator
 from heapwright.collectors.objects import (
     GRANULE_BYTES,
     HEADER_BYTES,
@@ -45,14 +43,31 @@ from heapwright.collectors.objects import (
     block_bytes,
     bytes_of,
     fields_of,
-    initialise,
-    refer,
     reference,
     slot_of,
 )
 from heapwright.collectors.pace import GOAL, Pace, collected, goal_of, may_hold
+from heapwright.collectors.textbook import born, cached, extent, usable, write
 from heapwright.kernel import kernel, unsigned
 from heapwright.machine import PAGE_BYTES, Machine, mmap, munmap
+
+__all__ = [
+    "PATHS",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 SUMMARY = "semispace copying (Cheney 1970) over bump allocation"
 
@@ -113,11 +128,7 @@ def new(heap, thread, slot, size, fields):
         if not _make_room(heap, need):
             return 0
         block = bump(heap.region, need, GRANULE_BYTES)
-    heap.log.totals[ALLOCATED_OBJECTS] += 1
-    heap.log.totals[ALLOCATED_BYTES] += need
-    address = initialise(heap.machine, block, need, slot, fields)
-    heap.mutator.handles[unsigned(slot)] = address
-    return address
+    return born(heap, (block, need), slot, fields)
 
 
 @kernel
@@ -126,13 +137,6 @@ def _make_room(heap, need):
     if need > MOST_BYTES or not may_hold(heap.pace, need) or not _collect(heap, need):
         return False
     return heap.region.fields[LIMIT] - heap.region.fields[TOP] >= need
-
-
-@kernel(inline=True)
-def write(heap, slot, field, target):
-    """One store: a collector that stops the program needs no barrier."""
-    heap.paths[WRITE] += 1
-    refer(heap.machine, handle(heap.mutator, slot), field, handle(heap.mutator, target))
 
 
 @kernel
@@ -197,24 +201,6 @@ def _cut(heap):
     if end < heap.spaces[END]:
         munmap(heap.machine, end, heap.spaces[END] - end)
         heap.spaces[END] = region[LIMIT] = end
-
-
-@kernel
-def usable(heap, address, size):
-    """The user bytes with the padding of the block."""
-    return bytes_of(heap.machine, address) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel
