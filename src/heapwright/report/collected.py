@@ -32,7 +32,7 @@ def collecting_table(order: Sequence[Result]) -> str:
         return ""
     works = [w for w in WORK if any(did.totals[f"{w}_bytes"] for _, did in rows)]
     with_barriers = any(did.totals["barriers"] for _, did in rows)
-    headings = ["collections", "pauses", "median pause", "99 %", "longest", "of the time", *works]
+    headings = ["collections", "pauses", "median pause", "99 %", "longest", "time stopped", *works]
     headings += ["survived", *(["barriers"] if with_barriers else [])]
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     body = "".join(
@@ -49,15 +49,16 @@ def collecting_table(order: Sequence[Result]) -> str:
 
 def _cells(did: Collecting, works: Sequence[str], *, with_barriers: bool) -> list[str]:
     kinds = {kind: count for kind, count in did.collections.items() if count}
-    counts = f"{sum(kinds.values()):,}"
-    if len(kinds) > 1:
-        counts += " (" + ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) + ")"
+    named = set(kinds) != {"full"}
+    counts = ", ".join(
+        f"{count:,}" + (f" {kind}" if named else "") for kind, count in kinds.items()
+    )
     survived = ", ".join(
         percent_text(share) + (f" {kind}" if len(did.survival) > 1 else "")
         for kind, share in did.survival.items()
     )
     return [
-        counts,
+        counts or "0",
         f"{did.pauses:,}",
         *(duration_text(did.pause_ns[key]) for key in ("median", "p99", "longest")),
         percent_text(1 - did.utilisation),

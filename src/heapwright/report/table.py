@@ -8,7 +8,7 @@ from rich.text import Text
 from heapwright.insight.space_time import SpaceTime, collections
 from heapwright.insight.verdict import ranked, resident, verdict
 from heapwright.insight.words import bytes_text, count_text, digits, duration_text, percent_text
-from heapwright.result import Result
+from heapwright.result import Collecting, Result
 
 _PARTS = ("rounding", "header", "cached", "partial", "retained")
 _HEADINGS = ("round-\ning", "head-\ners", "cached", "partial", "re-\ntained")
@@ -100,18 +100,31 @@ def collectors_table(results: Sequence[Result]) -> Table | None:
         name = Text(result.manager)
         for knob, value in result.settings.items():
             name.append(f"\n{knob}={value}")
-        minor = did.collections.get("minor", 0)
         table.add_row(
             name,
-            _count(sum(did.collections.values())) + (f"\n{_count(minor)} minor" if minor else ""),
+            "\n".join(_by_kind(did)) or "0",
             _count(did.pauses),
             *(duration_text(did.pause_ns[key]) for key in ("median", "p99", "longest")),
             percent_text(1 - did.utilisation),
             *(bytes_text(did.totals[f"{work}_bytes"]) for work in ("marked", "copied", "swept")),
-            "\n".join(percent_text(share) for share in did.survival.values()) or "-",
+            "\n".join(_survival(did)) or "-",
             _count(did.totals["barriers"]),
         )
     return table
+
+
+def _by_kind(did: Collecting) -> list[str]:
+    """How many collections, by kind unless all are full."""
+    kinds = {kind: count for kind, count in did.collections.items() if count}
+    return [
+        _count(count) + (f" {k}" if set(kinds) != {"full"} else "") for k, count in kinds.items()
+    ]
+
+
+def _survival(did: Collecting) -> list[str]:
+    """The share that survived, by kind where there are several."""
+    named = len(did.survival) > 1
+    return [percent_text(s) + (f" {kind}" if named else "") for kind, s in did.survival.items()]
 
 
 def space_time_table(found: SpaceTime) -> Table:
