@@ -97,6 +97,18 @@ def _facts(figures: dict[str, Any]) -> Table:
     }
     if not figures["reallocations"]:
         del rows["reallocs"]
+    if graph := figures["graph"]:
+        for row in ("threads", "refused", "unmatched"):
+            del rows[row]
+        rows["references"] = (
+            f"{graph['reference_fields']:,} fields, none in "
+            f"{graph['objects_without_fields']:,} objects; written {graph['references_written']:,} "
+            f"times, cleared {graph['references_cleared']:,} times"
+        )
+        rows["roots"] = (
+            f"at most {graph['peak_roots']:,} locals, frames or globals; "
+            f"{graph['frames_entered']:,} frames entered"
+        )
     for name, text in rows.items():
         table.add_row(name, text)
     return table

@@ -5,6 +5,7 @@
 Buckets    bucket b of a size or a lifetime n holds 2^(b-1) < n <= 2^b; bucket 0 holds 0 and 1
 Lifetime   events from an object's birth to its free, exclusive; a realloc does not end it
 Requests   what the real system granted: allocations and reallocs; refused ones only counted
+Graph      of a graph trace also the references: fields there are, writes that made or cleared one
 """
 
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.bits import bit_length
-from heapwright.trace.schema import FREE, OPERATIONS, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import FREE, NEW, OPERATIONS, REALLOC, THREAD_EXIT, WRITE
 
 BUCKETS = 65
 
@@ -28,8 +29,11 @@ BUCKETS = 65
     REALLOC_GREW,
     REALLOC_SHRANK,
     COPIED_BYTES,  # if every realloc moved its object: the smaller of both sizes
+    REFERENCE_FIELDS,  # of all objects of a graph
+    WITHOUT_FIELDS,  # objects of a graph that can refer to nothing
+    CLEARED,  # writes to a field that leave it null
     TOTALS,
-) = range(10)
+) = range(13)
 
 # Axis 1 of the histograms
 COUNT, BYTES = range(2)
@@ -86,11 +90,19 @@ def count(census, events):
     """Count a batch. Slots and sites must lie within the census."""
     totals, objects = census.totals, census.objects
     threaded, sited = len(events.thread) > 0, len(events.site) > 0
+    fielded = len(events.field) > 0 and len(events.target) > 0
     for row in range(len(events.op)):
         i = unsigned(row)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
         thread = np.int64(events.thread[i]) if threaded else 0
         census.operations[unsigned(op)] += 1
+        if op > NEW:
+            if op == WRITE and fielded and events.target[i] < 0:
+                totals[CLEARED] += 1
+            continue
+        if op == NEW and fielded:
+            totals[REFERENCE_FIELDS] += events.field[i]
+            totals[WITHOUT_FIELDS] += events.field[i] == 0
         if slot < 0:
             if op != THREAD_EXIT:
                 totals[REFUSED] += 1

@@ -19,7 +19,7 @@ from heapwright.insight.packing import Blocks, pack
 from heapwright.insight.verdict import ranked, resident
 from heapwright.insight.words import bytes_text, full_title
 from heapwright.result import Result
-from heapwright.trace.schema import FREE, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import FREE, NEW, REALLOC, THREAD_EXIT
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -89,7 +89,7 @@ def blocks_of(trace: "Trace") -> Blocks:
     for batch in trace.batches(columns=_COLUMNS):
         columns = (batch.op.tolist(), batch.slot.tolist(), batch.size.tolist())
         for op, slot, size in zip(*columns, strict=True):
-            if slot >= 0 and op != THREAD_EXIT:
+            if slot >= 0 and op != THREAD_EXIT and op <= NEW:
                 if op in (FREE, REALLOC) and slot in live:
                     birth, old = live.pop(slot)
                     rows.append((birth, event, old))

@@ -8,6 +8,7 @@ lifetimes        objects and bytes by lifetime in events, powers of two; the imm
 lifetimes_by_size  objects by last size and lifetime, powers of two; null: never freed
 realloc_chains   how many objects, how often, how much a moving realloc would copy
 top_sites        who asks for most bytes, who asks most often
+graph            of a graph trace its reference fields, writes, roots and frames; else null
 """
 
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from heapwright.trace.store import Trace
 
 TOP_SITES = 10
 COLUMNS = ("op", "slot", "size", "thread", "site")
+GRAPH_COLUMNS = (*COLUMNS, "field", "target")
 
 
 def statistics(
@@ -31,7 +33,7 @@ def statistics(
     labels = trace.sites()
     tally = c.census(trace.slots, len(labels))
     first = 0
-    for events in trace.batches(COLUMNS):
+    for events in trace.batches(GRAPH_COLUMNS if trace.graph else COLUMNS):
         if len(events.site) and int(events.site.max()) >= len(labels):
             row = first + int((events.site >= len(labels)).argmax())
             raise HeapwrightError(
@@ -65,6 +67,7 @@ def statistics(
         "lifetimes": _lifetimes(tally),
         "lifetimes_by_size": _lifetimes_by_size(tally),
         "realloc_chains": _realloc_chains(tally),
+        "graph": _graph(trace, tally) if trace.graph else None,
         "top_sites": {
             "by_bytes": _top(tally, labels, c.BYTES, top),
             "by_count": _top(tally, labels, c.COUNT, top),
@@ -138,6 +141,19 @@ def _realloc_chains(tally: c.Census) -> dict[str, int]:
         "grew": totals[c.REALLOC_GREW],
         "shrank": totals[c.REALLOC_SHRANK],
         "bytes_copied_at_worst": totals[c.COPIED_BYTES],
+    }
+
+
+def _graph(trace: Trace, tally: c.Census) -> dict[str, int]:
+    counted = dict(zip(OPERATIONS, tally.operations.tolist(), strict=True))
+    return {
+        "reference_fields": int(tally.totals[c.REFERENCE_FIELDS]),
+        "objects_without_fields": int(tally.totals[c.WITHOUT_FIELDS]),
+        "references_written": counted["write"] - int(tally.totals[c.CLEARED]),
+        "references_cleared": int(tally.totals[c.CLEARED]),
+        "frames_entered": counted["push"],
+        "global_roots_made": counted["root"],
+        "peak_roots": trace.peak_roots,
     }
 
 

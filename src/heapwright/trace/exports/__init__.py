@@ -19,6 +19,7 @@ from heapwright.result import Result
 from heapwright.trace.store import Trace
 
 FORMATS = ("csapp", "android", "csv", "parquet", "perfetto")
+MALLOC_FORMATS = ("csapp", "android")  # which have no word for a reference
 
 
 def export(
@@ -34,6 +35,11 @@ def export(
     """
     if to not in FORMATS:
         raise HeapwrightError(f"--to {to!r} is no format: choose one of {', '.join(FORMATS)}")
+    if trace.graph and to in MALLOC_FORMATS:
+        raise HeapwrightError(
+            f"{trace.path} is a graph trace, and --to {to} holds only mallocs and frees: choose "
+            "csv, parquet or perfetto"
+        )
     module = importlib.import_module(f"{__name__}.{to}_")
     if output.exists() and (not output.is_file() or output.samefile(trace.path)):
         raise HeapwrightError(f"{output} cannot be written over: give another output path")

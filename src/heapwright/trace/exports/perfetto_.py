@@ -16,7 +16,7 @@ import numpy as np
 
 from heapwright.kernel import kernel, unsigned
 from heapwright.result import PARTS, TIMELINE, Result
-from heapwright.trace.schema import FREE, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import FREE, NEW, REALLOC, THREAD_EXIT
 from heapwright.trace.store import Trace
 
 SUMMARY = "JSON for ui.perfetto.dev: timelines of live memory, and of managers' resident memory"
@@ -77,7 +77,7 @@ def sample(events, sizes, live, samples, every):
     for row in range(len(events.op)):
         i = unsigned(row)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
-        if op != THREAD_EXIT and slot >= 0:
+        if op != THREAD_EXIT and slot >= 0 and op <= NEW:
             if op in (FREE, REALLOC):
                 live[0] -= sizes[unsigned(slot)]
                 live[1] -= 1

@@ -6,7 +6,7 @@
     old      of a realloc: the object it had before; without this column it keeps its name
     size     bytes                                  thread   any number
     align    bytes, 0 for none                      site     text
-    time_ns, address, slack                         as in a trace; only with slot
+    time_ns, address, slack, field, target          as in a trace; only with slot
 
 op, size and one of object and slot are needed. An object of 0 is a refused request or free(NULL).
 """
@@ -32,6 +32,7 @@ from heapwright.trace.schema import (
     FREE,
     MALLOC,
     MEMALIGN,
+    NEW,
     OPERATIONS,
     REALLOC,
     THREAD_EXIT,
@@ -42,7 +43,7 @@ from heapwright.trace.schema import (
 TITLE = "tables (CSV or Parquet) with columns op, size and object or slot"
 NEEDED = ("op", "size")
 FIELDS = ("op", "object", "slot", "old", "size", "align", "thread", "site")
-VERBATIM = ("time_ns", "address", "slack")  # taken only with slot
+VERBATIM = ("time_ns", "address", "slack", "field", "target")  # taken only with slot
 BLOCK_BYTES = 1 << 22  # of CSV at once
 BATCH_ROWS = 1 << 16
 COLUMNS_LIMIT = 1000
@@ -213,8 +214,9 @@ class Table(Reading):
         for name, column in found.items():
             if column.min() < -1 or (name in ("slot", "thread") and column.max() >= 1 << 31):
                 raise self._unreadable(f"a {name} is out of range", int(np.argmin(column)))
-        if "slack" in found and found["slack"].max() >= 1 << 31:
-            raise self._unreadable("a slack is out of range", int(np.argmax(found["slack"])))
+        for name in ("slack", "field", "target"):
+            if name in found and found[name].max() >= 1 << 31:
+                raise self._unreadable(f"a {name} is out of range", int(np.argmax(found[name])))
         found["op"], found["site"] = self._operations(columns), self._sites(columns)
         if "align" in columns:
             align = self._integers(columns, "align")
@@ -256,7 +258,8 @@ class Table(Reading):
             words = pc.dictionary_encode(pc.utf8_lower(pc.utf8_trim_whitespace(column)))
             if len(words.dictionary) > 4 * len(WORDS) or words.null_count:
                 raise self._unreadable("an operation is missing or unknown")
-            known = [WORDS.get(word, -1) for word in words.dictionary.to_pylist()]
+            meant = WORDS | {"new": NEW} if "field" in columns else WORDS  # a graph's, not C++'s
+            known = [meant.get(word, -1) for word in words.dictionary.to_pylist()]
             numbers = np.array([*known, -1], np.int64)[words.indices.to_numpy()]
         wrong = (numbers < 0) | (numbers >= len(OPERATIONS))
         if wrong.any():
