@@ -9,6 +9,7 @@ nothing but one malloc; starts with and without the object alternate, and median
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -34,6 +35,12 @@ def start_seconds(program: Path, preload: str) -> float:
     return time.perf_counter() - before
 
 
+def processor_seconds() -> float:
+    """Processor time of the processes started so far that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def takeoff(manager: str, folder: Path, starts: int) -> dict[str, float]:
     """The figures of one manager; its object is left in `folder`."""
     program = folder / "program"
@@ -42,16 +49,17 @@ def takeoff(manager: str, folder: Path, starts: int) -> dict[str, float]:
         compiler = [shutil.which("cc") or "cc", "-O1", "-o", program, folder / "program.c"]
         subprocess.run(compiler, check=True)
     environment = {**os.environ, "HEAPWRIGHT_CACHE": str(folder / "cache")}
-    before = time.perf_counter()
+    before, used = time.perf_counter(), processor_seconds()
     command = [sys.executable, "-c", BUILD, manager]
     library = subprocess.check_output(command, env=environment, text=True).strip()
-    build_seconds = time.perf_counter() - before
+    build_seconds, used = time.perf_counter() - before, processor_seconds() - used
     plain, flown = [], []
     for _ in range(starts):
         plain.append(start_seconds(program, ""))
         flown.append(start_seconds(program, library))
     return {
         "build_seconds": round(build_seconds, 2),
+        "build_processor_seconds": round(used, 2),
         "object_bytes": Path(library).stat().st_size,
         "start_ms_over_glibc": round(
             1e3 * (statistics.median(flown) - statistics.median(plain)), 3
