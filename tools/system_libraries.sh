@@ -8,7 +8,7 @@ has_library libmimalloc.so.2 || missing="$missing libmimalloc2.0"
 has_library libtcmalloc_minimal.so.4 || missing="$missing libtcmalloc-minimal4"
 command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
-for program in sqlite3 lua5.4 ruby redis-server valgrind heaptrack; do
+for program in sqlite3 lua5.4 ruby valgrind heaptrack; do
     command -v $program >/dev/null 2>&1 || missing="$missing $program"
 done
 [ -z "$missing" ] && exit 0
