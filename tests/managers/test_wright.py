@@ -129,6 +129,17 @@ def test_what_is_too_much_is_purged():
     assert path(trial, "purge") > 0
 
 
+def test_trim_gives_back_what_is_free_and_dirty():
+    trial = Trial("wright", HOARD)
+    for slot in range(2):
+        trial.step(MALLOC, slot, 1 << 20)
+    trial.step(FREE, 0)
+    assert trial.module.trim(trial.heap, 0) == 1 << 20
+    trial.verify()
+    assert int(trial.machine.meters[RESIDENT_PAGES]) * 4096 == 1 << 20
+    assert trial.module.trim(trial.heap, 0) == 0
+
+
 def test_a_hundred_thousand_free_runs(effort):
     """Every other run of a long row is free, none of them merged: a longer one is found at once."""
     runs = 5000 * effort

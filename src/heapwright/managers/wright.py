@@ -45,6 +45,7 @@ from heapwright.allocators.wright.invariants import cached, check
 from heapwright.allocators.wright.spans import release_easily
 from heapwright.allocators.wright.state import (
     ADDRESS,
+    DIRTY_PAGES,
     FATAL,
     GROWTH_PAGES,
     HARDENED,
@@ -102,6 +103,7 @@ __all__ = [
     "metadata",
     "realloc",
     "thread_exit",
+    "trim",
     "usable",
 ]
 
@@ -315,6 +317,17 @@ def _resize_run(heap, span, size):
             page_heap.mark(heap, get(heap, span, START) + have, pages - have, True)
     unlock(heap)
     return fits
+
+
+@kernel
+def trim(heap, pad):
+    """Give the dirty pages of all free runs back, but for `pad` bytes; bytes given back."""
+    lock(heap)
+    before = heap.fields[DIRTY_PAGES]
+    page_heap.purge(heap, pad >> PAGE_SHIFT)
+    given = before - heap.fields[DIRTY_PAGES]
+    unlock(heap)
+    return given << PAGE_SHIFT
 
 
 @kernel
