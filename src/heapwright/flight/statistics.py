@@ -9,8 +9,6 @@ import numpy as np
 from heapwright.result import PARTS
 from heapwright.tunnel.ledger import RESIDENT_BYTES
 
-ROOM_WORDS = 1 << 20  # more than any record has
-
 
 @dataclass(frozen=True)
 class ProcessStatistics:

@@ -143,12 +143,13 @@ def span(game):
 
 @kernel
 def fingerprint(game):
-    """Hash of what decides the future; never negative."""
+    """Hash of what decides the future."""
     state, fields = game.state, game.fields
     mask = (1 << 63) - 1
     whole = 0
     for i in range(fields[HASHED]):
         word = int(state.memory[unsigned(state.where[unsigned(i)])])
+        word ^= word >> 20  # a mark may be the sign, which the mask would cut off
         whole = ((whole ^ word) * 0x2545F4914F6CDD1D) & mask
         whole ^= whole >> 32
     blocks = 0  # a sum, since slots may be numbered either way

@@ -11,7 +11,7 @@ Terms      fresh span: the one span of a thread and class with blocks never carv
 Invariant  a span is LISTED, in its owner's ring, iff its free list is not empty and it is no
            orphan; a span with fresh blocks is FRESH of its owner or an orphan      (invariants.py)
 Source     mimalloc's pages with thread-local free lists (Leijen, Zorn and de Moura, APLAS 2019);
-           the lists with their counts in one word are the prototype's
+           lists with their counts in one word are our own
 Omits      choice among partial spans by how full they are
 """
 

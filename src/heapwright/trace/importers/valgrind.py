@@ -41,7 +41,6 @@ from heapwright.trace.importers.source import Source
 
 TITLE = "logs of valgrind --trace-malloc=yes"
 _CALL = re.compile(rb"^--[\d:. ]*\d+-- \w+\((al |size )?(0x)?[0-9A-Fa-f]+.*\)", re.MULTILINE)
-_PREAMBLE = re.compile(rb"==\d+== .*\n==\d+== Copyright")
 _COMMAND = re.compile(rb"^==\d+== Command: (.*?)\r?$", re.MULTILINE)
 
 
