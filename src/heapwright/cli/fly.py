@@ -85,7 +85,7 @@ def _print_tables(ended: list[ProcessStatistics], process: int) -> None:
 
     console = screen.console(stderr=True)
     if not ended:
-        console.print("No process said what it held: none ended by exit.")
+        console.print("No process said what it held: none asked for memory and ended by exit.")
         return
     console.print(processes_table(ended))
     own = [one for one in ended if one.process == process] or ended

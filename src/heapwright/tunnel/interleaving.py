@@ -88,7 +88,7 @@ def _mixed(whole, word):
 
 @kernel
 def fingerprint(world):
-    """Hash of what decides the future, positive. Locals are scanned at once, so they are a set."""
+    """Hash of what decides the future, odd. Locals are scanned at once, so they are a set."""
     heap, rules = world.heap, world.rules
     machine, marking = heap.machine, heap.marking
     program, whole = marking.mutator, _mixed(1, rules[LEFT])
