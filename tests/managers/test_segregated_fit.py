@@ -52,7 +52,7 @@ def test_addresses(variant, seed, live_limit, largest):
     trial.verify()
     cached = trial.rows("cached")
     expected_cached = [[b, naive.used[b]] for blocks in naive.quick.values() for b in blocks]
-    assert sorted(cached.tolist()) == sorted(expected_cached)
+    assert sorted(cached) == sorted(expected_cached)
 
 
 def test_rounding_is_at_most_an_eighth_above_the_head():
