@@ -33,9 +33,9 @@ test-compiled: install ## the suite, compiled
 test-interpreted: install ## kernels as plain Python, on smaller traces
 	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel
 
-# The searches through schedules run kernels that the other tests check as well, for minutes.
+# Of the tunnel only the loops: the rest flies kernels that are checked here already.
 test-checked: install ## compiled with every array index checked
-	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) --ignore tests/tunnel/test_schedules.py --ignore tests/tunnel/test_validate_go.py tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel/test_flight.py tests/tunnel/test_graph_loop.py
 
 bench: install system ## rates, sizes and start-up, then flights, against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json

@@ -71,7 +71,7 @@ def test_the_twin_agrees_on_a_graph(tmp_path: Path, effort: int) -> None:
     trace = Trace.open(tmp_path / "t.heap.parquet")
     found = validate_go(trace)
     assert found.agrees
-    assert found.collections[1] > 1
+    assert found.collections[1] >= 1
     assert found.size_classes.compared > 5000
     assert all(at.twin == at.real for at in found.live_bytes)
 
