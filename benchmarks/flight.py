@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--managers", type=lambda text: text.split(","), default=["wright"])
     parser.add_argument("--only", type=lambda text: text.split(","), default=["churn", "programs"])
-    parser.add_argument("--folder", type=Path, default=Path("build/flights"))
+    parser.add_argument("--folder", type=Path, default=Path("build/flights").resolve())
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
