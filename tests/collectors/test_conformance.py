@@ -251,6 +251,25 @@ def test_refuses_what_is_larger_than_memory(name):
         trial.run.progress[trial.loop.REFUSED] = 0
 
 
+# Go's objects have no header that could name their slot.
+NAMING = [case for case in CASES if case.values[0] != "go"]
+
+
+@pytest.mark.parametrize(("name", "variant"), NAMING)
+def test_the_handle_of_a_reclaimed_object_is_cleared(name, variant):
+    """A trace that hides a death names the object later: the loop must see that it is gone."""
+    trial = CollectedTrial(name, variant)
+    hidden = [(PUSH, -1, 0, 0, -1), *((NEW, slot, 16 * slot, 0, -1) for slot in range(9))]
+    trial.fly(batch_of([*hidden, (POP, -1, 0, 0, -1)]))
+    churn = [(PUSH, -1, 0, 0, -1), (NEW, 9, 1000, 1, -1), (POP, -1, 0, 0, -1), (FREE, 9, 0, 0, -1)]
+    for _ in range(120):
+        trial.fly(batch_of(churn))
+    trial.loop.collect(trial.heap)
+    assert not trial.held.handles.any()
+    trial.fly(batch_of([(WRITE, 3, 0, 0, -1)]))
+    assert trial.run.progress[trial.loop.REFUSED] == trial.loop.UNSOUND
+
+
 @pytest.mark.parametrize("name", LIMITED)
 def test_a_full_heap_ends_the_program_and_not_the_replay(name):
     """With a limit, objects that all live are refused in the end; what was granted stays whole."""

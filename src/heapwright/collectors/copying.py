@@ -11,7 +11,7 @@ Omits      an order that keeps related objects together, as Moon's (1984)
 
 from heapwright.allocators.linear import BASE, TOP
 from heapwright.collectors.log import COPIED_BYTES, COPIED_OBJECTS, SCANNED_ROOTS
-from heapwright.collectors.mutator import moved, root_at, root_count
+from heapwright.collectors.mutator import SLOTS, moved, root_at, root_count
 from heapwright.collectors.objects import (
     FORWARDED,
     GRANULES_MASK,
@@ -48,6 +48,16 @@ def copy(machine, mutator, region, address):
     forward(machine, address, target)
     moved(mutator, load(machine, address - 16) & SLOT_MASK, address, target)
     return target
+
+
+@kernel
+def forget_dead(mutator, first, past):
+    """Clear the handles of the objects still in [first, past): nothing reached them. An object of
+    no bytes may have the address `past`."""
+    handles = mutator.handles
+    for slot in range(mutator.counts[SLOTS]):
+        address = handles[unsigned(slot)]
+        handles[unsigned(slot)] = 0 if first < address <= past else address
 
 
 @kernel

@@ -30,7 +30,7 @@ from heapwright.collectors.log import (
     SCANNED_ROOTS,
 )
 from heapwright.collectors.mark import MarkStack, is_empty, mark_stack, pop, push
-from heapwright.collectors.mutator import moved, root_at, root_count
+from heapwright.collectors.mutator import moved, reclaimed, root_at, root_count
 from heapwright.collectors.objects import (
     FORWARDED,
     GRANULES_MASK,
@@ -118,7 +118,7 @@ def collect_young(heap, tenure):
     has machine, mutator, log, nursery, old and remembered."""
     machine, nursery, log = heap.machine, heap.nursery, heap.log
     fields, survivors = nursery.fields, nursery.survivors.fields
-    past, emptied = old_generation.end(heap.old), survivors[BASE]
+    past, emptied, emptied_top = old_generation.end(heap.old), survivors[BASE], survivors[TOP]
     _empty(nursery.survivors, fields[TO], fields[SPACE_BYTES])
     log.totals[REMEMBERED] += remembered.recall(machine, heap.remembered, past, nursery.grey)
     roots = root_count(heap.mutator)
@@ -129,8 +129,21 @@ def collect_young(heap, tenure):
     log.totals[SCANNED_ROOTS] += roots
     while not is_empty(machine, nursery.grey):
         _scan(heap, pop(machine, nursery.grey), tenure)
+    eden = nursery.eden.fields
+    _forget_dead(heap, emptied, emptied_top)
+    _forget_dead(heap, eden[BASE], eden[TOP])
     fields[TO] = emptied
-    nursery.eden.fields[TOP] = nursery.eden.fields[BASE]
+    eden[TOP] = eden[BASE]
+
+
+@kernel
+def _forget_dead(heap, block, past):
+    """Clear the handles of the objects in [block, past) that were not copied."""
+    while block < past:
+        state = load(heap.machine, block + 8)
+        if (state >> NOTE_SHIFT) & NOTE_MASK < FORWARDED:
+            reclaimed(heap.mutator, load(heap.machine, block) & SLOT_MASK, block + HEADER_BYTES)
+        block += (state & GRANULES_MASK) << 4
 
 
 @kernel

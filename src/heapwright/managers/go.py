@@ -14,7 +14,8 @@ Invariant  allocators/go_heap/invariants.py                                     
 Source     Go 1.27 src/runtime; the parts in allocators/go_heap/ and collectors/go_*.py name files
 Omits      stacks of goroutines and the runtime's own objects, which are settings; its tables
            outside the heap, which no measure counts; finalisers, weak pointers, arenas, the heap
-           profile; what the parts omit
+           profile; what the parts omit. An object names no slot, so a trace that hides a death
+           (no writer of this project does) may go on using what was swept
 
 Threads of a trace run on processors in turn: thread t on t mod GOMAXPROCS.
 """

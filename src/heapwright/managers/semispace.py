@@ -25,7 +25,7 @@ import numpy as np
 
 from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
 from heapwright.collectors import pace as paces
-from heapwright.collectors.copying import copy_reachable
+from heapwright.collectors.copying import copy_reachable, forget_dead
 from heapwright.collectors.log import (
     FULL,
     Log,
@@ -161,6 +161,7 @@ def _collect(heap, need):
         heap.spaces[END] = space + bytes_
         copy_reachable(machine, heap.mutator, heap.log, heap.region)
         if base:
+            forget_dead(heap.mutator, base, end)
             _retire(heap, base, end - base)
         collected(pace, occupied, region[TOP] - space, need)
         _cut(heap)
