@@ -66,12 +66,12 @@ def test_the_twin_agrees_on_blocks(churn: Trace, knobs: dict[str, int]) -> None:
 
 @installed
 def test_the_twin_agrees_on_a_graph(tmp_path: Path, effort: int) -> None:
-    size = {"objects": 8000 + 1600 * effort, "max_bytes": 4000}
+    size = {"objects": 8000 + 1600 * effort, "max_bytes": 16_000}
     synthesise("linked-lists", tmp_path / "t.heap.parquet", size)
     trace = Trace.open(tmp_path / "t.heap.parquet")
     found = validate_go(trace)
     assert found.agrees
-    assert found.collections[1] >= 1
+    assert found.collections[1] > 1
     assert found.size_classes.compared > 5000
     assert all(at.twin == at.real for at in found.live_bytes)
 
