@@ -4,10 +4,15 @@ The suite runs three ways: compiled, HEAPWRIGHT_INTERPRET=1 (fewer examples) and
 NUMBA_BOUNDSCHECK=1. `trial.py` drives managers step by step; `naive/` holds the oracles.
 """
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from heapwright.kernel import INTERPRETED
+
+# What is begun in the background of a shell ignores Ctrl-C, and so would the tests' commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "repeatable",
