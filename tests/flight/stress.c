@@ -109,6 +109,31 @@ static void *brief(void *unused) { /* a thread that allocates, keeps nothing, an
     return unused;
 }
 
+#define GROWING 3
+
+/* Buffers that grow past one another, so that they have to move; every word is looked at. */
+static void growing(void) {
+    uint64_t *buffer[GROWING] = {0};
+    size_t held = 0;
+    for (size_t words = 1000; words < 2 << 20; words += words / 2) {
+        for (int i = 0; i < GROWING; i++) {
+            buffer[i] = realloc(buffer[i], words * 8);
+            int whole = 1;
+            for (size_t w = 0; w < held; w++) whole &= buffer[i][w] == w * GROWING + i;
+            expect(whole, "a buffer that moved lost content");
+            for (size_t w = held; w < words; w++) buffer[i][w] = w * GROWING + i;
+        }
+        held = words;
+        char *zeros = calloc(1, words * 4);
+        int zero = 1;
+        for (size_t byte = 0; byte < words * 4; byte++) zero &= !zeros[byte];
+        expect(zero, "calloc gave what was left behind by a move");
+        memset(zeros, 9, words * 4);
+        free(zeros);
+    }
+    for (int i = 0; i < GROWING; i++) free(buffer[i]);
+}
+
 static void entry_points(void) {
     volatile size_t huge = SIZE_MAX / 2 + 1, large = (size_t)1 << 60, half = SIZE_MAX / 2;
     void *place = (void *)7;
@@ -158,6 +183,7 @@ static void entry_points(void) {
         grown[size - 1] = 5;
         expect(size == 1 || grown[0] == 5, "a growing block lost its first byte");
     }
+    growing();
     malloc_trim(0);
     expect(mallinfo2().arena + mallinfo2().hblkhd > 20 << 20, "mallinfo2 knows of no memory");
     free(grown);

@@ -13,7 +13,8 @@ import sys
 
 PAGE = 4096
 HUGE = 2 << 20
-PROT_READ_WRITE, PRIVATE_ANONYMOUS, MAYMOVE = 3, 0x22, 1
+PROT_READ_WRITE, PRIVATE_ANONYMOUS = 3, 0x22
+MAYMOVE, FIXED, DONTUNMAP = 1, 2, 4
 PR_SET_THP_DISABLE = 41
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -21,7 +22,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = libc.mremap.restype = libc.sbrk.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
+libc.mremap.argtypes = [*libc.munmap.argtypes, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
 libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
@@ -96,9 +97,13 @@ def main():
             assert libc.munmap(address, pages * PAGE) == 0
         elif verb == "mremap":  # the whole area to `pages`
             old = areas[area][1]
-            moved = libc.mremap(address, old * PAGE, pages * PAGE, MAYMOVE)
+            moved = libc.mremap(address, old * PAGE, pages * PAGE, MAYMOVE, None)
             assert moved not in (None, ctypes.c_void_p(-1).value)
             areas[area] = (moved, pages)
+        elif verb == "move":  # to pages of the same area
+            target = areas[area][0] + rest[0] * PAGE
+            flags = MAYMOVE | FIXED | DONTUNMAP
+            assert libc.mremap(address, pages * PAGE, pages * PAGE, flags, target) == target
         elif verb == "madvise":
             assert libc.madvise(address, pages * PAGE, rest[0]) == 0
         elif verb == "sbrk":  # area "heap" begins at the break's first whole page

@@ -75,6 +75,9 @@ def modelled(operations):
         elif verb == "mremap":
             old = areas[area][1] * PAGE_BYTES
             areas[area] = (space.mremap(machine, address, old, length), pages)
+        elif verb == "move":
+            target = areas[area][0] + rest[0] * PAGE_BYTES
+            assert space.move(machine, address, target, length)
         elif verb == "madvise":
             space.madvise(machine, address, length, rest[0])
         elif verb == "sbrk":
@@ -204,6 +207,20 @@ def test_unmapping_splits_and_remapping_keeps_pages():
             ["munmap", "b", 0, 400],
         ]
     )
+
+
+def test_moved_pages_leave_mapped_pages_behind():
+    _, model = agree(
+        [
+            ["thp", "", 0, 0],
+            ["mmap", "a", 0, 100],
+            ["touch", "a", 0, 10],
+            ["touch", "a", 45, 10],
+            ["move", "a", 0, 20, 40],
+            ["touch", "a", 0, 100],
+        ]
+    )
+    assert model["faults"][-1] == 90
 
 
 def test_the_break_rises_and_falls():

@@ -99,6 +99,23 @@ def test_areas_lie_where_the_model_says(both, seed):
             assert real.meters[meter] == counted.meters[meter]
 
 
+def test_moved_pages_keep_their_content_and_leave_zeros(both):
+    real, _, areas = both
+    pages = 6 * PAGE_BYTES
+    address = linux.mmap(real, 0, pages)
+    areas[address] = pages
+    for page in range(6):
+        real.words[(address >> 3) + page * 512] = page + 1
+    assert linux.move(real, address, address + 4 * PAGE_BYTES, 2 * PAGE_BYTES)
+    assert [int(real.words[(address >> 3) + page * 512]) for page in range(6)] == [0, 0, 3, 4, 1, 2]
+    # What was moved in parts is several mappings to Linux; refused or not, all stays mapped.
+    moved = linux.move(real, address + 3 * PAGE_BYTES, address, 2 * PAGE_BYTES)
+    assert [int(real.words[(address >> 3) + page * 512]) for page in range(6)] == (
+        [4, 1, 3, 0, 0, 2] if moved else [0, 0, 3, 4, 1, 2]
+    )
+    mark(real, address, pages, 9)
+
+
 def test_dropped_pages_are_zero_again(both):
     real, _, areas = both
     address = linux.mmap(real, 0, 4 * PAGE_BYTES)

@@ -7,7 +7,15 @@ from heapwright.allocators.wright import classes as sizes
 from heapwright.allocators.wright import hardened, page_heap, state
 from heapwright.errors import HeapwrightError
 from heapwright.machine import store
-from heapwright.machine.address_space import FAULTS, RESIDENT_PAGES
+from heapwright.machine.address_space import (
+    BREAK_BASE,
+    FAULTS,
+    HUGE_ADVISE,
+    HUGE_FAULTS,
+    HUGE_PAGE_BYTES,
+    HUGE_PAGES,
+    RESIDENT_PAGES,
+)
 from heapwright.managers import named
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
@@ -101,6 +109,42 @@ def test_a_growing_buffer_stays_where_it_is():
     assert trial.step(REALLOC, 0, 300_000) == (address, -(-300_000 // PAGE) * PAGE)
     trial.step(MALLOC, 1, 300_000)
     assert trial.step(REALLOC, 0, 400_000)[0] != address
+    assert path(trial, "moved") == 0, "to copy is no slower"
+    trial.verify()
+
+
+def test_at_the_end_of_the_heap_a_block_grows_with_it():
+    trial = Trial("wright")
+    trial.step(MALLOC, 0, 100)
+    address = trial.step(MALLOC, 1, 300_000)[0]
+    for size in (1 << 20, 5 << 20, 40 << 20):
+        assert trial.step(REALLOC, 1, size)[0] == address
+        trial.verify()
+    assert int(trial.heap.fields[state.TOP]) == address + (40 << 20)
+
+
+def test_a_block_with_a_neighbour_above_moves_by_its_pages():
+    trial = Trial("wright")
+    address = trial.step(MALLOC, 0, 1 << 20)[0]
+    trial.step(MALLOC, 1, 1 << 20)
+    faults, resident = (int(trial.machine.meters[meter]) for meter in (FAULTS, RESIDENT_PAGES))
+    moved = trial.step(REALLOC, 0, 2 << 20)[0]
+    assert moved != address and path(trial, "moved") == 1
+    assert int(trial.machine.meters[FAULTS]) == faults + 256, "only what is new was written"
+    assert int(trial.machine.meters[RESIDENT_PAGES]) == resident + 256
+    assert trial.step(CALLOC, 2, 1 << 20)[0] == address
+    assert int(trial.machine.meters[RESIDENT_PAGES]) == resident + 256, "known to be zero"
+    trial.verify()
+
+
+def test_a_block_is_copied_to_pages_that_are_there():
+    trial = Trial("wright", HOARD)
+    low = trial.step(MALLOC, 0, 4 << 20)[0]
+    trial.step(MALLOC, 1, 1 << 20)
+    trial.step(MALLOC, 2, 1 << 20)
+    trial.step(FREE, 0)
+    assert trial.step(REALLOC, 1, 2 << 20)[0] == low
+    assert path(trial, "moved") == 0
     trial.verify()
 
 
@@ -127,6 +171,19 @@ def test_what_is_too_much_is_purged():
         trial.verify()
     assert int(trial.machine.meters[RESIDENT_PAGES]) * 4096 <= 1 << 20
     assert path(trial, "purge") > 0
+
+
+def test_a_large_heap_grows_by_huge_pages():
+    trial = Trial("wright", {"huge_from_bytes": 5 << 20})
+    trial.machine.meters[HUGE_PAGES] = HUGE_ADVISE
+    for slot in range(10):
+        trial.step(MALLOC, slot, 3_000_000)
+        trial.verify()
+        grown = int(trial.heap.fields[state.TOP]) - BREAK_BASE
+        if grown <= 6_000_000:
+            assert trial.machine.meters[HUGE_FAULTS] == 0
+    assert grown % HUGE_PAGE_BYTES == 0
+    assert trial.machine.meters[HUGE_FAULTS] == grown // HUGE_PAGE_BYTES - 3
 
 
 def test_trim_gives_back_what_is_free_and_dirty():

@@ -280,6 +280,16 @@ def mremap(machine, address, old_length, new_length):
 
 
 @kernel
+def move(machine, source, target, length):
+    """Hand the pages of [source, source + length) to a mapped range that does not overlap it, whose
+    own pages are dropped; `source` stays mapped, without pages. Whether Linux agreed."""
+    machine.meters[SYSCALLS] += 1
+    _drop(machine, target, length, MAPPED | HUGE_ADVISED)
+    _move_pages(machine, source, target, length)
+    return True
+
+
+@kernel
 def _keep_advice(machine, address, old_length, new_length):
     """What an area has grown by is wanted huge if its last page was."""
     last = machine.pages[unsigned((address + old_length - 1) >> PAGE_SHIFT)]
@@ -297,7 +307,7 @@ def _move_pages(machine, source, target, length):
     for offset in range(0, length, PAGE_BYTES):
         old = unsigned((source + offset) >> PAGE_SHIFT)
         pages[unsigned((target + offset) >> PAGE_SHIFT)] = pages[old]
-        pages[old] = MAPPED
+        pages[old] &= MAPPED | HUGE_ADVISED
     for offset in range(0, 64, 8):
         store(machine, target + offset, load(machine, source + offset))
 

@@ -32,6 +32,7 @@ READ_WRITE = 3  # PROT_READ | PROT_WRITE
 PRIVATE_ANONYMOUS_NORESERVE = 0x4022
 FIXED_NOREPLACE = 0x100000  # Linux 4.17
 MAYMOVE_FIXED = 3  # MREMAP_MAYMOVE | MREMAP_FIXED
+DONTUNMAP = 4  # Linux 5.7
 
 
 @kernel
@@ -147,6 +148,19 @@ def mremap(machine, address, old_length, new_length):
         machine.meters[LOWEST_MAPPED] = min(machine.meters[LOWEST_MAPPED], moved)
     _count(machine, more)
     return moved
+
+
+@kernel(cold=True)
+def move(machine, source, target, length):
+    """Hand the pages of [source, source + length) to a mapped range that does not overlap it, whose
+    own pages are dropped; `source` stays mapped, without pages. Whether Linux agreed: it does not
+    before 5.7, nor for a source that is several mappings to it, as what was moved in parts is."""
+    origin, flags = real_address(machine.words), MAYMOVE_FIXED | DONTUNMAP
+    machine.meters[SYSCALLS] += 1
+    if system_call(MREMAP, origin + source, length, length, flags, origin + target, 0) > 0:
+        return True
+    take(origin + target, length)  # some refusals come after the target was unmapped
+    return False
 
 
 @kernel(inline=True)

@@ -42,6 +42,7 @@ from heapwright.allocators.wright.classes import (
 )
 from heapwright.allocators.wright.hardened import SENTENCES, is_block, sentences, set_live
 from heapwright.allocators.wright.invariants import cached, check
+from heapwright.allocators.wright.resizing import resize_run
 from heapwright.allocators.wright.spans import release_easily
 from heapwright.allocators.wright.state import (
     ADDRESS,
@@ -49,7 +50,7 @@ from heapwright.allocators.wright.state import (
     FATAL,
     GROWTH_PAGES,
     HARDENED,
-    IN_PLACE,
+    HUGE_FROM_PAGES,
     INTERVAL,
     LENGTH,
     LIMIT_PAGES,
@@ -121,6 +122,7 @@ class Config(NamedTuple):
     limit_bytes: int = 64 << 20  # free and perhaps dirty at any time, at most,
     limit_percent: int = 100  # and of the pages in use
     remote_batch: int = 32  # blocks posted to another thread at a time
+    huge_from_bytes: int = 0  # in use, from which on growth asks for huge pages; 0: never
     hardened: int = 0  # 1: tests every request, ends the program at its first mistake
 
 
@@ -140,6 +142,7 @@ def boot(machine, config):
     heap.fields[INTERVAL] = config.interval
     heap.fields[LIMIT_PAGES] = config.limit_bytes >> PAGE_SHIFT
     heap.fields[LIMIT_PERCENT] = config.limit_percent
+    heap.fields[HUGE_FROM_PAGES] = -(-config.huge_from_bytes >> PAGE_SHIFT)
     heap.fields[REMOTE_BATCH] = config.remote_batch
     return heap
 
@@ -279,7 +282,7 @@ def _calloc_run(heap, size, size_class):
 
 @kernel
 def realloc(heap, thread, address, size):
-    """The block resized where it lies if it fits or, for a run, if the pages above are free."""
+    """The block resized where it lies if it fits; a run, as resizing.py says; else copied."""
     if unlikely(heap.fields[HARDENED] != 0):
         if not is_block(heap, address):
             return 0
@@ -289,34 +292,17 @@ def realloc(heap, thread, address, size):
         if size <= room and 2 * size >= room:
             return address
     elif size > MOST_BYTES:
-        if _resize_run(heap, entry >> 8, size):
-            heap.paths[IN_PLACE] += 1
-            return address
+        moved = resize_run(heap, entry >> 8, size)
+        if moved:
+            if unlikely(heap.fields[HARDENED] != 0):
+                set_live(heap, address, 0)
+                set_live(heap, moved, 1)
+            return moved
     moved = alloc(heap, thread, size, GRANULE_BYTES)
     if moved:
         copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
-
-
-@kernel
-def _resize_run(heap, span, size):
-    """Resize a block beyond the classes in its place; whether that was possible."""
-    if unsigned(size) > unsigned(SPACE_BYTES):
-        return False
-    pages, have = (size + PAGE_BYTES - 1) >> PAGE_SHIFT, get(heap, span, LENGTH)
-    if pages == have:
-        return True
-    lock(heap)
-    fits = True
-    if pages < have:
-        page_heap.cut(heap, span, pages)
-    else:
-        fits = page_heap.extend(heap, span, pages)
-        if fits:
-            page_heap.mark(heap, get(heap, span, START) + have, pages - have, True)
-    unlock(heap)
-    return fits
 
 
 @kernel

@@ -23,6 +23,7 @@ from heapwright.allocators.wright.state import (
     FIRST,
     GROW,
     GROWTH_PAGES,
+    HUGE_FROM_PAGES,
     INTERVAL,
     KIND,
     LENGTH,
@@ -54,7 +55,7 @@ from heapwright.allocators.wright.state import (
 )
 from heapwright.kernel import kernel, unsigned
 from heapwright.kernel.bits import bit_count, bit_length, trailing_zeros
-from heapwright.machine import ADVISE_DONTNEED, brk, madvise
+from heapwright.machine import ADVISE_DONTNEED, ADVISE_HUGEPAGE, HUGE_PAGE_BYTES, brk, madvise
 from heapwright.machine.address_space import BREAK
 
 EXACT = 64  # lengths below have a bin each
@@ -63,6 +64,7 @@ BINS = EXACT + (26 << STEPS_SHIFT)
 WORD_BITS_SHIFT = 5  # bitmaps hold 32 bits a word, so that none is the sign
 WORD_BITS = 1 << WORD_BITS_SHIFT
 WORD_MASK = WORD_BITS - 1
+HUGE_PAGE_PAGES = HUGE_PAGE_BYTES >> PAGE_SHIFT
 TRIES = 8  # runs of the request's own bin that are looked at
 
 
@@ -203,6 +205,9 @@ def _grow(heap, pages):
     machine, fields = heap.machine, heap.fields
     want = max(pages, fields[GROWTH_PAGES])
     old = (machine.meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    huge = fields[HUGE_FROM_PAGES] and fields[USED_PAGES] >= fields[HUGE_FROM_PAGES]
+    if huge:  # a page grown into twice would be small by then
+        want += -((old >> PAGE_SHIFT) + want) & (HUGE_PAGE_PAGES - 1)
     for bytes_ in (want << PAGE_SHIFT, pages << PAGE_SHIFT):
         end = old + bytes_
         if brk(machine, end) == end:
@@ -213,11 +218,21 @@ def _grow(heap, pages):
             if fields[FIRST] == 0:
                 fields[FIRST] = old
             fields[TOP] = end
+            if huge:
+                _advise_huge(machine, old, end)
             fields[USED_PAGES] += bytes_ >> PAGE_SHIFT
             _shape(heap, run, old >> PAGE_SHIFT, bytes_ >> PAGE_SHIFT, TAKEN)
             give(heap, run)
             return True
     return False
+
+
+@kernel
+def _advise_huge(machine, start, end):
+    """Ask for huge pages where the heap has grown."""
+    first, past = (start + HUGE_PAGE_BYTES - 1) & -HUGE_PAGE_BYTES, end & -HUGE_PAGE_BYTES
+    if first < past:
+        madvise(machine, first, past - first, ADVISE_HUGEPAGE)
 
 
 @kernel
@@ -284,8 +299,8 @@ def give(heap, span):
             _remove(heap, below)
             start, pages = get(heap, below, START), pages + get(heap, below, LENGTH)
             _drop_record(heap, below)
-    above = entry_of_page(heap, start + pages) >> 8
-    if above and state_of(heap, above) == RUN and get(heap, above, START) == start + pages:
+    above = _run_at(heap, start + pages)
+    if above:
         heap.paths[MERGE] += 1
         _remove(heap, above)
         pages += get(heap, above, LENGTH)
@@ -315,16 +330,28 @@ def _keep_schedule(heap):
 
 
 @kernel
+def _run_at(heap, page):
+    """The free run that begins at a page; 0 if none does."""
+    run = entry_of_page(heap, page) >> 8
+    return run if run and state_of(heap, run) == RUN and get(heap, run, START) == page else 0
+
+
+@kernel
 def extend(heap, span, pages):
-    """Make a taken span `pages` pages long by taking the start of the free run above; whether it
-    was there. The caller holds the lock."""
+    """Make a taken span `pages` pages long by taking the start of the free run above, which may
+    grow at the heap's end; whether it was there. The caller holds the lock."""
     start, have = get(heap, span, START), get(heap, span, LENGTH)
-    above = entry_of_page(heap, start + have) >> 8
-    if not above or state_of(heap, above) != RUN or get(heap, above, START) != start + have:
-        return False
-    more = get(heap, above, LENGTH)
+    above = _run_at(heap, start + have)
+    more = get(heap, above, LENGTH) if above else 0
     if have + more < pages:
-        return False
+        if start + have + more != heap.fields[TOP] >> PAGE_SHIFT:
+            return False
+        if not _grow(heap, pages - have - more):
+            return False
+        above = _run_at(heap, start + have)
+        more = get(heap, above, LENGTH) if above else 0
+        if have + more < pages:  # something else lies at the old end of the heap
+            return False
     _remove(heap, above)
     heap.fields[USED_PAGES] += more
     heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, more)

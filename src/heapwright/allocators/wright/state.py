@@ -77,17 +77,19 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     HARDENED,  # setting
     FATAL,  # one of hardened.py's verdicts
     THREADS,  # rows ever opened: all below
+    MOVES,  # runs whose pages were moved
+    HUGE_FROM_PAGES,  # setting
     FIELDS,
-) = range(20)
+) = range(22)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
-    "purge", "remote", "message", "mail", "adopt", "in_place", "start", "exit",
+    "purge", "remote", "message", "mail", "adopt", "in_place", "moved", "start", "exit",
 )  # fmt: skip
 (
     REFILL, CARVE, SPAN, OVERFLOW, RETIRE, RUN_TAKEN, RUN_FREED, MERGE, SPLIT, GROW,
-    PURGE, REMOTE, MESSAGE, MAIL, ADOPT, IN_PLACE, START_THREAD, EXIT_THREAD,
-) = range(18)  # fmt: skip
+    PURGE, REMOTE, MESSAGE, MAIL, ADOPT, IN_PLACE, MOVED, START_THREAD, EXIT_THREAD,
+) = range(19)  # fmt: skip
 
 
 class Heap(NamedTuple):
