@@ -173,6 +173,19 @@ def test_what_is_too_much_is_purged():
     assert path(trial, "purge") > 0
 
 
+def test_what_is_kept_is_what_is_handed_out_next():
+    knobs = {"limit_bytes": 1 << 20, "limit_percent": 0, "interval": 1 << 40}
+    trial = Trial("wright", knobs)
+    first = trial.step(MALLOC, 0, 4 << 20)[0]
+    trial.step(FREE, 0)
+    kept = int(trial.heap.fields[state.DIRTY_PAGES]) * PAGE
+    assert kept == (1 << 20) - (1 << 17) == int(trial.machine.meters[RESIDENT_PAGES]) * 4096
+    faults = int(trial.machine.meters[FAULTS])
+    assert trial.step(MALLOC, 1, kept)[0] == first
+    assert int(trial.machine.meters[FAULTS]) == faults
+    trial.verify()
+
+
 def test_a_large_heap_grows_by_huge_pages():
     trial = Trial("wright", {"huge_from_bytes": 5 << 20})
     trial.machine.meters[HUGE_PAGES] = HUGE_ADVISE
