@@ -40,6 +40,7 @@ from heapwright.allocators.wright.classes import (
     class_of_aligned,
     classes,
 )
+from heapwright.allocators.wright.dirty import mark, next_page
 from heapwright.allocators.wright.hardened import SENTENCES, is_block, sentences, set_live
 from heapwright.allocators.wright.invariants import cached, check
 from heapwright.allocators.wright.resizing import resize_run
@@ -119,7 +120,7 @@ class Config(NamedTuple):
     growth_bytes: int = 2 << 20  # asked of the system at a time
     interval: int = 8192  # runs freed between two looks at what was free all the time
     retain_bytes: int = 16 << 20  # of that, kept
-    limit_bytes: int = 64 << 20  # free and perhaps dirty at any time, at most,
+    limit_bytes: int = 96 << 20  # free and perhaps dirty at any time, at most,
     limit_percent: int = 100  # and of the pages in use
     remote_batch: int = 32  # blocks posted to another thread at a time
     huge_from_bytes: int = 0  # in use, from which on growth asks for huge pages; 0: never
@@ -266,14 +267,14 @@ def _calloc_run(heap, size, size_class):
     name_run(heap, span, size_class)
     address, page = start_of(heap, span), get(heap, span, START)
     end = page + ((size + PAGE_BYTES - 1) >> PAGE_SHIFT)
-    page = page_heap.next_page(heap, page, end, True)
+    page = next_page(heap, page, end, True)
     while page < end:
-        past = page_heap.next_page(heap, page, end, False)
+        past = next_page(heap, page, end, False)
         start = page << PAGE_SHIFT
         clear(heap.machine, start, min(past << PAGE_SHIFT, address + size) - start)
-        page = page_heap.next_page(heap, past, end, True)
+        page = next_page(heap, past, end, True)
     lock(heap)
-    page_heap.mark(heap, get(heap, span, START), pages, True)
+    mark(heap, get(heap, span, START), pages, True)
     unlock(heap)
     if heap.fields[HARDENED]:
         set_live(heap, address, 1)

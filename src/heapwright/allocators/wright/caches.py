@@ -12,9 +12,10 @@ Source     TCMalloc's thread caches; a full cache passes blocks on one by one, a
 """
 
 from heapwright.allocators.wright.classes import FIRST_SINGLE, LAST
+from heapwright.allocators.wright.dirty import mark
 from heapwright.allocators.wright.hardened import is_block, set_live
 from heapwright.allocators.wright.mailboxes import collect_mail, give_back, post, start_thread
-from heapwright.allocators.wright.page_heap import give, mark, take
+from heapwright.allocators.wright.page_heap import give, take
 from heapwright.allocators.wright.spans import acquire, orphan, take_list
 from heapwright.allocators.wright.state import (
     ADDRESS,

@@ -1,12 +1,12 @@
 """What must hold of wright's heap at any time, and which free blocks its caches hold."""
 
 from heapwright.allocators.wright.classes import FIRST_SINGLE, LAST, PAGE_SHIFT, WORD_SHIFT
+from heapwright.allocators.wright.dirty import dirty_pages
 from heapwright.allocators.wright.page_heap import (
     BINS,
     WORD_BITS_SHIFT,
     WORD_MASK,
     bin_of,
-    dirty_pages,
 )
 from heapwright.allocators.wright.state import (
     ADDRESS,

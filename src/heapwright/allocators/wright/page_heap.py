@@ -4,8 +4,8 @@
     take  ─► own bin (some tries) ─► first bin above that is not empty ─► split ─► grow by brk
     give  ─► merge with a free run below and above ─► bin ─► purge what is too much
 
-Terms      dirty: a page that was handed out since the system last gave it, so perhaps not zero;
-           purge: give dirty pages of free runs back to the system (madvise), keeping the addresses
+Terms      dirty: see dirty.py; purge: give dirty pages of free runs back to the system (madvise),
+           keeping the addresses
 Invariant  spans tile the heap; no two free runs adjacent; a free run is in the bin of its length;
            a bit of `filled` is set iff its bin is not empty; DIRTY_PAGES counts        (check)
 Source     TCMalloc's page heap (gperftools src/page_heap.cc); bins after Masmano et al., "TLSF",
@@ -18,6 +18,13 @@ caches). A limit, a share of the pages in use, holds at any time.
 """
 
 from heapwright.allocators.wright.classes import PAGE_BYTES, PAGE_SHIFT
+from heapwright.allocators.wright.dirty import (
+    WORD_BITS_SHIFT,
+    WORD_MASK,
+    dirty_pages,
+    mark,
+    past_last,
+)
 from heapwright.allocators.wright.state import (
     DIRTY_PAGES,
     FIRST,
@@ -54,16 +61,13 @@ from heapwright.allocators.wright.state import (
     unlink,
 )
 from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.bits import bit_count, bit_length, trailing_zeros
+from heapwright.kernel.bits import bit_length, trailing_zeros
 from heapwright.machine import ADVISE_DONTNEED, ADVISE_HUGEPAGE, HUGE_PAGE_BYTES, brk, madvise
 from heapwright.machine.address_space import BREAK
 
 EXACT = 64  # lengths below have a bin each
 STEPS_SHIFT = 4
 BINS = EXACT + (26 << STEPS_SHIFT)
-WORD_BITS_SHIFT = 5  # bitmaps hold 32 bits a word, so that none is the sign
-WORD_BITS = 1 << WORD_BITS_SHIFT
-WORD_MASK = WORD_BITS - 1
 HUGE_PAGE_PAGES = HUGE_PAGE_BYTES >> PAGE_SHIFT
 TRIES = 8  # runs of the request's own bin that are looked at
 
@@ -126,53 +130,6 @@ def _shape(heap, span, start, pages, state):
     put(heap, span, KIND, state << STATE_SHIFT)
     set_entry(heap, start, span << 8)
     set_entry(heap, start + pages - 1, span << 8)
-
-
-@kernel(inline=True)
-def _bits(low, count):
-    """`count` bits from bit `low` on."""
-    return ((1 << count) - 1) << low
-
-
-@kernel
-def dirty_pages(heap, start, pages):
-    """How many pages of a run are dirty."""
-    count, page, end = 0, start, start + pages
-    while page < end:
-        low = page & WORD_MASK
-        step = min(WORD_BITS - low, end - page)
-        word = heap.dirty[unsigned(page >> WORD_BITS_SHIFT)]
-        count += bit_count(word & _bits(low, step))
-        page += step
-    return count
-
-
-@kernel
-def mark(heap, start, pages, is_dirty):
-    """Say of each page of a run whether it is dirty."""
-    page, end = start, start + pages
-    while page < end:
-        low = page & WORD_MASK
-        step = min(WORD_BITS - low, end - page)
-        word = unsigned(page >> WORD_BITS_SHIFT)
-        if is_dirty:
-            heap.dirty[word] |= _bits(low, step)
-        else:
-            heap.dirty[word] &= ~_bits(low, step)
-        page += step
-
-
-@kernel
-def next_page(heap, page, end, is_dirty):
-    """The first page from `page` on that is dirty, or clean, as wanted; `end` if there is none."""
-    while page < end:
-        low = page & WORD_MASK
-        word = heap.dirty[unsigned(page >> WORD_BITS_SHIFT)]
-        word = (word if is_dirty else ~word) & _bits(low, WORD_BITS - low)
-        if word:
-            return min(end, page - low + trailing_zeros(word))
-        page += WORD_BITS - low
-    return end
 
 
 @kernel
@@ -318,7 +275,7 @@ def _keep_schedule(heap):
     fields = heap.fields
     limit = fields[LIMIT_PAGES] + fields[USED_PAGES] * fields[LIMIT_PERCENT] // 100
     if fields[DIRTY_PAGES] > limit:
-        purge(heap, limit >> 1)
+        purge(heap, limit - (limit >> 3))
     elif fields[TICKS] >= fields[INTERVAL]:
         idle = fields[LOW_PAGES] - fields[RETAIN_PAGES]
         if idle > 0:
@@ -370,17 +327,21 @@ def purge(heap, keep_pages):
         run = first
         while run and heap.fields[DIRTY_PAGES] > keep_pages:
             start = get(heap, run, START)
-            end = start + get(heap, run, LENGTH)
-            page = next_page(heap, start, end, True)
-            while page < end:
-                past = next_page(heap, page, end, False)
-                heap.paths[PURGE] += 1
-                madvise(
-                    heap.machine, page << PAGE_SHIFT, (past - page) << PAGE_SHIFT, ADVISE_DONTNEED
-                )
-                mark(heap, page, past - page, False)
-                heap.fields[DIRTY_PAGES] -= past - page
-                page = next_page(heap, past, end, True)
+            _purge_run(heap, start, start + get(heap, run, LENGTH), keep_pages)
             run = get(heap, run, NEXT)
             if run == first:
                 break
+
+
+@kernel
+def _purge_run(heap, start, past, keep_pages):
+    """Purge a free run from its end, for it is handed out from its start."""
+    fields = heap.fields
+    past = past_last(heap, start, past, True)
+    while past > start and fields[DIRTY_PAGES] > keep_pages:
+        page = max(past_last(heap, start, past, False), past - fields[DIRTY_PAGES] + keep_pages)
+        heap.paths[PURGE] += 1
+        madvise(heap.machine, page << PAGE_SHIFT, (past - page) << PAGE_SHIFT, ADVISE_DONTNEED)
+        mark(heap, page, past - page, False)
+        fields[DIRTY_PAGES] -= past - page
+        past = past_last(heap, start, page, True)

@@ -14,6 +14,7 @@ Omits      moves in parts: a block that lies in several of Linux's mappings is c
 from heapwright.allocators.wright import page_heap
 from heapwright.allocators.wright.caches import give_run, name_run
 from heapwright.allocators.wright.classes import PAGE_BYTES, PAGE_SHIFT
+from heapwright.allocators.wright.dirty import dirty_pages, mark
 from heapwright.allocators.wright.state import (
     IN_PLACE,
     LENGTH,
@@ -59,7 +60,7 @@ def _resize_in_place(heap, span, have, pages):
     else:
         fits = page_heap.extend(heap, span, pages)
         if fits:
-            page_heap.mark(heap, get(heap, span, START) + have, pages - have, True)
+            mark(heap, get(heap, span, START) + have, pages - have, True)
     unlock(heap)
     return fits
 
@@ -70,8 +71,8 @@ def _move_run(heap, span, have, pages):
     lock(heap)
     longer, dirty = page_heap.take(heap, pages, 1), 0
     if longer:
-        dirty = page_heap.dirty_pages(heap, get(heap, longer, START), have)
-        page_heap.mark(heap, get(heap, longer, START), pages, True)
+        dirty = dirty_pages(heap, get(heap, longer, START), have)
+        mark(heap, get(heap, longer, START), pages, True)
     unlock(heap)
     if not longer:
         return 0
@@ -81,7 +82,7 @@ def _move_run(heap, span, have, pages):
         heap.paths[MOVED] += 1
         lock(heap)
         heap.fields[MOVES] += 1
-        page_heap.mark(heap, get(heap, span, START), have, False)
+        mark(heap, get(heap, span, START), have, False)
         unlock(heap)
     else:
         copy(heap.machine, target, source, length)

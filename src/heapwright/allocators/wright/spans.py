@@ -16,8 +16,9 @@ Omits      choice among partial spans by how full they are
 """
 
 from heapwright.allocators.wright.classes import WORD_SHIFT
+from heapwright.allocators.wright.dirty import mark
 from heapwright.allocators.wright.hardened import link_of, sign
-from heapwright.allocators.wright.page_heap import give, mark, take
+from heapwright.allocators.wright.page_heap import give, take
 from heapwright.allocators.wright.state import (
     ADDRESS,
     ADOPT,
