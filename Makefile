@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement arrays worst-cases tri-colour space-time picture lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement flights arrays worst-cases tri-colour space-time picture lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ agreement: install system ## regenerate docs/agreement.md and agreement-go.md fr
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
+
+flights: install system ## wright in flight beside the real allocators: the tables of docs/wright.md
+	$(BIN)/python -m benchmarks.flight --page docs/wright.md
 
 arrays: install system ## NumPy's arrays by four managers: the table of docs/numpy.md
 	$(BIN)/python -m benchmarks.arrays --page docs/numpy.md

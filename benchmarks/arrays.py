@@ -22,11 +22,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import pages
+
 TRIES = 7
 TEMPORARIES_KB = (8, 80, 800, 2000, 4000, 8000)
 WORK_BYTES = 80_000_000  # of temporaries in a try
 ZEROED_BYTES = 80_000_000
-BEGIN, END = "<!-- begin: make arrays -->", "<!-- end -->"
 TUNABLES = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
 
 
@@ -64,12 +65,10 @@ def main() -> None:
         }
         for row in runs["pool"][0]
     }
-    table = _table(rows, list(columns))
-    print(table)
+    shown = _table(rows, list(columns))
+    print(shown)
     if chosen.page:
-        before, _, rest = chosen.page.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        chosen.page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+        pages.replace(chosen.page, "make arrays", shown)
     if chosen.output:
         chosen.output.parent.mkdir(parents=True, exist_ok=True)
         chosen.output.write_text(json.dumps(rows, indent=2) + "\n")
@@ -140,15 +139,14 @@ def _time(work: Callable[[], None]) -> float:
 
 
 def _table(rows: dict[str, dict[str, float]], columns: list[str]) -> str:
-    lines = ["| µs | " + " | ".join(columns) + " | pool / tcmalloc | pool / default |"]
-    lines.append("|---|" + "---:|" * (len(columns) + 2))
+    lines = []
     for row, figures in rows.items():
         cells = [f"{figures[name]:,.1f}" for name in columns]
         for other in ("tcmalloc", "default"):
             known = other in figures
             cells.append(f"{figures['pool'] / figures[other]:.2f}" if known else "-")
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([row, *cells])
+    return pages.table(["µs", *columns, "pool / tcmalloc", "pool / default"], lines)
 
 
 if __name__ == "__main__":

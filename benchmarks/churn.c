@@ -9,8 +9,10 @@
    large    one of 32 blocks of 32 KiB to 4 MiB
    shared   small, and the block that is replaced was allocated by any thread
    pass     small, one thread allocates and another frees
+   grow     three buffers that realloc makes longer by half in turn, from 4 KiB to 30 MiB; a realloc
+            counts as a pair
 
-   The first and the last byte of each block are written. */
+   The first and the last byte of each block are written; of a buffer, every byte. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -25,6 +27,8 @@
 #define SHARED_SLOTS 20000
 #define BATCH 100000
 #define RING 4096
+#define GROWING 3
+#define GROWTHS 23
 
 typedef size_t size_of_request(uint64_t draw);
 
@@ -130,11 +134,27 @@ static void *pass(void *argument) {
   return 0;
 }
 
+static void *grow(void *argument) {
+  const struct task *task = argument;
+  for (size_t round = 0; round < task->pattern->pairs / (GROWING * GROWTHS); round++) {
+    char *buffer[GROWING] = {0};
+    size_t held = 0, bytes = 4096;
+    for (int growth = 0; growth < GROWTHS; growth++, held = bytes, bytes += bytes / 2)
+      for (int i = 0; i < GROWING; i++) {
+        buffer[i] = realloc(buffer[i], bytes);
+        if (!buffer[i]) exit(3);
+        memset(buffer[i] + held, 1, bytes - held);
+      }
+    for (int i = 0; i < GROWING; i++) free(buffer[i]);
+  }
+  return 0;
+}
+
 static const struct pattern patterns[] = {
     {"pair", pair, 0, 0, 20000000},           {"batch", batch, 0, 0, 4000000},
     {"small", replace, small_size, 20000, 4000000}, {"log", replace, log_size, 5000, 1500000},
     {"large", replace, large_size, 32, 100000},  {"shared", shared, small_size, 0, 3000000},
-    {"pass", pass, small_size, 0, 2000000},
+    {"pass", pass, small_size, 0, 2000000},   {"grow", grow, 0, 0, 10 * GROWING * GROWTHS},
 };
 
 static double seconds(clockid_t clock) {

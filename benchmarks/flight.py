@@ -1,9 +1,11 @@
 """Managers in flight beside the real allocators, in one run: time and peak memory.
 
-    python -m benchmarks.flight [--runs 5] [--managers wright] [--only churn|programs|ROW,ROW]
+    python -m benchmarks.flight [--runs 5] [--managers wright,buddy] [--only SET,ROW,...]
 
     churn       requests to malloc and nothing else (churn.c): ns for a pair of malloc and free
+    resize      buffers that grow (churn.c): ns for a realloc
     programs    real programs on generated inputs: seconds
+    settings    wright as it is and with other settings, on rows of the three
 
 Both are times of the processor, user and system: a neighbour who takes the processor away does not
 count. Wall times stand in the JSON. Memory is the peak of resident memory. Runs of all allocators
@@ -22,10 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import pages
 from benchmarks.workloads import workload
 from heapwright.errors import HeapwrightError
 from heapwright.flight.build import build
@@ -41,6 +44,16 @@ CHURN = (
     ("pair", 1), ("batch", 1), ("small", 1), ("small", 2), ("log", 1), ("large", 1),
     ("shared", 2), ("pass", 2),
 )  # fmt: skip
+RESIZE = (("grow", 1),)
+SETTINGS: dict[str, dict[str, int]] = {
+    "wright": {},
+    "post at once": {"remote_batch": 1},
+    "keep more": {"cache_bytes": 256 << 10},
+    "keep nothing": {"cache_bytes": 0},
+    "huge pages": {"huge_from_bytes": 16 << 20},
+    "hardened": {"hardened": 1},
+}
+SETTLED = ("pair", "small", "log", "large", "shared", "pass", "grow", "sqlite3", "python", "lua")
 PROGRAMS = ("redis", "g++", "sqlite3", "python", "lua")
 REDIS_REQUESTS = 100_000
 
@@ -172,49 +185,116 @@ def means(rows: dict[str, Any], found: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def best(row: Mapping[str, Any]) -> float:
+    """The least time of a real allocator in a row; of the first, where there is none."""
+    real = [row[name]["processor"] for name in row if name in REAL]
+    return min(real, default=next(iter(row.values()))["processor"])
+
+
 def show(title: str, unit: str, rows: dict[str, Any]) -> None:
     """A row for people: time and peak MB of each, the ratio to the best real time."""
     for label, row in rows.items():
-        best = min(row[name]["processor"] for name in row if name in REAL)
         cells = (
-            f"{name} {each['processor']:.3g} {unit} ({each['processor'] / best:.2f}) "
+            f"{name} {each['processor']:.3g} {unit} ({each['processor'] / best(row):.2f}) "
             f"{each['peak_kb'] / 1024:.1f} MB"
             for name, each in row.items()
         )
         print(f"{title} {label}: " + " | ".join(cells), file=sys.stderr, flush=True)
 
 
+def _three_digits(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
+def as_table(unit: str, rows: dict[str, Any]) -> str:
+    """Rows of one set for a page: time and peak MB of each, the last one's ratio to the best."""
+    names = list(next(iter(rows.values())))
+    lines = []
+    for label, row in rows.items():
+        cells = [
+            f"{_three_digits(row[n]['processor'])} / {row[n]['peak_kb'] / 1024:.1f}" for n in names
+        ]
+        ratios = [row[n]["processor"] / best(row) for n in names if n not in REAL]
+        lines.append([label, *cells, *[f"{ratio:.2f}" for ratio in ratios]])
+    titles = [name.removeprefix("heapwright ") for name in names]
+    if not REAL.keys() & names:  # each beside the first
+        return pages.table([f"{unit} / MB", *titles], [line[: len(names) + 1] for line in lines])
+    ours = [f"{title} to best" for title in titles if title not in REAL]
+    return pages.table([f"{unit} / MB", *titles, *ours], lines)
+
+
+class Set(NamedTuple):
+    """Rows that are measured with the same allocators."""
+
+    unit: str
+    measures: dict[str, Measure | None]  # of a row; None where its program is missing
+    found: Callable[[], dict[str, str]]  # what to preload
+
+
+def sets(managers: Sequence[str], made: Path, inputs: Path) -> dict[str, Set]:
+    """Every set. Programs of C are built in `made`; inputs of programs are kept in `inputs`."""
+    churn, launch = (compiled(name, made) for name in ("churn", "launch"))
+
+    def patterns(rows: Sequence[tuple[str, int]]) -> dict[str, Measure | None]:
+        return {f"{name} {threads}": churn_row(churn, name, threads) for name, threads in rows}
+
+    def settings() -> dict[str, str]:
+        return {name: str(build("wright", knobs)) for name, knobs in SETTINGS.items()}
+
+    programs = {
+        name: redis_row(launch, made) if name == "redis" else program_row(launch, name, inputs)
+        for name in PROGRAMS
+    }
+    every = {**patterns(CHURN), **patterns(RESIZE), **programs}
+    settled = {label: row for label, row in every.items() if label.split()[0] in SETTLED}
+    return {
+        "churn": Set("ns", patterns(CHURN), lambda: libraries(managers)),
+        "resize": Set("ns", patterns(RESIZE), lambda: libraries(managers)),
+        "programs": Set("s", programs, lambda: libraries(managers)),
+        "settings": Set("", settled, settings),
+    }
+
+
+def measured(title: str, chosen: Set, only: Sequence[str], runs: int) -> dict[str, Any]:
+    """The rows of a set that are wanted, shown as they come."""
+    wanted = {
+        label: measure
+        for label, measure in chosen.measures.items()
+        if measure and {title, label, label.split()[0]} & set(only)
+    }
+    if title == "settings" and title not in only:
+        return {}
+    found, rows = chosen.found() if wanted else {}, {}
+    for label, measure in wanted.items():
+        rows[label] = compare(measure, found, runs)
+        show(title, chosen.unit, {label: rows[label]})
+    if len(rows) > 1:
+        rows["geometric mean"] = means(rows, found)
+        show(title, chosen.unit, {"geometric mean": rows["geometric mean"]})
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.flight", description=main.__doc__)
+    words = {"type": lambda text: text.split(",")}
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--managers", type=lambda text: text.split(","), default=["wright"])
-    parser.add_argument("--only", type=lambda text: text.split(","), default=["churn", "programs"])
+    parser.add_argument("--managers", default=["wright"], **words)
+    parser.add_argument("--only", default=["churn", "resize", "programs", "settings"], **words)
     parser.add_argument("--folder", type=Path, default=Path("build/flights").resolve())
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--page", type=Path, help="a page whose marked tables are made anew")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    found = libraries(options.managers)
     report: dict[str, Any] = {"runs": options.runs}
     with tempfile.TemporaryDirectory(dir=options.folder) as made:
-        churn, launch = (compiled(name, Path(made)) for name in ("churn", "launch"))
-        sets: dict[str, dict[str, Measure | None]] = {
-            "churn": {f"{name} {threads}": churn_row(churn, name, threads)
-                      for name, threads in CHURN},
-            "programs": {name: redis_row(launch, Path(made)) if name == "redis"
-                         else program_row(launch, name, options.folder) for name in PROGRAMS},
-        }  # fmt: skip
-        for title, measures in sets.items():
-            unit = "ns" if title == "churn" else "s"
-            rows = {}
-            for label, measure in measures.items():
-                if measure and {title, label, label.split()[0]} & set(options.only):
-                    rows[label] = compare(measure, found, options.runs)
-                    show(title, unit, {label: rows[label]})
+        for title, chosen in sets(options.managers, Path(made), options.folder).items():
+            rows = measured(title, chosen, options.only, options.runs)
             if rows:
-                geometric = means(rows, found)
-                show(title, unit, {"geometric mean": geometric})
-                report[title] = {"rows": rows, "geometric_mean": geometric}
+                report[title] = rows
+            if rows and options.page:
+                shown = as_table(chosen.unit or "ns or s", rows)
+                pages.replace(options.page, f"make flights, {title}", shown)
     text = json.dumps(report, indent=2)
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
