@@ -55,7 +55,7 @@ SETTINGS: dict[str, dict[str, int]] = {
 }
 SETTLED = ("pair", "small", "log", "large", "shared", "pass", "grow", "sqlite3", "python", "lua")
 PROGRAMS = ("redis", "g++", "sqlite3", "python", "lua")
-REDIS_REQUESTS = 100_000
+REDIS_REQUESTS = 200_000
 
 
 class Figures(NamedTuple):
