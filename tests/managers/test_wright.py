@@ -162,6 +162,16 @@ def test_calloc_clears_only_pages_that_were_written():
     trial.verify()
 
 
+def test_a_large_calloc_gives_written_pages_back_instead_of_clearing_them():
+    trial = Trial("wright", HOARD)
+    trial.step(MALLOC, 0, 40 << 20)
+    trial.step(FREE, 0)
+    assert int(trial.machine.meters[RESIDENT_PAGES]) * 4096 >= 40 << 20
+    trial.step(CALLOC, 1, 39 << 20)
+    assert int(trial.machine.meters[RESIDENT_PAGES]) * 4096 <= 2 << 20
+    trial.verify()
+
+
 def test_what_is_too_much_is_purged():
     trial = Trial("wright", {"limit_bytes": 1 << 20, "limit_percent": 0})
     for slot in range(8):

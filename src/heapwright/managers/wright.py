@@ -73,7 +73,7 @@ from heapwright.allocators.wright.state import (
 )
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, likely, unlikely, unsigned
-from heapwright.machine import clear, copy, load, store, touch
+from heapwright.machine import ADVISE_DONTNEED, clear, copy, load, madvise, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
 
 SUMMARY = "our own: thread caches over thread-owned spans, mailboxes, a page heap"
@@ -108,6 +108,9 @@ __all__ = [
     "trim",
     "usable",
 ]
+
+
+LEAST_PURGED_BYTES = 32 << 20  # asked of calloc; glibc maps as much afresh (M_MMAP_THRESHOLD)
 
 
 class Config(NamedTuple):
@@ -236,7 +239,8 @@ def free_cached(heap, thread, address):
 
 @kernel
 def calloc(heap, thread, size):
-    """A cleared block. Of a run, only pages that may have been written are cleared."""
+    """A cleared block. Of a run, only pages that may have been written are cleared; of a large one
+    they are given back, for it may never be written in full."""
     size_class = class_of(heap.classes, size)
     if size_class and size_class < heap.classes.fields[FIRST_SINGLE]:
         address = alloc(heap, thread, size, GRANULE_BYTES)
@@ -270,8 +274,11 @@ def _calloc_run(heap, size, size_class):
     page = next_page(heap, page, end, True)
     while page < end:
         past = next_page(heap, page, end, False)
-        start = page << PAGE_SHIFT
-        clear(heap.machine, start, min(past << PAGE_SHIFT, address + size) - start)
+        start, past_start = page << PAGE_SHIFT, past << PAGE_SHIFT
+        if size >= LEAST_PURGED_BYTES:
+            madvise(heap.machine, start, past_start - start, ADVISE_DONTNEED)
+        else:
+            clear(heap.machine, start, min(past_start, address + size) - start)
         page = next_page(heap, past, end, True)
     lock(heap)
     mark(heap, get(heap, span, START), pages, True)
