@@ -171,6 +171,18 @@ def trim(tags, least):
 
 
 @kernel
+def usable(heap, address, size):
+    """User bytes of the block: all but its head."""
+    return size_of(heap.machine, address - HEAD_BYTES) - HEAD_BYTES
+
+
+@kernel
+def extent(heap, address, size):
+    """The block from its head to the next one's."""
+    return address - HEAD_BYTES, size_of(heap.machine, address - HEAD_BYTES)
+
+
+@kernel
 def own_memory(tags, blocks):
     """The padding and the fence, as rows of `blocks` (start, bytes); their number."""
     start, end = tags.fields[START], tags.fields[END]

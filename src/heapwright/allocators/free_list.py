@@ -243,18 +243,6 @@ def resize_in_place(heap, address, size):
 
 
 @kernel
-def usable(heap, address, size):
-    """User bytes of the block: all but its head."""
-    return size_of(heap.machine, address - HEAD_BYTES) - HEAD_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its head to the next one's."""
-    return address - HEAD_BYTES, size_of(heap.machine, address - HEAD_BYTES)
-
-
-@kernel
 def cached(heap, blocks):
     """No caches: a free block is in the list."""
     return 0

@@ -19,7 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators import boundary_tags, segregated_bins
-from heapwright.allocators.boundary_tags import ALIGN_BYTES, HEAD_BYTES, block_bytes, size_of
+from heapwright.allocators.boundary_tags import (
+    ALIGN_BYTES,
+    HEAD_BYTES,
+    block_bytes,
+    size_of,
+    usable,
+)
 from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.kernel import kernel
 from heapwright.machine import Machine, copy
@@ -107,18 +113,6 @@ def realloc(heap, thread, address, size):
         copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
-
-
-@kernel
-def usable(heap, address, size):
-    """User bytes of the block: all but its head."""
-    return size_of(heap.machine, address - HEAD_BYTES) - HEAD_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its head to the next one's."""
-    return address - HEAD_BYTES, size_of(heap.machine, address - HEAD_BYTES)
 
 
 @kernel

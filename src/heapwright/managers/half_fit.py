@@ -15,17 +15,16 @@ which divides each list further. The mechanism is `allocators/good_fit.py`.
 
 from typing import NamedTuple
 
+from heapwright.allocators.boundary_tags import extent, usable
 from heapwright.allocators.good_fit import (
     PATHS,
     alloc,
     cached,
     check,
-    extent,
     free,
     good_fit,
     metadata,
     realloc,
-    usable,
 )
 from heapwright.errors import HeapwrightError
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.allocators import good_fit, pool
+from heapwright.allocators import boundary_tags, pool
 from heapwright.allocators.pool import HEADER_BYTES, SMALL_MOST, Pool
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
@@ -110,7 +110,7 @@ def realloc(heap, thread, address, size):
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
         if _is_large(heap, address):
-            room = good_fit.usable(heap.pool.beneath, address, 0)
+            room = boundary_tags.usable(heap.pool.beneath, address, 0)
         else:  # at most; what lies beyond the old object is copied too
             room = min(heap.pool.fields[SMALL_MOST], heap.machine.meters[BREAK] - address)
         copy(heap.machine, moved, address, min(room, size))
@@ -122,7 +122,7 @@ def realloc(heap, thread, address, size):
 def usable(heap, address, size):
     """Of a small object what was asked for, of a large one its block but for the head."""
     if _is_large(heap, address):
-        return good_fit.usable(heap.pool.beneath, address, size)
+        return boundary_tags.usable(heap.pool.beneath, address, size)
     return size
 
 
@@ -130,7 +130,7 @@ def usable(heap, address, size):
 def extent(heap, address, size):
     """A small object has no header; a large one has that of the heap beneath."""
     if _is_large(heap, address):
-        return good_fit.extent(heap.pool.beneath, address, size)
+        return boundary_tags.extent(heap.pool.beneath, address, size)
     return address, max(size, 1)
 
 

@@ -26,14 +26,34 @@ from heapwright.allocators.boundary_tags import (
     IN_USE,
     PREVIOUS_IN_USE,
     block_bytes,
+    extent,
     is_free,
     size_of,
+    usable,
 )
 from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.allocators.size_classes import SizeClasses, class_of
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel, unsigned
 from heapwright.machine import Machine, copy, load, store, touch
+
+__all__ = [
+    "CLASS_STEPS",
+    "PATHS",
+    "QUICK_BYTES",
+    "SUMMARY",
+    "Config",
+    "Heap",
+    "alloc",
+    "boot",
+    "cached",
+    "check",
+    "extent",
+    "free",
+    "metadata",
+    "realloc",
+    "usable",
+]
 
 SUMMARY = "quick lists by size class over bins of mergeable blocks; boundary tags"
 QUICK_BYTES = 32768  # largest block of a quick list
@@ -242,18 +262,6 @@ def realloc(heap, thread, address, size):
         copy(heap.machine, moved, address, min(have - HEAD_BYTES, size))
         free(heap, thread, address)
     return moved
-
-
-@kernel
-def usable(heap, address, size):
-    """User bytes of the block: all but its head."""
-    return size_of(heap.machine, address - HEAD_BYTES) - HEAD_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its head to the next one's."""
-    return address - HEAD_BYTES, size_of(heap.machine, address - HEAD_BYTES)
 
 
 @kernel

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.allocators import good_fit
+from heapwright.allocators import boundary_tags, good_fit
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import kernel
 from heapwright.machine import PAGE_BYTES, Machine, copy, load, mmap, store, touch
@@ -155,7 +155,7 @@ def usable(heap, address, size):
     """The whole slot; of a block beneath all but its head."""
     if _is_slot(address):
         return heap.fields[SLOT_BYTES]
-    return good_fit.usable(heap.beneath, address, size)
+    return boundary_tags.usable(heap.beneath, address, size)
 
 
 @kernel
@@ -163,7 +163,7 @@ def extent(heap, address, size):
     """The slot, which has no header; or the block beneath."""
     if _is_slot(address):
         return address, heap.fields[SLOT_BYTES]
-    return good_fit.extent(heap.beneath, address, size)
+    return boundary_tags.extent(heap.beneath, address, size)
 
 
 @kernel

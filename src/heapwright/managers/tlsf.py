@@ -16,17 +16,16 @@ block is passed over in the search. The mechanism is `allocators/good_fit.py`.
 
 from typing import NamedTuple
 
+from heapwright.allocators.boundary_tags import extent, usable
 from heapwright.allocators.good_fit import (
     PATHS,
     alloc,
     cached,
     check,
-    extent,
     free,
     good_fit,
     metadata,
     realloc,
-    usable,
 )
 from heapwright.errors import HeapwrightError
 

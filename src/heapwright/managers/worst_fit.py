@@ -14,13 +14,13 @@ The list is `allocators/free_list.py`, its order and indexes `allocators/list_or
 
 from typing import NamedTuple
 
+from heapwright.allocators.boundary_tags import extent, usable
 from heapwright.allocators.free_list import (
     ALLOC,
     EXAMINED,
     PATHS,
     cached,
     check,
-    extent,
     free,
     grow,
     metadata,
@@ -28,7 +28,6 @@ from heapwright.allocators.free_list import (
     request_bytes,
     resize_in_place,
     sweep,
-    usable,
 )
 from heapwright.allocators.list_order import block_at, free_list
 from heapwright.kernel import kernel
