@@ -67,45 +67,6 @@ def test_the_exit_status_is_passed_on() -> None:
     assert fly(library, ["sh", "-c", "kill -9 $$"])[0] == 128 + 9
 
 
-def test_real_programs_say_what_they_always_say(tmp_path: Path) -> None:
-    commands = {
-        "sqlite3": "create table t(a, b); with recursive n(i) as (select 1 union all select i + 1"
-        " from n where i < 9000) insert into t select i % 7, hex(i) from n;"
-        " select a, count(*), max(b) from t group by a order by a",
-        "lua5.4": "local t = {} for i = 1, 20000 do t[i] = ('x'):rep(i % 50) .. i end"
-        " print(#table.concat(t, ','))",
-        "perl": "my %h; $h{$_ % 9973} .= $_ for 1 .. 60000; print join ',', sort keys %h",
-        "python3": "import json; a = [{'a': [i] * 9} for i in range(999)];"
-        " print(json.loads(json.dumps(a)))",
-    }
-    flags = {"sqlite3": [":memory:"], "lua5.4": ["-e"], "perl": ["-e"], "python3": ["-c"]}
-    library = build("segregated-fit")
-    for program, text in commands.items():
-        path = shutil.which(program, path="/usr/bin:/bin")
-        if path:
-            command = [path, *flags[program], text]
-            environment = {"PYTHONMALLOC": "malloc"}
-            expected = subprocess.check_output(command, text=True, env=environment)
-            environment["LD_PRELOAD"] = str(library)
-            assert subprocess.check_output(command, text=True, env=environment) == expected
-
-
-def test_a_compiler_and_the_programs_that_it_starts_fly(tmp_path: Path) -> None:
-    compiler = shutil.which("c++")
-    if not compiler:
-        pytest.skip("no C++ compiler")
-    source = tmp_path / "map.cc"
-    source.write_text(
-        "#include <map>\n#include <string>\n#include <cstdio>\n"
-        "int main() { std::map<std::string, int> m; for (int i = 0; i < 999; i++)"
-        ' m[std::to_string(i * 7919 % 1000)] += i; std::printf("%zu\\n", m.size()); }\n'
-    )
-    command = [compiler, "-O1", "-o", str(tmp_path / "map"), str(source)]
-    library = build("segregated-fit")
-    assert fly(library, command)[0] == 0
-    assert output(library, str(tmp_path / "map")) == "999\n"
-
-
 @pytest.mark.parametrize("manager", ["segregated-fit", "wright"])
 def test_an_address_space_limit_refuses_what_it_refuses_any_program(manager: str) -> None:
     library = build(manager)
@@ -161,28 +122,3 @@ def test_nothing_of_python_is_left_in_an_object() -> None:
         *("pthread_key_create", "pthread_setspecific", "__register_atfork"),
     }
     assert names[False] <= of_the_c_library
-
-
-def test_git_keeps_a_history(tmp_path: Path) -> None:
-    git = shutil.which("git")
-    if not git:
-        pytest.skip("git is not installed")
-    library = build("segregated-fit")
-    environment = {"LD_PRELOAD": str(library), "PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    commands = [
-        "init -q",
-        "config user.email a@b.c",
-        "config user.name a",
-        "add .",
-        "commit -qm one",
-        "fsck --full",
-        "gc -q",
-        "log --stat",
-    ]
-    for number in range(200):
-        (tmp_path / f"file{number}").write_text(f"{number}\n" * number)
-    for command in commands:
-        said = subprocess.run(
-            [git, *command.split()], cwd=tmp_path, env=environment, capture_output=True, check=True
-        ).stdout
-    assert b"200 files changed, 19900 insertions" in said
