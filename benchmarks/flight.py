@@ -50,6 +50,8 @@ SETTINGS: dict[str, dict[str, int]] = {
     "post at once": {"remote_batch": 1},
     "keep more": {"cache_bytes": 256 << 10},
     "keep nothing": {"cache_bytes": 0},
+    "keep no pages": {"single_cache_bytes": 0},
+    "four classes": {"steps": 4},
     "huge pages": {"huge_from_bytes": 16 << 20},
     "hardened": {"hardened": 1},
 }
