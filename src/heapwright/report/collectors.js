@@ -116,8 +116,9 @@ function saidOf(one) {
     teeth: `A tooth is a collection: from what the heap had grown to down to what was left.` +
       `${most ? " Dashed: the goal." : ""}${shown}`,
     pauses: "A bar spans a factor of two.",
-    utilisation: half ? `In any ${durationText(half[0])} at least half of the time is the program's. Thin: the others.`
-      : "In no window is half of the time sure to be the program's. Thin: the others.",
+    utilisation: (half ? `In any ${durationText(half[0])} at least half of the time is the program's.`
+      : "In no window is half of the time sure to be the program's.") +
+      `${collectors.length > 1 ? " Thin: the others." : ""}`,
     survival: survival.length ? `In all, ${survival.join(", ")} survived.` : "",
   };
 }
