@@ -3,6 +3,7 @@
 import pytest
 
 from heapwright.collectors import log as logs
+from heapwright.collectors import pace
 from heapwright.errors import HeapwrightError
 from heapwright.kernel import INTERPRETED
 from heapwright.managers import named
@@ -84,6 +85,20 @@ def test_what_a_dead_cycle_refers_to_keeps_a_true_count():
     assert trial.loop.check(trial.heap) == 0
     trial.step(POP, -1)
     assert trial.heap.log.totals[logs.SWEPT_OBJECTS] == 2
+
+
+@pytest.mark.parametrize("churned", [False, True])
+def test_traces_are_in_vain_only_if_counts_freed_nothing_either(churned):
+    trial = CollectedTrial("refcount", {"heap_bytes": 1 << 16})
+    poor = []
+    for _ in range(9):
+        if churned:
+            trial.step(PUSH, -1)
+            trial.step(NEW, 0, 2000, 0)
+            trial.step(POP, -1)
+        trial.loop.collect(trial.heap)
+        poor.append(int(trial.heap.pace.fields[pace.POOR]))
+    assert poor == ([0] * 9 if churned else list(range(1, 10)))
 
 
 def test_without_a_backup_only_a_full_heap_ends_a_leak():

@@ -28,6 +28,7 @@ from heapwright.collectors.log import (
     MARKED_BYTES,
     MARKED_OBJECTS,
     SCANNED_ROOTS,
+    SWEPT_BYTES,
     SWEPT_OBJECTS,
     Log,
     begin_cycle,
@@ -93,7 +94,14 @@ PATHS = ("new", "write", "death", "backup")
 NEW, WRITE, DEATH, BACKUP = range(4)
 
 # Heap.fields
-WHEN, STORM, CYCLE_OBJECTS, CYCLE_BYTES, FIELDS = range(5)
+(
+    WHEN,  # setting
+    STORM,  # setting
+    CYCLE_OBJECTS,  # that backup traces reclaimed
+    CYCLE_BYTES,
+    SWEPT_BEFORE,  # bytes: all that had been freed at the last trace's end
+    FIELDS,
+) = range(6)
 
 
 class Config(NamedTuple):
@@ -131,7 +139,7 @@ def boot(machine, config, mutator):
         pacing,
         swept_space.swept_space(swept_space.SIZE_CLASSES, config.heap_bytes),
         mark_stack(),
-        np.array([config.backup, config.storm_objects, 0, 0], np.int64),
+        np.array([config.backup, config.storm_objects, 0, 0, 0], np.int64),
         np.zeros(len(PATHS), np.int64),
     )
 
@@ -218,7 +226,9 @@ def _trace(heap, need):
     finish_sweep(machine, space, heap.mutator, heap.log)
     heap.fields[CYCLE_OBJECTS] += totals[SWEPT_OBJECTS] - swept
     heap.fields[CYCLE_BYTES] += occupied - live
-    pace.collected(heap.pace, occupied, live, need)
+    recovered = totals[SWEPT_BYTES] - heap.fields[SWEPT_BEFORE]  # by counts as well, since the last
+    heap.fields[SWEPT_BEFORE] = totals[SWEPT_BYTES]
+    pace.collected(heap.pace, live + recovered, live, need)
     end_pause(heap.log)
     end_cycle(heap.log, live)
 
