@@ -11,6 +11,8 @@
    pass     small, one thread allocates and another frees
    grow     three buffers that realloc makes longer by half in turn, from 4 KiB to 30 MiB; a realloc
             counts as a pair
+   walk     4,000,000 nodes of 48 bytes, each naming two others at random, and a walk from node to
+            node; a step counts as a pair
 
    The first and the last byte of each block are written; of a buffer, every byte. */
 #define _GNU_SOURCE
@@ -29,6 +31,7 @@
 #define RING 4096
 #define GROWING 3
 #define GROWTHS 23
+#define NODES 4000000
 
 typedef size_t size_of_request(uint64_t draw);
 
@@ -150,11 +153,35 @@ static void *grow(void *argument) {
   return 0;
 }
 
+struct node {
+  struct node *beyond[2];
+  uint64_t number, unused[3];
+};
+
+static void *walk(void *argument) {
+  const struct task *task = argument;
+  struct node **nodes = malloc(NODES * sizeof *nodes);
+  uint64_t state = task->seed, sum = 0;
+  for (size_t i = 0; nodes && i < NODES; i++) {
+    if (!(nodes[i] = malloc(sizeof **nodes))) exit(3);
+    nodes[i]->number = i;
+  }
+  if (!nodes) exit(3);
+  for (size_t i = 0; i < NODES; i++)
+    for (int side = 0; side < 2; side++) nodes[i]->beyond[side] = nodes[next(&state) % NODES];
+  struct node *at = nodes[0];
+  for (size_t i = 0; i < task->pattern->pairs; i++) at = at->beyond[(sum += at->number) >> 3 & 1];
+  for (size_t i = 0; i < NODES; i++) free(nodes[i]);
+  free(nodes);
+  return (void *)(uintptr_t)sum;
+}
+
 static const struct pattern patterns[] = {
     {"pair", pair, 0, 0, 20000000},           {"batch", batch, 0, 0, 4000000},
     {"small", replace, small_size, 20000, 4000000}, {"log", replace, log_size, 5000, 1500000},
     {"large", replace, large_size, 32, 100000},  {"shared", shared, small_size, 0, 3000000},
     {"pass", pass, small_size, 0, 2000000},   {"grow", grow, 0, 0, 10 * GROWING * GROWTHS},
+    {"walk", walk, 0, 0, 10000000},
 };
 
 static double seconds(clockid_t clock) {

@@ -5,7 +5,8 @@
     churn       requests to malloc and nothing else (churn.c): ns for a pair of malloc and free
     resize      buffers that grow (churn.c): ns for a realloc
     programs    real programs on generated inputs: seconds
-    settings    wright as it is and with other settings, on rows of the three
+    settings    wright as it is and with other settings, on rows of the three, and on a walk
+                through a large heap
 
 Both are times of the processor, user and system: a neighbour who takes the processor away does not
 count. Wall times stand in the JSON. Memory is the peak of resident memory. Runs of all allocators
@@ -45,6 +46,7 @@ CHURN = (
     ("shared", 2), ("pass", 2),
 )  # fmt: skip
 RESIZE = (("grow", 1),)
+WALK = (("walk", 1),)
 SETTINGS: dict[str, dict[str, int]] = {
     "wright": {},
     "post at once": {"remote_batch": 1},
@@ -55,7 +57,9 @@ SETTINGS: dict[str, dict[str, int]] = {
     "huge pages": {"huge_from_bytes": 16 << 20},
     "hardened": {"hardened": 1},
 }
-SETTLED = ("pair", "small", "log", "large", "shared", "pass", "grow", "sqlite3", "python", "lua")
+SETTLED = (
+    "pair", "small", "log", "large", "shared", "pass", "grow", "walk", "sqlite3", "python", "lua",
+)  # fmt: skip
 PROGRAMS = ("redis", "g++", "sqlite3", "python", "lua")
 REDIS_REQUESTS = 200_000
 
@@ -247,7 +251,7 @@ def sets(managers: Sequence[str], made: Path, inputs: Path) -> dict[str, Set]:
         name: redis_row(launch, made) if name == "redis" else program_row(launch, name, inputs)
         for name in PROGRAMS
     }
-    every = {**patterns(CHURN), **patterns(RESIZE), **programs}
+    every = {**patterns(CHURN), **patterns(RESIZE), **patterns(WALK), **programs}
     settled = {label: row for label, row in every.items() if label.split()[0] in SETTLED}
     return {
         "churn": Set("ns", patterns(CHURN), lambda: libraries(managers)),
