@@ -170,7 +170,10 @@ static void *walk(void *argument) {
   for (size_t i = 0; i < NODES; i++)
     for (int side = 0; side < 2; side++) nodes[i]->beyond[side] = nodes[next(&state) % NODES];
   struct node *at = nodes[0];
-  for (size_t i = 0; i < task->pattern->pairs; i++) at = at->beyond[(sum += at->number) >> 3 & 1];
+  for (size_t i = 0; i < task->pattern->pairs; i++) {
+    sum += at->number;
+    at = at->beyond[next(&state) >> 8 & 1];
+  }
   for (size_t i = 0; i < NODES; i++) free(nodes[i]);
   free(nodes);
   return (void *)(uintptr_t)sum;
