@@ -25,12 +25,12 @@ from typing import Any
 from benchmarks.workloads import NAMES, workload
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import usual
-from heapwright.references.measure import installed
+from heapwright.references.malloc.measure import installed
+from heapwright.references.malloc.rates import rates
 from heapwright.trace.recorder.build import library
 from heapwright.trace.schema import COLUMNS
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import replay_seconds
-from heapwright.tunnel.rates import rates
+from heapwright.tunnel.replay import replay_seconds
 
 REPLAY_COLUMNS = ("op", "slot", "size", "align", "thread")
 

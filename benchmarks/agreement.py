@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from heapwright import references
 from heapwright.cli.validate import difference, percent
 from heapwright.errors import HeapwrightError
+from heapwright.references.malloc import systems
+from heapwright.references.malloc.agreement import COUNTERPARTS, Agreement, validate
 from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace
-from heapwright.tunnel.validate import COUNTERPARTS, Agreement, validate
 
 # Each is given to both, on the shortest recording: a knob must mean the same to twin and real.
 KNOBS: tuple[dict[str, int], ...] = (
@@ -108,13 +108,13 @@ def page(manager: str, recordings: list[Path]) -> str:
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     others = [
-        f"{found.name} {references.version(found.name)}"
-        for found in references.available()
+        f"{found.name} {systems.version(found.name)}"
+        for found in systems.available()
         if not found.missing and found.name not in COUNTERPARTS
     ]
     return f"""# Agreement with the real systems
 
-Written by `benchmarks/agreement.py` on {today}: {real} {references.version(real)}, \
+Written by `benchmarks/agreement.py` on {today}: {real} {systems.version(real)}, \
 Linux {kernel}, {platform.machine()}.
 
 What is compared, and how:

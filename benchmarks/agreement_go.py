@@ -17,11 +17,11 @@ from pathlib import Path
 from benchmarks.agreement import table
 from heapwright.cli.validate import difference, percent
 from heapwright.errors import HeapwrightError
-from heapwright.references import go_build
+from heapwright.references.go import build as go_build
+from heapwright.references.go.agreement import GoAgreement, validate_go
+from heapwright.references.malloc.agreement import Tally
 from heapwright.trace.programs import GRAPH_PROGRAMS, synthesise
 from heapwright.trace.store import Trace
-from heapwright.tunnel.validate import Tally
-from heapwright.tunnel.validate_go import GoAgreement, validate_go
 
 GRAPH_OBJECTS = 300_000  # of each program
 # Each is given to both, on one recording: a knob must mean the same to twin and real.

@@ -12,7 +12,7 @@ import numpy as np
 
 from heapwright.collectors import barriers, log, mutator, object_bins, tricolour
 from heapwright.collectors.barriers import BIRTH_OF, NAMES, ROOTS_OF
-from heapwright.kernel import bare, kernel, unsigned
+from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import machine
 
 OBJECTS = 1 << 14  # of 48 bytes: few enough for the caches, so that instructions are measured

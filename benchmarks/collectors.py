@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from heapwright.collectors import log as logs
-from heapwright.kernel import kernel
-from heapwright.kernel.clock import ticks
+from heapwright.compiler import kernel
+from heapwright.compiler.clock import ticks
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import PEAK_RESIDENT_PAGES
-from heapwright.managers.registry import COLLECTED
+from heapwright.managers.registry import managers
 from heapwright.trace import programs
 from heapwright.trace.store import Trace
-from heapwright.tunnel.flight import Conditions, Flight
+from heapwright.tunnel.replay import Conditions, Replay
+
+COLLECTED = [name for name, manager in managers().items() if manager.collected]
 
 
 @kernel
@@ -43,7 +45,7 @@ def ticks_per_second() -> float:
 
 def replayed(name: str, trace: Trace, rate: float) -> dict[str, float]:
     """One replay of `trace`, all its figures."""
-    flight = Flight(name, trace, {}, Conditions())
+    flight = Replay(name, trace, {}, Conditions())
     seconds = flight.replay(trace, None)
     log, totals = flight.heap.log, flight.heap.log.totals
     kept = min(int(totals[logs.PAUSES]), logs.PAUSE_ROWS)

@@ -18,7 +18,7 @@ import numpy as np
 from heapwright.collectors import log as logs
 from heapwright.collectors.mark import drain, mark_stack, push
 from heapwright.collectors.objects import FIELDS_SHIFT, GRANULES_MASK, HEADER_BYTES
-from heapwright.kernel import bare, kernel, unsigned
+from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import Machine, brk, machine
 from heapwright.machine.address_space import BREAK_BASE
 

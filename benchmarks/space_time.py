@@ -15,11 +15,11 @@ from benchmarks.worst_cases import table
 from heapwright.cli.line_up import curve, line_up
 from heapwright.errors import HeapwrightError
 from heapwright.insight.space_time import SpaceTime, collections, space_time, traced
-from heapwright.insight.words import bytes_text, digits
 from heapwright.result import Result
 from heapwright.trace import programs
 from heapwright.trace.store import Trace
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
+from heapwright.words import bytes_text, digits
 
 PROGRAMS = ("gcbench", "binary-trees", "linked-lists", "request-server")
 HEAPS = "2x,3x,4x,5x,7x,10x"
@@ -120,7 +120,7 @@ def flown(trace: Trace, asked_for: list[tuple[str, dict[str, int]]]) -> Iterator
     """Those that had room."""
     for name, knobs in asked_for:
         try:
-            yield fly(name, trace, knobs, samples=1, tries=TRIES)
+            yield replay(name, trace, knobs, samples=1, tries=TRIES)
         except HeapwrightError as error:
             if "out of memory" not in str(error):
                 raise

@@ -14,19 +14,8 @@ from pathlib import Path
 
 from benchmarks.barrier_cost import nanoseconds
 from benchmarks.worst_cases import table
-from heapwright.collectors import mutator, tricolour
-from heapwright.collectors.barriers import NAMES
-from heapwright.collectors.log import PAUSE_COLUMNS, PAUSE_WORK, PAUSES
-from heapwright.collectors.mark import TOP
-from heapwright.collectors.objects import WORD_BYTES
-from heapwright.machine import load
-from heapwright.result import Collecting
-from heapwright.trace import programs
-from heapwright.trace.store import Trace
-from heapwright.tunnel import small_world as moves
-from heapwright.tunnel.collecting import collecting
-from heapwright.tunnel.flight import Conditions, Flight
-from heapwright.tunnel.schedules import (
+from heapwright.adversary import small_world as moves
+from heapwright.adversary.schedules import (
     BIRTHS,
     ROOTS,
     SOUND,
@@ -37,7 +26,18 @@ from heapwright.tunnel.schedules import (
     Verdict,
     explore,
 )
-from heapwright.tunnel.small_world import FIELD_SHIFT, KIND_MASK, SOURCE_SHIFT, TARGET_SHIFT
+from heapwright.adversary.small_world import FIELD_SHIFT, KIND_MASK, SOURCE_SHIFT, TARGET_SHIFT
+from heapwright.collectors import mutator, tricolour
+from heapwright.collectors.barriers import NAMES
+from heapwright.collectors.log import PAUSE_COLUMNS, PAUSE_WORK, PAUSES
+from heapwright.collectors.mark import TOP
+from heapwright.collectors.objects import WORD_BYTES
+from heapwright.machine import load
+from heapwright.result import Collecting
+from heapwright.trace import programs
+from heapwright.trace.store import Trace
+from heapwright.tunnel.collecting import collecting
+from heapwright.tunnel.replay import Conditions, Replay
 
 SMALL = Bounds(objects=2, fields=1, roots=2, steps=4, births=1)
 WIDE = (
@@ -273,7 +273,7 @@ def pause_table(trace: Trace, tries: int) -> Iterator[str]:
 
 def _flown(manager: str, trace: Trace, settings: dict[str, int]) -> tuple[Collecting, int]:
     """What the collector did, and the most bytes that it marked and swept in one pause."""
-    flight = Flight(manager, trace, settings, Conditions())
+    flight = Replay(manager, trace, settings, Conditions())
     flight.replay(trace, None)
     log = flight.heap.log
     pauses = log.pauses[: log.totals[PAUSES] * PAUSE_COLUMNS].reshape(-1, PAUSE_COLUMNS)

@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from heapwright.adversary.worst_case import MODELS, OPTIMAL, WorstCase, worst_case
 from heapwright.cli.worst_case import drawn
-from heapwright.tunnel.worst_case import MODELS, OPTIMAL, WorstCase, worst_case
 
 EXACT = ((6, 2), (8, 2), (10, 2), (12, 2), (6, 4), (8, 4), (10, 4), (8, 8))
 SOLVED = ((6, 2), (8, 2), (6, 4), (8, 4))  # of the best manager there can be

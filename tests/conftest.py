@@ -9,7 +9,7 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-from heapwright.kernel import INTERPRETED
+from heapwright.compiler import INTERPRETED
 
 # What is begun in the background of a shell ignores Ctrl-C, and so would the tests' commands.
 signal.signal(signal.SIGINT, signal.default_int_handler)

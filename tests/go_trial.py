@@ -7,7 +7,11 @@ trial.take((WRITE, 0, 0, 1), (COLLECT,))
 
 import numpy as np
 
-from heapwright.allocators.go_heap.layout import (
+from heapwright.collectors import mutator as programs
+from heapwright.compiler import bare, kernel
+from heapwright.machine import machine, touch
+from heapwright.managers.runtime.go import manager as go
+from heapwright.managers.runtime.go.layout import (
     CACHE_SHIFT,
     CACHE_WORDS,
     FREE_BITS,
@@ -22,12 +26,8 @@ from heapwright.allocators.go_heap.layout import (
     field,
     span_of,
 )
-from heapwright.allocators.go_heap.size_classes import PAGE_SHIFT
-from heapwright.allocators.go_heap.vacancies import next_span
-from heapwright.collectors import mutator as programs
-from heapwright.kernel import bare, kernel
-from heapwright.machine import machine, touch
-from heapwright.managers import go
+from heapwright.managers.runtime.go.size_classes import PAGE_SHIFT
+from heapwright.managers.runtime.go.vacancies import next_span
 
 SLOTS = 64
 NEW, DROP, WRITE, ROOT, UNROOT, COLLECT, SPOIL = range(7)

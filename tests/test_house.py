@@ -1,10 +1,10 @@
 """The house of DESIGN: imports go down only, one place names Numba, no file grows too long.
 
-    cli > report > insight > flight > tunnel > references > managers > collectors > allocators
-        > machine > trace > kernel
+    cli > report > insight > flight > adversary > references > tunnel > managers > collectors
+        > allocators > machine > trace > structures > compiler
 
-`errors.py`, `result.py` and `__init__.py` at the package's root may be imported by all, and import
-no room themselves.
+`errors.py`, `result.py`, `words.py` and `__init__.py` at the package's root may be imported by
+all, and import no room themselves.
 """
 
 import ast
@@ -20,14 +20,16 @@ ROOMS = (
     "report",
     "insight",
     "flight",
-    "tunnel",
+    "adversary",
     "references",
+    "tunnel",
     "managers",
     "collectors",
     "allocators",
     "machine",
     "trace",
-    "kernel",
+    "structures",
+    "compiler",
 )
 LONGEST_FILE = 400  # lines
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -68,9 +70,9 @@ def upward_arrows(source, module):
 
 
 def names_numba(source, module):
-    """Whether `module`, unless it is of the kernel room, imports Numba."""
+    """Whether `module`, unless it is of the compiler, imports Numba."""
     imports = {target.split(".")[0] for target in imported_modules(source, module)}
-    return room_of(module) != "kernel" and "numba" in imports
+    return room_of(module) != "compiler" and "numba" in imports
 
 
 def module_name(path):
@@ -91,7 +93,7 @@ def test_imports_go_down_only(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=label)
-def test_only_the_kernel_room_names_numba(path):
+def test_only_the_compiler_names_numba(path):
     assert not names_numba(path.read_text(), module_name(path))
 
 
@@ -109,7 +111,7 @@ def test_every_room_is_known():
 @pytest.mark.parametrize(
     ("source", "module", "arrows"),
     [
-        ("from heapwright.tunnel import loop", "heapwright.managers.linear", 1),
+        ("from heapwright.tunnel import loop", "heapwright.managers.textbook.linear.manager", 1),
         ("import heapwright.cli", "heapwright.report.html", 1),
         (
             "def late():\n    from heapwright.insight.census import count",
@@ -117,11 +119,15 @@ def test_every_room_is_known():
             1,
         ),
         ("from ..managers import glibc", "heapwright.machine.pages", 1),
-        ("from heapwright import cli, tunnel", "heapwright.kernel.bits", 2),
+        ("from heapwright import cli, tunnel", "heapwright.compiler.bits", 2),
         ("from heapwright.trace.store import Trace", "heapwright.errors", 1),
-        ("from heapwright.kernel import kernel", "heapwright.trace.store", 0),
-        ("from . import registry\nfrom .registry import named", "heapwright.managers.glibc", 0),
-        ("from heapwright.result import Result\nimport numpy", "heapwright.kernel.bits", 0),
+        ("from heapwright.compiler import kernel", "heapwright.trace.store", 0),
+        (
+            "from . import registry\nfrom .registry import named",
+            "heapwright.managers.malloc.glibc.manager",
+            0,
+        ),
+        ("from heapwright.result import Result\nimport numpy", "heapwright.compiler.bits", 0),
         ("from heapwright import __version__", "heapwright.tunnel.loop", 0),
     ],
 )
@@ -132,12 +138,12 @@ def test_an_upward_arrow_is_found(source, module, arrows):
 @pytest.mark.parametrize(
     ("source", "module", "named"),
     [
-        ("from numba import njit", "heapwright.managers.linear", True),
+        ("from numba import njit", "heapwright.managers.textbook.linear.manager", True),
         ("import numba as nb", "heapwright.tunnel.loop", True),
         ("from numba.extending import intrinsic", "heapwright.machine.pages", True),
-        ("from numba import njit", "heapwright.kernel.compiled", False),
-        ("from heapwright.kernel import kernel", "heapwright.tunnel.loop", False),
+        ("from numba import njit", "heapwright.compiler.compiled", False),
+        ("from heapwright.compiler import kernel", "heapwright.tunnel.loop", False),
     ],
 )
-def test_numba_outside_the_kernel_room_is_found(source, module, named):
+def test_numba_outside_the_compiler_is_found(source, module, named):
     assert names_numba(source, module) is named

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from few_managers import only
 from heapwright.cli import app, demo
 from heapwright.errors import HeapwrightError
-from heapwright.managers import registry
-from heapwright.references import systems
+from heapwright.references.malloc import systems
 from heapwright.result import PARTS
 from heapwright.trace.recorder import session
 from heapwright.trace.schema import FREE, MALLOC, events
@@ -160,7 +160,7 @@ def test_a_knob_with_several_values_makes_a_row_for_each(trace_path):
 
 
 def test_all_means_every_manager_and_the_default_leaves_out_the_special(trace_path, monkeypatch):
-    monkeypatch.setattr(registry, "REGISTRY", ("linear", "stack"))
+    only(monkeypatch, "linear", "stack")
     for chosen, expected in (([], ["linear"]), (["--managers", "all"], ["linear", "stack"])):
         found = run("compare", trace_path, "--no-references", "--json", *chosen)
         assert [result["manager"] for result in json.loads(found.stdout)["results"]] == expected
@@ -169,7 +169,7 @@ def test_all_means_every_manager_and_the_default_leaves_out_the_special(trace_pa
 def test_demo_ends_with_the_table_and_the_page(tmp_path, monkeypatch):
     """A short program, one manager: the way from a command to a page."""
     monkeypatch.setattr(demo, "PROGRAM", "kept = [str(n) * 20 for n in range(3000)]")
-    monkeypatch.setattr(registry, "REGISTRY", ("linear",))
+    only(monkeypatch, "linear")
     monkeypatch.setattr(systems, "SYSTEMS", {})
     found = run("demo", "--folder", tmp_path / "demo")
     assert found.exit_code == 0
@@ -188,7 +188,7 @@ def test_demo_flies_a_made_up_program_where_recording_is_impossible(tmp_path, mo
 
     monkeypatch.setattr(session, "record", refuse)
     monkeypatch.setattr(demo, "MADE_UP_EVENTS", 2000)
-    monkeypatch.setattr(registry, "REGISTRY", ("linear",))
+    only(monkeypatch, "linear")
     monkeypatch.setattr(systems, "SYSTEMS", {})
     found = run("demo", "--folder", tmp_path)
     assert found.exit_code == 0

@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from few_managers import only
 from heapwright.cli import app
 from heapwright.cli.line_up import multiples
 from heapwright.errors import HeapwrightError
-from heapwright.managers import registry
 from heapwright.trace import programs
 
 
@@ -21,7 +21,7 @@ def run(*arguments):
 @pytest.fixture
 def few(monkeypatch):
     """One collector, one manager without; a small program."""
-    monkeypatch.setattr(registry, "REGISTRY", ("glibc", "semispace"))
+    only(monkeypatch, "glibc", "semispace")
     module = programs.program("binary-trees")
     small = module.Parameters()._replace(objects=20_000)
     monkeypatch.setattr(module, "Parameters", lambda: small)

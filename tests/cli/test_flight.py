@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from heapwright.cli import app
 from heapwright.cli.settings import parse_knobs
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 
 pytestmark = [
     pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heapwright.collectors.log import ALLOCATED_OBJECTS, CYCLES
-from heapwright.kernel import INTERPRETED
-from heapwright.managers import managers
-from heapwright.managers.registry import COLLECTED
+from heapwright.compiler import INTERPRETED
+from heapwright.managers import contract, managers
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -32,40 +31,14 @@ from heapwright.trace.schema import (
 from naive.graph_program import Program, random_rows
 from trial import CollectedTrial
 
-SMALL = {"minimum_bytes": 8192}
-# Settings that change a manager's course, beside its defaults; heaps small enough to be full often.
-VARIANTS: dict[str, list[dict[str, int]]] = {
-    "refcount": [SMALL, {"backup": 0, "storm_objects": 2}, {"heap_bytes": 1 << 21}],
-    "mark-sweep": [
-        {**SMALL, "sweeping": sweeping, "layout": layout, "growth_percent": 30}
-        for sweeping in (0, 1)
-        for layout in (0, 1)
-    ]
-    + [{"heap_bytes": 1 << 20, "layout": 1}, {"heap_bytes": 1 << 20, "layout": 0}],
-    "mark-compact": [SMALL, {**SMALL, "keep_pages": 1}, {"heap_bytes": 1 << 20}],
-    "semispace": [SMALL, {**SMALL, "keep_pages": 1}, {"heap_bytes": 1 << 20, "keep_pages": 1}],
-    "generational": [
-        {**SMALL, "remembering": remembering, "old": old, "tenure": tenure, "nursery_bytes": 16384}
-        for remembering, old, tenure in [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 1), (1, 1, 0)]
-    ]
-    + [{"heap_bytes": 1 << 20, "nursery_bytes": 16384, "remembering": 1}],
-    "region-gc": [
-        {**SMALL, "region_bytes": 1 << 14, "evacuate_percent": percent, "keep_pages": keep}
-        for percent, keep in [(65, 0), (100, 1), (0, 0)]
-    ]
-    + [{"heap_bytes": 1 << 20, "region_bytes": 1 << 14}],
-    "tri-colour": [
-        {"barrier": kind, "minimum_bytes": 4096, "growth_percent": 40, "increment_bytes": 64 * kind}
-        for kind in range(5)
-    ],
-    "go": [{"gcstoptheworld": 2, "gomaxprocs": 1}],
-}
+# Those told of no death.
+COLLECTED = [name for name, manager in managers().items() if "graph" in manager.card.serves]
 CASES = [
     pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
     for name in COLLECTED
-    for variant in [{}, *VARIANTS.get(name, [])]
+    for variant in [{}, *managers()[name].card.variants]
 ]
-LIMITED = [name for name in COLLECTED if "heap_bytes" in managers()[name].module.Config._fields]
+LIMITED = [name for name in COLLECTED if managers()[name].card.limit_knob]
 EVENTS = 100 if INTERPRETED else 600
 MOST_REQUESTS = 20 if INTERPRETED else 120
 VERIFY_EVERY = 9 if INTERPRETED else 1  # events
@@ -79,7 +52,8 @@ def batch_of(rows):
 
 def kept_by_neighbours(name, trial):
     """Bytes of dead objects that live ones may keep: Go's objects of less than 16 share blocks."""
-    return sum(16 - size for size in trial.sizes.values() if size < 16) if name == "go" else 0
+    shared = managers()[name].card.shares_below
+    return sum(shared - size for size in trial.sizes.values() if size < shared)
 
 
 class GraphTrial(CollectedTrial):
@@ -130,14 +104,8 @@ class GraphTrial(CollectedTrial):
 def test_contract(name):
     """A manager has the contract's names, and its module explains itself."""
     module = managers()[name].module
-    for needed in (
-        "SUMMARY", "Config", "PATHS", "boot", "new", "write", "collect", "vacant", "usable",
-        "extent", "cached", "metadata", "check",
-    ):  # fmt: skip
-        assert hasattr(module, needed), needed
+    assert contract.faults(managers()[name].card, module) == []
     assert "Invariant" in module.__doc__ and "Source" in module.__doc__
-    assert all(isinstance(value, int) for value in module.Config())
-    assert len(set(module.PATHS)) == len(module.PATHS)
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
@@ -251,8 +219,7 @@ def test_refuses_what_is_larger_than_memory(name):
         trial.run.progress[trial.loop.REFUSED] = 0
 
 
-# Go's objects have no header that could name their slot.
-NAMING = [case for case in CASES if case.values[0] != "go"]
+NAMING = [case for case in CASES if managers()[case.values[0]].card.names_slots]
 
 
 @pytest.mark.parametrize(("name", "variant"), NAMING)

@@ -8,7 +8,7 @@ import pytest
 from heapwright.collectors import log as logs
 from heapwright.collectors import mark, objects
 from heapwright.collectors import mutator as programs
-from heapwright.kernel import INTERPRETED
+from heapwright.compiler import INTERPRETED
 from heapwright.machine import brk, machine
 from heapwright.machine.address_space import BREAK_BASE, MAPPED_BYTES
 from naive.graph import Graph

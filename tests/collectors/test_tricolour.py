@@ -8,10 +8,10 @@ from heapwright.collectors import log as logs
 from heapwright.collectors.object_bins import OBJECTS, OCCUPIED
 from heapwright.collectors.pace import GOAL
 from heapwright.collectors.tricolour import IDLE, MARKING, PHASE
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
-from heapwright.managers import tri_colour
+from heapwright.managers.textbook.tri_colour import manager as tri_colour
 from heapwright.trace.schema import NEW, POP, PUSH, WRITE, events
 from naive.graph_program import Program, random_rows
 from trial import CollectedTrial

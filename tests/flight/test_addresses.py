@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.flight.build import build
 from heapwright.flight.layout import ORIGIN
-from heapwright.kernel import INTERPRETED
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace
-from heapwright.tunnel.flight import addresses
+from heapwright.tunnel.replay import addresses
 
 pytestmark = [
     pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.flight.bind import bound
 from heapwright.flight.build import build
 from heapwright.flight.session import fly
 from heapwright.flight.statistics import read_records
-from heapwright.kernel import INTERPRETED
 from heapwright.managers.registry import named
 
 pytestmark = [

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from heapwright.kernel import INTERPRETED
+from heapwright.compiler import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
     INTERPRETED or sys.platform != "linux", reason="a flight is compiled code for Linux"

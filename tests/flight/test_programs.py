@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.flight.build import build
 from heapwright.flight.session import fly
-from heapwright.kernel import INTERPRETED
 
 pytestmark = [
     pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from heapwright.allocators.wright import hardened
+from heapwright.compiler import INTERPRETED
 from heapwright.flight.build import build
-from heapwright.kernel import INTERPRETED
+from heapwright.managers.malloc.wright import hardened
 
 pytestmark = [
     pytest.mark.skipif(INTERPRETED, reason="a flight is compiled"),

@@ -1,8 +1,8 @@
 """Who wins, and which sentences say why."""
 
 from heapwright.insight.verdict import ranked, verdict
-from heapwright.insight.words import bytes_text, count_text, percent_text
 from heapwright.result import PARTS, Result
+from heapwright.words import bytes_text, count_text, percent_text
 
 
 def made(manager, kind="twin", seconds=1.0, **mebibytes):

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from heapwright.kernel import kernel
-from heapwright.kernel.system import MUNMAP, system_call
+from heapwright.compiler import kernel
+from heapwright.compiler.system import MUNMAP, system_call
 from heapwright.machine import address_space as model
 from heapwright.machine import linux
 from heapwright.machine.address_space import (

@@ -5,40 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heapwright.kernel import INTERPRETED
-from heapwright.managers.registry import COLLECTED, managers
+from heapwright.compiler import INTERPRETED
+from heapwright.managers import contract
+from heapwright.managers.registry import managers
 from heapwright.trace.schema import SIZE_LIMIT, THREAD_EXIT, events
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
-# Settings that change a manager's course, beside its defaults.
-VARIANTS: dict[str, list[dict[str, int]]] = {
-    "first-fit": [{"order": 1}, {"order": 2, "coalescing": 1}, {"coalescing": 1, "trim_bytes": 1}],
-    "next-fit": [{"order": 1, "trim_bytes": 65536}, {"order": 2}, {"coalescing": 1}],
-    "best-fit": [{"order": 1}, {"coalescing": 1}, {"growth_bytes": 0, "trim_bytes": 1}],
-    "worst-fit": [{"order": 2, "coalescing": 1}],
-    "buddy": [{"growth_bytes": 4096}],
-    "half-fit": [{"growth_bytes": 0, "trim_bytes": 1}],
-    "tlsf": [{"second_level_shift": 2, "growth_bytes": 4096, "trim_bytes": 8192}],
-    "region": [{"pool_bytes": 160, "growth_bytes": 0}, {"destroy": 1}],
-    "slots": [{"slot_bytes": 16}, {"slot_bytes": 2048, "chunk_bytes": 8192}],
-    "stack": [{"limit_bytes": 1 << 16}],
-    "fibonacci-buddy": [{"growth_bytes": 4096}],
-    "wright": [
-        {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
-        {"limit_bytes": 0, "limit_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
-        {"interval": 3, "retain_bytes": 0},
-        {"hardened": 1},
-    ],
-    "segregated-fit": [
-        {"quick_blocks": 0},
-        {"quick_blocks": 2, "refill_bytes": 0, "growth_bytes": 0},
-    ],
-}
-EXPLICIT = [name for name in managers() if name not in COLLECTED]  # those told of every death
+# Those told of every death.
+EXPLICIT = [name for name, manager in managers().items() if "malloc" in manager.card.serves]
 CASES = [
     pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
     for name in EXPLICIT
-    for variant in [{}, *VARIANTS.get(name, [])]
+    for variant in [{}, *managers()[name].card.variants]
 ]
 THREADS = 3
 MOST_EVENTS = 25 if INTERPRETED else 120
@@ -131,11 +109,5 @@ def test_small_blocks_in_churn(name, variant, seed):
 def test_contract(name):
     """A manager has the contract's names, and its module explains itself."""
     module = managers()[name].module
-    for needed in (
-        "SUMMARY", "Config", "PATHS", "boot", "alloc", "free", "usable", "extent", "cached",
-        "metadata", "check",
-    ):  # fmt: skip
-        assert hasattr(module, needed), needed
+    assert contract.faults(managers()[name].card, module) == []
     assert "Invariant" in module.__doc__ and "Source" in module.__doc__
-    assert all(isinstance(value, int) for value in module.Config())
-    assert len(set(module.PATHS)) == len(module.PATHS)

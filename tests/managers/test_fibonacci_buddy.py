@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heapwright.allocators import fibonacci
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
 from naive.fibonacci import HEAP_START, UNITS, NaiveFibonacci

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heapwright.allocators import free_list, list_order
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
 from naive.free_list import NaiveFreeList

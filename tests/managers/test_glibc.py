@@ -3,12 +3,12 @@ real malloc by `heapwright validate`; `tests/tunnel/test_validate.py` does so wi
 
 import pytest
 
-from heapwright.allocators.ptmalloc.bins import bin_number
-from heapwright.allocators.ptmalloc.chunk import chunk_bytes_for
-from heapwright.allocators.ptmalloc.system import HEAP_MAX_BYTES, MMAP_THRESHOLD
-from heapwright.kernel import INTERPRETED
+from heapwright.compiler import INTERPRETED
 from heapwright.machine import PAGE_BYTES, load
 from heapwright.machine.address_space import BREAK, BREAK_BASE, FAULTS, MAPPED_BYTES
+from heapwright.managers.malloc.glibc.bins import bin_number
+from heapwright.managers.malloc.glibc.chunk import chunk_bytes_for
+from heapwright.managers.malloc.glibc.system import HEAP_MAX_BYTES, MMAP_THRESHOLD
 from heapwright.trace.schema import SIZE_LIMIT, THREAD_EXIT
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 

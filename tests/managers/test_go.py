@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from go_trial import COLLECT, DROP, NEW, ROOT, SLOTS, SPOIL, UNROOT, WRITE, Trial
-from heapwright.allocators.go_heap.layout import (
+from heapwright.collectors import log as logs
+from heapwright.compiler import INTERPRETED
+from heapwright.errors import HeapwrightError
+from heapwright.managers.runtime.go import manager as go
+from heapwright.managers.runtime.go.layout import (
     FREE,
     FREED_TOTAL,
     GENERATION,
@@ -20,11 +24,7 @@ from heapwright.allocators.go_heap.layout import (
     SCAVENGED,
     span_of,
 )
-from heapwright.allocators.go_heap.vacancies import beside_of
-from heapwright.collectors import log as logs
-from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
-from heapwright.managers import go
+from heapwright.managers.runtime.go.vacancies import beside_of
 
 STOPPED = {"gcstoptheworld": 2, "gomaxprocs": 1}
 SETTINGS = [

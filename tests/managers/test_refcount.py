@@ -4,8 +4,8 @@ import pytest
 
 from heapwright.collectors import log as logs
 from heapwright.collectors import pace
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.managers import named
 from heapwright.trace.schema import NEW, POP, PUSH, WRITE
 from trial import CollectedTrial

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
 from naive.slots import NaiveSlots

@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.machine import machine
 from heapwright.managers import named
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import addresses, fly
+from heapwright.tunnel.replay import addresses, replay
 from naive.stack import NaiveStack
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
@@ -91,18 +91,18 @@ def test_overflow_ends_the_flight_with_a_sentence(tmp_path):
         r"stack overflow at request 3: 8,000 bytes asked for with 60,000 of 65,536 bytes in use"
     )
     with pytest.raises(HeapwrightError, match=sentence):
-        fly("stack", trace, {"limit_bytes": 65536})
+        replay("stack", trace, {"limit_bytes": 65536})
     with pytest.raises(HeapwrightError, match="stack overflow"):
         list(addresses("stack", trace, {"limit_bytes": 65536}))
-    result = fly("stack", trace, {"limit_bytes": 131072})
+    result = replay("stack", trace, {"limit_bytes": 131072})
     assert result.refused == 0 and result.peak["live_bytes"] == 68_000
 
 
 def test_more_threads_than_stacks_is_an_overflow(tmp_path):
     trace = written(tmp_path / "wide.parquet", [100, 100, 100], threads=3)
-    assert fly("stack", trace, {"limit_bytes": 1 << 33}).refused == 0
+    assert replay("stack", trace, {"limit_bytes": 1 << 33}).refused == 0
     with pytest.raises(HeapwrightError, match=r"request 2: 100 bytes.*0 of.*thread 1"):
-        fly("stack", trace, {"limit_bytes": 1 << 34})
+        replay("stack", trace, {"limit_bytes": 1 << 34})
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 15, 100_000, 1 << 40])

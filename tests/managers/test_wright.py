@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-from heapwright.allocators.wright import classes as sizes
-from heapwright.allocators.wright import hardened, page_heap, state
 from heapwright.errors import HeapwrightError
 from heapwright.machine import store
 from heapwright.machine.address_space import (
@@ -17,6 +15,8 @@ from heapwright.machine.address_space import (
     RESIDENT_PAGES,
 )
 from heapwright.managers import named
+from heapwright.managers.malloc.wright import classes as sizes
+from heapwright.managers.malloc.wright import hardened, page_heap, state
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 PAGE = sizes.PAGE_BYTES

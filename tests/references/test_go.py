@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
-from heapwright.references import go_build
-from heapwright.references.go import (
+from heapwright.references.go import build as go_build
+from heapwright.references.go.driver import (
     BATCH_EVENTS,
     Go,
     Row,

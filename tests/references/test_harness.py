@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
-from heapwright.references import build, systems
-from heapwright.references.harness import PAGE_BYTES, Drive, Footprint, check_memory
-from heapwright.references.measure import installed, measure, parts
+from heapwright.references.malloc import build, systems
+from heapwright.references.malloc.harness import PAGE_BYTES, Drive, Footprint, check_memory
+from heapwright.references.malloc.measure import installed, measure, parts
 from heapwright.trace.schema import (
     CALLOC,
     FREE,

@@ -9,7 +9,7 @@ from heapwright.report.document import Flown
 from heapwright.report.html import page, write_page
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 from naive.graph_program import random_rows
 
 HEAPS = [2, 4, 6]
@@ -29,8 +29,8 @@ def flown(tmp_path, monkeypatch):
         )
     trace = Trace.open(path)
     points = asked("smallest", [{}], HEAPS, trace.peak_live_bytes)
-    results = [fly("smallest", trace, point.settings) for point in points[1:]]
-    return Flown(trace, [*results, fly("glibc", trace)], ["too small"], points)
+    results = [replay("smallest", trace, point.settings) for point in points[1:]]
+    return Flown(trace, [*results, replay("glibc", trace)], ["too small"], points)
 
 
 def opened(browser, path, width=1280, scheme="light"):

@@ -8,7 +8,7 @@ from heapwright.report.document import Flown, comparison_document
 from heapwright.report.html import write_page
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 
 SITES = ["parse (json.c:12)", "grow (table.c:7)", "<b>name</b> (hostile.c:1)"]
 
@@ -31,7 +31,8 @@ def flown(tmp_path_factory):
         )
     trace = Trace.open(path)
     results = [
-        fly("linear", trace, {"growth_bytes": size}, develop=heap_map) for size in (8192, 1 << 16)
+        replay("linear", trace, {"growth_bytes": size}, picture=heap_map)
+        for size in (8192, 1 << 16)
     ]
     return Flown(trace, results)
 
@@ -142,7 +143,7 @@ def test_two_traces_stand_side_by_side_each_at_its_peak(browser, flown, tmp_path
         for op, size in ((MALLOC, 5000), (FREE, 0)):
             out.write(events(op=np.full(3, op), slot=np.arange(3), size=np.full(3, size)))
     other = Trace.open(tmp_path / "u.heap.parquet")
-    results = [fly("linear", other, develop=heap_map)]
+    results = [replay("linear", other, picture=heap_map)]
     write_page(tmp_path / "out.html", [flown, Flown(other, results)])
     view = browser.new_page()
     view.goto((tmp_path / "out.html").as_uri())

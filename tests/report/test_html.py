@@ -12,7 +12,7 @@ from heapwright.report.html import TIMELINE_ROWS, page, write_page
 from heapwright.result import PARTS, TIMELINE, Result
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{data}}"
 
@@ -42,8 +42,8 @@ def results(trace):
         notes=[HOSTILE],
     )
     return [
-        fly("linear", trace, {"growth_bytes": 8192}, touch="none"),
-        fly("linear", trace),
+        replay("linear", trace, {"growth_bytes": 8192}, touch="none"),
+        replay("linear", trace),
         measured,
     ]
 

@@ -10,7 +10,7 @@ from heapwright.insight.heap_map import heap_map
 from heapwright.report import maps
 from heapwright.trace.schema import MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 
 OBJECTS = 3000
 
@@ -22,7 +22,7 @@ def results(tmp_path_factory):
         sizes = np.random.default_rng(6).integers(1, 700, OBJECTS)
         sizes[-1] = 1 << 16  # the peak is the last event
         out.write(events(op=np.full(OBJECTS, MALLOC), slot=np.arange(OBJECTS), size=sizes))
-    return [fly("linear", Trace.open(path), develop=heap_map) for _ in range(2)]
+    return [replay("linear", Trace.open(path), picture=heap_map) for _ in range(2)]
 
 
 def blocks(one):

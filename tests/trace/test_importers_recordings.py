@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from heapwright.kernel import INTERPRETED
+from heapwright.compiler import INTERPRETED
 from heapwright.trace.importers import import_file
 from heapwright.trace.importers.heaptrack import LIBSTDCXX_POOL_BYTES
 from heapwright.trace.recorder.session import record

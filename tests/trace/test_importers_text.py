@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.trace.importers import import_file
 from heapwright.trace.schema import OPERATIONS
 from heapwright.trace.store import Trace

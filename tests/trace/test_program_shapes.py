@@ -10,7 +10,7 @@ from heapwright.trace import programs
 from heapwright.trace.programs import fleet, generations
 from heapwright.trace.schema import FREE, MALLOC
 from heapwright.trace.store import Trace
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 from trial import Trial
 
 
@@ -98,12 +98,12 @@ def test_recursion_flies_on_a_stack_without_waste(tmp_path):
     path = tmp_path / "recursion.parquet"
     programs.synthesise("recursion", path, {"events": 60_000, "live_objects": 3_000})
     trace = Trace.open(path)
-    on_stack = fly("stack", trace)
+    on_stack = replay("stack", trace)
     assert on_stack.paths["buried"] == on_stack.paths["uncovered"] == 0
     peak = on_stack.peak
     assert peak["header_bytes"] == peak["cached_bytes"] == 0
     waste = peak["resident_bytes"] - peak["live_bytes"] - peak["rounding_bytes"]
-    with_malloc = fly("segregated-fit", trace).peak
+    with_malloc = replay("segregated-fit", trace).peak
     assert peak["resident_bytes"] < with_malloc["resident_bytes"]
     # what is left is the part of the stack above the present top that was once in use
     deepest = trace.peak_live_bytes + 16 * trace.peak_live_objects
@@ -114,7 +114,7 @@ def test_recursion_overflows_a_small_stack_with_a_sentence(tmp_path):
     path = tmp_path / "recursion.parquet"
     programs.synthesise("recursion", path, {"events": 60_000, "live_objects": 3_000})
     with pytest.raises(HeapwrightError, match="stack overflow at request"):
-        fly("stack", Trace.open(path), {"limit_bytes": 1 << 16})
+        replay("stack", Trace.open(path), {"limit_bytes": 1 << 16})
 
 
 @pytest.mark.parametrize("profile", range(fleet.PROFILES))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.trace import schema
 from heapwright.trace.recorder import build
 from heapwright.trace.recorder.session import record

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.trace import schema, writer
 from heapwright.trace.schema import FREE, MALLOC, MEMALIGN, REALLOC, SIZE_LIMIT, THREAD_EXIT
 from heapwright.trace.store import Trace, TraceWriter

@@ -14,10 +14,11 @@ import numpy as np
 from heapwright.collectors import log as logs
 from heapwright.collectors.log import Log
 from heapwright.collectors.mutator import Mutator, handle, moved, root_at, root_count
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import Machine, load, mmap, store, touch
+from heapwright.managers.card import Card
 
-SUMMARY = "two spaces, for tests"
+CARD = Card(summary="two spaces, for tests", serves=("graph",), limit_knob="heap_bytes")
 HEADER_BYTES = 16  # slot | fields << 32, size; once copied: -1, the new address
 PATHS = ("collect",)
 BASE, OTHER, TOP = range(3)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from heapwright.collectors import log as logs
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.managers import registry
 from heapwright.result import CYCLE, PARTS
 from heapwright.trace.schema import FREE, MALLOC, NEW, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel import collecting as made
 from heapwright.tunnel.collecting import Clock, collecting
-from heapwright.tunnel.flight import IDEAL_LIVENESS, ORACLE_DEATHS, fly
+from heapwright.tunnel.replay import IDEAL_LIVENESS, ORACLE_DEATHS, replay
 from naive.graph_program import random_rows
 
 
@@ -115,7 +115,7 @@ def written(path, rows):
 
 def test_a_flight_says_what_its_collector_did(tmp_path, smallest):
     trace = written(tmp_path / "t.parquet", random_rows(4, 300 if INTERPRETED else 3000))
-    result = fly("smallest", trace, samples=50)
+    result = replay("smallest", trace, samples=50)
     did = result.collecting
     assert sum(did.collections.values()) == did.pauses == result.paths["collect"] > 0
     assert did.totals["copied_objects"] > 0
@@ -124,23 +124,26 @@ def test_a_flight_says_what_its_collector_did(tmp_path, smallest):
     assert sum(result.peak[f"{part}_bytes"] for part in PARTS) == result.peak["resident_bytes"]
     assert result.peak["garbage_bytes"] > 0
     assert IDEAL_LIVENESS not in result.notes
-    explicit = fly("first-fit", trace)
+    explicit = replay("first-fit", trace)
     assert explicit.collecting is None and "collector" not in explicit.to_json()
     assert ORACLE_DEATHS in explicit.notes
 
 
 def test_of_a_malloc_trace_liveness_is_ideal(tmp_path, smallest):
     rows = [(MALLOC, 0, 100, 0, -1), (FREE, 0, 0, 0, -1)]
-    assert IDEAL_LIVENESS in fly("smallest", written(tmp_path / "t.parquet", rows)).notes
+    assert IDEAL_LIVENESS in replay("smallest", written(tmp_path / "t.parquet", rows)).notes
 
 
 def test_out_of_memory_is_a_sentence(tmp_path, smallest):
     trace = written(tmp_path / "t.parquet", [(NEW, slot, 3000, 0, -1) for slot in range(5)])
     with pytest.raises(HeapwrightError, match="out of memory at event 4 of 5: no room"):
-        fly("smallest", trace)
+        replay("smallest", trace)
 
 
 def test_graph_traces_are_flown_by_all_with_a_collector_and_two_without():
     names = registry.usual(graph=True)
-    assert set(names) == set(registry.COLLECTED) | {"glibc", "wright"}
+    assert set(names) == {n for n, m in registry.managers().items() if m.collected} | {
+        "glibc",
+        "wright",
+    }
     assert "semispace" not in registry.usual()

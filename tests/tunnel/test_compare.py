@@ -13,7 +13,7 @@ from heapwright.managers import registry
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.compare import Lane, compare, twin_lanes
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def trace_path(tmp_path):
 
 
 def result(trace_path):
-    return fly("linear", Trace.open(trace_path))
+    return replay("linear", Trace.open(trace_path))
 
 
 def test_parallel_equals_serial(trace_path):

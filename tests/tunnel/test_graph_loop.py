@@ -5,7 +5,7 @@ import pytest
 
 from heapwright.collectors import log as logs
 from heapwright.collectors import mutator as roots
-from heapwright.kernel import INTERPRETED
+from heapwright.compiler import INTERPRETED
 from heapwright.managers import Manager, registry
 from heapwright.trace.schema import FREE, MALLOC, NEW, REALLOC, events
 from naive.graph_program import Program, random_rows

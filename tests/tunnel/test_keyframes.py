@@ -1,4 +1,4 @@
-"""The film of a flight against the timeline and a naive book of objects."""
+"""The keyframes of a flight against the timeline and a naive book of objects."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from heapwright.machine import PAGE_BYTES
 from heapwright.result import ABSENT_LEVEL, EMPTY_LEVEL, TIMELINE
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel.flight import fly
+from heapwright.tunnel.replay import replay
 
 LIVE, PARTIAL, RETAINED = (
     TIMELINE.index(f"{part}_bytes") for part in ("live", "partial", "retained")
@@ -35,50 +35,50 @@ def rows():
 
 @pytest.fixture
 def filmed(rows, tmp_path):
-    """The film, and the result."""
+    """The keyframes, and the result."""
     op, slot, size, site = (np.array(column) for column in zip(*rows, strict=True))
     with TraceWriter(tmp_path / "t.parquet", program="t") as out:
         out.sites = list("abcde")
         out.write(events(op=op, slot=slot, size=size, site=site))
-    films = []
-    result = fly("linear", Trace.open(tmp_path / "t.parquet"), develop=films.append, samples=200)
-    return films[0], result
+    taken = []
+    result = replay("linear", Trace.open(tmp_path / "t.parquet"), picture=taken.append, samples=200)
+    return taken[0], result
 
 
 def test_the_objects_at_the_peak_are_those_of_a_naive_book(filmed, rows):
-    film, _ = filmed
+    keyframes, _ = filmed
     book = {}
-    for event, (op, slot, size, site) in enumerate(rows[: film.peak_event + 1]):
+    for event, (op, slot, size, site) in enumerate(rows[: keyframes.peak_event + 1]):
         if op == FREE:
             del book[slot]
         else:
             born = book[slot][0] if op == REALLOC else event
             book[slot] = (born, size, site)
-    wanted = sorted((film.peak_event - born, size, site) for born, size, site in book.values())
-    blocks = film.blocks
+    wanted = sorted((keyframes.peak_event - born, size, site) for born, size, site in book.values())
+    blocks = keyframes.blocks
     columns = (blocks.age.tolist(), blocks.size.tolist(), blocks.site.tolist())
     assert sorted(zip(*columns, strict=True)) == wanted
     assert (np.diff(blocks.address) > 0).all()
 
 
 def test_bytes_of_the_peak_are_those_of_the_result(filmed):
-    film, result = filmed
-    live, free = film.peak_bytes(film.pages())
+    keyframes, result = filmed
+    live, free = keyframes.peak_bytes(keyframes.pages())
     assert live.sum() == result.peak["live_bytes"]
     assert free[live > 0].sum() == result.peak["partial_bytes"]
     assert free[live == 0].sum() == result.peak["retained_bytes"]
 
 
 def test_keyframes_are_spread_and_agree_with_the_timeline(filmed):
-    film, result = filmed
-    pages = film.pages()
-    assert 60 <= len(film.events) <= 61
-    assert film.events[0] == 0
-    assert film.events[-1] == result.events - 1
-    assert film.peak_event in film.events
-    for frame, event in enumerate(film.events.tolist()):
+    keyframes, result = filmed
+    pages = keyframes.pages()
+    assert 60 <= len(keyframes.events) <= 61
+    assert keyframes.events[0] == 0
+    assert keyframes.events[-1] == result.events - 1
+    assert keyframes.peak_event in keyframes.events
+    for frame, event in enumerate(keyframes.events.tolist()):
         row = result.timeline[result.timeline[:, 0] == event][0]
-        levels = film.levels(frame, pages)
+        levels = keyframes.levels(frame, pages)
         mapped, resident = (levels >= ABSENT_LEVEL).sum(), (levels >= EMPTY_LEVEL).sum()
         assert (mapped * PAGE_BYTES, resident * PAGE_BYTES) == tuple(row[1:3])
         empty = (levels == EMPTY_LEVEL).sum() * PAGE_BYTES

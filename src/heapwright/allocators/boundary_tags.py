@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.machine import PAGE_BYTES, Machine, brk, load, store, touch
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 

@@ -21,11 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, ranked_tree, unsigned
-from heapwright.kernel.bits import trailing_zeros
-from heapwright.kernel.ranked_tree import RankedTree, first_at_least, put
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import trailing_zeros
 from heapwright.machine import Machine, brk, load, mmap, store, touch
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.structures import ranked_tree
+from heapwright.structures.ranked_tree import RankedTree, first_at_least, put
 
 MIN_ORDER = 5  # 32 bytes
 ZONE_SHIFT = 24  # a zone of 16 MiB has a map of its own

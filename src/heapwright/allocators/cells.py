@@ -33,7 +33,7 @@ from heapwright.allocators.holes import (
     vacate,
 )
 from heapwright.allocators.size_classes import SizeClasses, class_of, size_classes
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store, touch
 
 PAGE_BYTES = 16384  # of cells, not of the machine

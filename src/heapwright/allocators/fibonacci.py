@@ -26,10 +26,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, ranked_tree, unsigned
-from heapwright.kernel.ranked_tree import RankedTree, first_at_least, put
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import Machine, brk, load, mmap, store, touch
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.structures import ranked_tree
+from heapwright.structures.ranked_tree import RankedTree, first_at_least, put
 
 UNIT_SHIFT = 5  # log2 of a unit's bytes
 ORDERS = 45  # F(44) units are more than the machine has room for

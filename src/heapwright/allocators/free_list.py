@@ -49,9 +49,10 @@ from heapwright.allocators.list_order import (
     replace,
     set_size,
 )
-from heapwright.kernel import kernel, ranked_tree, sorted_keys, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store, touch
 from heapwright.machine.address_space import BREAK_BASE
+from heapwright.structures import ranked_tree, sorted_keys
 
 PATHS = ("alloc", "free", "examined", "split", "merge", "sweep", "grow", "trim", "in_place")
 ALLOC, FREE, EXAMINED, SPLIT, MERGE, SWEEP, GROW, TRIM, IN_PLACE = range(9)

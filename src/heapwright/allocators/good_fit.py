@@ -27,7 +27,7 @@ from heapwright.allocators.boundary_tags import (
     usable,
 )
 from heapwright.allocators.segregated_bins import Bins, unlink
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.machine import Machine, copy
 
 PATHS = ("alloc", "free", "split", "merge", "grow", "trim", "in_place")

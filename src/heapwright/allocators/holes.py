@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.bits import bit_length, trailing_zeros
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length, trailing_zeros
 from heapwright.machine import PAGE_BYTES, brk, load, store, touch
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 
 BASE, TOP, LIMIT, FIELDS = range(4)
 

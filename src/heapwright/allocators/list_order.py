@@ -18,13 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators.boundary_tags import ALIGN_BYTES, HEAD_BYTES, Tags, boundary_tags
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, ranked_tree, sorted_keys, unsigned
-from heapwright.kernel.ranked_tree import RankedTree, put
-from heapwright.kernel.reserve import reserve
-from heapwright.kernel.sorted_keys import SortedKeys
 from heapwright.machine import Machine, load, store
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.structures import ranked_tree, sorted_keys
+from heapwright.structures.ranked_tree import RankedTree, put
+from heapwright.structures.sorted_keys import SortedKeys
 
 ADDRESS_ORDER, LIFO_ORDER, FIFO_ORDER = range(3)
 IMMEDIATE, DEFERRED = range(2)

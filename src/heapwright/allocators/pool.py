@@ -22,9 +22,9 @@ import numpy as np
 from heapwright.allocators import good_fit
 from heapwright.allocators.boundary_tags import HEAD_BYTES
 from heapwright.allocators.boundary_tags import own_memory as memory_of_tags
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.call import call
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.call import call
+from heapwright.compiler.reserve import reserve
 from heapwright.machine import load, store, touch
 from heapwright.machine.address_space import BREAK_LIMIT
 

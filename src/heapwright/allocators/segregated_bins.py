@@ -37,8 +37,8 @@ from heapwright.allocators.boundary_tags import (
     set_free,
     size_of,
 )
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.bits import bit_length, trailing_zeros
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length, trailing_zeros
 from heapwright.machine import load, store, touch
 
 GRANULE_SHIFT = 4  # log2 of the difference between bins of level 0

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 
 GRANULE_BYTES = 16
 FINE_BYTES = 1024

@@ -37,8 +37,8 @@ def build(
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_knobs
     from heapwright.flight.build import build as make
-    from heapwright.insight.words import bytes_text
     from heapwright.report.beside import beside
+    from heapwright.words import bytes_text
 
     knobs = parse_knobs(manager, settings or ())
     out = output or Path(f"lib{manager}.so")

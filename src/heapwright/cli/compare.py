@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from heapwright.result import HeapMap
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Comparison, Lane
-    from heapwright.tunnel.flight import Conditions
-    from heapwright.tunnel.keyframes import Film
+    from heapwright.tunnel.keyframes import Keyframes
+    from heapwright.tunnel.replay import Conditions
 
 CURVE_TRIES = 7  # replays of each point of a space-time curve: the fastest is drawn
 
@@ -88,7 +88,7 @@ def compare(
     from heapwright.cli.line_up import curve, line_up, opened_traces
     from heapwright.cli.settings import parse_variants
     from heapwright.report.document import Flown, document
-    from heapwright.tunnel.flight import Conditions
+    from heapwright.tunnel.replay import Conditions
 
     rows = []
     with opened_traces(traces) as opened:
@@ -105,7 +105,7 @@ def compare(
                 references=references and heap is None,
                 jobs=jobs or (1 if heap is not None else None),
                 samples=samples,
-                develop=developer(trace) if html is not None and heap is None else None,
+                picture=picture_of(trace) if html is not None and heap is None else None,
                 tries=CURVE_TRIES if heap is not None else 1,
             )
             rows.append(Flown(trace, comparison.results, comparison.failures, points))
@@ -136,14 +136,14 @@ def flown(
     references: bool,
     jobs: int | None,
     samples: int = 1000,
-    develop: Callable[[Film], HeapMap] | None = None,
+    picture: Callable[[Keyframes], HeapMap] | None = None,
     tries: int = 1,
 ) -> Comparison:
     """Fly with a bar per lane on stderr."""
     from heapwright.tunnel.compare import compare as side_by_side
     from heapwright.tunnel.compare import twin_lanes
 
-    lanes = twin_lanes(trace, managers, settings, conditions, samples, develop, tries=tries)
+    lanes = twin_lanes(trace, managers, settings, conditions, samples, picture, tries=tries)
     absent: list[str] = []
     if references:
         real, absent = _real_lanes(trace, settings, conditions)
@@ -154,7 +154,7 @@ def flown(
     return comparison
 
 
-def developer(trace: Trace) -> Callable[[Film], HeapMap]:
+def picture_of(trace: Trace) -> Callable[[Keyframes], HeapMap]:
     """What makes the heap maps of a page about `trace`; its call sites are looked up here, once."""
     from heapwright.insight.heap_map import heap_map
 
@@ -164,27 +164,22 @@ def developer(trace: Trace) -> Callable[[Film], HeapMap]:
 def _real_lanes(
     trace: Path, settings: dict[str, list[dict[str, int]]], conditions: Conditions
 ) -> tuple[list[Lane], list[str]]:
-    """A lane for each real allocator that is installed, and what the others lack."""
+    """A lane for each real system that can be driven here, and what the others lack."""
     from heapwright.errors import HeapwrightError
-    from heapwright.references import go_build, systems
-    from heapwright.tunnel.measured import measured_lanes
-    from heapwright.tunnel.measured_go import go_lane
+    from heapwright.references import references
 
-    found = systems.available()
-    absent = [f"real {one.name}: not measured, {one.missing}" for one in found if one.missing]
-    lanes = []
-    if go_build.missing():
-        absent.append(f"real go: not measured, {go_build.missing()}")
-    else:
-        lanes = [go_lane(trace, conditions, knobs) for knobs in settings.get("go", [{}])]
-    try:
-        here = [one.name for one in found if not one.missing]
-        for name in here:
-            for knobs in settings.get(name, [{}]):
-                lanes += measured_lanes(trace, [name], conditions, {name: knobs})
-        return lanes, absent
-    except HeapwrightError as error:  # no compiler: the twins fly on
-        return lanes, [*absent, f"the real allocators were not measured: {error}"]
+    lanes: list[Lane] = []
+    absent = []
+    for reference in references():
+        for name in reference.names():
+            if missing := reference.missing(name):
+                absent.append(f"real {name}: not measured, {missing}")
+                continue
+            try:
+                lanes += reference.lanes(name, trace, conditions, settings.get(name, [{}]))
+            except HeapwrightError as error:  # no compiler: the twins fly on
+                absent.append(f"real {name}: not measured, {error}")
+    return lanes, absent
 
 
 def show(one: Flown, html: Path | None) -> None:

@@ -56,13 +56,13 @@ def demo(
         heapwright demo --folder /tmp/first-look
     """
     from heapwright.cli import screen
-    from heapwright.cli.compare import developer, flown, show
+    from heapwright.cli.compare import flown, picture_of, show
     from heapwright.cli.line_up import line_up
-    from heapwright.insight.words import bytes_text
     from heapwright.report.document import Flown
     from heapwright.report.html import write_page
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.flight import Conditions
+    from heapwright.tunnel.replay import Conditions
+    from heapwright.words import bytes_text
 
     folder.mkdir(parents=True, exist_ok=True)
     say = screen.console(stderr=True)
@@ -74,10 +74,8 @@ def demo(
         markup=False,
         soft_wrap=True,
     )
-    names, developed = line_up(opened, None), developer(opened)
-    comparison = flown(
-        trace, names, {}, Conditions(), references=True, jobs=jobs, develop=developed
-    )
+    names, picture = line_up(opened, None), picture_of(opened)
+    comparison = flown(trace, names, {}, Conditions(), references=True, jobs=jobs, picture=picture)
     page = folder / "report.html"
     one = Flown(opened, comparison.results, comparison.failures)
     if one.results:

@@ -53,13 +53,13 @@ def _flown(trace, names: list[str]):  # type: ignore[no-untyped-def]
     """The results of the managers `names`, one after the other."""
     from heapwright.cli import screen
     from heapwright.managers.registry import named
-    from heapwright.tunnel.flight import fly, steps_of_flight
+    from heapwright.tunnel.replay import replay, steps_of_replay
 
     chosen = [name.strip() for name in names]
     for name in chosen:
         named(name)  # complain before anything flies
     results = []
     for name in chosen:
-        with screen.progress(f"flying {name}", steps_of_flight(trace)):
-            results.append(fly(name, trace))
+        with screen.progress(f"flying {name}", steps_of_replay(trace)):
+            results.append(replay(name, trace))
     return results

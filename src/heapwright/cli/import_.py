@@ -38,10 +38,10 @@ def import_(
         heapwright import events.csv --map op=kind,object=address,size=bytes -o app.heap.parquet
     """
     from heapwright.cli import screen
-    from heapwright.insight.words import bytes_text
     from heapwright.trace.importers import import_file
     from heapwright.trace.importers.tabular import parse_map
     from heapwright.trace.store import Trace
+    from heapwright.words import bytes_text
 
     columns = parse_map(map_) if map_ else None
     with screen.progress(f"importing {file.name}", 1) as advance:

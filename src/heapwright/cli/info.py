@@ -71,7 +71,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _facts(figures: dict[str, Any]) -> Table:
-    from heapwright.insight.words import bytes_text
+    from heapwright.words import bytes_text
 
     table = _table(f"{figures['program']} ({figures['kind']})", "<", "<")
     table.show_header = False
@@ -115,7 +115,7 @@ def _facts(figures: dict[str, Any]) -> Table:
 
 
 def _sizes(figures: dict[str, Any]) -> Table:
-    from heapwright.insight.words import bytes_text
+    from heapwright.words import bytes_text
 
     table = _table("requests by size", "up to", "requests", "<", "bytes", "<")
     rows = figures["size_histogram"]
@@ -158,7 +158,7 @@ def _lifetimes(figures: dict[str, Any]) -> Table:
 def _sites(figures: dict[str, Any], top: int) -> list[Table]:
     from rich.text import Text
 
-    from heapwright.insight.words import bytes_text
+    from heapwright.words import bytes_text
 
     tables: list[Table] = []
     for key, title in (("by_bytes", "call sites by bytes"), ("by_count", "call sites by requests")):

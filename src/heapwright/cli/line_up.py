@@ -75,13 +75,13 @@ def curve(
     Among `names` every collector whose heap can be limited flies at each size. Of a malloc trace
     none may be among the usual ones: then all fly, beside what frees explicitly.
     """
-    from heapwright.insight.space_time import KNOB, asked
+    from heapwright.insight.space_time import asked
     from heapwright.managers.registry import named, usual
 
     sizes = multiples(heap)
 
     def limited(name: str) -> bool:
-        return KNOB in getattr(named(name).module.Config, "_fields", ()) and named(name).collected
+        return bool(named(name).card.limit_knob)
 
     if not any(limited(name) for name in names):
         names = [name for name in usual(graph=True) if limited(name) or not named(name).collected]

@@ -27,8 +27,8 @@ def lower_bound(
     """
     from heapwright.cli import screen
     from heapwright.insight.lower_bound import lower_bound as bounded
-    from heapwright.insight.words import bytes_text
     from heapwright.trace.store import Trace
+    from heapwright.words import bytes_text
 
     found = bounded(Trace.open(trace), seconds)
     if json:

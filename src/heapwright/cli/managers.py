@@ -46,5 +46,5 @@ def described() -> list[dict[str, Any]]:
             rows.append({"name": name, "summary": f"cannot be imported: {error}", "knobs": {}})
             continue
         knobs = {knob: int(value) for knob, value in module.Config()._asdict().items()}
-        rows.append({"name": name, "summary": module.SUMMARY, "knobs": knobs})
+        rows.append({"name": name, "summary": manager.card.summary, "knobs": knobs})
     return rows

@@ -57,9 +57,9 @@ def record(
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_count
     from heapwright.errors import HeapwrightError
-    from heapwright.insight.words import bytes_text
     from heapwright.trace.recorder.graph import record_graph
     from heapwright.trace.recorder.session import record as run
+    from heapwright.words import bytes_text
 
     out = output or Path(f"{Path(command[0]).name}.heap.parquet")
     with contextlib.ExitStack() as bars:

@@ -12,7 +12,7 @@ from heapwright.cli.options import HugePages, Json, Settings, Touch, TracePath
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.flight import Conditions
+    from heapwright.tunnel.replay import Conditions
 
 
 def replay(
@@ -48,16 +48,16 @@ def replay(
     from heapwright.report.document import trace_facts
     from heapwright.report.table import collectors_table, comparison_table, paths_table
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.flight import Conditions, fly, steps_of_flight
+    from heapwright.tunnel.replay import Conditions, replay, steps_of_replay
 
     asked = parse_settings(settings or ())
     if others := [name for name in asked if name != manager]:
         raise HeapwrightError(f"--set names {others[0]}, but the manager replayed is {manager}.")
     knobs, conditions = asked.get(manager, {}), Conditions(touch, huge_pages)
     opened = Trace.open(trace)
-    passes = steps_of_flight(opened) + (opened.events if addresses else 0)
+    passes = steps_of_replay(opened) + (opened.events if addresses else 0)
     with screen.progress(manager, passes) as advance:
-        result = fly(
+        result = replay(
             manager,
             opened,
             knobs,
@@ -93,7 +93,7 @@ def write_addresses(
     import numpy as np
 
     from heapwright.report.beside import beside
-    from heapwright.tunnel.flight import addresses
+    from heapwright.tunnel.replay import addresses
 
     first = 0
     with beside(path) as temporary, temporary.open("wb") as file:

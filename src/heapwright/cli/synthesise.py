@@ -53,8 +53,8 @@ def synthesise(
     """
     from heapwright.cli import screen
     from heapwright.errors import HeapwrightError
-    from heapwright.insight.words import bytes_text
     from heapwright.trace.store import Trace
+    from heapwright.words import bytes_text
 
     if program is None:
         _list_programs()

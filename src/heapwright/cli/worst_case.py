@@ -9,7 +9,7 @@ import typer
 from heapwright.cli.options import Json, Settings
 
 if TYPE_CHECKING:
-    from heapwright.tunnel.worst_case import WorstCase
+    from heapwright.adversary.worst_case import WorstCase
 
 _MOST_DRAWN = 120  # units; a higher heap does not fit a line
 
@@ -57,10 +57,10 @@ def worst_case(
         heapwright worst-case glibc --live 6 --ratio 4 --seconds 60 --json
         heapwright worst-case optimal --live 8 --ratio 4
     """
+    from heapwright.adversary.worst_case import worst_case as played
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
-    from heapwright.tunnel.worst_case import worst_case as played
 
     knobs = parse_settings(settings or [])
     for other in knobs.keys() - {manager}:

@@ -52,7 +52,7 @@ from heapwright.collectors.tricolour import (
     shade,
     turn_grey,
 )
-from heapwright.kernel import kernel, unlikely, unsigned
+from heapwright.compiler import kernel, unlikely, unsigned
 
 NAMES = ("none", "dijkstra", "steele", "yuasa", "hybrid")
 NONE, DIJKSTRA, STEELE, YUASA, HYBRID = range(5)

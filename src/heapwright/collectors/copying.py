@@ -25,8 +25,8 @@ from heapwright.collectors.objects import (
     forward,
     move,
 )
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.prefetch import prefetch
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.prefetch import prefetch
 from heapwright.machine import load, store, touch
 
 AHEAD_BYTES = 512  # how far a finger that prefetches runs before scan

@@ -34,7 +34,7 @@ from heapwright.collectors.objects import (
     slot_of,
 )
 from heapwright.collectors.swept_space import free
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.machine import load, store
 
 ONE = 1 << NOTE_SHIFT  # added to word 1

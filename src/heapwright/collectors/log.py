@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.clock import ticks
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.clock import ticks
+from heapwright.compiler.reserve import reserve
 
 PAUSE_ROWS = 1 << 20
 CYCLE_ROWS = 1 << 18

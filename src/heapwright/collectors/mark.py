@@ -22,8 +22,8 @@ import numpy as np
 from heapwright.collectors.log import MARKED_BYTES, MARKED_OBJECTS, SCANNED_ROOTS
 from heapwright.collectors.mutator import root_at, root_count
 from heapwright.collectors.objects import FIELDS_SHIFT, GRANULES_MASK, MARK
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.prefetch import prefetch
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.prefetch import prefetch
 from heapwright.machine import load, mmap, munmap, store, touch
 
 CHUNK_BYTES = 32768

@@ -43,7 +43,7 @@ from heapwright.collectors.objects import (
     forward,
     move,
 )
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import PAGE_BYTES, load, mmap, store, touch
 
 START, END, TO, SPACE_BYTES, EDEN_BYTES, TENURE, FIELDS = range(7)

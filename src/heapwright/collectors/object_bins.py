@@ -64,7 +64,7 @@ from heapwright.collectors.tricolour import (
     is_grey,
     is_white,
 )
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import Machine
 
 OBJECT_OFFSET = HEAD_BYTES + HEADER_BYTES  # from a block to its object

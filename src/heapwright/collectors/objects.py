@@ -16,7 +16,7 @@ can be walked from block to block.
 """
 
 from heapwright.allocators.holes import GRANULE_BYTES, GRANULES_MASK
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store, touch
 from heapwright.machine.address_space import BREAK_BASE
 

@@ -23,7 +23,7 @@ from heapwright.collectors.log import MARKED_BYTES
 from heapwright.collectors.mark import MarkStack, mark_from_roots
 from heapwright.collectors.objects import GRANULE_BYTES, GRANULES_MASK
 from heapwright.collectors.swept_space import OCCUPIED, Space
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.machine import PAGE_BYTES, brk, load
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 

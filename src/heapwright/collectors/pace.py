@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.compiler import kernel
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel
 
 POOR_PART = 64
 PATIENCE = 8  # poor collections in a row after which the heap counts as too small

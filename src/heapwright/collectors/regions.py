@@ -36,8 +36,8 @@ from heapwright.collectors.objects import (
     forwarded,
     move,
 )
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.reserve import reserve
 from heapwright.machine import brk, load, madvise, store, touch
 from heapwright.machine.address_space import ADVISE_DONTNEED, BREAK_BASE, BREAK_LIMIT
 

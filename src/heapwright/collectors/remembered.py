@@ -24,9 +24,9 @@ import numpy as np
 
 from heapwright.collectors.mark import MarkStack, mark_stack, pop, push
 from heapwright.collectors.objects import HEADER_BYTES, note, set_note
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.bits import trailing_zeros
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import trailing_zeros
+from heapwright.compiler.reserve import reserve
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 
 OBJECTS, CARDS = range(2)  # kinds

@@ -30,7 +30,7 @@ from heapwright.allocators.size_classes import class_of
 from heapwright.collectors.log import SWEPT_BYTES, SWEPT_OBJECTS
 from heapwright.collectors.mutator import reclaimed
 from heapwright.collectors.objects import HEADER_BYTES, MARK, SLOT_MASK
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 
 FREE_LIST, SIZE_CLASSES = range(2)  # layouts

@@ -7,7 +7,7 @@ is "write".
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS
 from heapwright.collectors.mutator import SLOTS, handle
 from heapwright.collectors.objects import HEADER_BYTES, bytes_of, initialise, refer, slot_of
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 
 WRITE = 1  # of paths
 

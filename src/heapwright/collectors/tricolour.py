@@ -48,7 +48,7 @@ from heapwright.collectors.objects import (
     set_note,
     unmark,
 )
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.machine import Machine, load
 
 IDLE, MARKING, SWEEPING = range(3)

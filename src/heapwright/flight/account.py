@@ -12,13 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.flight.start import READY
-from heapwright.flight.threads import LOCK, STARTED
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.mutex import lock, unlock
-from heapwright.kernel.process import environment_value
-from heapwright.kernel.raw import real_address
-from heapwright.kernel.system import (
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.process import environment_value
+from heapwright.compiler.raw import real_address
+from heapwright.compiler.system import (
     CLOSE,
     GETPID,
     GETPPID,
@@ -28,6 +25,8 @@ from heapwright.kernel.system import (
     WRITE,
     system_call,
 )
+from heapwright.flight.start import READY
+from heapwright.flight.threads import LOCK, STARTED
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
@@ -41,6 +40,7 @@ from heapwright.machine.address_space import (
     RESIDENT,
     SYSCALLS,
 )
+from heapwright.structures.mutex import lock, unlock
 from heapwright.tunnel import loop
 from heapwright.tunnel.ledger import SAMPLE_COLUMNS, Ledger
 

@@ -16,10 +16,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from heapwright.compiler import closure
+from heapwright.compiler.cache import cache_home, kernels, used
 from heapwright.errors import HeapwrightError
-from heapwright.kernel.compiled import CACHE_FOLDER, cache_home
 from heapwright.managers.registry import Manager, named
 
+SOURCES = ("compile", "interface", "callers", "account")  # what is compiled, with the manager
 LINKERS = ("ld", "ld.lld", "ld.gold", "ld.mold", "mold")
 FLAGS = (
     "-shared",
@@ -72,12 +74,13 @@ def _linker() -> str:
 
 
 def _kept(manager: Manager, settings: dict[str, int], statistics: bool, linker: str) -> Path:
-    digest = hashlib.sha256(CACHE_FOLDER.name.encode())
-    source = getattr(manager.module, "__file__", None)
-    digest.update(Path(source).read_bytes() if source else b"")
+    digest = hashlib.sha256(kernels(False).name.encode())
+    here = [Path(__file__).with_name(f"{name}.py") for name in SOURCES]
+    for source in [*here, Path(str(manager.module.__file__))]:
+        digest.update(closure.digest(source).encode())
     about = [manager.module_path, sorted(settings.items()), statistics, linker, FLAGS]
     digest.update(json.dumps(about).encode())
-    return cache_home() / "flight" / digest.hexdigest()[:16] / f"lib{manager.name}.so"
+    return used(cache_home() / "flight" / digest.hexdigest()[:16]) / f"lib{manager.name}.so"
 
 
 def _make(

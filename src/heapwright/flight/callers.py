@@ -4,6 +4,13 @@ A build binds a copy of this file to its manager, as it does with interface.py, 
 one is bound to the linear manager.
 """
 
+from heapwright.compiler import kernel, unlikely, unsigned
+from heapwright.compiler.process import (
+    ENDED_THREAD,
+    remember_thread_exit,
+    set_thread_word,
+    thread_word,
+)
 from heapwright.flight.start import leave_the_program, start
 from heapwright.flight.threads import (
     LOCK,
@@ -17,14 +24,7 @@ from heapwright.flight.threads import (
     unlock_heap,
 )
 from heapwright.flight.threads import NEXT as NUMBERS_OUT
-from heapwright.kernel import kernel, unlikely, unsigned
-from heapwright.kernel.mutex import lock, unlock
-from heapwright.kernel.process import (
-    ENDED_THREAD,
-    remember_thread_exit,
-    set_thread_word,
-    thread_word,
-)
+from heapwright.structures.mutex import lock, unlock
 from heapwright.tunnel import loop
 
 manager = loop.manager

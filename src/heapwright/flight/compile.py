@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.compiler.ahead import Export, Forgotten, object_file
+from heapwright.compiler.compiled import AHEAD
+from heapwright.compiler.reserve import reserve
 from heapwright.flight.bind import bound
 from heapwright.flight.layout import Plan
 from heapwright.flight.start import Flight
 from heapwright.flight.threads import threads
-from heapwright.kernel.ahead import Export, Forgotten, object_file
-from heapwright.kernel.compiled import AHEAD
-from heapwright.kernel.reserve import reserve
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.registry import Manager, named

@@ -8,6 +8,8 @@ manager. Every argument and result is a word, as C passes it: a size_t above 2^6
 Source     C11 7.22.3; POSIX posix_memalign; glibc 2.36 for the others and for zero sizes
 """
 
+from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.compiler.process import thread_word
 from heapwright.flight import callers
 from heapwright.flight.pointers import (
     ENOMEM,
@@ -22,8 +24,6 @@ from heapwright.flight.pointers import (
     unchecked_address_of,
     write,
 )
-from heapwright.kernel import kernel, likely, unlikely, unsigned
-from heapwright.kernel.process import thread_word
 from heapwright.machine import ADVISE_HUGEPAGE as HUGE
 from heapwright.machine import PAGE_BYTES, madvise
 from heapwright.machine.address_space import (

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.compiler.ahead import Fixed, Forgotten, Static
 from heapwright.flight.start import LAST_WORDS, Start
-from heapwright.kernel.ahead import Fixed, Forgotten, Static
 from heapwright.machine import PAGE_BYTES, STATIC_BASE, Machine
 from heapwright.machine.address_space import BREAK_BASE, MAPPED_BYTES
 

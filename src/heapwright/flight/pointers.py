@@ -3,9 +3,9 @@
 pointer = address + where the machine's words begin
 """
 
-from heapwright.kernel import kernel, unlikely, unsigned
-from heapwright.kernel.process import set_errno
-from heapwright.kernel.raw import real_address, set_word_at
+from heapwright.compiler import kernel, unlikely, unsigned
+from heapwright.compiler.process import set_errno
+from heapwright.compiler.raw import real_address, set_word_at
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, SPACE_BYTES
 
 SPACE_SHIFT = SPACE_BYTES.bit_length() - 1

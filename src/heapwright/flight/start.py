@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.atomics import compare_and_swap, load_acquire, pause, store_release
+from heapwright.compiler.raw import real_address, set_word_at
+from heapwright.compiler.system import EXIT_GROUP, MUNMAP, PRLIMIT, WRITE, system_call
 from heapwright.flight.threads import MOST, STARTED, THREADS, Threads
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.atomics import compare_and_swap, load_acquire, pause, store_release
-from heapwright.kernel.raw import real_address, set_word_at
-from heapwright.kernel.system import EXIT_GROUP, MUNMAP, PRLIMIT, WRITE, system_call
 from heapwright.machine.address_space import BREAK_LIMIT, CEILING, PAGE_BYTES
 from heapwright.machine.linux import take
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.mutex import lock, unlock
-from heapwright.kernel.process import is_single_threaded
-from heapwright.kernel.system import GETPID, GETTID, TGKILL, system_call
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.process import is_single_threaded
+from heapwright.compiler.system import GETPID, GETTID, TGKILL, system_call
+from heapwright.structures.mutex import lock, unlock
 
 THREADS = 1 << 16  # alive at once
 FIRST_SEARCH = 64  # numbers handed out before dead threads are looked for

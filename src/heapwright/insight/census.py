@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.bits import bit_length
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length
 from heapwright.trace.schema import FREE, NEW, OPERATIONS, REALLOC, THREAD_EXIT, WRITE
 
 BUCKETS = 65

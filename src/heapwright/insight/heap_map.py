@@ -1,6 +1,6 @@
-"""From the film of a flight to a map of its heap that fits on a page.
+"""From the keyframes of a flight to a map of its heap that fits on a page.
 
-    Film ─► pages ever mapped ─► at each keyframe, at most CELLS cells of neighbouring pages
+    Keyframes ─► pages ever mapped ─► at each keyframe, at most CELLS cells of neighbouring pages
          ─► the peak          ─► every page, and the objects of the emptiest pages first
 
 The least full pages are the telling ones: what lies there strands the rest.
@@ -14,35 +14,35 @@ from heapwright.insight.stranded import stranded
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import PAGE_SHIFT
 from heapwright.result import ABSENT_LEVEL, EMPTY_LEVEL, Blocks, HeapMap
-from heapwright.tunnel.keyframes import Film
+from heapwright.tunnel.keyframes import Keyframes
 
 CELLS = 1 << 13  # of a keyframe; a screen shows about as many
 BLOCKS = 300_000  # objects kept
 
 
-def heap_map(film: Film, labels: Sequence[str] = ()) -> HeapMap:
+def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
     """The map of a filmed flight; call sites whose `labels` read the same count as the first."""
-    pages = film.pages()
+    pages = keyframes.pages()
     group = 1
     while len(pages) > group * CELLS:
         group *= 2
-    frames = [film.levels(frame, pages) for frame in range(len(film.events))]
-    at_peak = frames[int(np.searchsorted(film.events, film.peak_event))]
-    live, free = film.peak_bytes(pages)
-    assert film.blocks is not None, "the peak is a keyframe"
+    frames = [keyframes.levels(frame, pages) for frame in range(len(keyframes.events))]
+    at_peak = frames[int(np.searchsorted(keyframes.events, keyframes.peak_event))]
+    live, free = keyframes.peak_bytes(pages)
+    assert keyframes.blocks is not None, "the peak is a keyframe"
     if labels:  # a site beyond the table, of a damaged trace, is unknown
-        site = film.blocks.site
-        film.blocks.site = alike(labels)[np.where(site < len(labels), site, -1) + 1]
+        site = keyframes.blocks.site
+        keyframes.blocks.site = alike(labels)[np.where(site < len(labels), site, -1) + 1]
     found = HeapMap(
         pages=pages,
-        events=film.events,
+        events=keyframes.events,
         frames=np.array([cells(levels, group) for levels in frames]),
         pages_per_cell=group,
-        peak_event=film.peak_event,
+        peak_event=keyframes.peak_event,
         state=np.minimum(at_peak, EMPTY_LEVEL),
         live=live,
         free=free,
-        blocks=film.blocks,
+        blocks=keyframes.blocks,
         known_live=PAGE_BYTES,
     )
     found.stranded = stranded(found)

@@ -17,9 +17,9 @@ import numpy as np
 
 from heapwright.insight.packing import Blocks, pack
 from heapwright.insight.verdict import ranked, resident
-from heapwright.insight.words import bytes_text, full_title
 from heapwright.result import Result
 from heapwright.trace.schema import FREE, NEW, REALLOC, THREAD_EXIT
+from heapwright.words import bytes_text, full_title
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 
 
 class Blocks(NamedTuple):

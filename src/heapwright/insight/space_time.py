@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heapwright.insight.verdict import BASELINE
-from heapwright.insight.words import knobs_text
 from heapwright.result import Result
+from heapwright.words import knobs_text
 
 KNOB = "heap_bytes"  # of a manager's Config: all that the heap may take; 0 as the policy says
 PAGE_BYTES = 4096

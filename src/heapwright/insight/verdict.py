@@ -10,8 +10,8 @@ A result that refused requests is not ranked: it did not carry the same load.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heapwright.insight.words import bytes_text, count_text, digits, full_title, percent_text, title
 from heapwright.result import Result
+from heapwright.words import bytes_text, count_text, digits, full_title, percent_text, title
 
 BASELINE = "glibc"  # what a Linux program runs on unless somebody chose otherwise
 SMALL_SHARE = 0.02  # of resident memory; a smaller difference is not worth a change

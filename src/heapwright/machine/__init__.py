@@ -4,7 +4,7 @@ Its verbs have two backings: the model, which counts, and Linux itself, which th
 is compiled with (`HEAPWRIGHT_MACHINE=linux`, set by the build). This is the one place that chooses.
 """
 
-from heapwright.kernel.compiled import AHEAD
+from heapwright.compiler.compiled import AHEAD
 from heapwright.machine.address_space import (
     ADVISE_DONTNEED,
     ADVISE_FREE,

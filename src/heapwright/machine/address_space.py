@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.raw import set_word_at, word_at
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.raw import set_word_at, word_at
+from heapwright.compiler.reserve import reserve
 from heapwright.machine.gaps import Gaps, extend, gaps, give_back, place
 from heapwright.machine.gaps import check as check_gaps
 

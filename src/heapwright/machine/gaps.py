@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 
 GAP_ROWS = 1 << 18  # one more gap than areas; Linux stops at 65,530 areas
 

@@ -11,9 +11,9 @@ Source     Linux mmap(2), munmap(2), mremap(2), madvise(2)
 Omits      counting: of the meters only those that a manager reads, and the mapped bytes, are kept
 """
 
-from heapwright.kernel import kernel
-from heapwright.kernel.raw import clear_bytes, copy_bytes, real_address
-from heapwright.kernel.system import MADVISE, MMAP, MREMAP, MUNMAP, system_call
+from heapwright.compiler import kernel
+from heapwright.compiler.raw import clear_bytes, copy_bytes, real_address
+from heapwright.compiler.system import MADVISE, MMAP, MREMAP, MUNMAP, system_call
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,

@@ -1,8 +1,8 @@
-"""One file per memory manager, assembled from `allocators/` and `collectors/`.
+"""One folder per memory manager, by family, assembled from `allocators/` and `collectors/`.
 
-A manager is a module with these names; `tunnel/` binds its replay loop to them.
+The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.py` these names;
+`tunnel/` binds its replay loop to them and `contract.py` says in sentences what is missing.
 
-    SUMMARY    one line: what it is and whose
     Config     NamedTuple of integers, the real system's knobs under their names, with its defaults
     PATHS      names of the path counters, in the order of `heap.paths`
     boot(machine, config) -> Heap      plain Python; Heap is a NamedTuple with at least
@@ -48,7 +48,7 @@ The manager touches the pages that it writes itself (headers in fresh memory); i
 and moves a block's content by `copy`, which touch too. The replay loop touches what the program
 writes.
 
-A manager with a collector is named in the registry's COLLECTED and has, instead of alloc, free,
+A manager whose card serves "graph" has a collector and, instead of alloc, free,
 calloc and realloc (see collectors/mutator.py and collectors/log.py; tunnel/graph_loop.py):
 
     boot(machine, config, mutator) -> Heap     Heap has `mutator: Mutator` and `log: Log` as well

@@ -1,13 +1,83 @@
-"""The real systems, driven on the same trace, with the same result type.
+"""The real systems, driven on the same traces as their twins: found, measured, agreed with.
 
-systems    which libraries are known, which are here, what to install
-harness    a fresh process with the real malloc, fed in lockstep (drive.c, aside.c)
-measure    its memory, as a Result of kind "measured"
-go         the Go runtime on the same trace (drive.go); go_build: its toolchain
-called     the real malloc as a manager module, for the tunnel's loop to time
+A reference is a package here with the names of `Reference`; a manager's card names the package that
+drives its real counterpart.
+
+    malloc    C's mallocs, each in a fresh process (drive.c), and timed in the replay loop
+    go        the Go runtime (drive.go)
+
+`references()` finds the packages by their place.
 """
 
-from heapwright.references.measure import installed, measure
-from heapwright.references.systems import Presence, available, version
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["Presence", "available", "installed", "measure", "version"]
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.compare import Lane
+    from heapwright.tunnel.replay import Conditions
+
+Settings = Mapping[str, int]
+
+
+class Agreement(Protocol):
+    """What a twin and the real system agree on."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all is equal that must be."""
+
+    @property
+    def title(self) -> str:
+        """What was compared."""
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """What was compared, the twin's figure, the real one's, and how far they agree."""
+
+    def sentences(self) -> list[str]:
+        """What the figures are made from, and where they first differ."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form that `--json` prints."""
+
+
+class Reference(Protocol):
+    """The names of a package that drives real systems."""
+
+    def names(self) -> Iterable[str]:
+        """The real systems that it knows, installed or not."""
+
+    def missing(self, name: str) -> str:
+        """What to install so that `name` can be driven; "" when nothing is missing."""
+
+    def lanes(
+        self, name: str, trace: Path, conditions: "Conditions", variants: Sequence[Settings]
+    ) -> "list[Lane]":
+        """A lane of a comparison for each of its settings; HeapwrightError when it cannot be."""
+
+    def agree(
+        self,
+        name: str,
+        trace: "Trace",
+        settings: Settings | None,
+        progress: Callable[[int], None] | None,
+    ) -> Agreement:
+        """The twin of this name beside the real system on `trace`."""
+
+
+def references() -> list[Reference]:
+    """Every package here that drives real systems."""
+    found = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return [reference(f"{__name__}.{one.name}") for one in found if one.ispkg]
+
+
+def reference(package: str) -> Reference:
+    """The reference that a card names."""
+    found: Any = importlib.import_module(package)
+    return found
+
+
+__all__ = ["Agreement", "Reference", "reference", "references"]

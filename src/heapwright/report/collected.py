@@ -6,7 +6,8 @@ from html import escape
 from typing import Any
 
 from heapwright.insight.space_time import SpaceTime, collections
-from heapwright.insight.words import (
+from heapwright.result import CYCLE, Collecting, Result
+from heapwright.words import (
     bytes_text,
     count_text,
     digits,
@@ -14,7 +15,6 @@ from heapwright.insight.words import (
     percent_text,
     title,
 )
-from heapwright.result import CYCLE, Collecting, Result
 
 WORK = ("marked", "copied", "promoted", "swept")
 

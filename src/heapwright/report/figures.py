@@ -5,7 +5,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from heapwright.insight.verdict import resident
-from heapwright.insight.words import (
+from heapwright.result import PARTS, Result
+from heapwright.words import (
     PART_MEANINGS,
     PART_NAMES,
     bytes_text,
@@ -14,7 +15,6 @@ from heapwright.insight.words import (
     percent_text,
     title,
 )
-from heapwright.result import PARTS, Result
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace

@@ -30,13 +30,13 @@ from heapwright.insight.lower_bound import distance_line
 from heapwright.insight.space_time import SpaceTime, space_time
 from heapwright.insight.statistics import statistics
 from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
-from heapwright.insight.words import PART_NAMES, bytes_text, full_title
 from heapwright.report import figures
 from heapwright.report.beside import beside
 from heapwright.report.collected import chart_data, collected, collecting_table, space_time_table
 from heapwright.report.document import Flown, document
 from heapwright.report.maps import map_data
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
+from heapwright.words import PART_NAMES, bytes_text, full_title
 
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
 SCRIPTS = ("draw.js", "charts.js", "collectors.js", "heap.js", "slider.js")

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from heapwright.insight.space_time import SpaceTime, collections
 from heapwright.insight.verdict import ranked, resident, verdict
-from heapwright.insight.words import bytes_text, count_text, digits, duration_text, percent_text
 from heapwright.result import Collecting, Result
+from heapwright.words import bytes_text, count_text, digits, duration_text, percent_text
 
 _PARTS = ("rounding", "header", "cached", "partial", "retained")
 _HEADINGS = ("round-\ning", "head-\ners", "cached", "partial", "re-\ntained")

@@ -10,7 +10,7 @@ Invariant  after `audit` returned -1, live[slot] is 1 exactly for the slots that
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace import graph_audit
 from heapwright.trace.schema import FREE, NEW, POP, REALLOC, SIZE_LIMIT, THREAD_EXIT, Events
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.reserve import reserve
 from heapwright.trace.schema import (
     FREE,
     HOLD,

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, WRITE
 
 WORDS = 3  # of a row

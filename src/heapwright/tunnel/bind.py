@@ -3,7 +3,8 @@
 A kernel that closes over another manager's functions would be compiled anew in every process.
 A copy of `loop.py` whose one import line names the manager is compiled once and then loaded. So
 it goes with `graph_loop.py`, for managers with a collector, and with `game.py`, which plays the
-worst case.
+worst case. Interpreted, the copy runs under the template's own file name, so that a breakpoint set
+in the template stops there.
 """
 
 import importlib.util
@@ -15,21 +16,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from heapwright.kernel.compiled import CACHE_FOLDER
+from heapwright.compiler import INTERPRETED, cache, closure
 from heapwright.managers.registry import Manager
 
-_IMPORTS = dict.fromkeys(("loop", "game"), "from heapwright.managers import linear as manager\n")
-_IMPORTS["graph_loop"] = "from heapwright.managers import semispace as manager\n"
+_MANAGER = re.compile(r"^from heapwright\.managers\.\S+ import manager\n", re.MULTILINE)
 
 
 def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
-    """The module of `loop.py`, or of another template beside it, bound to `manager`; written once
-    per version of the sources."""
-    name = f"heapwright_{template}_" + re.sub(r"\W", "_", manager.name)
+    """The module of `loop.py`, or of another template beside it, bound to `manager`."""
+    return bound_to(manager, Path(__file__).with_name(f"{template}.py"))
+
+
+def bound_to(manager: Manager, template: Path) -> ModuleType:
+    """The module of a template, bound to `manager`; written once per version of the sources."""
+    name = f"heapwright_{template.stem}_" + re.sub(r"\W", "_", manager.name)
+    if name not in sys.modules:
+        assert manager.module  # imported, and held to the contract
     package, _, module = manager.module_path.rpartition(".")
     origin = f"from {package} import {module}" if package else f"import {module}"
-    path = Path(__file__).parent / f"{template}.py"
-    return bound_copy(name, path, {_IMPORTS[template]: f"{origin} as manager\n"})
+    (line,) = _MANAGER.findall(template.read_text())
+    return bound_copy(name, template, {line: f"{origin} as manager\n"})
 
 
 def bound_copy(name: str, template: Path, lines: Mapping[str, str]) -> ModuleType:
@@ -40,17 +46,27 @@ def bound_copy(name: str, template: Path, lines: Mapping[str, str]) -> ModuleTyp
     for old, new in lines.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
-    path = CACHE_FOLDER / "loops" / f"{name}.py"
-    # The cache is keyed by the file's time stamp: write only what is not yet there.
-    if not path.exists() or path.read_text() != text:
+    if INTERPRETED:
+        return _imported(name, template, text)
+    path = cache.kernels(False) / "loops" / closure.digest_of(text) / f"{name}.py"
+    if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
         os.replace(temporary, path)
+    cache.used(path.parent)
+    return _imported(name, path, text)
+
+
+def _imported(name: str, path: Path, text: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
+    assert spec
     bound = importlib.util.module_from_spec(spec)
     sys.modules[name] = bound
-    spec.loader.exec_module(bound)
+    try:
+        exec(compile(text, path, "exec"), vars(bound))
+    except BaseException:
+        del sys.modules[name]
+        raise
     return bound

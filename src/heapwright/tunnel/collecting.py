@@ -36,7 +36,7 @@ from heapwright.collectors.log import (
     TOTALS,
     Log,
 )
-from heapwright.kernel.clock import now
+from heapwright.compiler.clock import now
 from heapwright.result import CYCLE, Collecting
 
 CYCLES_SHOWN = 2000  # rows of Collecting.cycles, at most

@@ -1,7 +1,7 @@
 """Side by side: one trace through several managers and real systems, each in a process of its own.
 
-    parent ─fork─► lane 1: fly(...)        Result or a sentence ─► pipe ─► parent
-           ─fork─► lane 2: fly(...)        events flown ─► shared counter ─► progress
+    parent ─fork─► lane 1: replay(...)        Result or a sentence ─► pipe ─► parent
+           ─fork─► lane 2: replay(...)        events flown ─► shared counter ─► progress
            ...     (at most `jobs` at once; the next starts when one ends)
 
 Forked, not spawned: a worker inherits the imported compiler instead of importing it again, which
@@ -31,8 +31,8 @@ from heapwright.result import HeapMap, Result
 from heapwright.trace import audit
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace
-from heapwright.tunnel.flight import SAMPLES, Conditions, Progress, fly, steps_of_flight
-from heapwright.tunnel.keyframes import Film
+from heapwright.tunnel.keyframes import Keyframes
+from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, replay, steps_of_replay
 
 _TICK_SECONDS = 0.1  # between two looks at the counters
 
@@ -63,13 +63,13 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
     settings: Mapping[str, Sequence[Mapping[str, int]]] | None = None,
     conditions: Conditions | None = None,
     samples: int = SAMPLES,
-    develop: Callable[[Film], HeapMap] | None = None,
+    picture: Callable[[Keyframes], HeapMap] | None = None,
     *,
     tries: int = 1,
 ) -> list[Lane]:
     """A lane per manager, or one for each of its `settings` (knob values that go together).
 
-    With `develop` each is filmed, and timed `tries` times, as `fly` says.
+    With `picture` each is filmed, and timed `tries` times, as `replay` says.
     Raises HeapwrightError for unknown managers and knobs before any flies; a manager that cannot
     be imported fails in its lane.
     """
@@ -81,7 +81,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
             raise HeapwrightError(
                 f"--set names {name}, not among the managers compared: {', '.join(managers)}."
             )
-    steps = steps_of_flight(Trace.open(trace_path))
+    steps = steps_of_replay(Trace.open(trace_path))
     lanes = []
     chosen = [
         (name, dict(knobs))
@@ -93,7 +93,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
             named(name).configured(knobs)  # imports it here once
 
         def run(progress: Progress, name: str = name, knobs: dict[str, int] = knobs) -> Result:
-            return fly(
+            return replay(
                 name,
                 Trace.open(trace_path),
                 knobs,
@@ -102,7 +102,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
                 samples=samples,
                 tries=tries,
                 progress=progress,
-                develop=develop,
+                picture=picture,
             )
 
         values = " ".join(f"{knob}={value}" for knob, value in knobs.items())

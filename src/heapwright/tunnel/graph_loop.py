@@ -26,11 +26,11 @@ import numpy as np
 from heapwright.collectors import mutator as roots
 from heapwright.collectors.log import EVENT
 from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, hold
-from heapwright.kernel import bare, kernel, unlikely, unsigned
-from heapwright.kernel.reserve import reserve
+from heapwright.compiler import bare, kernel, unlikely, unsigned
+from heapwright.compiler.reserve import reserve
 from heapwright.machine import touch
 from heapwright.machine.address_space import RESIDENT_PAGES
-from heapwright.managers import semispace as manager
+from heapwright.managers.textbook.semispace import manager
 from heapwright.trace.schema import (
     CALLOC,
     FREE,

@@ -1,7 +1,7 @@
 """What a flight keeps for a picture of the heap: every page at some moments, all objects at one.
 
     events up to the peak ─► birth and call site of each slot's object ─┐
-    a keyframe            ─► level of each page, compressed            ─┼─► Film
+    a keyframe            ─► level of each page, compressed            ─┼─► Keyframes
     the peak              ─► live and free bytes of each page          ─┘
 
 It reads the ledger and the machine's pages between events: the replay loop knows nothing of it.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
     BREAK,
@@ -34,7 +34,7 @@ from heapwright.trace.schema import MALLOC, MEMALIGN, NEW, REALLOC, Events
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.flight import Flight
+    from heapwright.tunnel.replay import Replay
 
 KEYFRAMES = 60
 ZONES = 2  # the heap that brk moves, and the mapped areas
@@ -58,7 +58,7 @@ def note(events, birth, site, first):  # type: ignore[no-untyped-def]
             site[unsigned(slot)] = events.site[i]
 
 
-class Film:
+class Keyframes:
     """Filled by one survey; read by `pages`, `levels` and the columns of the peak."""
 
     def __init__(self, trace: "Trace", stops: np.ndarray, peak_event: int) -> None:
@@ -77,7 +77,7 @@ class Film:
             return
         note(events, self._birth, self._site, first)
 
-    def take(self, event: int, flight: "Flight", ledger: Any) -> None:
+    def take(self, event: int, flight: "Replay", ledger: Any) -> None:
         """The state after `event`, if it is one of the keyframes."""
         if len(self._zones) == len(self.events) or event != self.events[len(self._zones)]:
             return
@@ -122,7 +122,7 @@ class Film:
             _spread(zone_free, first, pages, free)
         return live, free
 
-    def _take_peak(self, flight: "Flight", ledger: Any) -> None:
+    def _take_peak(self, flight: "Replay", ledger: Any) -> None:
         """Pages and objects at the peak."""
         heap = flight.heap
         for first, past in _zones(heap.machine.meters):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
     BREAK,

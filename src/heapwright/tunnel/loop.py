@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import bare, kernel, unsigned
+from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import clear, copy, touch
 from heapwright.machine.address_space import RESIDENT_PAGES
-from heapwright.managers import linear as manager
+from heapwright.managers.textbook.linear import manager
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, NEW, REALLOC, THREAD_EXIT
 from heapwright.tunnel.ledger import add_up, enter_block
 

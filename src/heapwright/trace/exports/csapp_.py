@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.exports.digits import NUMBER_BYTES, put_decimal
 from heapwright.trace.schema import CALLOC, FREE, MEMALIGN, REALLOC, THREAD_EXIT
 from heapwright.trace.store import Trace

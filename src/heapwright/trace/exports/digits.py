@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 
 NUMBER_BYTES = 20  # the longest decimal of an int64
 

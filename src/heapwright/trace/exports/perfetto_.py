@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.result import PARTS, TIMELINE, Result
 from heapwright.trace.schema import FREE, NEW, REALLOC, THREAD_EXIT
 from heapwright.trace.store import Trace

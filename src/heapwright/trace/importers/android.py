@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.trace.importers import text as text_
 from heapwright.trace.importers.lines import (
     BAD_LINE,

@@ -7,7 +7,7 @@ realloc(0x7f90,64)=#3               free(0x7f90 <unfinished ...>
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers.lines import (
     BAD_LINE,
     BEYOND,

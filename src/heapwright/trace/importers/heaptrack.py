@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
 from heapwright.trace.importers.heaptrack_names import KEPT, Names
 from heapwright.trace.importers.lines import (

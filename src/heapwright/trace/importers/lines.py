@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers.matching import GUESSED_REALLOC, Records
 from heapwright.trace.schema import FREE, MALLOC, MEMALIGN, REALLOC, SIZE_LIMIT, THREAD_EXIT
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heapwright.kernel import kernel
+from heapwright.compiler import kernel
 from heapwright.trace.importers import text as text_
 from heapwright.trace.importers.calls import (
     NOT_OF_THE_FAMILY,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, Events, events
 
 # Of the tools that log a realloc as a free and an allocation: both together, if they follow each

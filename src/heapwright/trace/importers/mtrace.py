@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
 from heapwright.trace.importers.lines import (
     BAD_LINE,

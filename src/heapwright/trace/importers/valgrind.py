@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
 from heapwright.trace.importers.calls import (
     NOT_OF_THE_FAMILY,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 
 BATCH_EVENTS = 1 << 20
 SIZE_BITS = 26  # of each draw: 10 choose a segment of the size curve, 16 a point of it

@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, unsigned
-from heapwright.kernel.bits import bit_length
 from heapwright.trace.programs.draws import draws
 from heapwright.trace.schema import FREE, MALLOC, Events, events
 

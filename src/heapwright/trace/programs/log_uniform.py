@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, unsigned
 from heapwright.trace.programs.draws import (
     INDEX_LIMIT,
     SIZE_BITS,

@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from heapwright.compiler.cache import cache_home
 from heapwright.errors import HeapwrightError
-from heapwright.kernel.compiled import cache_home
 
 FLAGS = ("-O2", "-shared", "-fPIC", "-fno-builtin", "-pthread", "-ldl")
 

@@ -15,8 +15,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import kernel, unsigned
 
 # Operations of the log, as in recorder.c. Those below MALLOC take one word, the others three.
 FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, SYNC = range(1, 9)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.kernel import kernel, unsigned
+from heapwright.compiler import kernel, unsigned
 from heapwright.trace import schema
 from heapwright.trace.recorder.log import (
     FREE,

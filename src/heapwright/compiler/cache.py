@@ -1,0 +1,124 @@
+"""Where what is built once is kept: compiled kernels, bound loops, flights, recorders, drivers.
+
+    HOME/kernels/SETTINGS/SOURCE-DIGEST/      a kernel, by what its module imports (`closure`)
+    HOME/kernels/SETTINGS/loops/DIGEST/       a loop bound to a manager
+    HOME/flight, recorder, references, ...    whatever else is built
+
+SETTINGS is a digest of what freezes into code beside the sources: the versions of Python, NumPy and
+Numba and the flags. So an edited module meets no stale code, and what does not import it keeps its
+own. Folders that nobody used for a month are swept away.
+
+HOME is HEAPWRIGHT_CACHE, else XDG_CACHE_HOME/heapwright, else ~/.cache/heapwright; where none can
+be written to, as in a hardened container, a private temporary folder, and a line on stderr says so.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+UNUSED_SECONDS = 30 * 24 * 3600
+FLAGS = ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+
+
+def cache_home() -> Path:
+    """The folder in which everything is kept; it exists and can be written to."""
+    return _home(os.environ.get("HEAPWRIGHT_CACHE", ""), os.environ.get("XDG_CACHE_HOME", ""))
+
+
+@cache
+def _home(chosen: str, xdg: str) -> Path:
+    if chosen:
+        return Path(chosen)  # who writes there says what is wrong with it
+    wanted = Path(xdg) / "heapwright" if xdg else None
+    if wanted is None:
+        with contextlib.suppress(RuntimeError):  # nobody's home
+            wanted = Path.home() / ".cache" / "heapwright"
+    if wanted and _can_write(wanted):
+        return wanted
+    private = Path(tempfile.gettempdir()) / f"heapwright-{os.getuid()}"
+    if not (_can_write(private) and _is_ours(private)):
+        private = Path(tempfile.mkdtemp(prefix="heapwright-"))
+    print(
+        f"heapwright: {wanted or 'the home folder'} cannot be written to; compiled code is kept "
+        f"in {private}. HEAPWRIGHT_CACHE names another folder.",
+        file=sys.stderr,
+    )
+    return private
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _is_ours(folder: Path) -> bool:
+    """Nobody else can put code there."""
+    about = folder.lstat()
+    return about.st_uid == os.getuid() and not about.st_mode & 0o022 and not folder.is_symlink()
+
+
+@cache
+def kernels(interpreted: bool) -> Path:
+    """The folder of compiled kernels under the present settings."""
+    from importlib.metadata import version
+
+    about = [f"{flag}={os.environ.get(flag, '')}" for flag in FLAGS]
+    about += [sys.version, str(interpreted)]
+    about += [version(library) for library in ("numpy", "numba", "llvmlite")]
+    return cache_home() / "kernels" / hashlib.sha256(";".join(about).encode()).hexdigest()[:12]
+
+
+@cache
+def used(folder: Path) -> Path:
+    """`folder`, noted as used now so that no sweep takes it."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+    return folder
+
+
+@cache
+def sweep_once() -> None:
+    """Sweep, the first time in this process."""
+    sweep(UNUSED_SECONDS)
+
+
+def sweep(unused_seconds: float) -> int:
+    """Remove folders of compiled code unused for so long; the bytes that were freed."""
+    freed = 0
+    oldest = time.time() - unused_seconds
+    for folder in _swept(cache_home()):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < oldest:
+                freed += size_of(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for settings in (cache_home() / "kernels").iterdir():
+            if not any(settings.iterdir()):
+                settings.rmdir()
+    return freed
+
+
+def _swept(home: Path) -> list[Path]:
+    found = []
+    for pattern in ("kernels/*/*", "kernels/*/loops/*", "flight/*"):
+        found += [path for path in home.glob(pattern) if path.name != "loops"]
+    return found
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_size if path.is_file() else 0
+    return total

@@ -1,0 +1,53 @@
+"""What a manager says of itself: pure data, read without importing the manager or Numba.
+
+    managers/textbook/first_fit/__init__.py     CARD = Card(...)     what everyone may ask
+                               /manager.py      the manager          what a replay binds
+
+The registry, the default line-up, the conformance suite, the commands' help and the documents'
+tables derive from cards; nothing else keeps a list of managers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["malloc", "graph"]  # of trace, and of the requests that a manager answers
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """How a program outside gets this manager, or one of its settings."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)  # knob: variable that sets it
+    tunables: Mapping[str, str] = field(default_factory=dict)  # knob: name in GLIBC_TUNABLES
+    preload: str = ""  # library to preload; "" where it is in the program already
+
+
+@dataclass(frozen=True)
+class Card:
+    """The traits of one manager; its name is its folder's, its family the folder's above."""
+
+    summary: str  # one line: what it is and whose
+    serves: tuple[Kind, ...] = ("malloc",)  # the requests it answers: see managers/__init__.py
+    compared: tuple[Kind, ...] | None = (
+        None  # traces on which it flies unasked; None: what it serves
+    )
+    ground: tuple[str, ...] = ()  # managers it may stand on instead of the machine; "*" any malloc
+    versions: tuple[str, ...] = ()  # of the real system, values of the knob `version`, newest last
+    reference: str = ""  # module that finds, measures and agrees with the real one
+    limit_knob: str = ""  # the knob that limits the heap, for `--heap`
+    deploy: Deploy | None = None  # None: a textbook manager, which explains and is not deployed
+    flies: bool = True  # serves malloc of real programs; of one that serves malloc
+    # What the conformance suite must know:
+    variants: tuple[Mapping[str, int], ...] = ()  # settings that change its course
+    shares_below: int = 0  # bytes; smaller objects share blocks and keep each other
+    names_slots: bool = True  # an object's header says in which slot it was born
+
+    @property
+    def collected(self) -> bool:
+        """Whether it has a collector and is told of no death."""
+        return "malloc" not in self.serves
+
+    def compared_on(self, kind: Kind) -> bool:
+        """Whether it flies on traces of this kind unless others are named."""
+        return kind in (self.serves if self.compared is None else self.compared)

@@ -1,0 +1,1 @@
+"""Mallocs that real programs run on."""

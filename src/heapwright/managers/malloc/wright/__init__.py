@@ -1,0 +1,14 @@
+"""wright: heapwright's own malloc, made to be the fastest at equal memory."""
+
+from heapwright.managers.card import Card
+
+CARD = Card(
+    summary="our own: thread caches over thread-owned spans, mailboxes, a page heap",
+    compared=("malloc", "graph"),
+    variants=(
+        {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
+        {"limit_bytes": 0, "limit_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
+        {"interval": 3, "retain_bytes": 0},
+        {"hardened": 1},
+    ),
+)

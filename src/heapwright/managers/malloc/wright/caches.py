@@ -1,0 +1,174 @@
+"""A thread's cache: a list of free blocks for each class, and what happens at its two ends.
+
+    empty ─► mail from other threads ─► spans.acquire, or one block from the page heap
+    full  ─► the block goes to its span: the thread's own, another's by post, or the page heap
+
+The list's word holds its room and its newest block, and the link in a block is the word before it:
+to take a block is one load and one store, and a push that makes the word negative was one too many.
+A row of zeros has neither block nor room, so a thread that is new comes here by itself.
+
+Invariant  a list is as long as its class's room less the room of its word        (invariants.py)
+Source     TCMalloc's thread caches; a full cache passes blocks on one by one, as mimalloc frees
+"""
+
+from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.compiler.atomics import compare_and_swap
+from heapwright.machine import load
+from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST
+from heapwright.managers.malloc.wright.dirty import mark
+from heapwright.managers.malloc.wright.hardened import is_block, set_live
+from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
+from heapwright.managers.malloc.wright.page_heap import give, take
+from heapwright.managers.malloc.wright.spans import acquire, orphan, take_list
+from heapwright.managers.malloc.wright.state import (
+    ADDRESS,
+    ALIVE,
+    CLOSED,
+    EXIT_THREAD,
+    HARDENED,
+    KIND,
+    MAILBOX,
+    OUT_COUNT,
+    OVERFLOW,
+    PARTIAL,
+    REFILL,
+    RUN_FREED,
+    RUN_TAKEN,
+    START,
+    STATE_SHIFT,
+    TAKEN,
+    entry_of,
+    get,
+    lock,
+    put,
+    row_of,
+    set_entry,
+    start_of,
+    unlock,
+)
+
+
+@kernel(cold=True)
+def refill(heap, thread, size_class):
+    """A block of a class whose cache is empty, and more blocks for the cache; 0 if refused."""
+    heap.paths[REFILL] += 1
+    row = row_of(thread)
+    span = heap.rows[unsigned(row + PARTIAL + size_class)]
+    if likely(span != 0):
+        return take_list(heap, row, size_class, span)
+    return _refill_from_afar(heap, row, size_class)
+
+
+@kernel(cold=True)
+def _refill_from_afar(heap, row, size_class):
+    """A block where the thread has no partial span of the class; 0 if refused."""
+    if heap.rows[unsigned(row + ALIVE)] == 0:
+        start_thread(heap, row)
+    if heap.rows[unsigned(row + MAILBOX)]:
+        collect_mail(heap, row, True)
+        word = heap.rows[unsigned(row + size_class)]
+        if word & ADDRESS:
+            heap.rows[unsigned(row + size_class)] = load(heap.machine, word & ADDRESS)
+            return word & ADDRESS
+    if size_class < heap.classes.fields[FIRST_SINGLE]:
+        return acquire(heap, row, size_class)
+    return take_run(heap, heap.classes.pages_of[unsigned(size_class)], 1, size_class)
+
+
+@kernel
+def take_run(heap, pages, align_pages, size_class):
+    """Address of a span of one block, of `size_class` or of none (0); 0 if refused."""
+    heap.paths[RUN_TAKEN] += 1
+    lock(heap)
+    span = take(heap, pages, align_pages)
+    if span:
+        mark(heap, get(heap, span, START), pages, True)
+    unlock(heap)
+    if not span:
+        return 0
+    name_run(heap, span, size_class)
+    return start_of(heap, span)
+
+
+@kernel
+def name_run(heap, span, size_class):
+    """Say what a span of one block is for."""
+    put(heap, span, KIND, TAKEN << STATE_SHIFT | size_class)
+    set_entry(heap, get(heap, span, START), span << 8 | size_class)
+
+
+@kernel
+def give_run(heap, span):
+    """Free a span of one block."""
+    heap.paths[RUN_FREED] += 1
+    lock(heap)
+    give(heap, span)
+    unlock(heap)
+
+
+@kernel
+def free_uncached(heap, thread, address):
+    """Free a block that the cache has no room for."""
+    heap.paths[OVERFLOW] += 1
+    if unlikely(heap.fields[HARDENED] != 0):
+        if not is_block(heap, address):
+            return
+        set_live(heap, address, 0)
+    row, entry = row_of(thread), entry_of(heap, address)
+    size_class, span = entry & 255, entry >> 8
+    if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):
+        give_run(heap, span)
+        return
+    # A row not yet open owns nothing; its words are 0, as is that of an empty list without room.
+    if unlikely(heap.rows[unsigned(row + size_class)] == 0):
+        if heap.rows[unsigned(row + ALIVE)] == 0:
+            start_thread(heap, row)
+    give_back(heap, row, span, address)
+
+
+@kernel
+def empty_caches(heap, row):
+    """Give every cached block of a thread back, and what it has in the post."""
+    for size_class in range(1, heap.classes.fields[LAST] + 1):
+        head = unsigned(row + size_class)
+        block = heap.rows[head] & ADDRESS
+        heap.rows[head] = heap.classes.empty_word[unsigned(size_class)]
+        while block:
+            after = load(heap.machine, block) & ADDRESS
+            span = entry_of(heap, block) >> 8
+            if size_class >= heap.classes.fields[FIRST_SINGLE]:
+                give_run(heap, span)
+            else:
+                give_back(heap, row, span, block)
+            block = after
+    if heap.rows[unsigned(row + OUT_COUNT)]:
+        post(heap, row)
+
+
+@kernel(cold=True)
+def end_thread(heap, thread):
+    """Close a thread's row: its blocks go to their spans, its spans with room become orphans."""
+    row = row_of(thread)
+    if heap.rows[unsigned(row + ALIVE)] == 0:
+        return
+    heap.paths[EXIT_THREAD] += 1
+    empty_caches(heap, row)
+    while not _close(heap, row):
+        collect_mail(heap, row, False)
+        if heap.rows[unsigned(row + OUT_COUNT)]:
+            post(heap, row)
+    for size_class in range(heap.classes.fields[LAST] + 1):
+        heap.rows[unsigned(row + size_class)] = 0
+    heap.rows[unsigned(row + ALIVE)] = 0
+
+
+@kernel
+def _close(heap, row):
+    """Close the mailbox, if it is empty, and leave the spans that have room to others."""
+    lock(heap)
+    closed = compare_and_swap(heap.rows, unsigned(row + MAILBOX), 0, CLOSED)
+    if closed:
+        for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
+            orphan(heap, row, size_class)
+    unlock(heap)
+    return closed

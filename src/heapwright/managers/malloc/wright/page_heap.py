@@ -1,0 +1,347 @@
+"""The page heap: runs of pages, found by two bitmaps' worth of bins, merged when freed.
+
+    bins      1 │ 2 │ ... │ 63 pages, one length a bin │ then STEPS a doubling
+    take  ─► own bin (some tries) ─► first bin above that is not empty ─► split ─► grow by brk
+    give  ─► merge with a free run below and above ─► bin ─► purge what is too much
+
+Terms      dirty: see dirty.py; purge: give dirty pages of free runs back to the system (madvise),
+           keeping the addresses
+Invariant  spans tile the heap; no two free runs adjacent; a free run is in the bin of its length;
+           a bit of `filled` is set iff its bin is not empty; DIRTY_PAGES counts        (check)
+Source     TCMalloc's page heap (gperftools src/page_heap.cc); bins after Masmano et al., "TLSF",
+           ECRTS 2004
+Omits      a search by address
+
+Memory goes back on a schedule that needs no clock and no thread: an interval is a number of runs
+freed, and what was free through all of it was not needed (the low-water mark of TCMalloc's
+caches). A limit, a share of the pages in use, holds at any time.
+"""
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length, trailing_zeros
+from heapwright.machine import ADVISE_DONTNEED, ADVISE_HUGEPAGE, HUGE_PAGE_BYTES, brk, madvise
+from heapwright.machine.address_space import BREAK
+from heapwright.managers.malloc.wright.classes import PAGE_BYTES, PAGE_SHIFT
+from heapwright.managers.malloc.wright.dirty import (
+    WORD_BITS_SHIFT,
+    WORD_MASK,
+    dirty_pages,
+    mark,
+    past_last,
+)
+from heapwright.managers.malloc.wright.state import (
+    DIRTY_PAGES,
+    FIRST,
+    GROW,
+    GROWTH_PAGES,
+    HUGE_FROM_PAGES,
+    INTERVAL,
+    KIND,
+    LENGTH,
+    LIMIT_PAGES,
+    LIMIT_PERCENT,
+    LOW_PAGES,
+    MERGE,
+    MOST_SPANS,
+    NEXT,
+    PURGE,
+    RETAIN_PAGES,
+    RUN,
+    SPAN_COUNT,
+    SPARE,
+    SPLIT,
+    START,
+    STATE_SHIFT,
+    TAKEN,
+    TICKS,
+    TOP,
+    USED_PAGES,
+    entry_of_page,
+    get,
+    link_last,
+    put,
+    set_entry,
+    state_of,
+    unlink,
+)
+
+EXACT = 64  # lengths below have a bin each
+STEPS_SHIFT = 4
+BINS = EXACT + (26 << STEPS_SHIFT)
+HUGE_PAGE_PAGES = HUGE_PAGE_BYTES >> PAGE_SHIFT
+TRIES = 8  # runs of the request's own bin that are looked at
+
+
+@kernel
+def bin_of(pages):
+    """The bin of a run of so many pages."""
+    if pages < EXACT:
+        return pages
+    top = bit_length(pages) - 1
+    step = (pages >> (top - STEPS_SHIFT)) - (1 << STEPS_SHIFT)
+    return EXACT + ((top - 6) << STEPS_SHIFT) + step
+
+
+@kernel
+def _insert(heap, run):
+    """Put a free run in its bin, newest first."""
+    row = bin_of(get(heap, run, LENGTH))
+    link_last(heap, run, heap.bins, row)
+    heap.bins[unsigned(row)] = run
+    heap.filled[unsigned(row >> WORD_BITS_SHIFT)] |= 1 << (row & WORD_MASK)
+
+
+@kernel
+def _remove(heap, run):
+    """Take a free run out of its bin."""
+    row = bin_of(get(heap, run, LENGTH))
+    unlink(heap, run, heap.bins, row)
+    if heap.bins[unsigned(row)] == 0:
+        heap.filled[unsigned(row >> WORD_BITS_SHIFT)] &= ~(1 << (row & WORD_MASK))
+
+
+@kernel
+def _record(heap):
+    """A fresh span record, 0 if there is none."""
+    span = heap.fields[SPARE]
+    if span:
+        heap.fields[SPARE] = get(heap, span, NEXT)
+        return span
+    span = heap.fields[SPAN_COUNT]
+    if span == MOST_SPANS:
+        return 0
+    heap.fields[SPAN_COUNT] = span + 1
+    return span
+
+
+@kernel
+def _drop_record(heap, span):
+    """A record is no longer wanted."""
+    put(heap, span, KIND, 0)
+    put(heap, span, NEXT, heap.fields[SPARE])
+    heap.fields[SPARE] = span
+
+
+@kernel
+def _shape(heap, span, start, pages, state):
+    """Write a span's place and what it is, and its first and last entry of the page map."""
+    put(heap, span, START, start)
+    put(heap, span, LENGTH, pages)
+    put(heap, span, KIND, state << STATE_SHIFT)
+    set_entry(heap, start, span << 8)
+    set_entry(heap, start + pages - 1, span << 8)
+
+
+@kernel
+def _find(heap, pages):
+    """A free run of at least `pages` pages, 0 if none: of its own bin, else of the next above."""
+    row = bin_of(pages)
+    first = heap.bins[unsigned(row)]
+    if first:
+        run = first
+        for _ in range(TRIES):
+            if get(heap, run, LENGTH) >= pages:
+                return run
+            run = get(heap, run, NEXT)
+            if run == first:
+                break
+    row += 1
+    word = row >> WORD_BITS_SHIFT
+    bits = heap.filled[unsigned(word)] & ~((1 << (row & WORD_MASK)) - 1)
+    while bits == 0:
+        word += 1
+        if word > BINS >> WORD_BITS_SHIFT:
+            return 0
+        bits = heap.filled[unsigned(word)]
+    return heap.bins[unsigned((word << WORD_BITS_SHIFT) + trailing_zeros(bits))]
+
+
+@kernel
+def _grow(heap, pages):
+    """More pages from the system, a free run; whether it gave them."""
+    machine, fields = heap.machine, heap.fields
+    want = max(pages, fields[GROWTH_PAGES])
+    old = (machine.meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
+    huge = fields[HUGE_FROM_PAGES] and fields[USED_PAGES] >= fields[HUGE_FROM_PAGES]
+    if huge:  # a page grown into twice would be small by then
+        want += -((old >> PAGE_SHIFT) + want) & (HUGE_PAGE_PAGES - 1)
+    for bytes_ in (want << PAGE_SHIFT, pages << PAGE_SHIFT):
+        end = old + bytes_
+        if brk(machine, end) == end:
+            run = _record(heap)
+            if not run:
+                return False
+            heap.paths[GROW] += 1
+            if fields[FIRST] == 0:
+                fields[FIRST] = old
+            fields[TOP] = end
+            if huge:
+                _advise_huge(machine, old, end)
+            fields[USED_PAGES] += bytes_ >> PAGE_SHIFT
+            _shape(heap, run, old >> PAGE_SHIFT, bytes_ >> PAGE_SHIFT, TAKEN)
+            give(heap, run)
+            return True
+    return False
+
+
+@kernel
+def _advise_huge(machine, start, end):
+    """Ask for huge pages where the heap has grown."""
+    first, past = (start + HUGE_PAGE_BYTES - 1) & -HUGE_PAGE_BYTES, end & -HUGE_PAGE_BYTES
+    if first < past:
+        madvise(machine, first, past - first, ADVISE_HUGEPAGE)
+
+
+@kernel
+def cut(heap, span, pages):
+    """Keep the first `pages` pages of a taken span and free the rest, if there is a record."""
+    rest = get(heap, span, LENGTH) - pages
+    if rest <= 0:
+        return
+    tail = _record(heap)
+    if tail:
+        heap.paths[SPLIT] += 1
+        start = get(heap, span, START)
+        put(heap, span, LENGTH, pages)
+        _shape(heap, tail, start + pages, rest, TAKEN)
+        give(heap, tail)
+
+
+@kernel
+def take(heap, pages, align_pages):
+    """A span of `pages` pages from a multiple of `align_pages`, a power of two; 0 if refused.
+
+    The caller holds the lock and says which pages it makes dirty.
+    """
+    want = pages + align_pages - 1
+    run = _find(heap, want)
+    if not run:
+        if not _grow(heap, want):
+            return 0
+        run = _find(heap, want)
+        if not run:
+            return 0
+    _remove(heap, run)
+    start, length = get(heap, run, START), get(heap, run, LENGTH)
+    heap.fields[USED_PAGES] += length
+    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start, length)
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
+    _shape(heap, run, start, length, TAKEN)
+    skip = -start & (align_pages - 1)
+    if skip:
+        rest = _record(heap)
+        if rest:
+            put(heap, run, LENGTH, skip)
+            _shape(heap, rest, start + skip, length - skip, TAKEN)
+            give(heap, run)
+            run = rest
+        else:
+            give(heap, run)
+            return 0
+    cut(heap, run, pages)
+    return run
+
+
+@kernel
+def give(heap, span):
+    """Free a taken span: merge it with the free runs around it. The caller holds the lock."""
+    start, pages = get(heap, span, START), get(heap, span, LENGTH)
+    fields = heap.fields
+    fields[USED_PAGES] -= pages
+    fields[DIRTY_PAGES] += dirty_pages(heap, start, pages)
+    below = entry_of_page(heap, start - 1) >> 8
+    if below and state_of(heap, below) == RUN:
+        if get(heap, below, START) + get(heap, below, LENGTH) == start:
+            heap.paths[MERGE] += 1
+            _remove(heap, below)
+            start, pages = get(heap, below, START), pages + get(heap, below, LENGTH)
+            _drop_record(heap, below)
+    above = _run_at(heap, start + pages)
+    if above:
+        heap.paths[MERGE] += 1
+        _remove(heap, above)
+        pages += get(heap, above, LENGTH)
+        _drop_record(heap, above)
+    _shape(heap, span, start, pages, RUN)
+    _insert(heap, span)
+    fields[TICKS] += 1
+    if fields[TICKS] >= fields[INTERVAL] or fields[DIRTY_PAGES] > fields[LIMIT_PAGES]:
+        _keep_schedule(heap)
+
+
+@kernel(cold=True)
+def _keep_schedule(heap):
+    """Purge what no request needed through an interval, and what is beyond the limit."""
+    fields = heap.fields
+    limit = fields[LIMIT_PAGES] + fields[USED_PAGES] * fields[LIMIT_PERCENT] // 100
+    if fields[DIRTY_PAGES] > limit:
+        purge(heap, limit - (limit >> 3))
+    elif fields[TICKS] >= fields[INTERVAL]:
+        idle = fields[LOW_PAGES] - fields[RETAIN_PAGES]
+        if idle > 0:
+            purge(heap, fields[DIRTY_PAGES] - idle)
+    else:
+        return
+    fields[TICKS] = 0
+    fields[LOW_PAGES] = fields[DIRTY_PAGES]
+
+
+@kernel
+def _run_at(heap, page):
+    """The free run that begins at a page; 0 if none does."""
+    run = entry_of_page(heap, page) >> 8
+    return run if run and state_of(heap, run) == RUN and get(heap, run, START) == page else 0
+
+
+@kernel
+def extend(heap, span, pages):
+    """Make a taken span `pages` pages long by taking the start of the free run above, which may
+    grow at the heap's end; whether it was there. The caller holds the lock."""
+    start, have = get(heap, span, START), get(heap, span, LENGTH)
+    above = _run_at(heap, start + have)
+    more = get(heap, above, LENGTH) if above else 0
+    if have + more < pages:
+        if start + have + more != heap.fields[TOP] >> PAGE_SHIFT:
+            return False
+        if not _grow(heap, pages - have - more):
+            return False
+        above = _run_at(heap, start + have)
+        more = get(heap, above, LENGTH) if above else 0
+        if have + more < pages:  # something else lies at the old end of the heap
+            return False
+    _remove(heap, above)
+    heap.fields[USED_PAGES] += more
+    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, more)
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
+    _drop_record(heap, above)
+    put(heap, span, LENGTH, have + more)
+    cut(heap, span, pages)
+    return True
+
+
+@kernel(cold=True)
+def purge(heap, keep_pages):
+    """Give dirty pages of free runs back, long runs first, until `keep_pages` are left."""
+    for row in range(BINS - 1, -1, -1):
+        first = heap.bins[unsigned(row)]
+        run = first
+        while run and heap.fields[DIRTY_PAGES] > keep_pages:
+            start = get(heap, run, START)
+            _purge_run(heap, start, start + get(heap, run, LENGTH), keep_pages)
+            run = get(heap, run, NEXT)
+            if run == first:
+                break
+
+
+@kernel
+def _purge_run(heap, start, past, keep_pages):
+    """Purge a free run from its end, for it is handed out from its start."""
+    fields = heap.fields
+    past = past_last(heap, start, past, True)
+    while past > start and fields[DIRTY_PAGES] > keep_pages:
+        page = max(past_last(heap, start, past, False), past - fields[DIRTY_PAGES] + keep_pages)
+        heap.paths[PURGE] += 1
+        madvise(heap.machine, page << PAGE_SHIFT, (past - page) << PAGE_SHIFT, ADVISE_DONTNEED)
+        mark(heap, page, past - page, False)
+        fields[DIRTY_PAGES] -= past - page
+        past = past_last(heap, start, page, True)

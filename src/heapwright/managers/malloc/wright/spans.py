@@ -1,0 +1,259 @@
+"""Spans of many blocks: each belongs to a thread, which alone takes from it and gives to it.
+
+    acquire ─► a ring of partial spans: take the whole free list of the first, one load and store
+            ─► the fresh span: carve some blocks more, lowest first
+            ─► an orphan of the class ─► a span from the page heap
+    release ─► the span's free list ─all its blocks back─► fresh again, or to the page heap
+
+Terms      fresh span: the one span of a thread and class with blocks never carved; partial: with a
+           free block on its list; whole: with every carved block on its list
+           owner: the thread whose row the span hangs on; an orphan's owner has exited
+Invariant  a span is LISTED, in its owner's ring, iff its free list is not empty and it is no
+           orphan; a span with fresh blocks is FRESH of its owner or an orphan      (invariants.py)
+Source     mimalloc's pages with thread-local free lists (Leijen, Zorn and de Moura, APLAS 2019);
+           lists with their counts in one word are our own
+Omits      choice among partial spans by how full they are
+"""
+
+from heapwright.compiler import kernel, unlikely, unsigned
+from heapwright.machine import load, store, touch
+from heapwright.managers.malloc.wright.classes import WORD_SHIFT
+from heapwright.managers.malloc.wright.dirty import mark
+from heapwright.managers.malloc.wright.hardened import link_of, sign
+from heapwright.managers.malloc.wright.page_heap import give, take
+from heapwright.managers.malloc.wright.state import (
+    ADDRESS,
+    ADOPT,
+    BUMP,
+    CARVE,
+    FREE,
+    FRESH,
+    HARDENED,
+    KIND,
+    LISTED,
+    NOBODY,
+    ONE,
+    ORPHAN,
+    ORPHANS,
+    OWNER_SHIFT,
+    PARTIAL,
+    RETIRE,
+    SPAN,
+    START,
+    STATE_SHIFT,
+    TAKEN,
+    WHOLE,
+    end_of,
+    get,
+    link_last,
+    lock,
+    owner_of,
+    put,
+    set_entry,
+    set_state,
+    start_of,
+    state_of,
+    unlink,
+    unlock,
+)
+
+
+@kernel
+def acquire(heap, row, size_class):
+    """A block for the caller and more for the thread's cache, which is empty; 0 if refused."""
+    while True:
+        span = heap.rows[unsigned(row + PARTIAL + size_class)]
+        if span:
+            return take_list(heap, row, size_class, span)
+        span = heap.rows[unsigned(row + FRESH + size_class)]
+        if span:
+            return _carve(heap, row, size_class, span)
+        if not _adopt(heap, row, size_class):
+            if not _new_span(heap, row, size_class):
+                return 0
+
+
+@kernel(inline=True)
+def take_list(heap, row, size_class, span):
+    """Move the span's whole free list to the cache; its newest block."""
+    word = get(heap, span, FREE)
+    if unlikely(heap.fields[HARDENED] != 0):
+        return _take_one(heap, row, size_class, span, word & ADDRESS)
+    put(heap, span, FREE, heap.classes.empty_word[unsigned(size_class)])
+    unlink(heap, span, heap.rows, row + PARTIAL + size_class)
+    set_state(heap, span, TAKEN)
+    block = word & ADDRESS
+    heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
+    return block
+
+
+@kernel(cold=True)
+def _take_one(heap, row, size_class, span, block):
+    """The newest block of the span's free list, whose link is tested."""
+    link = link_of(heap, block)
+    if link & ADDRESS == 0:
+        link = heap.classes.empty_word[unsigned(size_class)]
+        unlink(heap, span, heap.rows, row + PARTIAL + size_class)
+        set_state(heap, span, TAKEN)
+    put(heap, span, FREE, link)
+    return block
+
+
+@kernel
+def _carve(heap, row, size_class, span):
+    """Cut fresh blocks: the lowest for the caller, the others to the cache."""
+    heap.paths[CARVE] += 1
+    machine, size = heap.machine, heap.classes.bytes_of[unsigned(size_class)]
+    block, end = get(heap, span, BUMP), end_of(heap, span)
+    count = min(heap.classes.carved_of[unsigned(size_class)], (end - block) // size)
+    past = block + count * size
+    put(heap, span, BUMP, past)
+    put(heap, span, WHOLE, get(heap, span, WHOLE) - count)
+    if past + size > end:
+        heap.rows[unsigned(row + FRESH + size_class)] = 0
+    word = heap.rows[unsigned(row + size_class)]
+    part = past - size
+    while part > block:
+        touch(machine, part, 8)
+        store(machine, part, word)
+        word = (word & ~ADDRESS) - ONE + part
+        part -= size
+    heap.rows[unsigned(row + size_class)] = word
+    return block
+
+
+@kernel
+def _new_span(heap, row, size_class):
+    """A span from the page heap becomes the fresh one; whether there was one."""
+    pages = heap.classes.pages_of[unsigned(size_class)]
+    lock(heap)
+    span = take(heap, pages, 1)
+    if span:
+        mark(heap, get(heap, span, START), pages, True)
+    unlock(heap)
+    if not span:
+        return False
+    heap.paths[SPAN] += 1
+    put(heap, span, KIND, row << OWNER_SHIFT | TAKEN << STATE_SHIFT | size_class)
+    start = get(heap, span, START)
+    for page in range(start, start + pages):
+        set_entry(heap, page, span << 8 | size_class)
+    _refresh(heap, row, size_class, span)
+    return True
+
+
+@kernel
+def _refresh(heap, row, size_class, span):
+    """Make a span without a carved block the fresh one of its class."""
+    word = heap.classes.empty_word[unsigned(size_class)]
+    put(heap, span, FREE, word)
+    put(heap, span, WHOLE, word >> WORD_SHIFT)
+    put(heap, span, BUMP, start_of(heap, span))
+    heap.rows[unsigned(row + FRESH + size_class)] = span
+
+
+@kernel(inline=True)
+def release(heap, row, span, address):
+    """Give a block back to its span, which the thread of `row` owns."""
+    old = get(heap, span, FREE)
+    touch(heap.machine, address, 8)
+    store(heap.machine, address, old)
+    sign(heap, address, old)
+    word = (old & ~ADDRESS) - ONE + address
+    put(heap, span, FREE, word)
+    if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
+        _retire(heap, row, span)
+    elif unlikely(old & ADDRESS == 0):
+        set_state(heap, span, LISTED)
+        link_last(heap, span, heap.rows, row + PARTIAL + (get(heap, span, KIND) & 255))
+
+
+@kernel(inline=True)
+def release_easily(heap, row, span, address):
+    """Do what `release` does where the span is the row's and stays in its ring; whether it is."""
+    old = get(heap, span, FREE)
+    word = (old & ~ADDRESS) - ONE + address
+    if unlikely(owner_of(heap, span) != row or old & ADDRESS == 0):
+        return False
+    if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
+        return False
+    touch(heap.machine, address, 8)
+    store(heap.machine, address, old)
+    put(heap, span, FREE, word)
+    return True
+
+
+@kernel(cold=True)
+def _retire(heap, row, span):
+    """Every carved block of the span is back: it is fresh again, or its pages are free."""
+    heap.paths[RETIRE] += 1
+    size_class = get(heap, span, KIND) & 255
+    if state_of(heap, span) == LISTED:
+        unlink(heap, span, heap.rows, row + PARTIAL + size_class)
+        set_state(heap, span, TAKEN)
+    fresh = heap.rows[unsigned(row + FRESH + size_class)]
+    if fresh in (0, span):
+        _refresh(heap, row, size_class, span)
+        return
+    lock(heap)
+    give(heap, span)
+    unlock(heap)
+
+
+@kernel
+def _adopt(heap, row, size_class):
+    """Make an orphan with room the thread's own; whether there was one."""
+    if heap.fields[ORPHANS] == 0 or heap.orphans[unsigned(size_class)] == 0:
+        return False
+    lock(heap)
+    span = heap.orphans[unsigned(size_class)]
+    if span:
+        claim(heap, row, span)
+    unlock(heap)
+    return span != 0
+
+
+@kernel
+def claim(heap, row, span):
+    """The thread becomes the owner of a span whose owner is gone. The caller holds the lock."""
+    heap.paths[ADOPT] += 1
+    kind = get(heap, span, KIND)
+    size_class = kind & 255
+    if state_of(heap, span) == ORPHAN:
+        unlink(heap, span, heap.orphans, size_class)
+        heap.fields[ORPHANS] -= 1
+    state = TAKEN
+    if get(heap, span, FREE) & ADDRESS:
+        state = LISTED
+        link_last(heap, span, heap.rows, row + PARTIAL + size_class)
+    put(heap, span, KIND, row << OWNER_SHIFT | state << STATE_SHIFT | size_class)
+    fresh = row + FRESH + size_class
+    size = heap.classes.bytes_of[unsigned(size_class)]
+    if heap.rows[unsigned(fresh)] == 0 and get(heap, span, BUMP) + size <= end_of(heap, span):
+        heap.rows[unsigned(fresh)] = span
+
+
+@kernel
+def orphan(heap, row, size_class):
+    """The exiting thread's spans of a class with room become orphans. The caller holds the lock."""
+    fresh = heap.rows[unsigned(row + FRESH + size_class)]
+    heap.rows[unsigned(row + FRESH + size_class)] = 0
+    while heap.rows[unsigned(row + PARTIAL + size_class)]:
+        span = heap.rows[unsigned(row + PARTIAL + size_class)]
+        unlink(heap, span, heap.rows, row + PARTIAL + size_class)
+        if span != fresh:
+            _leave(heap, size_class, span)
+    if fresh:
+        whole = get(heap, fresh, FREE) >> WORD_SHIFT == get(heap, fresh, WHOLE)
+        if whole:
+            give(heap, fresh)
+        else:
+            _leave(heap, size_class, fresh)
+
+
+@kernel
+def _leave(heap, size_class, span):
+    """Make a span an orphan: its owner's number may be given to another thread."""
+    put(heap, span, KIND, NOBODY << OWNER_SHIFT | ORPHAN << STATE_SHIFT | size_class)
+    link_last(heap, span, heap.orphans, size_class)
+    heap.fields[ORPHANS] += 1

@@ -1,0 +1,243 @@
+"""What wright's parts share: the page map, the spans' records, the threads' rows.
+
+    page_map  span << 8 | class ─► which span a block lies in and its class, by one load
+    span      8 words, one cache line, by number; a run of pages: free, one block, or many
+    row       512 words for each thread: its lists, its spans, its mailbox
+
+Terms      span: a run of pages with a record; class 0 in the page map: a span of one block beyond
+           all classes, a free run, or no page of the heap
+Invariant  the first and last page of a free run, the first page of a block beyond all classes, and
+           each page of a span of a class, name their span in the page map       (invariants.py)
+Source     TCMalloc's page map and Span, gperftools src/span.h; the tables are flat, as Go's before
+           1.11
+Omits      levels: addresses are below SPACE_BYTES
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.reserve import reserve
+from heapwright.machine import Machine
+from heapwright.machine.address_space import SPACE_BYTES
+from heapwright.managers.malloc.wright.classes import PAGE_SHIFT, WORD_SHIFT, Classes
+from heapwright.structures import mutex
+
+PAGES = SPACE_BYTES >> PAGE_SHIFT
+MOST_SPANS = 1 << 20
+MOST_THREADS = 1 << 16
+
+ONE = 1 << WORD_SHIFT  # one block in the room of a list's word
+ADDRESS = ONE - 1  # mask of the address in a list's word
+
+# A span's record
+SPAN_SHIFT = 3
+(
+    FREE,  # word of the list of its free blocks
+    BUMP,  # address of the next fresh block: never carved yet
+    WHOLE,  # room of FREE when every carved block is on its list
+    NEXT,  # span, in a list of spans
+    PREVIOUS,  # span
+    START,  # page number: of the first page
+    LENGTH,  # pages
+    KIND,  # row of the owner << 16 | state << 8 | class
+) = range(8)
+STATE_SHIFT, OWNER_SHIFT = 8, 16
+UNUSED, RUN, TAKEN, LISTED, ORPHAN = range(5)  # states; RUN: free; LISTED: at its owner
+
+# A thread's row
+ROW_SHIFT = 9
+HEADS = 0  # + class: word of the list of cached blocks
+PARTIAL = 128  # + class: first of a ring of spans with free blocks, 0: none
+FRESH = 256  # + class: the span with fresh blocks, 0: none
+ALIVE = 384
+OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
+MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no thread reads it
+CLOSED = 1
+NOBODY = 0  # row that owns orphans; its mailbox is always closed
+
+# Fields
+(
+    LOCK,  # of the page heap, the orphans and the owners of spans
+    FIRST,  # address of the first page of the heap
+    TOP,  # address past the last page
+    SPAN_COUNT,  # records ever used
+    SPARE,  # first unused record
+    USED_PAGES,  # not in free runs
+    DIRTY_PAGES,  # in free runs, written since the system gave them
+    ORPHANS,  # spans in all rings of orphans
+    GROWTH_PAGES,  # setting
+    LOW_PAGES,  # the least DIRTY_PAGES in this interval
+    TICKS,  # runs freed in this interval
+    INTERVAL,  # setting
+    RETAIN_PAGES,  # setting
+    LIMIT_PAGES,  # setting
+    LIMIT_PERCENT,  # setting
+    REMOTE_BATCH,  # setting
+    HARDENED,  # setting
+    FATAL,  # one of hardened.py's verdicts
+    THREADS,  # rows ever opened: all below
+    MOVES,  # runs whose pages were moved
+    HUGE_FROM_PAGES,  # setting
+    FIELDS,
+) = range(22)
+
+PATHS = (
+    "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
+    "purge", "remote", "message", "mail", "adopt", "in_place", "moved", "start", "exit",
+)  # fmt: skip
+(
+    REFILL, CARVE, SPAN, OVERFLOW, RETIRE, RUN_TAKEN, RUN_FREED, MERGE, SPLIT, GROW,
+    PURGE, REMOTE, MESSAGE, MAIL, ADOPT, IN_PLACE, MOVED, START_THREAD, EXIT_THREAD,
+) = range(19)  # fmt: skip
+
+
+class Heap(NamedTuple):
+    """The whole state."""
+
+    machine: Machine
+    classes: Classes
+    page_map: np.ndarray  # uint32[page]  span << 8 | class
+    spans: np.ndarray  # int64[span << SPAN_SHIFT | field]
+    rows: np.ndarray  # int64[(thread + 1) << ROW_SHIFT | column]
+    bins: np.ndarray  # int64[bin]  first free run of about one length, 0: none
+    filled: np.ndarray  # int64[bin >> 5]  bitmap: bins that are not empty
+    dirty: np.ndarray  # int64[page >> 5]  bitmap: pages written since the system gave them
+    orphans: np.ndarray  # int64[class]  first of a ring of spans whose owner is gone, 0: none
+    live: np.ndarray  # uint8[address >> 4]  1: a live block begins; kept where HARDENED
+    sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
+    fields: np.ndarray  # int64[FIELDS]
+    paths: np.ndarray  # int64[path]  times taken; approximate where threads run
+
+
+def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray | None) -> Heap:
+    """A heap without a page; hardened if it is given the sentences for that."""
+    fields = np.zeros(FIELDS, np.int64)
+    fields[SPAN_COUNT] = 1  # span 0 stands for none
+    fields[HARDENED] = sentences is not None
+    rows = reserve((MOST_THREADS + 1) << ROW_SHIFT, np.int64)
+    rows[NOBODY + MAILBOX] = CLOSED
+    return Heap(
+        machine,
+        classes,
+        reserve(PAGES, np.uint32),
+        reserve(MOST_SPANS << SPAN_SHIFT, np.int64),
+        rows,
+        np.zeros(bins, np.int64),
+        np.zeros((bins >> 5) + 1, np.int64),
+        reserve(PAGES >> 5, np.int64),
+        np.zeros(128, np.int64),
+        reserve(SPACE_BYTES >> 4 if sentences is not None else 1, np.uint8),
+        sentences if sentences is not None else np.zeros(1, np.int8),
+        fields,
+        np.zeros(len(PATHS), np.int64),
+    )
+
+
+@kernel(inline=True)
+def row_of(thread):
+    """First column of the thread's row."""
+    return ((thread & (MOST_THREADS - 1)) + 1) << ROW_SHIFT
+
+
+@kernel(inline=True)
+def entry_of(heap, address):
+    """The page map's word for an address: span << 8 | class."""
+    return np.int64(heap.page_map[unsigned(address >> PAGE_SHIFT)])
+
+
+@kernel(inline=True)
+def entry_of_page(heap, page):
+    """The page map's word for a page number."""
+    return np.int64(heap.page_map[unsigned(page)])
+
+
+@kernel(inline=True)
+def set_entry(heap, page, entry):
+    """Write the page map's word of a page."""
+    heap.page_map[unsigned(page)] = entry
+
+
+@kernel(inline=True)
+def get(heap, span, field):
+    """A field of a span's record."""
+    return heap.spans[unsigned((span << SPAN_SHIFT) + field)]
+
+
+@kernel(inline=True)
+def put(heap, span, field, value):
+    """Write a field of a span's record."""
+    heap.spans[unsigned((span << SPAN_SHIFT) + field)] = value
+
+
+@kernel(inline=True)
+def state_of(heap, span):
+    """UNUSED, RUN, TAKEN, LISTED or ORPHAN."""
+    return (get(heap, span, KIND) >> STATE_SHIFT) & 255
+
+
+@kernel(inline=True)
+def owner_of(heap, span):
+    """The row of the thread that the span belongs to."""
+    return get(heap, span, KIND) >> OWNER_SHIFT
+
+
+@kernel(inline=True)
+def set_state(heap, span, state):
+    """Change a span's state."""
+    kind = get(heap, span, KIND)
+    put(heap, span, KIND, (kind & ~(255 << STATE_SHIFT)) | (state << STATE_SHIFT))
+
+
+@kernel(inline=True)
+def start_of(heap, span):
+    """Address of the span's first byte."""
+    return get(heap, span, START) << PAGE_SHIFT
+
+
+@kernel(inline=True)
+def end_of(heap, span):
+    """Address past the span."""
+    return (get(heap, span, START) + get(heap, span, LENGTH)) << PAGE_SHIFT
+
+
+@kernel
+def link_last(heap, span, ring, place):
+    """Put a span last in the ring whose first is ring[place]."""
+    first = ring[unsigned(place)]
+    if first:
+        last = get(heap, first, PREVIOUS)
+        put(heap, span, NEXT, first)
+        put(heap, span, PREVIOUS, last)
+        put(heap, last, NEXT, span)
+        put(heap, first, PREVIOUS, span)
+    else:
+        put(heap, span, NEXT, span)
+        put(heap, span, PREVIOUS, span)
+        ring[unsigned(place)] = span
+
+
+@kernel
+def unlink(heap, span, ring, place):
+    """Take a span out of the ring whose first is ring[place]."""
+    after, before = get(heap, span, NEXT), get(heap, span, PREVIOUS)
+    if after == span:
+        ring[unsigned(place)] = 0
+        return
+    put(heap, before, NEXT, after)
+    put(heap, after, PREVIOUS, before)
+    if ring[unsigned(place)] == span:
+        ring[unsigned(place)] = after
+
+
+@kernel(inline=True)
+def lock(heap):
+    """Take the one lock."""
+    mutex.lock(heap.fields, LOCK)
+
+
+@kernel(inline=True)
+def unlock(heap):
+    """Release it."""
+    mutex.unlock(heap.fields, LOCK)

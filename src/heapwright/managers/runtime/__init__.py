@@ -1,0 +1,1 @@
+"""Managers of language runtimes, with their collectors."""

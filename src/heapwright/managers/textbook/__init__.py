@@ -1,0 +1,1 @@
+"""Managers as textbooks describe them: they explain, and are compared with."""

@@ -1,0 +1,112 @@
+"""A linear (bump) allocator over brk: the floor of what allocation can cost, the ceiling of memory.
+
+    alloc ─► bump ─limit─► brk, a megabyte at a time            free ─► nothing
+
+Invariant  base <= top <= limit; limit is the break                          (check: 1)
+Source     Wilson et al. 1995, section 2
+Omits      reuse of freed memory, threads
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
+from heapwright.compiler import kernel
+from heapwright.machine import Machine, brk, copy
+from heapwright.machine.address_space import BREAK_BASE
+
+ALIGN_BYTES = 16
+HEADERLESS = True  # a block does not tell its size
+
+PATHS = ("bump", "grow")
+BUMP, GROW = range(2)
+
+
+class Config(NamedTuple):
+    """Knobs."""
+
+    growth_bytes: int = 1 << 20  # how far brk moves at a time
+
+
+class Heap(NamedTuple):
+    """The whole state."""
+
+    machine: Machine
+    region: Region
+    growth: np.ndarray  # int64[1]  bytes
+    paths: np.ndarray  # int64[path]  times taken
+
+
+def boot(machine, config):
+    """An empty heap at the break."""
+    region = Region(np.array([BREAK_BASE, BREAK_BASE, BREAK_BASE], np.int64))
+    growth = np.array([config.growth_bytes], np.int64)
+    return Heap(machine, region, growth, np.zeros(len(PATHS), np.int64))
+
+
+@kernel(inline=True)
+def alloc(heap, thread, size, align):
+    """Address of a block of `size` bytes. About 2 ns."""
+    heap.paths[BUMP] += 1
+    size = max(size, 1)  # a pointer of its own even for 0 bytes
+    address = bump(heap.region, size, align)
+    if address:
+        return address
+    if not _grow(heap, size + align):
+        return 0
+    return bump(heap.region, size, align)
+
+
+@kernel
+def _grow(heap, need):
+    """Move the break so that `need` bytes fit."""
+    heap.paths[GROW] += 1
+    limit = heap.region.fields[TOP] + need + heap.growth[0]
+    heap.region.fields[LIMIT] = brk(heap.machine, limit)
+    return heap.region.fields[LIMIT] == limit
+
+
+@kernel(inline=True)
+def free(heap, thread, address):
+    """Forget the block; its bytes stay where they are."""
+
+
+@kernel
+def realloc(heap, thread, address, size):
+    """A new block; without a header nobody knows how long the old one is, but it lies below."""
+    moved = alloc(heap, thread, size, ALIGN_BYTES)
+    if moved:
+        copy(heap.machine, moved, address, min(moved - address, size))
+    return moved
+
+
+@kernel
+def usable(heap, address, size):
+    """Bytes that the owner may use: those that were asked for."""
+    return size
+
+
+@kernel
+def extent(heap, address, size):
+    """The block, which has no header."""
+    return address, max(size, 1)
+
+
+@kernel
+def cached(heap, blocks):
+    """No caches."""
+    return 0
+
+
+@kernel
+def metadata(heap, blocks):
+    """No memory of its own."""
+    return 0
+
+
+@kernel
+def check(heap):
+    """Number of the broken invariant, 0 if none."""
+    base, top, limit = heap.region.fields[BASE], heap.region.fields[TOP], heap.region.fields[LIMIT]
+    return 0 if base <= top <= limit else 1

@@ -1,0 +1,209 @@
+"""A fixed-size pool: slots of one size, handed out and taken back in a few instructions.
+
+    chunk  │ slot │ slot │ slot │ ... untouched ... │      mapped, chunk_bytes at a time
+    alloc ─► newest freed slot ─none─► next untouched slot ─none─► a further chunk
+              └ larger than a slot or aligned ─► the heap beneath, a good fit
+    free  ─► the slot becomes the newest freed one, linked through its first word
+
+Invariant  every slot handed out so far is in use or on the free list           (check: 11)
+           a slot on the list lies in a chunk, at a multiple of slot_bytes      (check: 12)
+           of the heap beneath: the bins'                                       (check: 1-8)
+Source     Kenwright, "Fast efficient fixed-size memory pool: no loops and no overhead",
+           Computation Tools 2012; Boost.Pool's simple segregated storage
+Omits      giving chunks back; threads: one pool, one lock
+
+What a trace of malloc means here: a pool serves objects of one type. Requests up to slot_bytes get
+a slot, the others pass to a general heap beneath; how many did, the result says. Slots lie in the
+mapped zone and the heap beneath at the break, so an address tells which of the two it is.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.allocators import boundary_tags, good_fit
+from heapwright.compiler import kernel
+from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES, Machine, copy, load, mmap, store, touch
+from heapwright.machine.address_space import BREAK_LIMIT
+
+ALIGN_BYTES = 16
+LINK_BYTES = 8
+
+PATHS = ("slot", "reused", "chunk", "beneath", "free", "free_beneath")
+SLOT, REUSED, CHUNK, BENEATH, FREE, FREE_BENEATH = range(6)
+
+NEWEST, NEXT, LIMIT, USED, LISTED, SLOT_BYTES, CHUNK_BYTES, FIELDS = range(8)
+
+
+class Config(NamedTuple):
+    """Knobs."""
+
+    slot_bytes: int = 64  # a multiple of 16
+    chunk_bytes: int = 1 << 16  # mapped at a time, a multiple of a page
+    growth_bytes: int = 1 << 17  # least that brk moves for the heap beneath
+
+
+class Heap(NamedTuple):
+    """The whole state."""
+
+    machine: Machine
+    beneath: good_fit.Heap
+    fields: np.ndarray  # int64[FIELDS]  NEWEST, NEXT, LIMIT: addresses; USED, LISTED: slots
+    paths: np.ndarray  # int64[path]  times taken
+
+
+def boot(machine, config):
+    """A pool without chunks; HeapwrightError for sizes that do not fit together."""
+    slot, chunk = config.slot_bytes, config.chunk_bytes
+    if slot <= 0 or slot % ALIGN_BYTES:
+        raise HeapwrightError(f"slot_bytes is a multiple of {ALIGN_BYTES}, not {slot}.")
+    if chunk < slot or chunk % PAGE_BYTES or chunk > 1 << 30:
+        raise HeapwrightError(
+            f"chunk_bytes is a multiple of {PAGE_BYTES} with room for a slot, at most {1 << 30}, "
+            f"not {chunk}."
+        )
+    if config.growth_bytes < 0:
+        raise HeapwrightError("growth_bytes of slots is not negative.")
+    fields = np.zeros(FIELDS, np.int64)
+    fields[SLOT_BYTES], fields[CHUNK_BYTES] = slot, chunk
+    return Heap(
+        machine,
+        good_fit.good_fit(machine, config.growth_bytes, 0, steps_shift=5),
+        fields,
+        np.zeros(len(PATHS), np.int64),
+    )
+
+
+@kernel
+def alloc(heap, thread, size, align):
+    """Address of a slot, or of a block beneath. About 4 ns for a slot."""
+    fields = heap.fields
+    if size > fields[SLOT_BYTES] or align > ALIGN_BYTES:
+        heap.paths[BENEATH] += 1
+        return good_fit.alloc(heap.beneath, thread, size, align)
+    heap.paths[SLOT] += 1
+    slot = fields[NEWEST]
+    if slot:
+        heap.paths[REUSED] += 1
+        fields[NEWEST] = load(heap.machine, slot)
+        fields[LISTED] -= 1
+    else:
+        slot = fields[NEXT]
+        if slot == fields[LIMIT]:
+            slot = _new_chunk(heap)
+            if not slot:
+                return 0
+        fields[NEXT] = slot + fields[SLOT_BYTES]
+    fields[USED] += 1
+    return slot
+
+
+@kernel
+def _new_chunk(heap):
+    """The first slot of a fresh chunk; 0 where the system refuses."""
+    fields = heap.fields
+    chunk = mmap(heap.machine, 0, fields[CHUNK_BYTES])
+    if chunk:
+        heap.paths[CHUNK] += 1
+        fields[LIMIT] = chunk + fields[CHUNK_BYTES] // fields[SLOT_BYTES] * fields[SLOT_BYTES]
+    return chunk
+
+
+@kernel
+def _is_slot(address):
+    """Whether the address is a slot's."""
+    return address >= BREAK_LIMIT
+
+
+@kernel
+def free(heap, thread, address):
+    """Give a slot or a block back. About 4 ns for a slot."""
+    if not _is_slot(address):
+        heap.paths[FREE_BENEATH] += 1
+        good_fit.free(heap.beneath, thread, address)
+        return
+    heap.paths[FREE] += 1
+    fields = heap.fields
+    touch(heap.machine, address, LINK_BYTES)
+    store(heap.machine, address, fields[NEWEST])
+    fields[NEWEST] = address
+    fields[LISTED] += 1
+    fields[USED] -= 1
+
+
+@kernel
+def realloc(heap, thread, address, size):
+    """A slot stays while it fits, a block beneath is resized where it lies; else moved."""
+    fits = size <= heap.fields[SLOT_BYTES]
+    if _is_slot(address):
+        if fits:
+            return address
+    elif not fits and good_fit.resize_in_place(heap.beneath, address, size):
+        return address
+    room = usable(heap, address, 0)
+    moved = alloc(heap, thread, size, ALIGN_BYTES)
+    if moved:
+        copy(heap.machine, moved, address, min(room, size))
+        free(heap, thread, address)
+    return moved
+
+
+@kernel
+def usable(heap, address, size):
+    """The whole slot; of a block beneath all but its head."""
+    if _is_slot(address):
+        return heap.fields[SLOT_BYTES]
+    return boundary_tags.usable(heap.beneath, address, size)
+
+
+@kernel
+def extent(heap, address, size):
+    """The slot, which has no header; or the block beneath."""
+    if _is_slot(address):
+        return address, heap.fields[SLOT_BYTES]
+    return boundary_tags.extent(heap.beneath, address, size)
+
+
+@kernel
+def cached(heap, blocks):
+    """No caches: the free list is the pool."""
+    return 0
+
+
+@kernel
+def metadata(heap, blocks):
+    """The padding and fence of the heap beneath; slots need nothing."""
+    return good_fit.metadata(heap.beneath, blocks)
+
+
+@kernel
+def check(heap):
+    """Number of the broken invariant, 0 if none."""
+    broken = good_fit.check(heap.beneath)
+    if broken:
+        return broken
+    fields = heap.fields
+    slot_bytes, chunk_bytes = fields[SLOT_BYTES], fields[CHUNK_BYTES]
+    slots_of_chunk = chunk_bytes // slot_bytes
+    untouched = (fields[LIMIT] - fields[NEXT]) // slot_bytes
+    if fields[USED] + fields[LISTED] + untouched != heap.paths[CHUNK] * slots_of_chunk:
+        return 11
+    slot, listed = fields[NEWEST], 0
+    start = fields[LIMIT] - slots_of_chunk * slot_bytes  # of the newest, hence lowest chunk
+    while slot:
+        if slot < start or (slot - start) % chunk_bytes % slot_bytes:
+            return 12
+        listed += 1
+        slot = load(heap.machine, slot)
+    return 0 if listed == fields[LISTED] else 11
+
+
+def notes(heap):
+    """What its figures mean, in sentences."""
+    slots, beneath = int(heap.paths[SLOT]), int(heap.paths[BENEATH])
+    size = int(heap.fields[SLOT_BYTES])
+    return [
+        f"Of {slots + beneath:,} requests {beneath:,} did not fit a slot of {size:,} bytes and "
+        "went to the heap beneath, a good fit."
+    ]

@@ -1,0 +1,245 @@
+"""A twin beside the real system on the same trace: every address, every usable size, the peaks.
+
+    trace ─► twin       survey, placed            ─┐
+          ─► real       a fresh process, placed   ─┼─► compared batch by batch
+          ─► recording  address and slack columns ─┘
+
+Key        the recorded addresses, where the recording knows them and where its heap began; else
+           those that the real system returns in the fresh process
+Equal      a block of the brk heap: the same offset from the heap's start. Any other block is
+           outside it in both, of the same usable size, and if a further arena's at the same offset
+           in its 64 MiB heap, if mapped on its own at the same offset in its page
+Source     ASLR moves the heap's start and nothing within it; glibc aligns heaps to their size
+           (HEAP_MAX_SIZE) and maps whole pages; a mapped chunk has two words of its own, any
+           other lends its last to its owner, so usable sizes are 0 and 8 modulo 16
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES
+from heapwright.machine.address_space import (
+    BREAK_BASE,
+    BREAK_LIMIT,
+    FAULTS,
+    PEAK_MAPPED_BYTES,
+    PEAK_RESIDENT_PAGES,
+)
+from heapwright.references.malloc.harness import Drive
+from heapwright.references.tally import Tally, difference, percent
+from heapwright.tunnel.replay import Conditions, Replay
+from heapwright.words import bytes_text
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
+HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
+ARENA_HEAP_BYTES = 1 << 26  # glibc: HEAP_MAX_SIZE
+
+
+@dataclass
+class Agreement:
+    """What a twin and the real system agree on."""
+
+    manager: str
+    events: int
+    threads: int
+    key: str  # "recorded", or "driven" in a fresh process
+    addresses: Tally = field(default_factory=Tally)
+    usable_sizes: Tally = field(default_factory=Tally)
+    outside: Tally = field(default_factory=Tally)  # of the addresses: blocks outside the brk heap
+    repeats: Tally = field(default_factory=Tally)  # recorded addresses that the real one repeats
+    first_difference: dict[str, int] | None = None  # event, and what each says there
+    resident: tuple[int, int] = (0, 0)  # bytes at the peak: twin, real
+    mapped: tuple[int, int] = (0, 0)
+    page_faults: tuple[int, int] = (0, 0)
+    settings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every address and usable size is equal."""
+        return all(t.compared == t.equal for t in (self.addresses, self.usable_sizes))
+
+    @property
+    def title(self) -> str:
+        """What was compared."""
+        return f"{self.manager} on {self.events:,} events"
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """What was compared, the twin's figure, the real one's, and how far they agree."""
+        found = [
+            self.addresses.row("addresses"),
+            self.outside.row("  outside the brk heap"),
+            self.usable_sizes.row("usable sizes"),
+        ]
+        for label, (twin, real), text in (
+            ("resident at the peak", self.resident, bytes_text),
+            ("mapped at the peak", self.mapped, bytes_text),
+            ("page faults", self.page_faults, "{:,}".format),
+        ):
+            found.append((label, text(twin), text(real), difference(twin, real)))
+        return found
+
+    def sentences(self) -> list[str]:
+        """What the figures are made from, and where they first differ."""
+        source = "the addresses that the recording kept"
+        if self.key != "recorded":
+            source = "the real system in a fresh process"
+        said = [f"Addresses and usable sizes are compared with {source}."]
+        if self.repeats.compared and self.repeats.equal < self.repeats.compared:
+            share = percent(self.repeats.equal, self.repeats.compared)
+            said.append(f"The real system itself repeats {share} of the recorded addresses.")
+        if self.threads > 1:
+            said.append(
+                f"The trace has {self.threads:,} threads: which arena a thread gets depends on "
+                "locks, so a share below 100 % is no fault of the twin by itself."
+            )
+        if self.first_difference:
+            at = self.first_difference
+            said.append(
+                f"First difference at event {at['event']:,}: offset {at['twin_offset']:,} (twin) "
+                f"and {at['real_offset']:,} (real), usable {at['twin_usable']:,} and "
+                f"{at['real_usable']:,} bytes; -1 is outside the heap or unknown."
+            )
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form that `--json` prints."""
+
+        def tally(each: Tally) -> dict[str, int]:
+            return {"compared": each.compared, "equal": each.equal}
+
+        def both(pair: tuple[int, int]) -> dict[str, int]:
+            return dict(zip(("twin", "real"), pair, strict=True))
+
+        return {
+            "manager": self.manager,
+            "events": self.events,
+            "addresses": tally(self.addresses),
+            "usable_sizes": tally(self.usable_sizes),
+            "resident_bytes_peak": both(self.resident),
+            "mapped_bytes_peak": both(self.mapped),
+            "page_faults": both(self.page_faults),
+            "threads": self.threads,
+            "key": self.key,
+            "outside_heap": tally(self.outside),
+            "recorded_addresses_repeated": tally(self.repeats),
+            "first_difference": self.first_difference,
+            "settings": self.settings,
+        }
+
+
+def validate(
+    manager: str,
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    real: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Agreement:
+    """Fly `trace` through the twin and the real system and compare.
+
+    `settings` are knobs that both get; the recorded addresses, made without them, are then no key.
+    `progress` is told the events compared so far. HeapwrightError for a manager without a real
+    counterpart, and when the real system or a compiler is missing.
+    """
+    if trace.graph:
+        raise HeapwrightError(
+            f"{trace.path} is an object graph, which the real {manager} knows nothing of; "
+            "validate go with it."
+        )
+    settings = dict(settings or {})
+    recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
+    found = Agreement(
+        manager,
+        trace.events,
+        trace.threads,
+        "recorded" if recorded and not settings else "driven",
+        settings=settings,
+    )
+    twin = Replay(manager, trace, settings, Conditions())
+    ledger = twin.ledger()
+    seen = 0
+    with Drive(real or manager, trace, placed=True, tunables=settings) as drive:
+        for batch in trace.batches(columns=COLUMNS):
+            placed = np.zeros((len(batch.op), 2), np.int64)
+            twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
+            real = drive.replay(batch)
+            driven = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
+            kept = driven
+            if recorded:
+                known = batch.slack >= 0
+                usable = np.where(known, batch.size + batch.slack, -1)
+                kept = _Blocks(batch.address, usable, trace.heap_start)
+                present = (kept.address != 0) & (driven.address != 0)
+                found.repeats.add(_equal(kept, driven)[present])
+            _compare(
+                found,
+                _Blocks(placed[:, 0], placed[:, 1], BREAK_BASE),
+                kept if found.key == "recorded" else driven,
+                seen,
+            )
+            seen += len(batch.op)
+            if progress:
+                progress(seen)
+        footprint = drive.finish()
+    meters = twin.heap.machine.meters
+    found.resident = (
+        int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
+        footprint.high_water_bytes,
+    )
+    found.page_faults = (int(meters[FAULTS]), footprint.page_faults)
+    found.mapped = (int(meters[PEAK_MAPPED_BYTES]), footprint.mapped_bytes_peak)
+    return found
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What one side says of a batch; 0 where an event has no object."""
+
+    address: np.ndarray  # int64[event]
+    usable: np.ndarray  # int64[event], bytes; -1 unknown
+    heap_start: int
+
+    @property
+    def offset(self) -> np.ndarray:
+        """int64[event], from the heap's start; -1 outside the brk heap."""
+        offset = self.address - self.heap_start
+        return np.where((offset >= 0) & (offset < HEAP_SPAN), offset, -1)
+
+
+def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
+    """bool[event]: the same place, as far as places compare."""
+    first, second = one.offset, other.offset
+    outside = (first < 0) & (second < 0)
+    within = np.where(one.usable & 15 == 8, ARENA_HEAP_BYTES, PAGE_BYTES) - 1
+    same_offset = (one.address ^ other.address) & within == 0
+    same_usable = (one.usable == other.usable) | (one.usable < 0) | (other.usable < 0)
+    equal: np.ndarray = np.where(outside, same_offset & same_usable, first == second)
+    return equal
+
+
+def _compare(found: Agreement, twin: _Blocks, key: _Blocks, start: int) -> None:
+    """Enter a batch whose first event is `start`."""
+    present = (key.address != 0) | (twin.address != 0)
+    equal = _equal(twin, key)
+    found.addresses.add(equal[present])
+    found.outside.add(equal[present & (key.offset < 0)])
+    sized = present & (key.usable >= 0) & (key.address != 0)
+    found.usable_sizes.add((twin.usable == key.usable)[sized])
+    if found.first_difference is None:
+        differs = present & (~equal | (sized & (twin.usable != key.usable)))
+        if differs.any():
+            row = int(differs.argmax())
+            found.first_difference = {
+                "event": start + row,
+                "twin_offset": int(twin.offset[row]),
+                "real_offset": int(key.offset[row]),
+                "twin_usable": int(twin.usable[row]),
+                "real_usable": int(key.usable[row]),
+            }

@@ -1,0 +1,175 @@
+"""A fresh process whose malloc is a real allocator, fed with a trace's events in lockstep.
+
+    with Drive("jemalloc", trace) as drive:
+        for batch in trace.batches():
+            placed = drive.replay(batch)      # int64[event, 2]: address, usable size; or 0, 0
+        footprint = drive.finish()
+
+Exact      resident pages are the kernel's own count of anonymous pages over a baseline that was
+           read before any library's constructor ran and after the process had touched all of its
+           own memory; no allocation of the harness, the loader or libc reaches the heap under test
+Omits      time between events: what an allocator gives back by the clock comes later than in the
+           program; the allocator's static data, which is part of its image
+Source     `drive.c`; proc(5) statm, status, clear_refs; Linux mm/memory.c
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.references.child import Child
+from heapwright.references.malloc import build, systems
+from heapwright.trace.schema import Events
+
+PAGE_BYTES = 4096
+CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
+WORKERS = 1024  # drive.c: threads alive at once
+SAMPLES = 1000  # rows of the timeline, about
+PROBES = 1 << 17  # resident memory is read about this often at most, 0.8 us each,
+PROBE_EVENTS = 64  # and at least once in so many events
+INEXACT_PAGES = 128  # what the kernel's high-water mark may be off by: 32 a counter and processor
+
+EVENT = np.dtype(
+    [("size", "i8"), ("slot", "i4"), ("thread", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V6")]
+)
+FIGURES = (
+    "peak_pages",
+    "peak_event",
+    "peak_live",
+    "peak_usable",
+    "high_water_pages",
+    "mapped_peak",
+    "faults",
+    "nanoseconds",
+    "refused",
+    "exact",
+    "samples",
+)
+
+
+class Flown(Protocol):
+    """What the harness wants to know of a trace."""
+
+    events: int
+    slots: int
+    threads: int
+    peak_live_bytes: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a real allocator's memory was."""
+
+    resident_bytes: int  # the most that was held between two events
+    high_water_bytes: int  # the most that was held at all, within INEXACT_PAGES
+    peak_event: int
+    live_bytes: int  # requested by live objects, at the probe of the peak
+    usable_bytes: int  # malloc_usable_size of live objects, likewise
+    mapped_bytes_peak: int
+    page_faults: int
+    seconds: float  # of the replay, with touching
+    refused: int  # requests refused here though not in the trace
+    exact: bool  # whether the kernel counts every single page
+    samples: np.ndarray  # int64[sample, 5]: event, mapped, resident, live, usable; bytes
+
+
+class Drive(Child):
+    """The process."""
+
+    blame = "; a trace that frees or grows what was never allocated does this."
+
+    def __init__(
+        self,
+        name: str,
+        trace: Flown,
+        *,
+        touch: bool = True,
+        placed: bool = False,
+        huge_pages: bool = False,
+        tunables: dict[str, int] | None = None,
+    ) -> None:
+        """`touch`: the program writes every page that it allocates, calloc excepted. `placed`:
+        `replay` returns addresses. `tunables`: glibc's, as {"arena_max": 2}."""
+        system, library = systems.named(name), systems.library(name)
+        check_memory(trace.peak_live_bytes if touch else 0)
+        environment = {"LD_BIND_NOW": "1", **system.environment}
+        if library is not None:
+            environment["LD_PRELOAD"] = str(library)
+        if tunables:
+            environment["GLIBC_TUNABLES"] = systems.tunables(name, tunables)
+        super().__init__(f"real {name}", build.harness(), environment)
+        self.placed = placed
+        settings = (
+            trace.slots,
+            trace.threads,
+            touch,
+            placed,
+            max(1, trace.events // SAMPLES),
+            min(PROBE_EVENTS, 1 + trace.events // PROBES),
+            huge_pages,
+        )
+        self.send(np.array(settings, np.int64))
+        start = np.zeros(1, np.int64)
+        self.receive(start)
+        self.heap_start = int(start[0])  # the break before the first allocation
+
+    def replay(self, events: Events) -> np.ndarray:
+        """Replay `events`; addresses and usable sizes int64[event, 2], no rows unless `placed`."""
+        total = len(events.op)
+        out = np.empty((total if self.placed else 0, 2), np.int64)
+        for start in range(0, total, CHUNK_EVENTS):
+            rows = slice(start, min(start + CHUNK_EVENTS, total))
+            packed = np.zeros(rows.stop - start, EVENT)
+            for column in ("size", "slot", "op", "align", "thread"):
+                values = getattr(events, column)[rows]
+                if len(values):
+                    packed[column] = values
+            self.send(np.array([len(packed)], np.int64))
+            self.send(packed)
+            if self.placed:
+                self.receive(out[rows])
+        return out
+
+    def finish(self) -> Footprint:
+        """End the process and say what its memory was."""
+        self.send(np.zeros(1, np.int64))
+        figures = np.zeros(len(FIGURES), np.int64)
+        self.receive(figures)
+        known: dict[str, int] = dict(zip(FIGURES, figures.tolist(), strict=True))
+        samples = np.zeros((known["samples"], 5), np.int64)
+        self.receive(samples)
+        samples[:, 1:3] *= PAGE_BYTES
+        high_water = known["peak_pages"]
+        if known["high_water_pages"] > high_water + INEXACT_PAGES:  # a peak within one event
+            high_water = known["high_water_pages"]
+        return Footprint(
+            resident_bytes=known["peak_pages"] * PAGE_BYTES,
+            high_water_bytes=high_water * PAGE_BYTES,
+            peak_event=known["peak_event"],
+            live_bytes=known["peak_live"],
+            usable_bytes=known["peak_usable"],
+            mapped_bytes_peak=known["mapped_peak"],
+            page_faults=known["faults"],
+            seconds=known["nanoseconds"] / 1e9,
+            refused=known["refused"],
+            exact=bool(known["exact"]),
+            samples=samples,
+        )
+
+
+def check_memory(peak_live_bytes: int) -> None:
+    """The replay really takes the memory: refuse what this machine cannot give."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    if peak_live_bytes > free:
+        raise HeapwrightError(
+            f"the trace keeps {peak_live_bytes:,} bytes alive and this machine has {free:,} free: "
+            "drive the real allocators on a larger one, or without touching."
+        )

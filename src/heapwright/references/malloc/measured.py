@@ -1,0 +1,96 @@
+"""The real allocators as lanes of a comparison: memory from a fresh process, speed from the loop.
+
+measured(...) ─► measure              resident, mapped, faults
+              ─► rates                seconds of the loop that flies the twins
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heapwright.references.malloc import build, systems
+from heapwright.references.malloc.measure import installed, measure
+from heapwright.references.malloc.rates import rates, serving
+from heapwright.result import Result
+from heapwright.tunnel.compare import Lane
+from heapwright.tunnel.replay import Conditions
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+MOMENT_EVENTS = 1 << 20  # at 20 M events/s, 50 ms: a neighbour's noise shows
+ONE_THREAD = "The rate is that of one thread replaying every event, as the twins are flown."
+
+
+def measured(
+    name: str,
+    trace: "Trace",
+    conditions: Conditions | None = None,
+    settings: Mapping[str, int] | None = None,
+    *,
+    runs: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """The real allocator `name` on `trace`; the rate is the median of `runs`,
+    by default of three for a trace that takes a moment and one for a longer one.
+
+    `progress` is told of twice the trace's events. HeapwrightError when something is missing.
+    """
+    conditions = conditions or Conditions()
+    runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
+    knobs = _settable(name, settings or {})
+    result = measure(
+        name,
+        trace,
+        touch=conditions.touch == "all",
+        huge_pages=conditions.huge_pages != "never",
+        settings=knobs,
+        progress=progress,
+    )
+    result.seconds = rates(trace, [name], runs, knobs)[name]
+    if progress:
+        progress(2 * trace.events)
+    if trace.threads > 1:
+        result.notes.append(ONE_THREAD)
+    for knob in (settings or {}).keys() - knobs.keys():
+        result.notes.append(f"The real {name} has no setting {knob}: it is measured without.")
+    return result
+
+
+def _settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
+    """Those of a twin's knobs that the real system has too."""
+    known = systems.GLIBC_KNOBS if name == "glibc" else ()
+    return {knob: value for knob, value in settings.items() if knob in known}
+
+
+def measured_lanes(
+    trace_path: Path,
+    names: Sequence[str] | None = None,
+    conditions: Conditions | None = None,
+    settings: Mapping[str, Mapping[str, int]] | None = None,
+) -> list[Lane]:
+    """A lane per real allocator, by default for each that is installed.
+
+    Raises HeapwrightError, before anything is driven, for a name that cannot be.
+    """
+    from heapwright.trace.store import Trace
+
+    names = installed() if names is None else list(dict.fromkeys(names))
+    for name in names:
+        systems.library(name)
+    for name in names:  # what all lanes share is made before they fork
+        build.harness()
+        serving(systems.tunables(name, _settable(name, (settings or {}).get(name, {}))))
+    steps = 2 * Trace.open(trace_path).events
+
+    def lane(name: str) -> Lane:
+        knobs = dict((settings or {}).get(name, {}))
+        return Lane(
+            f"real {name}",
+            steps,
+            lambda progress: measured(
+                name, Trace.open(trace_path), conditions, knobs, progress=progress
+            ),
+        )
+
+    return [lane(name) for name in names]

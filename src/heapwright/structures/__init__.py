@@ -1,0 +1,1 @@
+"""Plain data structures in arrays: no memory manager's policy, and nothing of the compiler."""

@@ -1,0 +1,337 @@
+"""One flight: a trace through a manager, measured and explained.
+
+    pass 1   replay at full speed: the rate, page faults, paths, and the event of the peak
+    pass 2   survey: the same events again, stopped about a thousand times and exactly at the
+             peak to say what each resident byte is; filmed if a picture is asked for
+
+Both passes boot the manager anew and are deterministic, so they see the same heap. Memory is
+proportional to live objects and pages, never to events: the trace is streamed.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heapwright.collectors.mutator import mutator
+from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES, machine
+from heapwright.machine.address_space import (
+    FAULTS,
+    MAPPED_BYTES,
+    PEAK_MAPPED_BYTES,
+    PEAK_RESIDENT_PAGES,
+    RESIDENT_PAGES,
+    SPACE_BYTES,
+    STRAY_TOUCHES,
+)
+from heapwright.managers.registry import named
+from heapwright.result import PARTS, TIMELINE, HeapMap, Result
+from heapwright.trace.schema import Events, events
+from heapwright.tunnel.bind import bound_loop
+from heapwright.tunnel.collecting import Clock, collecting
+from heapwright.tunnel.keyframes import Keyframes
+from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+TOUCH = ("none", "all")  # what the program writes of the memory it allocates
+HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
+SAMPLES = 1000
+MOMENT_SECONDS = 0.05  # a neighbour's noise shows in a shorter replay:
+MOMENT_TRIES = 3  # it is flown so often and the median counts
+IDEAL_LIVENESS = (
+    "Ideal liveness: the trace knows no references, so each object is a root until the recorded "
+    "program freed it; a real collector finds it dead later, or earlier."
+)
+ORACLE_DEATHS = "Frees each object as soon as nothing refers to it any longer: the trace's oracle."
+_FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
+_SETTLED_SLOTS = 1 << 28  # looked at, in all stops together, for objects that a collector moved
+_LEAST_SAMPLES = 60
+
+Progress = Callable[[int], None]  # told the events flown so far, out of `steps_of_replay`
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is assumed of program and machine, the same for every manager of a comparison."""
+
+    touch: str = "all"
+    huge_pages: str = "never"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("touch", self.touch, TOUCH),
+            ("huge_pages", self.huge_pages, HUGE_PAGES),
+        ):
+            if value not in known:
+                raise HeapwrightError(f"{name} is one of {', '.join(known)}, not {value!r}.")
+
+    def sentences(self) -> list[str]:
+        """The assumptions in words."""
+        written = (
+            "Assumes that the program writes all that it allocates, except fresh calloc pages."
+        )
+        if self.touch == "none":
+            written = (
+                "Assumes that the program writes nothing: only pages that the manager itself "
+                "writes are resident."
+            )
+        return [written, f"Transparent huge pages: {self.huge_pages}."]
+
+
+def steps_of_replay(trace: "Trace") -> int:
+    """Events flown in both passes, for a progress bar."""
+    return 2 * trace.events
+
+
+def replay(  # noqa: PLR0913 the first three say what, the others how
+    manager_name: str,
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    touch: str = "all",
+    huge_pages: str = "never",
+    samples: int = SAMPLES,
+    tries: int = 1,
+    progress: Progress | None = None,
+    picture: Callable[[Keyframes], HeapMap] | None = None,
+) -> Result:
+    """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
+
+    The time is the median of a few replays where one takes but a moment; with more than one try
+    the fastest of so many, as noise only adds to it. With `picture` the flight is filmed, and what
+    it makes of the keyframes is the result's `heap_map`.
+    Raises HeapwrightError for an unknown manager, knob or condition and for a corrupt trace.
+    """
+    conditions = Conditions(touch, huge_pages)
+    settings = dict(settings or {})
+    flight = Replay(manager_name, trace, settings, conditions)
+    seconds = [flight.replay(trace, progress)]
+    moment = seconds[0] < MOMENT_SECONDS
+    while len(seconds) < max(tries, MOMENT_TRIES if moment else 1):
+        seconds.append(Replay(manager_name, trace, settings, conditions).replay(trace, None))
+    meters, flown = flight.heap.machine.meters, flight.run.progress
+    peak_pages, peak_event = int(flown[flight.loop.PEAK_PAGES]), int(flown[flight.loop.PEAK_EVENT])
+    result = Result(
+        manager=manager_name,
+        kind="twin",
+        events=int(flown[flight.loop.NEXT]),
+        seconds=min(seconds) if tries > 1 else statistics.median(seconds),
+        peak={},
+        page_faults=int(meters[FAULTS]),
+        mapped_bytes_peak=int(meters[PEAK_MAPPED_BYTES]),
+        high_water_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
+        settings=settings,
+        paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
+        refused=int(flown[flight.loop.REFUSED]),
+        notes=conditions.sentences() + flight.notes(),
+        collecting=collecting(flight.heap.log, flight.clock) if flight.collected else None,
+    )
+    del flight, meters  # give its address space back before the next one is reserved
+
+    survey = Replay(manager_name, trace, settings, conditions)
+    if survey.collected:
+        samples = min(samples, max(_LEAST_SAMPLES, _SETTLED_SLOTS // max(1, trace.slots)))
+    stops = _stops(trace.events, samples, peak_event)
+    keyframes = Keyframes(trace, stops, peak_event) if picture and len(stops) else None
+    result.timeline = survey.survey(trace, stops, progress, keyframes)
+    if picture and keyframes:
+        result.heap_map = picture(keyframes)
+    result.peak = _peak(result.timeline, peak_event)
+    assert result.peak["resident_bytes"] == peak_pages * PAGE_BYTES, "the two passes differ"
+    return result
+
+
+def replay_seconds(
+    manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None
+) -> float:
+    """Seconds in the replay loop alone, under the default conditions."""
+    return Replay(manager_name, trace, dict(settings or {}), Conditions()).replay(trace, None)
+
+
+def placements(
+    manager_name: str,
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    touch: str = "all",
+    huge_pages: str = "never",
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Per batch int64[event, 2]: the address of each event's object and its usable bytes.
+
+    Both are 0 for an event without an object. Addresses are those of the twin's machine, whose
+    heap starts at `heapwright.machine.address_space.BREAK_BASE`.
+    """
+    flight = Replay(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
+    pages = flight.ledger()
+    for batch in trace.batches(flight.loop.COLUMNS):
+        placed = np.zeros((len(batch.op), 2), np.int64)
+        flight.loop.survey(flight.heap, flight.run, batch, pages, placed)
+        flight.end_if_fatal()
+        yield placed
+        if progress:
+            progress(int(flight.run.progress[flight.loop.NEXT]))
+
+
+def addresses(
+    manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None, **conditions: Any
+) -> Iterator[np.ndarray]:
+    """Per batch int64[event]: where each event's object lies; 0 for a free. See `placements`."""
+    for placed in placements(manager_name, trace, settings, **conditions):
+        yield placed[:, 0]
+
+
+class Replay:
+    """A booted manager, its bound loop, and the state of one pass."""
+
+    def __init__(
+        self, manager_name: str, trace: "Trace", settings: dict[str, int], conditions: Conditions
+    ) -> None:
+        manager = named(manager_name)
+        self.trace = trace
+        self.clock = Clock()
+        self.module: Any = manager.module
+        self.collected = manager.collected
+        self.loop: Any = bound_loop(manager, manager.template(graph=trace.graph))
+        space = machine(HUGE_PAGES.index(conditions.huge_pages))
+        config = manager.configured(settings)
+        if manager.collected:
+            held = mutator(trace.slots, trace.peak_roots, every_handle=not trace.graph)
+            self.heap = self.module.boot(space, config, held)
+        else:
+            self.heap = self.module.boot(space, config)
+        self.run = self.loop.start(self.heap, trace.slots)
+        self.run.progress[self.loop.TOUCH] = TOUCH.index(conditions.touch)
+
+    def replay(self, trace: "Trace", progress: Progress | None) -> float:
+        """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
+        self.loop.replay(self.heap, self.run, events())  # compile, or load the compiled
+        for batch in trace.batches(self.loop.COLUMNS):
+            self.clock.start()
+            self.loop.replay(self.heap, self.run, batch)
+            self.clock.stop()
+            self.end_if_fatal()
+            if progress:
+                progress(int(self.run.progress[self.loop.NEXT]))
+        return self.clock.elapsed_ns / 1e9
+
+    def survey(
+        self,
+        trace: "Trace",
+        stops: np.ndarray,
+        progress: Progress | None,
+        keyframes: Keyframes | None = None,
+    ) -> np.ndarray:
+        """Pass 2; int64[stop, len(TIMELINE)], a row for the state after each event of `stops`."""
+        loop, heap = self.loop, self.heap
+        pages = self.ledger()
+        nothing_placed = np.zeros((0, 2), np.int64)
+        timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
+        row = first = 0  # of the timeline; the batch's first event
+        for batch in trace.batches((*loop.COLUMNS, "site") if keyframes else loop.COLUMNS):
+            past = first + len(batch.op)
+            here = first
+            while row < len(stops) and stops[row] < past:
+                until = int(stops[row]) + 1
+                part = _cut(batch, here - first, until - first)
+                loop.survey(heap, self.run, part, pages, nothing_placed)
+                pages = _decompose(loop, heap, pages, timeline[row])
+                timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
+                if keyframes:
+                    keyframes.follow(part, here)
+                    keyframes.take(int(stops[row]), self, pages)
+                here, row = until, row + 1
+            rest = _cut(batch, here - first, len(batch.op))
+            loop.survey(heap, self.run, rest, pages, nothing_placed)
+            if keyframes:
+                keyframes.follow(rest, here)
+            first = past
+            if progress:
+                progress(trace.events + first)
+        return timeline
+
+    def ledger(self) -> Ledger:
+        """An empty ledger of its pages."""
+        return ledger(len(self.heap.machine.pages), _FIRST_BLOCKS)
+
+    def end_if_fatal(self) -> None:
+        """HeapwrightError where the real program would have been killed, as by a stack overflow."""
+        if self.collected and (ended := int(self.run.progress[self.loop.REFUSED])):
+            event = int(self.run.progress[self.loop.NEXT])
+            if ended == self.loop.UNSOUND:
+                raise HeapwrightError(
+                    f"event {event:,} of {self.trace.path} writes to an object that nothing "
+                    "refers to: record or synthesise the trace again."
+                )
+            raise HeapwrightError(
+                f"out of memory at event {event:,} of {self.trace.events:,}: no room for its "
+                "object even after a full collection; give it a larger heap."
+            )
+        fatal = getattr(self.module, "fatal", None)
+        sentence = fatal(self.heap) if fatal else ""
+        if sentence:
+            raise HeapwrightError(sentence)
+
+    def notes(self) -> list[str]:
+        """What a reader of the figures must know."""
+        notes = list(self.module.notes(self.heap)) if hasattr(self.module, "notes") else []
+        meters, progress = self.heap.machine.meters, self.run.progress
+        if self.collected and not self.trace.graph:
+            notes.append(IDEAL_LIVENESS)
+            if self.trace.aligned:
+                notes.append("Alignments are not asked of a collector: they are left out.")
+        if self.trace.graph and not self.collected:
+            notes.append(ORACLE_DEATHS)
+        refused = int(progress[self.loop.REFUSED])
+        if refused:
+            notes.append(
+                f"Ran out of memory: refused {refused:,} requests that the real system granted "
+                f"(the address space is {SPACE_BYTES >> 30} GiB), so its figures are too low."
+            )
+        between = int(meters[PEAK_RESIDENT_PAGES] - progress[self.loop.PEAK_PAGES]) * PAGE_BYTES
+        if between:
+            notes.append(
+                f"Within one event it held {between:,} bytes more than at the peak, which is taken "
+                "between events."
+            )
+        if meters[STRAY_TOUCHES]:
+            notes.append(
+                f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin."
+            )
+        return notes
+
+
+def _stops(event_count: int, samples: int, peak_event: int) -> np.ndarray:
+    """int64[stop]: about `samples` evenly spaced events, the last one and the peak's."""
+    if not event_count:
+        return np.zeros(0, np.int64)
+    spread = np.linspace(0, event_count - 1, max(1, min(samples, event_count))).astype(np.int64)
+    return np.unique(np.concatenate([spread, [event_count - 1, peak_event]]))
+
+
+def _peak(timeline: np.ndarray, peak_event: int) -> dict[str, int]:
+    """`resident_bytes` and the parts at the peak; all 0 of an empty trace."""
+    rows = timeline[timeline[:, 0] == peak_event]
+    values = rows[0, 2:].tolist() if len(rows) else [0] * (1 + len(PARTS))
+    return dict(zip(TIMELINE[2:], values, strict=True))
+
+
+def _decompose(loop: Any, heap: Any, pages: Ledger, sample: np.ndarray) -> Ledger:
+    """Write the sample; the ledger, with more room for blocks if the manager needed it."""
+    while needed := loop.decompose(heap, pages, sample):
+        rows = max(needed, 2 * len(pages.blocks))
+        pages = pages._replace(blocks=np.zeros((rows, 2), np.int64))
+    resident, parts = sample[RESIDENT_BYTES], sample[LIVE:SAMPLE_COLUMNS]
+    assert resident == heap.machine.meters[RESIDENT_PAGES] * PAGE_BYTES, "resident pages disagree"
+    assert resident == parts.sum() and (parts >= 0).all(), f"parts {parts} of {resident} resident"
+    return pages
+
+
+def _cut(batch: Events, first: int, past: int) -> Events:
+    """Events [first, past) of a batch; absent columns stay absent."""
+    return Events(*(column[first:past] for column in batch))

@@ -1,0 +1,167 @@
+"""Validation on traces whose agreement is known, and on one that is made to disagree."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heapwright.references.malloc.agreement import Tally, _Blocks, _equal, validate
+from heapwright.references.malloc.harness import Drive
+from heapwright.trace.recorder.session import record
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Events, events
+from heapwright.trace.store import Trace, TraceWriter
+
+COUNT = 6000
+
+
+def columns_of(seed: int, threads: int = 1) -> Events:
+    """Every operation, small sizes and a few that glibc maps."""
+    random = np.random.default_rng(seed)
+    slot = random.integers(0, 300, COUNT)
+    size = (2 ** random.uniform(0, 19, COUNT)).astype(np.int64)
+    dice = random.random(COUNT)
+    op, align = np.zeros(COUNT, np.uint8), np.zeros(COUNT, np.uint8)
+    live = np.zeros(300, bool)
+    for i, s in enumerate(slot):
+        if live[s]:
+            op[i] = REALLOC if dice[i] < 0.3 else FREE
+        else:
+            op[i] = CALLOC if dice[i] < 0.1 else MEMALIGN if dice[i] < 0.2 else MALLOC
+        align[i] = 4 + i % 9 if op[i] == MEMALIGN else 0
+        live[s] = op[i] != FREE
+    thread = np.sort(random.integers(0, threads, COUNT))
+    return events(op=op, slot=slot, size=np.where(op == FREE, 0, size), align=align, thread=thread)
+
+
+def written(path: Path, columns: Events, **facts: object) -> Trace:
+    """The trace file of `columns`."""
+    with TraceWriter(path, program="made", **facts) as out:  # type: ignore[arg-type]
+        out.write(columns)
+    return Trace.open(path)
+
+
+def recorded(path: Path, columns: Events) -> Trace:
+    """The same, with the addresses and slacks that the real glibc gives."""
+    plain = written(path, columns, kind="synthetic")
+    with Drive("glibc", plain, placed=True) as real:
+        placed = real.replay(columns)
+        start = real.heap_start
+    present = placed[:, 0] != 0
+    slack = np.where(present, placed[:, 1] - columns.size, -1)
+    return written(
+        path, columns._replace(address=placed[:, 0], slack=slack.astype(np.int32)), heap_start=start
+    )
+
+
+def test_the_glibc_twin_agrees_with_the_real_one(tmp_path: Path) -> None:
+    trace = written(tmp_path / "t.parquet", columns_of(1), kind="synthetic")
+    seen: list[int] = []
+    found = validate("glibc", trace, progress=seen.append)
+    objects = int((columns_of(1).op != FREE).sum())
+    assert found.key == "driven"
+    assert found.addresses == Tally(objects, objects)
+    assert found.usable_sizes == Tally(objects, objects)
+    assert 0 < found.outside.compared < objects
+    assert found.agrees
+    assert found.first_difference is None
+    assert found.mapped[0] == found.mapped[1]
+    assert found.page_faults[0] == found.page_faults[1]
+    assert found.resident[0] == pytest.approx(found.resident[1], rel=0.01)
+    assert seen[-1] == COUNT
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"tcache_count": 0}, {"mmap_threshold": 4096, "top_pad": 4096}, {"trim_threshold": 8192}],
+    ids=lambda knobs: next(iter(knobs)),
+)
+def test_the_knobs_mean_the_same_to_both(tmp_path: Path, knobs: dict[str, int]) -> None:
+    trace = written(tmp_path / "t.parquet", columns_of(2), kind="synthetic")
+    found = validate("glibc", trace, knobs)
+    assert found.agrees
+    assert found.mapped[0] == found.mapped[1]
+
+
+def test_a_recording_is_its_own_key(tmp_path: Path) -> None:
+    found = validate("glibc", recorded(tmp_path / "t.parquet", columns_of(3)))
+    assert found.key == "recorded"
+    assert found.agrees
+    assert found.repeats.compared == found.repeats.equal == found.addresses.compared
+    knobs = {"tcache_count": 0}  # what was recorded without them is no key any more
+    assert validate("glibc", Trace.open(tmp_path / "t.parquet"), knobs).key == "driven"
+
+
+def test_one_wrong_address_and_one_wrong_size_are_found(tmp_path: Path) -> None:
+    trace = recorded(tmp_path / "t.parquet", columns_of(4))
+    columns = next(trace.batches(("op", "slot", "size", "align", "address", "slack")))
+    rows = np.flatnonzero(columns.address)
+    in_heap = rows[columns.address[rows] < trace.heap_start + (1 << 35)]
+    columns.address[in_heap[100]] += 16
+    columns.slack[in_heap[200]] += 16
+    start = trace.heap_start
+    found = validate("glibc", written(tmp_path / "u.parquet", columns, heap_start=start))
+    assert found.addresses.compared - found.addresses.equal == 1
+    assert found.usable_sizes.compared - found.usable_sizes.equal == 1
+    assert not found.agrees
+    assert found.first_difference is not None
+    assert found.first_difference["event"] == in_heap[100]
+    assert found.first_difference["real_offset"] - found.first_difference["twin_offset"] == 16
+
+
+def test_threads_are_told(tmp_path: Path) -> None:
+    trace = written(tmp_path / "t.parquet", columns_of(5, threads=3), kind="synthetic")
+    found = validate("glibc", trace)
+    assert found.threads == 3
+    assert found.addresses.compared > 0
+    assert found.outside.compared > found.addresses.compared / 3
+
+
+def test_blocks_outside_the_heap_compare_by_what_alignment_keeps() -> None:
+    far, other_far = 0x7F00_0000_0000, 0x7E00_0400_0000
+    mapped, of_arena = 4096 - 16, 24  # usable sizes
+    for first, second, usable, other_usable, same in (
+        (far + 16, other_far + 16, mapped, mapped, True),
+        (far + 16, other_far + 4096 + 16, mapped, mapped, True),
+        (far + 16, other_far + 32, mapped, mapped, False),
+        (far + 16, other_far + 16, mapped, mapped + 4096, False),
+        (far + 2256, other_far + 2256, of_arena, of_arena, True),
+        (far + 2256, other_far + 4096 + 2256, of_arena, of_arena, False),
+        (100 + 64, 900 + 64, of_arena, of_arena, True),
+        (100 + 64, 900 + 80, of_arena, of_arena, False),
+        (100 + 64, other_far + 64, of_arena, of_arena, False),
+    ):
+        one = _Blocks(np.array([first]), np.array([usable]), 100)
+        other = _Blocks(np.array([second]), np.array([other_usable]), 900)
+        assert _equal(one, other).tolist() == [same], hex(second)
+
+
+def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
+    trace = written(tmp_path / "t.parquet", columns_of(6), kind="synthetic")
+    said = validate("glibc", trace).to_json()
+    assert said["manager"] == "glibc"
+    assert said["events"] == COUNT
+    for key in ("addresses", "usable_sizes"):
+        assert set(said[key]) == {"compared", "equal"}
+    for key in ("resident_bytes_peak", "mapped_bytes_peak"):
+        assert set(said[key]) == {"twin", "real"}
+
+
+def test_a_twin_that_differs_is_found_out(tmp_path: Path) -> None:
+    trace = written(tmp_path / "t.parquet", columns_of(8), kind="synthetic")
+    found = validate("linear", trace, real="glibc")
+    assert found.addresses.equal < found.addresses.compared
+    assert found.first_difference is not None
+    assert found.first_difference["event"] == 0
+
+
+def test_a_recorded_program_agrees_address_by_address(tmp_path: Path) -> None:
+    """The whole way: a program of this machine, recorded, against the twin."""
+    path = tmp_path / "sort.parquet"
+    record(["sort", "--parallel=1", "-o", str(tmp_path / "sorted"), __file__], path)
+    trace = Trace.open(path)
+    found = validate("glibc", trace)
+    assert found.key == "recorded"
+    assert found.addresses.compared > 20
+    assert found.agrees
+    assert found.repeats.equal == found.repeats.compared
+    assert found.resident[0] == pytest.approx(found.resident[1], rel=0.01)
