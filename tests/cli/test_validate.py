@@ -54,7 +54,7 @@ def test_strict_fails_where_something_differs(
 ) -> None:
     assert run("glibc", trace_path, "--strict").exit_code == 0
     monkeypatch.setattr(
-        malloc, "agree", lambda name, trace, *_: validate("linear", trace, real=name)
+        malloc, "agree", lambda name, trace, *_: validate("linear", trace, counterpart=name)
     )
     said = run("glibc", trace_path, "--strict")
     assert said.exit_code == 1

@@ -148,7 +148,7 @@ def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
 
 def test_a_twin_that_differs_is_found_out(tmp_path: Path) -> None:
     trace = written(tmp_path / "t.parquet", columns_of(8), kind="synthetic")
-    found = validate("linear", trace, real="glibc")
+    found = validate("linear", trace, counterpart="glibc")
     assert found.addresses.equal < found.addresses.compared
     assert found.first_difference is not None
     assert found.first_difference["event"] == 0

@@ -139,7 +139,7 @@ def validate(
     trace: "Trace",
     settings: Mapping[str, int] | None = None,
     *,
-    real: str | None = None,
+    counterpart: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Agreement:
     """Fly `trace` through the twin and the real system and compare.
@@ -165,7 +165,7 @@ def validate(
     twin = Replay(manager, trace, settings, Conditions())
     ledger = twin.ledger()
     seen = 0
-    with Drive(real or manager, trace, placed=True, tunables=settings) as drive:
+    with Drive(counterpart or manager, trace, placed=True, tunables=settings) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
