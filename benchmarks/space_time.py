@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.worst_cases import table
-from heapwright.cli.line_up import curve, line_up
+from heapwright.api.selection import curve, selected
 from heapwright.errors import HeapwrightError
 from heapwright.insight.space_time import SpaceTime, collections, space_time, traced
 from heapwright.result import Result
@@ -108,7 +108,7 @@ def flights(name: str, objects: int, folder: Path) -> tuple[Trace, SpaceTime]:
     path = folder / f"{name}.heap.parquet"
     programs.synthesise(name, path, {"objects": objects})
     trace = Trace.open(path)
-    names, settings, points = curve(trace, line_up(trace, None), {}, HEAPS)
+    names, settings, points = curve(trace, selected(trace, None), {}, HEAPS)
     explicit = [name for name in names if name not in settings and name in ("glibc", "wright")]
     asked_for = [(name, {}) for name in explicit]
     asked_for += [(point.manager, point.settings) for point in points]

@@ -1,7 +1,73 @@
 """A wind tunnel for memory managers.
 
-Record what a program allocates once, fly the recording through every manager, see where each
-resident byte goes. `docs/architecture.md` draws the house; `heapwright --help` lists the commands.
+Record what a program allocates once, replay the recording through every manager, see where each
+resident byte goes. In a program or a notebook:
+
+    import heapwright as hw
+
+    (trace,) = hw.record(["python3", "app.py"])
+    found = hw.compare(trace)
+    found.verdict.headline          what follows, in words
+    found.to_pandas()               every figure
+    found.write_html("page.html")   the page
+
+Every name here is imported when it is first used. `docs/architecture.md` draws the house;
+`heapwright --help` lists the commands.
 """
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from heapwright.api.comparing import Comparison, compare
+    from heapwright.api.flying import build, fly
+    from heapwright.api.replaying import replay, validate
+    from heapwright.api.traces import info, open, record
+    from heapwright.errors import HeapwrightError
+    from heapwright.managers.registry import managers
+    from heapwright.result import Result
+    from heapwright.trace.store import Trace
+
+_HOMES = {
+    "api.comparing": ("Comparison", "compare"),
+    "api.flying": ("build", "fly"),
+    "api.replaying": ("replay", "validate"),
+    "api.traces": ("info", "open", "record"),
+    "errors": ("HeapwrightError",),
+    "managers.registry": ("managers",),
+    "result": ("Result",),
+    "trace.store": ("Trace",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 as a reader meets them
+    "record",
+    "open",
+    "info",
+    "compare",
+    "replay",
+    "validate",
+    "build",
+    "fly",
+    "managers",
+    "Trace",
+    "Result",
+    "Comparison",
+    "HeapwrightError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'heapwright' has no attribute {name!r}")
+    import importlib
+
+    found = getattr(importlib.import_module(f"heapwright.{_HOME_OF[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # a word such as "12 MiB" is written without waiting for NumPy
     import numpy as np
+    import pandas
+    import pyarrow
 
 # The parts of resident memory, in the order they are stacked; they sum to it exactly.
 PARTS = ("live", "rounding", "header", "cached", "partial", "retained", "garbage")
@@ -100,6 +102,25 @@ class Result:
     def events_per_second(self) -> float:
         """Rate of the replay loop."""
         return self.events / self.seconds if self.seconds > 0 else 0.0
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The timeline: a row per sample, its event and bytes."""
+        from heapwright.frames import timeline_table
+
+        return timeline_table(self)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The same as a frame."""
+        from heapwright.frames import in_pandas
+
+        return in_pandas(self.to_arrow())
+
+    def _repr_html_(self) -> str:
+        from heapwright.cells import facts
+
+        known = {name: value for name, value in self.peak.items() if value}
+        known |= {"page faults": self.page_faults, "mapped bytes, peak": self.mapped_bytes_peak}
+        return facts(f"{self.manager} ({self.kind}), at its peak", known, self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """The stable form that `--json` prints; the timeline is left to the HTML report."""

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from few_managers import only
+from heapwright.api.selection import multiples
 from heapwright.cli import app
-from heapwright.cli.line_up import multiples
 from heapwright.errors import HeapwrightError
 from heapwright.trace import programs
 

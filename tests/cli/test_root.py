@@ -44,7 +44,7 @@ def test_a_command_says_of_itself_what_the_root_says_of_it(name):
 
 def test_every_file_of_a_command_is_registered():
     folder = Path(cli.__file__).parent
-    shared = {"__init__", "failures", "line_up", "options", "screen", "settings"}
+    shared = {"__init__", "failures", "options", "screen", "settings"}
     files = {path.stem for path in folder.glob("*.py")} - shared
     assert files == {name.replace("-", "_").replace("import", "import_") for name in cli.COMMANDS}
 

@@ -5,7 +5,7 @@ import pytest
 
 from heapwright.insight.space_time import asked
 from heapwright.managers import registry
-from heapwright.report.document import Flown
+from heapwright.report.document import Compared
 from heapwright.report.html import page, write_page
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
@@ -30,7 +30,7 @@ def flown(tmp_path, monkeypatch):
     trace = Trace.open(path)
     points = asked("smallest", [{}], HEAPS, trace.peak_live_bytes)
     results = [replay("smallest", trace, point.settings) for point in points[1:]]
-    return Flown(trace, [*results, replay("glibc", trace)], ["too small"], points)
+    return Compared(trace, [*results, replay("glibc", trace)], ["too small"], points)
 
 
 def opened(browser, path, width=1280, scheme="light"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heapwright.insight.heap_map import heap_map
-from heapwright.report.document import Flown, comparison_document
+from heapwright.report.document import Compared, comparison_document
 from heapwright.report.html import write_page
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
@@ -34,7 +34,7 @@ def flown(tmp_path_factory):
         replay("linear", trace, {"growth_bytes": size}, picture=heap_map)
         for size in (8192, 1 << 16)
     ]
-    return Flown(trace, results)
+    return Compared(trace, results)
 
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
@@ -144,7 +144,7 @@ def test_two_traces_stand_side_by_side_each_at_its_peak(browser, flown, tmp_path
             out.write(events(op=np.full(3, op), slot=np.arange(3), size=np.full(3, size)))
     other = Trace.open(tmp_path / "u.heap.parquet")
     results = [replay("linear", other, picture=heap_map)]
-    write_page(tmp_path / "out.html", [flown, Flown(other, results)])
+    write_page(tmp_path / "out.html", [flown, Compared(other, results)])
     view = browser.new_page()
     view.goto((tmp_path / "out.html").as_uri())
     view.wait_for_selector(".panel canvas[aria-label] >> nth=1")

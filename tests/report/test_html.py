@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
-from heapwright.report.document import Flown, comparison_document, document
+from heapwright.report.document import Compared, comparison_document, document
 from heapwright.report.html import TIMELINE_ROWS, page, write_page
 from heapwright.result import PARTS, TIMELINE, Result
 from heapwright.trace.schema import FREE, MALLOC, events
@@ -53,15 +53,15 @@ def embedded(text):
 
 
 def test_the_embedded_document_is_that_of_json(trace, results):
-    data = embedded(page([Flown(trace, results)]))
+    data = embedded(page([Compared(trace, results)]))
     assert data["document"] == json.loads(json.dumps(comparison_document(trace, results)))
 
 
 def test_two_traces_side_by_side_under_names_of_their_own(trace, results):
-    text = page([Flown(trace, results[:2]), Flown(trace, results)])
+    text = page([Compared(trace, results[:2]), Compared(trace, results)])
     data = embedded(text)
     assert data["document"] == json.loads(
-        json.dumps(document([Flown(trace, results[:2]), Flown(trace, results)]))
+        json.dumps(document([Compared(trace, results[:2]), Compared(trace, results)]))
     )
     assert len(data["document"]["comparisons"]) == 2
     titles = [timeline["title"] for timeline in data["timelines"]]
@@ -74,7 +74,7 @@ def test_a_long_timeline_is_thinned_and_keeps_its_peak(trace, results):
     rows[:, 0] = np.arange(50_000)
     rows[31_234, 2] = 1 << 40
     results[0].timeline = rows
-    timelines = embedded(page([Flown(trace, results)]))["timelines"]
+    timelines = embedded(page([Compared(trace, results)]))["timelines"]
     thinned = next(t for t in timelines if len(t["event"]) > 1000)
     assert len(thinned["event"]) <= TIMELINE_ROWS
     assert thinned["event"][0] == 0
@@ -83,26 +83,26 @@ def test_a_long_timeline_is_thinned_and_keeps_its_peak(trace, results):
 
 
 def test_nothing_of_a_stranger_becomes_markup(trace, results):
-    text = page([Flown(trace, results, [HOSTILE])])
+    text = page([Compared(trace, results, [HOSTILE])])
     assert "<img" not in text
     assert text.count("<script") == 2
     assert text.count("</script") == 2
 
 
 def test_written_beside_and_refused_with_a_sentence(trace, results, tmp_path):
-    write_page(tmp_path / "out.html", [Flown(trace, results)])
+    write_page(tmp_path / "out.html", [Compared(trace, results)])
     assert (tmp_path / "out.html").stat().st_size < 6_000_000
     (tmp_path / "folder").mkdir()
     for bad in (tmp_path / "folder", tmp_path / "none" / "out.html"):
         with pytest.raises(HeapwrightError, match=r"out\.html|folder"):
-            write_page(bad, [Flown(trace, results)])
+            write_page(bad, [Compared(trace, results)])
     assert {path.name for path in tmp_path.iterdir()} == {"out.html", "folder", "t.heap.parquet"}
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_in_a_browser(browser, trace, results, tmp_path, width, scheme):
     path = tmp_path / "out.html"
-    write_page(path, [Flown(trace, results, ["tcmalloc: not installed; apt install it."])])
+    write_page(path, [Compared(trace, results, ["tcmalloc: not installed; apt install it."])])
     view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     complaints, requests = [], []
     view.on("console", lambda message: complaints.append(message.text))

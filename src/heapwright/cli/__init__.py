@@ -41,15 +41,15 @@ from heapwright.cli.failures import sentences
 
 # Names in the order of --help, each with the first line of its docstring.
 COMMANDS = {
-    "demo": "Record a program, fly it through every manager, compare.",
+    "demo": "Record a program, replay it through every manager, compare.",
     "record": "Record what a program allocates.",
     "import": "Turn a recording of another tool into a trace.",
     "export": "Write a trace in a format of other tools.",
     "synthesise": "Write the trace of a made-up program.",
     "info": "Say what a trace holds: sizes, lifetimes, who allocates.",
     "managers": "List the memory managers and their knobs.",
-    "compare": "Fly a trace through several managers, side by side.",
-    "replay": "Fly a trace through one manager.",
+    "compare": "Replay a trace through several managers, side by side.",
+    "replay": "Replay a trace through one manager.",
     "worst-case": "Find the program that makes a manager's heap largest.",
     "lower-bound": "Say in how little memory a trace could be served.",
     "build": "Compile a manager into a shared object that serves malloc.",

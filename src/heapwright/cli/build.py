@@ -32,19 +32,13 @@ def build(
         heapwright build segregated-fit -o libsegregated.so
         heapwright build glibc --set tcache_count=0 -o libnocache.so
     """
-    import shutil
-
+    from heapwright.api.flying import build as built
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_knobs
-    from heapwright.flight.build import build as make
-    from heapwright.report.beside import beside
     from heapwright.words import bytes_text
 
     knobs = parse_knobs(manager, settings or ())
     out = output or Path(f"lib{manager}.so")
     with screen.progress(f"compiling {manager}", None):
-        built = make(manager, knobs)
-    with beside(out) as temporary:
-        shutil.copyfile(built, temporary)
-        temporary.chmod(0o755)
+        built(manager, out, knobs)
     typer.echo(f"{out}: {bytes_text(out.stat().st_size)}")

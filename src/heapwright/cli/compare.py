@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,15 +12,8 @@ import typer
 from heapwright.cli.options import HugePages, Json, Settings, Touch
 
 if TYPE_CHECKING:
-    from heapwright.insight.space_time import Asked
-    from heapwright.report.document import Flown
-    from heapwright.result import HeapMap
-    from heapwright.trace.store import Trace
-    from heapwright.tunnel.compare import Comparison, Lane
-    from heapwright.tunnel.keyframes import Keyframes
-    from heapwright.tunnel.replay import Conditions
-
-CURVE_TRIES = 7  # replays of each point of a space-time curve: the fastest is drawn
+    from heapwright.report.document import Compared
+    from heapwright.tunnel.compare import Lane
 
 
 def compare(
@@ -60,17 +51,21 @@ def compare(
     touch: Touch = "all",
     huge_pages: HugePages = "never",
     references: Annotated[
-        bool,
-        typer.Option("--references/--no-references", help="Measure the real allocators as well."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--references/--no-references",
+            help="Measure the real systems as well; by default where no --managers are named.",
+            show_default=False,
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, max=100_000, help="Rows of each timeline.")] = 1000,
 ) -> None:
-    """Fly a trace through several managers, side by side.
+    """Replay a trace through several managers, side by side.
 
     Each manager serves the whole recording; at its peak every resident byte is told apart: live,
     rounding, headers, caches, holes, empty pages kept. Real allocators that are installed are
     measured on the same trace. A knob that is set to several values makes a row for each. Several
-    traces are flown one after the other and shown next to each other. With --heap one flies at a
+    traces are replayed one after the other and shown next to each other. With --heap one runs at a
     time, unless --jobs says otherwise, and the real ones are left out.
 
     Example:
@@ -81,108 +76,40 @@ def compare(
         heapwright compare t.heap.parquet --set glibc.tcache_count=0 --set glibc.tcache_count=50
         heapwright compare gcbench --heap 1.5x,2x,3x,5x --html curve.html
     """
-    # Workers are forked from this process: better while no library has started threads in it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
+    from heapwright.api.comparing import compare as compared
     from heapwright.cli import screen
-    from heapwright.cli.line_up import curve, line_up, opened_traces
     from heapwright.cli.settings import parse_variants
-    from heapwright.report.document import Flown, document
-    from heapwright.tunnel.replay import Conditions
 
-    rows = []
-    with opened_traces(traces) as opened:
-        for trace in opened:
-            names, chosen = line_up(trace, managers), parse_variants(settings or ())
-            points: list[Asked] = []
-            if heap is not None:
-                names, chosen, points = curve(trace, names, chosen, heap)
-            comparison = flown(
-                trace.path,
-                names,
-                chosen,
-                Conditions(touch, huge_pages),
-                references=references and heap is None,
-                jobs=jobs or (1 if heap is not None else None),
-                samples=samples,
-                picture=picture_of(trace) if html is not None and heap is None else None,
-                tries=CURVE_TRIES if heap is not None else 1,
-            )
-            rows.append(Flown(trace, comparison.results, comparison.failures, points))
-        if html is not None:
-            from heapwright.report.html import write_page
-
-            write_page(html, rows)
-        if json:
-            screen.print_json(document(rows))
-        for one in rows if not json else ():
-            if len(traces) > 1:
-                name = f"\n{one.trace.path}"
-                screen.console().print(name, style="bold", markup=False, soft_wrap=True)
-            show(one, html if one is rows[-1] else None)
-    for one in rows:
-        for sentence in one.failures:
-            screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
-    if not all(one.results for one in rows):
+    with bars() as progress:
+        found = compared(
+            traces,
+            managers,
+            parse_variants(settings or ()),
+            heap=heap,
+            references=references,
+            touch=touch,
+            huge_pages=huge_pages,
+            jobs=jobs,
+            samples=samples,
+            maps=html is not None,
+            progress=progress,
+        )
+    if html is not None:
+        found.write_html(html)
+    if json:
+        screen.print_json(found.to_json())
+    for one in found.traces if not json else ():
+        if len(traces) > 1:
+            name = f"\n{one.trace.path}"
+            screen.console().print(name, style="bold", markup=False, soft_wrap=True)
+        show(one, html if one is found.traces[-1] else None)
+    for sentence in found.failures:
+        screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
+    if not all(one.results for one in found.traces):
         raise typer.Exit(1)
 
 
-def flown(
-    trace: Path,
-    managers: Sequence[str],
-    settings: dict[str, list[dict[str, int]]],
-    conditions: Conditions,
-    *,
-    references: bool,
-    jobs: int | None,
-    samples: int = 1000,
-    picture: Callable[[Keyframes], HeapMap] | None = None,
-    tries: int = 1,
-) -> Comparison:
-    """Fly with a bar per lane on stderr."""
-    from heapwright.tunnel.compare import compare as side_by_side
-    from heapwright.tunnel.compare import twin_lanes
-
-    lanes = twin_lanes(trace, managers, settings, conditions, samples, picture, tries=tries)
-    absent: list[str] = []
-    if references:
-        real, absent = _real_lanes(trace, settings, conditions)
-        lanes += real
-    with bars() as progress:
-        comparison = side_by_side(lanes, jobs, progress)
-    comparison.failures += absent
-    return comparison
-
-
-def picture_of(trace: Trace) -> Callable[[Keyframes], HeapMap]:
-    """What makes the heap maps of a page about `trace`; its call sites are looked up here, once."""
-    from heapwright.insight.heap_map import heap_map
-
-    return partial(heap_map, labels=trace.sites())
-
-
-def _real_lanes(
-    trace: Path, settings: dict[str, list[dict[str, int]]], conditions: Conditions
-) -> tuple[list[Lane], list[str]]:
-    """A lane for each real system that can be driven here, and what the others lack."""
-    from heapwright.errors import HeapwrightError
-    from heapwright.references import references
-
-    lanes: list[Lane] = []
-    absent = []
-    for reference in references():
-        for name in reference.names():
-            if missing := reference.missing(name):
-                absent.append(f"real {name}: not measured, {missing}")
-                continue
-            try:
-                lanes += reference.lanes(name, trace, conditions, settings.get(name, [{}]))
-            except HeapwrightError as error:  # no compiler: the twins fly on
-                absent.append(f"real {name}: not measured, {error}")
-    return lanes, absent
-
-
-def show(one: Flown, html: Path | None) -> None:
+def show(one: Compared, html: Path | None) -> None:
     """The tables, the verdict, the distance to the optimum, and where the page is."""
     from heapwright.cli import screen
     from heapwright.insight.lower_bound import distance_line
@@ -229,10 +156,14 @@ def bars() -> Iterator[Callable[[Sequence[Lane]], None] | None]:
         rich.TextColumn("{task.fields[state]}"),
     )
     tasks: list[rich.TaskID] = []
+    drawing: list[Sequence[Lane]] = []
     with rich.Progress(*columns, console=console, transient=True, auto_refresh=False) as drawn:
 
         def draw(lanes: Sequence[Lane]) -> None:
-            if not tasks:
+            if not drawing or drawing[0] is not lanes:  # of the next trace
+                for task in tasks:
+                    drawn.remove_task(task)
+                drawing[:], tasks[:] = [lanes], []
                 tasks.extend(
                     drawn.add_task(lane.name, total=lane.steps, state="") for lane in lanes
                 )

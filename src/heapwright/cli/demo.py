@@ -45,7 +45,7 @@ def demo(
         int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
     ] = None,
 ) -> None:
-    """Record a program, fly it through every manager, compare.
+    """Record a program, replay it through every manager, compare.
 
     Records this Python while it parses JSON, each of its objects from malloc, and compares every
     manager with the real allocators that are installed. Where recording is impossible a made-up
@@ -55,13 +55,10 @@ def demo(
 
         heapwright demo --folder /tmp/first-look
     """
+    from heapwright.api.comparing import compare
     from heapwright.cli import screen
-    from heapwright.cli.compare import flown, picture_of, show
-    from heapwright.cli.line_up import line_up
-    from heapwright.report.document import Flown
-    from heapwright.report.html import write_page
+    from heapwright.cli.compare import bars, show
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.replay import Conditions
     from heapwright.words import bytes_text
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,20 +67,19 @@ def demo(
     opened = Trace.open(trace)
     say.print(
         f"{trace}: {opened.events:,} events, {bytes_text(opened.size_bytes_on_disk)}. "
-        "The first flight of a manager compiles it; later ones start at once.",
+        "The first replay through a manager compiles it; later ones start at once.",
         markup=False,
         soft_wrap=True,
     )
-    names, picture = line_up(opened, None), picture_of(opened)
-    comparison = flown(trace, names, {}, Conditions(), references=True, jobs=jobs, picture=picture)
+    with bars() as progress:
+        found = compare(opened, jobs=jobs, progress=progress)
     page = folder / "report.html"
-    one = Flown(opened, comparison.results, comparison.failures)
-    if one.results:
-        write_page(page, [one])
-    for sentence in comparison.failures:
+    if found.results:
+        found.write_html(page)
+    for sentence in found.failures:
         say.print(sentence, style="yellow", markup=False, soft_wrap=True)
-    show(one, page)
-    if not one.results:
+    show(found.traces[0], page)
+    if not found.results:
         raise typer.Exit(1)
 
 
@@ -117,10 +113,10 @@ def _recorded(folder: Path, say: Callable[[str], None]) -> Path | None:
                 progress=progress,
             )
     except HeapwrightError as error:
-        say(f"Recording is not possible here, so a made-up program is flown instead: {error}")
+        say(f"Recording is not possible here, so a made-up program takes its place: {error}")
         return None
     if status:
-        say(f"The program ended with status {status}, so a made-up program is flown instead.")
+        say(f"The program ended with status {status}, so a made-up program takes its place.")
         return None
     return trace
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,36 +36,23 @@ def fly(
         heapwright fly segregated-fit -- sqlite3 shop.db "select count(*) from orders"
         heapwright fly glibc --set tcache_count=0 --stats -- python3 parse.py big.json
     """
-    import os
-    import tempfile
-
+    from heapwright.api.flying import fly as flown
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_knobs
     from heapwright.flight.build import build
-    from heapwright.flight.session import fly as run
 
     knobs = parse_knobs(manager, settings or ())
     counted = stats or json
     with screen.progress(f"compiling {manager}", None):
-        library = build(manager, knobs, statistics=counted)
-    if not counted:
-        raise typer.Exit(run(library, command)[0])
-
-    from heapwright.flight.bind import bound
-    from heapwright.flight.statistics import read_records
-    from heapwright.managers.registry import named
-
-    account = bound(named(manager), "account")
-    with tempfile.TemporaryDirectory(prefix="heapwright-") as folder:
-        status, process = run(library, command, {**os.environ, account.VARIABLE: folder})
-        ended = read_records(Path(folder), account)
+        build(manager, knobs, statistics=counted)
+    found = flown(manager, command, knobs, statistics=counted)
     if json:
-        _print_json(
-            {"manager": manager, "settings": knobs, "status": status, "process": process}, ended
-        )
-    else:
-        _print_tables(ended, process)
-    raise typer.Exit(status)
+        about: dict[str, Any] = {"manager": manager, "settings": knobs}
+        about |= {"status": found.status, "process": found.process}
+        _print_json(about, found.processes)
+    elif stats:
+        _print_tables(found.processes, found.process)
+    raise typer.Exit(found.status)
 
 
 def _print_json(about: dict[str, Any], ended: list[ProcessStatistics]) -> None:

@@ -32,13 +32,13 @@ def info(
     """
     from rich.text import Text
 
+    from heapwright.api.traces import info as told
     from heapwright.cli import screen
-    from heapwright.insight.statistics import statistics
     from heapwright.trace.store import Trace
 
     opened = Trace.open(trace)
     with screen.progress("reading", opened.events) as advance:
-        figures = statistics(opened, top, advance)
+        figures = told(opened, top, progress=advance)
     if json:
         screen.print_json(figures)
         return

@@ -32,7 +32,7 @@ def replay(
     touch: Touch = "all",
     huge_pages: HugePages = "never",
 ) -> None:
-    """Fly a trace through one manager.
+    """Replay a trace through one manager.
 
     Says what the manager holds at its peak and which paths its requests took. Addresses are those
     of the tunnel's machine, whose heap starts at 0x1000000.
@@ -42,13 +42,14 @@ def replay(
         heapwright replay glibc sqlite3.heap.parquet --set glibc.arena_max=2
         heapwright replay buddy t.heap.parquet --addresses buddy.npy
     """
+    from heapwright.api.replaying import replay as replayed
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
     from heapwright.report.document import trace_facts
     from heapwright.report.table import collectors_table, comparison_table, paths_table
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.replay import Conditions, replay, steps_of_replay
+    from heapwright.tunnel.replay import Conditions, steps_of_replay
 
     asked = parse_settings(settings or ())
     if others := [name for name in asked if name != manager]:
@@ -57,7 +58,7 @@ def replay(
     opened = Trace.open(trace)
     passes = steps_of_replay(opened) + (opened.events if addresses else 0)
     with screen.progress(manager, passes) as advance:
-        result = replay(
+        result = replayed(
             manager,
             opened,
             knobs,

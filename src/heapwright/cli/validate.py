@@ -38,25 +38,16 @@ def validate(
         heapwright validate go sqlite.heap.parquet --json
         heapwright validate glibc sqlite.heap.parquet --set glibc.tcache_count=0
     """
+    from heapwright.api.replaying import validate as compared
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
-    from heapwright.managers.registry import managers as registered
-    from heapwright.managers.registry import named
-    from heapwright.references import reference
     from heapwright.trace.store import Trace
 
     knobs = parse_settings(settings or [])
     for other in knobs.keys() - {manager}:
         raise HeapwrightError(f"--set names {other}, but it is {manager} that is validated.")
 
-    real = named(manager).card.reference
-    if not real:
-        others = [name for name, one in registered().items() if one.card.reference]
-        raise HeapwrightError(
-            f"{manager} has no real counterpart to be compared with; these have: "
-            f"{', '.join(others)}."
-        )
     opened = Trace.open(trace)
     with screen.progress(f"validating {manager}", opened.events) as advance:
         shown = 0
@@ -66,7 +57,7 @@ def validate(
             advance(done - shown)
             shown = done
 
-        found = reference(real).agree(manager, opened, knobs.get(manager), progress)
+        found = compared(manager, opened, knobs.get(manager), progress=progress)
     if json:
         screen.print_json(found.to_json())
     else:

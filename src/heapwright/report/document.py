@@ -28,7 +28,7 @@ FACTS = (
 )
 
 
-class Flown(NamedTuple):
+class Compared(NamedTuple):
     """One trace and what became of it."""
 
     trace: "Trace"
@@ -63,7 +63,7 @@ def comparison_document(
     }
 
 
-def document(flown: Sequence[Flown]) -> dict[str, Any]:
+def document(flown: Sequence[Compared]) -> dict[str, Any]:
     """The document of one trace, or `{"comparisons": [...]}` of several side by side."""
     documents = [comparison_document(one.trace, one.results, one.points) for one in flown]
     return documents[0] if len(documents) == 1 else {"comparisons": documents}

@@ -33,7 +33,7 @@ from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
 from heapwright.report import figures
 from heapwright.report.beside import beside
 from heapwright.report.collected import chart_data, collected, collecting_table, space_time_table
-from heapwright.report.document import Flown, document
+from heapwright.report.document import Compared, document
 from heapwright.report.maps import map_data
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
 from heapwright.words import PART_NAMES, bytes_text, full_title
@@ -45,7 +45,7 @@ SCRIPTS = ("draw.js", "charts.js", "collectors.js", "heap.js", "slider.js")
 class _Seen:
     """A trace with all that the page says of it."""
 
-    def __init__(self, one: Flown, name: str, shown: dict[str, Any]) -> None:
+    def __init__(self, one: Compared, name: str, shown: dict[str, Any]) -> None:
         self.trace, self.failures, self.name = one.trace, one.failures, name
         self.judged: Verdict = verdict(one.results)
         self.order: list[Result] = ranked(one.results)
@@ -64,14 +64,14 @@ class _Seen:
         return first + [result for result in twins if not any(result is f for f in first)]
 
 
-def write_page(path: Path, flown: Sequence[Flown]) -> None:
+def write_page(path: Path, flown: Sequence[Compared]) -> None:
     """Write the page of what was flown; HeapwrightError when that cannot be done."""
     text = page(flown)
     with beside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(flown: Sequence[Flown]) -> str:
+def page(flown: Sequence[Compared]) -> str:
     """The page's text."""
     known = document(flown)
     parts = zip(flown, _names(flown), known.get("comparisons", [known]), strict=True)
@@ -142,7 +142,7 @@ def _own(name: str) -> str:
     return files("heapwright.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _names(flown: Sequence[Flown]) -> list[str]:
+def _names(flown: Sequence[Compared]) -> list[str]:
     """A name for each trace, all different: the program's, else the file's, else numbered."""
     for named in (
         [one.trace.program or one.trace.path.name for one in flown],

@@ -143,6 +143,15 @@ class Trace(Facts):
             if ahead is not None:
                 yield ahead.result()
 
+    def _repr_html_(self) -> str:
+        from heapwright.cells import facts
+
+        known = {
+            name: getattr(self, name)
+            for name in ("kind", "events", "threads", "peak_live_bytes", "peak_live_objects")
+        }
+        return facts(f"{self.program}: {self.path}", known, self.notes)
+
     def sites(self) -> list[str]:
         """A label for each row of the site table, such as `parse_value (json.c:120)`.
 

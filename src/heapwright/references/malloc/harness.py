@@ -51,7 +51,7 @@ FIGURES = (
 )
 
 
-class Flown(Protocol):
+class Traced(Protocol):
     """What the harness wants to know of a trace."""
 
     events: int
@@ -85,7 +85,7 @@ class Drive(Child):
     def __init__(
         self,
         name: str,
-        trace: Flown,
+        trace: Traced,
         *,
         touch: bool = True,
         placed: bool = False,

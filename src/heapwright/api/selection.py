@@ -1,12 +1,13 @@
-"""What a comparison flies: which trace, which managers, at which heap sizes."""
+"""What is compared: which traces, which managers, at which heap sizes."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heapwright.errors import HeapwrightError
 
@@ -16,36 +17,49 @@ if TYPE_CHECKING:
 
 MOST_MULTIPLE = 1000
 
+Watched = Callable[[str, float], contextlib.AbstractContextManager[Callable[[float], Any]]]
+
 
 @contextlib.contextmanager
-def opened_traces(names: Sequence[Path]) -> Iterator[list[Trace]]:
-    """Each a trace file, or else the name of a synthetic program: its trace, while in the block."""
-    from heapwright.cli import screen
+def opened_traces(
+    sources: Sequence[str | os.PathLike[str] | Trace], progress: Watched | None = None
+) -> Iterator[list[Trace]]:
+    """Each a trace, its file, or the name of a synthetic program, made while in the block.
+
+    `progress`, told what is written and its length, gives what is told the steps done.
+    """
     from heapwright.trace import programs
     from heapwright.trace.store import Trace
 
     known = programs.PROGRAMS + programs.GRAPH_PROGRAMS
     with tempfile.TemporaryDirectory(prefix="heapwright-") as folder:
         found = []
-        for name in names:
-            path = name
-            if not name.exists() and str(name) in known:
-                path = Path(folder) / f"{name}.heap.parquet"
-                size = programs.program(str(name)).Parameters()[0]
-                with screen.progress(f"writing {name}", size) as advance:
-                    programs.synthesise(str(name), path, {}, advance)
+        for source in sources:
+            if isinstance(source, Trace):
+                found.append(source)
+                continue
+            path = Path(source)
+            if not path.exists() and str(source) in known:
+                path = Path(folder) / f"{source}.heap.parquet"
+                size = programs.program(str(source)).Parameters()[0]
+                told: list[Any] = [lambda made: None]
+                with contextlib.ExitStack() as bar:
+                    if progress:
+                        told[0] = bar.enter_context(progress(f"writing {source}", size))
+                    programs.synthesise(str(source), path, {}, told[0])
             found.append(Trace.open(path))
         yield found
 
 
-def line_up(trace: Trace, managers: str | None) -> list[str]:
-    """The names in `managers`; "all" every one, None the usual ones for such a trace."""
+def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
+    """Names from a list or "A,B"; "all" every one, None the usual ones for such a trace."""
     from heapwright.managers.registry import managers as registered
     from heapwright.managers.registry import usual
 
     if not managers:
         return usual(graph=trace.graph)
-    names = [name.strip() for name in managers.split(",")]
+    listed = managers.split(",") if isinstance(managers, str) else managers
+    names = [name.strip() for name in listed]
     return list(registered()) if names == ["all"] else names
 
 

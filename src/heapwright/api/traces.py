@@ -1,0 +1,95 @@
+"""Traces: open one, record a program, say what it holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heapwright.errors import HeapwrightError
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+Progress = Callable[[str, float], None]  # what is written, and the share of it that is done
+
+
+def open(path: str | os.PathLike[str]) -> Trace:
+    """Open a trace file; HeapwrightError when it is not a sound one."""
+    from heapwright.trace.store import Trace
+
+    return Trace.open(path)
+
+
+class Recorded(list["Trace"]):
+    """The traces of a recording, the program's own first, and its exit status."""
+
+    status: int = 0
+
+
+def record(  # noqa: PLR0913 what, then how; all but the first two are named
+    command: Sequence[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    children: bool = False,
+    graph: bool = False,
+    look_every: int = 10_000,
+    environment: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Recorded:
+    """Run a program and keep what it allocates in a trace; with `children` in one per process.
+
+    `output` is by default the program's name with `.heap.parquet`. With `graph`, of a CPython
+    program, its objects and their references. `progress` is called while the trace is written.
+    HeapwrightError when the program cannot be run or made no event.
+
+    >>> import heapwright as hw
+    >>> (trace,) = hw.record(["ls", "/"], "ls.heap.parquet")
+    >>> trace.allocations > 10
+    True
+    """
+    import functools
+
+    from heapwright.trace.recorder.graph import record_graph
+    from heapwright.trace.recorder.session import record as run
+    from heapwright.trace.store import Trace
+
+    command = list(command)
+    out = Path(output or f"{Path(command[0]).name}.heap.parquet")
+    if graph and children:
+        raise HeapwrightError("a recorded graph follows no children: leave one out.")
+    written: Sequence[Any]
+    if graph:
+        told = functools.partial(progress, out.name) if progress else None
+        status, one = record_graph(command, out, look_every=look_every, progress=told)
+        written = [one]
+    else:
+        status, written = run(
+            command, out, children=children, environment=environment, progress=progress
+        )
+    found = Recorded(Trace.open(one.path) for one in written)
+    found.status = status
+    return found
+
+
+class Info(dict[str, Any]):
+    """The statistics of a trace under the names of `heapwright info --json`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary."""
+        return dict(self)
+
+
+def info(
+    trace: str | os.PathLike[str] | Trace,
+    top: int = 10,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Info:
+    """What a trace holds: sizes, lifetimes, the `top` call sites; the trace is streamed once."""
+    from heapwright.api.selection import opened_traces
+    from heapwright.insight.statistics import statistics
+
+    with opened_traces([trace]) as (opened,):
+        return Info(statistics(opened, top, progress or (lambda done: None)))
