@@ -54,6 +54,7 @@ COMMANDS = {
     "lower-bound": "Say in how little memory a trace could be served.",
     "build": "Compile a manager into a shared object that serves malloc.",
     "fly": "Run a program on a manager.",
+    "cache": "Say what compiled code is kept, and clear it.",
     "validate": "Check a manager against the real system, event by event.",
 }
 

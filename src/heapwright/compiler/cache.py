@@ -21,7 +21,9 @@ import tempfile
 import time
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
+KEPT = ("kernels", "flight", "recorder", "references", "go-build")
 UNUSED_SECONDS = 30 * 24 * 3600
 FLAGS = ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 
@@ -113,6 +115,41 @@ def _swept(home: Path) -> list[Path]:
     for pattern in ("kernels/*/*", "kernels/*/loops/*", "flight/*"):
         found += [path for path in home.glob(pattern) if path.name != "loops"]
     return found
+
+
+class Kept(NamedTuple):
+    """What lies in one folder of the cache."""
+
+    what: str
+    entries: int
+    bytes: int
+    used: str  # the latest day, as 2026-11-28; "" when empty
+
+
+def contents(home: Path) -> list[Kept]:
+    """What is kept, folder by folder."""
+    rows = []
+    for folder in (home / name for name in KEPT if (home / name).is_dir()):
+        entries = list(folder.glob("*/*") if folder.name == "kernels" else folder.iterdir())
+        latest = max((entry.stat().st_mtime for entry in entries), default=0)
+        day = time.strftime("%Y-%m-%d", time.localtime(latest)) if latest else ""
+        rows.append(Kept(folder.name, len(entries), size_of(folder), day))
+    return rows
+
+
+def clear(home: Path) -> int:
+    """Remove everything that this package keeps; the bytes that were freed.
+
+    Only folders by the names of what is kept here: HEAPWRIGHT_CACHE may name a folder that holds
+    other things too.
+    """
+    freed = 0
+    for name in KEPT:
+        folder = home / name
+        if folder.is_dir() and not folder.is_symlink():
+            freed += size_of(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+    return freed
 
 
 def size_of(folder: Path) -> int:

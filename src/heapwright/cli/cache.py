@@ -1,0 +1,47 @@
+"""`heapwright cache`: what is kept between runs, and how to be rid of it."""
+
+from typing import Annotated
+
+import typer
+
+from heapwright.cli.options import Json
+
+
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all of it; it is made again when needed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say what compiled code is kept, and clear it.
+
+    Compiled managers, recorders and drivers of real systems are kept between runs, each by a digest
+    of the sources that it depends on. What nobody used for a month goes by itself.
+    HEAPWRIGHT_CACHE names another folder.
+
+    Example:
+
+        heapwright cache
+        heapwright cache --clear
+    """
+    from heapwright.cli import screen
+    from heapwright.compiler import cache as kept
+    from heapwright.words import bytes_text
+
+    home = kept.cache_home()
+    rows = kept.contents(home)
+    freed = kept.clear(home) if clear else 0
+    if json:
+        document = {"folder": home, "contents": [row._asdict() for row in rows]}
+        screen.print_json(document | ({"freed_bytes": freed} if clear else {}))
+        return
+    from rich.table import Table
+
+    table = Table("what", "entries", "size", "last used", title=str(home), title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(row.what, f"{row.entries:,}", bytes_text(row.bytes), row.used)
+    screen.console().print(table)
+    if clear:
+        typer.echo(f"Cleared: {bytes_text(freed)}.")
