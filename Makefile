@@ -27,16 +27,19 @@ demo: install system ## record a real program, fly it through every manager, wri
 
 test: install system test-compiled test-interpreted test-checked ## the whole suite, all three ways
 
-test-compiled: install ## the suite, compiled
-	$(BIN)/pytest -n $(WORKERS) tests
+# Each test runs compiled in one of two ways: what drives kernels step by step with every array index
+# checked, the rest as it is shipped. Tests of one manager go to one worker, which compiles it once.
+STEPPED := tests/structures tests/machine tests/allocators tests/collectors tests/managers
+SPREAD := -n $(WORKERS) --dist loadgroup
+
+test-compiled: install ## the suite as it is shipped, but for what test-checked runs
+	$(BIN)/pytest $(SPREAD) tests $(STEPPED:%=--ignore=%)
 
 test-interpreted: install ## kernels as plain Python, on smaller traces
-	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary tests/references
 
-# Without the searches: they fly kernels that are checked here already, for minutes.
-test-checked: install ## compiled with every array index checked
-	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -n $(WORKERS) tests/kernel tests/machine tests/allocators tests/collectors tests/managers tests/tunnel \
-	  --ignore tests/tunnel/test_schedules.py --ignore tests/tunnel/test_worst_case.py
+test-checked: install ## managers and their parts, compiled with every array index checked
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel
 
 bench: install system ## rates, sizes and start-up, then flights, against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from heapwright.compiler import INTERPRETED
+from heapwright.managers import managers
 
 # What is begun in the background of a shell ignores Ctrl-C, and so would the tests' commands.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,3 +30,14 @@ settings.load_profile("repeatable")
 def effort() -> int:
     """How much work a seeded test may do: 1 interpreted, 20 compiled."""
     return 1 if INTERPRETED else 20
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of one manager go to one worker, which compiles its loops once; else those of a file."""
+    known = managers()
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        own = item.path.stem.removeprefix("test_").replace("_", "-")
+        named = [parameters.get("name"), parameters.get("manager"), own]
+        group = next((name for name in named if name in known), item.nodeid.split("::")[0])
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -41,11 +41,13 @@ MIN_ALIGN = 16
 class Trial:
     """A booted manager, its loop, and Python's own account of what lives where."""
 
+    graph = False  # whether the manager is told of no death
+
     def __init__(self, name: str, settings: dict[str, int] | None = None, slots: int = 4096):
         self._boot(named(name), settings or {}, slots)
 
     def _boot(self, manager: Manager, settings: dict[str, int], slots: int, *more: Any) -> None:
-        template = "graph_loop" if manager.collected else "loop"
+        template = "graph_loop" if self.graph else "loop"
         self.module: Any = manager.module
         self.loop: Any = bound_loop(manager, template)
         self.machine = machine()
@@ -82,8 +84,10 @@ class Trial:
         return address, usable
 
     def _enter(self, slot: int, address: int, size: int, usable: int) -> None:
-        start, length = (int(value) for value in self.module.extent(self.heap, address, size))
+        found = self.loop.block_of(self.heap, address, size)
+        start, length, told = (int(value) for value in found)
         past = start + length
+        assert told == usable
         assert usable >= size, f"{usable} usable bytes of {size}"
         assert start <= address and address + usable <= past, "the extent misses user bytes"
         pages = self.machine.pages[start >> PAGE_SHIFT : (past - 1 >> PAGE_SHIFT) + 1]
@@ -106,12 +110,15 @@ class Trial:
 
     def _broken(self) -> int:
         """Number of the manager's invariant that is broken."""
-        return int(self.module.check(self.heap))
+        return int(self.loop.check(self.heap))
 
     def rows(self, verb: str) -> list[list[int]]:
         """Rows (start, bytes) of `cached`, `metadata` or `vacant`; none of a verb it has not."""
+        if verb == "vacant" and not self.graph:
+            return []
         blocks = np.zeros((BLOCK_ROWS, 2), np.int64)
-        return blocks[: getattr(self.module, verb, lambda *_: 0)(self.heap, blocks)].tolist()
+        kind = ("cached", "metadata", "vacant").index(verb)
+        return blocks[: self.loop.listed(self.heap, blocks, kind)].tolist()
 
     def decompose(self) -> dict[str, int]:
         """The parts of resident memory; they equal a classification of every byte by hand."""
@@ -152,7 +159,7 @@ class Trial:
         for verb, painted in (("cached", CACHED), ("metadata", HEADER), ("vacant", VACANT)):
             for start, length in self.rows(verb):
                 paint(start, length, painted)
-        left = "garbage" if hasattr(self.module, "vacant") else "free"
+        left = "garbage" if self.graph else "free"
         names = (left, "live", "rounding", "header", "cached", "free")
         parts = dict.fromkeys((*names, "partial", "retained", "garbage"), 0)
         mapped = 0
@@ -173,6 +180,8 @@ class Trial:
 class CollectedTrial(Trial):
     """The same for a manager with a collector. `step` takes an event of a graph trace, or, with
     graph=False, of a malloc trace; objects may move at each."""
+
+    graph = True
 
     def __init__(
         self,
@@ -208,17 +217,9 @@ class CollectedTrial(Trial):
         assert np.count_nonzero(self.held.handles) == len(self.sizes)
         for slot, size in self.sizes.items():
             address = int(self.held.handles[slot])
-            self._enter(slot, address, size, int(self.module.usable(self.heap, address, size)))
+            usable = int(self.loop.block_of(self.heap, address, size)[2])
+            self._enter(slot, address, size, usable)
         super().verify()
-
-    def _broken(self) -> int:
-        return int(self.loop.check(self.heap))
-
-    def rows(self, verb: str) -> list[list[int]]:
-        """As of `Trial`."""
-        blocks = np.zeros((BLOCK_ROWS, 2), np.int64)
-        kind = ("cached", "metadata", "vacant").index(verb)
-        return blocks[: self.loop.listed(self.heap, blocks, kind)].tolist()
 
     def decompose(self) -> dict[str, int]:
         """As of `Trial`."""

@@ -329,3 +329,11 @@ def listed(heap, blocks, kind):
     if kind == 0:
         return cached(heap, blocks)
     return metadata(heap, blocks) if kind == 1 else vacant(heap, blocks)
+
+
+@kernel
+def block_of(heap, address, size):
+    """Start and bytes of a live object's block, and the bytes that its owner may use."""
+    heap = bare(heap)
+    start, length = extent(heap, address, size)
+    return start, length, usable(heap, address, size)

@@ -202,3 +202,24 @@ def decompose(heap, ledger, sample):
         return kept + own
     add_up(heap.machine, ledger, (kept, own, 0), 0, sample)
     return 0
+
+
+@kernel
+def check(heap):
+    """Number of the manager's invariant that is broken, 0 if none."""
+    return manager.check(bare(heap))
+
+
+@kernel
+def listed(heap, blocks, kind):
+    """Rows of `blocks` that are written for kind 0 cached, 1 metadata."""
+    heap = bare(heap)
+    return cached(heap, blocks) if kind == 0 else metadata(heap, blocks)
+
+
+@kernel
+def block_of(heap, address, size):
+    """Start and bytes of a live block, and the bytes that its owner may use."""
+    heap = bare(heap)
+    start, length = extent(heap, address, size)
+    return start, length, usable(heap, address, size)
