@@ -78,7 +78,7 @@ INTRODUCTION = """# Tri-colour marking, and the object that is lost
 Written by `python -m benchmarks.tri_colour`.
 
 A collector that marks while the program runs must not lose an object: find it white, and free it,
-although the program still holds it. `managers/tri_colour.py` flies with any of four write barriers
+although the program still holds it. The manager `tri-colour` flies with any of four write barriers
 (`--set tri-colour.barrier=1`: Dijkstra's; 2: Steele's; 3: Yuasa's; 4: Go's hybrid, the default.
 With 0, none, marking is one pause). `collectors/barriers.py` says what each does, and whose it is.
 

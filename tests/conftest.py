@@ -33,7 +33,7 @@ def effort() -> int:
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of one manager go to one worker, which compiles its loops once; else those of a file."""
+    """Tests of one manager go to one worker, which compiles it once; else those of a file."""
     known = managers()
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})

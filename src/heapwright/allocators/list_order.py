@@ -9,7 +9,7 @@ Simulator  `tree` holds each free block's size at its position, and `keys` (kept
            address / 16 in address order; else a serial number, falling for LIFO and rising for
            FIFO, which the block keeps in its first link
 Invariant  checked by `allocators/free_list.py`
-Source     Knuth 2.5; the indexes are `kernel/ranked_tree.py` and `kernel/sorted_keys.py`
+Source     Knuth 2.5; the indexes are `structures/ranked_tree.py` and `structures/sorted_keys.py`
 Omits      lists by size: see `segregated_bins.py`
 """
 

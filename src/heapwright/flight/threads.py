@@ -8,7 +8,7 @@ number again, which nobody will return. Such numbers are found by asking Linux w
 each time that as many numbers are out as never before; so are those of the threads that a fork
 left behind.
 
-The manager's lock (kernel/mutex.py) is passed by while the process has one thread.
+The manager's lock (structures/mutex.py) is passed by while the process has one thread.
 """
 
 from typing import NamedTuple

@@ -20,7 +20,7 @@ class Deploy:
 
     environment: Mapping[str, str] = field(default_factory=dict)  # knob: variable that sets it
     tunables: Mapping[str, str] = field(default_factory=dict)  # knob: name in GLIBC_TUNABLES
-    preload: str = ""  # library to preload; "" where it is in the program already
+    preload: str = ""  # command that makes the library to preload; "": it is in the program
 
 
 @dataclass(frozen=True)

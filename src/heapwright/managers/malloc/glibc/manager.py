@@ -8,7 +8,7 @@ Terms      chunk: a block with its header; arena: bins and a top, one lock in th
 Invariant  heaps are tiled by chunks, whose PREV_INUSE tells the truth (check: 1-3); no two free
            chunks touch (4); each free chunk is in one bin (5); tcache counts match (6);
            each arena's heaps are as long as its system bytes (7)
-Source     glibc 2.36 malloc/malloc.c and malloc/arena.c; parts in allocators/ptmalloc/
+Source     glibc 2.36 malloc/malloc.c and malloc/arena.c; parts beside this file
 Omits      locks (so no arena is passed over because another thread holds it), hooks, mallopt and
            malloc_trim calls of the program, safe-linking, memory tagging, glibc.malloc.hugetlb
 """

@@ -1,12 +1,13 @@
 """Go 1.27's heap, whole: size-segregated spans under a concurrent mark-sweep collector."""
 
-from heapwright.managers.card import Card
+from heapwright.managers.card import Card, Deploy
 
 CARD = Card(
     summary="Go 1.27: spans of size classes, concurrent mark-sweep, paced by GOGC and GOMEMLIMIT",
     serves=("graph",),
     compared=("malloc", "graph"),
     reference="heapwright.references.go",
+    deploy=Deploy(environment={"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"}),
     shares_below=16,
     names_slots=False,
     variants=({"gcstoptheworld": 2, "gomaxprocs": 1},),

@@ -9,9 +9,9 @@
             > 32760       a span of its own
             < 16          if it has no references, shares a block of 16 bytes with others
 
-Terms      see allocators/go_heap/layout.py and collectors/go_cycle.py
-Invariant  allocators/go_heap/invariants.py                                     (check: 1-9)
-Source     Go 1.27 src/runtime; the parts in allocators/go_heap/ and collectors/go_*.py name files
+Terms      see layout.py and cycle.py beside this file
+Invariant  invariants.py                                                        (check: 1-9)
+Source     Go 1.27 src/runtime; the parts beside this file name files
 Omits      stacks of goroutines and the runtime's own objects, which are settings; its tables
            outside the heap, which no measure counts; finalisers, weak pointers, arenas, the heap
            profile; what the parts omit. An object names no slot, so a trace that hides a death
@@ -119,7 +119,7 @@ class Heap(NamedTuple):
     go: GoHeap
     marker: Marker
     pacer: Pacer
-    cycle: np.ndarray  # int64[CYCLE_WORDS]  see collectors/go_cycle.py
+    cycle: np.ndarray  # int64[CYCLE_WORDS]  see cycle.py
     paths: np.ndarray  # int64[path]  times taken
 
 
