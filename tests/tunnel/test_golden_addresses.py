@@ -1,4 +1,4 @@
-"""Compiled, interpreted and bounds-checked, a manager puts every object where it did before."""
+"""Compiled as shipped, bounds-checked and interpreted, managers put every object where they did."""
 
 import pytest
 
