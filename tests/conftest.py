@@ -4,7 +4,10 @@ The suite runs three ways: compiled, HEAPWRIGHT_INTERPRET=1 (fewer examples) and
 NUMBA_BOUNDSCHECK=1. `trial.py` drives managers step by step; `naive/` holds the oracles.
 """
 
+import faulthandler
+import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +27,32 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.load_profile("repeatable")
+
+
+PATIENCE_SECONDS = 30  # beyond a test's limit, before its process is ended from outside Python
+
+
+def pytest_configure(config):
+    """Keep the real stderr: while tests run, pytest catches what is written to it."""
+    config.stderr_of_the_run = os.fdopen(os.dup(sys.__stderr__.fileno()), "w")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """A bound on every test, also on one that holds the interpreter's lock for ever.
+
+    pytest-timeout's thread ends a run whose kernel loops, since kernels let go of the lock. Code
+    that does not is ended by faulthandler, whose watchdog is no thread of Python's.
+    """
+    marker = item.get_closest_marker("timeout")
+    asked = marker.args[0] if marker and marker.args else item.config.getoption("timeout", None)
+    if asked:  # 0, as under a debugger, means no bound
+        limit, stderr = float(asked) + PATIENCE_SECONDS, item.config.stderr_of_the_run
+        faulthandler.dump_traceback_later(limit, exit=True, file=stderr)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(scope="session")

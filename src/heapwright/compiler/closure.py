@@ -1,22 +1,29 @@
 """What a kernel depends on: the sources of the modules that its module imports, and theirs.
 
-    digest("…/tunnel/loop.py")   of its text and of every module that it imports at its top level,
-                                 through the whole house, a plug-in's package and a bound copy
+    digest("…/tunnel/loop.py")   of its text and of every module that it imports when it is itself
+                                 imported, through the whole house, a plug-in's package and a copy
 
-Imports inside functions and `if TYPE_CHECKING` are no dependences: a kernel's globals are bound
-when its module is imported. Python's own modules and the libraries below are named by their
-versions (see `cache`), not read.
+Imports inside functions and under `if TYPE_CHECKING` are no dependences: a kernel's globals are
+bound when its module is imported; those under any other `if` or a `try` may be, and count. Relative
+imports are followed by place, absolute ones to the file that Python loaded: so a plug-in's own
+module counts where it has the name of one of Python's. Python's own modules and the libraries below
+are named by their versions (see `cache`), not read.
 """
 
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 from functools import cache
 from pathlib import Path
 
 _FOREIGN = frozenset({"numpy", "numba", "llvmlite", "pyarrow", "typer", "rich", "pytest"})
-_IMPORT = re.compile(r"^import ([^\n#]+)|^from ([\w.]+) import (\([^)]*\)|[^\n#]+)", re.MULTILINE)
+_PYTHONS = os.path.dirname(os.__file__)  # where Python's own modules lie
+_IMPORT = re.compile(
+    r"^([ \t]*)(?:import ([^\n#;]+)|from (\.*)([\w.]*) import (\([^)]*\)|[^\n#;]+))", re.MULTILINE
+)
+_TYPES_ONLY = re.compile(r"if (?:\w+\.)?TYPE_CHECKING\b")
 
 
 @cache
@@ -53,27 +60,67 @@ def _closed(found: set[Path]) -> set[Path]:
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    return _files(path.read_text())
+    return _files(path.read_text(), path.parent)
 
 
-def _files(text: str) -> tuple[Path, ...]:
-    """Files of the modules that a source imports at its top level."""
-    files = []
-    for match in _IMPORT.finditer(text):
-        plain, package, names = match.groups()
+def _files(text: str, folder: Path | None = None) -> tuple[Path, ...]:
+    """Files of the modules that a source in `folder` imports when it is imported."""
+    files: list[Path | None] = []
+    for match in _IMPORT.finditer(text.replace("\\\n", "  ")):
+        indent, plain, dots, package, names = match.groups()
+        if indent and not _is_run(match.string, match.start(), len(indent)):
+            continue
         if plain:
-            modules = [name.split(" as ")[0].strip() for name in plain.split(",")]
+            for name in plain.split(","):
+                parts = name.split(" as ")[0].strip().split(".")
+                files += [_file(".".join(parts[: n + 1])) for n in range(len(parts))]
+            continue
+        listed = re.sub(r"#[^\n]*", "", names.strip("() \n")).split(",")
+        wanted = [name.split(" as ")[0].strip() for name in listed]
+        if dots:
+            files += _beside(folder, len(dots), package, wanted) if folder else []
         else:
-            listed = re.sub(r"#[^\n]*", "", names.strip("() \n")).split(",")
-            modules = [package, *(f"{package}.{name.split(' as ')[0].strip()}" for name in listed)]
-        files += [file for module in modules if (file := _file(module))]
-    return tuple(dict.fromkeys(files))
+            files += [_file(package), *(_file(f"{package}.{name}") for name in wanted)]
+    return tuple(dict.fromkeys(file for file in files if file))
+
+
+def _is_run(text: str, start: int, indent: int) -> bool:
+    """Whether an indented import is made when its module is: in no function, not for types only."""
+    for line in reversed(text[:start].splitlines()):
+        bare = line.lstrip()
+        here = len(line) - len(bare)
+        if not bare or bare.startswith("#") or here >= indent:
+            continue
+        if bare.startswith(("def ", "async def ")) or _TYPES_ONLY.match(bare):
+            return False
+        # The end of a header of several lines: its beginning has the same indent.
+        indent = here + 1 if bare.startswith(")") else here
+        if indent == 0:
+            break
+    return True
+
+
+def _beside(folder: Path, dots: int, package: str, names: list[str]) -> list[Path | None]:
+    """Files of a relative import: of the package, and of those of its names that are modules."""
+    for _ in range(dots - 1):
+        folder = folder.parent
+    inner = folder.joinpath(*package.split(".")) if package else folder
+    return [_source(inner), *(_source(inner / name) for name in names if name.isidentifier())]
+
+
+def _source(module: Path) -> Path | None:
+    """The file of the module, or package, at this place."""
+    for file in (module / "__init__.py", module.with_name(f"{module.name}.py")):
+        if file.is_file():
+            return file
+    return None
 
 
 @cache
 def _file(module: str) -> Path | None:
     """The source of a module; None of a foreign one and of a name that is no module."""
-    if module.split(".", maxsplit=1)[0] in sys.stdlib_module_names | _FOREIGN:
+    top = module.split(".", maxsplit=1)[0]
+    if top in _FOREIGN and hasattr(sys.modules.get(top), "__path__"):
         return None
     origin = getattr(sys.modules.get(module), "__file__", None)
     if origin is None and module not in sys.modules:
@@ -85,4 +132,8 @@ def _file(module: str) -> Path | None:
         except (ImportError, ValueError):
             return None
         origin = spec.origin if spec else None
-    return Path(origin) if origin and origin.endswith(".py") else None
+    if origin is None or not origin.endswith(".py"):
+        return None
+    if top in sys.stdlib_module_names and origin.startswith(_PYTHONS):
+        return Path(origin) if "-packages" in origin else None
+    return Path(origin)

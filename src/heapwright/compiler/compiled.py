@@ -2,6 +2,7 @@
 
     HEAPWRIGHT_INTERPRET=1   @kernel is the identity: step, teach, cover, or check the compiled way
     NUMBA_BOUNDSCHECK=1      compiled, every array index checked
+    HEAPWRIGHT_WHOLE_PROGRAM=0   compiled by Numba's own means alone: see `versions`
 
 Numba does not notice that a callee in another file changed and would serve a stale caller from
 its disk cache. So each kernel is kept in a folder named by a digest of every source that its module
@@ -32,9 +33,18 @@ if INTERPRETED:
 else:
     import numba
 
-    from heapwright.compiler import whole_program
+    from heapwright.compiler.versions import whole_programs
 
-    whole_program.install()
+    WHOLE = whole_programs(numba.__version__)
+    if WHOLE:
+        from heapwright.compiler import whole_program
+
+        whole_program.install()
+    elif AHEAD:
+        raise SystemExit(
+            "a flight is compiled as a whole program, which HEAPWRIGHT_WHOLE_PROGRAM=0 or a Numba "
+            "that was not tried rules out; HEAPWRIGHT_WHOLE_PROGRAM=1 tries"
+        )
 
     def kernel(function: F | None = None, *, inline: bool = False, cold: bool = False) -> Any:
         """Compile `function` at its first call and keep the result on disk.
@@ -46,6 +56,8 @@ else:
         """
 
         def compile_(inner: F) -> Any:
+            if not WHOLE:
+                return numba.njit(error_model="numpy", nogil=True)(inner)
             compiled = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=inline)(
                 inner
             )

@@ -44,6 +44,13 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
                                                    address space is short, flight maps a first part
     HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 
+Kernels see the heap through `bare` (compiler/bare.py): of each array the elements by their index,
+from 0 to its end. There is no `len`, no slice, and no negative index: `array[-1]` is the word
+before the first. Compiled, it is read and written in silence; interpreted, or with
+NUMBA_BOUNDSCHECK=1, it raises IndexError. `tests/golden/` holds all three ways to the same
+addresses (`make golden` writes those of a new manager). Only `blocks`, of the verbs that list
+memory, is an array with rows and a length.
+
 The manager touches the pages that it writes itself (headers in fresh memory); it clears by `clear`
 and moves a block's content by `copy`, which touch too. The replay loop touches what the program
 writes.

@@ -1,0 +1,125 @@
+"""Where every manager puts the objects of a small trace: figures that are kept in `golden/`.
+
+    python tests/golden_addresses.py [NAME ...]     write golden/NAME.json anew (make golden)
+
+The suite holds compiled, interpreted and bounds-checked runs to the same file, so the three ways to
+run a manager agree with each other, and with what they did before a change. A run of `STRETCH`
+events is one digest: a test that fails says from which event on.
+"""
+
+import hashlib
+import json
+import random
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heapwright.collectors.log import TOTALS
+from heapwright.machine.address_space import BREAK, FAULTS, MAPPED_BYTES, RESIDENT_PAGES, SYSCALLS
+from heapwright.managers import Manager, managers
+from heapwright.trace.schema import THREAD_EXIT, events
+from naive.graph_program import random_rows
+from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
+
+FOLDER = Path(__file__).parent / "golden"
+EVENTS, STRETCH = 1600, 200
+SLOTS, MOST_LIVE = 512, 150
+SCALE = 2.0  # of sizes, from one doubling to the next
+TIMES = ("start_ticks", "end_ticks", "pause_ticks", "pause_began_ticks")  # differ from run to run
+
+
+def cases() -> Iterator[tuple[str, dict[str, int]]]:
+    """Every manager of the house under its defaults and each of its card's variants."""
+    for name, manager in managers().items():
+        if manager.family != "third party":
+            for variant in [{}, *manager.card.variants]:
+                yield name, dict(variant)
+
+
+def label(variant: dict[str, int]) -> str:
+    """A variant as a key of the file."""
+    return " ".join(f"{knob}={value}" for knob, value in variant.items()) or "default"
+
+
+@cache
+def malloc_rows() -> list[tuple[int, ...]]:
+    """(op, slot, size, align, thread) of a program with two threads; mostly small, some large."""
+    draw = random.Random(11).random  # the one method that every Python gives the same figures for
+    rows: list[tuple[int, ...]] = []
+    live: list[int] = []
+    spare = list(range(SLOTS))[::-1]
+    while len(rows) < EVENTS - 1:
+        thread, verb = int(draw() * 2), draw()
+        size = int(SCALE ** (draw() * (21 if draw() < 0.05 else 12)))
+        if live and (verb < 0.38 or len(live) > MOST_LIVE):
+            slot = live.pop(int(draw() * len(live)))
+            spare.append(slot)
+            rows.append((FREE, slot, 0, 0, thread))
+        elif live and verb < 0.5:
+            rows.append((REALLOC, live[int(draw() * len(live))], size, 0, thread))
+        else:
+            op = MALLOC if verb < 0.85 else CALLOC if verb < 0.94 else MEMALIGN
+            live.append(spare.pop())
+            rows.append((op, live[-1], size, 5 + int(draw() * 8) if op == MEMALIGN else 0, thread))
+    return [*rows, (THREAD_EXIT, -1, 0, 0, 1)]
+
+
+@cache
+def graph_rows() -> list[tuple[int, ...]]:
+    """(op, slot, size, field, target) of a random program with a garbage collector."""
+    return list(random_rows(5, EVENTS, 1500, MOST_LIVE))
+
+
+def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
+    """Digests of addresses, a stretch each; the paths taken, and what machine and log counted."""
+    if manager.collected:
+        columns = ("op", "slot", "size", "field", "target")
+        rows = graph_rows()
+        trial: Any = CollectedTrial(manager.name, variant, SLOTS)
+    else:
+        columns, rows = ("op", "slot", "size", "align", "thread"), malloc_rows()
+        trial = Trial(manager.name, variant, SLOTS)
+    found: dict[str, Any] = {"addresses": []}
+    for first in range(0, len(rows), STRETCH):
+        part = np.array(rows[first : first + STRETCH], np.int64).T
+        placed = trial.fly(events(**dict(zip(columns, part, strict=True))))
+        sign = hashlib.sha256(placed.tobytes())
+        if manager.collected:
+            if first == 2 * STRETCH:
+                trial.loop.collect(trial.heap)
+            sign.update(trial.held.handles.tobytes())
+        found["addresses"].append(sign.hexdigest()[:12])
+    meters = trial.machine.meters
+    found["paths"] = trial.heap.paths.tolist()
+    found["machine"] = meters[[RESIDENT_PAGES, MAPPED_BYTES, FAULTS, SYSCALLS, BREAK]].tolist()
+    if manager.collected:
+        totals = dict(zip(TOTALS, trial.heap.log.totals.tolist(), strict=True))
+        found["totals"] = {name: value for name, value in totals.items() if name not in TIMES}
+    return found
+
+
+def kept(name: str) -> dict[str, Any]:
+    """What is kept of a manager; empty before `make golden` saw it."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(names: list[str]) -> None:
+    """Write the files of these managers, or of all."""
+    FOLDER.mkdir(exist_ok=True)
+    found: dict[str, dict[str, Any]] = {}
+    for name, variant in cases():
+        if not names or name in names:
+            found.setdefault(name, {})[label(variant)] = figures(managers()[name], variant)
+    for name, by_variant in found.items():
+        lines = [f" {json.dumps(key)}: {json.dumps(by_variant[key])}" for key in by_variant]
+        (FOLDER / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        print(f"golden/{name}.json: {len(by_variant)} variants")
+
+
+if __name__ == "__main__":
+    write(sys.argv[1:])
