@@ -57,6 +57,10 @@ def _cell(column: Column, values: Mapping[str, Any]) -> str:
     if isinstance(value, (int, float)):
         exact = f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
         attributes += f' data-value="{value}" title="{exact}"'
+    text = escape(column.text(values))
     if not column.quantity.number:
         attributes += ' class="words"'
-    return f"<td {attributes}>{escape(column.text(values))}</td>"
+    elif isinstance(value, Mapping):  # several: a line may end between them
+        attributes += ' class="several"'
+        text = ", ".join(f"<span>{part}</span>" for part in text.split(", "))
+    return f"<td {attributes}>{text}</td>"
