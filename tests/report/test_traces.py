@@ -1,7 +1,10 @@
 """What is said of a trace: every figure in its own place, in words and on the page."""
 
+import pytest
+
 from heapwright.report.figures import facts_list
-from heapwright.report.traces import facts
+from heapwright.report.rows import BAR, BAR_COLUMNS
+from heapwright.report.traces import facts, power_text
 from made_results import statistics
 
 SAID = {
@@ -48,3 +51,18 @@ def test_what_never_happens_is_said_so():
     lasting["lifetimes"]["median_events_at_most"] = None
     said = dict(facts(lasting | {"reallocations": 0}))
     assert said["half died after"] == "more than half never do" and "reallocs" not in said
+
+
+def test_bars():
+    assert BAR.text(0) == "" and BAR.text(1) == "█" * BAR_COLUMNS
+    assert BAR.text(1e-6) == "▏"
+    lengths = [len(BAR.text(part / 100)) for part in range(101)]
+    assert lengths == sorted(lengths) and max(lengths) == BAR_COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(1, "1 B"), (512, "512 B"), (1024, "1 KiB"), (1 << 27, "128 MiB"), (1 << 47, "128 TiB")],
+)
+def test_bounds_of_sizes(size, text):
+    assert power_text(size) == text

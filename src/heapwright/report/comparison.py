@@ -187,7 +187,7 @@ def space_time_sheet(curve: Mapping[str, Any]) -> Sheet:
         Row(
             row,
             row["collector"],
-            flags=() if row["fits"] else (("bad", "no room"),),
+            flags=() if row["fits"] else (("", "no room"),),
             attributes={"heap": f"{row['heap']:g}"},
         )
         for row in curve["rows"]

@@ -102,11 +102,11 @@ def _with_shares(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]
 def sizes_sheet(known: Mapping[str, Any]) -> Sheet:
     """Requests by size."""
     rows = _with_shares(known["size_histogram"], "count", "bytes")
-    named = [Row(row, _power_text(row["to_bytes"])) for row in rows]
+    named = [Row(row, power_text(row["to_bytes"])) for row in rows]
     return Sheet("up to", SIZES, named, "requests by size")
 
 
-def _power_text(size: int) -> str:
+def power_text(size: int) -> str:
     """A power of two bytes: 64 B, 1 KiB, 128 MiB."""
     power = (size.bit_length() - 1) // 10
     return f"{size >> 10 * power:,} {_UNITS[power]}"
