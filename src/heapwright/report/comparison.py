@@ -151,8 +151,8 @@ def _caption(results: Sequence[Result]) -> str:
     text = "Memory at each manager's own peak."
     if any(result.within_event_bytes for result in results):
         text += (
-            " The peak counts what is held within one event too; the parts are those at the end of "
-            "the event that holds most, and what it held beyond them stands under in one event."
+            " The peak counts what is held within one event too; the parts are those after the "
+            'event that leaves most, and what was held beyond them stands under "in one event".'
         )
     if any(result.kind == "measured" for result in results):
         text += " Of a measured system the rest beyond live and rounding stands under partial."
