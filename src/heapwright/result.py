@@ -1,4 +1,4 @@
-"""The one result type: what a flight or a measurement of a real system says. Knows no room."""
+"""The one result type: what a replay or a measurement of a real system says. Knows no room."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ if TYPE_CHECKING:  # a word such as "12 MiB" is written without waiting for NumP
     import numpy as np
     import pandas
     import pyarrow
+
+# Of every JSON document; it grows when a key changes its name or meaning.
+# 2: results name their conditions, what they refused and held, and their change to the present.
+SCHEMA_VERSION = 2
 
 # The parts of resident memory, in the order they are stacked; they sum to it exactly.
 PARTS = ("live", "rounding", "header", "cached", "partial", "retained", "garbage")
@@ -70,11 +74,11 @@ class Collecting:
     cycles: np.ndarray  # int64[cycle, len(CYCLE)], thinned if there are very many
 
     def to_json(self) -> dict[str, Any]:
-        """All but the cycles one by one."""
+        """All but the cycles one by one; `stopped_share` is what `utilisation` leaves of 1."""
         left_out = ("cycles", "pause_histogram")
         known = {name: value for name, value in vars(self).items() if name not in left_out}
         windows = [{"window_ns": w, "utilisation": u} for w, u in self.minimum_utilisation]
-        return known | {"minimum_utilisation": windows}
+        return known | {"stopped_share": 1 - self.utilisation, "minimum_utilisation": windows}
 
 
 @dataclass
@@ -89,10 +93,11 @@ class Result:
     peak: dict[str, int]  # resident_bytes and <part>_bytes at the event of the peak
     page_faults: int
     mapped_bytes_peak: int
-    high_water_bytes: int = 0  # most resident bytes, within events too; 0 of a measured system
+    high_water_bytes: int = 0  # most resident bytes, within events too; 0 where it is not known
     settings: dict[str, int] = field(default_factory=dict)  # knobs that were set
     paths: dict[str, int] = field(default_factory=dict)  # times each path was taken
     timeline: np.ndarray | None = None  # int64[sample, len(TIMELINE)]
+    conditions: dict[str, str] = field(default_factory=dict)  # touch, huge_pages: as assumed
     refused: int = 0  # requests refused though the real system granted them; a note says so
     notes: list[str] = field(default_factory=list)  # assumptions and omissions, a sentence each
     heap_map: HeapMap | None = None  # when a picture of the heap was asked for
@@ -102,6 +107,22 @@ class Result:
     def events_per_second(self) -> float:
         """Rate of the replay loop."""
         return self.events / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def held_bytes(self) -> int:
+        """Most resident bytes, within events too: what a manager is ranked by. A copying collector
+        holds both copies only within the event of a collection, and the machine must have room."""
+        return max(self.peak["resident_bytes"], self.high_water_bytes)
+
+    @property
+    def within_event_bytes(self) -> int:
+        """How much of `held_bytes` it held only within one event: the parts leave it out."""
+        return self.held_bytes - self.peak["resident_bytes"]
+
+    @property
+    def live_share(self) -> float:
+        """Share of `held_bytes` that was live at the peak."""
+        return self.peak["live_bytes"] / self.held_bytes if self.held_bytes else 0.0
 
     def to_arrow(self) -> pyarrow.Table:
         """The timeline: a row per sample, its event and bytes."""
@@ -128,10 +149,15 @@ class Result:
             "manager": self.manager,
             "kind": self.kind,
             "settings": self.settings,
+            "conditions": self.conditions,
+            "refused": self.refused,
             "events": self.events,
             "seconds": self.seconds,
             "events_per_second": self.events_per_second,
+            "held_bytes": self.held_bytes,
+            "live_share": self.live_share,
             "peak": self.peak,
+            "within_event_bytes": self.within_event_bytes,
             "page_faults": self.page_faults,
             "mapped_bytes_peak": self.mapped_bytes_peak,
             "high_water_bytes": self.high_water_bytes,

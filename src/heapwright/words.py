@@ -73,6 +73,12 @@ def percent_text(share: float) -> str:
     return f"{value:.1f} %" if abs(value) < 9.95 and round(value, 1) % 1 else f"{value:.0f} %"
 
 
+def change_text(share: float) -> str:
+    """A change, as a share of what it is compared with: +3.1 %, −17 %, or 0 %."""
+    size = percent_text(abs(share))
+    return size if size == "0 %" else f"{'+' if share > 0 else '−'}{size}"
+
+
 def title(result: Result) -> str:
     """The manager's name and the knobs that were set: `glibc (arena_max=2)`."""
     return knobs_text(result.manager, result.settings)

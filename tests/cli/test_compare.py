@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from few_managers import only
 from heapwright.cli import app, demo
 from heapwright.errors import HeapwrightError
+from heapwright.references import malloc
 from heapwright.references.malloc import systems
-from heapwright.result import PARTS
+from heapwright.result import PARTS, SCHEMA_VERSION
 from heapwright.trace.recorder import session
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import TraceWriter
@@ -28,9 +29,10 @@ def trace_path(tmp_path):
     return tmp_path / "t.heap.parquet"
 
 
-def run(*arguments):
-    wide = {"COLUMNS": "200"}  # or else a terminal's width breaks the lines looked for
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=wide)
+def run(*arguments, columns=200):
+    """As typed in a terminal of so many columns; None: piped."""
+    width = {"COLUMNS": str(columns) if columns else None}
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env=width)
 
 
 def test_json_has_the_documented_form(trace_path):
@@ -50,7 +52,14 @@ def test_json_has_the_documented_form(trace_path):
         "peak",
         "page_faults",
         "mapped_bytes_peak",
+        "refused",
+        "held_bytes",
+        "within_event_bytes",
     } <= set(result)
+    assert document["schema_version"] == SCHEMA_VERSION
+    assert result["conditions"] == {"touch": "all", "huge_pages": "never"}
+    assert document["verdict"]["headline"].startswith("linear holds")
+    assert document["failures"] == []
     assert set(result["peak"]) == {"resident_bytes", *(f"{part}_bytes" for part in PARTS)}
     assert (
         sum(result["peak"][f"{part}_bytes"] for part in PARTS) == result["peak"]["resident_bytes"]
@@ -96,6 +105,8 @@ def test_two_traces_side_by_side(trace_path, tmp_path):
         (("--managers", "linear", "--set", "linear.none=2"), "no knob named 'none'"),
         (("--touch", "some"), "touch is one of"),
         (("--managers", "linear", "--html", "/"), "not a regular file"),
+        (("--managers", "first-fit", "--set", "first-fit.order=99"), "order is 0 (address), 1"),
+        (("--managers", "buddy,slots", "--set", "slots.growth_bytes=-1"), "is not negative"),
     ],
 )
 def test_mistakes_are_sentences(trace_path, arguments, sentence):
@@ -153,10 +164,74 @@ def test_a_knob_with_several_values_makes_a_row_for_each(trace_path):
         "compare", trace_path, "--managers", "linear", "--no-references", "--json",
         "--set", "linear.growth_bytes=2M", "--set", "linear.growth_bytes=4M",
     )  # fmt: skip
-    assert [result["settings"] for result in json.loads(found.stdout)["results"]] == [
+    results = json.loads(found.stdout)["results"]
+    assert [result["settings"] for result in results] == [
+        {},  # as it is: what the others are compared with
         {"growth_bytes": 2 << 20},
         {"growth_bytes": 4 << 20},
     ]
+    assert [result["present"] for result in results] == [True, False, False]
+
+
+def test_several_values_of_several_knobs_make_a_row_for_each_combination(trace_path):
+    found = run(
+        "compare", trace_path, "--managers", "first-fit", "--json",
+        *("--set", "first-fit.order=0", "--set", "first-fit.order=1"),
+        *("--set", "first-fit.coalescing=0", "--set", "first-fit.coalescing=1"),
+    )  # fmt: skip
+    settings = [result["settings"] for result in json.loads(found.stdout)["results"]]
+    combined = [{"order": order, "coalescing": when} for order in (0, 1) for when in (0, 1)]
+    assert settings == [{}, *combined]
+
+
+def test_the_managers_named_run_alone_and_a_real_one_is_measured(trace_path):
+    found = run("compare", trace_path, "--managers", "linear", "--json")
+    assert [one["manager"] for one in json.loads(found.stdout)["results"]] == ["linear"]
+    if malloc.missing("jemalloc"):
+        pytest.skip("jemalloc is not installed")
+    found = run("compare", trace_path, "--managers", "linear,jemalloc", "--json")
+    assert found.exit_code == 0
+    results = json.loads(found.stdout)["results"]
+    assert [(one["manager"], one["kind"]) for one in results] == [
+        ("linear", "twin"),
+        ("jemalloc", "measured"),
+    ]
+    assert "It has no twin here, so it is measured, not replayed" in results[1]["notes"][0]
+
+
+@pytest.mark.parametrize("columns", [80, 100, 200, None])
+def test_names_are_whole_at_every_width_and_lines_fit(trace_path, columns):
+    """None: piped, and every column is there."""
+    found = run("compare", trace_path, "--managers", "linear,segregated-fit", columns=columns)
+    table = found.stdout.partition("Memory at each")[0].splitlines()
+    assert {"linear", "segregated-fit"} <= {word for line in table for word in line.split()}
+    assert max(map(len, table)) <= (columns or 1 << 14)
+    assert ("Left out" in found.stdout) == (columns == 80)
+    assert "note: All: Assumes that the program writes all" in found.stdout
+
+
+def test_notes_of_the_recording_are_told_wherever_its_figures_are(trace_path, tmp_path):
+    noted = tmp_path / "noted.heap.parquet"
+    with TraceWriter(noted, program="t", notes=["The disk was full: the end is missing."]) as out:
+        out.write(events(op=[MALLOC], slot=[0], size=[5000]))
+    page = tmp_path / "out.html"
+    for arguments in (
+        ("compare", noted, "--managers", "linear", "--html", page),
+        ("replay", "linear", noted),
+        ("info", noted),
+    ):
+        assert "note: The trace: The disk was full: the end is missing." in run(*arguments).stdout
+        said = json.loads(run(*arguments, "--json").stdout)
+        assert said.get("trace", said)["notes"] == ["The disk was full: the end is missing."]
+        assert said["schema_version"] == SCHEMA_VERSION
+    assert "The disk was full: the end is missing." in page.read_text()
+
+
+def test_where_nothing_is_written_no_distance_below_one_is_told(trace_path):
+    found = run("compare", trace_path, "--managers", "best-fit", "--touch", "none")
+    (line,) = [line for line in found.stdout.splitlines() if "Distance to the optimum" in line]
+    assert "resident memory cannot be compared" in line
+    assert float(line.rpartition("best-fit ")[2].rstrip(".")) >= 1
 
 
 def test_all_means_every_manager_and_the_default_leaves_out_the_special(trace_path, monkeypatch):

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from heapwright.cli.info import BAR_COLUMNS, _bound, bar
 from heapwright.cli.screen import print_json
+from heapwright.result import SCHEMA_VERSION
 from heapwright.trace.store import Trace
 
 HEAPWRIGHT = [sys.executable, "-m", "heapwright"]
@@ -184,26 +184,12 @@ def test_a_terminal_sees_progress_and_colours_unless_it_wants_none(ramp):
     assert "\x1b[3" in colourful and "\x1b[3" not in plain and "\x1b[9" not in plain
 
 
-def test_bars():
-    assert bar(0, 10) == "" and bar(10, 10) == "█" * BAR_COLUMNS
-    assert bar(1, 1_000_000) == "▏" and bar(5, 0) == "▏" and bar(0, 0) == ""
-    lengths = [len(bar(part, 100)) for part in range(101)]
-    assert lengths == sorted(lengths) and max(lengths) == BAR_COLUMNS
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(1, "1 B"), (512, "512 B"), (1024, "1 KiB"), (1 << 27, "128 MiB"), (1 << 47, "128 TiB")],
-)
-def test_bounds_of_sizes(size, text):
-    assert _bound(size) == text
-
-
 def test_json_takes_numpy_and_refuses_what_json_does_not_know(capsys):
     import numpy as np
 
     print_json({"a": np.int64(3), "b": np.arange(2), "c": np.float64(0.5)})
-    assert json.loads(capsys.readouterr().out) == {"a": 3, "b": [0, 1], "c": 0.5}
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"schema_version": SCHEMA_VERSION, "a": 3, "b": [0, 1], "c": 0.5}
     with pytest.raises(ValueError, match=r"NaN|nan|Out of range"):
         print_json({"a": float("nan")})
     with pytest.raises(TypeError, match="object has no JSON form"):

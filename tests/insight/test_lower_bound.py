@@ -145,3 +145,21 @@ def test_the_line_of_a_report():
     assert distance(results[0], 0) is None
     assert "Nothing was ever alive" in distance_line(results, 0)
     assert "2 others more" in distance_line([result(f"m{n}", 9) for n in range(8)], 9)
+
+
+def test_what_is_held_within_an_event_counts():
+    copying = result("copying", 3 << 20)
+    copying.high_water_bytes = 5 << 20
+    assert distance(copying, 1 << 20) == 5
+    assert "copying 5.00" in distance_line([copying], 1 << 20)
+
+
+def test_where_nothing_is_written_mapped_memory_is_compared():
+    """Resident is then what managers write themselves: less than the bytes alive, no distance."""
+    found = result("best-fit", 1 << 19)
+    found.mapped_bytes_peak, found.conditions = 3 << 19, {"touch": "none"}
+    assert distance(found, 1 << 20) == 1.5
+    line = distance_line([found], 1 << 20)
+    assert "assumed to write nothing" in line
+    assert "What is mapped can: times that: best-fit 1.50" in line
+    assert "0.50" not in line

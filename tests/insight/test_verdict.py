@@ -1,13 +1,14 @@
 """Who wins, and which sentences say why."""
 
-from heapwright.insight.verdict import ranked, verdict
+from heapwright.insight.verdict import present, ranked, verdict
 from heapwright.result import PARTS, Result
-from heapwright.words import bytes_text, count_text, percent_text
+from heapwright.words import bytes_text, change_text, count_text, percent_text
 
 
 def made(manager, kind="twin", seconds=1.0, **mebibytes):
     """A result from its parts in MiB."""
-    refused = mebibytes.pop("refused", 0)
+    refused, settings = mebibytes.pop("refused", 0), mebibytes.pop("settings", {})
+    within = int(mebibytes.pop("within", 0) * 2**20)
     peak = {f"{part}_bytes": int(mebibytes.get(part, 0) * 2**20) for part in PARTS}
     peak["resident_bytes"] = sum(peak.values())
     return Result(
@@ -18,6 +19,8 @@ def made(manager, kind="twin", seconds=1.0, **mebibytes):
         peak=peak,
         page_faults=1,
         mapped_bytes_peak=peak["resident_bytes"],
+        high_water_bytes=peak["resident_bytes"] + within if within else 0,
+        settings=settings,
         refused=refused,
     )
 
@@ -34,7 +37,7 @@ def test_winner_against_glibc_names_the_parts_that_differ():
         "Compared with glibc it holds 5.00 MiB less in holes between live objects and 1.00 MiB "
         "less in headers and tables, but 2.00 MiB more in rounding of sizes." in judged.reasons
     )
-    assert "It flew 5.00 M events/s; the fastest, glibc, 10.0 M." in judged.reasons
+    assert "It replayed 5.00 M events/s; the fastest, glibc, 10.0 M." in judged.reasons
 
 
 def test_glibc_as_the_winner():
@@ -94,6 +97,68 @@ def test_who_refused_requests_cannot_win():
     assert ranked([small, large]) == [large, small]
 
 
+def test_a_copying_collector_is_ranked_by_what_it_holds_within_an_event():
+    """At rest it holds less, while it copies more: the machine must have room for that."""
+    copying = made("semispace", live=2, garbage=2, within=0.91)
+    sliding = made("mark-compact", live=2, garbage=2.5)
+    glibc = made("glibc", live=2, partial=4)
+    judged = verdict([copying, sliding, glibc])
+    assert ranked([copying, sliding]) == [sliding, copying]
+    assert judged.winner is sliding
+    assert "25 % less memory than glibc: 4.50 MiB instead of 6.00 MiB" in judged.headline
+    alone = verdict([copying, glibc])
+    assert "4.91 MiB instead of 6.00 MiB" in alone.headline
+    assert alone.reasons[0].endswith(
+        "932 KiB of it is held only within one event, as while a block or all objects are copied."
+    )
+    assert "932 KiB more in what is held only within one event" in alone.reasons[1]
+
+
+def test_a_setting_is_judged_against_the_present_state_not_against_another_setting():
+    now = made("glibc", live=10, partial=2)
+    one = made("glibc", live=10, settings={"arena_max": 1})
+    two = made("glibc", live=10, partial=0.1, settings={"arena_max": 2})
+    judged = verdict([one, now, two])
+    assert present([one, now, two]) is now
+    assert judged.headline == (
+        "MALLOC_ARENA_MAX=1 saves 17 %: glibc would hold 10.0 MiB instead of 12.0 MiB at the peak."
+    )
+    assert verdict([two, one, made("buddy", live=30), now]).headline == judged.headline
+
+
+def test_a_setting_that_helps_is_told_though_another_manager_wins():
+    now, buddy = made("glibc", live=10, partial=2), made("buddy", live=9)
+    tuned = {"tcache_count": 0, "mxfast": 0}
+    judged = verdict([now, buddy, made("glibc", live=10, settings=tuned)])
+    assert judged.winner is buddy and "25 % less memory than glibc: 9.00 MiB" in judged.headline
+    assert (
+        "Without another allocator, GLIBC_TUNABLES=glibc.malloc.tcache_count=0:"
+        "glibc.malloc.mxfast=0 saves 17 %: 10.0 MiB instead of 12.0 MiB." in judged.reasons
+    )
+    useless = made("glibc", live=10, partial=2.5, settings={"arena_max": 1})
+    assert (
+        "Of the settings of glibc that were tried none helps much: the best, MALLOC_ARENA_MAX=1, "
+        "changes its peak by +4.2 %." in verdict([now, buddy, useless]).reasons
+    )
+
+
+def test_one_manager_alone_is_compared_with_itself_as_it_is():
+    plain, set_ = made("wright", live=8), made("wright", live=4, settings={"interval": 3})
+    assert verdict([set_, plain]).headline == (
+        "interval=3 saves 50 %: wright would hold 4.00 MiB instead of 8.00 MiB at the peak."
+    )
+
+
+def test_the_present_state_measured_or_replayed_is_no_rival_to_itself():
+    twin, real = made("glibc", live=10, partial=1.1), made("glibc", "measured", live=10, partial=1)
+    jemalloc = made("jemalloc", "measured", live=10, partial=3)
+    judged = verdict([twin, real, jemalloc])
+    assert judged.headline == (
+        "real glibc already holds the least: 11.0 MiB at its peak. "
+        "real jemalloc, the next, would hold 18 % more."
+    )
+
+
 def test_no_result_no_winner():
     assert verdict([]).winner is None
 
@@ -108,3 +173,4 @@ def test_quantities():
     ]
     assert [count_text(n) for n in (7, 1234, 12_345_678)] == ["7", "1.23 k", "12.3 M"]
     assert [percent_text(n) for n in (0.004, 0.05, 0.123)] == ["0.4 %", "5 %", "12 %"]
+    assert [change_text(n) for n in (0.031, -0.17, 0.0001, 0)] == ["+3.1 %", "−17 %", "0 %", "0 %"]

@@ -5,7 +5,7 @@ import pytest
 
 from heapwright.insight.space_time import asked
 from heapwright.managers import registry
-from heapwright.report.document import Compared
+from heapwright.report.document import Compared, comparison_document
 from heapwright.report.html import page, write_page
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
@@ -16,7 +16,7 @@ HEAPS = [2, 4, 6]
 
 
 @pytest.fixture
-def flown(tmp_path, monkeypatch):
+def compared(tmp_path, monkeypatch):
     """A copying collector at three heap sizes, of which the first is too small, and glibc."""
     manager = registry.Manager("smallest", "tunnel.smallest")
     known = registry.managers() | {"smallest": manager}
@@ -43,12 +43,12 @@ def opened(browser, path, width=1280, scheme="light"):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_each_collector_has_its_charts(browser, flown, tmp_path, width, scheme):
-    write_page(tmp_path / "out.html", [flown])
+def test_each_collector_has_its_charts(browser, compared, tmp_path, width, scheme):
+    write_page(tmp_path / "out.html", [compared])
     view, complaints = opened(browser, tmp_path / "out.html", width, scheme)
     tabs = view.locator("#collector button")
     assert tabs.count() == view.locator("tr[data-collector]").count() == len(HEAPS) - 1
-    for number, result in enumerate(flown.results[:-1]):
+    for number, result in enumerate(compared.results[:-1]):
         tabs.nth(number).click()
         assert view.locator("#collecting figure svg").count() == 4
         teeth = view.locator("#collecting .tooth").first.get_attribute("d")
@@ -65,28 +65,35 @@ def test_each_collector_has_its_charts(browser, flown, tmp_path, width, scheme):
     assert complaints == []
 
 
-def test_the_timeline_marks_collections(browser, flown, tmp_path):
-    write_page(tmp_path / "out.html", [flown])
+def test_the_timeline_marks_collections(browser, compared, tmp_path):
+    write_page(tmp_path / "out.html", [compared])
     view, complaints = opened(browser, tmp_path / "out.html")
-    for number, button in enumerate(view.locator("#flights button").all()[1:]):
+    for number, button in enumerate(view.locator("#replays button").all()[1:]):
         button.click()
         expected = 0 if button.text_content() == "glibc" else 1
         assert view.locator("#timeline .collected").count() == expected, number
     assert complaints == []
 
 
-def test_the_curve_has_a_dot_for_each_heap_that_fits(browser, flown, tmp_path):
-    write_page(tmp_path / "out.html", [flown])
+def test_the_curve_has_a_dot_for_each_heap_that_fits(browser, compared, tmp_path):
+    write_page(tmp_path / "out.html", [compared])
     view, complaints = opened(browser, tmp_path / "out.html")
     assert view.locator("#curves figure").count() == 2  # time and memory
     assert view.locator("#curves circle").count() == 2 * (len(HEAPS) - 1)
     assert view.locator("#curves .baseline").count() == 2
-    section = view.locator("section[aria-labelledby=space-time]")
-    assert section.locator("td").all_text_contents()[0] == "no room"
+    rows = view.locator("section[aria-labelledby=space-time] tbody tr")
+    assert [row.get_attribute("data-heap") for row in rows.all()] == list(map(str, HEAPS))
+    assert "no room" in rows.first.text_content()
+    assert rows.first.locator("[data-key=time]").text_content() == "-"
+    curve = comparison_document(compared)["space_time"]["rows"]
+    for row, values in zip(rows.all()[1:], curve[1:], strict=True):
+        for key in ("heap", "time", "space", "collections", "traced"):
+            shown = row.locator(f"[data-key={key}]").get_attribute("data-value")
+            assert float(shown) == values[key]
     assert complaints == []
 
 
-def test_without_collectors_the_page_says_nothing_of_them(flown):
-    text = page([flown._replace(results=flown.results[-1:], points=())])
+def test_without_collectors_the_page_says_nothing_of_them(compared):
+    text = page([compared._replace(results=compared.results[-1:], points=())])
     assert 'aria-labelledby="collectors" hidden' in text
     assert 'aria-labelledby="space-time" hidden' in text

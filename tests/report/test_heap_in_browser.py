@@ -14,7 +14,7 @@ SITES = ["parse (json.c:12)", "grow (table.c:7)", "<b>name</b> (hostile.c:1)"]
 
 
 @pytest.fixture(scope="module")
-def flown(tmp_path_factory):
+def compared(tmp_path_factory):
     """400 objects, of which every third is freed at the end: two twins of one trace."""
     path = tmp_path_factory.mktemp("heap") / "t.heap.parquet"
     sizes = np.random.default_rng(3).integers(16, 900, 400)
@@ -38,9 +38,9 @@ def flown(tmp_path_factory):
 
 
 @pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["desktop", "phone"])
-def view(request, browser, flown, tmp_path):
+def view(request, browser, compared, tmp_path):
     width, scheme = request.param
-    write_page(tmp_path / "out.html", [flown])
+    write_page(tmp_path / "out.html", [compared])
     opened = browser.new_page(
         viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=width < 500
     )
@@ -80,8 +80,8 @@ def test_the_slider_moves_the_map_and_the_cursor(view):
     assert canvas.get_attribute("aria-label") == at_peak
 
 
-def test_with_the_mouse_into_a_page_and_a_block(view, flown):
-    known = flown.results[0].heap_map
+def test_with_the_mouse_into_a_page_and_a_block(view, compared):
+    known = compared.results[0].heap_map
     canvas, tip = view.locator(".panel canvas").first, view.locator(".panel .tip").first
     canvas.hover(position={"x": 5, "y": 5})
     on_first = int((known.blocks.address < (known.pages[0] + 1) * 4096).sum())
@@ -93,14 +93,19 @@ def test_with_the_mouse_into_a_page_and_a_block(view, flown):
     canvas.hover(position={"x": 3, "y": 3})
     assert tip.inner_text() == words(known, 0)
     canvas.click(position={"x": 3, "y": 3})
+    panel = view.locator(".panel").first
+    assert panel.locator(".ring").count() == 0, "an outline over the block"
+    assert not tip.is_visible(), "the list says it, and nothing may lie over it"
+    canvas.hover(position={"x": 9, "y": 30})
+    assert panel.locator(".ring").count() == 0 and not tip.is_visible()
     details = view.inner_text(".panel .block >> nth=0")
     assert SITES[known.blocks.site[0]] in details
     assert f"{known.blocks.size[0]:,} bytes" in details
     assert f"{known.blocks.age[0]:,} events" in details
 
 
-def test_with_the_keyboard_into_a_block_and_back(view, flown):
-    known = flown.results[1].heap_map
+def test_with_the_keyboard_into_a_block_and_back(view, compared):
+    known = compared.results[1].heap_map
     canvas, tip = view.locator(".panel canvas").nth(1), view.locator(".panel .tip").nth(1)
     trail = view.locator(".panel .trail").nth(1)
     view.locator(".panel select").nth(1).focus()
@@ -119,8 +124,8 @@ def test_with_the_keyboard_into_a_block_and_back(view, flown):
     assert trail.locator("[aria-current]").inner_text() == "whole heap"
 
 
-def test_a_tap_reads_and_a_second_one_looks_inside(browser, flown, tmp_path):
-    write_page(tmp_path / "out.html", [flown])
+def test_a_tap_reads_and_a_second_one_looks_inside(browser, compared, tmp_path):
+    write_page(tmp_path / "out.html", [compared])
     context = browser.new_context(
         viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
     )
@@ -138,13 +143,13 @@ def test_a_tap_reads_and_a_second_one_looks_inside(browser, flown, tmp_path):
     context.close()
 
 
-def test_two_traces_stand_side_by_side_each_at_its_peak(browser, flown, tmp_path):
+def test_two_traces_stand_side_by_side_each_at_its_peak(browser, compared, tmp_path):
     with TraceWriter(tmp_path / "u.heap.parquet", program="u") as out:
         for op, size in ((MALLOC, 5000), (FREE, 0)):
             out.write(events(op=np.full(3, op), slot=np.arange(3), size=np.full(3, size)))
     other = Trace.open(tmp_path / "u.heap.parquet")
     results = [replay("linear", other, picture=heap_map)]
-    write_page(tmp_path / "out.html", [flown, Compared(other, results)])
+    write_page(tmp_path / "out.html", [compared, Compared(other, results)])
     view = browser.new_page()
     view.goto((tmp_path / "out.html").as_uri())
     view.wait_for_selector(".panel canvas[aria-label] >> nth=1")
@@ -158,8 +163,8 @@ def test_two_traces_stand_side_by_side_each_at_its_peak(browser, flown, tmp_path
     view.close()
 
 
-def test_stranded_bytes_are_those_of_json(view, flown):
-    document = comparison_document(flown.trace, flown.results)
+def test_stranded_bytes_are_those_of_json(view, compared):
+    document = comparison_document(compared)
     for number, found in enumerate(document["results"]):
         stranded = found["stranded"]
         assert stranded["partial_bytes"] == found["peak"]["partial_bytes"]

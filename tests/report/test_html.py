@@ -54,7 +54,7 @@ def embedded(text):
 
 def test_the_embedded_document_is_that_of_json(trace, results):
     data = embedded(page([Compared(trace, results)]))
-    assert data["document"] == json.loads(json.dumps(comparison_document(trace, results)))
+    assert data["document"] == json.loads(json.dumps(comparison_document(Compared(trace, results))))
 
 
 def test_two_traces_side_by_side_under_names_of_their_own(trace, results):
@@ -110,19 +110,20 @@ def test_the_page_in_a_browser(browser, trace, results, tmp_path, width, scheme)
     view.on("request", lambda request: requests.append(request.url))
     view.goto(path.as_uri())
 
-    document = comparison_document(trace, results)
+    document = comparison_document(Compared(trace, results))
     for found in document["results"]:
         row = f'tr[data-manager="{found["manager"]}"][data-kind="{found["kind"]}"]'
         shown = [
             {
                 cell.get_attribute("data-key"): float(cell.get_attribute("data-value"))
                 for cell in line
+                if cell.get_attribute("data-value") is not None
             }
             for line in (one.query_selector_all("td") for one in view.query_selector_all(row))
         ]
-        flat = found | found["peak"]
+        flat = found | {f"peak.{part}": size for part, size in found["peak"].items()}
         assert any(all(value == flat[key] for key, value in line.items()) for line in shown)
-        assert all({"resident_bytes", "live_bytes", "page_faults"} <= set(line) for line in shown)
+        assert all({"held_bytes", "live_share", "page_faults"} <= set(line) for line in shown)
 
     buttons = view.query_selector_all(".tabs button")
     assert len(buttons) == 1 + 2 + 3  # all, the timelines of two twins; three histograms

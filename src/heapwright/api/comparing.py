@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from heapwright.tunnel.keyframes import Keyframes
     from heapwright.tunnel.replay import Conditions
 
+MEASURED_ONLY = (
+    "It has no twin here, so it is measured, not replayed: the real one serves the trace in a "
+    "fresh process."
+)
 CURVE_TRIES = 7  # replays of each point of a space-time curve: the fastest is drawn
 
 Settings = Mapping[str, Mapping[str, int] | Sequence[Mapping[str, int]]]
@@ -104,20 +108,29 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
 
     `traces`: a trace, a path, the name of a synthetic program, or several of them. `managers`:
     names, "all", or None for those that suit the trace. `settings`: knobs by manager, or several
-    such dictionaries, each a row of its own. `heap`: "1.5x,2x,3x" draws time against space of
-    collectors instead. `references`: whether the real systems are measured; by default where no
-    managers are named. With `maps` the heap is kept for pictures of a page. `progress` is told the
-    lanes, their states and the events done.
+    such dictionaries, each a row of its own beside the manager as it is. `heap`: "1.5x,2x,3x" draws
+    time against space of collectors instead. `references`: whether the real systems are measured;
+    by default where no managers are named. With `maps` the heap is kept for pictures of a page.
+    `progress` is told the lanes, their states and the events done.
 
-    HeapwrightError for an unknown manager or knob and for a file that is no trace; what fails
-    later, alone, is a sentence among `failures`.
+    A name of a real system that has no twin is measured, and a note says so.
+
+    HeapwrightError for an unknown manager, knob or value and for a file that is no trace; what
+    fails later, alone, is a sentence among `failures`.
 
     >>> import heapwright as hw
     >>> found = hw.compare("log-uniform", ["linear", "first-fit"])
     >>> found.results[0].manager
     'linear'
     """
-    from heapwright.api.selection import curve, opened_traces, selected
+    from heapwright.api.selection import (
+        beside_defaults,
+        checked,
+        curve,
+        opened_traces,
+        selected,
+        without_twin,
+    )
     from heapwright.report.document import Compared
     from heapwright.tunnel.replay import Conditions
 
@@ -129,17 +142,19 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     rows = []
     with opened_traces(traces) as opened:
         for trace in opened:
-            names = selected(trace, managers)
-            chosen = variants(settings or {})
+            names, real = without_twin(selected(trace, managers))
+            chosen = beside_defaults(variants(settings or {}))
+            checked(trace, chosen)
             points: list[Asked] = []
             if heap is not None:
                 names, chosen, points = curve(trace, names, chosen, heap)
-            measured = managers is None if references is None else references
+            if references or (references is None and managers is None):
+                real = real_names()
             results, failures = run_lanes(
                 trace,
                 (names, chosen),
                 conditions,
-                references=measured and heap is None,
+                references=real if heap is None else [],
                 jobs=jobs or (1 if heap is not None else None),
                 samples=samples,
                 picture=picture_of(trace) if maps and heap is None else None,
@@ -163,37 +178,44 @@ def run_lanes(  # noqa: PLR0913 as of `compare`
     chosen: tuple[Sequence[str], dict[str, list[dict[str, int]]]],
     conditions: Conditions,
     *,
-    references: bool,
+    references: Sequence[str],
     jobs: int | None,
     samples: int,
     picture: Callable[[Keyframes], HeapMap] | None,
     tries: int,
     progress: Watch | None,
 ) -> tuple[list[Result], list[str]]:
-    """Run a lane for each manager and setting, and for each real system; results and failures."""
+    """Run a lane for each manager and setting, and for each real system of `references`; results
+    and failures."""
+    from heapwright.managers.registry import managers as registered
     from heapwright.tunnel.compare import compare as side_by_side
     from heapwright.tunnel.compare import twin_lanes
 
     managers, settings = chosen
     lanes = twin_lanes(trace.path, managers, settings, conditions, samples, picture, tries=tries)
-    absent: list[str] = []
-    if references:
-        real, absent = real_lanes(trace.path, settings, conditions)
-        lanes += real
-    found = side_by_side(lanes, jobs, progress)
+    real, absent = real_lanes(trace.path, settings, conditions, references)
+    found = side_by_side(lanes + real, jobs, progress)
+    for result in found.results:
+        if result.kind == "measured" and result.manager not in registered():
+            result.notes.insert(0, MEASURED_ONLY)
     return found.results, found.failures + absent
 
 
 def real_lanes(
-    trace: Path, settings: dict[str, list[dict[str, int]]], conditions: Conditions
+    trace: Path,
+    settings: dict[str, list[dict[str, int]]],
+    conditions: Conditions,
+    names: Sequence[str],
 ) -> tuple[list[Lane], list[str]]:
-    """A lane for each real system that can be driven here, and what the others lack."""
+    """A lane for each real system of `names` that can be driven, and what the others lack."""
     from heapwright.references import references
 
     lanes: list[Lane] = []
     absent = []
     for reference in references():
         for name in reference.names():
+            if name not in names:
+                continue
             if missing := reference.missing(name):
                 absent.append(f"real {name}: not measured, {missing}")
                 continue
@@ -202,6 +224,13 @@ def real_lanes(
             except HeapwrightError as error:  # no compiler: the twins go on
                 absent.append(f"real {name}: not measured, {error}")
     return lanes, absent
+
+
+def real_names() -> list[str]:
+    """Every real system that something here can drive, installed or not."""
+    from heapwright.references import references
+
+    return [name for reference in references() for name in reference.names()]
 
 
 def picture_of(trace: Trace) -> Callable[[Keyframes], HeapMap]:

@@ -25,12 +25,12 @@ def build(
     import shutil
 
     from heapwright.flight.build import build as built
-    from heapwright.report.beside import beside
+    from heapwright.report.atomic import atomic
 
     kept = built(manager, settings)
     if output is None:
         return kept
-    with beside(Path(output)) as temporary:
+    with atomic(Path(output)) as temporary:
         shutil.copyfile(kept, temporary)
         temporary.chmod(0o755)
     return Path(output)

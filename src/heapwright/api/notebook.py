@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 
 def comparison_html(comparison: Comparison) -> str:
-    """For each trace its table, what follows from it, and what did not run."""
+    """For each trace its table, what follows from it, and notes."""
     from heapwright.insight.verdict import ranked, verdict
-    from heapwright.report import figures
+    from heapwright.report.comparison import comparison_sheet
+    from heapwright.report.figures import notes_list
+    from heapwright.report.markup import table
+    from heapwright.report.notes import notes
 
     parts = []
     for one in comparison.traces:
         judged = verdict(one.results)
         parts.append(f"<p><b>{escape(judged.headline)}</b></p>")
-        table = figures.table(ranked(one.results), judged.winner)
-        parts.append(f'<div class="scroll"><table>{table}</table></div>')
-        parts += [f"<p>{escape(sentence)}</p>" for sentence in one.failures]
+        parts.append(f'<div class="scroll">{table(comparison_sheet(one.results))}</div>')
+        told = notes("The trace", one.trace.notes, ranked(one.results), one.failures)
+        parts.append(f"<ul>{''.join(notes_list(told))}</ul>")
     return cell("".join(parts))

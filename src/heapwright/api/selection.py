@@ -63,6 +63,43 @@ def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     return list(registered()) if names == ["all"] else names
 
 
+def without_twin(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names of managers that are replayed, and those of real systems that have no twin here:
+    these can only be measured."""
+    from heapwright.managers.registry import managers as registered
+    from heapwright.references import references
+
+    unknown = set(names) - registered().keys()
+    if not unknown:
+        return list(names), []
+    real = {name for reference in references() for name in reference.names()}
+    measured = [name for name in names if name in unknown & real]
+    return [name for name in names if name not in measured], measured
+
+
+def beside_defaults(
+    settings: dict[str, list[dict[str, int]]],
+) -> dict[str, list[dict[str, int]]]:
+    """Every manager's settings after a row without any: what a change is compared with."""
+    return {
+        name: [{}, *(knobs for knobs in variants if knobs)] for name, variants in settings.items()
+    }
+
+
+def checked(trace: Trace, settings: dict[str, list[dict[str, int]]]) -> None:
+    """Raise HeapwrightError for a knob or a value that a manager does not take, before any replay:
+    a manager refuses a value when it boots."""
+    from heapwright.managers.registry import managers as registered
+    from heapwright.tunnel.replay import Conditions, Replay
+
+    known = registered()
+    for name, variants in settings.items():
+        for knobs in variants:
+            if name in known and knobs:
+                with contextlib.suppress(ImportError):  # its row says so
+                    Replay(name, trace, knobs, Conditions())
+
+
 def multiples(text: str) -> list[float]:
     """Heap sizes from "1.5x,2x,3x"."""
     found = []

@@ -64,9 +64,10 @@ def compare(
 
     Each manager serves the whole recording; at its peak every resident byte is told apart: live,
     rounding, headers, caches, holes, empty pages kept. Real allocators that are installed are
-    measured on the same trace. A knob that is set to several values makes a row for each. Several
-    traces are replayed one after the other and shown next to each other. With --heap one runs at a
-    time, unless --jobs says otherwise, and the real ones are left out.
+    measured on the same trace. With --set a manager has a row as it is and one with the setting; a
+    knob that is set to several values makes a row for each, several knobs a row for each
+    combination. Several traces are replayed one after the other and shown next to each other. With
+    --heap one runs at a time, unless --jobs says otherwise, and the real ones are left out.
 
     Example:
 
@@ -110,30 +111,11 @@ def compare(
 
 
 def show(one: Compared, html: Path | None) -> None:
-    """The tables, the verdict, the distance to the optimum, and where the page is."""
+    """The tables, the verdict, the distance to the optimum, notes, and where the page is."""
     from heapwright.cli import screen
-    from heapwright.insight.lower_bound import distance_line
-    from heapwright.insight.space_time import space_time
-    from heapwright.insight.verdict import verdict
-    from heapwright.report.table import collectors_table, comparison_table, space_time_table
+    from heapwright.report.summary import print_comparison
 
-    if not one.results:
-        return
-    console = screen.console()
-    if one.points:
-        console.print(space_time_table(space_time(one.points, one.results)))
-    else:
-        console.print(comparison_table(one.results))
-        if (collectors := collectors_table(one.results)) is not None:
-            console.print()
-            console.print(collectors)
-    judged = verdict(one.results)
-    console.print()
-    console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
-    for reason in [*judged.reasons, distance_line(one.results, one.trace.peak_live_bytes)]:
-        console.print(f"  {reason}", markup=False, soft_wrap=True)
-    if html is not None:
-        console.print(f"\nThe report: {html.resolve()}", markup=False, soft_wrap=True)
+    print_comparison(screen.console(), one, html)
 
 
 @contextlib.contextmanager

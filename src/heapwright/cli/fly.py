@@ -60,19 +60,24 @@ def _print_json(about: dict[str, Any], ended: list[ProcessStatistics]) -> None:
     import json
     import sys
 
-    document = about | {"processes": [vars(process) for process in ended]}
+    from heapwright.report.processes import process_row
+    from heapwright.result import SCHEMA_VERSION
+
+    about = {"schema_version": SCHEMA_VERSION} | about
+    document = about | {"processes": [process_row(process) for process in ended]}
     print(json.dumps(document, indent=2), file=sys.stderr)
 
 
 def _print_tables(ended: list[ProcessStatistics], process: int) -> None:
     from heapwright.cli import screen
-    from heapwright.report.flown import processes_table
-    from heapwright.report.table import paths_table
+    from heapwright.report.comparison import paths_sheet
+    from heapwright.report.processes import processes_sheet
+    from heapwright.report.terminal import print_sheet
 
     console = screen.console(stderr=True)
     if not ended:
         console.print("No process said what it held: none asked for memory and ended by exit.")
         return
-    console.print(processes_table(ended))
+    print_sheet(console, processes_sheet(ended))
     own = [one for one in ended if one.process == process] or ended
-    console.print(paths_table(own[-1].paths))
+    print_sheet(console, paths_sheet(own[-1].paths))

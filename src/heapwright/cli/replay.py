@@ -46,8 +46,16 @@ def replay(
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
+    from heapwright.report.comparison import (
+        collectors_sheet,
+        comparison_rows,
+        comparison_sheet,
+        paths_sheet,
+    )
     from heapwright.report.document import trace_facts
-    from heapwright.report.table import collectors_table, comparison_table, paths_table
+    from heapwright.report.notes import notes
+    from heapwright.report.summary import print_notes
+    from heapwright.report.terminal import print_sheet
     from heapwright.trace.store import Trace
     from heapwright.tunnel.replay import Conditions, steps_of_replay
 
@@ -69,15 +77,15 @@ def replay(
         if addresses is not None:
             write_addresses(addresses, manager, opened, knobs, conditions, _advancing(advance))
     if json:
-        screen.print_json({"trace": trace_facts(opened), "result": result.to_json()})
+        (row,) = comparison_rows([result])
+        screen.print_json({"trace": trace_facts(opened), "result": row})
         return
     console = screen.console()
-    console.print(comparison_table([result]))
-    if (collectors := collectors_table([result])) is not None:
-        console.print(collectors)
-    console.print(paths_table(result.paths))
-    for note in result.notes:
-        console.print(note, markup=False, soft_wrap=True)
+    for sheet in (comparison_sheet, collectors_sheet):
+        if (made := sheet([result])).rows:
+            print_sheet(console, made)
+    print_sheet(console, paths_sheet(result.paths))
+    print_notes(console, notes("The trace", opened.notes, [result]))
     if addresses is not None:
         console.print(f"Addresses: {addresses.resolve()}", markup=False, soft_wrap=True)
 
@@ -93,11 +101,11 @@ def write_addresses(
     """Stream int64[event] into a .npy file, written beside and renamed."""
     import numpy as np
 
-    from heapwright.report.beside import beside
+    from heapwright.report.atomic import atomic
     from heapwright.tunnel.replay import addresses
 
     first = 0
-    with beside(path) as temporary, temporary.open("wb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         # The header for the whole length, then batch after batch: a full disk raises here, where a
         # memory map would end in SIGBUS.
         header = {"descr": "<i8", "fortran_order": False, "shape": (trace.events,)}

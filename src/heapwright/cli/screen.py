@@ -13,14 +13,19 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from heapwright.result import SCHEMA_VERSION
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-PIPED_COLUMNS = 160  # characters; no terminal to fit into
+PIPED_COLUMNS = 1 << 14  # characters; no terminal to fit into, so nothing is cut
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout. NumPy values become numbers and lists; a NaN is a bug."""
+    """One JSON document on stdout. It begins with the version of its schema. NumPy values become
+    numbers and lists; a NaN is a bug."""
+    if isinstance(document, dict):
+        document = {"schema_version": SCHEMA_VERSION} | document
     json.dump(document, sys.stdout, indent=2, default=_plain, allow_nan=False)
     sys.stdout.write("\n")
 

@@ -1,4 +1,4 @@
-"""From the keyframes of a flight to a map of its heap that fits on a page.
+"""From the keyframes of a replay to a map of its heap that fits on a page.
 
     Keyframes ─► pages ever mapped ─► at each keyframe, at most CELLS cells of neighbouring pages
          ─► the peak          ─► every page, and the objects of the emptiest pages first
@@ -21,7 +21,7 @@ BLOCKS = 300_000  # objects kept
 
 
 def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
-    """The map of a filmed flight; call sites whose `labels` read the same count as the first."""
+    """The map of a replay's heap; call sites whose `labels` read the same count as the first."""
     pages = keyframes.pages()
     group = 1
     while len(pages) > group * CELLS:

@@ -3,7 +3,8 @@
     lower bound    the most bytes alive at once; higher only where the solver proves it
     packing        a placement of every block, made with the whole program known beforehand: greedy
                    in several orders, then for small traces by OR-Tools' CP-SAT
-    distance       peak resident memory over the lower bound: the line in reports
+    distance       the most a manager held, or mapped where nothing is written, over the lower
+                   bound: the line in reports
 
 Headers, alignment and whole pages are left out: they are the manager's choice, or the machine's.
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.insight.packing import Blocks, pack
-from heapwright.insight.verdict import ranked, resident
+from heapwright.insight.verdict import ranked
 from heapwright.result import Result
 from heapwright.trace.schema import FREE, NEW, REALLOC, THREAD_EXIT
 from heapwright.words import bytes_text, full_title
@@ -156,19 +157,36 @@ def _solve(found: LowerBound, blocks: Blocks, offset: np.ndarray, seconds: float
         )
 
 
+def compared_bytes(result: Result) -> int:
+    """What of a result can be told against the most bytes alive: the most it held, or, where the
+    program is assumed to write nothing and its blocks need not be resident, the most it mapped."""
+    return result.mapped_bytes_peak if _unwritten(result) else result.held_bytes
+
+
+def _unwritten(result: Result) -> bool:
+    return result.conditions.get("touch") == "none"
+
+
 def distance(result: Result, bound_bytes: int) -> float | None:
-    """Peak resident memory over the lower bound; None when nothing was ever alive."""
-    return resident(result) / bound_bytes if bound_bytes else None
+    """`compared_bytes` over the lower bound; None when nothing was ever alive."""
+    return compared_bytes(result) / bound_bytes if bound_bytes else None
 
 
 def distance_line(results: Sequence[Result], bound_bytes: int) -> str:
-    """How far each result is from the optimum, for a report: one sentence."""
+    """How far each result is from the optimum, for a report: one sentence or two."""
     if not bound_bytes or not results:
         return "Nothing was ever alive, so there is no optimum to be far from."
-    order = ranked(results)
+    order = sorted(ranked(results), key=lambda r: (r.refused > 0, compared_bytes(r)))
     shown = [f"{full_title(result)} {distance(result, bound_bytes):.2f}" for result in order]
     more = f", {len(shown) - _LISTED} others more" if len(shown) > _LISTED else ""
+    said = f"times that: {', '.join(shown[:_LISTED])}{more}."
+    if any(map(_unwritten, results)):
+        return (
+            f"Distance to the optimum: the program is assumed to write nothing, so its "
+            f"{bytes_text(bound_bytes)} alive at most need not be resident, and resident memory "
+            f"cannot be compared with them. What is mapped can: {said}"
+        )
     return (
         f"Distance to the optimum: without moving blocks no manager can take less than "
-        f"{bytes_text(bound_bytes)}; times that: {', '.join(shown[:_LISTED])}{more}."
+        f"{bytes_text(bound_bytes)}; {said}"
     )

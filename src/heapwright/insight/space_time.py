@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from heapwright.insight.verdict import BASELINE
+from heapwright.managers.registry import system_malloc
 from heapwright.result import Result
 from heapwright.words import knobs_text
 
@@ -119,5 +119,6 @@ def space_time(points: Sequence[Asked], results: Sequence[Result]) -> SpaceTime:
 def _baseline(results: Sequence[Result]) -> Result | None:
     """The twin that frees explicitly."""
     explicit = [r for r in results if r.kind == "twin" and r.collecting is None and not r.refused]
-    named = [result for result in explicit if result.manager == BASELINE]
+    named = [r for r in explicit if r.manager == system_malloc()]
+    named = [r for r in named if not r.settings] or named
     return min(named or explicit, key=lambda result: result.seconds, default=None)

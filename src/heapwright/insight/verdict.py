@@ -1,8 +1,10 @@
 """Which manager would hold the least memory, and why, in plain words.
 
-    results ─► ranked by peak resident ─► winner ─► its rival ─► parts side by side ─► sentences
+    results ─► ranked by the most they held ─► the best against the present state ─► sentences
 
-The rival is glibc, which most Linux programs run on, or else the next best.
+The present state is what the program runs on now: glibc, which most Linux programs run on, with
+nothing set. So a setting of glibc that helps is told as such, and not lost against another setting.
+Where it is not among the results the next best takes its place.
 
 A result that refused requests is not ranked: it did not carry the same load.
 """
@@ -10,11 +12,19 @@ A result that refused requests is not ranked: it did not carry the same load.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heapwright.managers.registry import managers, system_malloc
 from heapwright.result import Result
-from heapwright.words import bytes_text, count_text, digits, full_title, percent_text, title
+from heapwright.words import (
+    bytes_text,
+    change_text,
+    count_text,
+    digits,
+    full_title,
+    percent_text,
+    title,
+)
 
-BASELINE = "glibc"  # what a Linux program runs on unless somebody chose otherwise
-SMALL_SHARE = 0.02  # of resident memory; a smaller difference is not worth a change
+SMALL_SHARE = 0.02  # of what is held; a smaller difference is not worth a change
 TELLING_SHARE = 0.1  # of the difference; a part that contributes less is not mentioned
 
 # Where a byte can be that is not live, as in "1 MiB less in caches".
@@ -26,6 +36,7 @@ _PLACES = {
     "retained": "empty pages kept",
     "garbage": "uncollected garbage",
 }
+_WITHIN = "what is held only within one event"
 
 
 @dataclass(frozen=True)
@@ -37,62 +48,106 @@ class Verdict:
     reasons: list[str]
 
 
-def resident(result: Result) -> int:
-    """Peak resident bytes."""
-    return result.peak["resident_bytes"]
-
-
 def ranked(results: Sequence[Result]) -> list[Result]:
-    """Least peak resident first, the faster first among equals; those that refused last."""
-    return sorted(results, key=lambda r: (r.refused > 0, resident(r), -r.events_per_second))
+    """Least held first, within events too, the faster first among equals; those that refused
+    last."""
+    return sorted(results, key=lambda r: (r.refused > 0, r.held_bytes, -r.events_per_second))
+
+
+def present(results: Sequence[Result]) -> Result | None:
+    """What the program runs on now: the twin of the system's malloc without any knob set, or else
+    the real one measured so; of one manager's variants alone, that without any."""
+    carried = [r for r in results if not r.refused and r.held_bytes and not r.settings]
+    twins_first = sorted(carried, key=lambda r: r.kind != "twin")
+    if len({r.manager for r in results}) > 1:
+        twins_first = [r for r in twins_first if r.manager == system_malloc()]
+    return twins_first[0] if twins_first else None
 
 
 def verdict(results: Sequence[Result]) -> Verdict:
     """Judge a comparison of one trace."""
-    order = [r for r in ranked(results) if not r.refused and resident(r)]
+    order = [r for r in ranked(results) if not r.refused and r.held_bytes]
     if not order:
         return Verdict(None, "No manager carried the whole trace, so there is no winner.", [])
-    best = order[0]
-    rival = _rival(best, order)
+    best, now = order[0], present(results)
+    rival = _rival(best, now, order)
     reasons = [_share_of_live(best)]
     if rival is not None:
         reasons += _difference(_told_apart(best, order), _told_apart(rival, order))
-    reasons += _measured(best, order) + _agreement(order) + _rates(best, order)
+    reasons += _settings(best, now, order) + _measured(best, order) + _agreement(order)
+    reasons += _rates(best, order)
     reasons += [
         f"{full_title(r)} ran out of memory and is not ranked." for r in results if r.refused
     ]
-    return Verdict(best, _headline(best, rival), reasons)
+    return Verdict(best, _headline(best, rival, now), reasons)
 
 
-def _rival(best: Result, order: Sequence[Result]) -> Result | None:
-    """Whom the winner is compared with."""
-    baselines = [r for r in order if r.manager == BASELINE and r is not best]
-    if best.manager != BASELINE and baselines:
-        same_kind = [r for r in baselines if r.kind == best.kind]
-        return (same_kind or baselines)[0]
-    others = [r for r in order if r.manager != best.manager] or order[1:]
-    return others[0] if others else None
+def _is_now(result: Result, now: Result | None) -> bool:
+    """Whether it is the present state, or the real system or the twin of it."""
+    return now is not None and (result.manager, result.settings) == (now.manager, now.settings)
 
 
-def _headline(best: Result, rival: Result | None) -> str:
-    name, held = full_title(best), bytes_text(resident(best))
+def _rival(best: Result, now: Result | None, order: Sequence[Result]) -> Result | None:
+    """Whom the winner is compared with: the present state, or the next that is something else."""
+    if now is not None and not _is_now(best, now):
+        alike = [r for r in order if _is_now(r, now) and r.kind == best.kind]
+        return alike[0] if alike else now
+    others = [r for r in order if (r.manager, r.settings) != (best.manager, best.settings)]
+    return others[0] if others else next((r for r in order if r is not best), None)
+
+
+def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
+    name, held = full_title(best), bytes_text(best.held_bytes)
     if rival is None:
         return f"{name} holds {held} at its peak."
-    share = 1 - resident(best) / resident(rival)
-    if best.manager == BASELINE and rival.manager != BASELINE:
+    share = 1 - best.held_bytes / rival.held_bytes
+    if _is_now(best, now):
+        more = _more(rival.held_bytes / best.held_bytes)
         return (
             f"{name} already holds the least: {held} at its peak. "
-            f"{full_title(rival)}, the next, would hold {_more(resident(rival) / resident(best))}."
+            f"{full_title(rival)}, the next, would hold {more}."
         )
     if share < SMALL_SHARE:
         return (
             f"No change would help much: {name} holds the least, {held} at its peak, "
             f"only {percent_text(share)} below {full_title(rival)}."
         )
+    if now is not None and best.manager == now.manager:
+        return (
+            f"{_as_set(best)} saves {percent_text(share)}: {best.manager} would hold {held} "
+            f"instead of {bytes_text(rival.held_bytes)} at the peak."
+        )
     return (
         f"{name} would hold {percent_text(share)} less memory than {full_title(rival)}: "
-        f"{held} instead of {bytes_text(resident(rival))} at the peak."
+        f"{held} instead of {bytes_text(rival.held_bytes)} at the peak."
     )
+
+
+def _as_set(result: Result) -> str:
+    """A result's knobs as one sets them for a program: `MALLOC_ARENA_MAX=1`."""
+    known = managers().get(result.manager)
+    deploy = known.card.deploy if known else None
+    said = deploy.said(result.settings) if deploy else ""
+    return said or ", ".join(f"{knob}={value}" for knob, value in result.settings.items())
+
+
+def _settings(best: Result, now: Result | None, order: Sequence[Result]) -> list[str]:
+    """What the settings that were tried do to the present manager, where they do not win."""
+    if now is None or (best.manager == now.manager and best.settings):
+        return []
+    tried = [r for r in order if r.manager == now.manager and r.kind == now.kind and r.settings]
+    if not tried:
+        return []
+    share = tried[0].held_bytes / now.held_bytes - 1
+    if share > -SMALL_SHARE:
+        return [
+            f"Of the settings of {now.manager} that were tried none helps much: the best, "
+            f"{_as_set(tried[0])}, changes its peak by {change_text(share)}."
+        ]
+    return [
+        f"Without another allocator, {_as_set(tried[0])} saves {percent_text(-share)}: "
+        f"{bytes_text(tried[0].held_bytes)} instead of {bytes_text(now.held_bytes)}."
+    ]
 
 
 def _more(ratio: float) -> str:
@@ -100,37 +155,46 @@ def _more(ratio: float) -> str:
 
 
 def _share_of_live(best: Result) -> str:
-    live = best.peak["live_bytes"]
-    return (
-        f"At that moment {bytes_text(live)} of it ({percent_text(live / resident(best))}) is live: "
-        "asked for by the program and still held."
+    said = (
+        f"At that moment {bytes_text(best.peak['live_bytes'])} of it "
+        f"({percent_text(best.live_share)}) is live: asked for by the program and still held."
     )
+    if best.within_event_bytes:
+        said += (
+            f" {bytes_text(best.within_event_bytes)} of it is held only within one event, as while "
+            "a block or all objects are copied."
+        )
+    return said
 
 
 def _told_apart(result: Result, order: Sequence[Result]) -> Result:
     """The twin of a measured result if it came as close as makes no difference, for its parts."""
     for twin in order:
         same = (twin.kind, twin.manager, twin.settings) == ("twin", result.manager, result.settings)
-        if same and abs(resident(twin) - resident(result)) < SMALL_SHARE * resident(result):
+        if same and abs(twin.held_bytes - result.held_bytes) < SMALL_SHARE * result.held_bytes:
             return twin
     return result
 
 
 def _difference(best: Result, rival: Result) -> list[str]:
     """Which parts make the difference between the two peaks."""
-    gap = resident(rival) - resident(best)
-    if gap < SMALL_SHARE * resident(rival):
+    gap = rival.held_bytes - best.held_bytes
+    if gap < SMALL_SHARE * rival.held_bytes:
         return []
     if "measured" in (best.kind, rival.kind):
         return [
             "A real system is measured from outside: which parts make the difference to "
             f"{full_title(rival)} is known of twins only."
         ]
-    saved = {p: rival.peak[f"{p}_bytes"] - best.peak[f"{p}_bytes"] for p in _PLACES}
+    saved = {
+        place: rival.peak[f"{part}_bytes"] - best.peak[f"{part}_bytes"]
+        for part, place in _PLACES.items()
+    }
+    saved[_WITHIN] = rival.within_event_bytes - best.within_event_bytes
     telling = TELLING_SHARE * max(abs(size) for size in saved.values())
     order = sorted((p for p in saved if abs(saved[p]) > telling), key=lambda p: -abs(saved[p]))
-    less = [f"{bytes_text(saved[p])} less in {_PLACES[p]}" for p in order if saved[p] > 0]
-    more = [f"{bytes_text(-saved[p])} more in {_PLACES[p]}" for p in order if saved[p] < 0]
+    less = [f"{bytes_text(saved[p])} less in {p}" for p in order if saved[p] > 0]
+    more = [f"{bytes_text(-saved[p])} more in {p}" for p in order if saved[p] < 0]
     sentence = f"Compared with {full_title(rival)} it holds " + _joined(less)
     if less and more:
         sentence += ", but "
@@ -149,11 +213,11 @@ def _measured(best: Result, order: Sequence[Result]) -> list[str]:
     real = [r for r in order if r.kind == "measured"]
     if not real or real[0] is best:
         return []
-    held = bytes_text(resident(real[0]))
-    sentence = f"Of the real allocators measured, {real[0].manager} holds the least: {held}"
-    baseline = [r for r in real[1:] if r.manager == BASELINE]
+    held = bytes_text(real[0].held_bytes)
+    sentence = f"Of the real allocators measured, {title(real[0])} holds the least: {held}"
+    baseline = [r for r in real[1:] if r.manager == system_malloc() and not r.settings]
     if baseline:
-        share = 1 - resident(real[0]) / resident(baseline[0])
+        share = 1 - real[0].held_bytes / baseline[0].held_bytes
         sentence += f", {percent_text(share)} below {full_title(baseline[0])}"
     return [sentence + "."]
 
@@ -166,10 +230,10 @@ def _agreement(order: Sequence[Result]) -> list[str]:
             if (real.kind, twin.kind) != ("measured", "twin"):
                 continue
             if (real.manager, real.settings) == (twin.manager, twin.settings):
-                off = 100 * (resident(twin) / resident(real) - 1)
+                off = 100 * (twin.held_bytes / real.held_bytes - 1)
                 sentences.append(
-                    f"The twin of {title(real)} says {bytes_text(resident(twin))} "
-                    f"where the real one was measured at {bytes_text(resident(real))} "
+                    f"The twin of {title(real)} says {bytes_text(twin.held_bytes)} "
+                    f"where the real one was measured at {bytes_text(real.held_bytes)} "
                     f"({off:+.1f} %)."
                 )
     return sentences
@@ -183,7 +247,7 @@ def _rates(best: Result, order: Sequence[Result]) -> list[str]:
     if fastest is best:
         return [f"It is also the fastest: {count_text(best.events_per_second)} events/s."]
     return [
-        f"It flew {count_text(best.events_per_second)} events/s; "
+        f"It replayed {count_text(best.events_per_second)} events/s; "
         f"the fastest, {full_title(fastest)}, {count_text(fastest.events_per_second)}."
     ]
 

@@ -22,6 +22,23 @@ class Deploy:
     tunables: Mapping[str, str] = field(default_factory=dict)  # knob: name in GLIBC_TUNABLES
     preload: str = ""  # command that makes the library to preload; "": it is in the program
 
+    def said(self, settings: Mapping[str, int]) -> str:
+        """What to put before a command for `settings`, as MALLOC_ARENA_MAX=1; "" where one of the
+        knobs cannot be set from outside."""
+        words = [
+            f"{self.environment[knob]}={value}"
+            for knob, value in settings.items()
+            if knob in self.environment
+        ]
+        tuned = [
+            f"{self.tunables[knob]}={value}"
+            for knob, value in settings.items()
+            if knob in self.tunables and knob not in self.environment
+        ]
+        if len(words) + len(tuned) < len(settings):
+            return ""
+        return " ".join([*words, *([f"GLIBC_TUNABLES={':'.join(tuned)}"] if tuned else [])])
+
 
 @dataclass(frozen=True)
 class Card:

@@ -110,6 +110,18 @@ def usual(*, graph: bool = False) -> list[str]:
     return [name for name, manager in managers().items() if _compared(manager, kind)]
 
 
+def system_malloc() -> str:
+    """The malloc that a program here runs on unless somebody preloads another; "" of none."""
+    own = (
+        name
+        for name, manager in _own().items()
+        if "malloc" in manager.card.serves
+        and manager.card.deploy is not None
+        and not manager.card.deploy.preload
+    )
+    return next(own, "")
+
+
 def _compared(manager: Manager, kind: Kind) -> bool:
     try:
         return manager.card.compared_on(kind)

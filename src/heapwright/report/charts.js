@@ -2,13 +2,13 @@
 
 // Timelines ---------------------------------------------------------------------------------
 
-const flown = data.timelines.filter((timeline) => timeline.event.length > 0);
+const replays = data.timelines.filter((timeline) => timeline.event.length > 0);
 const holder = document.getElementById("timeline");
 const readout = document.querySelector(".readout");
-const last = Math.max(1, ...flown.map((timeline) => timeline.event[timeline.event.length - 1]));
+const last = Math.max(1, ...replays.map((timeline) => timeline.event[timeline.event.length - 1]));
 let moment = null; // the event that the slider shows; null until it is moved
 let moveCursor = () => {}; // of the chart drawn last
-let shown = flown.findIndex((timeline) => timeline.kind === "twin") + 1;
+let shown = replays.findIndex((timeline) => timeline.kind === "twin") + 1;
 
 const peakRow = (timeline) => timeline.resident_bytes.indexOf(Math.max(...timeline.resident_bytes));
 
@@ -61,24 +61,24 @@ function drawParts(timeline) {
 
 function drawAll() {
   const box = frame(holder, 380, "Resident memory of every manager over time");
-  const peaks = flown.map((timeline) => timeline.resident_bytes[peakRow(timeline)]);
+  const peaks = replays.map((timeline) => timeline.resident_bytes[peakRow(timeline)]);
   const least = Math.min(...peaks.filter((peak) => peak > 0));
   const limit = data.collectors.length ? 8 : 3; // as of the bars
   const top = 1.04 * Math.max(1, ...peaks.filter((peak) => peak <= limit * least));
   const y = yAxis(box, top, tickBytes, 1024);
   const x = xAxis(box);
-  flown.forEach((timeline, number) => {
+  replays.forEach((timeline, number) => {
     const points = timeline.event.map((event, row) =>
       `${x(event).toFixed(1)},${y(timeline.resident_bytes[row]).toFixed(1)}`);
     node(box.svg, "polyline", { points: points.join(" "), fill: "none", "stroke-width": number === 0 ? 3 : 1.6,
       stroke: LINES[number % LINES.length], "stroke-dasharray": timeline.kind === "measured" ? "5 3" : "none" });
   });
-  const beyond = flown.filter((timeline, number) => peaks[number] > top).map((timeline) => timeline.title);
+  const beyond = replays.filter((timeline, number) => peaks[number] > top).map((timeline) => timeline.title);
   if (beyond.length) {
     node(box.svg, "text", { x: box.left + 8, y: box.top + 12 }, `beyond the top: ${beyond.join(", ")}`);
   }
   reading(box, x, last, (event) => {
-    const rows = flown.map((timeline, number) => [LINES[number % LINES.length], timeline.title,
+    const rows = replays.map((timeline, number) => [LINES[number % LINES.length], timeline.title,
       timeline.resident_bytes[rowAt(timeline, event)]]);
     fill("resident, ", Math.round(event), rows);
   });
@@ -121,7 +121,7 @@ function fill(prefix, event, rows) {
   }
 }
 
-const drawTimeline = () => (shown === 0 ? drawAll() : drawParts(flown[shown - 1]));
+const drawTimeline = () => (shown === 0 ? drawAll() : drawParts(replays[shown - 1]));
 
 const HISTOGRAMS = [
   { tab: "requests by size", rows: "sizes", value: "count", upTo: "to_bytes", axis: "size of the request, up to",
@@ -222,8 +222,8 @@ const drawLifetimes = perTrace("lifetimes", (chart, trace) => {
   });
 });
 
-if (flown.length) {
-  tabs(document.getElementById("flights"), ["all", ...flown.map((timeline) => timeline.title)], shown, (number) => {
+if (replays.length) {
+  tabs(document.getElementById("replays"), ["all", ...replays.map((timeline) => timeline.title)], shown, (number) => {
     shown = number;
     drawTimeline();
   });

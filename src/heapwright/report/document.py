@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heapwright.insight.lower_bound import distance
+from heapwright.insight.lower_bound import distance, distance_line
 from heapwright.insight.space_time import Asked, space_time
-from heapwright.result import Result
+from heapwright.insight.verdict import present, verdict
+from heapwright.report.comparison import comparison_rows
+from heapwright.result import SCHEMA_VERSION, Result
+from heapwright.words import full_title
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -42,31 +45,45 @@ def trace_facts(trace: "Trace") -> dict[str, Any]:
     return {"path": str(trace.path)} | {name: getattr(trace, name) for name in FACTS}
 
 
-def comparison_document(
-    trace: "Trace", results: Sequence[Result], points: Sequence[Asked] = ()
-) -> dict[str, Any]:
-    """`{"trace": facts, "results": [Result.to_json() and its distance to the optimum]}`.
+def comparison_document(one: Compared) -> dict[str, Any]:
+    """What is known of one trace and its results:
 
-    A result that was filmed also has `stranded`: see `insight.stranded`, with call sites in words.
-    With points of a space-time curve there is `space_time` too: see `insight.space_time`.
+    trace       where it is, what it records, its counts, its notes
+    results     rows of `report.comparison`, with each one's distance to the optimum; of one whose
+                heap was mapped also `stranded`: see `insight.stranded`, call sites in words
+    verdict     winner, present state, headline and reasons
+    failures    a sentence for each row that is missing
+    space_time  of points of a curve: see `insight.space_time`
     """
+    trace, results = one.trace, one.results
     labels = trace.sites() if any(result.heap_map for result in results) else []
+    judged, now = verdict(results), present(results)
     return {
+        "schema_version": SCHEMA_VERSION,
         "trace": trace_facts(trace),
         "results": [
-            result.to_json()
+            row
             | {"distance_to_optimum": distance(result, trace.peak_live_bytes)}
             | _stranded(result, labels)
-            for result in results
+            for row, result in zip(comparison_rows(results), results, strict=True)
         ],
-        **({"space_time": space_time(points, results).to_json()} if points else {}),
+        "verdict": {
+            "winner": full_title(judged.winner) if judged.winner else None,
+            "present": full_title(now) if now else None,
+            "headline": judged.headline,
+            "reasons": [*judged.reasons, distance_line(results, trace.peak_live_bytes)],
+        },
+        "failures": list(one.failures),
+        **({"space_time": space_time(one.points, results).to_json()} if one.points else {}),
     }
 
 
-def document(flown: Sequence[Compared]) -> dict[str, Any]:
+def document(compared: Sequence[Compared]) -> dict[str, Any]:
     """The document of one trace, or `{"comparisons": [...]}` of several side by side."""
-    documents = [comparison_document(one.trace, one.results, one.points) for one in flown]
-    return documents[0] if len(documents) == 1 else {"comparisons": documents}
+    documents = [comparison_document(one) for one in compared]
+    if len(documents) == 1:
+        return documents[0]
+    return {"schema_version": SCHEMA_VERSION, "comparisons": documents}
 
 
 def _stranded(result: Result, labels: Sequence[str]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Panel {
     map.load().then(() => { if (this.map === map) panels.forEach((panel) => panel.draw()); });
   }
 
-  // The state after `event` of the trace `leader` was flown with; of another trace, as far into it.
+  // The state after `event` of the trace `leader` was replayed from; of another trace, as far into it.
   goTo(event, leader) {
     if (this.map.trace === leader.trace) this.event = event;
     else if (event === leader.peak_event) this.event = this.map.peak_event;
@@ -131,6 +131,7 @@ class Panel {
     this.frame = this.map.frameAt(this.event ?? this.map.peak_event);
     if (!this.atPeak && this.view.kind !== "heap") { this.view = { kind: "heap" }; this.selected = -1; }
     this.tip.hidden = true;
+    this.unring();
     this.details.replaceChildren();
     this.drawTrail();
     ({ heap: () => this.drawPages(0, this.map.pages.length), stretch: () => this.drawPages(this.view.from, this.view.to),
@@ -299,7 +300,7 @@ class Panel {
 
   words() {
     const { map, selected, group } = this, { kind } = this.view;
-    if (kind === "block") return this.blockWords(this.view.block);
+    if (kind === "block") return ""; // the list below says it: nothing lies over it
     if (kind === "page") return this.blocks?.length ? this.blockWords(this.blocks[selected]) : "";
     const page = this.first + selected * group, past = Math.min(page + group, map.pages.length), level = this.level(selected);
     const where = `${past - page > 1 ? `${past - page} pages from ` : "page "}${hex(map.pages[page] * PAGE)}`;
@@ -324,12 +325,16 @@ class Panel {
 
   // The frame around the selected entry: an element of its own, so that nothing is drawn again.
   ring() {
-    for (const old of this.element.querySelectorAll(".ring")) old.remove();
+    this.unring();
     for (const [x, y, wide, high] of this.outline()) {
       const ring = element(this.element, "i", { class: "ring" });
       Object.assign(ring.style, { left: `${this.canvas.offsetLeft + x - 1}px`, top: `${this.canvas.offsetTop + y - 1}px`,
         width: `${wide + 1}px`, height: `${high + 1}px` });
     }
+  }
+
+  unring() {
+    for (const old of this.element.querySelectorAll(".ring")) old.remove();
   }
 
   say(text = null) {
@@ -368,7 +373,11 @@ class Panel {
     canvas.addEventListener("pointermove", (at) => {
       if (at.pointerType !== "touch" && this.map.frames) this.select(this.under(at));
     });
-    canvas.addEventListener("pointerleave", (at) => { if (at.pointerType !== "touch") this.tip.hidden = true; });
+    canvas.addEventListener("pointerleave", (at) => {
+      if (at.pointerType === "touch") return;
+      this.tip.hidden = true;
+      if (!canvas.matches(":focus-visible")) this.unring();
+    });
     canvas.addEventListener("pointerdown", (at) => { touched = at.pointerType === "touch"; });
     canvas.addEventListener("click", (at) => {
       const entry = this.under(at), known = entry === this.selected && !this.tip.hidden;
@@ -378,7 +387,7 @@ class Panel {
     canvas.addEventListener("focus", () => {
       if (canvas.matches(":focus-visible") && this.map.frames) this.select(Math.max(0, this.selected));
     });
-    canvas.addEventListener("blur", () => { this.tip.hidden = true; });
+    canvas.addEventListener("blur", () => { this.tip.hidden = true; this.unring(); });
     canvas.addEventListener("keydown", (key) => {
       const pages = this.view.kind === "heap" || this.view.kind === "stretch";
       const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: pages ? -this.columns : -1, ArrowDown: pages ? this.columns : 1 }[key.key];

@@ -2,10 +2,11 @@
 
     page.html      the frame, with {{places}} filled below
     page.css       the look; colours of the parts are variables
-    figures.py     text, bars and tables
+    figures.py     text and bars
+    markup.py      tables, from the rows that terminal and JSON show too
     draw.js        what the scripts share: elements, words for quantities, packed columns
     charts.js      timelines, histograms, lifetimes against sizes
-    collected.py   collectors: tables and data
+    collector_charts.py   what charts of collectors draw
     collectors.js  their collections, pauses and utilisation; the space-time curve
     heap.js        heap maps
     slider.js      the slider through time, by which maps go together
@@ -29,12 +30,17 @@ import numpy as np
 from heapwright.insight.lower_bound import distance_line
 from heapwright.insight.space_time import SpaceTime, space_time
 from heapwright.insight.statistics import statistics
-from heapwright.insight.verdict import BASELINE, Verdict, ranked, verdict
+from heapwright.insight.verdict import Verdict, present, ranked, verdict
 from heapwright.report import figures
-from heapwright.report.beside import beside
-from heapwright.report.collected import chart_data, collected, collecting_table, space_time_table
+from heapwright.report.atomic import atomic
+from heapwright.report.collector_charts import chart_data, collected
+from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
 from heapwright.report.document import Compared, document
 from heapwright.report.maps import map_data
+from heapwright.report.markup import table
+from heapwright.report.notes import notes
+from heapwright.report.rows import Sheet
+from heapwright.report.traces import sites_sheet
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
 from heapwright.words import PART_NAMES, bytes_text, full_title
 
@@ -48,7 +54,9 @@ class _Seen:
     def __init__(self, one: Compared, name: str, shown: dict[str, Any]) -> None:
         self.trace, self.failures, self.name = one.trace, one.failures, name
         self.judged: Verdict = verdict(one.results)
+        self.now: Result | None = present(one.results)
         self.order: list[Result] = ranked(one.results)
+        self.sheet: Sheet = comparison_sheet(one.results)
         self.known: dict[str, Any] = statistics(one.trace)
         self.labels: list[str] = one.trace.sites()
         pairs = zip(one.results, shown["results"], strict=True)
@@ -57,32 +65,31 @@ class _Seen:
             self.curve = space_time(one.points, one.results)
         self.shown: dict[int, dict[str, Any]] = {id(result): said for result, said in pairs}
 
-    def filmed(self) -> list[Result]:
-        """Twins in the order in which their maps deserve room: the winner, glibc, the rest."""
+    def with_maps(self) -> list[Result]:
+        """Twins in the order in which maps deserve room: the winner, the present, the rest."""
         twins = [result for result in self.order if result.heap_map]
-        first = twins[:1] + [r for r in twins[1:] if r.manager == BASELINE]
+        first = twins[:1] + [r for r in twins[1:] if r is self.now]
         return first + [result for result in twins if not any(result is f for f in first)]
 
 
-def write_page(path: Path, flown: Sequence[Compared]) -> None:
-    """Write the page of what was flown; HeapwrightError when that cannot be done."""
-    text = page(flown)
-    with beside(path) as temporary:
+def write_page(path: Path, compared: Sequence[Compared]) -> None:
+    """Write the page of comparisons; HeapwrightError when that cannot be done."""
+    text = page(compared)
+    with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(flown: Sequence[Compared]) -> str:
+def page(compared: Sequence[Compared]) -> str:
     """The page's text."""
-    known = document(flown)
-    parts = zip(flown, _names(flown), known.get("comparisons", [known]), strict=True)
+    known = document(compared)
+    parts = zip(compared, _names(compared), known.get("comparisons", [known]), strict=True)
     seen = [_Seen(*part) for part in parts]
     found = [(one, result) for one in seen for result in one.order]
     data = {
         "document": known,
         "parts": [{"key": part, "name": PART_NAMES[part]} for part in PARTS],
         "timelines": [
-            {"title": _flight_title(one, result, seen), **_timeline(result)}
-            for one, result in found
+            {"title": _row_title(one, result, seen), **_timeline(result)} for one, result in found
         ],
         "traces": [
             {
@@ -95,7 +102,7 @@ def page(flown: Sequence[Compared]) -> str:
         ],
         "maps": _maps(seen),
         "collectors": [
-            chart_data(_flight_title(one, result, seen), did)
+            chart_data(_row_title(one, result, seen), did)
             for one in seen
             for result, did in collected(one.order)
         ],
@@ -112,22 +119,19 @@ def page(flown: Sequence[Compared]) -> str:
         "verdicts": _abreast(seen, _verdict),
         "bars": _abreast(
             seen,
-            lambda one: f'<div class="bars">{figures.bars(one.order, one.judged.winner)}</div>',
+            lambda one: f'<div class="bars">{figures.bars(one.order, one.sheet)}</div>',
         ),
         "legend": figures.legend([result for _, result in found]),
-        "table": _abreast(
-            seen,
-            lambda one: (
-                '<div class="scroll"><table class="figures">'
-                f"{figures.table(one.order, one.judged.winner)}</table></div>"
-            ),
+        "table": _abreast(seen, lambda one: table(one.sheet)),
+        "facts": _abreast(
+            seen, lambda one: f'<dl class="facts">{figures.facts_list(one.known)}</dl>'
         ),
-        "facts": _abreast(seen, lambda one: f'<dl class="facts">{figures.facts(one.known)}</dl>'),
-        "asking": _abreast(seen, lambda one: figures.asking_sites(one.known)),
+        "asking": _abreast(seen, lambda one: table(sites_sheet(one.known))),
         "stranding": _abreast(seen, _stranding),
-        "collecting": _abreast(seen, lambda one: collecting_table(one.order)),
+        "collecting": _abreast(seen, lambda one: table(collectors_sheet(one.order))),
         "space_time": _abreast(
-            seen, lambda one: space_time_table(one.curve) if one.curve is not None else ""
+            seen,
+            lambda one: table(space_time_sheet(one.curve.to_json())) if one.curve else "",
         ),
         "notes": "\n".join(dict.fromkeys(line for one in seen for line in _notes(one, seen))),
     }
@@ -142,15 +146,15 @@ def _own(name: str) -> str:
     return files("heapwright.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _names(flown: Sequence[Compared]) -> list[str]:
+def _names(compared: Sequence[Compared]) -> list[str]:
     """A name for each trace, all different: the program's, else the file's, else numbered."""
     for named in (
-        [one.trace.program or one.trace.path.name for one in flown],
-        [one.trace.path.name for one in flown],
+        [one.trace.program or one.trace.path.name for one in compared],
+        [one.trace.path.name for one in compared],
     ):
         if len(set(named)) == len(named):
             return named
-    return [f"{one.trace.path.name} ({n})" for n, one in enumerate(flown, 1)]
+    return [f"{one.trace.path.name} ({n})" for n, one in enumerate(compared, 1)]
 
 
 def _abreast(seen: Sequence[_Seen], made: Callable[[_Seen], str]) -> str:
@@ -162,18 +166,18 @@ def _abreast(seen: Sequence[_Seen], made: Callable[[_Seen], str]) -> str:
     return f'<div class="abreast">{"".join(columns)}</div>' if columns else ""
 
 
-def _flight_title(one: _Seen, result: Result, seen: Sequence[_Seen]) -> str:
+def _row_title(one: _Seen, result: Result, seen: Sequence[_Seen]) -> str:
     return full_title(result) if len(seen) == 1 else f"{full_title(result)} · {one.name}"
 
 
 def _maps(seen: Sequence[_Seen]) -> list[dict[str, Any]]:
     """The maps of all traces; those to be seen first stand first: of each trace its first."""
-    turns = itertools.zip_longest(*([(one, r) for r in one.filmed()] for one in seen))
+    turns = itertools.zip_longest(*([(one, r) for r in one.with_maps()] for one in seen))
     dealt = [pair for turn in turns for pair in turn if pair]
     maps = map_data([result for _, result in dealt], [one.labels for one, _ in dealt])
     return [
         {
-            "title": _flight_title(one, result, seen),
+            "title": _row_title(one, result, seen),
             "trace": one.name,
             "trace_events": one.trace.events,
             **map_,
@@ -214,7 +218,7 @@ def _lead(one: _Seen) -> str:
         trace.kind, "a made-up program"
     )
     return (
-        f"{origin} of {trace.events:,} events, flown through {len(one.order)} memory managers; "
+        f"{origin} of {trace.events:,} events, replayed through {len(one.order)} memory managers; "
         f"{bytes_text(trace.peak_live_bytes)} in {trace.peak_live_objects:,} objects alive at most"
     )
 
@@ -227,12 +231,12 @@ def _verdict(one: _Seen) -> str:
 
 def _notes(one: _Seen, seen: Sequence[_Seen]) -> list[str]:
     about = "The trace" if len(seen) == 1 else one.name
-    return figures.notes(about, one.trace, one.order, one.failures)
+    return figures.notes_list(notes(about, one.trace.notes, one.order, one.failures))
 
 
 def _stranding(one: _Seen) -> str:
-    """The folds of stranded bytes; glibc's is open, or else the winner's."""
-    twins = one.filmed()
-    baseline = [result for result in twins if result.manager == BASELINE]
-    opened = next(iter(baseline or twins), None)
+    """The folds of stranded bytes; that of the present state is open, or else the winner's."""
+    twins = one.with_maps()
+    now = [result for result in twins if result is one.now]
+    opened = next(iter(now or twins), None)
     return figures.stranding_sites(twins, [one.shown[id(twin)] for twin in twins], opened)

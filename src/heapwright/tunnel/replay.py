@@ -126,6 +126,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         mapped_bytes_peak=int(meters[PEAK_MAPPED_BYTES]),
         high_water_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
         settings=settings,
+        conditions=dict(vars(conditions)),
         paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
         refused=int(flown[flight.loop.REFUSED]),
         notes=conditions.sentences() + flight.notes(),

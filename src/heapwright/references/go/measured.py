@@ -85,6 +85,7 @@ def measured_go(
         page_faults=after.faults - before.faults,
         mapped_bytes_peak=int(timeline[:, 1].max(initial=0)),
         settings=knobs,
+        conditions=dict(vars(conditions)),
         timeline=timeline,
         notes=[*NOTES, *(() if trace.graph else (IDEAL_LIVENESS,))],
     )

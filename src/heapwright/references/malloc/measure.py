@@ -58,6 +58,7 @@ def measure(
         peak=parts(footprint.resident_bytes, footprint.live_bytes, footprint.usable_bytes),
         page_faults=footprint.page_faults,
         mapped_bytes_peak=footprint.mapped_bytes_peak,
+        high_water_bytes=footprint.high_water_bytes,
         settings=dict(settings or {}),
         timeline=_timeline(footprint.samples),
         refused=footprint.refused,

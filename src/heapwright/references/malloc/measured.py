@@ -47,6 +47,7 @@ def measured(
         settings=knobs,
         progress=progress,
     )
+    result.conditions = dict(vars(conditions))
     result.seconds = rates(trace, [name], runs, knobs)[name]
     if progress:
         progress(2 * trace.events)

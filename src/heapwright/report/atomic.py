@@ -1,4 +1,4 @@
-"""Write a file beside its name and rename it when it is whole."""
+"""A file is there whole or not at all: it is written under another name and renamed at the end."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from heapwright.errors import HeapwrightError
 
 
 @contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def atomic(path: Path) -> Iterator[Path]:
     """Yields a path in the same folder, renamed to `path` at the end; removed after an exception.
 
     HeapwrightError, naming `path`, when the system refuses.

@@ -1,0 +1,206 @@
+"""The tables of a comparison, as rows: memory, what collectors did, time against space.
+
+Rows are those of `comparison_document`; the order and the flags are of `insight.verdict`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from heapwright.insight.verdict import present, ranked, verdict
+from heapwright.report.rows import (
+    BYTES,
+    CHANGE,
+    COUNT,
+    COUNT_BY_KIND,
+    DURATION,
+    EXACT,
+    RATE,
+    RATIO,
+    SHARE,
+    SHARE_BY_KIND,
+    Column,
+    Row,
+    Sheet,
+    bytes_unit,
+)
+from heapwright.result import Result
+from heapwright.words import PART_MEANINGS, knobs_text
+
+# Of the parts of memory: how soon a narrow terminal leaves one out, and where a heading may break.
+_PART_COLUMNS = {
+    "rounding": (6, "round\u00ading"),
+    "header": (8, "head\u00aders"),
+    "cached": (7, "cached"),
+    "partial": (3, "partial"),
+    "retained": (4, "re\u00adtained"),
+    "garbage": (2, "gar\u00adbage"),
+}
+
+COMPARISON = (
+    Column("held_bytes", "peak", BYTES, "most resident memory, within events too"),
+    Column("change_to_present", "vs now", CHANGE, "against what the program runs on now", rank=1),
+    Column("live_share", "live", SHARE, f"share of the peak that is {PART_MEANINGS['live']}"),
+    *(
+        Column(
+            f"peak.{part}_bytes",
+            heading,
+            BYTES,
+            PART_MEANINGS[part],
+            rank=rank,
+            sparse=part == "garbage",
+        )
+        for part, (rank, heading) in _PART_COLUMNS.items()
+    ),
+    Column(
+        "within_event_bytes",
+        "in one event",
+        BYTES,
+        "held beyond that only within one event, as while objects are copied",
+        rank=2,
+        sparse=True,
+    ),
+    Column("mapped_bytes_peak", "mapped peak", BYTES, "most address space mapped", rank=9),
+    Column("page_faults", "faults", COUNT, "page faults, of 4 KiB each", rank=6),
+    Column("events_per_second", "events", RATE, "rate of the replay loop alone", rank=5),
+)
+
+_TOTALS = "collector.totals."
+COLLECTORS = (
+    Column("collector.collections", "col\u00adlections", COUNT_BY_KIND, "how many, by kind"),
+    Column("collector.pauses", "pauses", COUNT, "times the program was stopped", rank=6),
+    Column("collector.pause_ns.median", "median pause", DURATION, rank=3),
+    Column("collector.pause_ns.p99", "99 %", DURATION, "99 of 100 pauses are shorter", rank=4),
+    Column("collector.pause_ns.longest", "longest pause", DURATION),
+    Column("collector.stopped_share", "of the time", SHARE, "share of the replay it was stopped"),
+    Column(_TOTALS + "marked_bytes", "marked", BYTES, "found alive in place", rank=7, sparse=True),
+    Column(_TOTALS + "copied_bytes", "copied", BYTES, "found alive and moved", rank=7, sparse=True),
+    Column(
+        _TOTALS + "promoted_bytes", "pro\u00admoted", BYTES, "moved to the old", rank=9, sparse=True
+    ),
+    Column(_TOTALS + "swept_bytes", "swept", BYTES, "found dead and freed", rank=8, sparse=True),
+    Column("collector.survival", "sur\u00advived", SHARE_BY_KIND, "of the bytes looked at", rank=2),
+    Column(
+        _TOTALS + "barriers", "barriers", COUNT, "writes that barriers took", rank=9, sparse=True
+    ),
+)
+
+SPACE_TIME = (
+    Column("heap", "heap", RATIO, "over the most bytes ever live"),
+    Column("time", "time", RATIO, "of the replay, over that of explicit freeing"),
+    Column("space", "memory", RATIO, "most resident, over that of explicit freeing"),
+    Column("collections", "col\u00adlections", COUNT),
+    Column("traced", "mark/ cons", RATIO, "bytes marked and copied over bytes allocated", rank=1),
+)
+
+PATHS = (Column("times", "times", EXACT),)
+
+
+def comparison_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """`Result.to_json` of each, and how it compares with the present state."""
+    now = present(results)
+    return [
+        result.to_json()
+        | {
+            "present": result is now,
+            "change_to_present": (
+                result.held_bytes / now.held_bytes - 1 if now and now.held_bytes else None
+            ),
+        }
+        for result in results
+    ]
+
+
+def comparison_sheet(results: Sequence[Result]) -> Sheet:
+    """A row per result, least memory first; the winner and the present state are flagged."""
+    order = ranked(results)
+    winner = verdict(results).winner if len(results) > 1 else None
+    columns = COMPARISON
+    if present(results) is None or len(results) == 1:
+        columns = tuple(column for column in COMPARISON if column.key != "change_to_present")
+    rows = [
+        Row(
+            values,
+            result.manager,
+            tuple(f"{knob}={value}" for knob, value in result.settings.items()),
+            _flags(result, winner, now=values["present"] and len(results) > 1),
+            {"manager": result.manager, "kind": result.kind},
+        )
+        for result, values in zip(order, comparison_rows(order), strict=True)
+    ]
+    return Sheet(
+        "manager",
+        columns,
+        rows,
+        caption=_caption(results),
+        starred=True,
+        unit=bytes_unit([result.held_bytes for result in results]),
+    )
+
+
+def _flags(result: Result, winner: Result | None, *, now: bool) -> tuple[tuple[str, str], ...]:
+    flags = {
+        ("best", "least"): result is winner,
+        ("now", "now"): now,
+        ("", "measured"): result.kind == "measured",
+        ("bad", "ran out of memory"): result.refused > 0,
+    }
+    return tuple(flag for flag, raised in flags.items() if raised)
+
+
+def _caption(results: Sequence[Result]) -> str:
+    text = "Memory at each manager's own peak."
+    if any(result.within_event_bytes for result in results):
+        text += (
+            " The peak counts what is held within one event too; the parts are those after the "
+            'event that leaves most, and what was held beyond them stands under "in one event".'
+        )
+    if any(result.kind == "measured" for result in results):
+        text += " Of a measured system the rest beyond live and rounding stands under partial."
+    return text
+
+
+def collectors_sheet(results: Sequence[Result]) -> Sheet:
+    """A row per manager with a collector, by name and settings: what it did."""
+    collected = [result for result in results if result.collecting]
+    collected.sort(key=lambda result: (result.manager, list(result.settings.values())))
+    return Sheet(
+        "collector",
+        COLLECTORS,
+        [
+            Row(
+                result.to_json(),
+                result.manager,
+                tuple(f"{knob}={value}" for knob, value in result.settings.items()),
+                attributes={"collector": knobs_text(result.manager, result.settings)},
+            )
+            for result in collected
+        ],
+        caption="Pauses in time of the replay, in which the program itself takes none; survived: "
+        "of the bytes that collections looked at.",
+    )
+
+
+def space_time_sheet(curve: Mapping[str, Any]) -> Sheet:
+    """A row per collector and heap size, from `SpaceTime.to_json`."""
+    against = f"explicit freeing by {curve['baseline']}" if curve["baseline"] else "nothing"
+    rows = [
+        Row(
+            row,
+            row["collector"],
+            flags=() if row["fits"] else (("", "no room"),),
+            attributes={"heap": f"{row['heap']:g}"},
+        )
+        for row in curve["rows"]
+    ]
+    return Sheet(
+        "collector",
+        SPACE_TIME,
+        rows,
+        caption="Heaps as multiples of the most bytes ever live; time of the replay and most "
+        f"resident memory over those of {against}.",
+    )
+
+
+def paths_sheet(paths: Mapping[str, int]) -> Sheet:
+    """How often each path of a manager was taken."""
+    return Sheet("path", PATHS, [Row({"times": times}, name) for name, times in paths.items()])
