@@ -1,5 +1,11 @@
 """A small recording in every text format, and the events that it says."""
 
+import numpy as np
+
+from heapwright.trace.importers import import_file
+from heapwright.trace.schema import OPERATIONS
+from heapwright.trace.store import Trace
+
 ANDROID = """\
 202: malloc 0xb4827400 1024
 303: memalign 0xb4827800 16 104
@@ -173,12 +179,16 @@ FORMATS = {
         [
             ("malloc", 0, 10, 0, 0),
             ("malloc", 1, 32, 0, 0),
-            ("realloc", 0, 5000, 0, 0),
-            ("free", 1, 0, 0, 0),  # this stack mostly allocates without a free before
+            ("free", 0, 0, 0, 0),  # nothing proves a realloc
+            ("malloc", 0, 5000, 0, 0),
+            ("free", 1, 0, 0, 0),
             ("malloc", 1, 31, 0, 0),
             ("free", 0, 0, 0, 0),
         ],
-        ["nor threads, nor requests that were refused"],
+        [
+            "nor threads, nor requests that were refused",
+            "2 allocations came straight after a free and were kept apart",
+        ],
     ),
     "heaptrack, interpreted": (
         HEAPTRACK_INTERPRETED,
@@ -189,7 +199,7 @@ FORMATS = {
             ("free", 1, 0, 0, 0),  # the last one made of its kind
             ("free", 2, 0, 0, 0),
         ],
-        ["of several live blocks of one size and stack the last one"],
+        ["of several live blocks of one size and stack the last one is taken to be freed, 1 times"],
     ),
     "table": (
         "op,object,old,size,align,thread,site\nmalloc,0x10,,5,,7,main\nnew,0x20,,6,64,7,\n"
@@ -204,3 +214,22 @@ FORMATS = {
         ["blocks that were not live, freed twice or allocated before the recording began: 1"],
     ),
 }
+
+
+def imported(content, tmp_path, **options):
+    source, output = tmp_path / "source", tmp_path / "out.parquet"
+    source.write_bytes(content if isinstance(content, bytes) else content.encode())
+    import_file(source, output, **options)
+    return Trace.open(output)
+
+
+def told(trace):
+    """The events as (operation, slot, size, align log2, thread)."""
+    found = []
+    for batch in trace.batches():
+        nothing = np.zeros(len(batch.op), np.int64)
+        columns = [batch.op, batch.slot, batch.size]
+        columns += [c if len(c) else nothing for c in (batch.align, batch.thread)]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        found += [(OPERATIONS[op], *rest) for op, *rest in rows]
+    return found

@@ -97,6 +97,19 @@ def test_a_growing_block_is_one_object_that_is_reallocated(record, tmp_path):
     assert events.size[grown[-1]] > 60_000
 
 
+def test_reallocs_are_joined_and_counted_or_kept_apart(record, tmp_path):
+    joined, _ = imported(record(), tmp_path)
+    (note,) = [note for note in joined.notes if "does not name the old block" in note]
+    assert f" {joined.reallocations:,} are taken to move" in note and joined.reallocations >= 5
+    import_file(record(), tmp_path / "apart.parquet", guess_reallocs=False)
+    apart = Trace.open(tmp_path / "apart.parquet")
+    assert apart.reallocations == 0
+    parted = int(note.partition("before; ")[2].partition(",")[0])
+    assert apart.frees == joined.frees + joined.reallocations
+    (note,) = [note for note in apart.notes if "stand as a free and an allocation" in note]
+    assert f": {joined.reallocations + parted:,} stand" in note
+
+
 def test_call_sites_are_python_stacks_innermost_first(record, tmp_path):
     trace, events = imported(record(), tmp_path)
     labels = trace.sites()
@@ -120,8 +133,10 @@ def test_native_stacks_go_below_the_python_ones(record, tmp_path):
 def test_mappings_are_left_out_and_counted(record, tmp_path):
     trace, events = imported(record(), tmp_path)
     assert not (events.size == 1 << 20).any()
-    (note,) = [note for note in trace.notes if "mappings" in note]
+    (note,) = [note for note in trace.notes if " mappings of " in note]
     assert int(note.split()[0]) >= 1 and "were left out" in note
+    (note,) = [note for note in trace.notes if "unmappings" in note]
+    assert int(note.split()[0]) >= 1
 
 
 def test_pythons_own_allocator_is_taken_for_malloc_and_said_so(record, tmp_path):
@@ -236,7 +251,7 @@ def test_a_realloc_that_shrinks_and_moves_was_a_free_and_a_malloc():
         made = {n: np.array(c, np.int64) for n, c in zip(names, columns, strict=True)}
         return made | {"site": np.arange(len(rows), dtype=np.int32)}
 
-    skipped = np.zeros(3, np.int64)
+    skipped = np.zeros(importer.SKIPPED, np.int64)
     free, realloc, malloc, mmap = (
         importer.F_FREE,
         importer.F_REALLOC,
@@ -256,7 +271,7 @@ def test_a_realloc_that_shrinks_and_moves_was_a_free_and_a_malloc():
         ),
         skipped,
     )
-    assert skipped.tolist() == [1, 4096, 0]
+    assert skipped.tolist() == [1, 4096, 0, 0, 0, 0]
     assert records.op.tolist() == [
         MALLOC,
         importer.GUESSED_REALLOC,

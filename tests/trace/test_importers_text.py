@@ -11,9 +11,6 @@ import pytest
 
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.trace.importers import import_file
-from heapwright.trace.schema import OPERATIONS
-from heapwright.trace.store import Trace
 from text_recordings import (
     ANDROID,
     FORMATS,
@@ -22,26 +19,9 @@ from text_recordings import (
     LTRACE,
     MTRACE,
     VALGRIND,
+    imported,
+    told,
 )
-
-
-def imported(content, tmp_path, **options):
-    source, output = tmp_path / "source", tmp_path / "out.parquet"
-    source.write_bytes(content if isinstance(content, bytes) else content.encode())
-    import_file(source, output, **options)
-    return Trace.open(output)
-
-
-def told(trace):
-    """The events as (operation, slot, size, align log2, thread)."""
-    found = []
-    for batch in trace.batches():
-        nothing = np.zeros(len(batch.op), np.int64)
-        columns = [batch.op, batch.slot, batch.size]
-        columns += [c if len(c) else nothing for c in (batch.align, batch.thread)]
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        found += [(OPERATIONS[op], *rest) for op, *rest in rows]
-    return found
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -52,13 +32,6 @@ def test_a_recording_becomes_these_events(name, tmp_path):
     for note in notes:
         assert any(note in stored for stored in trace.notes), trace.notes
     assert trace.kind == "imported"
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_lines_of_windows_and_a_missing_last_newline(name, tmp_path):
-    content, expected, _ = FORMATS[name]
-    trace = imported(content.replace("\n", "\r\n")[:-2], tmp_path)
-    assert told(trace) == expected
 
 
 @pytest.mark.parametrize("pack", ["gzip", "zstd", "zip"])

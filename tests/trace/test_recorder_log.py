@@ -14,7 +14,8 @@ from heapwright.trace import schema
 from heapwright.trace.recorder import log as logs
 from heapwright.trace.recorder import matching
 from heapwright.trace.recorder.convert import convert
-from heapwright.trace.recorder.sites import executable_mappings, heap_start, labels, stored_sites
+from heapwright.trace.recorder.sites import executable_mappings, heap_start, stored_sites
+from heapwright.trace.sites import labels
 from heapwright.trace.store import Trace
 
 FREE, FROM, EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, SYNC = range(1, 9)

@@ -21,6 +21,15 @@ def import_(
             help="Of a table: its columns for op, object, old, size, align, thread, site.",
         ),
     ] = None,
+    guess_reallocs: Annotated[
+        bool | None,
+        typer.Option(
+            "--guess-reallocs/--no-guess-reallocs",
+            help="Join a free and an allocation that may be a realloc.  "
+            "[default: of memray, whose allocation says so; not of heaptrack]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Turn a recording of another tool into a trace.
 
@@ -33,6 +42,7 @@ def import_(
 
         memray run -o app.bin app.py && heapwright import app.bin -o app.heap.parquet
         heaptrack --raw -o app ./app && heapwright import app.raw.zst -o app.heap.parquet
+        heapwright import app.raw.zst --guess-reallocs -o app.heap.parquet
         valgrind --trace-malloc=yes --log-file=app.log ./app
         heapwright import app.log -o app.heap.parquet
         heapwright import events.csv --map op=kind,object=address,size=bytes -o app.heap.parquet
@@ -45,7 +55,7 @@ def import_(
 
     columns = parse_map(map_) if map_ else None
     with screen.progress(f"importing {file.name}", 1) as advance:
-        import_file(file, output, advance, columns)
+        import_file(file, output, advance, columns, guess_reallocs)
     trace = Trace.open(output)
     typer.echo(
         f"{output}: {trace.events:,} events, {trace.threads:,} threads, peak live "

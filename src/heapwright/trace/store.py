@@ -35,8 +35,8 @@ from heapwright.trace.layout import (
     SITES_KEY,
     first_line,
 )
-from heapwright.trace.recorder.sites import labels
 from heapwright.trace.schema import COLUMNS, Events
+from heapwright.trace.sites import labels
 from heapwright.trace.writer import TraceWriter
 
 __all__ = ["Trace", "TraceWriter"]

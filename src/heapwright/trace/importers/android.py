@@ -16,6 +16,7 @@ from pathlib import Path
 
 from heapwright.compiler import kernel
 from heapwright.trace.importers import text as text_
+from heapwright.trace.importers.bytes_ import COLON
 from heapwright.trace.importers.lines import (
     BAD_LINE,
     BEYOND,
@@ -32,11 +33,11 @@ from heapwright.trace.importers.lines import (
     thread_number,
     word,
 )
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, THREAD_EXIT
 
 TITLE = "Android memory_replay traces (text or zip)"
-_LINE = re.compile(rb"\s*\d+: ?(malloc|calloc|realloc|memalign|free|thread_done) +(0x)?[0-9a-f]+")
+_LINE = re.compile(rb"\d+: ?(malloc|calloc|realloc|memalign|free|thread_done) (0x)?[0-9a-f]+")
 _MALLOC, _FREE, _CALLOC = number_of("malloc"), number_of("free"), number_of("calloc")
 _REALLOC, _MEMALIGN = number_of("realloc"), number_of("memalign")
 _THREAD_DONE = number_of("thread_done")
@@ -44,7 +45,7 @@ _THREAD_DONE = number_of("thread_done")
 
 def recognises(head: bytes, path: Path) -> bool:
     """The first line is a thread, an operation and a pointer."""
-    return _LINE.match(head) is not None
+    return _LINE.match(plain(head)) is not None
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -77,7 +78,7 @@ def _line(lines, text, at, end):
     if at == end:
         return NO_FAULT
     tid, at = decimal(text, at, end)
-    if tid < 0 or tid >= BEYOND or byte(text, at, end) != 58:
+    if tid < 0 or tid >= BEYOND or byte(text, at, end) != COLON:
         return BAD_LINE
     name, at = word(text, past_spaces(text, at + 1, end), end)
     address, at = pointer(text, past_spaces(text, at, end), end)

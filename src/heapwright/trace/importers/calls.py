@@ -8,6 +8,19 @@ realloc(0x7f90,64)=#3               free(0x7f90 <unfinished ...>
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.trace.importers.bytes_ import (
+    COMMA,
+    EQUALS,
+    HASH,
+    LOWER_A,
+    LOWER_CASE,
+    LOWER_X,
+    LOWER_Z,
+    OPENING,
+    UNDERSCORE,
+    UPPER_Z,
+    ZERO,
+)
 from heapwright.trace.importers.lines import (
     BAD_LINE,
     BEYOND,
@@ -26,23 +39,24 @@ from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
 PAGE_BYTES = 4096
 NOT_OF_THE_FAMILY = -1
 NEW, DELETE = 1, 2  # numbers of C++'s operators, whatever their signature
-ALIGN_FIRST, SIZE_FIRST = 97, 115  # the initials of "al" and "size"
+SIZE_FIRST, OF_NEW, OF_DELETE = b"snd"  # initials: of "size" for "al", of _Zn..., of _Zd...
 _MALLOC, _FREE, _CALLOC = number_of("malloc"), number_of("free"), number_of("calloc")
 _REALLOC, _MEMALIGN = number_of("realloc"), number_of("memalign")
 _ALIGNED_ALLOC, _POSIX_MEMALIGN = number_of("aligned_alloc"), number_of("posix_memalign")
 _VALLOC, _PVALLOC, _CFREE = number_of("valloc"), number_of("pvalloc"), number_of("cfree")
 _REALLOCARRAY = number_of("reallocarray")
+FREES = (_FREE, DELETE, _CFREE)  # functions that do nothing but free
 
 
 @kernel
 def name_of(text, at, end):
     """(number of the function that begins at `at`, byte after its name)."""
     third = byte(text, at + 2, end)
-    operator = byte(text, at, end) == 95 and byte(text, at + 1, end) == 90  # _Z
+    operator = byte(text, at, end) == UNDERSCORE and byte(text, at + 1, end) == UPPER_Z
     name, after = word(text, at, end)
-    if operator and third == 110:
+    if operator and third == OF_NEW:
         name = np.int64(NEW)
-    elif operator and third == 100:
+    elif operator and third == OF_DELETE:
         name = np.int64(DELETE)
     return name, after
 
@@ -51,10 +65,10 @@ def name_of(text, at, end):
 def value(text, at, end):
     """(number, byte after it): decimal, 0x..., (nil), or #index; -1 where none stands."""
     first = byte(text, at, end)
-    if first == 35:  # '#3': an object's number instead of its address; #0 is NULL
+    if first == HASH:  # '#3': an object's number instead of its address; #0 is NULL
         index, at = decimal(text, at + 1, end)
         return (index * 16 if 0 <= index < BEYOND >> 5 else np.int64(-1)), at
-    if first == 40 or (first == 48 and (byte(text, at + 1, end) | 32) == 120):
+    if first == OPENING or (first == ZERO and (byte(text, at + 1, end) | LOWER_CASE) == LOWER_X):
         return pointer(text, at, end)
     return decimal(text, at, end)
 
@@ -70,7 +84,7 @@ def arguments(text, at, end):
     for place in range(3):
         at = past_spaces(text, at, end)
         char = byte(text, at, end)
-        if 97 <= char <= 122:  # al, size
+        if LOWER_A <= char <= LOWER_Z:  # al, size
             if place == 0:
                 label = char
             _, at = word(text, at, end)
@@ -83,7 +97,7 @@ def arguments(text, at, end):
         else:
             found_2 = number
         at = past_spaces(text, at, end)
-        if number < 0 or byte(text, at, end) != 44:
+        if number < 0 or byte(text, at, end) != COMMA:
             break
         at += 1
     return (found_0, found_1, found_2, label), at
@@ -92,7 +106,7 @@ def arguments(text, at, end):
 @kernel
 def result(text, at, end):
     """The number after the next '=', -1 when there is none."""
-    while at < end and text[unsigned(at)] != 61:
+    while at < end and text[unsigned(at)] != EQUALS:
         at += 1
     if at == end:
         return np.int64(-1)
@@ -112,7 +126,7 @@ def of_the_family(name):
 @kernel
 def frees(name):
     """Whether a function does nothing but free."""
-    return name in (_FREE, DELETE, _CFREE)
+    return name in FREES
 
 
 @kernel
@@ -137,6 +151,8 @@ def put_call(lines, name, given, returned, where):
     blocks = (returned, np.int64(0))
     if name == _MALLOC or (name == NEW and label == 0):
         return put(lines, MALLOC, blocks, (first, 0), where)
+    if name == _PVALLOC and first < BEYOND:
+        first = (first + PAGE_BYTES - 1) & -PAGE_BYTES
     if name in (_VALLOC, _PVALLOC):
         return put(lines, MEMALIGN, blocks, (first, PAGE_BYTES), where)
     if second < 0:

@@ -31,18 +31,19 @@ from heapwright.trace.importers.lines import (
     past_spaces,
     put,
 )
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 from heapwright.trace.schema import FREE, MALLOC, REALLOC
 
 TITLE = "CS:APP malloc lab traces (.rep)"
 HEADER_LINES = 4
 ID_LIMIT = 1 << 56
-_HEAD = re.compile(rb"(\s*\d+[ \t\r]*\n){4}\s*([ar] \d+ +\d|f -?\d)")
+_HEAD = re.compile(rb"(\d+\n){4}([ar] \d+ \d|f -?\d)")
+ALLOC_LINE, REALLOC_LINE, FREE_LINE = b"arf"
 
 
 def recognises(head: bytes, path: Path) -> bool:
     """Four lines of one number, then an operation."""
-    return _HEAD.match(head) is not None
+    return _HEAD.match(plain(head)) is not None
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -110,13 +111,13 @@ def _line(lines, header, at, end):
         return at_.BAD_OBJECT
     else:
         address = (name + 1) * 16
-    if op == 102:  # f
+    if op == FREE_LINE:
         return put(lines, FREE, (address, 0), (0, 0), (0, -1))
     size, at = decimal(text, past_spaces(text, at, end), end)
     if size < 0 or address == 0:
         return BAD_LINE
-    if op == 97:  # a
+    if op == ALLOC_LINE:
         return put(lines, MALLOC, (address, 0), (size, 0), (0, -1))
-    if op == 114:  # r
+    if op == REALLOC_LINE:
         return put(lines, REALLOC, (address if size else 0, address), (size, 0), (0, -1))
     return BAD_LINE

@@ -7,9 +7,11 @@
 
 All numbers are hexadecimal, stacks and kinds count from 1 and 0.
 
-A realloc is logged as a free followed by an allocation. Both are joined where the block moved to
-grow or changed its size in place (`matching.GUESSED_REALLOC`), and where at least half of the
-allocations of this stack so far followed a free at once. realloc(p, 0) is not logged at all.
+A realloc is logged as a free and an allocation, and so are a free and an allocation: nothing in the
+format proves which it was, so both stay apart. Guessing, they are joined where nothing stands
+between them (a realloc is logged in one go), where the block moved to grow or changed its size in
+place (`matching.GUESSED_REALLOC`), and where at least half of the allocations of this stack so far
+followed a free at once. realloc(p, 0) is not logged at all.
 Interpreted, a free names a kind, not a block: the last one made of that kind is taken to die.
 
 Source     KDE heaptrack: src/track/libheaptrack.cpp, src/interpret/heaptrack_interpret.cpp
@@ -24,7 +26,8 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
-from heapwright.trace.importers.heaptrack_names import KEPT, Names
+from heapwright.trace.importers.bytes_ import MINUS, PLUS
+from heapwright.trace.importers.heaptrack_names import KEPT, NAMES_BYTES, Names
 from heapwright.trace.importers.lines import (
     AT,
     BAD_LINE,
@@ -38,12 +41,13 @@ from heapwright.trace.importers.lines import (
     STOPPED,
     byte,
     hexadecimal,
+    is_blank,
     next_line,
     past_spaces,
     put,
 )
 from heapwright.trace.importers.matching import GUESSED_REALLOC
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 from heapwright.trace.schema import FREE, MALLOC
 
 TITLE = "heaptrack's recordings (plain, gzip or zstd; raw or interpreted)"
@@ -52,10 +56,29 @@ SITES_LIMIT = 1 << 20  # that events can name
 KINDS = 1 << 23  # of allocation in an interpreted recording
 OBJECTS = 1 << 26  # live at once in an interpreted recording
 LIBSTDCXX_POOL_BYTES = 72704  # allocated by the C++ runtime that heaptrack brings along
-_HEAD = re.compile(rb"v [0-9a-f]+ [0-9a-f]+\r?\n|v [0-9a-f]+\r?\n[xX] ")
+GUESSES_REALLOCS = False  # unless asked to
+STACK_LINE, KIND_LINE = b"ta"
+NAME_LINES = tuple(b"simxX")
+TIME_LINES = tuple(b"cR")  # written by another thread, between two calls
+_HEAD = re.compile(rb"v [0-9a-f]+ [0-9a-f]+\n|v [0-9a-f]+\n[xX] ")
 
 # Stacks.count
-(STACK_COUNT, SITES, HELD, KIND_COUNT, OBJECT_COUNT, SPARE, KEPT_LINES, OWN_POOL, COUNTS) = range(9)
+(
+    STACK_COUNT,
+    SITES,
+    HELD,  # address of a free that may be the first half of a realloc
+    KIND_COUNT,
+    OBJECT_COUNT,
+    SPARE,
+    KEPT_LINES,
+    OWN_POOL,
+    GUESSING,  # 1 to join what may be a realloc
+    AFTER_FREE,  # allocations straight after a free: each may have been a realloc
+    SEVERAL,  # frees of a kind of which several blocks were live
+    NO_STACK,  # stacks past the last that is kept
+    NO_SITE,  # allocations whose stack found no room
+    COUNTS,
+) = range(14)
 
 
 class Stacks(NamedTuple):
@@ -77,18 +100,23 @@ class Stacks(NamedTuple):
 
 def recognises(head: bytes, path: Path) -> bool:
     """The first line tells the versions of heaptrack and of its format."""
-    return _HEAD.match(head) is not None
+    return _HEAD.match(plain(head)) is not None
 
 
-def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
-    """Write the trace of `path` to `output`."""
-    text_.write(path, output, reading, advance)
+def import_trace(
+    path: Path,
+    output: Path,
+    advance: Callable[[float], None],
+    guess_reallocs: bool = GUESSES_REALLOCS,
+) -> None:
+    """Write the trace of `path` to `output`; joins what may be a realloc with `guess_reallocs`."""
+    text_.write(path, output, lambda source: reading(source, guess_reallocs), advance)
 
 
 class Recording(text_.Reading):
     """Collects names of files, functions and the program beside the events."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, guess_reallocs: bool) -> None:
         self._names = Names()
         stacks = source.most(len("t 1 0\n"), STACKS)
         kinds = source.most(len("a 1 0\n"), KINDS)
@@ -101,6 +129,7 @@ class Recording(text_.Reading):
             *(np.zeros(KEPT, np.int64) for _ in range(2)),
             np.zeros(COUNTS, np.int64),
         )
+        self._stacks.count[GUESSING] = guess_reallocs
         super().__init__(source, scan, self._stacks)
 
     def collect(self, text: np.ndarray) -> None:
@@ -120,17 +149,25 @@ class Recording(text_.Reading):
 
     def notes(self) -> list[str]:
         """What heaptrack does not tell."""
+        count = self._stacks.count
         told = [
             "heaptrack does not tell calloc and aligned requests from malloc, nor threads, nor "
             "requests that were refused, nor a realloc to 0 bytes",
-            "heaptrack logs a realloc as a free and an allocation: joined where size, place and "
-            "stack speak for it",
+            "heaptrack logs a realloc as a free and an allocation, like a free and an allocation: "
+            + self._halves(),
         ]
-        if self._stacks.count[KIND_COUNT]:
+        if count[SEVERAL]:
             told.append(
                 "heaptrack_interpret names no addresses: of several live blocks of one size and "
-                "stack the last one is taken to be freed; import a recording made with --raw"
+                f"stack the last one is taken to be freed, {count[SEVERAL]:,} times; "
+                "import a recording made with --raw"
             )
+        if count[NO_STACK]:
+            told.append(f"stacks past the first {STACKS:,}, left out: {count[NO_STACK]:,}")
+        if count[NO_SITE]:
+            told.append(f"allocations whose call site found no room: {count[NO_SITE]:,}")
+        if self._names.left_out:
+            told.append(f"names past {NAMES_BYTES:,} bytes, left out: {self._names.left_out:,}")
         if self._stacks.count[OWN_POOL]:
             told.append(
                 f"the first allocation, {LIBSTDCXX_POOL_BYTES:,} bytes, may be that of the C++ "
@@ -138,10 +175,23 @@ class Recording(text_.Reading):
             )
         return told + super().notes()
 
+    def _halves(self) -> str:
+        """What became of the allocations that may be second halves."""
+        after, joined = int(self._stacks.count[AFTER_FREE]), self.matcher.joined
+        if self._stacks.count[GUESSING]:
+            return (
+                f"of {after:,} allocations straight after a free {joined:,} were guessed to be "
+                "reallocs, where size, place and stack speak for it"
+            )
+        return (
+            f"{after:,} allocations came straight after a free and were kept apart from it, "
+            "though some may be reallocs; --guess-reallocs joins the likely ones"
+        )
 
-def reading(source: Source) -> Recording:
+
+def reading(source: Source, guess_reallocs: bool = GUESSES_REALLOCS) -> Recording:
     """The events of `source`."""
-    return Recording(source)
+    return Recording(source, guess_reallocs)
 
 
 @kernel
@@ -165,25 +215,28 @@ def scan(lines, stacks):
 @kernel
 def _line(lines, stacks, at, end):
     text, count = lines.text, stacks.count
+    at = past_spaces(text, at, end)
     op = byte(text, at, end)
-    if byte(text, at + 1, end) != 32:
+    if not is_blank(byte(text, at + 1, end)):
         lines.state[OTHER_LINES] += 1
         return NO_FAULT
-    if op not in (43, 45, 116, 97):  # + - t a
-        if op in (115, 105, 109, 120, 88):  # s i m x X
+    if op not in (PLUS, MINUS, STACK_LINE, KIND_LINE):
+        if op in NAME_LINES:
             row = unsigned(count[KEPT_LINES])
             stacks.start[row], stacks.end[row] = at, end
             count[KEPT_LINES] += 1
         else:
             lines.state[OTHER_LINES] += 1
+            if op in TIME_LINES:
+                _let_go(lines, stacks)
         return NO_FAULT
-    first, at = hexadecimal(text, at + 2, end)
+    first, at = hexadecimal(text, past_spaces(text, at + 2, end), end)
     if first < 0:
         return BAD_LINE
-    if op == 45:
+    if op == MINUS:
         return _freed(lines, stacks, first)
     second, at = hexadecimal(text, past_spaces(text, at, end), end)
-    if op == 43:
+    if op == PLUS:
         if second < 0 and count[KIND_COUNT]:
             return _made_of_kind(lines, stacks, first)
         third, at = hexadecimal(text, past_spaces(text, at, end), end)
@@ -192,7 +245,7 @@ def _line(lines, stacks, at, end):
         return _made(lines, stacks, first, second, third)
     if second < 0:
         return BAD_LINE
-    if op == 97:
+    if op == KIND_LINE:
         row = count[KIND_COUNT]
         if row + 1 >= len(stacks.size):
             return BAD_OBJECT
@@ -204,6 +257,8 @@ def _line(lines, stacks, at, end):
         row = unsigned(count[STACK_COUNT])
         stacks.ip[row] = first
         stacks.parent[row] = second if second < count[STACK_COUNT] else 0
+    else:
+        count[NO_STACK] += 1
     return NO_FAULT
 
 
@@ -227,6 +282,8 @@ def _freed(lines, stacks, name):
         newest = np.int64(stacks.newest[unsigned(name)])
         if newest == 0:
             return put(lines, FREE, (8, 0), (0, 0), (0, -1))  # no object lies there: unmatched
+        if stacks.older[unsigned(newest)]:
+            count[SEVERAL] += 1
         stacks.newest[unsigned(name)] = stacks.older[unsigned(newest)]
         stacks.older[unsigned(newest)] = count[SPARE]
         count[SPARE] = newest
@@ -265,6 +322,7 @@ def _made(lines, stacks, size, stack, address):
         count[OWN_POOL] = 1
     site = np.int64(-1)
     held = count[HELD]
+    count[AFTER_FREE] += 1 if held else 0
     if 0 < stack <= count[STACK_COUNT]:
         row = unsigned(stack)
         if stacks.site[row] == 0 and count[SITES] < SITES_LIMIT:
@@ -274,8 +332,11 @@ def _made(lines, stacks, size, stack, address):
         if stacks.made[row] < 1 << 30:
             stacks.made[row] += 1
             stacks.after_free[row] += 1 if held else 0
-        if held and 2 * stacks.after_free[row] >= stacks.made[row]:
+        often = 2 * stacks.after_free[row] >= stacks.made[row]
+        if held and often and count[GUESSING]:
             count[HELD] = 0
             return put(lines, GUESSED_REALLOC, (address, held), (size, 0), (0, site))
+    if site < 0 and stack:
+        count[NO_SITE] += 1
     _let_go(lines, stacks)
     return put(lines, MALLOC, (address, 0), (size, 0), (0, site))

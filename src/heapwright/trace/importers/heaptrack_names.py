@@ -30,13 +30,15 @@ class Names:
         self._files: list[tuple[int, str]] = []  # base address and file of each
         self._executable = ""
         self._bytes = 0
+        self.left_out = 0  # lines with names past NAMES_BYTES
 
     def read(self, line: bytes) -> None:
         """Take in a line; one that is not understood names nothing."""
         self._bytes += len(line) + 64
         if self._bytes > NAMES_BYTES:
+            self.left_out += 1
             return
-        kind, rest = line[:1], line[2:]
+        kind, rest = line[:1], line[2:].replace(b"\t", b" ").strip(b" ")
         with contextlib.suppress(ValueError, IndexError):
             if kind == b"X":
                 self.program = rest.decode(errors="replace")[:NAME_BYTES]
@@ -114,6 +116,7 @@ class Names:
 def _counted(rest: bytes) -> tuple[str, bytes]:
     """(string, what follows) of `LENGTH STRING ...`, or of an old `STRING ...` without length."""
     length, space, after = rest.partition(b" ")
+    after = after.lstrip(b" ")
     if space:
         with contextlib.suppress(ValueError):
             count = int(length, 16)

@@ -15,6 +15,23 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.trace.importers.bytes_ import (
+    CLOSING,
+    LOWER_A,
+    LOWER_CASE,
+    LOWER_F,
+    LOWER_X,
+    LOWER_Z,
+    MINUS,
+    NEWLINE,
+    NINE,
+    OPENING,
+    RETURN,
+    SPACE,
+    TAB,
+    UNDERSCORE,
+    ZERO,
+)
 from heapwright.trace.importers.matching import GUESSED_REALLOC, Records
 from heapwright.trace.schema import FREE, MALLOC, MEMALIGN, REALLOC, SIZE_LIMIT, THREAD_EXIT
 
@@ -41,14 +58,19 @@ ALIGN_LOG2_LIMIT = 48
     REALLOC_REFUSED,
     HUGE,
     ZERO_SIZES,
-    OTHER_LINES,  # not the format's events: told by the format's notes
+    OTHER_LINES,  # not the format's events
     UNENDED,  # 1 when the last line has no newline
     CRLF,  # lines that end as Windows writes them
     STOPPED,  # 1 when the format's own tables want attention before the scan goes on
     OTHER_PROCESS,  # lines of a second process
     UNFINISHED,  # calls whose result the recording does not tell
+    ROUNDED_ALIGNS,  # alignments that are no power of two
+    NO_THREAD,  # lines that name no thread where the format has room for it
+    WITHIN,  # calls made by another call of the family
+    ENTERED_BEFORE,  # calls that return and were entered before the recording
+    NOT_MOVED,  # reallocs that were announced and whose new place never came
     STATE,
-) = range(22)
+) = range(27)
 
 # Lines.state[FAULT]
 (NO_FAULT, LONG_LINE, BAD_LINE, BAD_ADDRESS, MANY_THREADS, BAD_OBJECT) = range(6)
@@ -81,7 +103,7 @@ def next_line(lines):
     if state[ROWS] + 1 >= len(lines.records.op) or 2 * state[THREADS] + 2 > len(lines.threads.key):
         return NO_LINE, 0
     end = start
-    while end < filled and text[unsigned(end)] != 10:
+    while end < filled and text[unsigned(end)] != NEWLINE:
         end += 1
     if end == filled:
         if end - start > LINE_BYTES:
@@ -97,7 +119,7 @@ def next_line(lines):
             return NO_LINE, 0
         state[AT] = end + 1
     state[LINE] += 1
-    if end > start and text[unsigned(end - 1)] == 13:
+    if end > start and text[unsigned(end - 1)] == RETURN:
         end -= 1
         state[CRLF] += 1
     return start, end
@@ -109,18 +131,32 @@ def byte(text, at, end):
     return np.int64(text[unsigned(at)]) if at < end else np.int64(0)
 
 
+@kernel(inline=True)
+def is_blank(char):
+    """Whether a byte is a space or a tab: what parts the words of a line."""
+    return char in (SPACE, TAB)
+
+
 @kernel
 def past_spaces(text, at, end):
     """The first byte from `at` on that is neither space nor tab."""
-    while at < end and (text[unsigned(at)] == 32 or text[unsigned(at)] == 9):
+    while at < end and is_blank(text[unsigned(at)]):
         at += 1
     return at
 
 
 @kernel
+def before_spaces(text, start, end):
+    """The end of text[start:end] without the spaces and tabs that it ends in."""
+    while end > start and is_blank(text[unsigned(end - 1)]):
+        end -= 1
+    return end
+
+
+@kernel
 def decimal(text, at, end):
     """(number, byte after it); -1 where no digit stands; BEYOND for a negative or endless one."""
-    if at < end and text[unsigned(at)] == 45:  # -1 is how some tools print SIZE_MAX
+    if at < end and text[unsigned(at)] == MINUS:  # -1 is how some tools print SIZE_MAX
         value, after = decimal_digits(text, at + 1, end)
         return (BEYOND if value > 0 else value), after
     return decimal_digits(text, at, end)
@@ -131,7 +167,7 @@ def decimal_digits(text, at, end):
     """(number, byte after it) of digits alone."""
     value, first = np.int64(0), at
     while at < end:
-        digit = np.int64(text[unsigned(at)]) - 48
+        digit = np.int64(text[unsigned(at)]) - ZERO
         if digit < 0 or digit > 9:
             break
         value = value * 10 + digit if value < BEYOND // 10 - 1 else np.int64(BEYOND)
@@ -142,15 +178,15 @@ def decimal_digits(text, at, end):
 @kernel
 def hexadecimal(text, at, end):
     """(number, byte after it) of hexadecimal digits, with or without 0x; -1 where none stands."""
-    if byte(text, at, end) == 48 and (byte(text, at + 1, end) | 32) == 120:
+    if byte(text, at, end) == ZERO and (byte(text, at + 1, end) | LOWER_CASE) == LOWER_X:
         at += 2
     value, first = np.int64(0), at
     while at < end:
         char = np.int64(text[unsigned(at)])
-        if 48 <= char <= 57:
-            digit = char - 48
-        elif 97 <= (char | 32) <= 102:
-            digit = (char | 32) - 87
+        if ZERO <= char <= NINE:
+            digit = char - ZERO
+        elif LOWER_A <= (char | LOWER_CASE) <= LOWER_F:
+            digit = (char | LOWER_CASE) - LOWER_A + 10
         else:
             break
         value = value * 16 + digit if value < BEYOND // 16 - 1 else np.int64(BEYOND)
@@ -161,8 +197,8 @@ def hexadecimal(text, at, end):
 @kernel
 def pointer(text, at, end):
     """(address, byte after it); (nil), nil, null are 0; -1 where no address stands."""
-    if byte(text, at, end) == 40:  # (nil), (null)
-        while at < end and text[unsigned(at)] != 41:
+    if byte(text, at, end) == OPENING:  # (nil), (null)
+        while at < end and text[unsigned(at)] != CLOSING:
             at += 1
         return np.int64(0), at + 1
     return hexadecimal(text, at, end)
@@ -174,7 +210,8 @@ def word(text, at, end):
     value = np.int64(0)
     while at < end:
         char = np.int64(text[unsigned(at)])
-        if not (48 <= char <= 57 or char == 95 or 97 <= (char | 32) <= 122):
+        letter = LOWER_A <= (char | LOWER_CASE) <= LOWER_Z
+        if not (letter or ZERO <= char <= NINE or char == UNDERSCORE):
             break
         value = (value * 31 + char) & 0xFFFFFFFFFF
         at += 1
@@ -253,6 +290,10 @@ def put(lines, op, blocks, size, where):
                 op, address, old = FREE, old, 0
                 state[REALLOC_ZERO] += 1
         if op == MEMALIGN:
+            if size[1] < 0:
+                return BAD_LINE
+            if size[1] & (size[1] - 1):
+                state[ROUNDED_ALIGNS] += 1
             align_log2 = log2_of(size[1])
             if align_log2 >= ALIGN_LOG2_LIMIT:
                 align_log2, address = 0, 0

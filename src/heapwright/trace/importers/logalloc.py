@@ -16,6 +16,7 @@ import numpy as np
 
 from heapwright.compiler import kernel
 from heapwright.trace.importers import text as text_
+from heapwright.trace.importers.bytes_ import OPENING
 from heapwright.trace.importers.calls import (
     NOT_OF_THE_FAMILY,
     arguments,
@@ -28,6 +29,7 @@ from heapwright.trace.importers.lines import (
     BEYOND,
     FAULT,
     NO_FAULT,
+    NO_THREAD,
     OTHER_LINES,
     OTHER_PROCESS,
     byte,
@@ -36,15 +38,15 @@ from heapwright.trace.importers.lines import (
     past_spaces,
     thread_number,
 )
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 
 TITLE = "logs of Mozilla's logalloc (MALLOC_LOG)"
-_LINE = re.compile(rb"\d+ (\d+ )?[a-z_]+\([^ \n]*\)(=(0x[0-9a-f]+|#\d+|\(nil\)))?\r?(\n|$)")
+_LINE = re.compile(rb"\d+ (\d+ )?[a-z_]+\([^ \n]*\)(=(0x[0-9a-f]+|#\d+|\(nil\)))?(\n|$)")
 
 
 def recognises(head: bytes, path: Path) -> bool:
     """The first line is a process, perhaps a thread, and a call without spaces."""
-    return _LINE.match(head) is not None
+    return _LINE.match(plain(head)) is not None
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -83,8 +85,9 @@ def _line(lines, process, at, end):
         at = past_spaces(text, after, end)
     else:
         tid = pid
+        lines.state[NO_THREAD] += 1
     name, at = name_of(text, at, end)
-    if pid < 0 or pid >= BEYOND or tid >= BEYOND or byte(text, at, end) != 40:
+    if pid < 0 or pid >= BEYOND or tid >= BEYOND or byte(text, at, end) != OPENING:
         return BAD_LINE
     if process[0] < 0:
         process[0] = pid

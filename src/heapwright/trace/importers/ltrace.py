@@ -20,7 +20,19 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
+from heapwright.trace.importers.bytes_ import (
+    BRACKET,
+    COLON,
+    DOT,
+    GREATER,
+    LESS,
+    MINUS,
+    NINE,
+    OPENING,
+    ZERO,
+)
 from heapwright.trace.importers.calls import (
+    FREES,
     NOT_OF_THE_FAMILY,
     arguments,
     frees,
@@ -31,22 +43,30 @@ from heapwright.trace.importers.calls import (
 )
 from heapwright.trace.importers.lines import (
     BEYOND,
+    ENTERED_BEFORE,
     FAULT,
     MANY_THREADS,
     NO_FAULT,
+    NO_THREAD,
     OTHER_LINES,
     UNENDED,
+    UNFINISHED,
+    WITHIN,
+    before_spaces,
     byte,
     decimal,
+    is_blank,
     next_line,
     past_spaces,
     thread_number,
     word,
 )
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 
 TITLE = "logs of ltrace -e malloc+free+calloc+realloc"
 THREADS = 1 << 16
+UNTOLD = -1  # the thread of a line that names none
+UNFINISHED_MARK = b"u"[0]  # of <unfinished ...>, not of <no return ...>
 _CALL = re.compile(
     rb"^(\d+ )?([\d:.]+ )?([\w.+-]+->)?(malloc|free|calloc|realloc|memalign|_Zn\w+)(@\S+)?"
     rb"\((0x)?[0-9a-f]+[^=\n]*(= (0x[0-9a-f]+|0|<void>)|<(unfinished|no return) \.\.\.>)",
@@ -64,7 +84,7 @@ class Pending(NamedTuple):
 
 def recognises(head: bytes, path: Path) -> bool:
     """Some line is a call of malloc's family in ltrace's layout."""
-    return _CALL.search(head) is not None
+    return _CALL.search(plain(head)) is not None
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -77,7 +97,19 @@ class Log(text_.Reading):
 
     limits = (
         "ltrace sees the calls that go through the libraries it was told to watch, no others",
+        "a free counts where it begins, every other call where it ends",
     )
+
+    def __init__(self, source: Source, pending: Pending) -> None:
+        super().__init__(source, scan, pending)
+        self._pending = pending
+
+    def notes(self) -> list[str]:
+        """As of every text, and the calls that the log leaves open."""
+        pending = self._pending
+        still = np.count_nonzero((pending.depth > 0) & ~np.isin(pending.name, FREES))
+        more = [f"calls that had not returned when the log ended, left out: {still:,}"]
+        return super().notes() + more * bool(still)
 
 
 def reading(source: Source) -> Log:
@@ -86,7 +118,7 @@ def reading(source: Source) -> Log:
     own = Pending(
         np.zeros(threads, np.int32), np.zeros(threads, np.int64), np.zeros((threads, 4), np.int64)
     )
-    return Log(source, scan, own)
+    return Log(source, own)
 
 
 @kernel
@@ -106,10 +138,11 @@ def scan(lines, pending):
 @kernel
 def _line(lines, pending, at, end):
     text = lines.text
+    end = before_spaces(text, at, end)
     tid, at = _thread_and_time(text, past_spaces(text, at, end), end)
     if tid >= BEYOND:
         return NOT_OF_THE_FAMILY
-    resumed = byte(text, at, end) == 60  # <... name resumed>
+    resumed = byte(text, at, end) == LESS  # <... name resumed>
     if resumed:
         at = past_spaces(text, at + 4, end)
     else:
@@ -117,19 +150,22 @@ def _line(lines, pending, at, end):
     name, at = name_of(text, at, end)
     if not of_the_family(name):
         return NOT_OF_THE_FAMILY
-    number = thread_number(lines, tid)
+    if tid == UNTOLD:
+        lines.state[NO_THREAD] += 1
+    number = thread_number(lines, max(tid, 0))
     if number >= len(pending.depth):
         return MANY_THREADS
     thread, where = unsigned(number), (number, -1)
     if resumed:
         return _left(lines, pending, name, (at, end), where)
-    while at < end and text[unsigned(at)] != 40:  # @libc.so.6
+    while at < end and text[unsigned(at)] != OPENING:  # @libc.so.6
         at += 1
     if at == end:
         return NOT_OF_THE_FAMILY
     given, at = arguments(text, at + 1, end)
     broken = _breaks_off(text, at, end)
     if pending.depth[thread] > 0:  # within another call
+        lines.state[WITHIN] += 1
         if broken == 1:
             pending.depth[thread] += 1
         return NO_FAULT
@@ -151,12 +187,16 @@ def _left(lines, pending, name, rest, where):
     thread = unsigned(where[0])
     depth = pending.depth[thread]
     if depth == 0:
-        return NOT_OF_THE_FAMILY  # entered before the log began
+        lines.state[ENTERED_BEFORE] += 1
+        return NO_FAULT
     if depth > 1:
         pending.depth[thread] = depth - 1
         return NO_FAULT
     pending.depth[thread] = 0
-    if frees(name) or name != pending.name[thread]:
+    if name != pending.name[thread]:
+        lines.state[UNFINISHED] += 1
+        return NO_FAULT
+    if frees(name):
         return NO_FAULT
     given = pending.given[thread]
     returned = result(lines.text, rest[0], rest[1])
@@ -165,30 +205,36 @@ def _left(lines, pending, name, rest, where):
 
 @kernel
 def _thread_and_time(text, at, end):
-    """(thread id, first byte after it and after a time of day); thread 0 when none is told."""
-    tid = np.int64(0)
-    if byte(text, at, end) == 91:  # [pid 123]
+    """(thread id, first byte after it and after a time of day); UNTOLD when none is told."""
+    tid = np.int64(UNTOLD)
+    if byte(text, at, end) == BRACKET:  # [pid 123]
         _, at = word(text, at + 1, end)
         tid, at = decimal(text, past_spaces(text, at, end), end)
         at = past_spaces(text, at + 1, end)
     else:
         number, after = decimal(text, at, end)
-        if number >= 0 and byte(text, after, end) == 32:
+        if number >= 0 and is_blank(byte(text, after, end)):
             tid, at = number, past_spaces(text, after, end)
     after = at
-    while after < end and (48 <= text[unsigned(after)] <= 58 or text[unsigned(after)] == 46):
+    while after < end and _of_a_time(text[unsigned(after)]):
         after += 1
-    if after > at and byte(text, after, end) == 32:
+    if after > at and is_blank(byte(text, after, end)):
         at = past_spaces(text, after, end)
-    return max(tid, 0), at
+    return max(tid, UNTOLD), at
+
+
+@kernel(inline=True)
+def _of_a_time(char):
+    """Whether a byte is one of 12:34:56.789's."""
+    return ZERO <= char <= NINE or char in (COLON, DOT)
 
 
 @kernel
 def _past_library(text, at, end):
     """After `lua5.4->`, if such stands there before the parenthesis."""
     probe = at
-    while probe + 1 < end and text[unsigned(probe)] != 40:
-        if text[unsigned(probe)] == 45 and text[unsigned(probe + 1)] == 62:
+    while probe + 1 < end and text[unsigned(probe)] != OPENING:
+        if text[unsigned(probe)] == MINUS and text[unsigned(probe + 1)] == GREATER:
             return probe + 2
         probe += 1
     return at
@@ -197,8 +243,8 @@ def _past_library(text, at, end):
 @kernel
 def _breaks_off(text, at, end):
     """1 for a line that ends `<unfinished ...>`, 2 for `<no return ...>`, else 0."""
-    if end - at < 14 or text[unsigned(end - 1)] != 62 or text[unsigned(end - 2)] != 46:
+    if end - at < 14 or text[unsigned(end - 1)] != GREATER or text[unsigned(end - 2)] != DOT:
         return 0
-    while at < end and text[unsigned(at)] != 60:
+    while at < end and text[unsigned(at)] != LESS:
         at += 1
-    return 1 if byte(text, at + 1, end) == 117 else 2
+    return 1 if byte(text, at + 1, end) == UNFINISHED_MARK else 2

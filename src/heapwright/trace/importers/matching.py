@@ -17,13 +17,14 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, Events, events
 
 # Of the tools that log a realloc as a free and an allocation: both together, if they follow each
-# other. It is taken for one if the block moved to grow, or stayed and changed its size class. A
-# block that still fits is never moved; one that comes back in the same class is malloc's favourite
-# answer to a free, and if it was a realloc after all, no allocator can tell.
+# other and their importer guesses. It is taken for one if the block moved to grow, or stayed and
+# changed its size class. A block that still fits is never moved; one that comes back in the same
+# class is malloc's favourite answer to a free, and if it was a realloc after all, no allocator can
+# tell.
 GUESSED_REALLOC = 6
 CLASS_BYTES = 16  # spacing of size classes, glibc's
 
-(SLOTS, UNUSED, UNMATCHED, MISSED, LEAKS, TOTALS) = range(6)
+(SLOTS, UNUSED, UNMATCHED, MISSED, LEAKS, JOINED, PARTED, TOTALS) = range(8)
 FEWEST_ROWS = 1 << 12
 
 
@@ -46,10 +47,10 @@ class AddressTable(NamedTuple):
     slot: np.ndarray  # int32[row]
     size: np.ndarray  # int64[slot], bytes
     unused: np.ndarray  # int32[slot], a stack of the dead objects' slots
-    totals: (
-        np.ndarray
-    )  # int64[TOTALS]  SLOTS given out so far, height of UNUSED, counts; LEAKS is 1
-    # where names are reused without a free: the object that bore the name stays for ever
+    totals: np.ndarray
+    # int64[TOTALS]  SLOTS given out so far, height of UNUSED, counts; LEAKS is 1 where names are
+    # reused without a free: the object that bore the name stays for ever. JOINED and PARTED count
+    # what became of GUESSED_REALLOC: a realloc, or a free and a malloc
 
 
 class Matcher:
@@ -77,6 +78,16 @@ class Matcher:
     def missed_frees(self) -> int:
         """Frees put in, or with `leaks` objects lost, as another came to the same place."""
         return int(self._table.totals[MISSED])
+
+    @property
+    def joined(self) -> int:
+        """Reallocs that were guessed from a free and an allocation."""
+        return int(self._table.totals[JOINED])
+
+    @property
+    def parted(self) -> int:
+        """Pairs of a free and an allocation that could not be a realloc worth the name."""
+        return int(self._table.totals[PARTED])
 
     def events(self, records: Records) -> Events:
         """The events of the next batch of records, at most three for each."""
@@ -262,6 +273,8 @@ def _moved(table, op, old, new):
     if op == GUESSED_REALLOC:
         before, after = _class(table.size[unsigned(slot)]), _class(new[1])
         if after == before or (new[0] != old and after < before):
+            table.totals[PARTED] += 1
             return FREE, -1
+        table.totals[JOINED] += 1
     _remove(table, found)
     return REALLOC, slot

@@ -5,7 +5,9 @@
 What memray keeps and what it does not:
     realloc      a FREE of the old block, then a REALLOC that yields the new one, on one thread,
                  after the call returned: joined again here, at the place of the FREE. A free that
-                 happens to precede a realloc(NULL) looks the same; see `matching.GUESSED_REALLOC`
+                 happens to precede a realloc(NULL) looks the same; see `matching.GUESSED_REALLOC`.
+                 That the call was a realloc is proven, which block it took is not: so both are
+                 joined unless asked not to, and counted
     alignment    not kept: taken from the address, at most CACHE_LINE_LOG2; valloc's is a page
     mmap         the program's own mappings are no heap: left out and counted
     addresses    kept, but not written: the heap was in use before memray looked, so no replay
@@ -30,6 +32,7 @@ from heapwright.trace.importers.matching import GUESSED_REALLOC, Matcher, Record
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, SIZE_LIMIT
 from heapwright.trace.store import TraceWriter
 
+GUESSES_REALLOCS = True  # unless asked not to
 TITLE = "captures of memray (memray run -o FILE.bin)"
 MAGIC = b"memray\0"
 LZ4_MAGIC = b"\x04\x22\x4d\x18"
@@ -40,6 +43,9 @@ ADDRESS_LIMIT = 1 << 62
 THREAD_LIMIT = 1 << 20
 STACK_FRAMES = 16  # innermost ones, kept in a call site's label
 CACHE_LINE_LOG2, PAGE_LOG2 = 6, 12
+
+# What `_paired` counts
+(MAPS, MAP_BYTES, ALIGNED, UNMAPS, APART, ALONE, SKIPPED) = range(7)
 
 # memray.AllocatorType
 (PYMALLOC_FREE, PYMALLOC_MALLOC, PYMALLOC_CALLOC, PYMALLOC_REALLOC) = range(1, 5)
@@ -60,13 +66,21 @@ def recognises(head: bytes, path: Path) -> bool:
     return head.startswith(MAGIC) or (head.startswith(LZ4_MAGIC) and MAGIC in head[:64])
 
 
-def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
-    """Write the trace of the memray capture `path` to `output`, in a process of its own."""
+def import_trace(
+    path: Path,
+    output: Path,
+    advance: Callable[[float], None],
+    guess_reallocs: bool = GUESSES_REALLOCS,
+) -> None:
+    """Write the trace of the memray capture `path` to `output`, in a process of its own.
+
+    Without `guess_reallocs` each realloc stands as the free and the allocation that memray keeps.
+    """
     _library(path)
-    isolated(__name__, path, output, advance)
+    isolated(__name__, path, output, advance, *([] if guess_reallocs else ["apart"]))
 
 
-def convert(path: Path, output: Path, advance: Callable[[float], None]) -> None:
+def convert(path: Path, output: Path, advance: Callable[[float], None], *apart: str) -> None:
     """The same in this process, which a damaged capture may crash."""
     memray = _library(path)
     promised = _promised_records(path)
@@ -90,10 +104,10 @@ def convert(path: Path, output: Path, advance: Callable[[float], None]) -> None:
                 "copy or record it again"
             )
         with TraceWriter(output, program=_program(about.command_line), kind="imported") as writer:
-            matcher, skipped = Matcher(), np.zeros(3, np.int64)
+            matcher, skipped = Matcher(), np.zeros(SKIPPED, np.int64)
             source = _Source(path, reader, about.has_native_traces)
             for batch in source.batches():
-                writer.write(matcher.events(_paired(batch, skipped)))
+                writer.write(matcher.events(_paired(batch, skipped, joining=not apart)))
                 advance(len(batch["size"]) / read)
             writer.sites = source.labels
             writer.unmatched_frees = matcher.unmatched_frees
@@ -237,18 +251,21 @@ def _frame(function: str, file: str, line: int) -> str:
     return f"{function} ({place}:{line})" if place else function
 
 
-def _paired(batch: dict[str, np.ndarray], skipped: np.ndarray) -> Records:
-    """Records without mappings, each FREE and the REALLOC that follows on its thread made one.
+def _paired(batch: dict[str, np.ndarray], skipped: np.ndarray, joining: bool = True) -> Records:
+    """Records without mappings; `joining`, each FREE and the REALLOC that follows on its thread
+    become one.
 
-    `skipped` int64[3] counts mappings made, their bytes, and alignments that were guessed.
+    `skipped` int64[SKIPPED] counts mappings made, their bytes, alignments that were guessed,
+    mappings given up, reallocs not joined though a free precedes, reallocs that none precedes.
     """
     allocator, size = batch["allocator"], batch["size"]
     mapped = allocator == MMAP
-    skipped[0] += np.count_nonzero(mapped)
-    skipped[1] += size[mapped].sum()
+    skipped[MAPS] += np.count_nonzero(mapped)
+    skipped[MAP_BYTES] += size[mapped].sum()
+    skipped[UNMAPS] += np.count_nonzero(allocator == MUNMAP)
     op = OPERATION[allocator]
     align = _alignments(allocator, batch["address"])
-    skipped[2] += np.count_nonzero((op == MEMALIGN) & (allocator < VALLOC))
+    skipped[ALIGNED] += np.count_nonzero((op == MEMALIGN) & (allocator < VALLOC))
     rows = np.flatnonzero(op != OTHER)
     by_thread = rows[np.argsort(batch["thread"][rows], kind="stable")]
     before, after = by_thread[:-1], by_thread[1:]
@@ -258,6 +275,10 @@ def _paired(batch: dict[str, np.ndarray], skipped: np.ndarray) -> Records:
         & ((allocator[before] < F_FREE) == (allocator[after] < F_FREE))  # pymalloc's or both not
         & (batch["thread"][before] == batch["thread"][after])
     )
+    skipped[ALONE] += np.count_nonzero(op == GUESSED_REALLOC) - np.count_nonzero(joined)
+    if not joining:
+        skipped[APART] += np.count_nonzero(joined)
+        joined[:] = False
     free, realloc = before[joined], after[joined]
     old = np.zeros(len(op), np.int64)
     columns = {"op": op, "old": old, "align": align}
@@ -287,18 +308,29 @@ def _program(command_line: str) -> str:
 
 def _notes(about: Any, skipped: np.ndarray, matcher: Matcher, promised: int | None) -> list[str]:
     """What the reader of the trace has to know, a sentence each."""
-    maps, map_bytes, aligned = skipped.tolist()
+    maps, map_bytes, aligned, unmaps, apart, alone = skipped.tolist()
     stacks = "native and Python" if about.has_native_traces else "Python"
     notes = [
         f"imported from memray, Python allocator {about.python_allocator}, {stacks} stacks",
-        "memray splits a realloc in two: both were joined where sizes and addresses fit",
     ]
+    if apart:
+        notes.append(f"memray splits a realloc in two: {apart:,} stand as a free and an allocation")
+    if matcher.joined or matcher.parted:
+        notes.append(
+            "memray splits a realloc in two and does not name the old block: "
+            f"{matcher.joined:,} are taken to move the block that their thread freed just before; "
+            f"{matcher.parted:,}, where that would have stayed, stand as a free and an allocation"
+        )
+    if alone:
+        notes.append(f"{alone:,} reallocs that no free precedes stand as mallocs: of NULL")
     if about.trace_python_allocators:
         notes.append(
             "requests to Python's own allocator are among the events, as if each had been a malloc"
         )
     if maps:
         notes.append(f"{maps:,} mappings of {map_bytes:,} bytes made by the program were left out")
+    if unmaps:
+        notes.append(f"{unmaps:,} unmappings by the program were left out")
     if aligned:
         notes.append(f"the alignment of {aligned:,} requests was taken from their addresses")
     if matcher.missed_frees:

@@ -22,24 +22,38 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
+from heapwright.trace.importers.bytes_ import (
+    AT_SIGN,
+    BANG,
+    EQUALS,
+    GREATER,
+    LESS,
+    MINUS,
+    OPENING,
+    PLUS,
+    ZERO,
+)
 from heapwright.trace.importers.lines import (
     BAD_LINE,
     FAULT,
     NO_FAULT,
+    NOT_MOVED,
     OTHER_LINES,
+    before_spaces,
     byte,
+    is_blank,
     next_line,
     past_spaces,
     pointer,
     put,
 )
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 from heapwright.trace.schema import FREE, MALLOC, REALLOC
 
 TITLE = "logs of glibc's mtrace (MALLOC_TRACE)"
 CALLERS = 1 << 16  # named at most; further ones are unknown
 LABEL_BYTES = 200
-_HEAD = re.compile(rb"\A(= Start\r?\n|@ [^\n]+ [-+<>!] (0x[0-9a-f]+|\(nil\)))")
+_HEAD = re.compile(rb"\A(= Start\n|@ [^\n]+ [-+<>!] (0x[0-9a-f]+|\(nil\)))")
 
 
 class Callers(NamedTuple):
@@ -49,12 +63,13 @@ class Callers(NamedTuple):
     number: np.ndarray  # int32[row]
     start: np.ndarray  # int64[caller]  first byte in the text, of those new in this call
     end: np.ndarray  # int64[caller]
-    count: np.ndarray  # int64[2]  callers known; address of the announced realloc, 0 for none
+    count: np.ndarray  # int64[3]  callers known; address of the announced realloc, 0 for none;
+    # events whose caller found no room
 
 
 def recognises(head: bytes, path: Path) -> bool:
     """mtrace's first line, or a line of its layout."""
-    return _HEAD.match(head) is not None
+    return _HEAD.match(plain(head)) is not None
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -79,7 +94,7 @@ class Log(text_.Reading):
             np.zeros(rows, np.int32),
             np.zeros(most, np.int64),
             np.zeros(most, np.int64),
-            np.zeros(2, np.int64),
+            np.zeros(3, np.int64),
         )
         super().__init__(source, scan, self._callers)
 
@@ -88,6 +103,12 @@ class Log(text_.Reading):
         for row in range(len(self._names), int(self._callers.count[0])):
             name = bytes(text[self._callers.start[row] : self._callers.end[row]])
             self._names.append(name[:LABEL_BYTES].decode(errors="replace"))
+
+    def notes(self) -> list[str]:
+        """As of every text, and whose callers found no room."""
+        nameless = int(self._callers.count[2])
+        more = [f"events of callers past the first {CALLERS:,}, which have no site: {nameless:,}"]
+        return super().notes() + more * bool(nameless)
 
     def labels(self) -> list[str]:
         """The callers as mtrace names them: file, function if exported, offset."""
@@ -116,20 +137,16 @@ def scan(lines, callers):
 @kernel
 def _line(lines, callers, at, end):
     text = lines.text
-    if byte(text, at, end) == 61:  # = Start, = End
+    if byte(text, at, end) == EQUALS:  # = Start, = End
         lines.state[OTHER_LINES] += 1
         return NO_FAULT
     site = np.int64(-1)
-    if byte(text, at, end) == 64:  # @
+    if byte(text, at, end) == AT_SIGN:
         first = past_spaces(text, at + 1, end)
         at = first
-        hashed = np.int64(0)
-        while at + 3 < end and not (
-            text[unsigned(at)] == 32 and text[unsigned(at + 2)] == 32 and _sign(text, at + 1)
-        ):
-            hashed = (hashed * 31 + np.int64(text[unsigned(at)])) & 0xFFFFFFFFFFFF
+        while at + 3 < end and not _ends_caller(text, at, end):
             at += 1
-        site = _site(callers, hashed + 1, first, at)
+        site = _site(callers, text, first, before_spaces(text, first, at))
         at += 1
     op = byte(text, at, end)
     address, at = pointer(text, past_spaces(text, at + 1, end), end)
@@ -137,42 +154,52 @@ def _line(lines, callers, at, end):
         return BAD_LINE
     where = (0, site)
     announced, callers.count[1] = callers.count[1], 0
-    if announced and op != 62:  # what was to move is gone all the same
+    if announced and op != GREATER:  # what was to move is gone all the same
+        lines.state[NOT_MOVED] += 1
         put(lines, FREE, (announced, 0), (0, 0), where)
-    if op == 45:  # -
+    if op == MINUS:
         return put(lines, FREE, (address, 0), (0, 0), where)
-    if op == 60:  # <
+    if op == LESS:
         callers.count[1] = address
         return NO_FAULT
     size, at = pointer(text, past_spaces(text, at, end), end)
     if size < 0:
         return BAD_LINE
-    if op == 43:  # +
+    if op == PLUS:
         return put(lines, MALLOC, (address, 0), (size, 0), where)
-    if op == 62:  # >
+    if op == GREATER:
         return put(lines, REALLOC, (address, announced), (size, 0), where)
-    if op == 33:  # !
+    if op == BANG:
         return put(lines, REALLOC, (0, address), (size, 0), where)
     return BAD_LINE
 
 
 @kernel
-def _sign(text, at):
-    """Whether one of + - < > ! stands here."""
-    char = np.int64(text[unsigned(at)])
-    return char in (43, 45, 60, 62, 33)
+def _ends_caller(text, at, end):
+    """Whether a blank, one of + - < > !, a blank and an address stand here."""
+    sign = byte(text, at + 1, end)
+    if not is_blank(text[unsigned(at)]) or sign not in (PLUS, MINUS, LESS, GREATER, BANG):
+        return False
+    if not is_blank(byte(text, at + 2, end)):
+        return False
+    return byte(text, past_spaces(text, at + 2, end), end) in (ZERO, OPENING)
 
 
 @kernel
-def _site(callers, hashed, start, end):
+def _site(callers, text, start, end):
     """The number of the caller whose name is text[start:end]."""
     mask = len(callers.key) - 1
+    hashed = np.int64(0)
+    for at in range(start, end):
+        hashed = (hashed * 31 + np.int64(text[unsigned(at)])) & 0xFFFFFFFFFFFF
+    hashed += 1
     row = (hashed ^ (hashed >> 17)) & mask
     while callers.key[unsigned(row)] != hashed and callers.key[unsigned(row)] != 0:
         row = (row + 1) & mask
     if callers.key[unsigned(row)] == 0:
         count = callers.count[0]
         if count == len(callers.start):
+            callers.count[2] += 1
             return np.int64(-1)
         callers.key[unsigned(row)], callers.number[unsigned(row)] = hashed, count
         callers.start[unsigned(count)], callers.end[unsigned(count)] = start, end

@@ -20,6 +20,8 @@ PIECE_BYTES = 1 << 22
 EXPANDED_BYTES = 1 << 30  # up to here a file may expand as it likes
 EXPANSION = 1000  # past that, at most so many times; text of recordings does 10 to 40
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WIDE = (b"\xff\xfe", b"\xfe\xff")  # begins text of two bytes a character
 _FAULTS = (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 
@@ -86,6 +88,13 @@ class Source:
                 self.broken_off = True
                 return b""
             raise self._damaged(error) from None
+        if self.expanded == 0:
+            if piece.startswith(_WIDE):
+                raise HeapwrightError(
+                    f"{self.path} is UTF-16 text, as some tools of Windows write it: save it as "
+                    "UTF-8 and import that"
+                )
+            piece = piece.removeprefix(_BYTE_ORDER_MARK)
         self.expanded += len(piece)
         if self._kind and self.expanded > max(EXPANDED_BYTES, EXPANSION * self.size):
             raise HeapwrightError(
@@ -121,6 +130,16 @@ def open_source(path: Path) -> Source:
         return Source(path, raw, path.stat().st_size)
     except OSError as error:
         raise HeapwrightError(f"cannot open {path}: {error.strerror}") from None
+
+
+def plain(head: bytes) -> bytes:
+    """The head of a text as its format's pattern wants it, however it was spaced.
+
+    One space for any run of spaces and tabs, none at the ends of a line, no empty lines, no
+    carriage returns and no byte order mark.
+    """
+    lines = [b" ".join(line.split()) for line in head.removeprefix(_BYTE_ORDER_MARK).split(b"\n")]
+    return b"\n".join([*filter(None, lines[:-1]), lines[-1]])
 
 
 def in_memory(content: bytes, path: Path = Path("recording")) -> Source:

@@ -5,10 +5,11 @@
     slot     instead of object: the dense numbering of a trace, taken over as it is
     old      of a realloc: the object it had before; without this column it keeps its name
     size     bytes                                  thread   any number
-    align    bytes, 0 for none                      site     text
+    align    bytes, 0 for none; of memalign alone   site     text
     time_ns, address, slack, field, target          as in a trace; only with slot
 
 op, size and one of object and slot are needed. An object of 0 is a refused request or free(NULL).
+A CSV's columns are parted by commas, semicolons or tabs.
 """
 
 import json
@@ -48,6 +49,7 @@ BLOCK_BYTES = 1 << 22  # of CSV at once
 BATCH_ROWS = 1 << 16
 COLUMNS_LIMIT = 1000
 GROUP_BYTES = 1 << 28  # of one row group as its footer tells: more is refused
+BLANKS = [" " * count for count in range(1, 9)]  # of a cell, longer ones are refused as numbers
 SITES = 1 << 16
 LABEL_BYTES = 400
 WORDS = {name: number for number, name in enumerate(OPERATIONS)} | {
@@ -61,7 +63,7 @@ _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 def recognises(head: bytes, path: Path) -> bool:
     """The first line names the columns of a table of events."""
-    names = [name.strip().strip('"').lower() for name in _header(head).split(",")]
+    names = [name.strip().lower() for name in _names_in(_header(head))]
     return set(NEEDED) <= set(names) and bool({"slot", "object"} & set(names))
 
 
@@ -115,6 +117,18 @@ class Table(Reading):
         self._labels: list[str] = []
         self._site_of: dict[str, int] = {}
         self._row = 0
+        self._empty = dict.fromkeys(("object", "size", "align", "thread"), 0)  # cells, of those
+        self._unaligned = self._without_site = self._long_labels = 0
+
+    def notes(self) -> list[str]:
+        """As of every recording, and which cells were not taken as they are."""
+        told = [(f"empty cells of {name}, taken for 0", n) for name, n in self._empty.items()]
+        told += [
+            ("alignments of requests that are no memalign, left out", self._unaligned),
+            (f"events of sites past the first {SITES:,}, which have none", self._without_site),
+            (f"names of sites cut to {LABEL_BYTES} characters", self._long_labels),
+        ]
+        return super().notes() + [f"{what}: {count:,}" for what, count in told if count]
 
     def labels(self) -> list[str]:
         """The site table."""
@@ -153,10 +167,11 @@ class Table(Reading):
                 yield from file.iter_batches(BATCH_ROWS, columns=sorted(set(names.values())))
             return
         options = csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False)
-        parse = csv.ParseOptions(newlines_in_values=False)
         stream = pa.PythonFile(_Readable(self.source), "r")
         head = self.source.peek(at.LINE_BYTES)
-        header = [name.strip('"') for name in _header(head).split(",")]
+        header = _names_in(_header(head))
+        delimiter = _delimiter(_header(head))
+        parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=False)
         if len(header) > COLUMNS_LIMIT:
             raise HeapwrightError(f"{path} has more than {COLUMNS_LIMIT} columns")
         names = self._named(header)
@@ -170,21 +185,24 @@ class Table(Reading):
             column_types=types,
             include_columns=sorted(set(names.values())),
             strings_can_be_null=True,
+            null_values=[*csv.ConvertOptions().null_values, *BLANKS],
         )
         yield from csv.open_csv(stream, options, parse, convert)
 
     def _named(self, present: list[str]) -> dict[str, str]:
         """The table's column for each field that it has."""
+        stripped = {name.strip(): name for name in reversed(present)}
         by_lower = {name.strip().lower(): name for name in reversed(present)}
         names = {}
         for field in (*FIELDS, *VERBATIM):
             if field in self._columns:
-                if self._columns[field] not in present:
+                wanted = self._columns[field]
+                if wanted not in present and wanted.strip() not in stripped:
                     raise self._unreadable(
-                        f"it has no column {self._columns[field]!r} (--map {field}=...), only "
+                        f"it has no column {wanted!r} (--map {field}=...), only "
                         f"{', '.join(present[:20])}"
                     )
-                names[field] = self._columns[field]
+                names[field] = wanted if wanted in present else stripped[wanted.strip()]
             elif field in by_lower:
                 names[field] = by_lower[field]
         if "object" in self._columns:
@@ -219,16 +237,35 @@ class Table(Reading):
                 raise self._unreadable(f"a {name} is out of range", int(np.argmax(found[name])))
         found["op"], found["site"] = self._operations(columns), self._sites(columns)
         if "align" in columns:
-            align = self._integers(columns, "align")
-            assert align is not None
-            bits = np.log2(np.maximum(align, 1).astype(np.float64))
-            found["align"] = np.ceil(bits).astype(np.uint8)
+            found["align"] = self._log2_alignments(columns, found["op"])
         yield events(**found)
+
+    def _log2_alignments(self, columns: Mapping[str, pa.Array], op: np.ndarray) -> np.ndarray:
+        """uint8 log2 of each memalign's alignment, rounded up as memalign does."""
+        align = self._alignments(columns, op)
+        rounded = (align & (align - 1)) != 0
+        self.counts[at.ROUNDED_ALIGNS] += np.count_nonzero(rounded)
+        beyond = align > 1 << at.ALIGN_LOG2_LIMIT - 1
+        if beyond.any():
+            raise self._unreadable("an align is out of range", int(beyond.argmax()))
+        return np.ceil(np.log2(np.maximum(align, 1).astype(np.float64))).astype(np.uint8)
+
+    def _alignments(self, columns: Mapping[str, pa.Array], op: np.ndarray) -> np.ndarray:
+        """int64 alignments in bytes, 0 where none may stand."""
+        align = self._integers(columns, "align", count=op == MEMALIGN)
+        if align is None:
+            return np.zeros(len(op), np.int64)
+        if align.min() < 0:
+            raise self._unreadable("an align is out of range", int(align.argmin()))
+        others = (op != MEMALIGN) & (align > 1)
+        self._unaligned += int(np.count_nonzero(others))
+        return np.where(op == MEMALIGN, align, 0)
 
     def _matched(self, columns: Mapping[str, pa.Array]) -> Iterator[Events]:
         """A batch whose objects are named by addresses or the like."""
-        op, size = self._operations(columns), self._integers(columns, "size")
-        address = self._integers(columns, "object")
+        op = self._operations(columns)
+        size = self._integers(columns, "size", count=(op != FREE) & (op != THREAD_EXIT))
+        address = self._integers(columns, "object", count=op != THREAD_EXIT)
         assert size is not None and address is not None
         old = self._integers(columns, "old")
         nothing = np.zeros(len(op), np.int64)
@@ -238,8 +275,8 @@ class Table(Reading):
                 address,
                 np.where(op == REALLOC, address if old is None else old, 0),
                 np.where(op == FREE, 0, size),
-                _or(self._integers(columns, "align"), nothing),
-                _or(self._integers(columns, "thread"), nothing),
+                self._alignments(columns, op),
+                _or(self._integers(columns, "thread", count=np.full(len(op), True)), nothing),
                 self._sites(columns),
             ]
         )
@@ -267,8 +304,13 @@ class Table(Reading):
             raise self._unreadable(f"{column[row].as_py()!r} is no operation", row)
         return numbers.astype(np.uint8)
 
-    def _integers(self, columns: Mapping[str, pa.Array], field: str) -> np.ndarray | None:
-        """int64 of a column, 0 (a slot: -1) where nothing stands; None for no such column."""
+    def _integers(
+        self, columns: Mapping[str, pa.Array], field: str, count: np.ndarray | None = None
+    ) -> np.ndarray | None:
+        """int64 of a column, 0 (a slot: -1) where nothing stands; None for no such column.
+
+        Empty cells are counted in the rows of `count`.
+        """
         if field not in columns:
             return None
         column = columns[field]
@@ -276,7 +318,11 @@ class Table(Reading):
             column = column.dictionary_decode()
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = pc.utf8_trim_whitespace(column)
-            column = pc.if_else(pc.is_in(column, pa.array(["", "(nil)", "null"])), "0", column)
+            column = pc.if_else(pc.equal(column, ""), None, column)
+            column = pc.if_else(pc.is_in(column, pa.array(["(nil)", "nil", "null"])), "0", column)
+        if count is not None and column.null_count:
+            empty = pc.is_null(column).to_numpy(zero_copy_only=False)
+            self._empty[field] += int(np.count_nonzero(empty & count))
         filled = pc.fill_null(column.cast(pa.int64()), -1 if field == "slot" else 0)
         return filled.to_numpy(zero_copy_only=False).astype(np.int64)
 
@@ -288,14 +334,17 @@ class Table(Reading):
         column = columns["site"]
         if not pa.types.is_dictionary(column.type):
             column = pc.dictionary_encode(column)
-        numbers = []
+        numbers, full = [], []
         for label in column.dictionary.cast(pa.string()).to_pylist():
-            text = (label or "")[:LABEL_BYTES]
+            text = (label or "").strip()[:LABEL_BYTES]
+            self._long_labels += len(label or "") > LABEL_BYTES and text not in self._site_of
             if text and text not in self._site_of and len(self._labels) < SITES:
                 self._site_of[text] = len(self._labels)
                 self._labels.append(text)
             numbers.append(self._site_of.get(text, -1))
+            full.append(bool(text) and numbers[-1] < 0)
         which = pc.fill_null(column.indices, len(numbers)).to_numpy(zero_copy_only=False)
+        self._without_site += int(np.count_nonzero(np.array([*full, False])[which]))
         return np.array([*numbers, -1], np.int64)[which]
 
     def _fault(self, text: np.ndarray) -> None:
@@ -326,7 +375,18 @@ class _Readable:
 
 
 def _header(head: bytes) -> str:
-    return head.partition(b"\n")[0].decode("utf-8-sig", errors="replace").rstrip("\r")
+    text = head.decode("utf-8-sig", errors="replace").lstrip("\r\n")
+    return text.partition("\n")[0].rstrip("\r")
+
+
+def _delimiter(header: str) -> str:
+    """What parts the columns: of comma, semicolon and tab the one that the header has most of."""
+    return max(",;\t", key=header.count)
+
+
+def _names_in(header: str) -> list[str]:
+    """The names of the columns as Arrow will call them."""
+    return [name.strip('"') for name in header.split(_delimiter(header))]
 
 
 def _or(column: np.ndarray | None, otherwise: np.ndarray) -> np.ndarray:

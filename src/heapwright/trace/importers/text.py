@@ -150,6 +150,12 @@ class Reading:
             (at.ZERO_SIZES, "requests of 0 bytes, kept as such"),
             (at.UNFINISHED, "calls whose result is not told, left out"),
             (at.OTHER_PROCESS, "lines of other processes than the first, left out"),
+            (at.NO_THREAD, "lines that name no thread, taken for those of one"),
+            (at.WITHIN, "calls made within another call, left out as its business"),
+            (at.ENTERED_BEFORE, "calls that began before the recording, left out"),
+            (at.NOT_MOVED, "reallocs whose new place is not told, which stand as frees"),
+            (at.ROUNDED_ALIGNS, "alignments that are no power of two, rounded up"),
+            (at.OTHER_LINES, "lines that are no events, passed over"),
         )
         notes = list(self.limits)
         notes += [f"{what}: {counts[row]:,}" for row, what in told if counts[row]]

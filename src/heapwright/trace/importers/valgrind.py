@@ -18,6 +18,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace.importers import text as text_
+from heapwright.trace.importers.bytes_ import CLOSING, LOWER_F, MINUS, OPENING
 from heapwright.trace.importers.calls import (
     NOT_OF_THE_FAMILY,
     arguments,
@@ -37,18 +38,18 @@ from heapwright.trace.importers.lines import (
     next_line,
     past_spaces,
 )
-from heapwright.trace.importers.source import Source
+from heapwright.trace.importers.source import Source, plain
 
 TITLE = "logs of valgrind --trace-malloc=yes"
 _CALL = re.compile(rb"^--[\d:. ]*\d+-- \w+\((al |size )?(0x)?[0-9A-Fa-f]+.*\)", re.MULTILINE)
-_COMMAND = re.compile(rb"^==\d+== Command: (.*?)\r?$", re.MULTILINE)
+_COMMAND = re.compile(rb"^[ \t]*==\d+==[ \t]+Command:[ \t]+(.*?)[ \t]*\r?$", re.MULTILINE)
+_PREAMBLE = re.compile(rb"==\d+== .*\n==\d+== Copy")
 
 
 def recognises(head: bytes, path: Path) -> bool:
     """A call between valgrind's marks, or valgrind's own first words."""
-    return (
-        _CALL.search(head) is not None or re.match(rb"==\d+== .*\n==\d+== Copy", head) is not None
-    )
+    head = plain(head)
+    return _CALL.search(head) is not None or _PREAMBLE.match(head) is not None
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -94,20 +95,21 @@ def scan(lines, process):
 def _line(lines, process, at, end):
     """--PID-- or --TIME PID--, then a call; anything else is valgrind's own business."""
     text = lines.text
-    if byte(text, at, end) != 45 or byte(text, at + 1, end) != 45:
+    at = past_spaces(text, at, end)
+    if byte(text, at, end) != MINUS or byte(text, at + 1, end) != MINUS:
         return NOT_OF_THE_FAMILY
     at += 2
     pid = np.int64(-1)
-    while at < end and text[unsigned(at)] != 45:  # the last number before the next --
+    while at < end and text[unsigned(at)] != MINUS:  # the last number before the next --
         number, after = decimal(text, at, end)
         if number >= 0:
             pid, at = number, after
         else:
             at += 1
-    if pid < 0 or pid >= BEYOND or byte(text, at + 1, end) != 45:
+    if pid < 0 or pid >= BEYOND or byte(text, at + 1, end) != MINUS:
         return NOT_OF_THE_FAMILY
     name, at = name_of(text, past_spaces(text, at + 2, end), end)
-    if byte(text, at, end) != 40:
+    if byte(text, at, end) != OPENING:
         return NOT_OF_THE_FAMILY
     given, at = arguments(text, at + 1, end)
     if process[0] < 0:
@@ -115,6 +117,6 @@ def _line(lines, process, at, end):
     elif process[0] != pid:
         lines.state[OTHER_PROCESS] += 1
         return NO_FAULT
-    freed_within = byte(text, at, end) == 41 and byte(text, at + 1, end) == 102  # )free(
+    freed_within = byte(text, at, end) == CLOSING and byte(text, at + 1, end) == LOWER_F  # )free(
     returned = np.int64(0) if freed_within else result(text, at, end)
     return put_call(lines, name, given, returned, (0, -1))
