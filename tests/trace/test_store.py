@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.trace import schema, writer
-from heapwright.trace.schema import FREE, MALLOC, MEMALIGN, REALLOC, SIZE_LIMIT, THREAD_EXIT
+from heapwright.trace.notes import NOTES, Note, of_kind
+from heapwright.trace.schema import (
+    FREE,
+    MALLOC,
+    MALLOPT,
+    MEMALIGN,
+    REALLOC,
+    SBRK,
+    SIZE_LIMIT,
+    THREAD_EXIT,
+    TRIM,
+)
 from heapwright.trace.store import Trace, TraceWriter
 from small_traces import SMALL, churn, write
 
@@ -89,19 +100,51 @@ def test_sites_and_unmatched_frees(tmp_path):
     assert trace.unmatched_frees == 3
 
 
+def test_notes_keep_kind_and_count(tmp_path):
+    with TraceWriter(tmp_path / "t.parquet", program="p", notes=["Plain."]) as out:
+        out.write(SMALL)
+        out.note("It stops.", "cut", 7)
+        out.note("It stops.", "cut", 2)
+        out.note("Two\nlines \x1b[31m.")
+        out.facts.origin["libc"] = "2.36"
+        out.facts.settings["trim_threshold"] = -1
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert trace.notes == ["Plain.", "It stops.", "Two lines  [31m."]
+    (cut,) = of_kind(trace.notes, "cut")
+    assert isinstance(cut, Note) and (cut.kind, cut.cases) == ("cut", 9)
+    assert (trace.origin, trace.settings) == ({"libc": "2.36"}, {"trim_threshold": -1})
+
+
+def test_notes_are_bounded(tmp_path):
+    notes = [f"Note {i}." for i in range(NOTES + 30)] + ["x" * 10_000_000]
+    trace = write(tmp_path / "t.parquet", SMALL, notes=notes)
+    assert len(trace.notes) == NOTES + 1 and trace.notes[-1] == "31 further notes were left out."
+
+
+@pytest.mark.parametrize("number", [0, 5, -5, (1 << 31) - 1, -(1 << 31)])
+def test_operands_of_what_steers_the_allocator(number):
+    assert schema.mallopt_call(schema.mallopt_size(-3, number)) == (-3, number)
+    assert 0 <= schema.mallopt_size(-8, number) < SIZE_LIMIT
+    assert schema.sbrk_increment(schema.sbrk_size(number * 4096)) == number * 4096
+    assert 0 <= schema.sbrk_size(number) < SIZE_LIMIT
+
+
 def naive_fault(events: schema.Events) -> int:
     """Row of the first unsound event, with a set of live slots; -1 if there is none."""
     live: set[int] = set()
     for row, (op, slot, size) in enumerate(zip(events.op, events.slot, events.size, strict=True)):
-        if op > THREAD_EXIT or slot < -1 or not 0 <= size < SIZE_LIMIT:
+        steering = op in (MALLOPT, TRIM, SBRK)
+        if (op > THREAD_EXIT and not steering) or slot < -1 or not 0 <= size < SIZE_LIMIT:
             return row
         if op in (FREE, REALLOC) and slot not in live:
             return row
-        if (op == THREAD_EXIT and slot != -1) or (op not in (FREE, REALLOC) and slot in live):
+        if ((op == THREAD_EXIT or steering) and slot != -1) or (
+            op not in (FREE, REALLOC) and slot in live
+        ):
             return row
         if op == FREE:
             live.remove(slot)
-        elif op != THREAD_EXIT and slot >= 0:
+        elif slot >= 0:
             live.add(slot)
     return -1
 
@@ -110,7 +153,9 @@ def naive_fault(events: schema.Events) -> int:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([FREE, MALLOC, REALLOC, MEMALIGN, THREAD_EXIT, 13]),
+            st.sampled_from(
+                [FREE, MALLOC, REALLOC, MEMALIGN, THREAD_EXIT, MALLOPT, TRIM, SBRK, SBRK + 1]
+            ),
             st.sampled_from([-2, -1, 0, 0, 0]),
             st.sampled_from([0, 1, SIZE_LIMIT - 1, SIZE_LIMIT, -1]),
         ),

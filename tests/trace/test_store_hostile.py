@@ -14,7 +14,7 @@ from heapwright.trace.store import Trace
 from small_traces import SMALL, churn, write
 
 UNSOUND = {
-    "op": (3, 13, "event 3 has an unknown operation"),
+    "op": (3, 16, "event 3 has an unknown operation"),
     "slot": (6, 1, "event 7 has a free of an object that is not live"),
     "size": (0, -5, "event 0 has a size out of range"),
     "align": (4, 63, "event 4 has an alignment out of range"),
@@ -51,7 +51,7 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 3}, "schema version 3"),
+        ({"version": 4}, "schema version 4"),
         ({"version": "1"}, "no version"),
         ({"events": 10}, "do not hold the events"),
         ({"events": -1}, "'events' is missing or out of range"),
@@ -61,6 +61,14 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
         ({"program": 3}, "'program' is missing"),
         ({"columns": ["nonsense"]}, "unknown kind or column"),
         ({"modules": {"a": 1}}, "'modules' is missing"),
+        ({"origin": ["a"]}, "'origin' is missing"),
+        ({"settings": {"a": "1"}}, "'settings' is missing"),
+        ({"settings": {"a": 1 << 70}}, "'settings' is missing"),
+        ({"inherited_events": -1}, "'inherited_events' is missing"),
+        ({"notes": "a"}, "'notes' is missing"),
+        ({"notes": [{"text": 1}]}, "'notes' is missing"),
+        ({"notes": [{"text": "a", "count": "1"}]}, "'notes' is missing"),
+        ({"notes": ["a"] * 1000}, "'notes' is missing"),
     ],
 )
 def test_forged_facts(tmp_path, small, change, sentence):

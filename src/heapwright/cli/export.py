@@ -47,6 +47,7 @@ def export(
     typer.echo(f"{output}: {opened.events:,} events as {to}, {output.stat().st_size:,} bytes")
     for loss in losses:
         typer.echo(f"note: {loss}")
+    screen.show_notes(opened.notes)
 
 
 def _flown(trace, names: list[str]):  # type: ignore[no-untyped-def]

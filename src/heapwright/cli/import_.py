@@ -61,5 +61,4 @@ def import_(
         f"{output}: {trace.events:,} events, {trace.threads:,} threads, peak live "
         f"{bytes_text(trace.peak_live_bytes)}, {trace.unmatched_frees:,} unmatched frees"
     )
-    for note in trace.notes:
-        typer.echo(f"note: {note}")
+    screen.show_notes(trace.notes)

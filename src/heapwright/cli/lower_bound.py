@@ -30,9 +30,10 @@ def lower_bound(
     from heapwright.trace.store import Trace
     from heapwright.words import bytes_text
 
-    found = bounded(Trace.open(trace), seconds)
+    opened = Trace.open(trace)
+    found = bounded(opened, seconds)
     if json:
-        screen.print_json({"trace": str(trace), **found.to_json()})
+        screen.print_json({"trace": str(trace), "trace_notes": opened.notes, **found.to_json()})
         return
 
     def exactly(count: int) -> str:
@@ -49,3 +50,4 @@ def lower_bound(
         )
     for line in lines + found.notes:
         screen.console().print(line, markup=False, soft_wrap=True)
+    screen.show_notes(opened.notes)

@@ -1,5 +1,6 @@
 """What a command shows: JSON for programs, tables for people, progress for those who wait.
 
+Every command that uses a trace ends with `show_notes(trace.notes)`, or has them in its JSON.
 Colours only on a terminal and never under NO_COLOR (rich's own rule). Piped tables are as wide as
 they need; a progress bar is drawn on stderr, on a terminal, once a task has lasted a moment.
 """
@@ -10,7 +11,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from heapwright.result import SCHEMA_VERSION
@@ -45,6 +46,14 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPED_COLUMNS
     return Console(stderr=stderr, width=width, highlight=False, emoji=False)
+
+
+def show_notes(notes: Iterable[str]) -> None:
+    """What a trace was not seen doing, under the result that rests on it. See `trace/notes.py`."""
+    from heapwright.report.notes import notes as told
+    from heapwright.report.summary import print_notes
+
+    print_notes(console(), told("The trace", list(notes), []))
 
 
 @contextlib.contextmanager

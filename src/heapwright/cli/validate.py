@@ -59,9 +59,11 @@ def validate(
 
         found = compared(manager, opened, knobs.get(manager), progress=progress)
     if json:
-        screen.print_json(found.to_json())
+        screen.print_json({**found.to_json(), "trace_notes": opened.notes})
     else:
         _print(found)
+    if not json:
+        screen.show_notes(opened.notes)
     if strict and not found.agrees:
         raise typer.Exit(1)
 

@@ -12,7 +12,17 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace import graph_audit
-from heapwright.trace.schema import FREE, NEW, POP, REALLOC, SIZE_LIMIT, THREAD_EXIT, Events
+from heapwright.trace.schema import (
+    FREE,
+    MALLOPT,
+    NEW,
+    POP,
+    REALLOC,
+    SBRK,
+    SIZE_LIMIT,
+    THREAD_EXIT,
+    Events,
+)
 
 ALIGN_LIMIT = 48  # log2 of the largest alignment + 1
 
@@ -68,7 +78,7 @@ def first_unsound(
     if books is not None:
         ranges |= {"thread": (0, 0), "align": (0, 0)}
     if not together:
-        last = THREAD_EXIT if books is None else POP
+        last = SBRK if books is None else POP
         ranges |= {"op": (0, last), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
         ranges |= {"align": (0, ALIGN_LIMIT - 1)}
     for name, (low, high) in ranges.items():
@@ -105,11 +115,11 @@ def audit(events, live, wrong):
         i = unsigned(row)
         op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
         fault = -1
-        if op > THREAD_EXIT:
+        if (op > THREAD_EXIT and op < MALLOPT) or op > SBRK:
             fault = 0
         elif slot < -1 or slot >= slots or (slot < 0 and op in (FREE, REALLOC)):
             fault = 1
-        elif op == THREAD_EXIT:
+        elif op >= THREAD_EXIT:
             if slot >= 0:
                 fault = 1
         elif slot >= 0 and followed:

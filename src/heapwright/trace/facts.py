@@ -1,13 +1,22 @@
 """What is known of a trace as a whole; kept as JSON in the Parquet footer, beside the columns."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from heapwright.trace import notes as sentences
 from heapwright.trace.schema import COLUMNS
 
-VERSION = 2  # of the schema and of this record; a reader refuses a later one. 1: no graphs
-SINCE_2 = ("graph_events", "peak_roots")
+# Of the schema and of this record; a reader refuses a later one. 1: no graphs. 2: no MALLOPT, TRIM
+# and SBRK, notes without kind and count, no origin and settings.
+VERSION = 3
+SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what an older trace has
+    "graph_events": (2, 0),
+    "peak_roots": (2, 0),
+    "inherited_events": (3, 0),
+    "origin": (3, {}),
+    "settings": (3, {}),
+}
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
 COUNT_LIMIT = 1 << 53  # no count and no address is larger
@@ -24,7 +33,13 @@ class Facts:
     program: str
     kind: str = "recording"  # one of KINDS
     heap_start: int = 0  # address of the break before the first allocation; 0 unknown
-    notes: list[str] = field(default_factory=list)  # assumptions and losses, a sentence each
+    notes: list[str] = field(default_factory=list)  # assumptions and losses: see notes.Note
+    # Where it was recorded, what is known of: libc, kernel, machine, host, cores, page_bytes, date
+    # (UTC, ISO 8601), command, preload
+    origin: dict[str, str] = field(default_factory=dict)
+    # What the environment told malloc at the start, under the names of the glibc twin's knobs
+    settings: dict[str, int] = field(default_factory=dict)
+    inherited_events: int = 0  # that a forked child has from its parent: the first ones
     modules: dict[str, str] = field(default_factory=dict)  # build-id of each file named by a site
     events: int = 0
     slots: int = 0  # most objects alive at once, as slots are reused
@@ -55,10 +70,16 @@ class Facts:
         """Whether the addresses that the real allocator returned are known."""
         return "address" in self.columns
 
+    @property
+    def exact_addresses(self) -> bool:
+        """Whether a fresh process that makes these requests alone must get these addresses."""
+        return self.has_addresses and not sentences.of_kind(self.notes, sentences.INHERITED)
+
 
 def to_json(facts: Facts) -> bytes:
     """The record as it is stored."""
-    known = {item.name: asdict(facts)[item.name] for item in fields(Facts)}
+    known = {item.name: getattr(facts, item.name) for item in fields(Facts)}
+    known["notes"] = sentences.stored(facts.notes)
     return json.dumps({"version": VERSION, **known}).encode()
 
 
@@ -76,20 +97,30 @@ def from_json(text: bytes) -> dict[str, Any]:
         )
     known: dict[str, Any] = {}
     for item in fields(Facts):
-        value = record.get(item.name, 0 if item.name in SINCE_2 and record["version"] < 2 else None)
-        if item.type is int:
-            sound = type(value) is int and 0 <= value < COUNT_LIMIT
-        elif item.type is str:
-            sound = isinstance(value, str)
-        elif item.name == "modules":
-            sound = isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
-        else:
-            sound = isinstance(value, list) and all(isinstance(v, str) for v in value)
-        if not sound:
+        since, before = SINCE.get(item.name, (1, None))
+        value = record.get(item.name) if record["version"] >= since else before
+        if item.name == "notes":
+            value = sentences.parsed(value)
+        if not _sound(item.name, item.type, value):
             raise ValueError(f"its fact {item.name!r} is missing or out of range")
-        known[item.name] = value
+        known[item.name] = dict(value) if isinstance(value, dict) else value
     if known["kind"] not in KINDS or not set(known["columns"]) <= set(COLUMNS):
         raise ValueError("its facts name an unknown kind or column")
     if max(known["slots"], known["threads"], known["peak_roots"]) > known["events"] + NUMBERS_SPARE:
         raise ValueError("its facts count more slots, threads or roots than events")
     return known
+
+
+def _sound(name: str, kind: Any, value: Any) -> bool:
+    """Whether `value` may be the fact `name`, whose type is `kind`."""
+    if kind is int:
+        return type(value) is int and 0 <= value < COUNT_LIMIT
+    if kind is str:
+        return isinstance(value, str)
+    if name in ("modules", "origin", "settings"):
+        whole = name == "settings"
+        return isinstance(value, dict) and all(
+            (type(v) is int and abs(v) < 1 << 63) if whole else isinstance(v, str)
+            for v in value.values()
+        )
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)

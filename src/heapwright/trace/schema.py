@@ -6,8 +6,9 @@ replay keeps one array as long as the largest number of objects alive at once.
     column   type    meaning
     op       uint8   one of the operations below
     slot     int32   the object; -1 for a request that the real system refused, for THREAD_EXIT,
-                     PUSH, and a POP that returns nothing
-    size     int64   bytes requested, 0 <= size < SIZE_LIMIT; 0 where nothing is allocated
+                     MALLOPT, TRIM, SBRK, PUSH, and a POP that returns nothing
+    size     int64   bytes requested, 0 <= size < SIZE_LIMIT; 0 where nothing is allocated; the
+                     operand of MALLOPT, TRIM and SBRK
     align    uint8   log2 of the requested alignment; 0 unless MEMALIGN
     thread   int32   dense thread number in order of first appearance
     site     int32   row of the trace's site table; -1 when unknown
@@ -19,6 +20,21 @@ replay keeps one array as long as the largest number of objects alive at once.
 
 A REALLOC keeps its slot. realloc(NULL, n) is recorded as MALLOC, realloc(p, 0) as FREE (glibc
 frees), free(NULL) not at all, a refused realloc not at all.
+
+What a program does to its allocator is an event too. slot is -1 and site -1; thread, time_ns as
+ever. The operand stands in `size`, so that who flies a trace needs no further column:
+
+    MALLOPT  mallopt(param, value): size = (param & 0xffff) << 32 | value & 0xffffffff, both two's
+             complement: see `mallopt_size`, `mallopt_call`
+    TRIM     malloc_trim(pad): size = pad, at most SIZE_LIMIT - 1
+    SBRK     the program itself moves the break: size = increment & (SIZE_LIMIT - 1), two's
+             complement in 48 bits, see `sbrk_size`, `sbrk_increment`. brk(address) is told by the
+             increment it comes to. address = the break before, 0 where it is not known or the
+             system refused (then nothing moved)
+
+A THREAD_EXIT stands behind the last event of its thread. The first thread of a process has none
+if it calls pthread_exit: glibc keeps its cache and its arena (sysdeps/nptl/libc_start_call_main.h
+ends the thread without __libc_thread_freeres).
 
 A **graph trace** says what a program with a garbage collector did. It has one thread.
 
@@ -42,12 +58,41 @@ import numpy as np
 
 FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT = range(6)
 NEW, WRITE, HOLD, ROOT, UNROOT, PUSH, POP = range(6, 13)  # of graph traces
+MALLOPT, TRIM, SBRK = range(13, 16)  # what a program does to its allocator
 OPERATIONS = (
     *("free", "malloc", "calloc", "realloc", "memalign", "thread_exit"),
     *("new", "write", "hold", "root", "unroot", "push", "pop"),
+    *("mallopt", "trim", "sbrk"),
 )
 
 SIZE_LIMIT = 1 << 48  # bytes; larger than any user address space, so always refused
+
+
+def mallopt_size(param: int, value: int) -> int:
+    """`size` of the MALLOPT that stands for mallopt(param, value)."""
+    return (param & 0xFFFF) << 32 | value & 0xFFFFFFFF
+
+
+def mallopt_call(size: int) -> tuple[int, int]:
+    """(param, value) of a MALLOPT."""
+    return _signed(size >> 32, 16), _signed(size, 32)
+
+
+def sbrk_size(increment: int) -> int:
+    """`size` of the SBRK that moves the break by `increment` bytes."""
+    return increment & (SIZE_LIMIT - 1)
+
+
+def sbrk_increment(size: int) -> int:
+    """Bytes by which a SBRK moves the break."""
+    return _signed(size, 48)
+
+
+def _signed(number: int, bits: int) -> int:
+    """The low `bits` of `number` as two's complement."""
+    half = 1 << bits - 1
+    return (number & 2 * half - 1 ^ half) - half
+
 
 COLUMNS = {
     "op": np.uint8,

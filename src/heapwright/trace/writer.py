@@ -32,7 +32,8 @@ from heapwright.trace.layout import (
     ZSTD_LEVEL,
     first_line,
 )
-from heapwright.trace.schema import COLUMNS, NEW, Events
+from heapwright.trace.notes import Note
+from heapwright.trace.schema import COLUMNS, NEW, POP, Events
 
 
 class TraceWriter:
@@ -42,7 +43,8 @@ class TraceWriter:
     otherwise nothing is left. Counts, peaks and the number of slots and threads are found while
     writing; HeapwrightError when an event is not sound or the disk refuses.
 
-    sites, modules, notes, heap_start, unmatched_frees   may be set until the block ends
+    sites, unmatched_frees, and of `facts` modules, notes (`note`), origin, settings and heap_start
+    may be set until the block ends
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class TraceWriter:
     ) -> None:
         assert kind in KINDS
         self.path = Path(path)
-        self.facts = Facts(program=program, kind=kind, heap_start=heap_start, notes=list(notes))
+        self.facts = Facts(program=program, kind=kind, heap_start=heap_start)
+        for text in notes:
+            self.note(text)
         self.sites: list[str] = []
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._pending: list[Events] = []
@@ -78,6 +82,10 @@ class TraceWriter:
     @unmatched_frees.setter
     def unmatched_frees(self, count: int) -> None:
         self.facts.unmatched_frees = int(count)
+
+    def note(self, text: str, kind: str = "note", cases: int = 0) -> None:
+        """Keep a sentence with the trace: an assumption, a loss; see `notes.Note`."""
+        self.facts.notes.append(Note(text, kind, cases))
 
     def __enter__(self) -> "TraceWriter":
         if self.path.exists() and not self.path.is_file():
@@ -149,7 +157,7 @@ class TraceWriter:
         if facts.slots > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(facts.slots, np.uint8)])
             self._sizes = np.concatenate([self._sizes, np.zeros(facts.slots, np.int64)])
-        if facts.events == 0 and batch.op[0] >= NEW:
+        if facts.events == 0 and NEW <= batch.op[0] <= POP:
             self._books = graph_audit.books(facts.slots, len(batch.op))
         if self._books:
             self._books = graph_audit.enlarged(self._books, facts.slots, len(batch.op))

@@ -3,6 +3,8 @@
 Of a trace's optional columns only those that say something are written. align is in bytes.
 """
 
+import itertools
+import json
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -11,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.trace.facts import OPTIONAL
+from heapwright.trace.layout import NOTES_KEY
+from heapwright.trace.notes import stored
 from heapwright.trace.schema import COLUMNS, OPERATIONS
 from heapwright.trace.store import Trace
 
@@ -18,16 +22,16 @@ SUMMARY = "a plain Parquet table: words for operations and call sites, every col
 
 
 def export(trace: Trace, file: BinaryIO, advance: Callable[[float], None]) -> list[str]:
-    """Write the trace; nothing is lost but its notes."""
+    """Write the trace; its notes go into the file's metadata."""
     batches = tables(trace, advance)
     first = next(batches, None)
     if first is None:
         pq.write_table(pa.table({"op": pa.array([], pa.string())}), file)
         return ["the trace is empty"]
-    with pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
-        writer.write_table(first)
-        for table in batches:
-            writer.write_table(table)
+    schema = first.schema.with_metadata({NOTES_KEY: json.dumps(stored(trace.notes)).encode()})
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for table in itertools.chain((first,), batches):
+            writer.write_table(table.replace_schema_metadata(schema.metadata))
     return []
 
 

@@ -12,6 +12,7 @@ op, size and one of object and slot are needed. An object of 0 is a refused requ
 A CSV's columns are parted by commas, semicolons or tabs.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.lines import take_rows
 from heapwright.trace.importers.source import Source, open_source
 from heapwright.trace.importers.text import FAULTS, Reading, write
+from heapwright.trace.layout import NOTES_KEY
+from heapwright.trace.notes import Note, parsed
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -47,6 +50,7 @@ FIELDS = ("op", "object", "slot", "old", "size", "align", "thread", "site")
 VERBATIM = ("time_ns", "address", "slack", "field", "target")  # taken only with slot
 BLOCK_BYTES = 1 << 22  # of CSV at once
 BATCH_ROWS = 1 << 16
+NOTES_BYTES = 1 << 20  # of the notes that a table of our own export has in its metadata
 COLUMNS_LIMIT = 1000
 GROUP_BYTES = 1 << 28  # of one row group as its footer tells: more is refused
 BLANKS = [" " * count for count in range(1, 9)]  # of a cell, longer ones are refused as numbers
@@ -128,7 +132,14 @@ class Table(Reading):
             (f"events of sites past the first {SITES:,}, which have none", self._without_site),
             (f"names of sites cut to {LABEL_BYTES} characters", self._long_labels),
         ]
-        return super().notes() + [f"{what}: {count:,}" for what, count in told if count]
+        kept: list[str] = []
+        if self.source.parquet is not None:
+            with contextlib.suppress(*_ARROW_ERRORS), pq.ParquetFile(self.source.parquet) as file:
+                metadata = file.schema_arrow.metadata or {}
+                text = metadata.get(NOTES_KEY, b"[]")
+                kept = parsed(json.loads(text) if len(text) <= NOTES_BYTES else None) or []
+        own = [Note(f"{what}: {count:,}", cases=count) for what, count in told if count]
+        return [*kept, *super().notes(), *own]
 
     def labels(self) -> list[str]:
         """The site table."""
@@ -264,6 +275,9 @@ class Table(Reading):
     def _matched(self, columns: Mapping[str, pa.Array]) -> Iterator[Events]:
         """A batch whose objects are named by addresses or the like."""
         op = self._operations(columns)
+        if (op > THREAD_EXIT).any():
+            row = int((op > THREAD_EXIT).argmax())
+            raise self._unreadable(f"{OPERATIONS[op[row]]!r} needs a table with slots", row)
         size = self._integers(columns, "size", count=(op != FREE) & (op != THREAD_EXIT))
         address = self._integers(columns, "object", count=op != THREAD_EXIT)
         assert size is not None and address is not None

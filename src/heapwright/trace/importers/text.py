@@ -24,6 +24,7 @@ from heapwright.trace.importers.lines import (
 )
 from heapwright.trace.importers.matching import Matcher, Records
 from heapwright.trace.importers.source import PIECE_BYTES, Source, open_source
+from heapwright.trace.notes import Note
 from heapwright.trace.schema import Events
 from heapwright.trace.store import TraceWriter
 
@@ -157,8 +158,10 @@ class Reading:
             (at.ROUNDED_ALIGNS, "alignments that are no power of two, rounded up"),
             (at.OTHER_LINES, "lines that are no events, passed over"),
         )
-        notes = list(self.limits)
-        notes += [f"{what}: {counts[row]:,}" for row, what in told if counts[row]]
+        notes: list[str] = list(self.limits)
+        notes += [
+            Note(f"{what}: {counts[row]:,}", cases=counts[row]) for row, what in told if counts[row]
+        ]
         if matcher.unmatched_frees:
             notes.append(
                 "frees and reallocs of blocks that were not live, freed twice or allocated before "
