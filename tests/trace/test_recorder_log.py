@@ -18,7 +18,8 @@ from heapwright.trace.recorder.sites import executable_mappings, heap_start, sto
 from heapwright.trace.sites import labels
 from heapwright.trace.store import Trace
 
-FREE, FROM, EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, SYNC = range(1, 9)
+FREE, FROM, EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN = range(1, 8)
+MALLOPT, TRIM, SBRK, SYNC = range(8, 12)
 CALL = 0x7F0000001000
 
 
@@ -36,6 +37,7 @@ class Program:
         self.live: dict[int, int] = {}  # address: slot
         self.sites: dict[int, int] = {}
         self.threads: dict[int, int] = {}
+        self.forked = 0
 
     def log(self, thread, op, address, size=0, align=0, site=0):
         head = address >> 4 | op << 44 | (len(self.records) & 0xFFFF) << 48
@@ -89,12 +91,24 @@ class Program:
     def exit(self, thread):
         self.event(self.log(thread, EXIT, 0), schema.THREAD_EXIT, -1)
 
-    def write(self, path: Path, sync_every: int, lost: int = 0) -> Path:
-        """The log as recorder.c would write it, one stream for each thread."""
+    def steer(self, thread, op, operand, before=0):
+        head = op << 44 | (len(self.records) & 0xFFFF) << 48
+        self.records.append((thread, (head, operand, before)))
+        number = self.threads.setdefault(thread, len(self.threads))
+        self.event(number, op - MALLOPT + schema.MALLOPT, -1, operand, 0, before)
+
+    def write(self, path: Path, sync_every: int, lost: int = 0, child_of: str = "") -> Path:
+        """The log as recorder.c would write it, one stream for each thread.
+
+        A child's holds the records from `self.forked` on.
+        """
+        start = self.forked if child_of else 0
         streams: dict[int, list[list[int]]] = {}
         synced: dict[int, int] = {}
         room = logs.CHUNK_BYTES // 8
         for number, (thread, words) in enumerate(self.records):
+            if number < start:
+                continue
             chunks = streams.setdefault(thread, [[]])
             if len(chunks[-1]) + 6 > room:
                 chunks.append([])
@@ -104,8 +118,9 @@ class Program:
             chunks[-1] += words
         chunks = [chunk for stream in streams.values() for chunk in stream]
         content = struct.pack(
-            "=8s5Q4096s", b"HWRECORD", 65536, logs.CHUNK_BYTES, 77, lost, 28, b"/bin/prog"
-        )
+            "=8s7Q4096s4096s4096s", b"HWRECRD2", 65536, logs.CHUNK_BYTES, 77, lost, 28, start, 0,
+            b"/bin/prog", child_of.encode(), b"",
+        )  # fmt: skip
         content += bytes(65536 - len(content))
         for chunk in reversed(chunks):  # the order in the file does not matter
             content += struct.pack(f"={len(chunk)}Q", *chunk).ljust(logs.CHUNK_BYTES, b"\0")
@@ -115,7 +130,7 @@ class Program:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from("aaaamcffffrrRxe"),
+        st.sampled_from("aaaamcffffrrRxes"),
         st.integers(0, 3),  # thread
         st.integers(0, 100),  # which block
         st.integers(0, 1000),  # size
@@ -125,8 +140,8 @@ STEPS = st.lists(
 )
 
 
-def play(steps) -> Program:
-    program = Program()
+def play(steps, program=None) -> Program:
+    program = program or Program()
     for what, thread, pick, size, site in steps:
         if what in "amc":
             program.alloc(
@@ -136,6 +151,9 @@ def play(steps) -> Program:
             program.refused(thread, size, site)
         elif what == "e":
             program.exit(thread)
+        elif what == "s":
+            op = (MALLOPT, TRIM, SBRK)[pick % 3]
+            program.steer(thread, op, size * 1_000_003, size + 1 if op == SBRK else 0)
         elif program.live and what == "f":
             program.free(thread, pick)
         elif program.live:
@@ -173,6 +191,42 @@ def test_any_program_against_the_oracle(tmp_path_factory, steps, sync_every, win
     assert (done.program, done.unmatched_frees, trace.notes) == ("prog", 0, [])
     assert trace.slots == program.slots
     assert trace.sites() == [f"0x{CALL + site - 1:x}" for site in program.sites]
+
+
+@settings(max_examples=40, deadline=None)
+@given(before=STEPS, after=STEPS, later=STEPS, window=st.sampled_from([4, 1 << 20]))
+def test_a_child_has_its_parents_history(tmp_path_factory, before, after, later, window):
+    """The parent's log up to the fork and the child's own, whatever the parent did after it."""
+    folder = tmp_path_factory.mktemp("log")
+    child = play(before)
+    child.forked = len(child.records)
+    parent = play(before)
+    inherited = len(child.events)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "WINDOW_EVENTS", window)
+        parent = play(later, parent)
+        parent.write(folder / "77.1", 4096)
+        play(after, child).write(folder / "78.1", 4096, child_of="77.1")
+        convert(folder / "78.1", folder / "t.parquet")
+    trace = Trace.open(folder / "t.parquet")
+    assert (read(trace), trace.inherited_events) == (child.events, inherited)
+    alive = {event[6] for event in child.events[:inherited]}
+    alive -= {event[6] for event in child.events[:inherited] if event[0] == schema.THREAD_EXIT}
+    kinds = [note.kind for note in trace.notes]
+    if not child.forked:
+        assert trace.exact_addresses == trace.has_addresses
+    else:
+        assert kinds[0] == "forked" and (kinds[1:] == ["inherited"]) == (len(alive) > 1)
+        assert trace.exact_addresses == (trace.has_addresses and len(alive) <= 1)
+
+
+def test_a_child_whose_parents_log_is_gone(tmp_path):
+    child = play([("a", 0, 0, 5, 0), ("f", 0, 0, 5, 0), ("a", 0, 0, 6, 0)])
+    child.forked = 1
+    done = convert(child.write(tmp_path / "78.1", 4096, child_of="77.1"), tmp_path / "t.parquet")
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert done.unmatched_frees == 1 and not trace.exact_addresses
+    assert "parent's log is not there" in trace.notes[0]
 
 
 def test_many_threads_chunks_and_growing_tables(tmp_path, monkeypatch):

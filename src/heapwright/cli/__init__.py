@@ -43,6 +43,7 @@ from heapwright.cli.failures import sentences
 COMMANDS = {
     "demo": "Record a program, replay it through every manager, compare.",
     "record": "Record what a program allocates.",
+    "recover": "Write the trace of a recording that was interrupted.",
     "import": "Turn a recording of another tool into a trace.",
     "export": "Write a trace in a format of other tools.",
     "synthesise": "Write the trace of a made-up program.",
@@ -82,7 +83,19 @@ class Deferred(TyperCommand):
         function = command_function(str(self.name))
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(self.name, help=keeping_examples(function.__doc__ or ""))(function)
-        return typer.main.get_command(single).make_context(info_name, args, parent=parent, **extra)
+        given = list(args)
+        try:
+            return typer.main.get_command(single).make_context(
+                info_name, args, parent=parent, **extra
+            )
+        except Exception as error:  # click's, wherever this typer has it from
+            runs = "-- CMD" in str(inspect.signature(function))
+            if type(error).__name__ == "NoSuchOption" and runs and "--" not in given:
+                error.message += (  # type: ignore[attr-defined]
+                    f" If it is the program's, put -- before the program: "
+                    f"heapwright {self.name} -- {' '.join(given)}"
+                )
+            raise
 
 
 class Root(TyperGroup):

@@ -1,9 +1,16 @@
 """`heapwright record`: run a program, keep what it allocates."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from heapwright.trace.recorder.convert import Converted
 
 _STEPS = 1000  # of the progress bar
 
@@ -38,8 +45,10 @@ def record(
 ) -> None:
     """Record what a program allocates.
 
-    Works for any dynamically linked program on glibc. Its exit status is passed on. Ctrl-C goes
-    to the program; what it did until then is kept, as after a crash or a kill.
+    Works for any dynamically linked program on glibc. Its exit status is passed on, or is 1 when
+    the disk could not hold the recording. Signals go to the program; what it did until then is
+    kept, as after a crash or a kill. What remains if this command is itself killed is written by
+    `heapwright recover`.
 
     With --graph, what Python allocates and which object refers to which, for collectors. Births
     and deaths are exact; references are looked at once in a while, which takes the longer the
@@ -51,10 +60,8 @@ def record(
         heapwright record --children -- make -j2
         heapwright record --graph -- python3 parse.py big.json
     """
-    import contextlib
     import functools
 
-    from heapwright.cli import screen
     from heapwright.cli.settings import parse_count
     from heapwright.errors import HeapwrightError
     from heapwright.trace.recorder.graph import record_graph
@@ -62,17 +69,7 @@ def record(
     from heapwright.words import bytes_text
 
     out = output or Path(f"{Path(command[0]).name}.heap.parquet")
-    with contextlib.ExitStack() as bars:
-        shown: dict[str, tuple[object, int]] = {}
-
-        def progress(name: str, fraction: float) -> None:
-            if name not in shown:
-                bars.close()
-                shown[name] = (bars.enter_context(screen.progress(f"writing {name}", _STEPS)), 0)
-            advance, done = shown[name]
-            shown[name] = (advance, int(fraction * _STEPS))
-            advance(shown[name][1] - done)  # type: ignore[operator]
-
+    with writing() as progress:
         if graph:
             every = parse_count(look_every or "10k")
             if children or every < 1:
@@ -88,9 +85,41 @@ def record(
         elif look_every:
             raise HeapwrightError("--look-every says how often --graph looks: give both.")
         else:
-            status, traces = run(command, out, children=children, progress=progress)
+            status, traces = run(command, out, children=children, progress=progress, say=_told)
+    show(traces)
+    raise typer.Exit(status or any(trace.cut for trace in traces))
+
+
+def show(traces: Sequence[Converted]) -> None:
+    """What was written, and what is not in it."""
+    from heapwright.cli import screen
+    from heapwright.insight.words import bytes_text
+
     for trace in traces:
         unmatched = f", {trace.unmatched_frees:,} unmatched frees" if trace.unmatched_frees else ""
         size = bytes_text(trace.path.stat().st_size)
         typer.echo(f"{trace.path}: {trace.events:,} events of {trace.program}{unmatched}, {size}")
-    raise typer.Exit(status)
+        screen.show_notes(trace.notes)
+
+
+def _told(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[Callable[[str, float], None]]:
+    """Yields what draws a bar for each trace: its name, and the fraction written."""
+    from heapwright.cli import screen
+
+    with contextlib.ExitStack() as bars:
+        shown: dict[str, tuple[Callable[[float], None], int]] = {}
+
+        def progress(name: str, fraction: float) -> None:
+            if name not in shown:
+                bars.close()
+                shown[name] = (bars.enter_context(screen.progress(f"writing {name}", _STEPS)), 0)
+            advance, done = shown[name]
+            shown[name] = (advance, int(fraction * _STEPS))
+            advance(shown[name][1] - done)
+
+        yield progress

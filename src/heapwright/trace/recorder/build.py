@@ -19,7 +19,9 @@ def library(name: str = "recorder") -> Path:
     if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:
         raise HeapwrightError("cannot record here: the recorder needs 64-bit Linux with glibc")
     source = Path(__file__).with_name(f"{name}.c")
-    digest = hashlib.sha256(source.read_bytes() + " ".join(FLAGS).encode()).hexdigest()[:16]
+    parts = [source, *sorted(source.parent.glob("*.h"))]
+    text = b"".join(part.read_bytes() for part in parts) + " ".join(FLAGS).encode()
+    digest = hashlib.sha256(text).hexdigest()[:16]
     built = cache_home() / "recorder" / f"{name}-{digest}.so"
     if not built.exists():
         _build(source, built)

@@ -1,18 +1,22 @@
 """Convert a program's log into a trace, a window at a time."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from heapwright.trace.recorder.log import Log
+from heapwright.trace import schema
+from heapwright.trace.notes import CUT, INHERITED, Note, of_kind
+from heapwright.trace.recorder.log import ENDS_UNSEEN, Log, end_of, history, windows
 from heapwright.trace.recorder.matching import (
     MISSED,
     SITES,
+    THREADS,
     UNMATCHED,
     match_window,
     matching,
 )
+from heapwright.trace.recorder.origin import origin
 from heapwright.trace.recorder.sites import heap_start, stored_sites
 from heapwright.trace.store import TraceWriter
 
@@ -25,6 +29,12 @@ class Converted:
     program: str
     events: int
     unmatched_frees: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def cut(self) -> bool:
+        """Whether the trace ends before the program did, as its log could not grow."""
+        return bool(of_kind(self.notes, CUT))
 
 
 def convert(
@@ -32,33 +42,105 @@ def convert(
     out: str | os.PathLike[str],
     program: str = "",
     progress: Callable[[float], None] | None = None,
+    notes: Iterable[str] = (),
 ) -> Converted:
     """Write the log at `log_path`, with its `.proc` beside it, as the trace `out`.
 
-    `progress` is called with the fraction done. Memory is bounded by the live objects, the
-    threads and a window of a million events. HeapwrightError when the disk refuses.
+    A forked child's begins with its parent's, up to the fork. `progress` is called with the
+    fraction done; `notes` are added. Memory is bounded by the live objects, the threads and a row
+    group of a million events. HeapwrightError when the disk refuses.
     """
     log = Log(log_path)
+    logs = history(log)
     program = program or os.path.basename(log.executable)
     state = matching()
-    beside = log_path.with_name(log_path.name + ".proc")
-    process = beside.read_text(errors="replace") if beside.exists() else ""
-    with TraceWriter(out, program=program, heap_start=heap_start(process)) as writer:
-        for rows, count, fraction in log.windows():
+    process = [_beside(one.path) for one in logs]
+    told = origin(process[-1])
+    events_written, now_ns = 0, 0
+    ended: set[int] = set()  # threads
+    with TraceWriter(out, program=program, heap_start=heap_start(process[0])) as writer:
+        facts = writer.facts
+        inherited_threads = 0
+        for rows, count, first, fraction in windows(logs):
             state, events = match_window(state, rows, count)
             writer.write(events)
+            events_written += len(events.op)
+            if first < log.first:
+                facts.inherited_events = events_written
+                ended.update(events.thread[events.op == schema.THREAD_EXIT].tolist())
+                inherited_threads = int(state.counts[THREADS]) - len(ended)
+            if len(events.op):
+                now_ns = int(events.time_ns[-1])
             if progress:
                 progress(fraction)
         callers = state.callers[: state.counts[SITES]].tolist()
-        writer.sites, writer.facts.modules = stored_sites(callers, process)
+        writer.sites, facts.modules = stored_sites(callers, "\n".join(process))
         writer.unmatched_frees = int(state.counts[UNMATCHED])
-        if log.lost:
-            writer.facts.notes.append(
-                "The recording stops before the program's end: its log could not grow "
-                f"({log.lost_reason})."
-            )
+        facts.origin, facts.settings = told.facts, told.settings
+        facts.notes += [*notes, *told.notes]
+        facts.notes += _cut(logs, events_written, now_ns)
+        facts.notes += _inherited(logs, facts.inherited_events, inherited_threads)
         if state.counts[MISSED]:
-            writer.facts.notes.append(
-                f"{state.counts[MISSED]} frees were not seen: they stand where memory was reused."
+            missed = int(state.counts[MISSED])
+            facts.notes.append(
+                Note(
+                    f"{missed:,} frees were not seen: they stand where memory was reused.",
+                    "missed",
+                    missed,
+                )
             )
-    return Converted(Path(out), program, writer.facts.events, writer.unmatched_frees)
+        if log.flags & ENDS_UNSEEN:
+            facts.notes.append(
+                Note("When threads ended was not seen: the program had no key to spare.", "missed")
+            )
+    return Converted(Path(out), program, facts.events, writer.unmatched_frees, facts.notes)
+
+
+def _beside(log: Path) -> str:
+    """The copies of /proc that lie beside a log."""
+    beside = log.with_name(log.name + ".proc")
+    return beside.read_text(errors="replace") if beside.exists() else ""
+
+
+def _cut(logs: list[Log], events: int, now_ns: int) -> list[str]:
+    """What to say where the log could not grow."""
+    if end_of(logs) == 1 << 62:
+        return []
+    reason = next(log.lost_reason for log in reversed(logs) if log.lost)
+    text = (
+        f"The recording stops before the program's end, after {events:,} events and "
+        f"{now_ns / 1e9:.3g} s: its log could not grow ({reason})."
+    )
+    return [Note(text, CUT, events)]
+
+
+def _inherited(logs: list[Log], events: int, threads: int) -> list[str]:
+    """What to say of the trace of a forked child."""
+    if logs[0].first:
+        return [
+            Note(
+                "The program was forked and its parent's log is not there: its heap was not empty "
+                "at the start, so its addresses are no exact key.",
+                INHERITED,
+            )
+        ]
+    if len(logs) == 1:
+        return []
+    found: list[str] = [
+        Note(
+            f"The program was forked: the first {events:,} events are its parent's, up to the "
+            "fork. Pages that it shares with its parent count as its own.",
+            "forked",
+            events,
+        )
+    ]
+    if threads > 1:
+        found.append(
+            Note(
+                f"Its parent had {threads:,} threads when it forked: what the caches of the others "
+                "held stays taken in the child, so its addresses are no exact key.",
+                INHERITED,
+                threads,
+            )
+        )
+    return found

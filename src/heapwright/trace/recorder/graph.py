@@ -19,7 +19,6 @@ Omits      blocks of C's malloc and of other allocators; references from other t
 import contextlib
 import gc
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +30,8 @@ from heapwright.trace.merlin import NOBODY
 from heapwright.trace.mutator import Mutator
 from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.convert import Converted
-from heapwright.trace.recorder.session import run_preloaded
+from heapwright.trace.recorder.run import run
+from heapwright.trace.recorder.session import executable, preloaded
 from heapwright.trace.store import TraceWriter
 
 # Rows of the log: see graph.c.
@@ -57,16 +57,14 @@ def record_graph(
     done. HeapwrightError when the program cannot be run, is no CPython, or the disk refuses.
     """
     out = Path(out)
-    program = shutil.which(command[0])
-    if not program:
-        raise HeapwrightError(f"cannot record {command[0]}: there is no such program")
+    program = executable(command[0])
     preload = library("graph")
     if not out.parent.is_dir():
         raise HeapwrightError(f"cannot write {out}: there is no folder {out.parent}")
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent.resolve()) as name:
         log = Path(name) / "log"
         told = {"HEAPWRIGHT_GRAPH": str(log), "HEAPWRIGHT_GRAPH_EVERY": str(look_every)}
-        status, _ = run_preloaded(command, preload, told, environment or os.environ)
+        status, _ = run(program, command, preloaded(environment, preload, told))
         if not log.exists() or not log.stat().st_size:
             raise HeapwrightError(
                 f"recorded no graph of {command[0]} (it ended with status {status}): --graph "

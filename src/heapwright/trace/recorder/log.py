@@ -1,33 +1,42 @@
 """Read the log that `recorder.c` writes: streams of records, merged by their dense numbers.
 
-    chunks of the log ─► scatter: each record to the row of its number ─► Window, in true order
+    chunks of the logs ─► scatter: each record to the row of its number ─► Window, in true order
+
+A forked child counts on from its parent, so that the parent's log up to the fork and its own are
+one history: `history` finds the logs, `windows` reads them as one.
 
 Invariant  a record of number n lies in row n - window.first; a row with op 0 was never written
 """
 
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 
-# Operations of the log, as in recorder.c. Those below MALLOC take one word, the others three.
-FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, SYNC = range(1, 9)
+# Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
+(FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
+MALLOPT, TRIM, SBRK, SYNC = range(8, 12)
+ENDS_UNSEEN = 1  # a flag of the header: there was no key whose destructor tells of threads' ends
 
-_HEADER = struct.Struct("=8s5Q4096s")
-MAGIC = b"HWRECORD"
-CHUNK_BYTES = 1 << 20  # as in recorder.c
-WINDOW_EVENTS = 1 << 20
+_HEADER = struct.Struct("=8s7Q4096s4096s4096s")
+_NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number
+MAGIC = b"HWRECRD2"
+CHUNK_BYTES = 1 << 16  # as in log.h
+WINDOW_EVENTS = 1 << 17
+GENERATIONS = 64  # of forks that a history goes back
 
-# Columns of a cursor int64[CURSOR]: where a stream's reading stands, and what no sound log exceeds
-WORD, NUMBER, THREAD, NUMBERS, THREADS, CURSOR = range(6)
+# Columns of a cursor int64[CURSOR]: where a stream's reading stands; the first number that is the
+# child's, no longer this log's; what no sound log exceeds
+WORD, NUMBER, THREAD, LIMIT, NUMBERS, THREADS, CURSOR = range(7)
 
 
 class Window(NamedTuple):
@@ -35,9 +44,9 @@ class Window(NamedTuple):
 
     op: np.ndarray  # uint8[row], 0 where nothing was written
     address: np.ndarray  # int64[row], 0 for a refused request
-    size: np.ndarray  # int64[row], bytes
+    size: np.ndarray  # int64[row], bytes; of what steers the allocator its operand
     slack: np.ndarray  # int32[row], bytes; -1 unknown
-    caller: np.ndarray  # int64[row], return address; 0 for those of one word
+    caller: np.ndarray  # int64[row], return address; 0 for those of one word; of SBRK the break
     align: np.ndarray  # uint8[row], log2
     thread: np.ndarray  # int32[row], the recorder's number
     time_ns: np.ndarray  # int64[row], 0 where the clock was not read
@@ -76,6 +85,8 @@ def scatter(words, cursor, rows, first):
             at += 3
             continue
         here = number + ((((head >> 48) & 0xFFFF) - number) & 0xFFFF)
+        if here >= cursor[LIMIT]:
+            break
         if here >= past:
             answer = here
             break
@@ -104,73 +115,126 @@ class _Chunk:
     words: np.ndarray  # int64[word]
     cursor: np.ndarray  # int64[CURSOR]
     next_number: int  # of the first record not yet placed; -1 at the end
+    log: "Log"
+    start: int  # where in the log
 
 
 class Log:
-    """One process image's log; iterate `windows` once."""
+    """The log of one process image: its header, and its chunks in memory while they are read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with path.open("rb") as file:
             head = file.read(_HEADER.size)
-            if len(head) < _HEADER.size:
-                raise HeapwrightError(f"{path} is damaged: the recording has no header")
-            magic, header_bytes, chunk_bytes, pid, lost, lost_errno, program = _HEADER.unpack(head)
+        if len(head) < _HEADER.size:
+            raise HeapwrightError(f"{path} is damaged: the recording has no header")
+        magic, header_bytes, chunk_bytes, *numbers, program, parent, executed = _HEADER.unpack(head)
         if magic != MAGIC or not 0 < header_bytes <= 1 << 20 or chunk_bytes != CHUNK_BYTES:
             raise HeapwrightError(f"{path} is damaged: it was not written by this recorder")
-        self.pid, self.lost = pid, lost
-        self.lost_reason = os.strerror(lost_errno) if lost else ""
-        self.executable = program.split(b"\0")[0].decode(errors="replace")
+        self.pid, self.lost, lost_errno, first, self.flags = numbers
+        self.first = min(first, 1 << 62)  # number of its first event
+        self.lost_reason = os.strerror(lost_errno & 0xFFFF) if self.lost else ""
+        self.executable, parent_name, self.executed = (
+            text.split(b"\0")[0].decode(errors="replace") for text in (program, parent, executed)
+        )
+        # A name in the same folder and no other path: the header may be damaged.
+        self.parent = path.with_name(parent_name) if _NAME.fullmatch(parent_name) else None
         self._header_bytes, self._chunk_bytes = header_bytes, chunk_bytes
-        self._size = path.stat().st_size
+        self.size = path.stat().st_size
+        self._mapped: mmap.mmap | None = None
 
-    def windows(self) -> Iterator[tuple[Window, int, float]]:
-        """Yield (rows, how many, fraction of the log read); it is the same Window each time.
-
-        A chunk is mapped from its first record's window to its last's, so memory is bounded by
-        the threads alive at once.
-        """
-        rows = window()
-        end = self.lost - 1 if self.lost else 1 << 62
-        active: list[_Chunk] = []
-        first = taken = 0
-        with self.path.open("rb") as file:
-            order = self._by_first_number(file)
-            while first < end and (taken < len(order) or active):
-                past = min(first + WINDOW_EVENTS, end)
-                while taken < len(order) and order[taken][0] < past:
-                    active.append(self._map(file, *order[taken]))
-                    taken += 1
-                rows.op[:] = 0
-                rows.time_ns[:] = 0
-                for chunk in active:
-                    if chunk.next_number < first + WINDOW_EVENTS:
-                        chunk.next_number = scatter(chunk.words, chunk.cursor, rows, first)
-                active = [chunk for chunk in active if chunk.next_number >= 0]
-                count = past - first
-                if taken == len(order) and not active:  # the last window
-                    count = min(count, int(rows.op.nonzero()[0].max(initial=-1)) + 1)
-                yield rows, count, taken / len(order)
-                pending = [chunk.next_number for chunk in active] + [
-                    n for n, _ in order[taken : taken + 1]
-                ]
-                first = max([past, *([min(pending)] if pending else [])])
-
-    def _by_first_number(self, file: BinaryIO) -> list[tuple[int, int]]:
-        """(number of its first record, position in the log) of each chunk in use, in order."""
+    def by_first_number(self) -> list[tuple[int, int]]:
+        """(number of its first record, position in the log) of each chunk in use."""
         order = []
-        for start in range(
-            self._header_bytes, self._size - self._chunk_bytes + 1, self._chunk_bytes
-        ):
-            file.seek(start)
-            head, number = struct.unpack("=2q", file.read(16))
-            if (head >> 44) & 15 == SYNC and 0 <= number < self._size:
-                order.append((number, start))
-        return sorted(order)
+        with self.path.open("rb") as file:
+            for start in range(
+                self._header_bytes, self.size - self._chunk_bytes + 1, self._chunk_bytes
+            ):
+                file.seek(start)
+                head, number = struct.unpack("=2q", file.read(16))
+                if (head >> 44) & 15 == SYNC and 0 <= number < self.first + self.size:
+                    order.append((number, start))
+        return order
 
-    def _map(self, file: BinaryIO, number: int, start: int) -> _Chunk:
-        mapped = mmap.mmap(file.fileno(), self._chunk_bytes, offset=start, access=mmap.ACCESS_READ)
+    def chunk(self, number: int, start: int, limit: int) -> _Chunk:
+        """The chunk at `start`, whose first record has this number."""
+        if self._mapped is None:
+            with self.path.open("rb") as file:
+                self._mapped = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
+        words = np.frombuffer(self._mapped, np.int64, self._chunk_bytes // 8, start)
         # A number is a record of a word at least, but for a few that were being written at the end;
-        # a thread is a SYNC of three words.
-        limits = [self._size // 8 + (1 << 16), self._size // 24]
-        return _Chunk(np.frombuffer(mapped, np.int64), np.array([0, 0, 0, *limits]), number)
+        # a thread is a SYNC of three words, in this log or in one before it.
+        beyond = self.first + self.size // 8 + (1 << 16)
+        limits = [limit, beyond, beyond]
+        return _Chunk(words, np.array([0, 0, 0, *limits]), number, self, start)
+
+    def drop(self, start: int) -> None:
+        """The chunk at `start` was read: the memory that it takes goes back."""
+        if self._mapped is not None:
+            self._mapped.madvise(mmap.MADV_DONTNEED, start, self._chunk_bytes)
+
+
+def history(last: Log) -> list[Log]:
+    """`last` and before it the logs of its parents up to the forks, the oldest first.
+
+    The first one has `first` 0, unless a parent's log is gone.
+    """
+    logs = [last]
+    while logs[0].parent is not None and len(logs) < GENERATIONS:
+        if not logs[0].parent.exists() or logs[0].parent in [log.path for log in logs]:
+            break
+        parent = Log(logs[0].parent)
+        if parent.first > logs[0].first:
+            break
+        logs.insert(0, parent)
+    return logs
+
+
+def end_of(logs: list[Log]) -> int:
+    """The first number that is not in the history, as far as a loss tells; 1 << 62 if none does."""
+    past = [log.first for log in logs[1:]] + [1 << 62]
+    losses = [log.lost - 1 for log, end in zip(logs, past, strict=True) if 0 < log.lost <= end]
+    return min(losses, default=1 << 62)
+
+
+def windows(logs: list[Log]) -> Iterator[tuple[Window, int, int, float]]:
+    """Yield (rows, how many, number of the first, fraction read); it is the same Window each time.
+
+    None spans a fork: its rows are all the parent's or all the child's. A chunk is in memory from
+    its first record's window to its last's, so memory is bounded by the threads alive at once.
+    """
+    rows = window()
+    end = end_of(logs)
+    limits = [log.first for log in logs[1:]] + [1 << 62]
+    order = sorted(
+        (number, which, start)
+        for which, log in enumerate(logs)
+        for number, start in log.by_first_number()
+        if number < limits[which]
+    )
+    active: list[_Chunk] = []
+    taken = 0
+    first = order[0][0] if order else 0
+    while first < end and (taken < len(order) or active):
+        forks = [limit for limit in limits if limit > first]
+        past = min(first + WINDOW_EVENTS, end, *forks)
+        while taken < len(order) and order[taken][0] < past:
+            number, which, start = order[taken]
+            active.append(logs[which].chunk(number, start, limits[which]))
+            taken += 1
+        rows.op[:] = 0
+        rows.time_ns[:] = 0
+        for chunk in active:
+            if chunk.next_number < past:
+                chunk.next_number = scatter(chunk.words, chunk.cursor, rows, first)
+            if chunk.next_number < 0:
+                chunk.log.drop(chunk.start)
+        active = [chunk for chunk in active if chunk.next_number >= 0]
+        count = past - first
+        if taken == len(order) and not active:  # the last window
+            count = min(count, int(rows.op.nonzero()[0].max(initial=-1)) + 1)
+        yield rows, count, first, taken / len(order)
+        pending = [chunk.next_number for chunk in active] + [
+            n for n, *_ in order[taken : taken + 1]
+        ]
+        first = max([past, *([min(pending)] if pending else [])])

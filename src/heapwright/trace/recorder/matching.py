@@ -16,9 +16,11 @@ from heapwright.trace import schema
 from heapwright.trace.recorder.log import (
     FREE,
     MALLOC,
+    MALLOPT,
     MEMALIGN,
     REALLOC,
     REALLOC_FROM,
+    SBRK,
     THREAD_EXIT,
     WINDOW_EVENTS,
     Window,
@@ -253,6 +255,10 @@ def match(state, rows, count, out):
             threads.old_address[owner] = address
         elif op == THREAD_EXIT:
             _emit(state, out, schema.THREAD_EXIT, -1, thread)
+        elif op >= MALLOPT:
+            j = _emit(state, out, op - MALLOPT + schema.MALLOPT, -1, thread)
+            out.size[j] = rows.size[i]
+            out.address[j] = rows.caller[i] if op == SBRK else 0
         else:
             old_address, slot, kind = np.int64(0), np.int64(_NOBODY), op - MALLOC + schema.MALLOC
             if op == REALLOC:

@@ -1,20 +1,38 @@
-"""Run a program under the recorder and make traces of what it did."""
+"""Run a program under the recorder and make traces of what it did.
 
+    run ─► logs in .OUT.recording-XXXX/, beside OUT ─► traces ─► the folder goes
+
+Whatever ends this process, what was recorded is in the folder: see `traces.py`, `recover`.
+"""
+
+import glob
 import os
+import re
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
-from heapwright.trace.recorder.convert import Converted, convert
-from heapwright.trace.recorder.log import Log
+from heapwright.trace.recorder.convert import Converted
+from heapwright.trace.recorder.run import run
+from heapwright.trace.recorder.traces import (
+    Progress,
+    Session,
+    logs_in,
+    nothing,
+    outlive,
+    session_of,
+    write_traces,
+)
 
-Progress = Callable[[str, float], None]
+OUTLIVE_S = 10.0  # that `children` waits for processes which outlive the first one
+_MALLOCS = re.compile("malloc|libhoard|libscudo|libmesh")  # as in exec.h
+
+
+def _silent(sentence: str) -> None:
+    pass
 
 
 def record(
@@ -24,111 +42,119 @@ def record(
     children: bool = False,
     environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] = _silent,
 ) -> tuple[int, list[Converted]]:
     """Run `command`, write its trace to `out`; its exit status (128 + n for signal n) and traces.
 
     `out` becomes the last program that the first process executed. With `children` every process
-    image gets a trace beside it, `out`'s stem followed by process number and program. Ctrl-C goes
-    to the program and what was recorded is kept. `progress` is called while converting, with the
-    name of the trace and the fraction done.
+    image gets a trace beside it, `out`'s stem followed by process number and program; one that
+    outlives the first process is waited for, OUTLIVE_S at most. Signals to this process reach the
+    program, and what was recorded is kept. `progress` is called while converting, with the name
+    of the trace and the fraction done; `say` with a sentence for who waits.
 
     HeapwrightError when the program cannot be run, made no event, or the disk refuses; then no
     trace is written.
     """
     out = Path(out)
-    program = shutil.which(command[0])
-    if not program:
-        raise HeapwrightError(f"cannot record {command[0]}: there is no such program")
+    program = executable(command[0])
     preload = library()
     if not out.parent.is_dir():
         raise HeapwrightError(f"cannot write {out}: there is no folder {out.parent}")
     if out.exists() and not out.is_file():
         raise HeapwrightError(f"{out} is not a regular file: give another output path")
     try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent.resolve())
+        made = tempfile.mkdtemp(prefix=f".{out.name}.recording-", dir=out.parent.resolve())
     except OSError as error:
         raise HeapwrightError(f"cannot write {out}: {error.strerror}") from None
-    with folder as name:
-        parent = 0 if children else os.getpid()
-        told = {"HEAPWRIGHT_RECORD": f"{parent}:{name}"}
-        status, pid = run_preloaded(command, preload, told, environment or os.environ)
-        logs = sorted(_logs(Path(name)), key=lambda log: (log[0] != pid, log))
-        first = [log for log in logs if log[0] == pid]
-        if not first:
-            raise HeapwrightError(
-                f"recorded nothing of {command[0]} (it ended with status {status}): {_why(program)}"
-            )
-        main = first[-1]
-        chosen = [main, *(log for log in logs if children and log != main)]
-        converted = []
-        for log in chosen:
-            executable = Log(log[2]).executable
-            target = out if log == main else _beside(out, log, os.path.basename(executable))
-            # By the name it was called by: an executable may have several.
-            called = log == main and os.path.realpath(program) == executable
-            converted.append(
-                convert(
-                    log[2],
-                    target,
-                    program=Path(command[0]).name if called else "",
-                    progress=progress and partial(progress, target.name),
-                )
-            )
-            log[2].unlink()
+    folder = Path(made)
+    session = Session(list(command), out.name, children)
+    try:
+        session.save(folder)
+        told = {"HEAPWRIGHT_RECORD": f"{0 if children else os.getpid()}:{folder}"}
+
+        def began(process: int) -> None:
+            session.pid = process
+            session.save(folder)
+
+        status, _ = run(program, command, preloaded(environment, preload, told), began)
+    except (HeapwrightError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if children:
+        outlive(folder, OUTLIVE_S, say)
+    converted = write_traces(folder, session, out, progress)
+    if not converted:
+        why = nothing(folder, session)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise HeapwrightError(
+            f"recorded nothing of {command[0]} (it ended with status {status}): {why}"
+        )
     return status, converted
 
 
-def _beside(out: Path, log: tuple[int, int, Path], program: str) -> Path:
-    """Where the trace of another process image than `out`'s goes."""
-    pid, image, _ = log
-    suffix = ".heap.parquet" if out.name.endswith(".heap.parquet") else out.suffix
-    number = f"{pid}" if image == 1 else f"{pid}.{image}"
-    return out.with_name(f"{out.name.removesuffix(suffix)}.{number}.{program}{suffix}")
+def recover(
+    left: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> list[Converted]:
+    """Write the traces of a recording that was left behind: its folder, a log in it, or the trace
+    that it was to become.
+
+    `out` by default lies where it was to lie. HeapwrightError when there is no recording.
+    """
+    folder = _left(Path(left))
+    session = session_of(folder)
+    logs = logs_in(folder)
+    if not logs:
+        raise HeapwrightError(f"{folder} holds no log: the program had made no event")
+    # `record` was killed before the end of the program, which is the process that began first.
+    session.pid = session.pid or min(logs, key=lambda log: log[2].stat().st_ino)[0]
+    target = Path(out) if out is not None else folder.with_name(session.out)
+    if not target.parent.is_dir():
+        raise HeapwrightError(f"cannot write {target}: there is no folder {target.parent}")
+    return write_traces(folder, session, target, progress)
 
 
-def run_preloaded(
-    command: Sequence[str],
-    preload: Path,
-    told: Mapping[str, str],
-    environment: Mapping[str, str],
-) -> tuple[int, int]:
-    """Exit status and process number of `command`, run with a library that is `told` variables."""
-    before = environment.get("LD_PRELOAD", "")
-    recorded = {
-        **environment,
-        "LD_PRELOAD": f"{preload}:{before}" if before else str(preload),
-        **told,
-    }
-    # A handler, not SIG_IGN: the program would inherit that.
-    previous = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        process = subprocess.Popen(list(command), env=recorded)
-        code = process.wait()
-    except OSError as error:
-        raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    return code if code >= 0 else 128 - code, process.pid
+def _left(given: Path) -> Path:
+    """The folder of the recording that `given` names; of several for one trace the latest."""
+    if given.is_dir():
+        return given.resolve()
+    if (given.parent / "session.json").exists():
+        return given.parent.resolve()
+    beside = list(given.absolute().parent.glob(f".{glob.escape(given.name)}.recording-*"))
+    if not beside:
+        raise HeapwrightError(
+            f"no recording of {given} was left: give the folder .OUT.recording-... that "
+            "`heapwright record` kept, or OUT"
+        )
+    return max(beside, key=lambda folder: folder.stat().st_mtime)
 
 
-def _logs(folder: Path) -> list[tuple[int, int, Path]]:
-    """(process number, image number, path) of each log that found room on the disk."""
-    return [
-        (int(path.stem), int(path.suffix[1:]), path)
-        for path in folder.iterdir()
-        if path.suffix != ".proc" and path.stat().st_size
-    ]
+def executable(name: str) -> str:
+    """The file that `name` runs; HeapwrightError when there is none, or it cannot be executed."""
+    program = shutil.which(name)
+    if program:
+        return program
+    if os.path.dirname(name) and os.path.isdir(name):
+        raise HeapwrightError(f"cannot record {name}: it is a folder")
+    if os.path.dirname(name) and os.path.exists(name):
+        raise HeapwrightError(
+            f"cannot record {name}: it is not executable; `chmod +x {name}` makes it so, or name "
+            "the interpreter before it"
+        )
+    raise HeapwrightError(f"cannot record {name}: there is no such program")
 
 
-def _why(program: str) -> str:
-    """What may keep the recorder out of `program`."""
-    with open(program, "rb") as file:
-        head = file.read(4096)
-    status = os.stat(program)
-    if status.st_mode & 0o6000:
-        return "it is setuid, so the system loads no recorder into it"
-    if head[:4] == b"\x7fELF" and b"ld-linux" not in head and b"/ld" not in head:
-        return "it is statically linked, so no recorder can be loaded into it"
-    if head[:4] == b"\x7fELF" and b"ld-musl" in head:
-        return "it runs on musl, and the recorder needs glibc"
-    return "it allocates nothing, or brings its own malloc that cannot be replaced"
+def preloaded(
+    environment: Mapping[str, str] | None, preload: Path, told: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment with `preload` first, and without other mallocs that it preloads."""
+    given = dict(os.environ if environment is None else environment)
+    named = [name for name in re.split("[: ]", given.get("LD_PRELOAD", "")) if name]
+    mallocs = [name for name in named if _MALLOCS.search(name)]
+    kept = [name for name in named if name not in mallocs]
+    given["LD_PRELOAD"] = ":".join([str(preload), *kept])
+    if mallocs:
+        given["HEAPWRIGHT_ASIDE"] = ":".join(mallocs)
+    return {**given, **told}

@@ -1,0 +1,296 @@
+/* The log of one process image: its format, its streams, its lock. Included by recorder.c.
+ *
+ *   a thread ─► its stream: a chunk of the log file, mapped shared ─full─► the next chunk
+ *
+ * A stream's memory is the log file, so nothing is ever flushed: a program that crashes, calls _exit or
+ * is killed leaves every event it made. The file is opened by path for each chunk and closed at once, so
+ * a program that closes all descriptors does no harm. A thread keeps one chunk mapped, and of its first
+ * one only the pages that it wrote are resident: at most CHUNK_BYTES for each thread alive.
+ *
+ * Order      numbers are taken before a free and after an allocation, so that in the log no address is
+ *            reused before it was freed. They are dense: a reader merges threads by placing each record.
+ * Fork       the kernel wipes `state` in the child, which starts anew: with its own log, or off. `kept`
+ *            stays: the child counts on where its parent was, so the parent's log up to there and its
+ *            own are one history.
+ * Lock       under it nothing may allocate, and nothing may be a cancellation point: so system calls
+ *            are made bare. Signals are blocked: a handler that allocates, which POSIX forbids, never
+ *            deadlocks.
+ * Ends       glibc frees buffers of a thread after the last of its thread-specific destructors and then
+ *            gives its cache back (__libc_thread_freeres). So in the last round THREAD_EXIT is written
+ *            where the next record would go, and a record that comes all the same takes its place and
+ *            puts it behind itself. The thread that runs main has no end: glibc keeps its cache.
+ *
+ * Log file   struct header, then chunks of records, each ended by a zero word; 64-bit words:
+ *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 4 | op << 44 | number << 48
+ *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
+ *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
+ *   SYNC                               3 words  thread | op << 44; number of the next record; time, ns
+ *            Address 0 is a refused request, slack (usable less requested size) 0xffff unknown. A number
+ *            without a record is no event. Operands as in schema.py. */
+#define HEADER_BYTES 65536 /* the largest page size of any machine */
+#define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
+#define STEP_BYTES (4UL << 20) /* by which a long log grows at most */
+#define SPARE_BYTES (1UL << 20) /* of the disk that are left, besides half of the log, for the trace */
+#define SYNC_EVERY 4096 /* events between two readings of the clock; below 2^16 */
+#define STREAMS 65536 /* threads alive at once */
+#define KEYS_INSIDE 32 /* pthread_setspecific allocates for a key from this one on */
+#define RECORD_WORDS 8 /* SYNC, the longest record, THREAD_EXIT */
+#define LOW_48 ((1UL << 48) - 1)
+#define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
+
+enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC };
+enum { ENDS_UNSEEN = 1 }; /* header.flags: there was no key */
+struct header {
+    char magic[8];
+    uint64_t header_bytes, chunk_bytes, pid;
+    uint64_t lost, lost_errno; /* 1 + the first number that could not be logged, and why */
+    uint64_t first, flags;     /* number of the first event: a child's are behind its parent's */
+    char program[4096];        /* path of the executable */
+    char parent[4096];         /* name of the log that holds the numbers below `first` */
+    char executed[4096];       /* what the process has become since; empty while it is itself */
+};
+struct stream {              /* one thread's place in the log */
+    uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
+    uint64_t synced, thread; /* number told by the last SYNC; the thread, in order of first event */
+    int tid, rounds;         /* of thread-specific destructors; in the last one the thread ends */
+};
+
+static struct {
+    enum { UNSTARTED, ON, OFF } phase; /* UNSTARTED again in a forked child */
+    int lock;
+    uint64_t streams, chunks, bytes; /* counts; of the log file */
+    struct header *header;
+    char path[4096];
+    struct stream stream[STREAMS]; /* the first is nobody's: it never has room */
+} state __attribute__((aligned(HEADER_BYTES)));
+
+static struct {
+    uint64_t number __attribute__((aligned(64))); /* the next event's */
+    uint64_t threads __attribute__((aligned(64))); /* that had an event */
+    long parent, pid; /* whose children are recorded, 0 for all; the process that has `path` */
+    pthread_t main;
+    char folder[4000], path[4096], library[4096]; /* of the logs; the log; this library */
+} kept;
+
+static __thread struct stream *mine __attribute__((tls_model("initial-exec"))) = state.stream;
+static __thread uint64_t my_number __attribute__((tls_model("initial-exec"))); /* 1 + the thread's */
+static void leave(void *); /* the destructor of `key` tells that a thread ends */
+static pthread_key_t key;
+static int key_made;
+static void tell_origin(void); /* origin.h */
+static void tell_file(const char *);
+
+static void add_text(char *into, size_t room, const char *text) {
+    size_t at = strlen(into);
+    while (at + 1 < room && *text) into[at++] = *text++;
+    into[at] = 0;
+}
+static void add_number(char *into, size_t room, uint64_t number) {
+    char digits[24], *first = digits + sizeof digits - 1;
+    *first = 0;
+    do *--first = '0' + number % 10;
+    while (number /= 10);
+    add_text(into, room, first);
+}
+
+static int opened(const char *path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600); }
+static void closed(int fd) { if (fd >= 0) syscall(SYS_close, fd); }
+
+/* Room in the file up to `end`: blocks of its own, as without them a store on a full disk would be a
+ * SIGBUS; or, where there is no such thing, a length. Some of the disk is left for the trace. */
+static int grow(int fd, size_t end) {
+    if (end <= state.bytes) return 1;
+    struct statfs disk;
+    if (!syscall(SYS_fstatfs, fd, &disk)
+        && (uint64_t)disk.f_bavail * (uint64_t)disk.f_bsize < end - state.bytes + end / 2 + SPARE_BYTES)
+        return errno = ENOSPC, 0;
+    size_t step = state.bytes / 4 & -CHUNK_BYTES;
+    size_t ahead = end + (step < STEP_BYTES ? step : STEP_BYTES);
+    if (!syscall(SYS_fallocate, fd, 0, state.bytes, ahead - state.bytes)) return state.bytes = ahead, 1;
+    if (errno != EOPNOTSUPP && errno != ENOSYS)
+        return syscall(SYS_fallocate, fd, 0, state.bytes, end - state.bytes) ? 0 : (state.bytes = end, 1);
+    return syscall(SYS_ftruncate, fd, end) ? 0 : (state.bytes = end, 1);
+}
+
+static void *map_log(size_t start, size_t length, int flags) {
+    int fd = opened(state.path, O_RDWR | flags);
+    void *p = MAP_FAILED;
+    if (fd >= 0 && grow(fd, start + length))
+        p = (void *)syscall(SYS_mmap, WINDOW + start, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, start);
+    int error = errno;
+    closed(fd);
+    errno = error;
+    return p == MAP_FAILED || syscall(SYS_madvise, p, length, MADV_DONTFORK) ? NULL : p;
+}
+
+static void make_key(void) {
+    if (!key_made && !pthread_key_create(&key, leave)) key_made = key < KEYS_INSIDE ? 1 : -1;
+}
+
+static void remember(void) { /* HEAPWRIGHT_RECORD is PARENT:FOLDER; the program may take it away */
+    const char *wanted = getenv("HEAPWRIGHT_RECORD");
+    char *folder = NULL;
+    if (*kept.folder || !wanted) return;
+    long parent = strtol(wanted, &folder, 10);
+    if (*folder != ':' || strlen(folder) >= sizeof kept.folder) return;
+    kept.parent = parent;
+    add_text(kept.folder, sizeof kept.folder, folder + 1);
+    if (getpid() == syscall(SYS_gettid)) kept.main = pthread_self();
+}
+
+static int followed(void) { return *kept.folder && (!kept.parent || kept.parent == getppid()); }
+
+static void tell_beside(const char *name, const char *text) { /* add a line to a file of the folder */
+    static char path[sizeof kept.folder + 64];
+    *path = 0;
+    add_text(path, sizeof path, kept.folder);
+    add_text(path, sizeof path, name);
+    int fd = opened(path, O_WRONLY | O_CREAT | O_APPEND);
+    if (fd >= 0 && syscall(SYS_write, fd, text, strlen(text)) < 0) errno = 0;
+    closed(fd);
+}
+
+static void start(uint64_t number) {
+    state.phase = OFF;
+    remember();
+    if (!*kept.folder) return;
+    static char line[64];
+    int forked = *kept.path && kept.pid != getpid();
+    if (!followed()) {
+        *line = 0;
+        add_number(line, sizeof line, getpid());
+        add_text(line, sizeof line, "\n");
+        tell_beside("/others", line);
+        return;
+    }
+    if (syscall(SYS_madvise, &state, sizeof state, MADV_WIPEONFORK)) return;
+    struct header *header = NULL;
+    for (int image = 1; !header; image++) { /* exec keeps the process number */
+        *state.path = 0;
+        add_text(state.path, sizeof state.path, kept.folder);
+        add_text(state.path, sizeof state.path, "/");
+        add_number(state.path, sizeof state.path, getpid());
+        add_text(state.path, sizeof state.path, ".");
+        add_number(state.path, sizeof state.path, image);
+        header = map_log(0, HEADER_BYTES, O_CREAT | O_EXCL);
+        if (!header && errno != EEXIST) return;
+    }
+    make_key();
+    memcpy(header->magic, "HWRECRD2", 8);
+    header->header_bytes = HEADER_BYTES, header->chunk_bytes = CHUNK_BYTES, header->pid = getpid();
+    if (syscall(SYS_readlink, "/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
+    if (forked) {
+        header->first = number;
+        add_text(header->parent, sizeof header->parent, strrchr(kept.path, '/') + 1);
+    }
+    if (key_made != 1) header->flags |= ENDS_UNSEEN;
+    *kept.path = 0;
+    add_text(kept.path, sizeof kept.path, state.path);
+    kept.pid = getpid();
+    state.header = header;
+    state.streams = 1;
+    state.phase = ON;
+    tell_origin();
+}
+
+static struct stream *adopt(void) { /* a stream for this thread: a dead thread's, or a new one */
+    struct stream *s = state.stream + 1, *past = state.stream + state.streams;
+    while (s < past && ((key_made == 1 && s->rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
+                        || !syscall(SYS_tgkill, getpid(), s->tid, 0))) s++;
+    if (s == past && state.streams++ == STREAMS) return errno = EAGAIN, NULL;
+    if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS && s->end) s->next++; /* its THREAD_EXIT stays */
+    if (!my_number) my_number = ++kept.threads; /* a forked child's only thread has one already */
+    s->thread = my_number - 1;
+    s->tid = syscall(SYS_gettid);
+    s->rounds = 0;
+    if (key_made == 1) pthread_setspecific(key, s);
+    return mine = s;
+}
+
+static int next_chunk(struct stream *s) {
+    uint64_t *chunk = map_log(HEADER_BYTES + state.chunks * CHUNK_BYTES, CHUNK_BYTES, 0);
+    if (!chunk) return 0;
+    if (s->end) { /* a busy thread's: faults one by one would cost more */
+        if (s->next < s->end) *s->next = 0; /* a THREAD_EXIT that something follows */
+        syscall(SYS_munmap, (char *)s->end - CHUNK_BYTES, CHUNK_BYTES);
+        syscall(SYS_madvise, chunk, CHUNK_BYTES, MADV_POPULATE_WRITE);
+    }
+    s->next = chunk;
+    s->end = chunk + CHUNK_BYTES / sizeof *chunk;
+    if (!(state.chunks & (state.chunks + 1))) tell_file("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
+    return ++state.chunks != 0;
+}
+
+static sigset_t hold(void) {
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    while (__atomic_exchange_n(&state.lock, 1, __ATOMIC_ACQUIRE)) sched_yield();
+    return old;
+}
+static void release(sigset_t old) {
+    __atomic_store_n(&state.lock, 0, __ATOMIC_RELEASE);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static inline uint64_t take_number(void) {
+    return __builtin_expect(__libc_single_threaded, 1)
+               ? kept.number++ : __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
+}
+
+/* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
+ * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record, until another one takes its place. */
+static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
+    if (state.phase == OFF) return NULL;
+    int error = errno;
+    sigset_t old = hold();
+    if (state.phase == UNSTARTED) start(*taken);
+    struct stream *s = mine->end ? mine : NULL;
+    if (state.phase == ON && !s && (s = adopt())) *taken = take_number(); /* the stream may be past the first one */
+    uint64_t number = *taken;
+    if (state.phase == ON && (!s || (s->end - s->next < RECORD_WORDS && !next_chunk(s)))) {
+        state.header->lost_errno = errno;
+        state.header->lost = number + 1;
+        state.phase = OFF;
+    }
+    if (state.phase == OFF) s = NULL;
+    else {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        s->next[1] = s->synced = number;
+        s->next[2] = now.tv_sec * 1000000000UL + now.tv_nsec;
+        __atomic_store_n(s->next, s->thread | (uint64_t)SYNC << 44, __ATOMIC_RELEASE);
+        s->next += 3;
+        if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) { /* each further record comes here again */
+            s->next[words] = (uint64_t)THREAD_EXIT << 44 | take_number() << 48;
+            s->synced = number - SYNC_EVERY;
+        }
+    }
+    release(old);
+    errno = error;
+    return s;
+}
+
+/* Room for a record; NULL when off. Its first word, *head | address >> 4, is stored last: all or nothing. */
+static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
+    struct stream *s = mine;
+    uint64_t number = take_number();
+    if (__builtin_expect(s->end - s->next < 3 || number - s->synced >= SYNC_EVERY, 0)) {
+        uint64_t taken = number; /* `number` itself stays in a register */
+        s = refill(&taken, words);
+        number = taken;
+    }
+    if (!s) return NULL;
+    *head = op << 44 | number << 48;
+    return (s->next += words) - words;
+}
+
+static void leave(void *stream) { /* a thread ends; other destructors may come after, but the last round */
+    struct stream *s = mine;
+    if (stream != s || pthread_equal(pthread_self(), kept.main)) return;
+    if (++s->rounds < PTHREAD_DESTRUCTOR_ITERATIONS) pthread_setspecific(key, s);
+    else {
+        uint64_t number = take_number();
+        refill(&number, 0);
+    }
+}
