@@ -1,6 +1,6 @@
 """The trace file: one Parquet file that any reader opens, streamed both ways.
 
-    write(events) ─► row group of 1 Mi events ─► beside PATH ─close─► facts in the footer, renamed
+    write(events) ─► row group of 256 Ki events ─► beside PATH ─close─► facts in the footer, renamed
     batches()     ◄─ audited ◄─ decoded ahead in a thread ◄─ row group
 
 Columns    those of `schema.COLUMNS`, none nullable; what is unknown holds `facts.OPTIONAL`'s value
@@ -98,7 +98,7 @@ class Trace(Facts):
         Yields `Events` of at most ROW_GROUP_LIMIT rows; a column that was not asked for, or that
         is constant in this trace, has length 0; but `field` and `target` of a graph trace are there
         whenever asked for. The next row group is decoded in a thread meanwhile, so about two of
-        them are in memory (15 MB each by default).
+        them are in memory (4 MB each by default).
 
         HeapwrightError, naming file and event, for a damaged page and for an event that is not
         sound. Ranges are always checked. That a freed slot was live and a filled one dead is

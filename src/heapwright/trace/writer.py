@@ -1,6 +1,6 @@
 """Write a trace: events are audited, counted, and laid down a row group at a time.
 
-write(events) ─► 1 Mi events ─► audited and counted ─► encoded in a thread ─► beside PATH
+write(events) ─► 256 Ki events ─► audited and counted ─► encoded in a thread ─► beside PATH
 end of block  ─► facts and site table in the footer ─► renamed to PATH
 """
 
@@ -63,7 +63,7 @@ class TraceWriter:
             self.note(text)
         self.sites: list[str] = []
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        self._pending: list[Events] = []
+        self._stages = (_stage(), _stage())  # one is filled while the other is encoded
         self._pending_events = 0
         self._live = np.zeros(1 << 10, np.uint8)
         self._books: graph_audit.Books | None = None  # of a graph trace
@@ -114,7 +114,10 @@ class TraceWriter:
         start = 0
         while start < len(events.op):
             room = min(len(events.op) - start, ROW_GROUP_EVENTS - self._pending_events)
-            self._pending.append(Events(*(column[start : start + room] for column in events)))
+            at = self._pending_events
+            for column, name, stage in zip(events, COLUMNS, self._stages[0], strict=True):
+                given = column[start : start + room] if len(column) else OPTIONAL[name]
+                stage[at : at + room] = given
             self._pending_events += room
             start += room
             if self._pending_events == ROW_GROUP_EVENTS:
@@ -149,8 +152,8 @@ class TraceWriter:
         """Audit and count what is pending, and begin to write it as one row group."""
         if not self._pending_events:
             return
-        batch = Events(*(self._whole(name) for name in COLUMNS))
-        self._pending, self._pending_events = [], 0
+        batch = Events(*(column[: self._pending_events] for column in self._stages[0]))
+        self._pending_events = 0
         facts = self.facts
         facts.slots = self._dense(batch.slot, facts.slots, "slot")
         facts.threads = self._dense(batch.thread, facts.threads, "thread")
@@ -180,6 +183,7 @@ class TraceWriter:
             if name not in facts.columns and (getattr(batch, name) != unknown).any():
                 facts.columns.append(name)
         self._wait()
+        self._stages = (self._stages[1], self._stages[0])
         self._encoding = self._pool.submit(
             self._writer.write_table, pa.table(list(batch), schema=SCHEMA), ROW_GROUP_EVENTS
         )
@@ -206,17 +210,6 @@ class TraceWriter:
             with self._disk():
                 self._encoding.result()
 
-    def _whole(self, name: str) -> np.ndarray:
-        """Column `name` of the pending events, filled where it was left out."""
-        dtype = COLUMNS[name]
-        parts = [
-            getattr(part, name)
-            if len(getattr(part, name))
-            else np.full(len(part.op), OPTIONAL.get(name, 0), dtype)
-            for part in self._pending
-        ]
-        return np.ascontiguousarray(np.concatenate(parts), dtype)
-
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
         try:
@@ -227,3 +220,8 @@ class TraceWriter:
             raise HeapwrightError(
                 f"cannot write {self.path}: {reason}; give another output path or make room"
             ) from None
+
+
+def _stage() -> Events:
+    """Room for a row group; no memory is taken before it is filled."""
+    return Events(*(np.empty(ROW_GROUP_EVENTS, dtype) for dtype in COLUMNS.values()))

@@ -13,6 +13,7 @@ from heapwright.trace.recorder.matching import (
     SITES,
     THREADS,
     UNMATCHED,
+    made,
     match_window,
     matching,
 )
@@ -48,12 +49,12 @@ def convert(
 
     A forked child's begins with its parent's, up to the fork. `progress` is called with the
     fraction done; `notes` are added. Memory is bounded by the live objects, the threads and a row
-    group of a million events. HeapwrightError when the disk refuses.
+    group. HeapwrightError when the disk refuses.
     """
     log = Log(log_path)
     logs = history(log)
     program = program or os.path.basename(log.executable)
-    state = matching()
+    state, room = matching(), made()
     process = [_beside(one.path) for one in logs]
     told = origin(process[-1])
     events_written, now_ns = 0, 0
@@ -62,7 +63,7 @@ def convert(
         facts = writer.facts
         inherited_threads = 0
         for rows, count, first, fraction in windows(logs):
-            state, events = match_window(state, rows, count)
+            state, events = match_window(state, rows, count, room)
             writer.write(events)
             events_written += len(events.op)
             if first < log.first:

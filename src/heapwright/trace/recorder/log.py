@@ -31,7 +31,7 @@ _HEADER = struct.Struct("=8s7Q4096s4096s4096s")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number
 MAGIC = b"HWRECRD2"
 CHUNK_BYTES = 1 << 16  # as in log.h
-WINDOW_EVENTS = 1 << 17
+WINDOW_EVENTS = 1 << 16
 GENERATIONS = 64  # of forks that a history goes back
 
 # Columns of a cursor int64[CURSOR]: where a stream's reading stands; the first number that is the

@@ -91,10 +91,19 @@ def _threads(rows: int) -> Threads:
     return Threads(np.full(rows, -1, np.int32), np.zeros(rows, np.int32), np.zeros(rows, np.int64))
 
 
-def match_window(state: Matching, rows: Window, count: int) -> tuple[Matching, schema.Events]:
-    """The events of the first `count` rows, and the state after them; its tables may have grown."""
+def made() -> schema.Events:
+    """Room for the events of a window."""
     columns = {c: d for c, d in schema.COLUMNS.items() if c not in ("field", "target")}
-    out = schema.events(**{name: np.empty(OUT_EVENTS, dtype) for name, dtype in columns.items()})
+    return schema.events(**{name: np.empty(OUT_EVENTS, dtype) for name, dtype in columns.items()})
+
+
+def match_window(
+    state: Matching, rows: Window, count: int, out: schema.Events
+) -> tuple[Matching, schema.Events]:
+    """The events of the first `count` rows, written into `out`, and the state after them.
+
+    Its tables may have grown.
+    """
     state.counts[ROW] = state.counts[OUT] = 0
     used = rows.thread[:count][rows.op[:count] > 0]
     highest = int(used.max(initial=0))
