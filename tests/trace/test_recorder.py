@@ -19,6 +19,7 @@ from heapwright.trace.recorder import build
 from heapwright.trace.recorder.session import record
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, THREAD_EXIT
 from heapwright.trace.store import Trace
+from recorded import all_events, compiled, replayed_addresses, run
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the recorder is for Linux"),
@@ -33,22 +34,7 @@ CHURN = 150_000  # events; about two chunks of the log
 @pytest.fixture(scope="session")
 def allocating(tmp_path_factory):
     """The program of allocating.c."""
-    program = tmp_path_factory.mktemp("program") / "allocating"
-    source = Path(__file__).with_name("allocating.c")
-    subprocess.run(
-        ["cc", "-O0", "-g", "-fno-builtin", "-pthread", "-o", program, source], check=True
-    )
-    return str(program)
-
-
-def run(folder: Path, *command, **options) -> tuple[int, Trace]:
-    status, _ = record([str(part) for part in command], folder / "out.heap.parquet", **options)
-    return status, Trace.open(folder / "out.heap.parquet")
-
-
-def all_events(trace: Trace) -> schema.Events:
-    batches = list(trace.batches(tuple(schema.COLUMNS)))
-    return schema.Events(*(np.concatenate(column) for column in zip(*batches, strict=True)))
+    return compiled(tmp_path_factory.mktemp("program"), Path(__file__).with_name("allocating.c"))
 
 
 def test_every_way_to_allocate(tmp_path, allocating):
@@ -205,49 +191,6 @@ def test_what_cannot_be_recorded(tmp_path, allocating, monkeypatch):
     assert not [name for name in os.listdir(tmp_path) if name != "cache"]
 
 
-REPLAY = r"""
-#define _GNU_SOURCE
-#include <malloc.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-struct event { int64_t op, slot, size, align; };
-int main(void) { /* events on stdin, mapped; addresses out of a mapping too, so nothing disturbs the heap */
-    struct stat s;
-    fstat(0, &s);
-    size_t count = s.st_size / sizeof(struct event);
-    struct event *e = mmap(0, s.st_size, PROT_READ, MAP_PRIVATE, 0, 0);
-    int64_t *out = mmap(0, count * 8 + 8, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    void **live = mmap(0, count * 8, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    out[0] = (int64_t)sbrk(0);
-    for (size_t i = 0; i < count; i++) {
-        void *p = e[i].slot < 0 ? NULL : live[e[i].slot];
-        if (e[i].op == 0) { free(p); continue; }
-        if (e[i].op == 1) p = malloc(e[i].size);
-        if (e[i].op == 2) p = calloc(1, e[i].size);
-        if (e[i].op == 3) p = realloc(p, e[i].size);
-        if (e[i].op == 4) p = memalign(1UL << e[i].align, e[i].size);
-        if (e[i].slot >= 0) live[e[i].slot] = p;
-        out[i + 1] = (int64_t)p;
-    }
-    for (size_t at = 0; at < (count + 1) * 8;) at += write(1, (char *)out + at, (count + 1) * 8 - at);
-    _exit(0);
-}
-"""
-
-
-@pytest.fixture(scope="session")
-def replay(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replay")
-    (folder / "replay.c").write_text(REPLAY)
-    subprocess.run(
-        ["cc", "-O1", "-fno-builtin", "-o", folder / "replay", folder / "replay.c"], check=True
-    )
-    return folder / "replay"
-
-
 @pytest.mark.parametrize(
     "command",
     [
@@ -266,17 +209,6 @@ def test_a_fresh_process_gets_the_recorded_addresses(tmp_path, replay, command):
         pytest.skip(f"no {command[0]}")
     status, trace = run(tmp_path, *command, environment={**os.environ, "PYTHONMALLOC": "malloc"})
     assert status == 0 and (trace.unmatched_frees, trace.threads) == (0, 1)
-    events = all_events(trace)
-    rows = np.zeros((trace.events, 4), np.int64)
-    for column, name in enumerate(("op", "slot", "size", "align")):
-        if len(getattr(events, name)):
-            rows[:, column] = getattr(events, name)
-    (tmp_path / "events").write_bytes(rows.tobytes())
-    with (tmp_path / "events").open("rb") as stdin:
-        done = subprocess.run([replay], stdin=stdin, stdout=subprocess.PIPE, check=True)
-    start, *addresses = np.frombuffer(done.stdout, np.int64)
-    replayed = np.array(addresses) - start
-    recorded = events.address - trace.heap_start
-    in_heap = (events.address > 0) & (recorded >= 0) & (recorded < 1 << 32)
-    np.testing.assert_array_equal(recorded[in_heap], replayed[in_heap])
-    assert in_heap.sum() > 0.99 * (events.address > 0).sum()
+    recorded, replayed = replayed_addresses(tmp_path, replay, trace)
+    np.testing.assert_array_equal(recorded, replayed)
+    assert len(recorded) > 0.99 * (all_events(trace).address > 0).sum()

@@ -1,25 +1,25 @@
 """Run a program as the recorders do: it ends when it wants to, and signals to us reach it.
 
-    terminal ─ Ctrl-C, hang-up ─► the program too: both are in the foreground
+    terminal ─ Ctrl-C          ─► the program too: both are in the foreground
     kill PID, docker stop      ─► us alone: passed on, once the program has had a moment to end
 
-The signals are blocked here and waited for, so that none ends us before what was recorded is kept.
+Handlers, not a mask: a library's thread that does not block a signal would be given it, and end us.
 """
 
+import contextlib
 import os
+import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
 
 from heapwright.errors import HeapwrightError
 
-PASSED_ON = frozenset(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
-)
+OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+PASSED_ON = (*OF_TERMINAL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 MOMENT_S = 0.2  # a signal to the whole group has reached the program by then
-POLL_S = 0.5
 
 
 def run(
@@ -33,45 +33,78 @@ def run(
     `program` is the file to execute; `began` is told the process number when it runs.
     HeapwrightError when it cannot be run.
     """
-    # In another thread signals are the main thread's affair.
-    awaited = PASSED_ON | {signal.SIGCHLD} if _in_main_thread() else frozenset()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
-    try:
-        process = os.posix_spawn(
-            program,
-            list(command),
-            dict(environment),
-            setsigmask=before,
-            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
-        )
+    due: dict[int, float] = {}  # signal: when to pass it on
+    with _awaited(due) as woken:
+        try:
+            process = os.posix_spawn(
+                program,
+                list(command),
+                dict(environment),
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+            )
+        except OSError as error:
+            raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
         began(process)
-        return _wait(process, awaited), process
-    except OSError as error:
-        raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
+        ended = os.pidfd_open(process)
+        try:
+            while not _has_ended(ended, woken, due):
+                for number in [number for number, when in due.items() if when <= time.monotonic()]:
+                    del due[number]
+                    os.kill(process, number)
+        finally:
+            os.close(ended)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return code if code >= 0 else 128 - code, process
+
+
+def _has_ended(ended: int, woken: int, due: Mapping[int, float]) -> bool:
+    """Wait for the program's end (True), a signal, or the time to pass one on."""
+    now = time.monotonic()
+    patience = min((max(when - now, 0) for when in due.values()), default=None)
+    ready, _, _ = select.select([ended, *([woken] if woken >= 0 else [])], [], [], patience)
+    if woken in ready:
+        os.read(woken, 4096)
+    return ended in ready
+
+
+@contextlib.contextmanager
+def _awaited(due: dict[int, float]) -> Iterator[int]:
+    """Signals are entered in `due` with the time to pass them on; yields what wakes a select."""
+    if threading.current_thread() is not threading.main_thread():
+        yield -1  # they are the main thread's affair
+        return
+
+    def came(number: int, frame: FrameType | None) -> None:
+        if not (number in OF_TERMINAL and _in_foreground()):
+            due.setdefault(number, time.monotonic() + MOMENT_S)
+
+    reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    handlers = {
+        number: signal.signal(number, came)
+        for number in PASSED_ON
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup: the program ignores it too
+    }
+    try:
+        yield reading
     finally:
-        while awaited and signal.sigtimedwait(awaited, 0):
-            pass  # it was the program's
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            if handler is not None:  # else not Python's
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
 
 
-def _wait(process: int, awaited: frozenset[signal.Signals]) -> int:
-    """The exit status of `process`; signals that came for us alone are passed on."""
-    pending: dict[int, float] = {}  # signal: when to pass it on
-    while True:
-        done, status = os.waitpid(process, os.WNOHANG if awaited else 0)
-        if done:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
-        now = time.monotonic()
-        for number in [number for number, due in pending.items() if due <= now]:
-            del pending[number]
-            os.kill(process, number)
-        patience = min([due - now for due in pending.values()], default=POLL_S)
-        came = signal.sigtimedwait(awaited, patience)
-        # One of the kernel's, as from a terminal, went to the program as well.
-        if came and came.si_signo in PASSED_ON and came.si_code <= 0:
-            pending.setdefault(came.si_signo, time.monotonic() + MOMENT_S)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def _in_foreground() -> bool:
+    """Whether a terminal sends its Ctrl-C to us, and so to the program."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)

@@ -76,15 +76,19 @@ def logs_in(folder: Path) -> list[tuple[int, int, Path]]:
 
 
 def running(folder: Path) -> list[int]:
-    """Processes that still write to a log in `folder`."""
+    """Processes that write to a log in `folder`, or would if they allocated, in ascending order.
+
+    The environment that a process was given names the folder, also in a child that it forked; one
+    whose environment was taken away is known by its log.
+    """
+    name = os.fsencode(folder.resolve())
+    logged = {pid for pid, _, _ in logs_in(folder)}
     found = []
-    for pid in sorted({pid for pid, _, _ in logs_in(folder)}):
-        try:
-            maps = Path(f"/proc/{pid}/maps").read_bytes()
-        except OSError:
-            continue
-        if os.fsencode(folder.resolve()) in maps:
-            found.append(pid)
+    for pid in sorted(int(entry) for entry in os.listdir("/proc") if entry.isdecimal()):
+        sources = ["environ", "maps"] if pid in logged else ["environ"]
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if any(name in Path(f"/proc/{pid}/{source}").read_bytes() for source in sources):
+                found.append(pid)
     return found
 
 
@@ -119,6 +123,16 @@ def write_traces(
     chosen = [main, *(log for log in logs if session.children and log != main)]
     live = running(folder)
     notes = _elsewhere(folder, session, main, bool(own))
+    silent = sorted(set(live) - {pid for pid, _, _ in logs})
+    if silent and session.children:
+        notes.append(
+            Note(
+                "Still running and not recorded, as they had not allocated: process "
+                f"{', '.join(map(str, silent))}.",
+                RUNNING,
+                len(silent),
+            )
+        )
     ancestors = {log[2]: [one.path for one in history(Log(log[2]))] for log in chosen}
     converted = []
     try:
