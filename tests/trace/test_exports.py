@@ -9,8 +9,9 @@ from typer.testing import CliRunner
 from heapwright.cli import app
 from heapwright.errors import HeapwrightError
 from heapwright.result import PARTS
-from heapwright.trace import exports
+from heapwright.trace import exports, schema
 from heapwright.trace.importers import import_file
+from heapwright.trace.notes import of_kind
 from heapwright.trace.schema import (
     CALLOC,
     COLUMNS,
@@ -24,6 +25,7 @@ from heapwright.trace.schema import (
     events,
 )
 from heapwright.trace.store import Trace, TraceWriter
+from small_traces import SMALL
 
 
 def made_up(path, count, seed):
@@ -184,3 +186,39 @@ def test_operations_are_words_in_tables(trace, tmp_path):
     assert lines[0] == '"op","slot","size","align","thread","site","time_ns"'
     words = {line.split(",")[0].strip('"') for line in lines[1:]}
     assert words == set(OPERATIONS[: THREAD_EXIT + 1])
+
+
+def test_notes_go_through_a_parquet_table_and_are_told_lost_in_csv(tmp_path):
+    with TraceWriter(tmp_path / "t.heap.parquet", program="p") as out:
+        out.write(SMALL)
+        out.note("It stops.", "cut", 3)
+    trace = Trace.open(tmp_path / "t.heap.parquet")
+    assert exports.export(trace, "parquet", tmp_path / "t.parquet") == []
+    import_file(tmp_path / "t.parquet", tmp_path / "back.heap.parquet")
+    (cut,) = of_kind(Trace.open(tmp_path / "back.heap.parquet").notes, "cut")
+    assert (cut, cut.cases) == ("It stops.", 3)
+    (lost,) = exports.export(trace, "csv", tmp_path / "t.csv")
+    assert lost == "a CSV table has no place for the trace's notes: 1"
+
+
+def test_what_steers_the_allocator_is_exported_or_told(tmp_path):
+    """A table with slots keeps it; a format without such words says how many it left out."""
+    op = [schema.MALLOPT, schema.MALLOC, schema.SBRK, schema.FREE, schema.TRIM]
+    size = [schema.mallopt_size(-3, -1), 100, schema.sbrk_size(-4096), 0, 12]
+    slot, address = [-1, 0, -1, 0, -1], [0, 0x5000, 0x9001, 0, 0]
+    with TraceWriter(tmp_path / "t.heap.parquet", program="p") as out:
+        out.write(schema.events(op=op, slot=slot, size=size, address=address))
+    trace = Trace.open(tmp_path / "t.heap.parquet")
+    assert (trace.allocations, trace.frees, trace.refused) == (1, 1, 0)
+    for to in ("parquet", "csv"):
+        assert exports.export(trace, to, tmp_path / f"t.{to}") == []
+        import_file(tmp_path / f"t.{to}", tmp_path / "back.heap.parquet")
+        back = Trace.open(tmp_path / "back.heap.parquet")
+        (events,) = back.batches(("op", "slot", "size", "address"))
+        assert [c.tolist() for c in (events.op, events.slot, events.size, events.address)] == [
+            op, slot, size, address,
+        ]  # fmt: skip
+    for to in ("csapp", "android"):
+        told = exports.export(trace, to, tmp_path / f"t.{to}")
+        assert any("mallopt, malloc_trim and sbrk, left out: 3" in loss for loss in told)
+        assert not any("refused" in loss for loss in told)

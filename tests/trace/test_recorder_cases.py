@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.kernel import INTERPRETED
 from heapwright.trace import schema
 from heapwright.trace.notes import of_kind
 from heapwright.trace.recorder import session, traces

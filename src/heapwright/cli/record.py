@@ -66,7 +66,6 @@ def record(
     from heapwright.errors import HeapwrightError
     from heapwright.trace.recorder.graph import record_graph
     from heapwright.trace.recorder.session import record as run
-    from heapwright.words import bytes_text
 
     out = output or Path(f"{Path(command[0]).name}.heap.parquet")
     with writing() as progress:
@@ -93,7 +92,7 @@ def record(
 def show(traces: Sequence[Converted]) -> None:
     """What was written, and what is not in it."""
     from heapwright.cli import screen
-    from heapwright.insight.words import bytes_text
+    from heapwright.words import bytes_text
 
     for trace in traces:
         unmatched = f", {trace.unmatched_frees:,} unmatched frees" if trace.unmatched_frees else ""

@@ -9,13 +9,16 @@ Kinds that others act upon
     elsewhere   a part of the program was not recorded: another process, another image
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 NOTES = 200  # that are kept; further ones are counted
 TEXT_CHARACTERS = 2000  # of a note
 KIND_CHARACTERS = 40
 COUNT_LIMIT = 1 << 53
+NOTES_KEY = b"heapwright.notes"  # of the metadata of an exported table
+NOTES_BYTES = 1 << 20  # there
 
 CUT, INHERITED, RUNNING, ELSEWHERE = "cut", "inherited", "running", "elsewhere"
 
@@ -73,3 +76,12 @@ def parsed(value: Any) -> list[str] | None:
             return None
         found.append(Note("".join(c if c.isprintable() else " " for c in text), kind, count))
     return found
+
+
+def exported(metadata: Mapping[bytes, bytes] | None) -> list[str]:
+    """The notes in the metadata of a table that was exported."""
+    text = (metadata or {}).get(NOTES_KEY, b"[]")
+    try:
+        return parsed(json.loads(text[:NOTES_BYTES])) or []
+    except ValueError:
+        return []

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.trace.facts import OPTIONAL
-from heapwright.trace.layout import NOTES_KEY
-from heapwright.trace.notes import stored
+from heapwright.trace.notes import NOTES_KEY, stored
 from heapwright.trace.schema import COLUMNS, OPERATIONS
 from heapwright.trace.store import Trace
 

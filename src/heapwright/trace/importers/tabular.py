@@ -12,7 +12,6 @@ op, size and one of object and slot are needed. An object of 0 is a refused requ
 A CSV's columns are parted by commas, semicolons or tabs.
 """
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,8 +28,7 @@ from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.lines import take_rows
 from heapwright.trace.importers.source import Source, open_source
 from heapwright.trace.importers.text import FAULTS, Reading, write
-from heapwright.trace.layout import NOTES_KEY
-from heapwright.trace.notes import Note, parsed
+from heapwright.trace.notes import Note, exported
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -50,7 +48,6 @@ FIELDS = ("op", "object", "slot", "old", "size", "align", "thread", "site")
 VERBATIM = ("time_ns", "address", "slack", "field", "target")  # taken only with slot
 BLOCK_BYTES = 1 << 22  # of CSV at once
 BATCH_ROWS = 1 << 16
-NOTES_BYTES = 1 << 20  # of the notes that a table of our own export has in its metadata
 COLUMNS_LIMIT = 1000
 GROUP_BYTES = 1 << 28  # of one row group as its footer tells: more is refused
 BLANKS = [" " * count for count in range(1, 9)]  # of a cell, longer ones are refused as numbers
@@ -132,12 +129,8 @@ class Table(Reading):
             (f"events of sites past the first {SITES:,}, which have none", self._without_site),
             (f"names of sites cut to {LABEL_BYTES} characters", self._long_labels),
         ]
-        kept: list[str] = []
-        if self.source.parquet is not None:
-            with contextlib.suppress(*_ARROW_ERRORS), pq.ParquetFile(self.source.parquet) as file:
-                metadata = file.schema_arrow.metadata or {}
-                text = metadata.get(NOTES_KEY, b"[]")
-                kept = parsed(json.loads(text) if len(text) <= NOTES_BYTES else None) or []
+        table = self.source.parquet  # perhaps one that was exported
+        kept = exported(pq.read_schema(table).metadata) if table is not None else []
         own = [Note(f"{what}: {count:,}", cases=count) for what, count in told if count]
         return [*kept, *super().notes(), *own]
 
