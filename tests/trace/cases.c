@@ -149,7 +149,7 @@ static void *forking(void *events) { /* the child goes on with this thread alone
 }
 
 static int become(char *self, char *how) { /* an environment of its own */
-    char *none[] = {NULL}, *preload[] = {"LD_PRELOAD=libm.so.6:/lib/libjemalloc_of_no_one.so", "A=1", NULL};
+    char *none[] = {NULL}, *preload[] = {"LD_PRELOAD=libm.so.6:/lib/libjemalloc_of_no_one.so:/malloc/libc.so.6", "A=1", NULL};
     char *next[] = {self, "churn", "500", NULL};
     churn(2000);
     if (!strcmp(how, "execve")) execve(self, next, none);

@@ -191,6 +191,25 @@ def test_what_cannot_be_recorded(tmp_path, allocating, monkeypatch):
     assert not [name for name in os.listdir(tmp_path) if name != "cache"]
 
 
+def test_without_a_compiler_the_library_of_the_wheel_serves(tmp_path, allocating, monkeypatch):
+    folder = Path(build.__file__).parent
+    for name in ("recorder.c", "log.h"):
+        shutil.copy(folder / name, tmp_path)
+    shutil.copy(build.library(), tmp_path / "recorder.so")
+    monkeypatch.setattr(build, "__file__", str(tmp_path / "build.py"))
+    monkeypatch.setattr(build, "cache_home", lambda: tmp_path / "cache")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build.library() == tmp_path / "recorder.so"
+    _, trace = run(tmp_path, allocating, "churn", 1000)
+    assert trace.allocations == 500
+
+
+def test_a_folder_that_no_preload_can_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "cache_home", lambda: tmp_path / "a folder")
+    with pytest.raises(HeapwrightError, match="HEAPWRIGHT_CACHE names another folder"):
+        build.library()
+
+
 @pytest.mark.parametrize(
     "command",
     [

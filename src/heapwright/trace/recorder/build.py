@@ -1,4 +1,7 @@
-"""Build a recorder's library at first use, and keep it."""
+"""Build a recorder's library at first use, and keep it.
+
+Where there is no C compiler, the one that came with the wheel serves (`hatch_build.py`).
+"""
 
 import hashlib
 import os
@@ -11,7 +14,7 @@ from pathlib import Path
 from heapwright.compiler.cache import cache_home
 from heapwright.errors import HeapwrightError
 
-FLAGS = ("-O2", "-shared", "-fPIC", "-fno-builtin", "-pthread", "-ldl")
+FLAGS = Path(__file__).with_name("flags.txt").read_text().split()  # as hatch_build.py uses them
 
 
 def library(name: str = "recorder") -> Path:
@@ -24,17 +27,30 @@ def library(name: str = "recorder") -> Path:
     digest = hashlib.sha256(text).hexdigest()[:16]
     built = cache_home() / "recorder" / f"{name}-{digest}.so"
     if not built.exists():
-        _build(source, built)
-    return built
+        compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
+        shipped = source.with_suffix(".so")
+        if not compiler and shipped.exists():
+            return _loadable(shipped)
+        if not compiler:
+            raise HeapwrightError(
+                "cannot record: there is no C compiler to build the recorder with; install gcc or "
+                "clang, or name one in CC"
+            )
+        _build(compiler, source, built)
+    return _loadable(built)
 
 
-def _build(source: Path, target: Path) -> None:
-    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
-    if not compiler:
+def _loadable(path: Path) -> Path:
+    """`path`, which LD_PRELOAD can name."""
+    if set(str(path)) & set(": "):
         raise HeapwrightError(
-            "cannot record: there is no C compiler to build the recorder with; install gcc or "
-            "clang, or name one in CC"
+            f"cannot preload {path}: a blank or a colon parts names there; HEAPWRIGHT_CACHE names "
+            "another folder"
         )
+    return path
+
+
+def _build(compiler: str, source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:

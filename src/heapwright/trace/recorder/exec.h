@@ -18,6 +18,8 @@ static const char *value_of(const char *entry, const char *name) {
 
 static int is_malloc(const char *name, size_t length) { /* libjemalloc.so.2, libtcmalloc_minimal.so.4, ... */
     const char *const known[] = {"malloc", "libhoard", "libscudo", "libmesh"};
+    const char *folder = memrchr(name, '/', length);
+    if (folder) length -= (size_t)(folder + 1 - name), name = folder + 1;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (memmem(name, length, known[i], strlen(known[i]))) return 1;
     return 0;

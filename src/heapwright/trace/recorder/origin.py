@@ -25,6 +25,7 @@ ALIASES = {
 }
 TUNABLES = (*ALIASES.values(), "tcache_count", "tcache_max", "tcache_unsorted_limit", "mxfast")
 TUNABLES += ("hugetlb",)
+_OURS = re.compile(r"recorder(-[0-9a-f]{16})?\.so")  # as built at first use, or shipped
 _LINE = re.compile(r"@([a-z_]{1,20}) (.*)")
 _NUMBER = re.compile(r"[ \t]*([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
 TEXT_CHARACTERS = 4096
@@ -65,7 +66,7 @@ def origin(process: str) -> Origin:
             "malloc."
         )
     others = [Path(part).name for part in re.split("[: ]", variables.get("LD_PRELOAD", "")) if part]
-    if others := [name for name in others if not name.startswith("recorder-")]:
+    if others := [name for name in others if not _OURS.fullmatch(name)]:
         facts["preload"] = ":".join(others)
     return Origin(facts, found, notes)
 

@@ -152,7 +152,7 @@ def preloaded(
     """The environment with `preload` first, and without other mallocs that it preloads."""
     given = dict(os.environ if environment is None else environment)
     named = [name for name in re.split("[: ]", given.get("LD_PRELOAD", "")) if name]
-    mallocs = [name for name in named if _MALLOCS.search(name)]
+    mallocs = [name for name in named if _MALLOCS.search(os.path.basename(name))]
     kept = [name for name in named if name not in mallocs]
     given["LD_PRELOAD"] = ":".join([str(preload), *kept])
     if mallocs:
