@@ -121,6 +121,29 @@ def test_columns_go_before_a_name_is_shortened(width):
         assert all(rank <= least or t in left_out for t, rank in ranks.items())
 
 
+@pytest.mark.parametrize(
+    ("sheet", "order"),
+    [
+        (
+            comparison_sheet([made(), now()]),
+            "mapped peak, headers, cached, rounding, faults, events, retained, partial, garbage, "
+            "in one event, vs now",
+        ),
+        (
+            collectors_sheet([made("a", collecting=collecting())]),
+            "promoted, barriers, swept, marked, copied, pauses, 99 %, median pause, survived",
+        ),
+        (processes_sheet(processes()), "mapped peak, headers, cached, rounding, retained, partial, "
+         "objects, live"),
+        (stranded_sheet(stranded()), "median age, events, objects, pages, share"),
+    ],
+)  # fmt: skip
+def test_what_matters_least_goes_first(sheet, order):
+    """In a terminal without room for anything."""
+    assert ", ".join(drawn(sheet, 20)[1]) == order
+    assert drawn(sheet, PIPED)[1] == []
+
+
 def test_what_is_left_out_is_told():
     text = io.StringIO()
     print_sheet(Console(file=text, width=80, color_system=None), comparison_sheet(large()))
