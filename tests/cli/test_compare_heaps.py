@@ -52,6 +52,14 @@ def test_the_table_says_who_has_no_room(few):
     assert "mark/" in found.stdout and "lections" in found.stdout
 
 
+def test_a_page_of_a_program_that_was_made_for_it(few, tmp_path):
+    """Its trace is read again for the page."""
+    for more in (("--heap", "5x"), ()):
+        found = run("compare", "binary-trees", *more, "--html", tmp_path / "out.html")
+        assert found.exit_code == 0, found.stderr
+        assert "<h1>binary-trees" in (tmp_path / "out.html").read_text()
+
+
 def test_of_a_malloc_trace_the_collectors_fly_too(few, tmp_path):
     programs.synthesise("log-uniform", tmp_path / "t.parquet", {"events": 5000})
     found = run("compare", tmp_path / "t.parquet", "--heap", "6x", "--json")

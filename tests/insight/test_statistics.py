@@ -204,3 +204,16 @@ def test_progress_hears_of_every_event(tmp_path):
     rows = made_up(np.random.default_rng(1), 500)
     statistics(write(tmp_path / "t.parquet", rows), advance=heard.append)
     assert sum(heard) == 500
+
+
+def test_call_sites_that_read_the_same_are_one(tmp_path):
+    with TraceWriter(tmp_path / "t.parquet", program="t") as out:
+        out.sites = ["a", "b", "a"]
+        out.write(events(op=[MALLOC] * 4, slot=range(4), size=[5, 7, 11, 13], site=[0, 1, 2, -1]))
+    found = statistics(Trace.open(tmp_path / "t.parquet"))["top_sites"]
+    assert found["by_bytes"] == [
+        {"site": "a", "count": 2, "bytes": 16},
+        {"site": "unknown", "count": 1, "bytes": 13},
+        {"site": "b", "count": 1, "bytes": 7},
+    ]
+    assert found["by_count"][0] == {"site": "a", "count": 2, "bytes": 16}

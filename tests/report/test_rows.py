@@ -123,6 +123,23 @@ TABLES = {
 }  # fmt: skip
 
 
+HEADINGS = {
+    "comparison": "manager|peak|vs now|live|rounding|headers|cached|partial|retained|garbage"
+    "|in one event|mapped peak|faults|events",
+    "collectors": "collector|collections|pauses|median pause|99 %|longest pause|of the time|marked"
+    "|copied|promoted|swept|survived|barriers",
+    "space-time": "collector|heap|time|memory|collections|mark/cons",
+    "paths": "path|times",
+    "sizes": "up to|requests||bytes|",
+    "lifetimes": "events|objects|share|",
+    "sites": "call site|bytes|requests",
+    "stranded": "call site|bytes stranded|share|objects|pages|median age, events",
+    "holding": "call site|pages it alone holds|free bytes on them",
+    "processes": "program|process|objects|resident|live|rounding|headers|cached|partial|retained"
+    "|mapped peak",
+}
+
+
 class Cells(HTMLParser):
     """The rows of a page's table: the name, then attributes and text of each cell."""
 
@@ -167,9 +184,12 @@ def test_every_figure_from_the_result_to_the_eye(table_name):
         if value is not None:
             assert said == pytest.approx(value), key
 
+    head, *_ = Cells(table(sheet)).rows
+    assert "|".join(text.replace("\u00ad", "") for _, text in head) == HEADINGS[table_name]
     cells = [line for line in Cells(table(sheet)).rows if line[0][1].startswith(name)][-1]
     for (attributes, text), (key, value, on_page, _) in zip(cells[1:], expected, strict=True):
         assert (attributes["data-key"], text) == (key, on_page)
+        assert attributes["data-title"] in HEADINGS[table_name]
         if value is not None:
             assert float(attributes["data-value"]) == pytest.approx(value), key
 
@@ -262,3 +282,22 @@ def test_call_sites_in_another_order_are_not_shown_twice():
         rows[:] = [row for row in rows if row["site"] == "unknown"]
     assert sites_sheets(nameless, 10) == []
     assert "1 more call sites, less than 0.1 % each." in stranded_sheet(stranded()).caption
+
+
+def test_columns_in_which_there_is_nothing_are_left_out():
+    peak = made().peak | {"garbage_bytes": 0}
+    shown = {column.key for column in comparison_sheet([now(), made(peak=peak)]).shown()}
+    assert "peak.garbage_bytes" not in shown and "within_event_bytes" in shown
+    none = comparison_sheet([now(), made(peak=peak, high_water_bytes=0)])
+    assert "within_event_bytes" not in {column.key for column in none.shown()}
+    assert "one event" not in none.caption and "measured" not in none.caption
+    did = collecting(totals=dict.fromkeys(collecting().totals, 0))
+    keys = {c.key for c in collectors_sheet([made("a", collecting=did)]).shown()}
+    assert not any("totals" in key for key in keys) and "collector.pauses" in keys
+
+
+def test_captions_say_which_peak_and_what_a_measured_rest_is():
+    assert "within one event too" in comparison_sheet([made()]).caption
+    assert "Of a measured system" in comparison_sheet([made("a", "measured"), now()]).caption
+    assert "those of explicit freeing by glibc." in space_time_sheet(curve()).caption
+    assert "those of nothing." in space_time_sheet({"baseline": None, "rows": []}).caption

@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
+from heapwright.report.agreement import agreement_sheet
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, paths_sheet
 from heapwright.report.comparison import space_time_sheet as curve_sheet
 from heapwright.report.processes import processes_sheet
-from heapwright.report.terminal import drawn, elided, print_sheet
+from heapwright.report.terminal import drawn, elided, print_descriptions, print_sheet
 from heapwright.report.traces import (
     holding_sheet,
     lifetimes_sheet,
@@ -51,7 +52,21 @@ def large_collectors():
     return [made("generational", settings={"heap_bytes": 1 << 30}, collecting=did)]
 
 
+class Agreement:
+    """Of a twin with the real system, every figure large."""
+
+    title = "glibc beside the real one"
+
+    def rows(self):
+        large = "123,456,789,012"
+        return [
+            ("addresses, of 123,456,789 events", large, large, "100.00 %"),
+            (LONG, "1", "2", ""),
+        ]
+
+
 SHEETS = {
+    "agreement": lambda: agreement_sheet(Agreement()),
     "comparison": lambda: comparison_sheet(large()),
     "one": lambda: comparison_sheet(large()[:1]),
     "collectors": lambda: collectors_sheet(large_collectors()),
@@ -106,6 +121,29 @@ def test_columns_go_before_a_name_is_shortened(width):
         assert all(rank <= least or t in left_out for t, rank in ranks.items())
 
 
+@pytest.mark.parametrize(
+    ("sheet", "order"),
+    [
+        (
+            comparison_sheet([made(), now()]),
+            "mapped peak, headers, cached, rounding, faults, events, retained, partial, garbage, "
+            "in one event, vs now",
+        ),
+        (
+            collectors_sheet([made("a", collecting=collecting())]),
+            "promoted, barriers, swept, marked, copied, pauses, 99 %, median pause, survived",
+        ),
+        (processes_sheet(processes()), "mapped peak, headers, cached, rounding, retained, partial, "
+         "objects, live"),
+        (stranded_sheet(stranded()), "median age, events, objects, pages, share"),
+    ],
+)  # fmt: skip
+def test_what_matters_least_goes_first(sheet, order):
+    """In a terminal without room for anything."""
+    assert ", ".join(drawn(sheet, 20)[1]) == order
+    assert drawn(sheet, PIPED)[1] == []
+
+
 def test_what_is_left_out_is_told():
     text = io.StringIO()
     print_sheet(Console(file=text, width=80, color_system=None), comparison_sheet(large()))
@@ -124,6 +162,21 @@ def test_what_is_left_out_is_told():
 )
 def test_the_middle_is_left_out(text, width, short):
     assert elided(text, width) == short
+
+
+@pytest.mark.parametrize("width", [80, 100, 200, PIPED])
+def test_of_descriptions_only_the_sentence_gives_way(width):
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None)
+    knobs = {"tcache_unsorted_limit": 1_000_000, "growth_bytes": 0}
+    sentence = "a block of at least so many bytes, " * 5
+    print_descriptions(console, ("name", "what", "knobs"), [("fibonacci-buddy", sentence, knobs)])
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[1].startswith("fibonacci-buddy  a block")
+    assert any("tcache_unsorted_limit = 1,000,000" in line for line in lines)
+    assert any("growth_bytes = 0" in line for line in lines)
+    assert text.getvalue().split().count("bytes,") == 5
 
 
 def test_a_name_moves_no_cursor_and_breaks_no_line():

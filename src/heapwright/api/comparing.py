@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -140,8 +142,8 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
         traces = [traces]
     conditions = Conditions(touch, huge_pages)
     rows = []
-    with opened_traces(traces) as opened:
-        for trace in opened:
+    with contextlib.ExitStack() as kept:
+        for trace in kept.enter_context(opened_traces(traces)):
             names, real = without_twin(selected(trace, managers))
             chosen = beside_defaults(variants(settings or {}))
             checked(trace, chosen)
@@ -162,7 +164,10 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
                 progress=progress,
             )
             rows.append(Compared(trace, results, failures, points))
-    return Comparison(rows)
+        found = Comparison(rows)
+        # A page reads the traces again: those that were made for it are there as long as it is.
+        weakref.finalize(found, kept.pop_all().close)
+    return found
 
 
 def variants(settings: Settings) -> dict[str, list[dict[str, int]]]:

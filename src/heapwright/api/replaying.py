@@ -33,9 +33,14 @@ def replay(  # noqa: PLR0913 what, then how; all but the first two are named
     >>> hw.replay("linear", "log-uniform").peak["retained_bytes"] > 0
     True
     """
-    from heapwright.api.selection import opened_traces
+    from heapwright.api.selection import opened_traces, without_twin
     from heapwright.tunnel.replay import replay as measured
 
+    if without_twin([manager])[1]:
+        raise HeapwrightError(
+            f"{manager} has no twin here to be replayed: the real one is measured, in a fresh "
+            f"process; see `heapwright compare TRACE --managers {manager}`."
+        )
     with opened_traces([trace]) as (opened,):
         return measured(
             manager,

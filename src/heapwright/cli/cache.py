@@ -35,13 +35,15 @@ def cache(
         document = {"folder": home, "contents": [row._asdict() for row in rows]}
         screen.print_json(document | ({"freed_bytes": freed} if clear else {}))
         return
-    from rich.table import Table
+    from heapwright.report.rows import BYTES, EXACT, TEXT, Column, Row, Sheet
+    from heapwright.report.terminal import print_sheet
 
-    table = Table("what", "entries", "size", "last used", title=str(home), title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(row.what, f"{row.entries:,}", bytes_text(row.bytes), row.used)
-    screen.console().print(table)
+    columns = (
+        Column("entries", "entries", EXACT),
+        Column("bytes", "size", BYTES),
+        Column("used", "last used", TEXT),
+    )
+    kinds = [Row(row._asdict(), row.what) for row in rows]
+    print_sheet(screen.console(), Sheet("what", columns, kinds, str(home)))
     if clear:
         typer.echo(f"Cleared: {bytes_text(freed)}.")

@@ -21,14 +21,11 @@ def managers(json: Json = False) -> None:
     if json:
         screen.print_json({"managers": rows})
         return
-    from rich.table import Table
-    from rich.text import Text
+    from heapwright.report.terminal import print_descriptions
 
-    table = Table("manager", "what it is", "knobs and their defaults")
-    for row in rows:
-        knobs = "\n".join(f"{knob} = {value:,}" for knob, value in row["knobs"].items())
-        table.add_row(Text(row["name"], "bold"), Text(row["summary"]), knobs or "none")
-    screen.console().print(table)
+    headings = ("manager", "what it is", "knobs and their defaults")
+    told = [(row["name"], row["summary"], row["knobs"]) for row in rows]
+    print_descriptions(screen.console(), headings, told)
 
 
 def described() -> list[dict[str, Any]]:

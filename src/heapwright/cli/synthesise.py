@@ -87,18 +87,11 @@ def synthesise(
 
 
 def _list_programs() -> None:
-    from rich.table import Table
-
     from heapwright.cli import screen
+    from heapwright.report.terminal import print_descriptions
     from heapwright.trace.programs import GRAPH_PROGRAMS, PROGRAMS, program
 
-    table = Table("program", "what it does", "parameters and their defaults")
-    for name in PROGRAMS + GRAPH_PROGRAMS:
-        module = program(name)
-        defaults = module.Parameters()._asdict()
-        table.add_row(
-            f"[bold]{name}[/]",
-            module.SUMMARY,
-            "\n".join(f"{parameter} = {value:,}" for parameter, value in defaults.items()),
-        )
-    screen.console().print(table)
+    headings = ("program", "what it does", "parameters and their defaults")
+    modules = {name: program(name) for name in PROGRAMS + GRAPH_PROGRAMS}
+    told = [(name, one.SUMMARY, one.Parameters()._asdict()) for name, one in modules.items()]
+    print_descriptions(screen.console(), headings, told)

@@ -69,16 +69,11 @@ def validate(
 
 
 def _print(found: "Agreement") -> None:
-    from rich.table import Table
-
     from heapwright.cli import screen
+    from heapwright.report.agreement import agreement_sheet
+    from heapwright.report.terminal import print_sheet
 
-    table = Table("", "twin", "real", "agreement", title=found.title)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in found.rows():
-        table.add_row(*row)
     console = screen.console()
-    console.print(table)
+    print_sheet(console, agreement_sheet(found))
     for sentence in found.sentences():
-        console.print(sentence)
+        console.print(sentence, markup=False, soft_wrap=True)

@@ -158,14 +158,19 @@ def _graph(trace: Trace, tally: c.Census) -> dict[str, int]:
 
 
 def _top(tally: c.Census, labels: list[str], column: int, top: int) -> list[dict[str, Any]]:
-    """The `top` sites by requests or by bytes; ties in the order of the table."""
-    order = np.argsort(-tally.sites[:, column], kind="stable")[:top]
+    """The `top` sites by requests or by bytes; ties in the order of the table. Sites whose labels
+    read the same are one: a person cannot tell them apart."""
+    first: dict[str, int] = {}
+    alike = [first.setdefault(label, row) for row, label in enumerate(["unknown", *labels])]
+    sites = np.zeros_like(tally.sites)
+    np.add.at(sites, alike, tally.sites)
+    order = np.argsort(-sites[:, column], kind="stable")[:top]
     return [
         {
             "site": labels[row - 1] if row else "unknown",
-            "count": int(tally.sites[row, c.COUNT]),
-            "bytes": int(tally.sites[row, c.BYTES]),
+            "count": int(sites[row, c.COUNT]),
+            "bytes": int(sites[row, c.BYTES]),
         }
         for row in order.tolist()
-        if tally.sites[row, c.COUNT]
+        if sites[row, c.COUNT]
     ]

@@ -89,7 +89,7 @@ SPACE_TIME = (
     Column("time", "time", RATIO, "of the replay, over that of explicit freeing"),
     Column("space", "memory", RATIO, "most resident, over that of explicit freeing"),
     Column("collections", "col\u00adlections", COUNT),
-    Column("traced", "mark/ cons", RATIO, "bytes marked and copied over bytes allocated", rank=1),
+    Column("traced", "mark/cons", RATIO, "bytes marked and copied over bytes allocated", rank=1),
 )
 
 PATHS = (Column("times", "times", EXACT),)

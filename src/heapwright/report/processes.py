@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heapwright.report.rows import BYTES, EXACT, Column, Quantity, Row, Sheet, bytes_unit
+from heapwright.report.rows import BYTES, EXACT, FIGURE, Column, Row, Sheet, bytes_unit
 from heapwright.words import PART_MEANINGS
 
 if TYPE_CHECKING:
     from heapwright.flight.statistics import ProcessStatistics
 
-_NUMBER = Quantity(str)  # of a process: without a comma
 PROCESSES = (
-    Column("process", "process", _NUMBER),
+    Column("process", "process", FIGURE),
     Column("objects", "objects", EXACT, "alive at the end", rank=2),
     Column("resident_bytes", "resi\u00addent", BYTES, "of the manager"),
     *(

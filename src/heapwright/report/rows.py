@@ -61,6 +61,7 @@ def _bar(share: float) -> str:
 
 
 TEXT = Quantity(str, number=False)
+FIGURE = Quantity(str)  # that was written with its unit before
 BYTES = Quantity(lambda value: bytes_text(value) if value else "0")
 COUNT = Quantity(_counted)
 RATE = Quantity(lambda value: f"{count_text(value)}/s")

@@ -6,10 +6,11 @@
 Numbers are never cut, and their unit stands beside them or on top of their column.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
+from rich.table import Table
 from rich.text import Text
 
 from heapwright.report.rows import ABSENT, BYTES, COUNT, RATE, Column, Row, Sheet
@@ -139,7 +140,7 @@ def _cell_lines(sheet: Sheet, column: Column, row: Row) -> list[str]:
     text = column.text(row.values)
     if column.quantity in (COUNT, RATE):
         text = text.removesuffix("/s").replace(" ", "")
-    return text.split(", ") if column.quantity.number else [printable(text)]
+    return text.split(", ") if isinstance(value, Mapping) else [printable(text)]
 
 
 def _heading(sheet: Sheet, column: Column, cells: Sequence[list[str]]) -> list[str]:
@@ -172,3 +173,16 @@ def _beside(text: str, width: int, column: Column) -> str:
 def plain(sheet: Sheet, width: int) -> list[str]:
     """The lines without styles, for tests and logs."""
     return [line.plain for line in drawn(sheet, width)[0]]
+
+
+def print_descriptions(
+    console: "Console", headings: Sequence[str], rows: Sequence[tuple[str, str, Mapping[str, int]]]
+) -> None:
+    """Print a row of name, description and knobs each: the description is what gives way."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number != 1, overflow="fold")
+    for name, description, knobs in rows:
+        told = "\n".join(f"{knob} = {value:,}" for knob, value in knobs.items()) or "none"
+        table.add_row(Text(printable(name), "bold"), Text(printable(description)), Text(told))
+    console.print(table)

@@ -1,0 +1,130 @@
+"""What the page's scripts write: each figure is the one of its event, part, bar or cell."""
+
+import numpy as np
+import pytest
+
+from heapwright.report import html
+from heapwright.report.document import Compared
+from heapwright.result import CYCLE, TIMELINE
+from heapwright.trace.schema import MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
+from made_results import collecting, made, statistics
+
+MIB = 1 << 20
+# event, mapped, resident, live, rounding, header, cached, partial, retained, garbage
+ROWS = [
+    [0, 90, 81, 21, 11, 10, 9, 8, 7, 15],
+    [500, 290, 281, 121, 31, 30, 29, 28, 27, 15],  # the peak
+    [999, 190, 181, 71, 22, 20, 19, 18, 17, 14],
+]
+AT_PEAK = {
+    "garbage": "15.0 MiB",
+    "retained": "27.0 MiB",
+    "partial": "28.0 MiB",
+    "cached": "29.0 MiB",
+    "headers": "30.0 MiB",
+    "rounding": "31.0 MiB",
+    "live": "121 MiB",
+    "resident": "281 MiB",
+}
+# event, kind (0 full, 1 minor), begin_ns, end_ns, before, after, goal, survived
+CYCLES = [[300, 0, 10, 20, 61, 41, 77, 31], [700, 1, 30, 40, 63, 43, 78, 11]]
+LIFETIMES = [
+    {"to_bytes": 64, "to_events": 1024, "count": 4321},
+    {"to_bytes": 256, "to_events": None, "count": 54},
+]
+
+
+@pytest.fixture
+def view(browser, tmp_path, monkeypatch):
+    def timeline(rows):
+        found = np.array(rows, np.int64)
+        found[:, 1:] *= MIB
+        return found
+
+    cycles = np.array(CYCLES, np.int64)
+    cycles[:, 4:] *= MIB
+    assert cycles.shape[1] == len(CYCLE) and len(ROWS[0]) == len(TIMELINE)
+    other = [[row[0], *(size + 300 for size in row[1:])] for row in ROWS]
+    did = collecting(cycles=cycles, collections={"full": 1, "minor": 1})
+    results = [
+        made("semispace", timeline=timeline(ROWS), collecting=did),
+        made("jemalloc", "measured", timeline=timeline(other)),
+    ]
+    known = statistics() | {"lifetimes_by_size": LIFETIMES}
+    monkeypatch.setattr(html, "statistics", lambda trace: known)
+    with TraceWriter(tmp_path / "t.heap.parquet", program="t") as out:
+        out.write(events(op=[MALLOC], slot=[0], size=[5000]))
+    html.write_page(
+        tmp_path / "out.html", [Compared(Trace.open(tmp_path / "t.heap.parquet"), results)]
+    )
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    complaints = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto((tmp_path / "out.html").as_uri())
+    yield opened
+    assert complaints == []
+    opened.close()
+
+
+def readout(view):
+    rows = view.locator(".readout tr").all()
+    return {
+        row.locator("td").first.inner_text(): row.locator("td").last.inner_text() for row in rows
+    }
+
+
+def test_the_readout_is_that_of_the_moment(view):
+    view.locator("#replays button", has_text="semispace").click()
+    assert readout(view) == AT_PEAK
+    assert view.inner_text(".readout caption") == "at the peak, after event 500"
+    view.locator("#timeline svg").focus()
+    for _ in range(120):
+        view.keyboard.press("ArrowRight")
+    assert view.inner_text(".readout caption") == "after event 999"
+    assert readout(view)["resident"] == "181 MiB" and readout(view)["headers"] == "20.0 MiB"
+
+
+def test_of_all_together_resident_memory_is_read_and_of_a_measured_one_the_rest(view):
+    view.locator("#replays button").first.click()
+    view.locator("#timeline svg").focus()
+    view.keyboard.press("ArrowLeft")
+    assert view.inner_text(".readout caption") == "resident, after event 994"
+    assert readout(view) == {"semispace": "281 MiB", "real jemalloc": "581 MiB"}
+    view.locator("#replays button", has_text="real jemalloc").click()
+    assert readout(view)["not told apart"] == "328 MiB"
+
+
+def test_bars_of_histograms(view):
+    for tab, words in (
+        ("requests by size", ["up to 32 B: 400 requests", "up to 2 KiB: 153 requests"]),
+        ("bytes by size", ["up to 32 B: 11.7 KiB", "up to 2 KiB: 76.2 KiB"]),
+        ("lifetimes", ["up to 1: 146 objects"]),
+    ):
+        view.locator("#counted button", has_text=tab).click()
+        assert view.locator("#histograms rect title").all_text_contents() == words
+
+
+def test_cells_of_lifetimes_against_sizes(view):
+    cells = view.locator("#lifetimes rect:not(.ring)")
+    for number, words in enumerate(
+        [
+            "4,321 objects of up to 64 B, freed within 1,024 events",
+            "54 objects of up to 256 B, never freed",
+        ]
+    ):
+        cells.nth(number).hover()
+        assert view.inner_text("#lifetimes .said") == words
+
+
+def test_what_survived_each_collection(view):
+    assert view.locator("#collecting .dot title").all_text_contents() == [
+        "full: 31.0 MiB of 51.0 MiB survived",
+        "minor: 11.0 MiB of 31.0 MiB survived",
+    ]
+    said = view.locator("#collecting .said").all_inner_texts()
+    assert said[2] == "In any 2.00 µs at least half of the time is the program's."
+    assert (
+        said[3]
+        == "In all, 50 % of full collections' bytes, 3 % of minor collections' bytes survived."
+    )
