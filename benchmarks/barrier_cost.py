@@ -58,7 +58,7 @@ def end(heap):
     heap = bare(heap)
     tricolour.advance(heap.marking, 1 << 40)
     object_bins.finish(heap)
-    while heap.marking.fields[tricolour.PHASE] == tricolour.SWEEPING:
+    while heap.marking.phase == tricolour.SWEEPING:
         object_bins.sweep(heap)
 
 

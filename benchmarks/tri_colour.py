@@ -27,10 +27,9 @@ from heapwright.adversary.schedules import (
     explore,
 )
 from heapwright.adversary.small_world import FIELD_SHIFT, KIND_MASK, SOURCE_SHIFT, TARGET_SHIFT
-from heapwright.collectors import mutator, tricolour
+from heapwright.collectors import mutator
 from heapwright.collectors.barriers import NAMES
 from heapwright.collectors.log import PAUSE_COLUMNS, PAUSE_WORK, PAUSES
-from heapwright.collectors.mark import TOP
 from heapwright.collectors.objects import WORD_BYTES
 from heapwright.machine import load
 from heapwright.result import Collecting
@@ -163,13 +162,13 @@ class Teller:
     def _subject(self, kind: int) -> str:
         """What the collector is about to look at."""
         marking = self.explorer.world.heap.marking
-        program, fields = marking.mutator, marking.fields
+        program = marking.mutator
         if kind == moves.SCAN_GLOBAL:
-            return self.name[int(program.globals[fields[tricolour.GLOBALS_LEFT] - 1])]
+            return self.name[int(program.globals[marking.globals_left - 1])]
         if kind == moves.SCAN_FIELD:
-            address, field = fields[tricolour.SCANNED], fields[tricolour.FIELD]
+            address, field = marking.scanned, marking.field
             if not address:
-                address, field = load(marking.machine, marking.stack.fields[TOP] - WORD_BYTES), 0
+                address, field = load(marking.machine, marking.stack.top - WORD_BYTES), 0
             return f"{self.name[program.handles.tolist().index(address)]}.{field}"
         return ""
 

@@ -6,7 +6,7 @@ import pytest
 from heapwright.adversary import interleaving, schedules, small_world
 from heapwright.adversary.schedules import BIRTHS, ROOTS, SOUND, Bounds, Explorer, Graph, Keeper
 from heapwright.collectors.barriers import NAMES
-from heapwright.collectors.tricolour import IDLE, PHASE
+from heapwright.collectors.tricolour import IDLE
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 
@@ -50,7 +50,7 @@ def unmerged(explorer):
     if small_world.has_lost(world):
         return 1, 1
     count = small_world.list_moves(world, moves, 0)
-    if world.heap.marking.fields[PHASE] == IDLE:
+    if world.heap.marking.phase == IDLE:
         return 1, 0
     small_world.save(world, cells, saved, 0)
     total = losing = 0

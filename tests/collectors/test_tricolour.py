@@ -5,9 +5,7 @@ import pytest
 
 from heapwright.collectors import barriers
 from heapwright.collectors import log as logs
-from heapwright.collectors.object_bins import OBJECTS, OCCUPIED
-from heapwright.collectors.pace import GOAL
-from heapwright.collectors.tricolour import IDLE, MARKING, PHASE
+from heapwright.collectors.tricolour import IDLE, MARKING
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
@@ -35,16 +33,14 @@ def test_a_cycle_ends_before_its_goal(kind):
     heap, phases = trial.heap, set()
     for row in ROWS:
         trial.step(*row)
-        phase = int(heap.marking.fields[PHASE])
+        phase = int(heap.marking.phase)
         phases.add(phase)
         if phase != IDLE:
-            assert heap.objects.counts[OCCUPIED] <= heap.pace.fields[GOAL]
+            assert heap.objects.occupied <= heap.pace.goal
     assert (MARKING in phases) == (kind != barriers.NONE)
     totals = heap.log.totals
     assert totals[logs.CYCLES] > 1
-    assert (
-        totals[logs.ALLOCATED_OBJECTS] - totals[logs.SWEPT_OBJECTS] == heap.objects.counts[OBJECTS]
-    )
+    assert totals[logs.ALLOCATED_OBJECTS] - totals[logs.SWEPT_OBJECTS] == heap.objects.objects
     assert (totals[logs.BARRIERS] > 0) == (kind != barriers.NONE)
 
 

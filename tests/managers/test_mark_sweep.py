@@ -3,7 +3,6 @@
 import pytest
 
 from heapwright.collectors import log as logs
-from heapwright.collectors.swept_space import CURSOR, PENDING
 from heapwright.errors import HeapwrightError
 from heapwright.managers import named
 from heapwright.trace.schema import FREE, NEW, POP, PUSH, events
@@ -29,8 +28,8 @@ def after_garbage(**settings):
 
 def test_an_eager_sweep_is_done_within_the_pause():
     trial = after_garbage(sweeping=0)
-    log, fields = trial.heap.log, trial.heap.space.fields
-    assert fields[CURSOR] == fields[PENDING] == 0
+    log, space = trial.heap.log, trial.heap.space
+    assert space.cursor == space.pending == 0
     assert trial.decompose()["garbage"] == 112, "what was allocated since, and is dead"
     work = log.totals[logs.MARKED_BYTES] + log.totals[logs.SWEPT_BYTES]
     assert log.pauses[logs.PAUSE_WORK] == work
@@ -39,13 +38,13 @@ def test_an_eager_sweep_is_done_within_the_pause():
 
 def test_a_lazy_sweep_is_paid_by_the_allocations_that_need_it():
     trial = after_garbage(sweeping=1)
-    log, fields = trial.heap.log, trial.heap.space.fields
+    log, space = trial.heap.log, trial.heap.space
     assert log.pauses[logs.PAUSE_WORK] == log.totals[logs.MARKED_BYTES] == 10 * 112
     assert log.totals[logs.SWEPT_OBJECTS] == 39, "the first run of dead objects"
-    assert fields[PENDING] > 300 * 112
-    assert trial.decompose()["garbage"] >= fields[PENDING]
+    assert space.pending > 300 * 112
+    assert trial.decompose()["garbage"] >= space.pending
     trial.loop.collect(trial.heap)
-    assert fields[PENDING] == trial.decompose()["garbage"] == 0
+    assert space.pending == trial.decompose()["garbage"] == 0
 
 
 @pytest.mark.parametrize(("layout", "fits"), [(0, True), (1, False)])

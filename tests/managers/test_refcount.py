@@ -3,7 +3,6 @@
 import pytest
 
 from heapwright.collectors import log as logs
-from heapwright.collectors import pace
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.managers import named
@@ -97,7 +96,7 @@ def test_traces_are_in_vain_only_if_counts_freed_nothing_either(churned):
             trial.step(NEW, 0, 2000, 0)
             trial.step(POP, -1)
         trial.loop.collect(trial.heap)
-        poor.append(int(trial.heap.pace.fields[pace.POOR]))
+        poor.append(int(trial.heap.pace.poor))
     assert poor == ([0] * 9 if churned else list(range(1, 10)))
 
 

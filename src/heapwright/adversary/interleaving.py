@@ -36,12 +36,12 @@ from heapwright.adversary.small_world import (
     words_of,
 )
 from heapwright.allocators.boundary_tags import HEAD_BYTES, fence, first_block, is_free, size_of
-from heapwright.collectors import object_bins, tricolour
-from heapwright.collectors.mark import CHUNK, LINK_BYTES, TOP
+from heapwright.collectors import tricolour
+from heapwright.collectors.mark import LINK_BYTES
 from heapwright.collectors.mutator import GLOBALS
 from heapwright.collectors.object_bins import OBJECT_OFFSET
 from heapwright.collectors.objects import WORD_BYTES
-from heapwright.collectors.tricolour import IDLE, PHASE
+from heapwright.collectors.tricolour import IDLE
 from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import load
 
@@ -93,17 +93,17 @@ def fingerprint(world):
     machine, marking = heap.machine, heap.marking
     program, whole = marking.mutator, _mixed(1, rules[LEFT])
     whole = _mixed(_mixed(whole, rules[KNOWN]), held_by_locals(world))
-    for i in range(tricolour.FIELDS):
+    for i in range(tricolour.WORDS):
         whole = _mixed(whole, marking.fields[unsigned(i)])
     for slot in range(rules[KNOWN]):
         whole = _mixed(whole, program.handles[unsigned(slot)])
     for i in range(program.counts[GLOBALS]):
         whole = _mixed(whole, program.globals[unsigned(i)])
-    entry = marking.stack.fields[CHUNK] + LINK_BYTES
-    while entry < marking.stack.fields[TOP]:
+    entry = marking.stack.chunk + LINK_BYTES
+    while entry < marking.stack.top:
         whole = _mixed(whole, load(machine, entry))
         entry += WORD_BYTES
-    whole = _mixed(whole, heap.counts[object_bins.CURSOR])
+    whole = _mixed(whole, heap.cursor)
     block = first_block(heap.bins.tags)
     while block < fence(heap.bins.tags):
         past = OBJECT_OFFSET + rules[FIELDS] * WORD_BYTES
@@ -157,7 +157,7 @@ def is_known(world, search, print_):
         _enter(search, print_)
         return True
     tally[BROKEN] += is_broken(world)
-    if world.heap.marking.fields[PHASE] == IDLE:
+    if world.heap.marking.phase == IDLE:
         _answer(search, 1, 0, FAR)
         _enter(search, print_)
         tally[BROKEN] += not is_complete(world)

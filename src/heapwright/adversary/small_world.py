@@ -20,15 +20,11 @@ import numpy as np
 
 from heapwright.allocators.boundary_tags import fence, first_block
 from heapwright.collectors import barriers, mutator, object_bins, tricolour
-from heapwright.collectors.mark import CHUNK, LINK_BYTES, pop, push
+from heapwright.collectors.mark import LINK_BYTES, pop, push
 from heapwright.collectors.mutator import GLOBALS, LOCALS
-from heapwright.collectors.object_bins import OBJECTS, ObjectBins, bytes_for
+from heapwright.collectors.object_bins import ObjectBins, bytes_for
 from heapwright.collectors.objects import WORD_BYTES, reference
 from heapwright.collectors.tricolour import (
-    GLOBALS_LEFT,
-    GREYS,
-    PHASE,
-    STACK_BLACK,
     SWEEPING,
 )
 from heapwright.compiler import kernel, unsigned
@@ -86,7 +82,7 @@ def save(world, cells, into, at):
     at += rules[HEAP_WORDS]
     for i in range(2):
         into[unsigned(at + i)] = words[unsigned(rules[LAST_WORD] + i)]
-    floor = heap.marking.stack.fields[CHUNK] + LINK_BYTES
+    floor = heap.marking.stack.chunk + LINK_BYTES
     for i in range(MOST_SLOTS):
         into[unsigned(at + 2 + i)] = load(heap.machine, floor + i * WORD_BYTES)
 
@@ -104,7 +100,7 @@ def restore(world, cells, saved, at):
     at += rules[HEAP_WORDS]
     for i in range(2):
         words[unsigned(rules[LAST_WORD] + i)] = saved[unsigned(at + i)]
-    floor = heap.marking.stack.fields[CHUNK] + LINK_BYTES
+    floor = heap.marking.stack.chunk + LINK_BYTES
     for i in range(MOST_SLOTS):
         store(heap.machine, floor + i * WORD_BYTES, saved[unsigned(at + 2 + i)])
 
@@ -175,13 +171,13 @@ def is_complete(world):
     tricolour.begin(heap.marking)
     tricolour.advance(heap.marking, ALL_STEPS)
     object_bins.finish(heap)
-    while heap.marking.fields[PHASE] == SWEEPING:
+    while heap.marking.phase == SWEEPING:
         object_bins.sweep(heap)
     left, mask = 0, reachable(world)
     while mask:
         left += mask & 1
         mask >>= 1
-    return not has_lost(world) and left == heap.counts[OBJECTS]
+    return not has_lost(world) and left == heap.objects
 
 
 @kernel
@@ -228,17 +224,17 @@ def list_moves(world, into, at):
 @kernel
 def _list_collector_moves(world, into, at):
     """The collector's moves, none when its cycle is over."""
-    fields, count = world.heap.marking.fields, 0
-    if fields[PHASE] == SWEEPING:
+    marking, count = world.heap.marking, 0
+    if marking.phase == SWEEPING:
         into[unsigned(at)] = SWEEP
         return 1
-    if not fields[STACK_BLACK]:
+    if not marking.stack_black:
         into[unsigned(at + count)] = SCAN_STACK
         count += 1
-    if fields[GLOBALS_LEFT]:
+    if marking.globals_left:
         into[unsigned(at + count)] = SCAN_GLOBAL
         count += 1
-    if fields[GREYS]:
+    if marking.greys:
         into[unsigned(at + count)] = SCAN_FIELD
         count += 1
     if count == 0:

@@ -14,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel
+from heapwright.compiler.record import record
 
 BASE, TOP, LIMIT, FIELDS = range(4)
 
 
+@record("base", "top", "limit")  # addresses
 class Region(NamedTuple):
     """A bump region."""
 

@@ -6,6 +6,8 @@ pace            when to collect: a full heap, or a goal that follows what lives
 objects         the header and references of an object, as the textbook collectors lay it out
 textbook        what every manager over such objects does in the same way
 mark            tracing with an explicit stack and a queue of prefetched objects before it
+swept_heap      what managers of one swept space answer alike
+bump_heap       objects end to end in one bump region, and what its managers have alike
 swept_space     objects that never move, and the sweep that frees them, at once or lazily
 copying         Cheney's walk from one space to the other
 compacting      Lisp2: the marked slide down over the dead

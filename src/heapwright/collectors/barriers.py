@@ -35,17 +35,10 @@ from heapwright.collectors.mutator import GLOBALS, handle
 from heapwright.collectors.objects import refer, reference
 from heapwright.collectors.tricolour import (
     AGAIN,
-    BARRIER,
     BLACK,
-    FIELD,
-    GLOBALS_LEFT,
-    GLOBALS_SEEN,
     MARKING,
     ONCE,
-    PHASE,
-    SCANNED,
     SNAPSHOT,
-    STACK_BLACK,
     WHITE,
     is_grey,
     is_white,
@@ -67,7 +60,7 @@ def write(marking, slot, field, target):
     """Let reference `field` of the object in `slot` refer to the one in `target`, -1 none."""
     source = marking.mutator.handles[unsigned(slot)]
     new = handle(marking.mutator, target)
-    if unlikely(marking.fields[PHASE] == MARKING):
+    if unlikely(marking.phase == MARKING):
         _barrier(marking, (source, field), reference(marking.machine, source, field), new)
     refer(marking.machine, source, field, new)
 
@@ -75,10 +68,10 @@ def write(marking, slot, field, target):
 @kernel
 def rooted(marking, slot):
     """One root more refers to the object in `slot`: a global if there is one more of them."""
-    fields, globals_ = marking.fields, marking.mutator.counts[GLOBALS]
-    if globals_ != fields[GLOBALS_SEEN]:
-        fields[GLOBALS_SEEN] = globals_
-        if fields[PHASE] == MARKING:
+    globals_ = marking.mutator.counts[GLOBALS]
+    if globals_ != marking.globals_seen:
+        marking.globals_seen = globals_
+        if marking.phase == MARKING:
             _barrier(marking, A_GLOBAL, 0, handle(marking.mutator, slot))
 
 
@@ -86,23 +79,22 @@ def rooted(marking, slot):
 def unrooted(marking, slot):
     """One root less refers to the object in `slot`: a global if there is one less of them. Then the
     last one took its place, which may have been scanned: such as are left only move down."""
-    fields, globals_ = marking.fields, marking.mutator.counts[GLOBALS]
-    if globals_ != fields[GLOBALS_SEEN]:
-        fields[GLOBALS_SEEN] = globals_
-        if fields[PHASE] == MARKING:
-            fields[GLOBALS_LEFT] = min(fields[GLOBALS_LEFT], globals_)
+    globals_ = marking.mutator.counts[GLOBALS]
+    if globals_ != marking.globals_seen:
+        marking.globals_seen = globals_
+        if marking.phase == MARKING:
+            marking.globals_left = min(marking.globals_left, globals_)
             _barrier(marking, A_GLOBAL, handle(marking.mutator, slot), 0)
 
 
 @kernel
 def _barrier(marking, place, old, new):
     """Reference `place` = (object, field), or A_GLOBAL, changes from address `old` to `new`."""
-    fields = marking.fields
-    kind = fields[BARRIER]
+    kind = marking.barrier
     marking.log.totals[BARRIERS] += 1
     if kind in (YUASA, HYBRID):
         shade(marking, old)
-    if kind == DIJKSTRA or (kind == HYBRID and not fields[STACK_BLACK]):
+    if kind == DIJKSTRA or (kind == HYBRID and not marking.stack_black):
         shade(marking, new)
     if kind == STEELE and new and is_white(marking, new):
         _turn_back(marking, place)
@@ -112,10 +104,9 @@ def _barrier(marking, place, old, new):
 def _turn_back(marking, place):
     """Look at a reference again that was looked at before."""
     address, field = place
-    fields = marking.fields
     if not address:
-        fields[GLOBALS_LEFT] = marking.mutator.counts[GLOBALS]
-    elif address == fields[SCANNED]:
-        fields[FIELD] = min(fields[FIELD], field)
+        marking.globals_left = marking.mutator.counts[GLOBALS]
+    elif address == marking.scanned:
+        marking.field = min(marking.field, field)
     elif not is_white(marking, address) and not is_grey(marking, address):
         turn_grey(marking, address)

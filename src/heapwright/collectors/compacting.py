@@ -18,7 +18,6 @@ each reference leads to; a finger that runs ahead of it fetches those.
 """
 
 from heapwright.allocators.holes import GRANULES_MASK, vacate
-from heapwright.allocators.linear import BASE, TOP
 from heapwright.collectors.log import COPIED_BYTES, COPIED_OBJECTS, SWEPT_BYTES, SWEPT_OBJECTS
 from heapwright.collectors.mutator import moved, reclaimed
 from heapwright.collectors.objects import (
@@ -45,13 +44,13 @@ def compact(machine, mutator, log, region):
     top = _place(machine, mutator, log, region)
     _redirect(machine, region)
     _slide(machine, mutator, log, region)
-    region.fields[TOP] = top
+    region.top = top
 
 
 @kernel
 def _place(machine, mutator, log, region):
     """Pass 1; where the last object will end."""
-    block, past, free = region.fields[BASE], region.fields[TOP], region.fields[BASE]
+    block, past, free = region.base, region.top, region.base
     run = dead_objects = 0
     while block < past:
         state = load(machine, block + 8)
@@ -79,7 +78,7 @@ def _place(machine, mutator, log, region):
 def _redirect(machine, region):
     """Pass 2."""
     words = machine.words
-    block, past = region.fields[BASE], region.fields[TOP]
+    block, past = region.base, region.top
     finger = block
     while block < past:
         until = min(block + AHEAD_BYTES, past)
@@ -110,7 +109,7 @@ def redirect_fields(machine, address):
 @kernel
 def _slide(machine, mutator, log, region):
     """Pass 3."""
-    block, past = region.fields[BASE], region.fields[TOP]
+    block, past = region.base, region.top
     objects = bytes_ = 0
     while block < past:
         state = load(machine, block + 8)

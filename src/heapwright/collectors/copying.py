@@ -9,7 +9,6 @@ Source     Cheney, "A nonrecursive list compacting algorithm", CACM 1970
 Omits      an order that keeps related objects together, as Moon's (1984)
 """
 
-from heapwright.allocators.linear import BASE, TOP
 from heapwright.collectors.log import COPIED_BYTES, COPIED_OBJECTS, SCANNED_ROOTS
 from heapwright.collectors.mutator import SLOTS, moved, root_at, root_count
 from heapwright.collectors.objects import (
@@ -40,8 +39,8 @@ def copy(machine, mutator, region, address):
     if granule >= FORWARDED:
         return granule << 4
     size = (state & GRANULES_MASK) << 4
-    block = region.fields[TOP]
-    region.fields[TOP] = block + size
+    block = region.top
+    region.top = block + size
     touch(machine, block, size)
     move(machine, address - HEADER_BYTES, block, size)
     target = block + HEADER_BYTES
@@ -63,16 +62,16 @@ def forget_dead(mutator, first, past):
 @kernel
 def copy_reachable(machine, mutator, log, region):
     """Copy all that the roots reach into `region`, which is empty, and update every handle."""
-    words, space = machine.words, region.fields[BASE]
+    words, space = machine.words, region.base
     roots = root_count(mutator)
     for index in range(roots):
         address = root_at(mutator, index)
-        if address and not space < address <= region.fields[TOP]:
+        if address and not space < address <= region.top:
             copy(machine, mutator, region, address)
     scan = finger = space
     objects = 0
-    while scan < region.fields[TOP]:
-        until = min(scan + AHEAD_BYTES, region.fields[TOP])
+    while scan < region.top:
+        until = min(scan + AHEAD_BYTES, region.top)
         while finger < until:  # the old headers that scan will ask for
             address = finger + HEADER_BYTES
             for field in range(fields_of(machine, address)):
@@ -92,4 +91,4 @@ def copy_reachable(machine, mutator, log, region):
         objects += 1
     log.totals[SCANNED_ROOTS] += roots
     log.totals[COPIED_OBJECTS] += objects
-    log.totals[COPIED_BYTES] += region.fields[TOP] - space
+    log.totals[COPIED_BYTES] += region.top - space

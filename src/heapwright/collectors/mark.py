@@ -24,26 +24,29 @@ from heapwright.collectors.mutator import root_at, root_count
 from heapwright.collectors.objects import FIELDS_SHIFT, GRANULES_MASK, MARK
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.prefetch import prefetch
+from heapwright.compiler.record import record, words
 from heapwright.machine import load, mmap, munmap, store, touch
 
 CHUNK_BYTES = 32768
 LINK_BYTES = 16  # at a chunk's start: address of the chunk below, 0 for the first
 QUEUE = 32  # references on their way from memory
 
-TOP, LIMIT, CHUNK, FIELDS = range(4)
 
-
+@record(
+    "top",  # address of the next entry
+    "limit",  # where the chunk in use ends
+    "chunk",  # where it begins; all are 0 before the first collection
+)
 class MarkStack(NamedTuple):
     """References that are found and not yet looked at."""
 
-    fields: np.ndarray  # int64[FIELDS]  addresses; TOP of the next entry, LIMIT and CHUNK: of
-    # the chunk in use. All 0 before the first collection
+    fields: np.ndarray  # int64[word]
     queue: np.ndarray  # int64[QUEUE]  all 0 between two collections
 
 
 def mark_stack():
     """An empty stack; it takes its first chunk with its first entry."""
-    return MarkStack(np.zeros(FIELDS, np.int64), np.zeros(QUEUE, np.int64))
+    return MarkStack(words(MarkStack), np.zeros(QUEUE, np.int64))
 
 
 @kernel
@@ -52,62 +55,62 @@ def _add_chunk(machine, stack):
     room as all references can need."""
     chunk = mmap(machine, 0, CHUNK_BYTES)
     touch(machine, chunk, CHUNK_BYTES)
-    store(machine, chunk, stack.fields[CHUNK])
-    stack.fields[CHUNK], stack.fields[LIMIT] = chunk, chunk + CHUNK_BYTES
+    store(machine, chunk, stack.chunk)
+    stack.chunk, stack.limit = chunk, chunk + CHUNK_BYTES
     return chunk + LINK_BYTES
 
 
 @kernel
 def _drop_chunk(machine, stack):
     """Give the emptied chunk back; the address after the last entry of the one below."""
-    chunk = stack.fields[CHUNK]
+    chunk = stack.chunk
     below = load(machine, chunk)
     munmap(machine, chunk, CHUNK_BYTES)
-    stack.fields[CHUNK], stack.fields[LIMIT] = below, below + CHUNK_BYTES
+    stack.chunk, stack.limit = below, below + CHUNK_BYTES
     return below + CHUNK_BYTES
 
 
 @kernel(inline=True)
 def push(machine, stack, address):
     """Add an object that was found; it may be marked already."""
-    top = stack.fields[TOP]
-    if top == stack.fields[LIMIT]:
+    top = stack.top
+    if top == stack.limit:
         top = _add_chunk(machine, stack)
     store(machine, top, address)
-    stack.fields[TOP] = top + 8
+    stack.top = top + 8
 
 
 @kernel(inline=True)
 def pop(machine, stack):
     """Take the newest entry off a stack that has one."""
-    top = stack.fields[TOP]
-    if top == stack.fields[CHUNK] + LINK_BYTES:
+    top = stack.top
+    if top == stack.chunk + LINK_BYTES:
         top = _drop_chunk(machine, stack)
-    stack.fields[TOP] = top - 8
+    stack.top = top - 8
     return load(machine, top - 8)
 
 
 @kernel(inline=True)
 def is_empty(machine, stack):
     """Whether the stack has no entry."""
-    chunk = stack.fields[CHUNK]
-    return chunk == 0 or (stack.fields[TOP] == chunk + LINK_BYTES and load(machine, chunk) == 0)
+    chunk = stack.chunk
+    return chunk == 0 or (stack.top == chunk + LINK_BYTES and load(machine, chunk) == 0)
 
 
 @kernel
 def drain(machine, stack, log):
     """Mark all that can be reached from the stack's entries and leave it empty."""
-    words, queue, fields = machine.words, stack.queue, stack.fields
-    if not fields[CHUNK]:
+    words, queue = machine.words, stack.queue
+    if not stack.chunk:
         return
-    top, limit = fields[TOP], fields[LIMIT]
-    floor = fields[CHUNK] + LINK_BYTES
+    top, limit = stack.top, stack.limit
+    floor = stack.chunk + LINK_BYTES
     marked = granules = turn = idle = 0
     while idle < QUEUE:
         found = 0
         if top == floor and load(machine, floor - LINK_BYTES):
             top = _drop_chunk(machine, stack)
-            limit, floor = fields[LIMIT], fields[CHUNK] + LINK_BYTES
+            limit, floor = stack.limit, stack.chunk + LINK_BYTES
         if top != floor:
             top -= 8
             found = words[unsigned(top) >> unsigned(3)]
@@ -130,42 +133,49 @@ def drain(machine, stack, log):
             target = words[header + unsigned(2) + unsigned(field)]
             if top == limit:
                 top = _add_chunk(machine, stack)
-                limit, floor = fields[LIMIT], fields[CHUNK] + LINK_BYTES
+                limit, floor = stack.limit, stack.chunk + LINK_BYTES
             words[unsigned(top) >> unsigned(3)] = target
             top += (target != 0) << 3  # no branch: half of all references of a tree are null
-    fields[TOP] = top
+    stack.top = top
     log.totals[MARKED_OBJECTS] += marked
     log.totals[MARKED_BYTES] += granules << 4
 
 
 @kernel
 def mark_from_roots(machine, mutator, stack, log):
-    """Mark all that can be reached from the program's roots."""
-    roots = root_count(mutator)
+    """Mark all that can be reached from the program's roots; the bytes of what was marked."""
+    roots, before = root_count(mutator), log.totals[MARKED_BYTES]
     for index in range(roots):
         address = root_at(mutator, index)
         if address:
             push(machine, stack, address)
-            if stack.fields[TOP] == stack.fields[LIMIT]:  # a chunk of roots at a time
+            if stack.top == stack.limit:  # a chunk of roots at a time
                 drain(machine, stack, log)
     drain(machine, stack, log)
     log.totals[SCANNED_ROOTS] += roots
+    return log.totals[MARKED_BYTES] - before
 
 
 @kernel
 def own_memory(stack, blocks):
     """The chunk that is kept, as a row of `blocks` (start, bytes); the number of rows."""
-    if not stack.fields[CHUNK]:
+    if not stack.chunk:
         return 0
     if len(blocks):
-        blocks[0, 0], blocks[0, 1] = stack.fields[CHUNK], CHUNK_BYTES
+        blocks[0, 0], blocks[0, 1] = stack.chunk, CHUNK_BYTES
     return 1
+
+
+@kernel
+def metadata(heap, blocks):
+    """The same for a heap whose only memory beside its objects is its `stack`."""
+    return own_memory(heap.stack, blocks)
 
 
 @kernel
 def chunks(machine, stack, blocks):
     """Every chunk of a stack that is not empty, likewise."""
-    rows, chunk = 0, stack.fields[CHUNK]
+    rows, chunk = 0, stack.chunk
     while chunk:
         if rows < len(blocks):
             blocks[rows, 0], blocks[rows, 1] = chunk, CHUNK_BYTES
@@ -177,5 +187,4 @@ def chunks(machine, stack, blocks):
 @kernel
 def check(stack):
     """Whether the stack is empty and has at most one chunk, as between two collections."""
-    fields = stack.fields
-    return fields[CHUNK] == 0 or fields[TOP] == fields[CHUNK] + LINK_BYTES
+    return stack.chunk == 0 or stack.top == stack.chunk + LINK_BYTES

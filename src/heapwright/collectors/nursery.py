@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.allocators.linear import BASE, LIMIT, TOP, Region
+from heapwright.allocators.linear import Region
 from heapwright.collectors import old_generation, remembered
+from heapwright.collectors.bump_heap import is_tiled
 from heapwright.collectors.log import (
     COPIED_BYTES,
     COPIED_OBJECTS,
@@ -44,72 +45,74 @@ from heapwright.collectors.objects import (
     move,
 )
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.machine import PAGE_BYTES, load, mmap, store, touch
 
-START, END, TO, SPACE_BYTES, EDEN_BYTES, TENURE, FIELDS = range(7)
 
-
+@record(
+    "start",  # address of all of it, 0 before it is opened
+    "end",
+    "to",  # address of the other survivor space
+    "space_bytes",  # of a survivor space
+    "eden_bytes",
+    "tenure",  # collections
+)
 class Nursery(NamedTuple):
     """The young generation, of fixed size."""
 
     eden: Region
     survivors: Region  # the space in use
     grey: MarkStack
-    fields: np.ndarray  # int64[FIELDS]  START, END: of all of it, 0 before it is opened; TO: the
-    # other survivor space; bytes of a survivor space and of eden; TENURE: collections
+    fields: np.ndarray  # int64[word]
 
 
 def nursery(total_bytes, survivor_bytes, tenure):
     """A nursery of `total_bytes`, two survivor spaces of `survivor_bytes` among them."""
-    fields = np.zeros(FIELDS, np.int64)
     survivor_bytes &= -PAGE_BYTES
-    fields[SPACE_BYTES], fields[TENURE] = survivor_bytes, tenure
-    fields[EDEN_BYTES] = (total_bytes & -PAGE_BYTES) - 2 * survivor_bytes
-    return Nursery(
-        Region(np.zeros(3, np.int64)), Region(np.zeros(3, np.int64)), mark_stack(), fields
-    )
+    eden_bytes = (total_bytes & -PAGE_BYTES) - 2 * survivor_bytes
+    fields = words(Nursery, space_bytes=survivor_bytes, eden_bytes=eden_bytes, tenure=tenure)
+    return Nursery(Region(words(Region)), Region(words(Region)), mark_stack(), fields)
 
 
 @kernel
 def open_(machine, nursery):
     """Map it; whether the system allows it."""
-    fields = nursery.fields
-    eden, space = fields[EDEN_BYTES], fields[SPACE_BYTES]
+    eden, space = nursery.eden_bytes, nursery.space_bytes
     start = mmap(machine, 0, eden + 2 * space)
     if not start:
         return False
-    fields[START], fields[END] = start, start + eden + 2 * space
+    nursery.start, nursery.end = start, start + eden + 2 * space
     _empty(nursery.eden, start, eden)
     _empty(nursery.survivors, start + eden, space)
-    fields[TO] = start + eden + space
+    nursery.to = start + eden + space
     return True
 
 
 @kernel
 def _empty(region, start, bytes_):
     """Let the region be [start, start + bytes_), empty."""
-    region.fields[BASE], region.fields[TOP] = start, start
-    region.fields[LIMIT] = start + bytes_
+    region.base, region.top = start, start
+    region.limit = start + bytes_
 
 
 @kernel(inline=True)
 def is_young(nursery, address):
     """Whether the object lies in the nursery."""
-    return nursery.fields[START] <= address < nursery.fields[END]
+    return nursery.start <= address < nursery.end
 
 
 @kernel(inline=True)
 def _is_from(nursery, address):
     """Whether a minor collection has to move the object."""
-    to = nursery.fields[TO]
-    return is_young(nursery, address) and not to <= address < to + nursery.fields[SPACE_BYTES]
+    to = nursery.to
+    return is_young(nursery, address) and not to <= address < to + nursery.space_bytes
 
 
 @kernel
 def occupied(nursery):
     """Bytes of its objects, dead or alive."""
-    eden, survivors = nursery.eden.fields, nursery.survivors.fields
-    return eden[TOP] - eden[BASE] + survivors[TOP] - survivors[BASE]
+    eden, survivors = nursery.eden, nursery.survivors
+    return eden.top - eden.base + survivors.top - survivors.base
 
 
 @kernel
@@ -117,9 +120,9 @@ def collect_young(heap, tenure):
     """A minor collection: promote what is `tenure` old, copy the rest; eden is empty then. `heap`
     has machine, mutator, log, nursery, old and remembered."""
     machine, nursery, log = heap.machine, heap.nursery, heap.log
-    fields, survivors = nursery.fields, nursery.survivors.fields
-    past, emptied, emptied_top = old_generation.end(heap.old), survivors[BASE], survivors[TOP]
-    _empty(nursery.survivors, fields[TO], fields[SPACE_BYTES])
+    survivors = nursery.survivors
+    past, emptied, emptied_top = old_generation.end(heap.old), survivors.base, survivors.top
+    _empty(nursery.survivors, nursery.to, nursery.space_bytes)
     log.totals[REMEMBERED] += remembered.recall(machine, heap.remembered, past, nursery.grey)
     roots = root_count(heap.mutator)
     for index in range(roots):
@@ -129,11 +132,11 @@ def collect_young(heap, tenure):
     log.totals[SCANNED_ROOTS] += roots
     while not is_empty(machine, nursery.grey):
         _scan(heap, pop(machine, nursery.grey), tenure)
-    eden = nursery.eden.fields
+    eden = nursery.eden
     _forget_dead(heap, emptied, emptied_top)
-    _forget_dead(heap, eden[BASE], eden[TOP])
-    fields[TO] = emptied
-    eden[TOP] = eden[BASE]
+    _forget_dead(heap, eden.base, eden.top)
+    nursery.to = emptied
+    eden.top = eden.base
 
 
 @kernel
@@ -174,10 +177,10 @@ def _copy(heap, address, tenure):
     if age >= FORWARDED:
         return age << 4
     size = (state & GRANULES_MASK) << 4
-    to = nursery.survivors.fields
-    if age < tenure and size <= to[LIMIT] - to[TOP]:
-        block, bytes_, age = to[TOP], size, age + 1
-        to[TOP] += size
+    to = nursery.survivors
+    if age < tenure and size <= to.limit - to.top:
+        block, bytes_, age = to.top, size, age + 1
+        to.top += size
     else:
         request = (size, True)
         block, bytes_ = old_generation.alloc(machine, heap.old, heap.mutator, heap.log, request)
@@ -202,31 +205,19 @@ def _copy(heap, address, tenure):
 @kernel
 def vacant(nursery, blocks):
     """Free memory as rows of `blocks` (start, bytes), as far as they fit; how many there are."""
-    if not nursery.fields[END]:
+    if not nursery.end:
         return 0
-    eden, survivors = nursery.eden.fields, nursery.survivors.fields
+    eden, survivors = nursery.eden, nursery.survivors
     if len(blocks) >= 3:
-        blocks[0, 0], blocks[0, 1] = eden[TOP], eden[LIMIT] - eden[TOP]
-        blocks[1, 0], blocks[1, 1] = survivors[TOP], survivors[LIMIT] - survivors[TOP]
-        blocks[2, 0], blocks[2, 1] = nursery.fields[TO], nursery.fields[SPACE_BYTES]
+        blocks[0, 0], blocks[0, 1] = eden.top, eden.limit - eden.top
+        blocks[1, 0], blocks[1, 1] = survivors.top, survivors.limit - survivors.top
+        blocks[2, 0], blocks[2, 1] = nursery.to, nursery.space_bytes
     return 3
 
 
 @kernel
 def check(machine, nursery):
     """0, or 41: eden is not tiled; 42: the survivors are not."""
-    if not _is_tiled(machine, nursery.eden):
+    if not is_tiled(machine, nursery.eden):
         return 41
-    return 0 if _is_tiled(machine, nursery.survivors) else 42
-
-
-@kernel
-def _is_tiled(machine, region):
-    """Whether objects that are not forwarded lie end to end up to the top."""
-    block = region.fields[BASE]
-    while block < region.fields[TOP]:
-        state = load(machine, block + 8)
-        if state <= 0 or (state >> NOTE_SHIFT) >= FORWARDED:
-            return False
-        block += (state & GRANULES_MASK) << 4
-    return block == region.fields[TOP] <= region.fields[LIMIT]
+    return 0 if is_tiled(machine, nursery.survivors) else 42

@@ -53,11 +53,8 @@ from heapwright.collectors.objects import (
     slot_of,
 )
 from heapwright.collectors.tricolour import (
-    BARRIER,
-    GREYS,
     IDLE,
     MARKING,
-    PHASE,
     SWEEPING,
     Marking,
     give_birth,
@@ -65,37 +62,33 @@ from heapwright.collectors.tricolour import (
     is_white,
 )
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.machine import Machine
 
 OBJECT_OFFSET = HEAD_BYTES + HEADER_BYTES  # from a block to its object
 
-# ObjectBins.counts
-(
-    OCCUPIED,  # bytes
-    OBJECTS,  # dead or alive
-    REFERENCES,  # of all objects
-    CURSOR,  # SWEEPING: the block that is next
-    MOST,  # setting: bytes that the heap may take, all asked for at once; 0: it grows
-    COUNTS,
-) = range(6)
 
-
+@record(
+    "occupied",  # bytes
+    "objects",  # dead or alive
+    "references",  # of all objects
+    "cursor",  # SWEEPING: the block that is next
+    "most",  # setting: bytes that the heap may take, all asked for at once; 0: it grows
+)
 class ObjectBins(NamedTuple):
     """The heap of an incremental collector."""
 
     machine: Machine
     bins: Bins
     marking: Marking
-    counts: np.ndarray  # int64[COUNTS]
+    fields: np.ndarray  # int64[word]
 
 
 def object_bins(marking, most_bytes, growth_bytes, steps_shift=3):
     """An empty heap of at most `most_bytes`, or for 0 one that grows by `growth_bytes` or more."""
     machine = marking.machine
-    counts = np.zeros(COUNTS, np.int64)
-    counts[MOST] = most_bytes
     bins = segregated_bins.bins(machine, most_bytes or growth_bytes, steps_shift)
-    return ObjectBins(machine, bins, marking, counts)
+    return ObjectBins(machine, bins, marking, words(ObjectBins, most=most_bytes))
 
 
 @kernel(inline=True)
@@ -107,7 +100,7 @@ def bytes_for(size):
 @kernel
 def allocate(heap, slot, need, fields):
     """A new object in a block of `need` bytes; its address, 0 where there is no such block."""
-    bins, counts, totals = heap.bins, heap.counts, heap.marking.log.totals
+    bins, totals = heap.bins, heap.marking.log.totals
     block = _find(heap, need)
     if not block:
         return 0
@@ -118,9 +111,9 @@ def allocate(heap, slot, need, fields):
     address = initialise(heap.machine, block + HEAD_BYTES, have, slot, fields)
     give_birth(heap.marking, address)
     heap.marking.mutator.handles[unsigned(slot)] = address
-    counts[OCCUPIED] += have
-    counts[OBJECTS] += 1
-    counts[REFERENCES] += fields
+    heap.occupied += have
+    heap.objects += 1
+    heap.references += fields
     totals[ALLOCATED_OBJECTS] += 1
     totals[ALLOCATED_BYTES] += have
     return address
@@ -134,8 +127,8 @@ def _find(heap, need):
         block = segregated_bins.last_free(heap.bins, need)
     if block:
         return block
-    tags, most = heap.bins.tags.fields, heap.counts[MOST]
-    if most and (tags[END] > tags[START] or need + 2 * HEAD_BYTES > most):
+    tags, most = heap.bins.tags, heap.most
+    if most and (tags.fields[END] > tags.fields[START] or need + 2 * HEAD_BYTES > most):
         return 0
     return segregated_bins.grow(heap.bins, need)[0]
 
@@ -144,23 +137,23 @@ def _find(heap, need):
 def finish(heap):
     """End the marking; the first step of the sweep, or the end of the cycle, comes next."""
     tricolour.finish(heap.marking)
-    heap.counts[CURSOR] = first_block(heap.bins.tags)
+    heap.cursor = first_block(heap.bins.tags)
     _end_at_fence(heap)
 
 
 @kernel(inline=True)
 def _end_at_fence(heap):
     """The sweep is over when it has reached the fence, which moves when the heap grows."""
-    tags = heap.bins.tags.fields
-    if tags[START] == tags[END] or heap.counts[CURSOR] == fence(heap.bins.tags):
-        heap.marking.fields[PHASE] = IDLE
+    tags = heap.bins.tags
+    if tags.fields[START] == tags.fields[END] or heap.cursor == fence(heap.bins.tags):
+        heap.marking.phase = IDLE
 
 
 @kernel
 def sweep(heap):
     """Free the next object if it is white."""
-    machine, counts = heap.machine, heap.counts
-    block = counts[CURSOR]
+    machine = heap.machine
+    block = heap.cursor
     if is_free(machine, block):  # the one above it is not
         block += size_of(machine, block)
     if block < fence(heap.bins.tags):
@@ -171,19 +164,19 @@ def sweep(heap):
                 after += size_of(machine, after)
             _reclaim(heap, block, size)
         block = after
-    counts[CURSOR] = block
+    heap.cursor = block
     _end_at_fence(heap)
 
 
 @kernel
 def _reclaim(heap, block, size):
     """Give the block of a dead object back to the bins."""
-    machine, counts, totals = heap.machine, heap.counts, heap.marking.log.totals
+    machine, totals = heap.machine, heap.marking.log.totals
     address = block + OBJECT_OFFSET
     reclaimed(heap.marking.mutator, slot_of(machine, address), address)
-    counts[OCCUPIED] -= size
-    counts[OBJECTS] -= 1
-    counts[REFERENCES] -= fields_of(machine, address)
+    heap.occupied -= size
+    heap.objects -= 1
+    heap.references -= fields_of(machine, address)
     totals[SWEPT_OBJECTS] += 1
     totals[SWEPT_BYTES] += size
     segregated_bins.release(heap.bins, block, size, 0)
@@ -209,8 +202,8 @@ def vacant(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    machine, tags, counts, marking = heap.machine, heap.bins.tags, heap.counts, heap.marking
-    phase = marking.fields[PHASE]
+    machine, tags, marking = heap.machine, heap.bins.tags, heap.marking
+    phase = marking.phase
     broken = segregated_bins.check(heap.bins)
     if broken or tags.fields[START] == tags.fields[END]:
         return broken
@@ -219,7 +212,7 @@ def check(heap):
     block = first_block(tags)
     while block < fence(tags):
         size = size_of(machine, block)
-        at_cursor = at_cursor or block == counts[CURSOR]
+        at_cursor = at_cursor or block == heap.cursor
         if not is_free(machine, block):
             address = block + OBJECT_OFFSET
             if bytes_of(machine, address) != size:
@@ -232,11 +225,11 @@ def check(heap):
             if broken:
                 return broken
         block += size
-    if objects != counts[OBJECTS] or occupied != counts[OCCUPIED]:
+    if objects != heap.objects or occupied != heap.occupied:
         return 9
-    if references != counts[REFERENCES]:
+    if references != heap.references:
         return 9
-    if greys != marking.fields[GREYS] or (greys and phase != MARKING):
+    if greys != marking.greys or (greys and phase != MARKING):
         return 10
     return 0 if at_cursor else 13
 
@@ -244,10 +237,10 @@ def check(heap):
 @kernel
 def _check_colour(marking, address):
     """Number of the invariant that the object's colour breaks, 0 if none."""
-    phase = marking.fields[PHASE]
+    phase = marking.phase
     if is_white(marking, address):
         return 11 if phase == IDLE or is_grey(marking, address) else 0
-    if is_grey(marking, address) or (phase == MARKING and not STRONG[marking.fields[BARRIER]]):
+    if is_grey(marking, address) or (phase == MARKING and not STRONG[marking.barrier]):
         return 0
     for field in range(fields_of(marking.machine, address)):
         target = reference(marking.machine, address, field)

@@ -16,30 +16,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
-from heapwright.collectors import mark, swept_space
+from heapwright.allocators.linear import Region, bump
+from heapwright.collectors import bump_heap, mark, swept_space
 from heapwright.collectors.compacting import compact
-from heapwright.collectors.log import MARKED_BYTES
 from heapwright.collectors.mark import MarkStack, mark_from_roots
 from heapwright.collectors.objects import GRANULE_BYTES, GRANULES_MASK
-from heapwright.collectors.swept_space import OCCUPIED, Space
+from heapwright.collectors.swept_space import Space
 from heapwright.compiler import kernel
+from heapwright.compiler.record import record, words
 from heapwright.machine import PAGE_BYTES, brk, load
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 
 MARK_SWEEP, MARK_COMPACT = range(2)  # kinds
 GROWTH_BYTES = 1 << 20  # by which the region grows at a time
 
-KIND, MOST, FIELDS = range(3)
 
-
+@record(
+    "kind",
+    "most",  # bytes it should not pass, 0: none
+)
 class Old(NamedTuple):
     """The generation; one of `space` and `region` stays empty."""
 
     space: Space
     region: Region
     stack: MarkStack
-    fields: np.ndarray  # int64[FIELDS]  KIND; MOST: bytes it should not pass, 0: none
+    fields: np.ndarray  # int64[word]
 
 
 def old_generation(kind, most_bytes):
@@ -48,16 +50,16 @@ def old_generation(kind, most_bytes):
         swept_space.swept_space(swept_space.SIZE_CLASSES, most_bytes),
         Region(np.full(3, BREAK_BASE, np.int64)),
         mark.mark_stack(),
-        np.array([kind, most_bytes], np.int64),
+        words(Old, kind=kind, most=most_bytes),
     )
 
 
 @kernel(inline=True)
 def occupied(old):
     """Bytes of its objects, dead or alive."""
-    if old.fields[KIND] == MARK_SWEEP:
-        return old.space.fields[OCCUPIED]
-    return old.region.fields[TOP] - old.region.fields[BASE]
+    if old.kind == MARK_SWEEP:
+        return old.space.occupied
+    return old.region.top - old.region.base
 
 
 @kernel
@@ -65,69 +67,67 @@ def alloc(machine, old, mutator, log, request):
     """(block, bytes) for a request of (bytes, whether it may pass the limit); (0, 0) if it finds no
     room."""
     need, beyond = request
-    if old.fields[KIND] == MARK_COMPACT:
+    if old.kind == MARK_COMPACT:
         block = bump(old.region, need, GRANULE_BYTES)
         if not block and _grow(machine, old, need, beyond):
             block = bump(old.region, need, GRANULE_BYTES)
         return block, need if block else 0
-    fields = old.space.fields
     block, bytes_ = swept_space.obtain(machine, old.space, mutator, log, need)
     if not block and beyond:
-        limit = fields[swept_space.LIMIT]
-        fields[swept_space.LIMIT] = 0
+        limit = old.space.limit
+        old.space.limit = 0
         block, bytes_ = swept_space.obtain(machine, old.space, mutator, log, need)
-        fields[swept_space.LIMIT] = limit
-    fields[OCCUPIED] += bytes_
+        old.space.limit = limit
+    old.space.occupied += bytes_
     return block, bytes_
 
 
 @kernel
 def _grow(machine, old, need, beyond):
     """Move the region's limit, the break, so that `need` bytes fit; whether it could."""
-    region, most = old.region.fields, old.fields[MOST]
-    end = (region[TOP] + need + PAGE_BYTES - 1) & -PAGE_BYTES
-    past = region[BASE] + (most & -PAGE_BYTES)
+    region, most = old.region, old.most
+    end = (region.top + need + PAGE_BYTES - 1) & -PAGE_BYTES
+    past = region.base + (most & -PAGE_BYTES)
     if most and end > past:
         if not beyond:
             return False
     elif most:
-        end = max(end, min(past, region[LIMIT] + GROWTH_BYTES))
+        end = max(end, min(past, region.limit + GROWTH_BYTES))
     else:
-        end = max(end, region[LIMIT] + GROWTH_BYTES)
+        end = max(end, region.limit + GROWTH_BYTES)
     if end > BREAK_LIMIT or brk(machine, end) != end:
         return False
-    region[LIMIT] = end
+    region.limit = end
     return True
 
 
 @kernel
 def collect(machine, old, mutator, log):
     """Keep what the roots reach; all objects there are lie in the old generation."""
-    marked = log.totals[MARKED_BYTES]
-    mark_from_roots(machine, mutator, old.stack, log)
-    if old.fields[KIND] == MARK_SWEEP:
-        swept_space.begin_sweep(machine, old.space, log.totals[MARKED_BYTES] - marked)
+    live = mark_from_roots(machine, mutator, old.stack, log)
+    if old.kind == MARK_SWEEP:
+        swept_space.begin_sweep(machine, old.space, live)
         swept_space.finish_sweep(machine, old.space, mutator, log)
         return
     compact(machine, mutator, log, old.region)
-    region = old.region.fields
-    end = (region[TOP] + PAGE_BYTES - 1) & -PAGE_BYTES
-    if end < region[LIMIT]:
-        region[LIMIT] = brk(machine, end)
+    region = old.region
+    end = (region.top + PAGE_BYTES - 1) & -PAGE_BYTES
+    if end < region.limit:
+        region.limit = brk(machine, end)
 
 
 @kernel
 def first(machine, old):
     """(block, page) of its lowest block, as of `swept_space.first`."""
-    if old.fields[KIND] == MARK_SWEEP:
+    if old.kind == MARK_SWEEP:
         return swept_space.first(machine, old.space)
-    return old.region.fields[BASE], 0
+    return old.region.base, 0
 
 
 @kernel
 def following(machine, old, block, page):
     """The (block, page) after this one."""
-    if old.fields[KIND] == MARK_SWEEP:
+    if old.kind == MARK_SWEEP:
         return swept_space.following(machine, old.space, block, page)
     return block + ((load(machine, block + 8) & GRANULES_MASK) << 4), 0
 
@@ -135,29 +135,24 @@ def following(machine, old, block, page):
 @kernel
 def end(old):
     """Where its blocks end."""
-    if old.fields[KIND] == MARK_SWEEP:
+    if old.kind == MARK_SWEEP:
         return swept_space.end(old.space)
-    return old.region.fields[TOP]
+    return old.region.top
 
 
 @kernel
 def vacant(machine, old, blocks):
     """Free memory as rows of `blocks` (start, bytes), as far as they fit; how many there are."""
-    if old.fields[KIND] == MARK_SWEEP:
+    if old.kind == MARK_SWEEP:
         return swept_space.vacant(machine, old.space, blocks)
-    region = old.region.fields
-    if region[LIMIT] == region[TOP]:
-        return 0
-    if len(blocks):
-        blocks[0, 0], blocks[0, 1] = region[TOP], region[LIMIT] - region[TOP]
-    return 1
+    return bump_heap.vacant(old.region, blocks)
 
 
 @kernel
 def metadata(machine, old, blocks):
     """Heads of pages and a chunk of the mark stack, likewise."""
     rows = 0
-    if old.fields[KIND] == MARK_SWEEP:
+    if old.kind == MARK_SWEEP:
         rows = swept_space.metadata(machine, old.space, blocks)
     return rows + mark.own_memory(old.stack, blocks[min(rows, len(blocks)) :])
 
@@ -167,13 +162,6 @@ def check(machine, old):
     """Number of the broken invariant, 0 if none: the space's, or 25: no tiling; 31: the stack."""
     if not mark.check(old.stack):
         return 31
-    if old.fields[KIND] == MARK_SWEEP:
+    if old.kind == MARK_SWEEP:
         return swept_space.check(machine, old.space)
-    region = old.region.fields
-    block = region[BASE]
-    while block < region[TOP]:
-        state = load(machine, block + 8)
-        if state <= 0:
-            return 25
-        block += (state & GRANULES_MASK) << 4
-    return 0 if block == region[TOP] <= region[LIMIT] else 25
+    return 0 if bump_heap.is_tiled(machine, old.region) else 25

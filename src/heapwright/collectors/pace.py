@@ -16,18 +16,24 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel
+from heapwright.compiler.record import record, words
 from heapwright.errors import HeapwrightError
 
 POOR_PART = 64
 PATIENCE = 8  # poor collections in a row after which the heap counts as too small
 
-LIMIT, MINIMUM, GROWTH_PERCENT, GOAL, POOR, FIELDS = range(6)
 
-
+@record(
+    "limit",  # bytes of the heap, 0: it grows
+    "minimum",  # bytes; of a heap that grows, the least goal
+    "growth_percent",
+    "goal",  # bytes
+    "poor",  # collections in a row
+)
 class Pace(NamedTuple):
     """The next goal."""
 
-    fields: np.ndarray  # int64[FIELDS]  bytes; a percentage; POOR: collections in a row
+    fields: np.ndarray  # int64[word]
 
 
 def pace(manager_name, config, least_bytes):
@@ -45,38 +51,42 @@ def pace(manager_name, config, least_bytes):
         )
     goal = config.heap_bytes or max(config.minimum_bytes, least_bytes)
     return Pace(
-        np.array([config.heap_bytes, goal, config.growth_percent, goal, 0], np.int64),
+        words(
+            Pace,
+            limit=config.heap_bytes,
+            minimum=goal,
+            growth_percent=config.growth_percent,
+            goal=goal,
+        )
     )
 
 
 @kernel
 def goal_of(pace, live):
     """The goal after a collection that leaves `live` bytes."""
-    fields = pace.fields
-    if fields[LIMIT]:
-        return fields[LIMIT]
-    return max(fields[MINIMUM], live + live * fields[GROWTH_PERCENT] // 100)
+    if pace.limit:
+        return pace.limit
+    return max(pace.minimum, live + live * pace.growth_percent // 100)
 
 
 @kernel
 def collected(pace, before, after, need):
     """Set the next goal: a full collection at `before` occupied bytes left `after`, and `need` more
     are wanted. Counts whether it was poor."""
-    fields = pace.fields
-    fields[GOAL] = goal_of(pace, after + need)
-    fields[POOR] = fields[POOR] + 1 if (before - after) * POOR_PART < fields[LIMIT] else 0
+    pace.goal = goal_of(pace, after + need)
+    pace.poor = pace.poor + 1 if (before - after) * POOR_PART < pace.limit else 0
 
 
 @kernel
 def may_hold(pace, need):
     """Whether a collection could make room for `need` bytes, and is worth its time."""
-    limit = pace.fields[LIMIT]
-    return (limit == 0 or need <= limit) and pace.fields[POOR] < PATIENCE
+    limit = pace.limit
+    return (limit == 0 or need <= limit) and pace.poor < PATIENCE
 
 
 def thrashing(pace):
     """A sentence if the heap was given up as too small, as notes of a manager's figures."""
-    if pace.fields[POOR] < PATIENCE:
+    if pace.poor < PATIENCE:
         return []
     return [
         f"Refused an object after {PATIENCE} full collections in a row that each recovered less "
@@ -87,5 +97,4 @@ def thrashing(pace):
 @kernel
 def check(pace):
     """Whether the goal is the limit, if there is one."""
-    fields = pace.fields
-    return fields[LIMIT] in (0, fields[GOAL])
+    return pace.limit in (0, pace.goal)

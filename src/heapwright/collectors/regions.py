@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators.holes import GRANULES_MASK, granules_of, is_hole, vacate
-from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
+from heapwright.allocators.linear import Region, bump
 from heapwright.collectors.log import COPIED_BYTES, COPIED_OBJECTS, SWEPT_BYTES, SWEPT_OBJECTS
 from heapwright.collectors.mutator import moved, reclaimed
 from heapwright.collectors.objects import (
@@ -37,6 +37,7 @@ from heapwright.collectors.objects import (
     move,
 )
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import brk, load, madvise, store, touch
 from heapwright.machine.address_space import ADVISE_DONTNEED, BREAK_BASE, BREAK_LIMIT
@@ -45,9 +46,15 @@ FREE, USED, LARGE, PART, CHOSEN = range(5)  # kinds
 LEAST_SHIFT, MOST_SHIFT = 14, 26  # 16 KiB to 64 MiB
 ALL_BUT_FULL_PART = 16  # of which less than one part does not live
 
-SHIFT, COUNT, FREE_COUNT, LOWEST_FREE, MOST, KEEP_PAGES, FIELDS = range(7)
 
-
+@record(
+    "shift",
+    "total",  # regions below the break
+    "free_count",
+    "lowest_free",  # no lower region is free
+    "most",  # regions, 0: no limit
+    "keep_pages",
+)
 class Regions(NamedTuple):
     """The table, and the region that is bumped into."""
 
@@ -55,59 +62,56 @@ class Regions(NamedTuple):
     top: np.ndarray  # int64[region]  address after the last block; of the newest, see `newest`
     live: np.ndarray  # int64[region]  bytes that `find` found alive
     newest: Region
-    fields: np.ndarray  # int64[FIELDS]  COUNT of regions below the break; MOST: 0, no limit;
-    # LOWEST_FREE: no lower region is free
+    fields: np.ndarray  # int64[word]
 
 
 def regions(shift, most, keep_pages):
     """No regions yet; at most `most`, 0: as many as the machine has room for."""
     rows = (BREAK_LIMIT - BREAK_BASE) >> shift
-    fields = np.zeros(FIELDS, np.int64)
-    fields[SHIFT], fields[MOST], fields[KEEP_PAGES] = shift, most, keep_pages
+    fields = words(Regions, shift=shift, most=most, keep_pages=keep_pages)
     table = (reserve(rows + 1, np.int64) for _ in range(3))  # one that is never used ends them
-    return Regions(*table, Region(np.zeros(3, np.int64)), fields)
+    return Regions(*table, Region(words(Region)), fields)
 
 
 @kernel(inline=True)
 def region_of(regions, address):
     """Number of the region that the address lies in."""
-    return (address - BREAK_BASE) >> regions.fields[SHIFT]
+    return (address - BREAK_BASE) >> regions.shift
 
 
 @kernel(inline=True)
 def base_of(regions, region):
     """Address of its first byte."""
-    return BREAK_BASE + (region << regions.fields[SHIFT])
+    return BREAK_BASE + (region << regions.shift)
 
 
 @kernel
 def used(regions):
     """Regions that are not free."""
-    return regions.fields[COUNT] - regions.fields[FREE_COUNT]
+    return regions.total - regions.free_count
 
 
 @kernel
 def take(machine, regions, count, beyond):
     """Number of the first of `count` free regions in a row, taken from the heap or added to it, as
     far as MOST, or `beyond` it, allows; -1 if there are none."""
-    fields = regions.fields
-    first = run = fields[LOWEST_FREE]
-    while run < fields[COUNT] and run - first < count:
+    first = run = regions.lowest_free
+    while run < regions.total and run - first < count:
         run += 1
         if regions.kind[unsigned(run - 1)] != FREE:
             first = run
     missing = first + count - run
     if missing:
-        past = fields[COUNT] + missing
-        if (fields[MOST] and past > fields[MOST] and not beyond) or not _extend(
+        past = regions.total + missing
+        if (regions.most and past > regions.most and not beyond) or not _extend(
             machine, regions, past
         ):
             return -1
     for region in range(first, first + count):
         regions.kind[unsigned(region)] = PART
-    fields[FREE_COUNT] -= count
-    if count == 1 or first == fields[LOWEST_FREE]:
-        fields[LOWEST_FREE] = first + count
+    regions.free_count -= count
+    if count == 1 or first == regions.lowest_free:
+        regions.lowest_free = first + count
     return first
 
 
@@ -117,19 +121,19 @@ def _extend(machine, regions, count):
     end = base_of(regions, count)
     if end > BREAK_LIMIT or brk(machine, end) != end:
         return False
-    regions.fields[FREE_COUNT] += count - regions.fields[COUNT]
-    regions.fields[COUNT] = count
+    regions.free_count += count - regions.total
+    regions.total = count
     return True
 
 
 @kernel
 def retire(regions):
     """Write down how far the newest region is filled; there is none then."""
-    newest = regions.newest.fields
-    if newest[LIMIT]:
-        region = unsigned(region_of(regions, newest[BASE]))
-        regions.top[region], regions.live[region] = newest[TOP], newest[TOP] - newest[BASE]
-    newest[BASE] = newest[TOP] = newest[LIMIT] = 0
+    newest = regions.newest
+    if newest.limit:
+        region = unsigned(region_of(regions, newest.base))
+        regions.top[region], regions.live[region] = newest.top, newest.top - newest.base
+    newest.base = newest.top = newest.limit = 0
 
 
 @kernel
@@ -140,16 +144,16 @@ def open_region(machine, regions, beyond):
         return False
     retire(regions)
     regions.kind[unsigned(region)] = USED
-    newest = regions.newest.fields
-    newest[BASE] = newest[TOP] = base_of(regions, region)
-    newest[LIMIT] = base_of(regions, region + 1)
+    newest = regions.newest
+    newest.base = newest.top = base_of(regions, region)
+    newest.limit = base_of(regions, region + 1)
     return True
 
 
 @kernel
 def take_large(machine, regions, need):
     """A block of `need` bytes in regions of its own; 0 if there are none."""
-    count = (need + (1 << regions.fields[SHIFT]) - 1) >> regions.fields[SHIFT]
+    count = (need + (1 << regions.shift) - 1) >> regions.shift
     region = take(machine, regions, count, False)
     if region < 0:
         return 0
@@ -162,16 +166,16 @@ def take_large(machine, regions, need):
 @kernel
 def _release(machine, regions, region):
     """Make a region, or all of a large object's, free."""
-    fields, past = regions.fields, region + 1
+    past = region + 1
     if regions.kind[unsigned(region)] == LARGE:
-        while past < fields[COUNT] and regions.kind[unsigned(past)] == PART:
+        while past < regions.total and regions.kind[unsigned(past)] == PART:
             past += 1
     for number in range(region, past):
         regions.kind[unsigned(number)] = FREE
-    fields[FREE_COUNT] += past - region
-    fields[LOWEST_FREE] = min(fields[LOWEST_FREE], region)
-    if not fields[KEEP_PAGES]:
-        length = (past - region) << fields[SHIFT]
+    regions.free_count += past - region
+    regions.lowest_free = min(regions.lowest_free, region)
+    if not regions.keep_pages:
+        length = (past - region) << regions.shift
         madvise(machine, base_of(regions, region), length, ADVISE_DONTNEED)
 
 
@@ -179,7 +183,7 @@ def _release(machine, regions, region):
 def find(machine, regions, mutator, log):
     """After marking: make the dead holes, count what lives, free what is empty."""
     retire(regions)
-    for region in range(regions.fields[COUNT]):
+    for region in range(regions.total):
         kind = regions.kind[unsigned(region)]
         if kind in (USED, LARGE):
             _find_in(machine, regions, region, mutator, log)
@@ -223,14 +227,14 @@ def evacuate(machine, regions, mutator, log, most_percent):
     chosen = _choose(regions, most_percent)
     if not chosen:
         return 0
-    for region in range(regions.fields[COUNT]):
+    for region in range(regions.total):
         if regions.kind[unsigned(region)] == CHOSEN:
             _empty(machine, regions, region, mutator, log)
-    for region in range(regions.fields[COUNT]):
+    for region in range(regions.total):
         kind = regions.kind[unsigned(region)]
         if kind in (USED, LARGE):
             _redirect(machine, regions, region)
-    for region in range(regions.fields[COUNT]):
+    for region in range(regions.total):
         if regions.kind[unsigned(region)] == CHOSEN:
             _release(machine, regions, region)
     give_back(machine, regions)
@@ -241,20 +245,20 @@ def evacuate(machine, regions, mutator, log, most_percent):
 def _choose(regions, most_percent):
     """Mark the regions to empty, the emptiest first; how many. One that is all but full is worth
     nothing. What a target region cannot hold at its end is not reckoned with: `_empty` borrows."""
-    fields, newest = regions.fields, regions.newest.fields
-    size = 1 << fields[SHIFT]
-    targets = max(fields[MOST], fields[COUNT]) - used(regions)
-    if not fields[MOST]:
-        targets = fields[COUNT]
-    room = (targets << fields[SHIFT]) + newest[LIMIT] - newest[TOP]
+    newest = regions.newest
+    size = 1 << regions.shift
+    targets = max(regions.most, regions.total) - used(regions)
+    if not regions.most:
+        targets = regions.total
+    room = (targets << regions.shift) + newest.limit - newest.top
     chosen = 0
     for percent in range(most_percent + 1):
-        for region in range(fields[COUNT]):
+        for region in range(regions.total):
             live = regions.live[unsigned(region)]
             if regions.kind[unsigned(region)] != USED or live * 100 // size != percent:
                 continue
             all_but_full = size - live < size // ALL_BUT_FULL_PART
-            if not all_but_full and base_of(regions, region) != newest[BASE] and live <= room:
+            if not all_but_full and base_of(regions, region) != newest.base and live <= room:
                 regions.kind[unsigned(region)] = CHOSEN
                 room -= live
                 chosen += 1
@@ -264,15 +268,14 @@ def _choose(regions, most_percent):
 @kernel
 def give_back(machine, regions):
     """Lower the break over borrowed regions that are free again."""
-    fields = regions.fields
-    count = fields[COUNT]
-    while fields[MOST] and count > fields[MOST] and regions.kind[unsigned(count - 1)] == FREE:
+    count = regions.total
+    while regions.most and count > regions.most and regions.kind[unsigned(count - 1)] == FREE:
         count -= 1
-    if count < fields[COUNT]:
+    if count < regions.total:
         brk(machine, base_of(regions, count))
-        fields[FREE_COUNT] -= fields[COUNT] - count
-        fields[COUNT] = count
-        fields[LOWEST_FREE] = min(fields[LOWEST_FREE], count)
+        regions.free_count -= regions.total - count
+        regions.total = count
+        regions.lowest_free = min(regions.lowest_free, count)
 
 
 @kernel
@@ -314,8 +317,8 @@ def _redirect(machine, regions, region):
 @kernel(inline=True)
 def top_of(regions, region):
     """Address after the last block of a region."""
-    if regions.newest.fields[LIMIT] and base_of(regions, region) == regions.newest.fields[BASE]:
-        return regions.newest.fields[TOP]
+    if regions.newest.limit and base_of(regions, region) == regions.newest.base:
+        return regions.newest.top
     return regions.top[unsigned(region)]
 
 
@@ -324,7 +327,7 @@ def vacant(machine, regions, blocks):
     """Free regions, what lies above tops, and holes, as rows of `blocks` (start, bytes), as far as
     they fit; how many there are."""
     rows = 0
-    for region in range(regions.fields[COUNT]):
+    for region in range(regions.total):
         kind, start = regions.kind[unsigned(region)], base_of(regions, region)
         if kind == PART:
             continue
@@ -355,10 +358,10 @@ def _row(blocks, row, start, length):
 def check(machine, regions):
     """Number of the broken invariant, 0 if none."""
     free = 0
-    for region in range(regions.fields[COUNT]):
+    for region in range(regions.total):
         kind = regions.kind[unsigned(region)]
         free += kind == FREE
-        if kind == CHOSEN or (kind == FREE and region < regions.fields[LOWEST_FREE]):
+        if kind == CHOSEN or (kind == FREE and region < regions.lowest_free):
             return 2
         if kind in (USED, LARGE):
             block, top = base_of(regions, region), top_of(regions, region)
@@ -368,4 +371,4 @@ def check(machine, regions):
                 block += granules_of(machine, block) << 4
             if block != top:
                 return 1
-    return 0 if free == regions.fields[FREE_COUNT] else 2
+    return 0 if free == regions.free_count else 2

@@ -26,6 +26,7 @@ from heapwright.collectors.mark import MarkStack, mark_stack, pop, push
 from heapwright.collectors.objects import HEADER_BYTES, note, set_note
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import trailing_zeros
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 
@@ -34,16 +35,18 @@ CARD_SHIFT = 9
 CARD_BYTES = 1 << CARD_SHIFT
 STARTS_SHIFT = 10  # log2 of the bytes of heap under one word of `starts`: two cards
 
-KIND, LISTED, FIELDS = range(3)
 
-
+@record(
+    "kind",
+    "listed",  # entries of `objects`
+)
 class Remembered(NamedTuple):
     """Of the kind that is not used, the arrays are empty."""
 
     objects: MarkStack  # addresses of remembered objects
     cards: np.ndarray  # uint8[address >> CARD_SHIFT]  1: dirty
     starts: np.ndarray  # int64[address >> STARTS_SHIFT]  bit i: an object begins at granule i
-    fields: np.ndarray  # int64[FIELDS]  KIND; LISTED: entries of `objects`
+    fields: np.ndarray  # int64[word]
 
 
 def remembered(kind):
@@ -53,25 +56,25 @@ def remembered(kind):
         mark_stack(),
         reserve(BREAK_LIMIT >> CARD_SHIFT if cards else 1, np.uint8),
         reserve(BREAK_LIMIT >> STARTS_SHIFT if cards else 1, np.int64),
-        np.array([kind, 0], np.int64),
+        words(Remembered, kind=kind),
     )
 
 
 @kernel(inline=True)
 def remember(machine, remembered, address):
     """The old object at `address` refers to a young one now."""
-    if remembered.fields[KIND] == CARDS:
+    if remembered.kind == CARDS:
         remembered.cards[unsigned(address - HEADER_BYTES) >> unsigned(CARD_SHIFT)] = 1
     elif not note(machine, address):
         set_note(machine, address, 1)
         push(machine, remembered.objects, address)
-        remembered.fields[LISTED] += 1
+        remembered.listed += 1
 
 
 @kernel(inline=True)
 def is_remembered(machine, remembered, address):
     """Whether a collection would look at the old object."""
-    if remembered.fields[KIND] == CARDS:
+    if remembered.kind == CARDS:
         card = remembered.cards[unsigned(address - HEADER_BYTES) >> unsigned(CARD_SHIFT)]
         return card != 0 and _begins(remembered, address - HEADER_BYTES)
     return note(machine, address) != 0
@@ -86,7 +89,7 @@ def _begins(remembered, block):
 @kernel(inline=True)
 def settle(remembered, block):
     """An object begins at `block` of the old generation."""
-    if remembered.fields[KIND] == CARDS:
+    if remembered.kind == CARDS:
         word = unsigned(block >> STARTS_SHIFT)
         remembered.starts[word] |= np.int64(1) << ((block >> 4) & 63)
 
@@ -96,13 +99,13 @@ def recall(machine, remembered, end, grey):
     """Push every object that is remembered on the stack `grey` and forget it; `end` is that of the
     old generation. Returns how many objects, or cards, there were."""
     count = 0
-    if remembered.fields[KIND] == OBJECTS:
-        count = remembered.fields[LISTED]
+    if remembered.kind == OBJECTS:
+        count = remembered.listed
         for _ in range(count):
             address = pop(machine, remembered.objects)
             set_note(machine, address, 0)
             push(machine, grey, address)
-        remembered.fields[LISTED] = 0
+        remembered.listed = 0
         return count
     for card in range(BREAK_BASE >> CARD_SHIFT, (end + CARD_BYTES - 1) >> CARD_SHIFT):
         if remembered.cards[unsigned(card)]:
@@ -126,6 +129,6 @@ def _push_card(machine, remembered, card, grey):
 @kernel
 def forget_starts(remembered, end):
     """Before the old generation, which ends at `end`, is settled anew."""
-    if remembered.fields[KIND] == CARDS:
+    if remembered.kind == CARDS:
         for word in range(BREAK_BASE >> STARTS_SHIFT, (end >> STARTS_SHIFT) + 1):
             remembered.starts[unsigned(word)] = 0

@@ -31,30 +31,35 @@ from heapwright.collectors.log import SWEPT_BYTES, SWEPT_OBJECTS
 from heapwright.collectors.mutator import reclaimed
 from heapwright.collectors.objects import HEADER_BYTES, MARK, SLOT_MASK
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.machine import load, store
 
 FREE_LIST, SIZE_CLASSES = range(2)  # layouts
 LEAST_PAGES = 64  # a heap that could not hold so many is too small for size classes
 GROWTH_BYTES = 1 << 20  # by which the heap grows at a time, as far as its limit allows
 
-LAYOUT, OCCUPIED, PENDING, CURSOR, UNTIL, LIMIT, FIELDS = range(7)
 
-
+@record(
+    "layout",
+    "occupied",  # bytes
+    "pending",  # bytes
+    "cursor",  # address
+    "until",  # address at which the sweep ends
+    "limit",  # most bytes of the space, 0: none
+)
 class Space(NamedTuple):
     """Objects and free memory."""
 
     holes: Holes
     cells: Cells
-    fields: np.ndarray  # int64[FIELDS]  OCCUPIED, PENDING: bytes; CURSOR, UNTIL: addresses;
-    # LIMIT: most bytes of the space, 0: none
+    fields: np.ndarray  # int64[word]
 
 
 def swept_space(layout, limit_bytes):
     """An empty space at the break, of at most `limit_bytes`, 0: any."""
-    fields = np.zeros(FIELDS, np.int64)
-    fields[LAYOUT], fields[LIMIT] = layout, limit_bytes
     if 0 < limit_bytes < LEAST_PAGES * PAGE_BYTES:
-        fields[LAYOUT] = FREE_LIST
+        layout = FREE_LIST
+    fields = words(Space, layout=layout, limit=limit_bytes)
     return Space(holes_.holes(), cells_.cells(), fields)
 
 
@@ -64,7 +69,7 @@ def alloc(machine, space, need):
 
     A cell is often larger than what it is needed for. Counts nothing: see `entered`.
     """
-    if space.fields[LAYOUT] == SIZE_CLASSES and need <= cells_.MOST_BYTES:
+    if space.layout == SIZE_CLASSES and need <= cells_.MOST_BYTES:
         number = class_of(space.cells.classes, need)
         block = cells_.alloc(machine, space.cells, number)
         if block:
@@ -80,7 +85,7 @@ def _alloc_in_page(machine, space, number):
     size = space.cells.classes.bytes_of[unsigned(number)]
     if cells_.add_page(machine, space.cells, space.holes, number):
         return cells_.alloc(machine, space.cells, number), size
-    if space.fields[CURSOR]:  # a sweep may find cells
+    if space.cursor:  # a sweep may find cells
         return 0, 0
     block = holes_.alloc(machine, space.holes, size)
     return block, size if block else 0
@@ -89,8 +94,8 @@ def _alloc_in_page(machine, space, number):
 @kernel
 def free(machine, space, block, size_bytes):
     """Free the block of one object, unmerged."""
-    space.fields[OCCUPIED] -= size_bytes
-    if space.fields[LAYOUT] == SIZE_CLASSES and size_bytes <= cells_.MOST_BYTES:
+    space.occupied -= size_bytes
+    if space.layout == SIZE_CLASSES and size_bytes <= cells_.MOST_BYTES:
         cells_.free(machine, space.cells, class_of(space.cells.classes, size_bytes), block)
     else:
         give(machine, space.holes, block, size_bytes)
@@ -99,8 +104,8 @@ def free(machine, space, block, size_bytes):
 @kernel
 def grow(machine, space, need):
     """Make the heap larger so that `need` bytes fit; whether the limit and the system allow it."""
-    limit = space.fields[LIMIT]
-    if space.fields[LAYOUT] == SIZE_CLASSES and need < PAGE_BYTES:
+    limit = space.limit
+    if space.layout == SIZE_CLASSES and need < PAGE_BYTES:
         if holes_.grow(machine, space.holes, GROWTH_BYTES, limit):
             return True
         if holes_.grow(machine, space.holes, PAGE_BYTES, limit):
@@ -115,7 +120,7 @@ def obtain(machine, space, mutator, log, need):
     """(block, bytes) as for `alloc`, after sweeping and growing as far as needed; (0, 0) if only a
     collection could help. About 3 ns while the free cell or hole at hand has room."""
     block, size = alloc(machine, space, need)
-    while not block and space.fields[CURSOR]:
+    while not block and space.cursor:
         sweep_on(machine, space, mutator, log)
         block, size = alloc(machine, space, need)
     if not block and grow(machine, space, need):
@@ -126,27 +131,26 @@ def obtain(machine, space, mutator, log, need):
 @kernel
 def begin_sweep(machine, space, live_bytes):
     """All that is not marked is dead from now on, and swept later; `live_bytes` are marked."""
-    fields = space.fields
     holes_.forget(machine, space.holes)
     cells_.forget(machine, space.cells)
-    fields[PENDING] = fields[OCCUPIED] - live_bytes
-    fields[CURSOR], fields[UNTIL] = first_block(space.holes), end(space)
-    if fields[CURSOR] == fields[UNTIL]:
-        fields[CURSOR] = 0
+    space.pending = space.occupied - live_bytes
+    space.cursor, space.until = first_block(space.holes), end(space)
+    if space.cursor == space.until:
+        space.cursor = 0
 
 
 @kernel
 def finish_sweep(machine, space, mutator, log):
     """Sweep what is left."""
-    while space.fields[CURSOR]:
+    while space.cursor:
         sweep_on(machine, space, mutator, log)
 
 
 @kernel
 def sweep_on(machine, space, mutator, log):
     """Sweep to the end of the next free run, or past the next page that has free cells."""
-    fields, until = space.fields, space.fields[UNTIL]
-    block, run = fields[CURSOR], 0
+    until = space.until
+    block, run = space.cursor, 0
     dead_objects = dead_bytes = 0
     stays = found = False
     while block < until and not found:
@@ -173,15 +177,15 @@ def sweep_on(machine, space, mutator, log):
         block += size
     if run:
         give(machine, space.holes, run, block - run)
-    fields[CURSOR] = block if block < until else 0
+    space.cursor = block if block < until else 0
     _count_dead(space, log, dead_objects, dead_bytes)
 
 
 @kernel
 def _count_dead(space, log, objects, bytes_):
     """So many dead objects were swept."""
-    space.fields[OCCUPIED] -= bytes_
-    space.fields[PENDING] -= bytes_
+    space.occupied -= bytes_
+    space.pending -= bytes_
     log.totals[SWEPT_OBJECTS] += objects
     log.totals[SWEPT_BYTES] += bytes_
 
@@ -275,7 +279,6 @@ def check(machine, space):
     broken = cells_.check(machine, space.cells, space.holes)
     if broken:
         return 10 + broken
-    fields = space.fields
     occupied = pending = 0
     block, page = first(machine, space)
     while block < end(space):
@@ -283,13 +286,13 @@ def check(machine, space):
             state = load(machine, block + 8)
             size = (state & GRANULES_MASK) << 4
             occupied += size
-            swept = (page or block) < fields[CURSOR] or block >= fields[UNTIL]
-            if not fields[CURSOR] or swept:
+            swept = (page or block) < space.cursor or block >= space.until
+            if not space.cursor or swept:
                 if state < 0:
                     return 22
             elif state >= 0:
                 pending += size
         block, page = following(machine, space, block, page)
-    if occupied != fields[OCCUPIED] or pending != fields[PENDING]:
+    if occupied != space.occupied or pending != space.pending:
         return 21
     return 0

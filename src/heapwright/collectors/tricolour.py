@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.collectors.log import MARKED_BYTES, MARKED_OBJECTS, SCANNED_ROOTS, Log
-from heapwright.collectors.mark import CHUNK, CHUNK_BYTES, MarkStack, mark_stack, pop, push
+from heapwright.collectors.mark import CHUNK_BYTES, MarkStack, mark_stack, pop, push
 from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, Mutator, root_at, root_count
 from heapwright.collectors.objects import (
     bytes_of,
@@ -49,6 +49,7 @@ from heapwright.collectors.objects import (
     unmark,
 )
 from heapwright.compiler import kernel
+from heapwright.compiler.record import record, words
 from heapwright.machine import Machine, load
 
 IDLE, MARKING, SWEEPING = range(3)
@@ -56,24 +57,21 @@ SNAPSHOT, ONCE, AGAIN = range(3)  # when the roots are scanned: see Marking.fiel
 BLACK, WHITE = range(2)  # of an object born while others are marked
 GREY = 1  # the note of a grey object; others have 0
 
-# Marking.fields
-(
-    PHASE,
-    REACHED,  # 1 when a set mark means reached, 0 when a clear one does
-    GREYS,  # grey objects
-    SCANNED,  # the one whose references are looked at, 0 none
-    FIELD,  # the next of them
-    GLOBALS_LEFT,  # the globals below this index are not yet scanned
-    GLOBALS_SEEN,  # globals when a root was last added or dropped
-    STACK_BLACK,  # 1 when the locals are scanned
-    BARRIER,  # setting: one of `barriers.py`
-    ROOTS,  # setting: SNAPSHOT all at the beginning; ONCE, in steps; AGAIN, in steps, and the stack
-    # once more at the end
-    BIRTH,  # setting: BLACK or WHITE
-    FIELDS,
-) = range(12)
 
-
+@record(
+    "phase",
+    "reached",  # 1 when a set mark means reached, 0 when a clear one does
+    "greys",  # grey objects
+    "scanned",  # the one whose references are looked at, 0 none
+    "field",  # the next of them
+    "globals_left",  # the globals below this index are not yet scanned
+    "globals_seen",  # globals when a root was last added or dropped
+    "stack_black",  # 1 when the locals are scanned
+    "barrier",  # setting: one of `barriers.py`
+    "roots",  # setting: SNAPSHOT all at the beginning; ONCE, in steps; AGAIN, in steps, and the
+    # stack once more at the end
+    "birth",  # setting: BLACK or WHITE
+)
 class Marking(NamedTuple):
     """The state of a cycle."""
 
@@ -81,22 +79,23 @@ class Marking(NamedTuple):
     mutator: Mutator
     log: Log
     stack: MarkStack  # grey objects but for SCANNED, each once
-    fields: np.ndarray  # int64[FIELDS]
+    fields: np.ndarray  # int64[word]
+
+
+WORDS = len(Marking.WORDS)
 
 
 def marking(machine, mutator, log, barrier, roots, birth):
     """No cycle yet. An `EVERY_HANDLE` mutator's objects are born black: its stack is empty."""
-    fields = np.zeros(FIELDS, np.int64)
-    fields[REACHED] = 1
-    fields[BARRIER], fields[ROOTS] = barrier, roots
-    fields[BIRTH] = BLACK if mutator.counts[EVERY_HANDLE] else birth
+    birth = BLACK if mutator.counts[EVERY_HANDLE] else birth
+    fields = words(Marking, reached=1, barrier=barrier, roots=roots, birth=birth)
     return Marking(machine, mutator, log, mark_stack(), fields)
 
 
 @kernel(inline=True)
 def is_white(marking, address):
     """Whether the object at `address` is not reached."""
-    return is_marked(marking.machine, address) != (marking.fields[REACHED] == 1)
+    return is_marked(marking.machine, address) != (marking.reached == 1)
 
 
 @kernel(inline=True)
@@ -108,7 +107,7 @@ def is_grey(marking, address):
 @kernel(inline=True)
 def _reach(marking, address):
     """Turn a white object black."""
-    if marking.fields[REACHED]:
+    if marking.reached:
         mark(marking.machine, address)
     else:
         unmark(marking.machine, address)
@@ -119,7 +118,7 @@ def turn_grey(marking, address):
     """Turn a black object grey: all its references are to be looked at, once more perhaps."""
     set_note(marking.machine, address, GREY)
     push(marking.machine, marking.stack, address)
-    marking.fields[GREYS] += 1
+    marking.greys += 1
 
 
 @kernel(inline=True)
@@ -136,9 +135,8 @@ def shade(marking, address):
 @kernel(inline=True)
 def give_birth(marking, address):
     """Colour an object that was initialised just now."""
-    fields = marking.fields
-    if fields[PHASE] == MARKING and fields[BIRTH] == WHITE:
-        if not fields[REACHED]:
+    if marking.phase == MARKING and marking.birth == WHITE:
+        if not marking.reached:
             mark(marking.machine, address)
     else:
         _reach(marking, address)
@@ -147,13 +145,13 @@ def give_birth(marking, address):
 @kernel
 def begin(marking):
     """All objects turn white. The first step of a cycle."""
-    fields, mutator = marking.fields, marking.mutator
-    fields[PHASE], fields[REACHED] = MARKING, 1 - fields[REACHED]
-    fields[GLOBALS_LEFT] = root_count(mutator) - mutator.counts[LOCALS]
-    fields[STACK_BLACK] = 0
-    if fields[ROOTS] == SNAPSHOT:
+    mutator = marking.mutator
+    marking.phase, marking.reached = MARKING, 1 - marking.reached
+    marking.globals_left = root_count(mutator) - mutator.counts[LOCALS]
+    marking.stack_black = 0
+    if marking.roots == SNAPSHOT:
         scan_stack(marking)
-        while fields[GLOBALS_LEFT] and not mutator.counts[EVERY_HANDLE]:
+        while marking.globals_left and not mutator.counts[EVERY_HANDLE]:
             scan_global(marking)
 
 
@@ -164,49 +162,47 @@ def scan_stack(marking):
     for index in range(locals_):
         shade(marking, root_at(marking.mutator, index))
     marking.log.totals[SCANNED_ROOTS] += locals_
-    marking.fields[STACK_BLACK] = 1
+    marking.stack_black = 1
 
 
 @kernel(inline=True)
 def scan_global(marking):
     """Shade what the last of the globals that are left refers to."""
-    fields, mutator = marking.fields, marking.mutator
-    fields[GLOBALS_LEFT] -= 1
-    shade(marking, root_at(mutator, mutator.counts[LOCALS] + fields[GLOBALS_LEFT]))
+    mutator = marking.mutator
+    marking.globals_left -= 1
+    shade(marking, root_at(mutator, mutator.counts[LOCALS] + marking.globals_left))
     marking.log.totals[SCANNED_ROOTS] += 1
 
 
 @kernel(inline=True)
 def scan_field(marking):
     """Shade what the next reference of a grey object refers to; its last one turns it black."""
-    fields, machine = marking.fields, marking.machine
-    if not fields[SCANNED]:
-        fields[SCANNED], fields[FIELD] = pop(machine, marking.stack), 0
-    address = fields[SCANNED]
-    shade(marking, reference(machine, address, fields[FIELD]))
-    fields[FIELD] += 1
-    if fields[FIELD] == fields_of(machine, address):
+    machine = marking.machine
+    if not marking.scanned:
+        marking.scanned, marking.field = pop(machine, marking.stack), 0
+    address = marking.scanned
+    shade(marking, reference(machine, address, marking.field))
+    marking.field += 1
+    if marking.field == fields_of(machine, address):
         set_note(machine, address, 0)
-        fields[GREYS] -= 1
-        fields[SCANNED] = 0
+        marking.greys -= 1
+        marking.scanned = 0
 
 
 @kernel(inline=True)
 def is_done(marking):
     """Whether `finish` may come next."""
-    fields = marking.fields
-    return fields[GREYS] == 0 and fields[GLOBALS_LEFT] == 0 and fields[STACK_BLACK] == 1
+    return marking.greys == 0 and marking.globals_left == 0 and marking.stack_black == 1
 
 
 @kernel
 def advance(marking, steps):
     """Take up to `steps` steps, the roots first; how many were not needed."""
-    fields = marking.fields
     while steps > 0 and not is_done(marking):
-        if not fields[STACK_BLACK]:
+        if not marking.stack_black:
             scan_stack(marking)
             steps -= marking.mutator.counts[LOCALS]
-        elif fields[GLOBALS_LEFT]:
+        elif marking.globals_left:
             scan_global(marking)
         else:
             scan_field(marking)
@@ -218,17 +214,17 @@ def advance(marking, steps):
 def finish(marking):
     """End the marking. A stack that is to be scanned again, and all that this finds, in one step:
     the program's locals would change between two."""
-    if marking.fields[ROOTS] == AGAIN:
+    if marking.roots == AGAIN:
         scan_stack(marking)
         while not is_done(marking):
             scan_field(marking)
-    marking.fields[PHASE] = SWEEPING
+    marking.phase = SWEEPING
 
 
 @kernel
 def own_memory(marking, blocks):
     """The chunks of the stack, as rows of `blocks` (start, bytes), as many as fit; their number."""
-    rows, chunk = 0, marking.stack.fields[CHUNK]
+    rows, chunk = 0, marking.stack.chunk
     while chunk:
         if rows < len(blocks):
             blocks[rows, 0], blocks[rows, 1] = chunk, CHUNK_BYTES

@@ -18,25 +18,18 @@ Omits      a nursery that changes its size; more than two generations
 A dead old object keeps what it refers to until the next full collection ("nepotism").
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from heapwright.allocators.linear import bump
-from heapwright.collectors import mark, nursery, old_generation, pace, remembered
+from heapwright.collectors import mark, nursery, old_generation, pace, remembered, textbook
 from heapwright.collectors.log import (
     BARRIERS,
-    FULL,
     MINOR,
-    Log,
     begin_cycle,
     begin_pause,
     end_cycle,
     end_pause,
-    log,
 )
-from heapwright.collectors.mutator import Mutator, handle
-from heapwright.collectors.nursery import EDEN_BYTES, END, TENURE, Nursery, is_young
+from heapwright.collectors.mutator import handle
+from heapwright.collectors.nursery import Nursery, is_young
 from heapwright.collectors.objects import (
     GRANULE_BYTES,
     HEADER_BYTES,
@@ -47,29 +40,10 @@ from heapwright.collectors.objects import (
     reference,
 )
 from heapwright.collectors.old_generation import Old, occupied
-from heapwright.collectors.pace import GOAL, Pace
 from heapwright.collectors.remembered import Remembered, is_remembered, remember
-from heapwright.collectors.textbook import born, cached, extent, handles_are_true, usable
 from heapwright.compiler import kernel
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES, Machine, load
-
-__all__ = [
-    "PATHS",
-    "Config",
-    "Heap",
-    "boot",
-    "cached",
-    "check",
-    "collect",
-    "extent",
-    "metadata",
-    "new",
-    "notes",
-    "usable",
-    "vacant",
-    "write",
-]
+from heapwright.machine import PAGE_BYTES, load
 
 LEAST_PAGES = 16  # of a heap
 
@@ -77,30 +51,20 @@ PATHS = ("new", "new_old", "write", "minor", "full")
 NEW, NEW_OLD, WRITE, MINOR_COLLECTION, FULL_COLLECTION = range(5)
 
 
-class Config(NamedTuple):
-    """Knobs."""
+Config = textbook.knobs(  # heap_bytes: of both generations; minimum and growth: of the old one
+    __name__,
+    nursery_bytes=0,  # of eden and both survivor spaces; 0: a quarter of heap or minimum
+    survivor_percent=12,  # of the nursery, each survivor space
+    tenure=2,  # minor collections that an object survives before it is promoted
+    remembering=remembered.OBJECTS,  # 0: set of objects, 1: card table
+    old=old_generation.MARK_SWEEP,  # 0: mark-sweep, 1: mark-compact
+)
+Heap = textbook.heap(  # pace: of the old generation
+    __name__, nursery=Nursery, old=Old, remembered=Remembered
+)
 
-    heap_bytes: int = 0  # of both generations; 0: the old one grows
-    minimum_bytes: int = 4 << 20  # while growing, collect no smaller old generation
-    growth_percent: int = 100  # by which its occupied bytes may grow over the live ones
-    nursery_bytes: int = 0  # of eden and both survivor spaces; 0: a quarter of heap or minimum
-    survivor_percent: int = 12  # of the nursery, each survivor space
-    tenure: int = 2  # minor collections that an object survives before it is promoted
-    remembering: int = remembered.OBJECTS  # 0: set of objects, 1: card table
-    old: int = old_generation.MARK_SWEEP  # 0: mark-sweep, 1: mark-compact
-
-
-class Heap(NamedTuple):
-    """The whole state."""
-
-    machine: Machine
-    mutator: Mutator
-    log: Log
-    pace: Pace  # of the old generation
-    nursery: Nursery
-    old: Old
-    remembered: Remembered
-    paths: np.ndarray  # int64[path]  times taken
+cached, extent, usable = textbook.cached, textbook.extent, textbook.usable
+notes = textbook.notes
 
 
 def boot(machine, config, mutator):
@@ -123,18 +87,14 @@ def boot(machine, config, mutator):
     most = 0
     if config.heap_bytes:
         most = config.heap_bytes - young
-        pacing.fields[pace.LIMIT] = pacing.fields[GOAL] = most
+        pacing.limit = pacing.goal = most
     survivor_bytes = max(PAGE_BYTES, young * config.survivor_percent // 100)
-    return Heap(
-        machine,
-        mutator,
-        log(),
-        pacing,
-        nursery.nursery(young, survivor_bytes, config.tenure),
-        old_generation.old_generation(config.old, most),
-        remembered.remembered(config.remembering),
-        np.zeros(len(PATHS), np.int64),
-    )
+    parts = {
+        "nursery": nursery.nursery(young, survivor_bytes, config.tenure),
+        "old": old_generation.old_generation(config.old, most),
+        "remembered": remembered.remembered(config.remembering),
+    }
+    return textbook.empty(Heap, PATHS, machine, mutator, pacing, **parts)
 
 
 @kernel(inline=True)
@@ -147,22 +107,22 @@ def new(heap, thread, slot, size, fields):
         block, need = _obtain(heap, need)
         if not block:
             return 0
-    return born(heap, (block, need), slot, fields)
+    return textbook.born(heap, (block, need), slot, fields)
 
 
 @kernel
 def _obtain(heap, need):
     """(block, bytes) where eden is full: after a collection, or in the old generation; (0, 0) if
     there is no room."""
-    young = heap.nursery.fields
-    if need > MOST_BYTES or (not young[END] and not nursery.open_(heap.machine, heap.nursery)):
+    young = heap.nursery
+    if need > MOST_BYTES or (not young.end and not nursery.open_(heap.machine, heap.nursery)):
         return 0, 0
-    if need > young[EDEN_BYTES] // 2:
+    if need > young.eden_bytes // 2:
         return _obtain_old(heap, need)
     block = bump(heap.nursery.eden, need, GRANULE_BYTES)
     if block:
         return block, need
-    if occupied(heap.old) + nursery.occupied(heap.nursery) <= heap.pace.fields[GOAL]:
+    if occupied(heap.old) + nursery.occupied(heap.nursery) <= heap.pace.goal:
         _collect_young(heap)
     elif not pace.may_hold(heap.pace, need) or not _collect(heap, 0):
         return 0, 0
@@ -175,7 +135,7 @@ def _obtain_old(heap, need):
     heap.paths[NEW_OLD] += 1
     machine, old, request = heap.machine, heap.old, (need, False)
     block = bytes_ = 0
-    if occupied(old) + need <= heap.pace.fields[GOAL]:
+    if occupied(old) + need <= heap.pace.goal:
         block, bytes_ = old_generation.alloc(machine, old, heap.mutator, heap.log, request)
     if not block and pace.may_hold(heap.pace, need) and _collect(heap, need):
         block, bytes_ = old_generation.alloc(machine, old, heap.mutator, heap.log, request)
@@ -212,8 +172,8 @@ def _collect_young(heap):
     """A minor collection."""
     heap.paths[MINOR_COLLECTION] += 1
     begin_pause(heap.log)
-    begin_cycle(heap.log, MINOR, _both(heap), heap.pace.fields[GOAL])
-    nursery.collect_young(heap, heap.nursery.fields[TENURE])
+    begin_cycle(heap.log, MINOR, _both(heap), heap.pace.goal)
+    nursery.collect_young(heap, heap.nursery.tenure)
     end_pause(heap.log)
     end_cycle(heap.log, _both(heap))
 
@@ -224,25 +184,22 @@ def _collect(heap, need):
     more; False where what lives is more than its limit."""
     heap.paths[FULL_COLLECTION] += 1
     machine, old = heap.machine, heap.old
-    begin_pause(heap.log)
     before = _both(heap)
-    begin_cycle(heap.log, FULL, before, heap.pace.fields[GOAL])
+    textbook.begin(heap, before)
     nursery.collect_young(heap, 0)
     past = old_generation.end(old)
     old_generation.collect(machine, old, heap.mutator, heap.log)
     _settle_anew(heap, past)
     live = occupied(old)
-    pace.collected(heap.pace, before, live, need)
-    end_pause(heap.log)
-    end_cycle(heap.log, live)
-    limit = heap.pace.fields[pace.LIMIT]
+    textbook.end(heap, live, before - live, need)
+    limit = heap.pace.limit
     return limit == 0 or live <= limit
 
 
 @kernel
 def _settle_anew(heap, past):
     """Tell the card table where the old generation's objects begin; it ended at `past` before."""
-    if heap.remembered.fields[remembered.KIND] != remembered.CARDS:
+    if heap.remembered.kind != remembered.CARDS:
         return
     machine, old = heap.machine, heap.old
     remembered.forget_starts(heap.remembered, past)
@@ -284,7 +241,7 @@ def check(heap):
         if load(machine, block) >= 0 and not _is_safe(heap, block + HEADER_BYTES):
             return 51
         block, page = old_generation.following(machine, old, block, page)
-    if not handles_are_true(heap):
+    if not textbook.handles_are_true(heap):
         return 52
     if not pace.check(heap.pace):
         return 53
@@ -298,8 +255,3 @@ def _is_safe(heap, address):
         if is_young(heap.nursery, reference(heap.machine, address, field)):
             return is_remembered(heap.machine, heap.remembered, address)
     return True
-
-
-def notes(heap):
-    """What its figures mean, in sentences."""
-    return pace.thrashing(heap.pace)

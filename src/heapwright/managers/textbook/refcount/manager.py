@@ -17,28 +17,17 @@ Memory is free the moment it is dead, but each write of a reference costs two co
 never found: the notes say what the backup trace reclaimed and what cycles keep at the end.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
-from heapwright.collectors import mark, pace, swept_space
+from heapwright.collectors import pace, swept_heap, swept_space, textbook
 from heapwright.collectors.counting import decremented, forget_dead, increment, release
 from heapwright.collectors.log import (
-    FULL,
     MARKED_BYTES,
     MARKED_OBJECTS,
     SCANNED_ROOTS,
     SWEPT_BYTES,
     SWEPT_OBJECTS,
-    Log,
-    begin_cycle,
-    begin_pause,
-    end_cycle,
-    end_pause,
-    log,
 )
 from heapwright.collectors.mark import MarkStack, mark_from_roots, mark_stack
-from heapwright.collectors.mutator import Mutator, handle, root_at, root_count
+from heapwright.collectors.mutator import handle, root_at, root_count
 from heapwright.collectors.objects import (
     HEADER_BYTES,
     MOST_BYTES,
@@ -51,78 +40,34 @@ from heapwright.collectors.objects import (
     reference,
     unmark,
 )
-from heapwright.collectors.pace import GOAL, Pace
-from heapwright.collectors.swept_space import (
-    OCCUPIED,
-    Space,
-    begin_sweep,
-    end,
-    finish_sweep,
-    following,
-    obtain,
-)
-from heapwright.collectors.textbook import born, cached, extent, handles_are_true, usable
+from heapwright.collectors.swept_space import Space, end, following, obtain
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES, Machine, load
-
-__all__ = [
-    "PATHS",
-    "Config",
-    "Heap",
-    "boot",
-    "cached",
-    "check",
-    "collect",
-    "extent",
-    "metadata",
-    "new",
-    "notes",
-    "rooted",
-    "unrooted",
-    "usable",
-    "vacant",
-    "write",
-]
-
+from heapwright.machine import PAGE_BYTES, load
 
 NEVER, WHEN_FULL = range(2)  # backup
 
 PATHS = ("new", "write", "death", "backup")
 NEW, WRITE, DEATH, BACKUP = range(4)
 
-# Heap.fields
-(
-    WHEN,  # setting
-    STORM,  # setting
-    CYCLE_OBJECTS,  # that backup traces reclaimed
-    CYCLE_BYTES,
-    SWEPT_BEFORE,  # bytes: all that had been freed at the last trace's end
-    FIELDS,
-) = range(6)
+Config = textbook.knobs(
+    __name__,
+    backup=WHEN_FULL,  # trace for cycles: 0 never, 1 when the heap is full
+    storm_objects=100,  # deaths at once that count as a pause
+)
+Heap = textbook.heap(
+    __name__,
+    "backup",
+    "storm_objects",
+    "cycle_objects",  # that backup traces reclaimed
+    "cycle_bytes",
+    "swept_before",  # bytes: all that had been freed at the last trace's end
+    space=Space,
+    stack=MarkStack,
+)
 
-
-class Config(NamedTuple):
-    """Knobs."""
-
-    heap_bytes: int = 0  # of the heap; 0: grow
-    minimum_bytes: int = 4 << 20  # while growing, trace no smaller heap
-    growth_percent: int = 100  # by which occupied bytes may grow over the live ones
-    backup: int = WHEN_FULL  # trace for cycles: 0 never, 1 when the heap is full
-    storm_objects: int = 100  # deaths at once that count as a pause
-
-
-class Heap(NamedTuple):
-    """The whole state."""
-
-    machine: Machine
-    mutator: Mutator
-    log: Log
-    pace: Pace
-    space: Space
-    stack: MarkStack
-    fields: np.ndarray  # int64[FIELDS]  WHEN, STORM: settings; CYCLE_: reclaimed by traces
-    paths: np.ndarray  # int64[path]  times taken
+cached, extent, usable = textbook.cached, textbook.extent, textbook.usable
+metadata, vacant = swept_heap.metadata, swept_heap.vacant
 
 
 def boot(machine, config, mutator):
@@ -130,16 +75,10 @@ def boot(machine, config, mutator):
     pacing = pace.pace("refcount", config, PAGE_BYTES)
     if config.backup > WHEN_FULL:
         raise HeapwrightError("backup of refcount is 0 or 1.")
-    return Heap(
-        machine,
-        mutator,
-        log(),
-        pacing,
-        swept_space.swept_space(swept_space.SIZE_CLASSES, config.heap_bytes),
-        mark_stack(),
-        np.array([config.backup, config.storm_objects, 0, 0, 0], np.int64),
-        np.zeros(len(PATHS), np.int64),
-    )
+    space = swept_space.swept_space(swept_space.SIZE_CLASSES, config.heap_bytes)
+    settings = {"backup": config.backup, "storm_objects": config.storm_objects}
+    parts = {"space": space, "stack": mark_stack(), **settings}
+    return textbook.empty(Heap, PATHS, machine, mutator, pacing, **parts)
 
 
 @kernel(inline=True)
@@ -147,22 +86,22 @@ def new(heap, thread, slot, size, fields):
     """Address of a new object in a free cell or hole; its count is 0 until a root is counted."""
     heap.paths[NEW] += 1
     need = block_bytes(size)
-    space = heap.space.fields
+    space = heap.space
     block = bytes_ = 0
-    if space[OCCUPIED] + need <= heap.pace.fields[GOAL] or heap.fields[WHEN] == NEVER:
+    if space.occupied + need <= heap.pace.goal or heap.backup == NEVER:
         block, bytes_ = obtain(heap.machine, heap.space, heap.mutator, heap.log, need)
     if not block:
         block, bytes_ = _trace_and_obtain(heap, need)
         if not block:
             return 0
-    space[OCCUPIED] += bytes_
-    return born(heap, (block, bytes_), slot, fields)
+    space.occupied += bytes_
+    return textbook.born(heap, (block, bytes_), slot, fields)
 
 
 @kernel
 def _trace_and_obtain(heap, need):
     """(block, bytes) after a backup trace; (0, 0) if there is none or it did not help."""
-    if heap.fields[WHEN] == NEVER or need > MOST_BYTES or not pace.may_hold(heap.pace, need):
+    if heap.backup == NEVER or need > MOST_BYTES or not pace.may_hold(heap.pace, need):
         return 0, 0
     _trace(heap, need)
     return obtain(heap.machine, heap.space, heap.mutator, heap.log, need)
@@ -180,7 +119,7 @@ def write(heap, slot, field, target):
     refer(machine, address, field, referred)
     if old and decremented(machine, old):
         heap.paths[DEATH] += 1
-        release(heap, old, heap.fields[STORM])
+        release(heap, old, heap.storm_objects)
 
 
 @kernel
@@ -195,7 +134,7 @@ def unrooted(heap, slot):
     address = heap.mutator.handles[unsigned(slot)]
     if decremented(heap.machine, address):
         heap.paths[DEATH] += 1
-        release(heap, address, heap.fields[STORM])
+        release(heap, address, heap.storm_objects)
 
 
 @kernel
@@ -209,26 +148,22 @@ def _trace(heap, need):
     """Reclaim what only cycles keep, and set the goal for a heap of `need` bytes more."""
     machine, space, totals = heap.machine, heap.space, heap.log.totals
     heap.paths[BACKUP] += 1
-    begin_pause(heap.log)
-    occupied = space.fields[OCCUPIED]
-    begin_cycle(heap.log, FULL, occupied, heap.pace.fields[GOAL])
-    marked, swept = totals[MARKED_BYTES], totals[SWEPT_OBJECTS]
-    mark_from_roots(machine, heap.mutator, heap.stack, heap.log)
-    live = totals[MARKED_BYTES] - marked
+    occupied = space.occupied
+    textbook.begin(heap, occupied)
+    swept = totals[SWEPT_OBJECTS]
+    live = mark_from_roots(machine, heap.mutator, heap.stack, heap.log)
     block, page = swept_space.first(machine, space)
     while block < end(space):
         if load(machine, block) >= 0 and load(machine, block + 8) >= 0:
             forget_dead(machine, block + HEADER_BYTES)
         block, page = following(machine, space, block, page)
-    begin_sweep(machine, space, live)
-    finish_sweep(machine, space, heap.mutator, heap.log)
-    heap.fields[CYCLE_OBJECTS] += totals[SWEPT_OBJECTS] - swept
-    heap.fields[CYCLE_BYTES] += occupied - live
-    recovered = totals[SWEPT_BYTES] - heap.fields[SWEPT_BEFORE]  # by counts as well, since the last
-    heap.fields[SWEPT_BEFORE] = totals[SWEPT_BYTES]
-    pace.collected(heap.pace, live + recovered, live, need)
-    end_pause(heap.log)
-    end_cycle(heap.log, live)
+    swept_space.begin_sweep(machine, space, live)
+    swept_space.finish_sweep(machine, space, heap.mutator, heap.log)
+    heap.cycle_objects += totals[SWEPT_OBJECTS] - swept
+    heap.cycle_bytes += occupied - live
+    recovered = totals[SWEPT_BYTES] - heap.swept_before  # by counts as well, since the last
+    heap.swept_before = totals[SWEPT_BYTES]
+    textbook.end(heap, live, recovered, need)
 
 
 @kernel
@@ -252,31 +187,12 @@ def cyclic_bytes(heap):
 
 
 @kernel
-def metadata(heap, blocks):
-    """The heads of pages of cells, and a chunk of the worklist."""
-    rows = swept_space.metadata(heap.machine, heap.space, blocks)
-    return rows + mark.own_memory(heap.stack, blocks[min(rows, len(blocks)) :])
-
-
-@kernel
-def vacant(heap, blocks):
-    """Free cells and holes."""
-    return swept_space.vacant(heap.machine, heap.space, blocks)
-
-
-@kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
     machine, space = heap.machine, heap.space
-    broken = swept_space.check(machine, space)
+    broken = swept_heap.check(heap)
     if broken:
         return broken
-    if not mark.check(heap.stack):
-        return 31
-    if not pace.check(heap.pace):
-        return 32
-    if not handles_are_true(heap):
-        return 33
     counted = referred = 0
     block, page = swept_space.first(machine, space)
     while block < end(space):
@@ -300,7 +216,7 @@ def references_from_roots(mutator):
 
 def notes(heap):
     """What its figures mean, in sentences."""
-    objects, bytes_ = int(heap.fields[CYCLE_OBJECTS]), int(heap.fields[CYCLE_BYTES])
+    objects, bytes_ = int(heap.cycle_objects), int(heap.cycle_bytes)
     left = int(cyclic_bytes(heap))
     sentences = pace.thrashing(heap.pace)
     if objects:

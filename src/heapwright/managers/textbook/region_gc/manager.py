@@ -18,25 +18,12 @@ Little is copied, because what is copied lies where little lives; holes in the o
 until more around them is dead.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from heapwright.allocators.holes import is_hole
 from heapwright.allocators.linear import bump
-from heapwright.collectors import mark, pace, regions
-from heapwright.collectors.log import (
-    FULL,
-    SWEPT_BYTES,
-    Log,
-    begin_cycle,
-    begin_pause,
-    end_cycle,
-    end_pause,
-    log,
-)
+from heapwright.collectors import mark, pace, regions, textbook
+from heapwright.collectors.log import SWEPT_BYTES, begin_pause, end_pause
 from heapwright.collectors.mark import MarkStack, mark_from_roots, mark_stack
-from heapwright.collectors.mutator import SLOTS, Mutator
+from heapwright.collectors.mutator import SLOTS
 from heapwright.collectors.objects import (
     GRANULE_BYTES,
     HEADER_BYTES,
@@ -47,78 +34,45 @@ from heapwright.collectors.objects import (
     reference,
     slot_of,
 )
-from heapwright.collectors.pace import GOAL, Pace
 from heapwright.collectors.regions import (
-    COUNT,
     LARGE,
     LEAST_SHIFT,
     MOST_SHIFT,
-    SHIFT,
     USED,
     Regions,
-    evacuate,
-    find,
     open_region,
     region_of,
     take_large,
     used,
 )
-from heapwright.collectors.textbook import born, cached, extent, usable, write
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
-from heapwright.machine import Machine
-
-__all__ = [
-    "PATHS",
-    "Config",
-    "Heap",
-    "boot",
-    "cached",
-    "check",
-    "collect",
-    "extent",
-    "metadata",
-    "new",
-    "notes",
-    "usable",
-    "vacant",
-    "write",
-]
 
 LEAST_REGIONS = 4
 USUAL_REGIONS, USUAL_SHIFT = 64, 20  # of a heap whose region_bytes is 0: how many, log2 of most
 LAST_RESORT_ROUNDS = 16  # of evacuation, before an object is refused
 
 PATHS = ("new", "write", "large", "collect", "evacuated", "last_resort")
-NEW, WRITE, NEW_LARGE, COLLECT, EVACUATED, LAST_RESORT = range(6)
+NEW, WRITE, NEW_LARGE, COLLECT, EVACUATED, LAST_RESORT = range(6)  # EVACUATED counts regions
 
-# Heap.knobs
-EVACUATE_PERCENT, RESERVED, KNOBS = range(3)
+Config = textbook.knobs(  # growth: of the regions in use over those that a collection left
+    __name__,
+    region_bytes=0,  # 16 KiB to 64 MiB; 0: a 64th of heap or minimum, at most 1 MiB
+    evacuate_percent=65,  # most that lives of a region that is emptied
+    reserve_percent=10,  # of a fixed heap's regions, kept free to evacuate into
+    keep_pages=0,  # 1: the pages of emptied regions are kept
+)
+Heap = textbook.heap(
+    __name__,
+    "evacuate_percent",
+    "reserved",  # regions
+    regions=Regions,
+    stack=MarkStack,
+)
 
-
-class Config(NamedTuple):
-    """Knobs."""
-
-    heap_bytes: int = 0  # of all regions; 0: grow
-    minimum_bytes: int = 4 << 20  # while growing, collect no smaller heap
-    growth_percent: int = 100  # by which the regions in use may grow over those a collection left
-    region_bytes: int = 0  # 16 KiB to 64 MiB; 0: a 64th of heap or minimum, at most 1 MiB
-    evacuate_percent: int = 65  # most that lives of a region that is emptied
-    reserve_percent: int = 10  # of a fixed heap's regions, kept free to evacuate into
-    keep_pages: int = 0  # 1: the pages of emptied regions are kept
-
-
-class Heap(NamedTuple):
-    """The whole state."""
-
-    machine: Machine
-    mutator: Mutator
-    log: Log
-    pace: Pace
-    regions: Regions
-    stack: MarkStack
-    knobs: np.ndarray  # int64[KNOBS]  EVACUATE_PERCENT; RESERVED: regions
-    paths: np.ndarray  # int64[path]  times taken; EVACUATED counts regions
+cached, extent, usable = textbook.cached, textbook.extent, textbook.usable
+write, notes = textbook.write, textbook.notes
+metadata = mark.metadata
 
 
 def boot(machine, config, mutator):
@@ -139,18 +93,15 @@ def boot(machine, config, mutator):
     pacing = pace.pace("region-gc", config, LEAST_REGIONS << shift)
     most = config.heap_bytes >> shift
     if most:
-        pacing.fields[pace.LIMIT] = pacing.fields[GOAL] = most << shift
+        pacing.limit = pacing.goal = most << shift
     reserved = max(1, most * config.reserve_percent // 100) if most else 0
-    return Heap(
-        machine,
-        mutator,
-        log(),
-        pacing,
-        regions.regions(shift, most, config.keep_pages),
-        mark_stack(),
-        np.array([config.evacuate_percent, reserved], np.int64),
-        np.zeros(len(PATHS), np.int64),
-    )
+    parts = {
+        "regions": regions.regions(shift, most, config.keep_pages),
+        "stack": mark_stack(),
+        "evacuate_percent": config.evacuate_percent,
+        "reserved": reserved,
+    }
+    return textbook.empty(Heap, PATHS, machine, mutator, pacing, **parts)
 
 
 @kernel(inline=True)
@@ -163,16 +114,15 @@ def new(heap, thread, slot, size, fields):
         block = _obtain(heap, need)
         if not block:
             return 0
-    return born(heap, (block, need), slot, fields)
+    return textbook.born(heap, (block, need), slot, fields)
 
 
 @kernel
 def _obtain(heap, need):
     """A block where the newest region has no room for it: in another one, after a collection if
     need be; 0 if that did not help."""
-    fields = heap.regions.fields
-    size = 1 << fields[SHIFT]
-    count = (need + size - 1) >> fields[SHIFT]
+    size = 1 << heap.regions.shift
+    count = (need + size - 1) >> heap.regions.shift
     if need > MOST_BYTES:
         return 0
     block = 0
@@ -180,7 +130,7 @@ def _obtain(heap, need):
         block = _obtain_at_once(heap, need)
     if block or not pace.may_hold(heap.pace, need):
         return block
-    _collect(heap, count << fields[SHIFT])
+    _collect(heap, count << heap.regions.shift)
     if used(heap.regions) + count <= _allowed(heap):
         block = _obtain_at_once(heap, need)
     return block if block else _last_resort(heap, need)
@@ -189,14 +139,14 @@ def _obtain(heap, need):
 @kernel
 def _allowed(heap):
     """Regions that may be in use before a collection begins."""
-    return (heap.pace.fields[GOAL] >> heap.regions.fields[SHIFT]) - heap.knobs[RESERVED]
+    return (heap.pace.goal >> heap.regions.shift) - heap.reserved
 
 
 @kernel
 def _obtain_at_once(heap, need):
     """A block in a free region; 0 if there is none."""
     machine, table = heap.machine, heap.regions
-    if need > 1 << (table.fields[SHIFT] - 1):
+    if need > 1 << (table.shift - 1):
         heap.paths[NEW_LARGE] += 1
         return take_large(machine, table, need)
     if not open_region(machine, table, False):
@@ -222,7 +172,7 @@ def _last_resort(heap, need):
 @kernel
 def _evacuate(heap, most_percent):
     """Empty the emptiest regions; how many."""
-    count = evacuate(heap.machine, heap.regions, heap.mutator, heap.log, most_percent)
+    count = regions.evacuate(heap.machine, heap.regions, heap.mutator, heap.log, most_percent)
     heap.paths[EVACUATED] += count
     return count
 
@@ -238,24 +188,13 @@ def _collect(heap, need):
     """Mark, find, evacuate, and set the goal for a heap of `need` bytes more."""
     heap.paths[COLLECT] += 1
     table = heap.regions
-    begin_pause(heap.log)
-    before = used(table) << table.fields[SHIFT]
-    begin_cycle(heap.log, FULL, before, heap.pace.fields[GOAL])
+    textbook.begin(heap, used(table) << table.shift)
     swept = heap.log.totals[SWEPT_BYTES]
     mark_from_roots(heap.machine, heap.mutator, heap.stack, heap.log)
-    find(heap.machine, table, heap.mutator, heap.log)
-    _evacuate(heap, heap.knobs[EVACUATE_PERCENT])
-    after = used(table) << table.fields[SHIFT]
-    swept = heap.log.totals[SWEPT_BYTES] - swept
-    pace.collected(heap.pace, after + swept, after, need)
-    end_pause(heap.log)
-    end_cycle(heap.log, after)
-
-
-@kernel
-def metadata(heap, blocks):
-    """A chunk of the mark stack."""
-    return mark.own_memory(heap.stack, blocks)
+    regions.find(heap.machine, table, heap.mutator, heap.log)
+    _evacuate(heap, heap.evacuate_percent)
+    after = used(table) << table.shift
+    textbook.end(heap, after, heap.log.totals[SWEPT_BYTES] - swept, need)
 
 
 @kernel
@@ -271,7 +210,7 @@ def check(heap):
     broken = regions.check(machine, table)
     if broken:
         return broken
-    for region in range(table.fields[COUNT]):
+    for region in range(table.total):
         kind = table.kind[unsigned(region)]
         if kind not in (USED, LARGE):
             continue
@@ -298,8 +237,3 @@ def _is_in_use(table, address):
     """Whether the address lies in a region that holds objects."""
     kind = table.kind[unsigned(region_of(table, address))]
     return kind in (USED, LARGE)
-
-
-def notes(heap):
-    """What its figures mean, in sentences."""
-    return pace.thrashing(heap.pace)

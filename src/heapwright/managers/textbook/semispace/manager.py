@@ -19,122 +19,52 @@ A collection costs in proportion to what lives and nothing for what is dead; the
 of the heap is empty when it begins.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
-from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
-from heapwright.collectors import pace as paces
+from heapwright.allocators.linear import Region
+from heapwright.collectors import bump_heap, pace, textbook
 from heapwright.collectors.copying import copy_reachable, forget_dead
-from heapwright.collectors.log import (
-    FULL,
-    Log,
-    begin_cycle,
-    begin_pause,
-    end_cycle,
-    end_pause,
-    log,
-)
-from heapwright.collectors.mutator import SLOTS, Mutator
-from heapwright.collectors.objects import (
-    GRANULE_BYTES,
-    HEADER_BYTES,
-    MOST_BYTES,
-    block_bytes,
-    bytes_of,
-    fields_of,
-    reference,
-    slot_of,
-)
-from heapwright.collectors.pace import GOAL, Pace, collected, goal_of, may_hold
-from heapwright.collectors.textbook import born, cached, extent, usable, write
-from heapwright.compiler import kernel, unsigned
-from heapwright.machine import PAGE_BYTES, Machine, mmap, munmap
-
-__all__ = [
-    "PATHS",
-    "Config",
-    "Heap",
-    "boot",
-    "cached",
-    "check",
-    "collect",
-    "extent",
-    "metadata",
-    "new",
-    "notes",
-    "usable",
-    "vacant",
-    "write",
-]
-
+from heapwright.collectors.log import end_cycle, end_pause
+from heapwright.collectors.objects import MOST_BYTES
+from heapwright.compiler import kernel
+from heapwright.compiler.record import words
+from heapwright.machine import PAGE_BYTES, mmap, munmap
 
 PATHS = ("new", "write", "collect", "map")
 NEW, WRITE, COLLECT, MAP = range(4)
 
-# Heap.spaces
-END, SPARE, SPARE_BYTES, SPACES = range(4)  # addresses, 0: none; END of the current space's pages
+Config = textbook.knobs(  # heap_bytes: of both spaces together; minimum_bytes: of one
+    __name__,
+    keep_pages=0,  # 1: the pages of the emptied space are kept for the next collection
+)
+Heap = textbook.heap(  # pace: of one space
+    __name__,
+    "spare",  # address of the other space while it is kept, 0: none
+    "spare_bytes",
+    "keep_pages",
+    region=Region,  # the current space
+)
 
-
-class Config(NamedTuple):
-    """Knobs."""
-
-    heap_bytes: int = 0  # both spaces together; 0: grow
-    minimum_bytes: int = 4 << 20  # while growing, collect no smaller heap; of one space
-    growth_percent: int = 100  # by which occupied bytes may grow over the live ones
-    keep_pages: int = 0  # 1: the pages of the emptied space are kept for the next collection
-
-
-class Heap(NamedTuple):
-    """The whole state."""
-
-    machine: Machine
-    mutator: Mutator
-    log: Log
-    pace: Pace  # of one space
-    region: Region  # the current space
-    spaces: np.ndarray  # int64[SPACES]
-    keep_pages: np.ndarray  # int64[1]
-    paths: np.ndarray  # int64[path]  times taken
+cached, extent, usable = textbook.cached, textbook.extent, textbook.usable
+write, notes = textbook.write, textbook.notes
 
 
 def boot(machine, config, mutator):
     """No space yet; HeapwrightError for a negative knob or a heap of less than two pages."""
-    pace = paces.pace("semispace", config, 2 * PAGE_BYTES)
+    pacing = pace.pace("semispace", config, 2 * PAGE_BYTES)
     if config.heap_bytes:
-        half = config.heap_bytes // 2 & -PAGE_BYTES
-        pace.fields[paces.LIMIT] = pace.fields[GOAL] = half
-    return Heap(
-        machine,
-        mutator,
-        log(),
-        pace,
-        Region(np.zeros(3, np.int64)),
-        np.zeros(SPACES, np.int64),
-        np.array([config.keep_pages], np.int64),
-        np.zeros(len(PATHS), np.int64),
-    )
-
-
-@kernel(inline=True)
-def new(heap, thread, slot, size, fields):
-    """Address of a new object; a bump while the space has room."""
-    heap.paths[NEW] += 1
-    need = block_bytes(size)
-    block = bump(heap.region, need, GRANULE_BYTES)
-    if not block:
-        if not _make_room(heap, need):
-            return 0
-        block = bump(heap.region, need, GRANULE_BYTES)
-    return born(heap, (block, need), slot, fields)
+        pacing.limit = pacing.goal = config.heap_bytes // 2 & -PAGE_BYTES
+    parts = {"region": Region(words(Region)), "keep_pages": config.keep_pages}
+    return textbook.empty(Heap, PATHS, machine, mutator, pacing, **parts)
 
 
 @kernel
 def _make_room(heap, need):
     """Collect so that `need` bytes fit; whether they do."""
-    if need > MOST_BYTES or not may_hold(heap.pace, need) or not _collect(heap, need):
+    if need > MOST_BYTES or not pace.may_hold(heap.pace, need) or not _collect(heap, need):
         return False
-    return heap.region.fields[LIMIT] - heap.region.fields[TOP] >= need
+    return heap.region.limit - heap.region.top >= need
+
+
+new = bump_heap.bumping(_make_room)
 
 
 @kernel
@@ -146,37 +76,39 @@ def collect(heap):
 @kernel
 def _collect(heap, need):
     """Copy, flip, set the goal for a heap of `need` bytes more; False without a second space."""
-    region, machine, pace = heap.region.fields, heap.machine, heap.pace
-    base, occupied = region[BASE], region[TOP] - region[BASE]
-    begin_pause(heap.log)
-    begin_cycle(heap.log, FULL, occupied, pace.fields[GOAL])
-    bytes_ = (goal_of(pace, occupied + need) + PAGE_BYTES - 1) & -PAGE_BYTES
+    region = heap.region
+    base, past, occupied = region.base, region.limit, region.top - region.base
+    textbook.begin(heap, occupied)
+    bytes_ = _pages(pace.goal_of(heap.pace, occupied + need))
     space = _second_space(heap, bytes_)
     if space:
         heap.paths[COLLECT] += 1
-        end = heap.spaces[END]
-        region[BASE], region[TOP], region[LIMIT] = space, space, space + bytes_
-        heap.spaces[END] = space + bytes_
-        copy_reachable(machine, heap.mutator, heap.log, heap.region)
+        region.base, region.top, region.limit = space, space, space + bytes_
+        copy_reachable(heap.machine, heap.mutator, heap.log, region)
         if base:
-            forget_dead(heap.mutator, base, end)
-            _retire(heap, base, end - base)
-        collected(pace, occupied, region[TOP] - space, need)
+            forget_dead(heap.mutator, base, past)
+            _retire(heap, base, past - base)
+        pace.collected(heap.pace, occupied, region.top - space, need)
         _cut(heap)
     end_pause(heap.log)
-    end_cycle(heap.log, region[TOP] - region[BASE])
+    end_cycle(heap.log, region.top - region.base)
     return space != 0
+
+
+@kernel
+def _pages(bytes_):
+    """So many bytes, in whole pages."""
+    return (bytes_ + PAGE_BYTES - 1) & -PAGE_BYTES
 
 
 @kernel
 def _second_space(heap, bytes_):
     """Address of an empty space of `bytes_`: the spare, if it is large enough; 0 when refused."""
-    spaces = heap.spaces
-    spare = spaces[SPARE]
-    if spare and spaces[SPARE_BYTES] != bytes_:
-        munmap(heap.machine, spare, spaces[SPARE_BYTES])
+    spare = heap.spare
+    if spare and heap.spare_bytes != bytes_:
+        munmap(heap.machine, spare, heap.spare_bytes)
         spare = 0
-    spaces[SPARE] = 0
+    heap.spare = 0
     if spare:
         return spare
     heap.paths[MAP] += 1
@@ -186,8 +118,8 @@ def _second_space(heap, bytes_):
 @kernel
 def _retire(heap, base, bytes_):
     """Give the pages of an emptied space back, or keep them as the spare."""
-    if heap.keep_pages[0]:
-        heap.spaces[SPARE], heap.spaces[SPARE_BYTES] = base, bytes_
+    if heap.keep_pages:
+        heap.spare, heap.spare_bytes = base, bytes_
     else:
         munmap(heap.machine, base, bytes_)
 
@@ -195,11 +127,11 @@ def _retire(heap, base, bytes_):
 @kernel
 def _cut(heap):
     """End the current space where the goal is: it was mapped for the case that nothing dies."""
-    region = heap.region.fields
-    end = region[BASE] + ((heap.pace.fields[GOAL] + PAGE_BYTES - 1) & -PAGE_BYTES)
-    if end < heap.spaces[END]:
-        munmap(heap.machine, end, heap.spaces[END] - end)
-        heap.spaces[END] = region[LIMIT] = end
+    region = heap.region
+    end = region.base + _pages(heap.pace.goal)
+    if end < region.limit:
+        munmap(heap.machine, end, region.limit - end)
+        region.limit = end
 
 
 @kernel
@@ -211,45 +143,12 @@ def metadata(heap, blocks):
 @kernel
 def vacant(heap, blocks):
     """What lies above top, and the spare space."""
-    region, spaces = heap.region.fields, heap.spaces
-    rows = 0
-    if spaces[END] > region[TOP]:
-        if len(blocks):
-            blocks[0, 0], blocks[0, 1] = region[TOP], spaces[END] - region[TOP]
-        rows = 1
-    if spaces[SPARE]:
+    rows = bump_heap.vacant(heap.region, blocks)
+    if heap.spare:
         if rows < len(blocks):
-            blocks[rows, 0], blocks[rows, 1] = spaces[SPARE], spaces[SPARE_BYTES]
+            blocks[rows, 0], blocks[rows, 1] = heap.spare, heap.spare_bytes
         rows += 1
     return rows
 
 
-@kernel
-def check(heap):
-    """Number of the broken invariant, 0 if none."""
-    machine, region = heap.machine, heap.region.fields
-    base, top = region[BASE], region[TOP]
-    if not base <= top <= region[LIMIT] <= heap.spaces[END]:
-        return 1
-    block = base
-    while block < top:
-        address = block + HEADER_BYTES
-        for field in range(fields_of(machine, address)):
-            target = reference(machine, address, field)
-            if target and not base < target <= top:
-                return 2
-        if bytes_of(machine, address) == 0:
-            return 1
-        block += bytes_of(machine, address)
-    if block != top:
-        return 1
-    for slot in range(heap.mutator.counts[SLOTS]):
-        address = heap.mutator.handles[unsigned(slot)]
-        if address and (not base < address <= top or slot_of(machine, address) != slot):
-            return 3
-    return 0 if paces.check(heap.pace) else 4
-
-
-def notes(heap):
-    """What its figures mean, in sentences."""
-    return paces.thrashing(heap.pace)
+check = bump_heap.check

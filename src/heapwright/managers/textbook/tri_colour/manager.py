@@ -23,43 +23,26 @@ With barrier 0 the program stands still from the first root to the last referenc
 sweep comes in increments. A heap of fixed size whose free blocks are too scattered collects early.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from heapwright.allocators import boundary_tags
-from heapwright.collectors import barriers, object_bins, tricolour
+from heapwright.collectors import barriers, object_bins, textbook, tricolour
 from heapwright.collectors import log as logs
 from heapwright.collectors import pace as paces
 from heapwright.collectors.barriers import BIRTH_OF, HYBRID, NONE, ROOTS_OF
-from heapwright.collectors.log import Log
-from heapwright.collectors.mutator import Mutator, root_count
-from heapwright.collectors.object_bins import (
-    OBJECT_OFFSET,
-    OBJECTS,
-    OCCUPIED,
-    REFERENCES,
-    ObjectBins,
-    allocate,
-    bytes_for,
-)
+from heapwright.collectors.mutator import root_count
+from heapwright.collectors.object_bins import OBJECT_OFFSET, ObjectBins, allocate, bytes_for
 from heapwright.collectors.objects import MOST_BYTES, bytes_of
-from heapwright.collectors.pace import GOAL, Pace
 from heapwright.collectors.tricolour import (
-    BARRIER,
     IDLE,
     MARKING,
-    PHASE,
     SWEEPING,
     Marking,
     advance,
     begin,
     is_done,
-    marking,
 )
 from heapwright.compiler import kernel, unlikely
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES, Machine
+from heapwright.machine import PAGE_BYTES
 
 ALL_STEPS = 1 << 62
 GROWTH_BYTES = 1 << 20  # least that brk moves in a heap that grows
@@ -67,40 +50,25 @@ GROWTH_BYTES = 1 << 20  # least that brk moves in a heap that grows
 PATHS = ("new", "write", "begin", "increment", "last_resort", "full")
 NEW, WRITE, BEGIN, INCREMENT, LAST_RESORT, FULL = range(6)
 
-# Heap.payment
-(
-    CREDIT,  # bytes that may be allocated before something is due
-    STEPS,  # that the cycle had ahead of it when it began
-    HEADROOM,  # bytes that were left to allocate then
-    OWED,  # steps of what was born since the last increment
-    START_PERCENT,  # settings from here on
-    EVERY_BYTES,
-    FIELDS,
-) = range(7)
+Config = textbook.knobs(
+    __name__,
+    barrier=HYBRID,  # 0 none, 1 Dijkstra, 2 Steele, 3 Yuasa, 4 Go's hybrid
+    start_percent=50,  # of the room up to the goal, used when a cycle begins
+    increment_bytes=8192,  # allocated between two increments
+)
+Heap = textbook.heap(
+    __name__,
+    "credit",  # bytes that may be allocated before something is due
+    "steps",  # that the cycle had ahead of it when it began
+    "headroom",  # bytes that were left to allocate then
+    "owed",  # steps of what was born since the last increment
+    "start_percent",
+    "increment_bytes",
+    marking=Marking,
+    objects=ObjectBins,
+)
 
-
-class Config(NamedTuple):
-    """Knobs."""
-
-    heap_bytes: int = 0  # of the heap; 0: grow
-    minimum_bytes: int = 4 << 20  # while growing, no cycle is to be over before
-    growth_percent: int = 100  # by which occupied bytes may grow over those that a cycle left
-    barrier: int = HYBRID  # 0 none, 1 Dijkstra, 2 Steele, 3 Yuasa, 4 Go's hybrid
-    start_percent: int = 50  # of the room up to the goal, used when a cycle begins
-    increment_bytes: int = 8192  # allocated between two increments
-
-
-class Heap(NamedTuple):
-    """The whole state."""
-
-    machine: Machine
-    mutator: Mutator
-    log: Log
-    pace: Pace
-    marking: Marking
-    objects: ObjectBins
-    payment: np.ndarray  # int64[FIELDS]
-    paths: np.ndarray  # int64[path]  times taken
+cached, notes = textbook.cached, textbook.notes
 
 
 def boot(machine, config, mutator):
@@ -109,19 +77,12 @@ def boot(machine, config, mutator):
     if config.barrier > HYBRID or not 0 < config.start_percent <= 100:
         raise HeapwrightError("barrier of tri-colour is 0 to 4, start_percent 1 to 100.")
     log, kind = logs.log(), config.barrier
-    colours = marking(machine, mutator, log, kind, ROOTS_OF[kind], BIRTH_OF[kind])
-    heap = Heap(
-        machine,
-        mutator,
-        log,
-        pacing,
-        colours,
-        object_bins.object_bins(colours, config.heap_bytes, GROWTH_BYTES),
-        np.zeros(FIELDS, np.int64),
-        np.zeros(len(PATHS), np.int64),
-    )
-    heap.payment[START_PERCENT] = config.start_percent
-    heap.payment[EVERY_BYTES] = config.increment_bytes
+    marking = tricolour.marking(machine, mutator, log, kind, ROOTS_OF[kind], BIRTH_OF[kind])
+    objects = object_bins.object_bins(marking, config.heap_bytes, GROWTH_BYTES)
+    parts = {"log": log, "marking": marking, "objects": objects}
+    heap = textbook.empty(Heap, PATHS, machine, mutator, pacing, **parts)
+    heap.start_percent = config.start_percent
+    heap.increment_bytes = config.increment_bytes
     _set_goal(heap)
     return heap
 
@@ -129,9 +90,9 @@ def boot(machine, config, mutator):
 @kernel
 def _set_goal(heap):
     """Between two cycles: when the next one is to be over, and when it begins."""
-    goal, occupied = heap.pace.fields, heap.objects.counts[OCCUPIED]
-    goal[GOAL] = paces.goal_of(heap.pace, occupied)
-    heap.payment[CREDIT] = (goal[GOAL] - occupied) * heap.payment[START_PERCENT] // 100
+    pace, occupied = heap.pace, heap.objects.occupied
+    pace.goal = paces.goal_of(pace, occupied)
+    heap.credit = (pace.goal - occupied) * heap.start_percent // 100
 
 
 @kernel
@@ -140,10 +101,10 @@ def new(heap, thread, slot, size, fields):
     heap.paths[NEW] += 1
     if unlikely(size > MOST_BYTES - OBJECT_OFFSET):
         return 0
-    payment, need = heap.payment, bytes_for(size)
-    payment[CREDIT] -= need
-    payment[OWED] += 1 + fields
-    if unlikely(payment[CREDIT] < 0):
+    need = bytes_for(size)
+    heap.credit -= need
+    heap.owed += 1 + fields
+    if unlikely(heap.credit < 0):
         _pay(heap, need)
     address = allocate(heap.objects, slot, need, fields)
     if unlikely(address == 0):
@@ -154,52 +115,51 @@ def new(heap, thread, slot, size, fields):
 @kernel(cold=True)
 def _pay(heap, need):
     """Begin a cycle, or do the share of one that has begun; all in one pause."""
-    payment, totals = heap.payment, heap.log.totals
-    phase = heap.marking.fields
+    totals, marking = heap.log.totals, heap.marking
     logs.begin_pause(heap.log)
-    if phase[PHASE] == IDLE:
+    if marking.phase == IDLE:
         _begin(heap, need)
     else:
         heap.paths[INCREMENT] += 1
         marked = totals[logs.MARKED_BYTES]
-        allocated = payment[EVERY_BYTES] - payment[CREDIT]
-        _advance(heap, allocated * payment[STEPS] // payment[HEADROOM] + 1 + payment[OWED])
+        allocated = heap.increment_bytes - heap.credit
+        _advance(heap, allocated * heap.steps // heap.headroom + 1 + heap.owed)
         totals[logs.ASSIST_BYTES] += totals[logs.MARKED_BYTES] - marked
-    if phase[PHASE] != IDLE:
-        payment[CREDIT] = payment[EVERY_BYTES]
-    payment[OWED] = 0
+    if marking.phase != IDLE:
+        heap.credit = heap.increment_bytes
+    heap.owed = 0
     logs.end_pause(heap.log)
 
 
 @kernel
 def _begin(heap, need):
     """Begin a cycle before a block of `need` bytes is allocated."""
-    payment, counts, goal = heap.payment, heap.objects.counts, heap.pace.fields[GOAL]
+    goal = heap.pace.goal
     heap.paths[BEGIN] += 1
-    logs.begin_cycle(heap.log, logs.FULL, counts[OCCUPIED], goal)
-    payment[STEPS] = counts[REFERENCES] + counts[OBJECTS] + root_count(heap.mutator)
-    payment[HEADROOM] = max(goal - counts[OCCUPIED] - need, 1)
+    logs.begin_cycle(heap.log, logs.FULL, heap.objects.occupied, goal)
+    heap.steps = heap.objects.references + heap.objects.objects + root_count(heap.mutator)
+    heap.headroom = max(goal - heap.objects.occupied - need, 1)
     begin(heap.marking)
-    if heap.marking.fields[BARRIER] == NONE:
+    if heap.marking.barrier == NONE:
         _advance(heap, 0)
 
 
 @kernel
 def _advance(heap, steps):
     """Take up to `steps` steps of the cycle, which ends with its last one."""
-    phase = heap.marking.fields
-    if phase[PHASE] == MARKING:
-        if phase[BARRIER] == NONE:
+    marking = heap.marking
+    if marking.phase == MARKING:
+        if marking.barrier == NONE:
             advance(heap.marking, ALL_STEPS)
         else:
             steps = advance(heap.marking, steps)
         if is_done(heap.marking):
             object_bins.finish(heap.objects)
-    while phase[PHASE] == SWEEPING and steps > 0:
+    while marking.phase == SWEEPING and steps > 0:
         object_bins.sweep(heap.objects)
         steps -= 1
-    if phase[PHASE] == IDLE:
-        logs.end_cycle(heap.log, heap.objects.counts[OCCUPIED])
+    if marking.phase == IDLE:
+        logs.end_cycle(heap.log, heap.objects.occupied)
         _set_goal(heap)
 
 
@@ -215,10 +175,10 @@ def collect(heap):
 def _collect(heap):
     """End the cycle, if one has begun, and run another from its beginning to its end."""
     heap.paths[FULL] += 1
-    if heap.marking.fields[PHASE] != IDLE:
+    if heap.marking.phase != IDLE:
         _advance(heap, ALL_STEPS)
     _begin(heap, 0)
-    if heap.marking.fields[PHASE] != IDLE:
+    if heap.marking.phase != IDLE:
         _advance(heap, ALL_STEPS)
 
 
@@ -230,13 +190,13 @@ def _last_resort(heap, slot, need, fields):
         return address
     heap.paths[LAST_RESORT] += 1
     logs.begin_pause(heap.log)
-    if heap.marking.fields[PHASE] != IDLE:
+    if heap.marking.phase != IDLE:
         _advance(heap, ALL_STEPS)
         address = allocate(heap.objects, slot, need, fields)
     if not address:
-        before = heap.objects.counts[OCCUPIED]
+        before = heap.objects.occupied
         _collect(heap)
-        paces.collected(heap.pace, before, heap.objects.counts[OCCUPIED], need)
+        paces.collected(heap.pace, before, heap.objects.occupied, need)
         address = allocate(heap.objects, slot, need, fields)
     logs.end_pause(heap.log)
     return address
@@ -274,12 +234,6 @@ def extent(heap, address, size):
 
 
 @kernel
-def cached(heap, blocks):
-    """No caches: a free block is in a bin."""
-    return 0
-
-
-@kernel
 def metadata(heap, blocks):
     """The heap's padding and fence, and the stack of grey objects."""
     rows = boundary_tags.own_memory(heap.objects.bins.tags, blocks)
@@ -299,8 +253,3 @@ def check(heap):
     if broken:
         return broken
     return 0 if paces.check(heap.pace) else 14
-
-
-def notes(heap):
-    """What its figures mean, in sentences."""
-    return paces.thrashing(heap.pace)
