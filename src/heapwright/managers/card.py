@@ -57,6 +57,8 @@ class Card:
     flies: bool = True  # serves malloc of real programs; of one that serves malloc
     # What the conformance suite must know:
     variants: tuple[Mapping[str, int], ...] = ()  # settings that change its course
+    incremental: tuple[Mapping[str, int], ...] = ()  # more of them: it marks while a small program
+    # writes, so that its barrier is at work
     shares_below: int = 0  # bytes; smaller objects share blocks and keep each other
     names_slots: bool = True  # an object's header says in which slot it was born
 

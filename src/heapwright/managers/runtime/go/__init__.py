@@ -11,4 +11,5 @@ CARD = Card(
     shares_below=16,
     names_slots=False,
     variants=({"gcstoptheworld": 2, "gomaxprocs": 1},),
+    incremental=({"gogc": 0, "gomaxprocs": 1, "workers_work": 0},),
 )
