@@ -44,8 +44,8 @@ def cases(of):
     ]
 
 
-INCREMENTAL = cases(lambda card: card.incremental)
-CASES = [*cases(lambda card: [{}, *card.variants]), *INCREMENTAL]
+CASES = cases(lambda card: [{}, *card.variants])
+INCREMENTAL = cases(lambda card: card.variants[len(card.variants) - card.incremental :])
 LIMITED = [name for name in COLLECTED if managers()[name].card.limit_knob]
 EVENTS = 100 if INTERPRETED else 600
 TURNS = 60 if INTERPRETED else 250
