@@ -3,7 +3,7 @@
 After every event (interpreted, after some), of random graph programs and of malloc traces, all live
 objects have blocks of their own, every reference leads where the naive program's leads, and the
 manager's own `check` holds; after a full collection what is left is what is reachable, to the
-object and the byte.
+object and the byte. A collector that marks while the program runs is held to it at that time.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heapwright.collectors.log import ALLOCATED_OBJECTS, CYCLES
+from heapwright.collectors.log import ALLOCATED_OBJECTS, BARRIERS, CYCLES
 from heapwright.compiler import INTERPRETED
 from heapwright.managers import contract, managers
 from heapwright.trace.schema import (
@@ -28,18 +28,27 @@ from heapwright.trace.schema import (
     WRITE,
     events,
 )
-from naive.graph_program import Program, random_rows
+from naive.graph_program import Program, hiding_rows, random_rows
 from trial import CollectedTrial
 
 # Those told of no death.
 COLLECTED = [name for name, manager in managers().items() if "graph" in manager.card.serves]
-CASES = [
-    pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
-    for name in COLLECTED
-    for variant in [{}, *managers()[name].card.variants]
-]
+
+
+def cases(of):
+    """A case for each collected manager and each of the settings that `of` takes from its card."""
+    return [
+        pytest.param(name, variant, id=name + "".join(f"-{k}={v}" for k, v in variant.items()))
+        for name in COLLECTED
+        for variant in of(managers()[name].card)
+    ]
+
+
+CASES = cases(lambda card: [{}, *card.variants])
+INCREMENTAL = cases(lambda card: card.variants[len(card.variants) - card.incremental :])
 LIMITED = [name for name in COLLECTED if managers()[name].card.limit_knob]
 EVENTS = 100 if INTERPRETED else 600
+TURNS = 60 if INTERPRETED else 250
 MOST_REQUESTS = 20 if INTERPRETED else 120
 VERIFY_EVERY = 9 if INTERPRETED else 1  # events
 COLLECT_EVERY = 97  # events; a full collection beside those that the manager chooses to make
@@ -130,6 +139,20 @@ def test_flies_graph_traces(name, variant, most_bytes):
     flown.loop.replay(flown.heap, flown.run, batch_of(rows))
     assert (flown.held.handles == again.held.handles).all()
     assert flown.heap.paths.tolist() == again.heap.paths.tolist()
+
+
+@pytest.mark.parametrize(("name", "variant"), INCREMENTAL)
+@pytest.mark.parametrize("seed", [1] if INTERPRETED else [1, 2, 3])
+def test_keeps_a_graph_that_changes_while_it_is_marked(name, variant, seed):
+    """References are loaded and cut behind the collector's back; most writes meet a cycle."""
+    rows = hiding_rows(seed, TURNS)
+    trial = GraphTrial(name, variant)
+    for row in rows:
+        trial.step(*row)
+    totals = trial.heap.log.totals
+    assert totals[CYCLES] > TURNS / 20
+    assert totals[BARRIERS] > sum(row[0] == WRITE for row in rows) / 10
+    trial.collect()
 
 
 VERBS = [NEW] * 5 + [WRITE] * 6 + [HOLD, ROOT, ROOT, UNROOT, PUSH, POP, FREE]  # FREE: collect

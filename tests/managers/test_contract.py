@@ -52,6 +52,7 @@ CARD = Card(summary="mine")
         (CARD, module_with(LOCKING="own"), "locks by itself and lacks one of fork_prepare"),
         (Card(summary="", variants=({"frob": 1},)), module_with(), "in variants a knob 'frob'"),
         (Card(summary="", limit_knob="frob"), module_with(), "in limit_knob a knob 'frob'"),
+        (Card(summary="", incremental=1), module_with(), "has 1 incremental variants of fewer"),
         (
             Card(summary="", deploy=Deploy(environment={"frob": "FROB"})),
             module_with(),

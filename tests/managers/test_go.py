@@ -12,6 +12,7 @@ from heapwright.collectors import log as logs
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.managers.runtime.go import manager as go
+from heapwright.managers.runtime.go import mark
 from heapwright.managers.runtime.go.layout import (
     FREE,
     FREED_TOTAL,
@@ -287,6 +288,54 @@ def test_marking_proceeds_in_steps_and_allocation_assists_it():
     assert seen
     assert trial.total(logs.ASSIST_BYTES) > 0
     assert trial.meter(GENERATION) == 2 * trial.total(logs.CYCLES)
+
+
+@pytest.fixture
+def marking():
+    """A heap whose cycle has begun: its roots are shaded, nothing is marked. The object of slot 0
+    is a root and refers to that of 1, that of 2 is a root too, that of 3 is neither."""
+    trial = Trial(graph=True, gomaxprocs=1, workers_work=0)
+    trial.take(*[(NEW, slot, 64, 2) for slot in range(4)], (ROOT, 0), (ROOT, 2), (WRITE, 0, 0, 1))
+    while not trial.meter(MARKING):
+        trial.take((NEW, 9, 60_000, 0), (DROP, 9))
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("field", "target", "shaded"),
+    [(0, 2, [1, 2]), (0, -1, [1]), (1, 2, [2]), (1, -1, [])],
+    ids=["both", "old", "new", "none"],
+)
+def test_the_barrier_shades_the_old_and_the_new_referent(marking, field, target, shaded):
+    handles, stack, top = marking.mutator.handles, marking.heap.marker.stack, mark.TOP
+    before = int(marking.heap.marker.counts[top])
+    marking.take((WRITE, 0, field, target))
+    found = stack[before : marking.heap.marker.counts[top]].tolist()
+    assert found == [int(handles[slot]) for slot in shaded]
+    assert marking.total(logs.BARRIERS) == 1
+
+
+def test_what_is_cut_while_marking_survives_the_cycle_and_not_the_next(marking):
+    cut = int(marking.mutator.handles[1])
+    marking.take((WRITE, 0, 0, -1))
+    while marking.meter(MARKING):
+        marking.take((NEW, 9, 60_000, 0), (DROP, 9))
+    assert cut in marking.blocks(), "the program's black stack may have loaded it before"
+    marking.take((DROP, 1), (COLLECT,))
+    assert cut not in marking.blocks()
+
+
+def test_a_write_past_the_barrier_breaks_the_strong_invariant(marking):
+    """What is born black refers to a white object: `check` must say so, and does not otherwise."""
+    marking.take((NEW, 4, 64, 2), (WRITE, 4, 0, 3))
+    assert not go.check(marking.heap)
+    handles = marking.mutator.handles
+    marking.heap.marker.counts[mark.TOP] -= 1  # as if it had not been shaded
+    assert go.check(marking.heap) == 10
+    marking.heap.machine.words[int(handles[4]) >> 3] = handles[
+        2
+    ]  # grey: a root, shaded at the start
+    assert not go.check(marking.heap)
 
 
 def test_inline_bits_lie_at_the_ends_of_spans():

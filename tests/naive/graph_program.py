@@ -2,6 +2,7 @@
 
 rows = random_rows(seed, events)     (op, slot, size, field, target) of a graph trace, each
                                      death right after the event that caused it
+rows = hiding_rows(seed, turns)      the same of one that hides objects from a collector
 """
 
 import random
@@ -101,4 +102,41 @@ def random_rows(seed: int, events: int, most_bytes: int = 400, most_live: int = 
             program.do(PUSH)
         elif verb == POP and len(program.frames) > 2:
             program.do(POP, draw.choice([-1, -1, draw.choice(live or [-1])]))
+    return program.rows
+
+
+CELLS = 24  # entries of the table that all else hangs from
+
+
+def hiding_rows(seed: int, turns: int) -> list[Row]:
+    """The rows of a program that loads a reference, cuts it, allocates, and then writes it to
+    another object, or only held it: what a collector that marks meanwhile must not lose."""
+    draw, program = random.Random(seed), Program()
+
+    def new(fields: int, size: int) -> int:
+        slot = program.fresh()
+        program.do(NEW, slot, size + 8 * fields, fields)
+        return slot
+
+    program.do(PUSH)
+    table = new(CELLS, 0)
+    for _ in range(turns):
+        program.do(PUSH)
+        places = [(at, i) for at, fields in program.fields.items() for i in range(len(fields))]
+        full = [(at, i) for at, i in places if program.fields[at][i] >= 0]
+        loaded = -1
+        if full and draw.random() < 0.8:
+            owner, field = draw.choice(full)
+            loaded = program.fields[owner][field]
+            program.do(HOLD, loaded)
+            program.do(WRITE, owner, 0, field, -1)
+        made = [new(2, draw.choice([0, 500, 2500, 200_000])) for _ in range(draw.randrange(4))]
+        places += [(slot, field) for slot in made for field in (0, 1)]
+        for target in (loaded, *made):
+            owner, field = draw.choice(places)
+            if draw.random() < 0.4:
+                owner, field = table, draw.randrange(CELLS)
+            if target >= 0 and owner in program.fields:
+                program.do(WRITE, owner, 0, field, target)
+        program.do(POP)
     return program.rows

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
+from heapwright.managers.runtime.go.size_classes import published_rule
 from heapwright.references.go import build as go_build
 from heapwright.references.go.driver import (
     BATCH_EVENTS,
@@ -83,8 +84,8 @@ def does(op: int, slot: int = -1, field: int = 0, target: int = -1) -> tuple[int
 
 def live_bytes(trace: InMemory) -> list[int]:
     """Live bytes beyond the runtime's own at the checkpoints."""
-    before, states = checkpoints(trace)
-    return [state.heap_alloc - before.heap_alloc for state in states]
+    checked = checkpoints(trace)
+    return [state.heap_alloc - checked.before.heap_alloc for state in checked.states]
 
 
 @installed
@@ -97,6 +98,36 @@ def test_a_size_class_is_what_the_heap_gives() -> None:
     assert taken[:8] == [tiny, tiny, tiny, 16, 24, 112, 1024, 1152]
     assert taken[8:10] == [32768, 40960]
     assert taken[10:] == [8, 24, 512, 528 + 48, 32760 + header, 32768]
+
+
+@installed
+@pytest.mark.parametrize("fields", [0, 1])
+def test_the_runtimes_own_spans_have_no_room_for_the_programs_objects(fields: int) -> None:
+    """The first object of each class takes a span; two of less than 16 bytes share one, as a hole
+    of 16 bytes in a span of the runtime's own once let one of them in."""
+    sizes = [size for size, _ in published_rule() if size >= 16]
+    sizes = [size - 8 if fields and size > 512 else size for size in sizes]
+    if not fields:
+        sizes = [1, *sizes[1:]]
+    events_ = [new(slot, size, fields) for slot, size in enumerate(sizes)]
+    trace = graph(does(PUSH), *events_, roots=len(sizes) + 1)
+    with Go(trace, Kinds.of(trace)) as go:
+        seen = go.watch(trace.columns, 1)
+    in_use = seen[:, [Row._fields.index(part) for part in ("objects_bytes", "unused_bytes")]]
+    grown = np.diff(in_use.sum(axis=1))
+    assert len(grown) == len(sizes)
+    assert (grown >= 8192).all(), [s for s, g in zip(sizes, grown, strict=True) if g < 8192]
+
+
+@installed
+def test_a_checkpoint_counts_only_the_collections_between() -> None:
+    trace = rows(*[row for _ in range(100) for row in ((MALLOC, 0, 1 << 20), (FREE, 0, 0))])
+    checked, undisturbed = checkpoints(trace), observe(trace)
+    assert len(checked.states) == len(checked.looks) == 10
+    collections = Row._fields.index("collections")
+    assert checked.rows[-1, collections] == len(checked.cycles) > 5
+    assert undisturbed.rows[-1, collections] == len(undisturbed.cycles) > 5
+    assert (checked.looks[:, MARKED] == [state.heap_alloc for state in checked.states]).all()
 
 
 @installed
@@ -195,7 +226,9 @@ def test_collections_and_goals_are_those_of_gctrace_and_repeat() -> None:
             go.watch(batch)
         printed = go.goals_printed()
     goals = np.concatenate([[MINIMUM_HEAP_BYTES], cycles[:-1, GOAL]])  # in force when each began
-    assert printed[-len(cycles) :] == (goals >> 20).tolist()
+    near = 8192  # bytes: printing deepens the stack that is scanned, and so shifts collections
+    said = np.array(printed[-len(cycles) :])
+    assert ((said >= goals - near >> 20) & (said <= goals + near >> 20)).all()
 
 
 @installed

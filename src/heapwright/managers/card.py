@@ -57,6 +57,7 @@ class Card:
     flies: bool = True  # serves malloc of real programs; of one that serves malloc
     # What the conformance suite must know:
     variants: tuple[Mapping[str, int], ...] = ()  # settings that change its course
+    incremental: int = 0  # so many of them, the last: a small program writes while it marks
     shares_below: int = 0  # bytes; smaller objects share blocks and keep each other
     names_slots: bool = True  # an object's header says in which slot it was born
 

@@ -48,6 +48,8 @@ def faults(card: Card, module: ModuleType | Any) -> list[str]:
     for kind in card.serves:
         if kind not in SERVING:
             found.append(f"the card of {name} serves {kind!r}, which is not malloc or graph")
+    if card.incremental > len(card.variants):
+        found.append(f"the card of {name} has {card.incremental} incremental variants of fewer")
     needed = [*ALWAYS, *(verb for kind in card.serves for verb in SERVING.get(kind, ()))]
     absent = [verb for verb in needed if not hasattr(module, verb)]
     if absent:

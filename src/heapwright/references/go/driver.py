@@ -2,7 +2,7 @@
 
     Go          a fresh Go process: events in, the figures of its own runtime out
     observe     a whole trace, undisturbed: every collection and what it left
-    checkpoints live bytes after full collections at some events
+    checkpoints live bytes after full collections at some events, and its own collections between
     sizes       what allocations of given sizes really take
     seconds     of the bare replay loop
 
@@ -101,8 +101,21 @@ class Observed:
         return self.rows[~self._after_collection]
 
     @property
+    def cycle_rows(self) -> np.ndarray:
+        """int64[collection]: which of `rows` are those."""
+        return np.flatnonzero(self._after_collection)
+
+    @property
     def _after_collection(self) -> np.ndarray:
         return np.diff(self.rows[:, Row._fields.index("collections")], prepend=0) > 0
+
+
+@dataclass(frozen=True)
+class Checked(Observed):
+    """A replay with full collections, twice, at each checkpoint; `rows` counts only the others."""
+
+    states: list[State]  # after the collections, a checkpoint each
+    looks: np.ndarray  # int64[checkpoint, len(Row._fields)], likewise
 
 
 @dataclass(frozen=True)
@@ -155,6 +168,12 @@ class Go(Child):
             count = int(self.receive(np.zeros(1, np.int64))[0])
             rows.append(self.receive(np.zeros((count, len(Row._fields)), np.int64)))
         return np.concatenate(rows or [NO_ROWS])
+
+    def look(self) -> np.ndarray:
+        """int64[1, len(Row._fields)]: what the heap is now."""
+        self._order(WATCH, 0)
+        self.receive(np.zeros(1, np.int64))
+        return self.receive(np.zeros((1, len(Row._fields)), np.int64))
 
     def sizes(self, kinds: np.ndarray) -> np.ndarray:
         """int64[kind]: bytes that an allocation of each (size, fields) takes of the heap."""
@@ -252,23 +271,25 @@ def checkpoints(
     *,
     kinds: Kinds | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[State, list[State]]:
-    """Replay `trace` and collect fully, twice, at each of `checkpoint_events`.
-
-    The state before the first event, and those after the collections.
-    """
+) -> Checked:
+    """Replay `trace` and collect fully, twice, at each of `checkpoint_events`."""
     stops = checkpoint_events(trace)
-    states, flown = [], 0
+    every = max(1, trace.events // SAMPLES)
+    states: list[State] = []
+    rows, looks, flown = [NO_ROWS], [NO_ROWS], 0
     with Go(trace, kinds, settings=settings) as go:
         before = go.state()
         for part in parts(trace.batches(columns=COLUMNS), stops):
-            go.fly(part)
+            watched = go.watch(part, every)
+            watched[:, Row._fields.index("collections")] -= FULL_COLLECTIONS * len(states)
+            rows.append(watched)
             flown += len(part.op)
             if flown in stops:
                 states.append(go.state(settle=True))
+                looks.append(go.look())
             if progress:
                 progress(flown)
-    return before, states
+        return Checked(before, np.concatenate(rows), go.state(), states, np.concatenate(looks))
 
 
 def parts(batches: Iterable[Events], stops: Sequence[int]) -> Iterator[Events]:

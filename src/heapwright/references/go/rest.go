@@ -15,6 +15,7 @@ const (
 
 	largestClass = 32 << 10
 	headless     = 512
+	tinyBytes    = 16
 	classLimit   = 100
 	fillers      = 6 << 10
 )
@@ -44,7 +45,8 @@ func warmUp() {
 }
 
 // Fill what is free in the runtime's own spans, so that the program's objects lie in spans of
-// their own: allocate of each kind until that takes a new span, and drop that last one.
+// their own: allocate of each kind until that takes a new span, and drop that last one. Of 8 bytes
+// without references there is no kind: they would share blocks of 16, which have their turn.
 func fillSpans() {
 	var classes [classLimit]uintptr // in bytes, less the header that an object with pointers has
 	count, size := 0, 1
@@ -60,7 +62,7 @@ func fillSpans() {
 	settle()
 	for _, asked := range classes[:count] {
 		for _, typ := range [...]uintptr{0, typeOf(kind{int64(asked), 1})} {
-			for {
+			for typ != 0 || asked >= tinyBytes {
 				before := inUse()
 				latest = mallocgc(asked, at(typ), true)
 				if inUse() != before || len(filler) == fillers {

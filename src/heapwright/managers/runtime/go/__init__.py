@@ -10,5 +10,9 @@ CARD = Card(
     deploy=Deploy(environment={"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"}),
     shares_below=16,
     names_slots=False,
-    variants=({"gcstoptheworld": 2, "gomaxprocs": 1},),
+    variants=(
+        {"gcstoptheworld": 2, "gomaxprocs": 1},
+        {"gogc": 0, "gomaxprocs": 1, "workers_work": 0},
+    ),
+    incremental=1,
 )

@@ -59,8 +59,8 @@ from heapwright.managers.runtime.go.pacer import (
     GLOBALS_WORK,
     HEAP_WORK,
     LAST_IN_USE,
+    NEXT_STACKS,
     STACK_WORK,
-    STACKS,
     UTILIZATION,
     WORK_PER_BYTE,
     commit,
@@ -128,7 +128,7 @@ def begin(heap, newborn):
         heap.marker.counts[count] = 0
     heap.cycle[CREDIT] = heap.cycle[WORKERS] = heap.cycle[ASSISTS] = 0
     go.meters[BORN_BLACK] = 0
-    counts[STACK_WORK], counts[GLOBALS_WORK] = counts[STACKS], counts[GLOBALS]
+    counts[STACK_WORK], counts[GLOBALS_WORK] = counts[NEXT_STACKS], counts[GLOBALS]
     if heap.cycle[STOP_THE_WORLD] == 0:
         go.meters[MARKING] = 1
         blacken_caches(go)

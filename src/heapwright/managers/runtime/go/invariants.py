@@ -9,10 +9,16 @@
 7  the page tree says what the bits say; no page is in a span and free
 8  PAGES_IN_USE, FREE and RELEASED count the pages of spans, bitmap and page caches
 9  no free page from SCAVENGE_PAST on has memory
+10 while marking, a marked object refers to what is marked or waits on the marker's stack: the
+   strong invariant, which the barrier's shade of the new referent keeps
 """
 
+import numpy as np
+
 from heapwright.compiler import kernel, unsigned
-from heapwright.compiler.bits import bit_count
+from heapwright.compiler.bits import bit_count, trailing_zeros
+from heapwright.machine import load
+from heapwright.managers.runtime.go.heap_bitmap import references
 from heapwright.managers.runtime.go.layout import (
     ALLOCATED,
     CACHE_SHIFT,
@@ -20,6 +26,7 @@ from heapwright.managers.runtime.go.layout import (
     CLASS,
     CLASS_MASK,
     DELTA_SHIFT,
+    FIELDS,
     FREE,
     FREE_BITS,
     GENERATION,
@@ -40,14 +47,23 @@ from heapwright.managers.runtime.go.layout import (
     RELEASED,
     SCAVENGE_PAST,
     SET,
+    SIZE,
     SPAN,
     SWEPT,
     field,
+    span_of,
     valid_bits,
 )
+from heapwright.managers.runtime.go.mark import TOP
 from heapwright.managers.runtime.go.pages import CHUNK_SHIFT
 from heapwright.managers.runtime.go.pages import check as check_chunk
-from heapwright.managers.runtime.go.size_classes import PAGE_SHIFT, SPAN_CLASSES
+from heapwright.managers.runtime.go.size_classes import (
+    BITMAP_SIZE,
+    HEADER_BYTES,
+    PAGE_SHIFT,
+    SMALL_BYTES,
+    SPAN_CLASSES,
+)
 from heapwright.managers.runtime.go.span_sets import FULL, PARTIAL, swept_set, unswept_set
 from heapwright.managers.runtime.go.vacancies import is_cached, next_span
 
@@ -174,7 +190,75 @@ def _check_free_pages(go, span_pages):
 
 
 @kernel
-def check(go):
+def _is_white(go, marker, word):
+    """Whether `word` points into an object that is neither marked nor on the marker's stack."""
+    span = span_of(go, word)
+    if not span:
+        return False
+    first, size = span << PAGE_SHIFT, field(go, span, SIZE)
+    number = (word - first) // size
+    if go.bits[unsigned((span << PAIRS_SHIFT) + (number >> 6 << 1) + 1)] >> (number & 63) & 1:
+        return False
+    block = first + number * size
+    for entry in range(marker.counts[TOP]):
+        if block <= marker.stack[unsigned(entry)] < block + size:
+            return False
+    return True
+
+
+@kernel
+def _refers_to_white(go, marker, block, size):
+    """Whether the object in the block, which may hold references, refers to a white one."""
+    if size <= BITMAP_SIZE:
+        bits = references(go, block, size)
+        while bits:
+            word = trailing_zeros(bits)
+            bits ^= np.int64(1) << word
+            if _is_white(go, marker, load(go.machine, block + (word << 3))):
+                return True
+        return False
+    first, fields = block, field(go, block >> PAGE_SHIFT, FIELDS)
+    if size <= SMALL_BYTES and field(go, span_of(go, block), CLASS) > 1:
+        first, fields = block + HEADER_BYTES, load(go.machine, block)
+    for number in range(fields):
+        if _is_white(go, marker, load(go.machine, first + (number << 3))):
+            return True
+    return False
+
+
+@kernel
+def _black(go, span, pair):
+    """The bits of a pair's marked objects, without what a cache holds free."""
+    i = unsigned((span << PAIRS_SHIFT) + 2 * pair)
+    bits = go.bits[i] & go.bits[i + unsigned(1)]
+    if bits and is_cached(go, span):
+        for row in range(0, go.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+            if go.caches[row + SPAN] == span and go.caches[row + NEXT_PAIR] - 1 == pair:
+                bits &= ~go.caches[row + FREE_BITS]
+    return bits
+
+
+@kernel
+def _check_colours(go, marker):
+    """10 if broken, else 0."""
+    span = next_span(go, go.meters[LOWEST_PAGE])
+    while span:
+        objects, size = field(go, span, OBJECTS), field(go, span, SIZE)
+        if not field(go, span, CLASS) & 1:
+            for pair in range((objects + 63) >> 6):
+                black = _black(go, span, pair)
+                while black:
+                    bit = trailing_zeros(black)
+                    black ^= np.int64(1) << bit
+                    block = (span << PAGE_SHIFT) + ((pair << 6) + bit) * size
+                    if _refers_to_white(go, marker, block, size):
+                        return 10
+        span = next_span(go, span + field(go, span, PAGES))
+    return 0
+
+
+@kernel
+def check(go, marker):
     """Number of the broken invariant, 0 if none."""
     if go.meters[PAST_PAGE] == 0:
         return 0
@@ -185,4 +269,6 @@ def check(go):
         broken = _check_caches(go, held)
     if not broken:
         broken = _check_free_pages(go, pages)
+    if not broken and go.meters[MARKING]:
+        broken = _check_colours(go, marker)
     return broken

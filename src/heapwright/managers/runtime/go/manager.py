@@ -10,7 +10,7 @@
             < 16          if it has no references, shares a block of 16 bytes with others
 
 Terms      see layout.py and cycle.py beside this file
-Invariant  invariants.py                                                        (check: 1-9)
+Invariant  invariants.py                                                       (check: 1-10)
 Source     Go 1.27 src/runtime; the parts beside this file name files
 Omits      stacks of goroutines and the runtime's own objects, which are settings; its tables
            outside the heap, which no measure counts; finalisers, weak pointers, arenas, the heap
@@ -49,6 +49,7 @@ from heapwright.managers.runtime.go.cycle import (
 from heapwright.managers.runtime.go.heap_bitmap import note_references
 from heapwright.managers.runtime.go.invariants import check as check_heap
 from heapwright.managers.runtime.go.layout import (
+    ALLOCATED_TOTAL,
     CLASS,
     FIELDS,
     IN_USE,
@@ -153,6 +154,7 @@ def boot(machine, config, mutator):
     meters = heap.go.meters
     meters[MEMORY_LIMIT] = min(config.gomemlimit or NEVER, NEVER)
     meters[LIVE], meters[IN_USE] = config.own_bytes, config.own_span_bytes
+    meters[ALLOCATED_TOTAL] = config.own_bytes
     meters[OUTSIDE] = config.outside_bytes
     commit(heap.pacer, meters, 1)
     return heap
@@ -376,7 +378,7 @@ def vacant(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    return check_heap(heap.go)
+    return check_heap(heap.go, heap.marker)
 
 
 def notes(heap):

@@ -59,8 +59,9 @@ OS_PAGE_BYTES = 4096
     RUNWAY,
     LAST_GOAL,  # when the last cycle ended
     LAST_IN_USE,
+    NEXT_STACKS,  # setting: what the next cycle will scan of stacks
     COUNTS,
-) = range(15)
+) = range(16)
 
 # Pacer.ratios
 WORK_PER_BYTE, CONS_MARK, LAST_CONS_MARKS = range(3)
@@ -79,6 +80,7 @@ def pacer(gogc: int, marked_bytes: int, globals_bytes: int, stacks_bytes: int) -
     counts = np.zeros(COUNTS, np.int64)
     counts[GOGC], counts[MARKED] = gogc, marked_bytes
     counts[GLOBALS], counts[STACKS] = globals_bytes, stacks_bytes
+    counts[NEXT_STACKS] = stacks_bytes
     counts[TRIGGERED] = NEVER
     return Pacer(counts, np.zeros(LAST_CONS_MARKS + KEPT_CONS_MARKS, np.float64))
 

@@ -13,4 +13,5 @@ CARD = Card(
         {"barrier": 3, "minimum_bytes": 4096, "growth_percent": 40, "increment_bytes": 192},
         {"barrier": 4, "minimum_bytes": 4096, "growth_percent": 40, "increment_bytes": 256},
     ),
+    incremental=4,
 )
