@@ -110,6 +110,9 @@ def _renamed(text: str, module: str, names: Mapping[str, str]) -> str:
     between = "; " if INTERPRETED else "\n"
     lines = text.splitlines()
     for node in ast.parse(text).body:
+        if isinstance(node, ast.Import):
+            plain = [alias.name for alias in node.names if alias.name in names]
+            assert not plain, f"{module}: write `from ... import` of {', '.join(plain)}"
         if not isinstance(node, ast.ImportFrom):
             continue
         package = _package(node, module)
