@@ -53,7 +53,9 @@ class Heap(NamedTuple):
 
     machine: Machine
     beneath: good_fit.Heap
-    chunk: np.ndarray  # int64[address >> PAGE_SHIFT]  start of the page's chunk, 0: it is in none
+    page: (
+        np.ndarray
+    )  # int32[address >> PAGE_SHIFT]  its number in a chunk, from 1; 0: it is in none
     fields: np.ndarray  # int64[FIELDS]  NEWEST, NEXT, LIMIT: addresses; USED, LISTED: slots
     paths: np.ndarray  # int64[path]  times taken
 
@@ -75,7 +77,7 @@ def boot(machine, config):
     return Heap(
         machine,
         good_fit.good_fit(machine, config.growth_bytes, 0, steps_shift=5),
-        reserve(SPACE_BYTES >> PAGE_SHIFT, np.int64),
+        reserve(SPACE_BYTES >> PAGE_SHIFT, np.int32),
         fields,
         counters(PATHS),
     )
@@ -113,15 +115,15 @@ def _new_chunk(heap):
     if chunk:
         heap.paths[CHUNK] += 1
         fields[LIMIT] = chunk + fields[CHUNK_BYTES] // fields[SLOT_BYTES] * fields[SLOT_BYTES]
-        for page in range(chunk >> PAGE_SHIFT, (chunk + fields[CHUNK_BYTES]) >> PAGE_SHIFT):
-            heap.chunk[unsigned(page)] = chunk
+        for page in range(fields[CHUNK_BYTES] >> PAGE_SHIFT):
+            heap.page[unsigned((chunk >> PAGE_SHIFT) + page)] = page + 1
     return chunk
 
 
 @kernel(inline=True)
 def _is_slot(heap, address):
     """Whether the address is a slot's."""
-    return heap.chunk[unsigned(address >> PAGE_SHIFT)] != 0
+    return heap.page[unsigned(address >> PAGE_SHIFT)] != 0
 
 
 @kernel
@@ -188,8 +190,9 @@ def check(heap):
         return 11
     slot, listed = fields[NEWEST], 0
     while slot:
-        chunk = heap.chunk[unsigned(slot >> PAGE_SHIFT)]
-        if not chunk or (slot - chunk) % slot_bytes or slot - chunk + slot_bytes > chunk_bytes:
+        page = np.int64(heap.page[unsigned(slot >> PAGE_SHIFT)])
+        offset = ((page - 1) << PAGE_SHIFT) + (slot & (PAGE_BYTES - 1))  # in its chunk
+        if not page or offset % slot_bytes or offset + slot_bytes > chunk_bytes:
             return 12
         listed += 1
         slot = load(heap.machine, slot)
