@@ -102,6 +102,9 @@ class Result:
     notes: list[str] = field(default_factory=list)  # assumptions and omissions, a sentence each
     heap_map: HeapMap | None = None  # when a picture of the heap was asked for
     collecting: Collecting | None = None  # of a manager with a collector
+    # Of a manager over another, what each costs at the peak: by name, bytes by part. The upper
+    # one's sum to the ground's "taken"; they and the ground's other parts to resident memory.
+    storeys: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def events_per_second(self) -> float:
@@ -164,4 +167,5 @@ class Result:
             "paths": self.paths,
             "notes": self.notes,
             **({"collector": self.collecting.to_json()} if self.collecting else {}),
+            **({"storeys": self.storeys} if self.storeys else {}),
         }

@@ -11,6 +11,7 @@ from heapwright.adversary.subject import Subject, beginnings, unit_of
 from heapwright.adversary.worst_case import optimum, sizes_of, worst_case
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
+from heapwright.machine.address_space import PEAK_MAPPED_BYTES
 from heapwright.managers import named
 from trial import FREE, MALLOC, Trial
 
@@ -112,6 +113,30 @@ def test_glibc_wastes_more_than_the_optimum():
     found = worst_case("glibc", 6, 4, seconds=10)
     assert (found.unit_bytes, found.overhead_bytes) == (32, 8)
     assert found.high_water >= 12 > found.optimum
+
+
+def test_of_a_heap_in_one_run_the_span_counts():
+    found = worst_case("first-fit", 4, 2)
+    assert not found.areas and found.to_json()["measure"] == "span"
+    assert found.taken_bytes == found.first_bytes == 1 << 17  # the least that brk moves
+
+
+@compiled_only
+def test_of_blocks_in_areas_of_their_own_what_was_taken_counts():
+    """Chunks of a page: four slots of 1 KiB fill one, and a heap beneath takes the rest."""
+    knobs = {"slot_bytes": 2048, "chunk_bytes": 4096, "growth_bytes": 0}
+    found = worst_case("slots", 6, 1, settings=knobs, seconds=4)
+    said = found.to_json()
+    assert found.areas and said["measure"] == "taken"
+    assert said["first_bytes"] == 4096
+    pages = -(-6 * found.unit_bytes // 4096) if found.unit_bytes == 2048 else 1
+    assert said["taken_bytes"] >= 4096 * pages
+    trial = Trial("slots", knobs)
+    for step in found.steps():
+        size = int(step["units"]) * found.unit_bytes - found.overhead_bytes
+        op = MALLOC if step["op"] == "malloc" else FREE
+        trial.step(op, step["slot"], size if op == MALLOC else 0)
+    assert int(trial.machine.meters[PEAK_MAPPED_BYTES]) == said["taken_bytes"]
 
 
 def test_a_manager_is_set_back_without_a_trace():

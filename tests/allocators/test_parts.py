@@ -4,22 +4,19 @@ import numpy as np
 import pytest
 
 from heapwright.allocators import boundary_tags, buddy, list_order, segregated_bins, size_classes
-from heapwright.allocators.linear import FIELDS, LIMIT, TOP, Region, bump, mark, release
+from heapwright.allocators.linear import FIELDS, LIMIT, TOP, Region, bump
 from heapwright.machine import machine, store
 from trial import FREE, MALLOC, Trial
 
 
-def test_linear_marks_and_limits():
+def test_linear_limits():
     region = Region(np.zeros(FIELDS, np.int64))
     region.fields[:] = 1000, 1000, 2000
     assert bump(region, 10, 16) == 1008
-    remembered = mark(region)
     assert bump(region, 100, 64) == 1024
     assert bump(region, 877, 1) == 0, "one byte past the limit"
     assert bump(region, 876, 1) == 1124
     assert region.fields[TOP] == region.fields[LIMIT]
-    release(region, remembered)
-    assert bump(region, 1, 1) == 1018
 
 
 @pytest.mark.parametrize(("largest", "steps"), [(32768, 8), (32768, 4), (512, 8), (10_000, 3)])

@@ -18,7 +18,7 @@ import numpy as np
 
 from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import store
-from heapwright.machine.address_space import BREAK_LIMIT
+from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_BYTES
 from heapwright.managers.textbook.linear import manager
 
 MIN_ALIGN = 16  # bytes; what malloc promises
@@ -72,7 +72,7 @@ class Game(NamedTuple):
     MAPPED_LOW,  # setting: the same in mapped areas
     MAPPED_HIGH,
     STRAY,  # 1 when a block lay below LOW or MAPPED_LOW: states then span what their path did
-    WORST,  # bytes: most that any sequence spans
+    WORST,  # bytes: most that any sequence costs
     WORST_PARENT,  # reached from this row
     WORST_MOVE,  # by this move
     FULL,  # 1 when there was no room for a state
@@ -80,8 +80,9 @@ class Game(NamedTuple):
     KINDS,  # of sizes
     LOWEST,  # start of the lowest block so far; LOW while none lay below it
     MAPPED_LOWEST,
+    TAKES_AREAS,  # setting: what counts, 0 the span of the blocks, 1 what the machine has given
     FIELDS,
-) = range(22)
+) = range(23)
 
 FAR_BYTES = 1 << 30  # between two blocks: they lie in different zones
 
@@ -139,6 +140,14 @@ def span(game):
     """Bytes from the lowest to the highest that any block has covered since boot."""
     fields = game.fields
     return fields[HIGH] - fields[LOWEST] + fields[MAPPED_HIGH] - fields[MAPPED_LOWEST]
+
+
+@kernel
+def cost(heap, game):
+    """Bytes that the adversary makes the manager take, now."""
+    if game.fields[TAKES_AREAS]:
+        return heap.machine.meters[MAPPED_BYTES]
+    return span(game)
 
 
 @kernel
@@ -238,8 +247,8 @@ def _try(heap, game, parent, move):
     freed = game.address[unsigned(-1 - move)] if move < 0 else 0
     slot = make(heap, game, move)
     if slot >= 0:
-        if span(game) > fields[WORST]:
-            fields[WORST] = span(game)
+        if cost(heap, game) > fields[WORST]:
+            fields[WORST] = cost(heap, game)
             fields[WORST_PARENT], fields[WORST_MOVE] = parent, move
         _enter(game, parent, move, fingerprint(game))
         game.address[unsigned(slot)] = freed

@@ -119,7 +119,7 @@ class _Run:
         return whole
 
     def worst(self) -> tuple[int, list[int]]:
-        """Units spanned by the worst sequence, and its moves."""
+        """Units that the worst sequence costs, and its moves."""
         loop = self.subject.loop
         if not self.fields[loop.WORST]:
             return 0, []

@@ -69,8 +69,10 @@ class Subject:
         return placed
 
     def begin(self, low: tuple[int, int]) -> None:
-        """Measure from `low`: where blocks begin in the heap of brk and in mapped areas."""
+        """Measure from `low`: where blocks begin in the heap of brk and in mapped areas. Where any
+        lie in those, what counts is what the machine has given."""
         loop, fields = self.loop, self.game.fields
+        fields[loop.TAKES_AREAS] = low[1] > 0
         fields[loop.LOW], fields[loop.MAPPED_LOW] = low
         fields[loop.HIGH], fields[loop.MAPPED_HIGH] = low
         fields[loop.LOWEST], fields[loop.MAPPED_LOWEST] = low

@@ -6,8 +6,10 @@
                and where that takes too long a beam of the most promising states
     optimal    every policy at once: the least heap that no adversary gets beyond
 
-Whatever finds the sequence, the registered manager then plays it from boot, and the high water is
-what that took: from the lowest to the highest byte of any block ever, in units.
+Whatever finds the sequence, the registered manager then plays it from boot, and what that took is
+the answer. Of a heap that is one run of memory it is the high water: from the lowest to the highest
+byte of any block ever, in units. Where blocks lie in areas of their own, between which other things
+lie, the distance between two of them is nobody's cost: there it is what the machine has given.
 
 Source     Robson 1974, JACM 21(3): M (1 + log2(n) / 2) - n + 1 units are enough for the best
            manager, and needed, when sizes are powers of two up to n
@@ -17,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -32,7 +34,7 @@ from heapwright.adversary.subject import (
     unit_of,
 )
 from heapwright.errors import HeapwrightError
-from heapwright.machine.address_space import BREAK_LIMIT
+from heapwright.machine.address_space import BREAK_LIMIT, PEAK_MAPPED_BYTES
 from heapwright.managers.registry import Manager, managers, named
 
 OPTIMAL = "optimal"  # instead of a manager's name
@@ -57,7 +59,7 @@ class WorstCase:
     live: int  # M, units
     ratio: int  # n, largest block in units; the smallest is one
     sizes: str  # "all" from 1 to n, or "powers" of two
-    high_water: int  # units, as the registered manager took them
+    high_water: int  # units spanned by the blocks, as the registered manager laid them
     exhaustive: bool  # no program does worse; else the worst found in the time given
     states: int
     unit_bytes: int = 0  # 0: no real manager played
@@ -67,6 +69,9 @@ class WorstCase:
     settings: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
+    areas: bool = False  # blocks lie in areas of their own: what counts is what was taken
+    taken_bytes: int = 0  # given by the machine at most, for whatever; 0: no real manager played
+    first_bytes: int = 0  # of them, for a first block of one unit
 
     @property
     def optimum(self) -> float:
@@ -84,6 +89,9 @@ class WorstCase:
             "sizes": self.sizes,
             "high_water": self.high_water,
             "optimum": int(best) if best == int(best) else best,
+            "measure": "taken" if self.areas else "span",
+            "taken_bytes": self.taken_bytes,
+            "first_bytes": self.first_bytes,
             "exhaustive": self.exhaustive,
             "states": self.states,
             "seconds": self.seconds,
@@ -198,10 +206,11 @@ def _against(
         subject.learn(low)
 
         def measure(moves: list[int]) -> int:
-            return measured(manager, settings, (live, sizes), (unit, low), moves)[0]
+            return measured(manager, settings, (live, sizes), (unit, low), moves).cost
 
         moves, exhaustive, states = search(subject, seconds, measure, progress)
-    high, starts = measured(manager, settings, (live, sizes), (unit, low), moves)
+    played = measured(manager, settings, (live, sizes), (unit, low), moves)
+    first = measured(manager, settings, (live, sizes), (unit, low), [sizes[0]])
     if not exhaustive:
         notes.append(
             "Not every program was tried: a worse one may exist. More --seconds look further."
@@ -211,16 +220,28 @@ def _against(
         live=live,
         ratio=ratio,
         sizes=str(kind),
-        high_water=high,
+        high_water=played.span,
         exhaustive=exhaustive,
         states=states,
         unit_bytes=unit[0],
         overhead_bytes=unit[1],
         moves=moves,
-        starts=starts,
+        starts=played.starts,
         settings=settings,
         notes=notes,
+        areas=low[1] > 0,
+        taken_bytes=played.taken_bytes,
+        first_bytes=first.taken_bytes,
     )
+
+
+class Played(NamedTuple):
+    """What a sequence took of a freshly booted manager."""
+
+    cost: int  # units: of what counts, at its end
+    span: int  # units
+    taken_bytes: int  # given by the machine, at most
+    starts: list[int]  # of each block, units
 
 
 def measured(
@@ -229,8 +250,8 @@ def measured(
     rules: Rules,
     frame: tuple[tuple[int, int], tuple[int, int]],
     moves: list[int],
-) -> tuple[int, list[int]]:
-    """Play `moves` on the manager, freshly booted: units spanned, and the start of each block.
+) -> Played:
+    """Play `moves` on the manager, freshly booted.
 
     `frame`: the unit, and where blocks begin (see `subject`).
     """
@@ -243,7 +264,9 @@ def measured(
         (start - (mapped if start >= BREAK_LIMIT else base)) // unit[0] if start else -1
         for start in placed
     ]
-    return -(-int(subject.loop.span(subject.game)) // unit[0]), starts
+    cost, span = subject.loop.cost(subject.heap, subject.game), subject.loop.span(subject.game)
+    taken = subject.heap.machine.meters[PEAK_MAPPED_BYTES]
+    return Played(-(-int(cost) // unit[0]), -(-int(span) // unit[0]), int(taken), starts)
 
 
 def _modelled(

@@ -10,7 +10,11 @@ Invariant  the map's blocks tile the heap, each at a multiple of its size      (
            no free block's buddy is free and of its order                      (check: 2)
            the index holds exactly the free blocks, each with its order        (check: 3)
 Source     Knowlton 1965; Knuth 2.5, algorithms R and S; placement as in Robson 1974
-Omits      deferred merging, giving memory back
+Omits      deferred merging, lowering the break
+
+A heap of the machine is one run, whose break rises. On any other ground it is arenas, each a block
+of its ground at a multiple of its own size, a power of two; an arena that is free as a whole goes
+back unless it is the only one.
 
 User blocks carry no header: the order map is memory of its own, mapped 512 KiB for each 16 MiB.
 The index `tree` is the simulator's: by address the order of each free block, so that the lowest
@@ -21,58 +25,65 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.zone_map import UNIT_SHIFT, ZoneMap, of_width, zone_map
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import trailing_zeros
-from heapwright.machine import Machine, brk, load, mmap, store, touch
-from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.compiler.reserve import reserve
+from heapwright.machine import Machine
+from heapwright.machine.address_space import PAGE_SHIFT
+from heapwright.machine.ground import CONTINUES, LOWEST, PAST, area, areas, give_back, more
 from heapwright.structures import ranked_tree
 from heapwright.structures.ranked_tree import RankedTree, first_at_least, put
 
-MIN_ORDER = 5  # 32 bytes
-ZONE_SHIFT = 24  # a zone of 16 MiB has a map of its own
-MAP_BYTES = 1 << (ZONE_SHIFT - MIN_ORDER)
+MIN_ORDER = UNIT_SHIFT  # 32 bytes
 FREE = 64  # flag of a map entry
 ORDER = 63
 
-END, GROWTH, FIELDS = range(3)
+END, GROWTH, ARENAS, FIELDS = range(4)
 
 
 class Buddies(NamedTuple):
-    """A heap of buddies at the break."""
+    """A heap of buddies."""
 
     machine: Machine
     tree: RankedTree  # by address >> MIN_ORDER: order of the free block that starts there
-    zone_map: np.ndarray  # int64[address >> ZONE_SHIFT]  address of the zone's order map, or 0
-    fields: np.ndarray  # int64[FIELDS]  END: the break; GROWTH: bytes, a power of two
+    zones: ZoneMap  # of the order map
+    arena: np.ndarray  # uint8[address >> PAGE_SHIFT]  order of the arena; unused of one run
+    fields: np.ndarray  # int64[FIELDS]  END: past the run; GROWTH: bytes, a power of two; ARENAS
 
 
 def buddies(machine, growth_bytes):
-    """An empty heap whose break stays a multiple of `growth_bytes`, a power of two >= a page."""
+    """An empty heap that grows by multiples of `growth_bytes`, a power of two >= a page."""
     return Buddies(
         machine,
-        ranked_tree.ranked_tree(BREAK_LIMIT >> MIN_ORDER),
-        np.zeros((BREAK_LIMIT >> ZONE_SHIFT) + 1, np.int64),
-        np.array([BREAK_BASE, growth_bytes], np.int64),
+        ranked_tree.ranked_tree(PAST >> MIN_ORDER),
+        zone_map(),
+        reserve(1 if CONTINUES else PAST >> PAGE_SHIFT, np.uint8),
+        np.array([LOWEST, growth_bytes, 0], np.int64),
     )
+
+
+_entry, _set_map_entry, map_zones, _tables = of_width(0)
 
 
 @kernel
 def entry(heap, address):
     """The order map's byte for the 32 bytes at `address`."""
-    byte = heap.zone_map[unsigned(address >> ZONE_SHIFT)]
-    byte += (address & ((1 << ZONE_SHIFT) - 1)) >> MIN_ORDER
-    return (load(heap.machine, byte & ~7) >> ((byte & 7) << 3)) & 255
+    return _entry(heap.machine, heap.zones, address)
 
 
 @kernel
 def _set_entry(heap, address, value):
     """Write the order map's byte for the 32 bytes at `address`."""
-    byte = heap.zone_map[unsigned(address >> ZONE_SHIFT)]
-    byte += (address & ((1 << ZONE_SHIFT) - 1)) >> MIN_ORDER
-    shift = (byte & 7) << 3
-    touch(heap.machine, byte, 1)
-    others = load(heap.machine, byte & ~7) & ~(255 << shift)
-    store(heap.machine, byte & ~7, others | (value << shift))
+    _set_map_entry(heap.machine, heap.zones, address, value)
+
+
+@kernel
+def has_buddy(heap, address, order):
+    """Whether the buddy of the block of `order` at `address` lies in the heap."""
+    if CONTINUES:
+        return LOWEST <= address ^ (1 << order) < heap.fields[END]
+    return order < np.int64(heap.arena[unsigned(address >> PAGE_SHIFT)])
 
 
 @kernel
@@ -117,9 +128,7 @@ def release(heap, address, order):
     merges = 0
     while True:
         buddy = address ^ (1 << order)
-        if buddy < BREAK_BASE or buddy >= heap.fields[END]:
-            break
-        if entry(heap, buddy) != order | FREE:
+        if not has_buddy(heap, address, order) or entry(heap, buddy) != order | FREE:
             break
         take_free(heap, buddy)
         if buddy < address:
@@ -127,33 +136,62 @@ def release(heap, address, order):
             address = buddy
         order += 1
         merges += 1
-    set_free(heap, address, order)
+    if CONTINUES or heap.fields[ARENAS] == 1 or has_buddy(heap, address, order):
+        set_free(heap, address, order)
+    else:
+        _set_entry(heap, address, 0)
+        _mark_arena(heap, address, order, 0)
+        give_back(heap.machine, 0, address, 1 << order)
     return merges
 
 
 @kernel
-def grow(heap, order):
-    """Move the break so that a free block of `order` exists at the lowest place; whether it could.
+def _mark_arena(heap, address, order, mark):
+    """Note the order of an arena for each of its pages; 0 of one that is none any longer."""
+    heap.fields[ARENAS] += 1 if mark else -1
+    for page in range(address >> PAGE_SHIFT, (address + (1 << order)) >> PAGE_SHIFT):
+        heap.arena[unsigned(page)] = mark
 
-    That place may begin in free blocks at the heap's end.
-    """
+
+@kernel
+def grow(heap, order):
+    """More memory, so that a free block of `order` exists; whether it could."""
+    return _raise_end(heap, order) if CONTINUES else _add_arena(heap, order)
+
+
+@kernel
+def _add_arena(heap, order):
+    """A block of the ground that is one free block of `order` or more."""
+    bytes_ = max(1 << order, heap.fields[GROWTH])
+    if bytes_ > PAST:
+        return False
+    start = more(heap.machine, 0, bytes_, bytes_)
+    if not start:
+        return False
+    if not map_zones(heap.machine, heap.zones, start, start + bytes_):
+        give_back(heap.machine, 0, start, bytes_)
+        return False
+    _mark_arena(heap, start, trailing_zeros(bytes_), trailing_zeros(bytes_))
+    set_free(heap, start, trailing_zeros(bytes_))
+    return True
+
+
+@kernel
+def _raise_end(heap, order):
+    """Move the break so that the block lies at the lowest place, which may begin in free blocks at
+    the heap's end."""
     old, size = heap.fields[END], 1 << order
     place = old & ~(size - 1)
     free_from = place
-    while BREAK_BASE <= free_from < old and entry(heap, free_from) & FREE:
+    while LOWEST <= free_from < old and entry(heap, free_from) & FREE:
         free_from += 1 << (entry(heap, free_from) & ORDER)
     if free_from != old:
         place += size
     growth = heap.fields[GROWTH]
     new = (place + size + growth - 1) & ~(growth - 1)
-    if new > BREAK_LIMIT:
+    if new > PAST or not map_zones(heap.machine, heap.zones, old, new):
         return False
-    for zone in range(old >> ZONE_SHIFT, ((new - 1) >> ZONE_SHIFT) + 1):
-        if heap.zone_map[zone] == 0:
-            heap.zone_map[zone] = mmap(heap.machine, 0, MAP_BYTES)
-            if heap.zone_map[zone] == 0:
-                return False
-    if brk(heap.machine, new) != new:
+    if not more(heap.machine, old, new - old, 0):
         return False
     heap.fields[END] = new
     while old < new:
@@ -168,34 +206,32 @@ def grow(heap, order):
 @kernel
 def own_memory(heap, blocks):
     """The order maps, as rows of `blocks` (start, bytes); their number."""
-    rows = 0
-    for zone in range((BREAK_LIMIT >> ZONE_SHIFT) + 1):
-        if heap.zone_map[zone]:
-            if rows < len(blocks):
-                blocks[rows, 0], blocks[rows, 1] = heap.zone_map[zone], MAP_BYTES
-            rows += 1
-    return rows
+    return _tables(heap.zones, blocks)
 
 
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    address, end, free = BREAK_BASE, heap.fields[END], 0
-    while address < end:
-        value = entry(heap, address)
-        order = value & ORDER
-        if order < MIN_ORDER or address & ((1 << order) - 1):
+    free = 0
+    for row in range(areas(heap.machine)):
+        address, bytes_ = area(heap.machine, row, heap.fields[END])
+        if not CONTINUES and not heap.arena[unsigned(address >> PAGE_SHIFT)]:
+            continue  # a table of the map
+        first, end = address, address + bytes_
+        while address < end:
+            value = entry(heap, address)
+            order = value & ORDER
+            if order < MIN_ORDER or address & ((1 << order) - 1):
+                return 1
+            if value & FREE:
+                if has_buddy(heap, address, order) and entry(heap, address ^ (1 << order)) == value:
+                    return 2
+                if ranked_tree.size_at(heap.tree, address >> MIN_ORDER) != order:
+                    return 3
+                free += 1
+            address += 1 << order
+        if address != end:
             return 1
-        if value & FREE:
-            buddy = address ^ (1 << order)
-            if BREAK_BASE <= buddy < end and entry(heap, buddy) == value:
-                return 2
-            if ranked_tree.size_at(heap.tree, address >> MIN_ORDER) != order:
-                return 3
-            free += 1
-        address += 1 << order
-    if address != end:
-        return 1
-    if free != ranked_tree.total(heap.tree) or ranked_tree.check(heap.tree, end >> MIN_ORDER):
-        return 3
-    return 0
+        if ranked_tree.check(heap.tree, end >> MIN_ORDER, first >> MIN_ORDER):
+            return 3
+    return 3 if free != ranked_tree.total(heap.tree) else 0

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators import holes as heap_of_holes
+from heapwright.allocators.frame import write_row
 from heapwright.allocators.holes import (
     END,
     after,
@@ -150,13 +151,13 @@ def list_free(machine, cells, holes, blocks):
     for number in range(CLASSES):
         cell = cells.first[unsigned(number)]
         while cell:
-            rows = _row(blocks, rows, cell, granules_of(machine, cell) << 4)
+            rows = write_row(blocks, rows, cell, granules_of(machine, cell) << 4)
             cell = after(machine, cell)
     page = next_page(machine, cells, holes, 0)
     while page:
         past = filled(machine, cells, page)
         if past < page + PAGE_BYTES:
-            rows = _row(blocks, rows, past, page + PAGE_BYTES - past)
+            rows = write_row(blocks, rows, past, page + PAGE_BYTES - past)
         page = next_page(machine, cells, holes, page)
     return rows
 
@@ -168,17 +169,9 @@ def list_heads(machine, cells, holes, blocks):
     page = next_page(machine, cells, holes, 0)
     while page:
         length = first_cell(page, load(machine, page + 16)) - page
-        rows = _row(blocks, rows, page, length)
+        rows = write_row(blocks, rows, page, length)
         page = next_page(machine, cells, holes, page)
     return rows
-
-
-@kernel
-def _row(blocks, row, start, length):
-    """Write row number `row` if there is room; the next row's number."""
-    if row < len(blocks):
-        blocks[row, 0], blocks[row, 1] = start, length
-    return row + 1
 
 
 @kernel

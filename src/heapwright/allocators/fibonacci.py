@@ -26,16 +26,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.zone_map import UNIT_SHIFT, ZoneMap, of_width, zone_map
 from heapwright.compiler import kernel, unsigned
-from heapwright.machine import Machine, brk, load, mmap, store, touch
+from heapwright.machine import Machine, brk
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 from heapwright.structures import ranked_tree
 from heapwright.structures.ranked_tree import RankedTree, first_at_least, put
 
-UNIT_SHIFT = 5  # log2 of a unit's bytes
 ORDERS = 45  # F(44) units are more than the machine has room for
-ZONE_SHIFT = 24  # a zone of 16 MiB has a map of its own
-MAP_BYTES = 2 << (ZONE_SHIFT - UNIT_SHIFT)
 
 # A map entry: ORDER + 1, so that 0 means that no block starts there, and flags.
 ORDER = 63
@@ -52,7 +50,7 @@ class Fibonacci(NamedTuple):
 
     machine: Machine
     tree: RankedTree  # by unit from address 0: order + 1 of the free block that starts there
-    zone_map: np.ndarray  # int64[address >> ZONE_SHIFT]  address of the zone's map, or 0
+    zones: ZoneMap  # of the map
     bytes_of: np.ndarray  # int64[order]
     fields: np.ndarray  # int64[FIELDS]  ROOT: order of the whole heap, -1: empty; END: address past
     # it; BREAK: past what is mapped of it; GROWTH: bytes that brk moves by
@@ -66,29 +64,25 @@ def fibonacci(machine, growth_bytes):
     return Fibonacci(
         machine,
         ranked_tree.ranked_tree(BREAK_LIMIT >> UNIT_SHIFT),
-        np.zeros((BREAK_LIMIT >> ZONE_SHIFT) + 1, np.int64),
+        zone_map(),
         np.array(units, np.int64) << UNIT_SHIFT,
         np.array([-1, BREAK_BASE, BREAK_BASE, growth_bytes], np.int64),
     )
 
 
+_entry, _set_map_entry, map_zones, _tables = of_width(1)
+
+
 @kernel
 def entry(heap, address):
     """The map's entry for the unit at `address`."""
-    place = heap.zone_map[unsigned(address >> ZONE_SHIFT)]
-    place += (address & ((1 << ZONE_SHIFT) - 1)) >> UNIT_SHIFT << 1
-    return (load(heap.machine, place & ~7) >> ((place & 7) << 3)) & 0xFFFF
+    return _entry(heap.machine, heap.zones, address)
 
 
 @kernel
 def _set_entry(heap, address, value):
     """Write the map's entry for the unit at `address`."""
-    place = heap.zone_map[unsigned(address >> ZONE_SHIFT)]
-    place += (address & ((1 << ZONE_SHIFT) - 1)) >> UNIT_SHIFT << 1
-    shift = (place & 7) << 3
-    touch(heap.machine, place, 2)
-    others = load(heap.machine, place & ~7) & ~(0xFFFF << shift)
-    store(heap.machine, place & ~7, others | (value << shift))
+    _set_map_entry(heap.machine, heap.zones, address, value)
 
 
 @kernel
@@ -242,11 +236,8 @@ def grow(heap, order):
         end = fields[END] + heap.bytes_of[unsigned(part)]
         if root >= ORDERS or end > BREAK_LIMIT:
             return False
-        for zone in range(fields[END] >> ZONE_SHIFT, ((end - 1) >> ZONE_SHIFT) + 1):
-            if heap.zone_map[zone] == 0:
-                heap.zone_map[zone] = mmap(heap.machine, 0, MAP_BYTES)
-                if heap.zone_map[zone] == 0:
-                    return False
+        if not map_zones(heap.machine, heap.zones, fields[END], end):
+            return False
         place = fields[END]
         fields[END], fields[ROOT] = end, root
         facts = RIGHT if root > part else 0
@@ -259,13 +250,7 @@ def grow(heap, order):
 @kernel
 def own_memory(heap, blocks):
     """The maps, as rows of `blocks` (start, bytes); their number."""
-    rows = 0
-    for zone in range((BREAK_LIMIT >> ZONE_SHIFT) + 1):
-        if heap.zone_map[zone]:
-            if rows < len(blocks):
-                blocks[rows, 0], blocks[rows, 1] = heap.zone_map[zone], MAP_BYTES
-            rows += 1
-    return rows
+    return _tables(heap.zones, blocks)
 
 
 @kernel

@@ -20,12 +20,14 @@ from heapwright.allocators.boundary_tags import (
     HEAD_BYTES,
     IN_USE,
     MIN_BLOCK_BYTES,
+    PAD_BYTES,
     PREVIOUS_IN_USE,
+    area_before,
+    area_fence,
     block_bytes,
     cut,
-    fence,
-    first_block,
     is_free,
+    newest_area,
     previous,
     previous_is_free,
     set_free,
@@ -45,13 +47,14 @@ from heapwright.allocators.list_order import (
     block_at,
     enter,
     leave,
+    place_of,
     position_of,
     replace,
     set_size,
 )
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store, touch
-from heapwright.machine.address_space import BREAK_BASE
+from heapwright.machine.ground import CONTINUES
 from heapwright.structures import ranked_tree, sorted_keys
 
 PATHS = ("alloc", "free", "examined", "split", "merge", "sweep", "grow", "trim", "in_place")
@@ -108,23 +111,33 @@ def release(heap, block, size):
         enter(heap, block, size)
         fields[UNMERGED] += 1
         return
-    _merge(heap, block, size)
-    _trim(heap)
+    merged = _merge(heap, block, size)
+    _trim(heap, merged)
 
 
 @kernel
-def _trim(heap):
-    """Give the end of the heap back if the setting says so."""
-    if heap.fields[TRIM_BYTES]:
-        last, kept = boundary_tags.trim(heap.tags, heap.fields[TRIM_BYTES])
+def _trim(heap, block):
+    """Give the end of the heap back if the setting says so; or the area that `block` fills."""
+    least, tags = heap.fields[TRIM_BYTES], heap.tags
+    if not least:
+        return
+    if CONTINUES:
+        last, kept = boundary_tags.trim(tags, least)
         if last:
             heap.paths[TRIM] += 1
             replace(heap, last, last, kept)
+    else:
+        size = size_of(heap.machine, block)
+        if size >= least and boundary_tags.fills_an_area(tags, block, size):
+            heap.paths[TRIM] += 1
+            leave(heap, block)
+            boundary_tags.drop_area(tags, block)
 
 
 @kernel
 def _merge(heap, block, size):
-    """Make the unlisted `block` free, one with its free neighbours, and list the whole."""
+    """Make the unlisted `block` free, one with its free neighbours, and list the whole: its
+    start."""
     machine, fields = heap.machine, heap.fields
     after = block + size
     below = previous(machine, block) if previous_is_free(machine, block) else 0
@@ -148,9 +161,10 @@ def _merge(heap, block, size):
     else:
         replace(heap, below if below else above, start, end - start)
     if in_order:  # a rover inside the merged block moves to its start
-        low, high = (start - BREAK_BASE) >> 4, (end - BREAK_BASE) >> 4
+        low, high = place_of(start), place_of(end)
         if low < fields[ROVER] < high:
             fields[ROVER] = low
+    return start
 
 
 @kernel
@@ -158,11 +172,22 @@ def sweep(heap):
     """Merge all adjacent free blocks, lowest first; False when none was freed since the last."""
     if heap.fields[UNMERGED] == 0:
         return False
-    machine = heap.machine
     heap.fields[UNMERGED] = 0
     heap.paths[SWEEP] += 1
-    block = first_block(heap.tags)
-    while block < fence(heap.tags):
+    area = newest_area(heap.tags)
+    while area:
+        before = area_before(heap.tags, area)
+        _sweep_area(heap, area)
+        area = before
+    return True
+
+
+@kernel
+def _sweep_area(heap, area):
+    """The same of one area, which goes back if it is one free block and the setting says so."""
+    machine = heap.machine
+    block, past = area + PAD_BYTES, area_fence(heap.tags, area)
+    while block < past:
         end = block + size_of(machine, block)
         if is_free(machine, block) and is_free(machine, end):
             flag = load(machine, block) & PREVIOUS_IN_USE
@@ -176,19 +201,19 @@ def sweep(heap):
             set_free(machine, block, end - block, flag)
             if in_order:
                 replace(heap, block, block, end - block)
-                low, high = (block - BREAK_BASE) >> 4, (end - BREAK_BASE) >> 4
+                low, high = place_of(block), place_of(end)
                 if low < heap.fields[ROVER] < high:
                     heap.fields[ROVER] = low
             else:
                 enter(heap, block, end - block)
         block = end
-    _trim(heap)
-    return True
+    if CONTINUES or is_free(machine, area + PAD_BYTES):
+        _trim(heap, area + PAD_BYTES)
 
 
 @kernel
 def grow(heap, need):
-    """Move the break so that a free block of `need` bytes exists; whether it could."""
+    """More memory, so that a free block of `need` bytes exists; whether it could."""
     block, size = boundary_tags.grow(heap.tags, need)
     if block == 0:
         return False
@@ -235,7 +260,7 @@ def resize_in_place(heap, address, size):
     cut(machine, block, need, tail)
     if heap.fields[ORDER] == ADDRESS_ORDER:
         set_size(heap, place_in_list, 0)
-        set_size(heap, (block + need - BREAK_BASE) >> 4, tail)
+        set_size(heap, place_of(block + need), tail)
     else:
         heap.block[unsigned(place_in_list)] = block + need
         store(machine, block + need + HEAD_BYTES, place_in_list)
@@ -244,14 +269,8 @@ def resize_in_place(heap, address, size):
 
 
 @kernel
-def cached(heap, blocks):
-    """No caches: a free block is in the list."""
-    return 0
-
-
-@kernel
 def metadata(heap, blocks):
-    """The heap's padding and fence."""
+    """The heap's padding and fences."""
     return boundary_tags.own_memory(heap.tags, blocks)
 
 
@@ -259,29 +278,31 @@ def metadata(heap, blocks):
 def check(heap):
     """Number of the broken invariant, 0 if none."""
     broken = boundary_tags.check(heap.tags)
-    if broken or heap.tags.fields[boundary_tags.START] == heap.tags.fields[boundary_tags.END]:
+    if broken:
         return broken
-    machine = heap.machine
-    block, listed, below_free = first_block(heap.tags), 0, False
-    while block < fence(heap.tags):
-        size = size_of(machine, block)
-        if is_free(machine, block):
-            if below_free and heap.fields[COALESCING] == IMMEDIATE:
-                return 5
-            position = position_of(heap, block)
-            if block_at(heap, position) != block:
-                return 6
-            if ranked_tree.size_at(heap.tree, position) != size >> 4:
-                return 6
-            listed += 1
-        below_free = is_free(machine, block)
-        block += size
+    machine, area, listed = heap.machine, newest_area(heap.tags), 0
+    in_order = heap.fields[ORDER] == ADDRESS_ORDER
+    while area:
+        block, fence, below_free = area + PAD_BYTES, area_fence(heap.tags, area), False
+        if in_order and ranked_tree.check(heap.tree, place_of(fence), place_of(block)):
+            return 8
+        while block < fence:
+            size = size_of(machine, block)
+            if is_free(machine, block):
+                if below_free and heap.fields[COALESCING] == IMMEDIATE:
+                    return 5
+                position = position_of(heap, block)
+                if block_at(heap, position) != block:
+                    return 6
+                if ranked_tree.size_at(heap.tree, position) != size >> 4:
+                    return 6
+                listed += 1
+            below_free = is_free(machine, block)
+            block += size
+        area = area_before(heap.tags, area)
     if listed != ranked_tree.total(heap.tree):
         return 7
-    past = (fence(heap.tags) - BREAK_BASE) >> 4
-    if heap.fields[ORDER] != ADDRESS_ORDER:
-        past = heap.fields[SERIALS]
-    if ranked_tree.check(heap.tree, past):
+    if not in_order and ranked_tree.check(heap.tree, heap.fields[SERIALS]):
         return 8
     sized = heap.fields[SIZED]
     if sized and (sorted_keys.check(heap.keys) or sorted_keys.size(heap.keys) != listed):

@@ -10,6 +10,8 @@ Source     Ogasawara, "An algorithm with constant execution time for dynamic sto
            RTCSA 1995 (half fit: one bin a doubling); Masmano et al., "TLSF", ECRTS 2004 (32 bins)
 Omits      threads: one heap, one lock
 
+    from heapwright.allocators.good_fit import *     all of a manager but Config and boot
+
 Every operation is a fixed number of steps, apart from brk. The price is that a block of the
 request's own bin is passed over even when it would do.
 """
@@ -23,12 +25,16 @@ from heapwright.allocators.boundary_tags import (
     ALIGN_BYTES,
     HEAD_BYTES,
     block_bytes,
+    extent,
     size_of,
     usable,
 )
+from heapwright.allocators.frame import cached, counters, moving
 from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.compiler import kernel
-from heapwright.machine import Machine, copy
+from heapwright.machine import Machine
+
+__all__ = ["PATHS", "alloc", "cached", "check", "extent", "free", "metadata", "realloc", "usable"]
 
 PATHS = ("alloc", "free", "split", "merge", "grow", "trim", "in_place")
 ALLOC, FREE, SPLIT, MERGE, GROW, TRIM, IN_PLACE = range(7)
@@ -49,7 +55,7 @@ def good_fit(machine, growth_bytes, trim_bytes, steps_shift):
         machine,
         segregated_bins.bins(machine, growth_bytes, steps_shift),
         np.array([trim_bytes], np.int64),
-        np.zeros(len(PATHS), np.int64),
+        counters(PATHS),
     )
 
 
@@ -102,28 +108,12 @@ def resize_in_place(heap, address, size):
     return fits
 
 
-@kernel
-def realloc(heap, thread, address, size):
-    """The block resized where it lies, by cutting it or taking the free one above; else moved."""
-    if resize_in_place(heap, address, size):
-        return address
-    room = usable(heap, address, 0)
-    moved = alloc(heap, thread, size, ALIGN_BYTES)
-    if moved:
-        copy(heap.machine, moved, address, min(room, size))
-        free(heap, thread, address)
-    return moved
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches: free blocks are merged at once."""
-    return 0
+realloc = moving(alloc, free, usable, resize_in_place)
 
 
 @kernel
 def metadata(heap, blocks):
-    """The heap's padding and fence."""
+    """The heap's padding and fences."""
     return boundary_tags.own_memory(heap.bins.tags, blocks)
 
 

@@ -3,7 +3,6 @@
     region ──────used──────►│──────free──────│ limit
                            top
 
-Terms      mark: a remembered top; release: set the top back to a mark, freeing all above at once
 Invariant  base <= top <= limit                                              (check)
 Source     Wilson et al. 1995, section 2; the fast half of a copying collector
 Omits      reuse
@@ -34,15 +33,3 @@ def bump(region, size, align):
         return 0
     region.fields[TOP] = address + size
     return address
-
-
-@kernel
-def mark(region):
-    """The current top, for `release`."""
-    return region.fields[TOP]
-
-
-@kernel
-def release(region, top):
-    """Free everything that was allocated since `mark` returned `top`."""
-    region.fields[TOP] = top

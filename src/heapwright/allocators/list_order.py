@@ -22,7 +22,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.machine import Machine, load, store
-from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.machine.ground import LOWEST, PAST
 from heapwright.structures import ranked_tree, sorted_keys
 from heapwright.structures.ranked_tree import RankedTree, put
 from heapwright.structures.sorted_keys import SortedKeys
@@ -30,7 +30,7 @@ from heapwright.structures.sorted_keys import SortedKeys
 ADDRESS_ORDER, LIFO_ORDER, FIFO_ORDER = range(3)
 IMMEDIATE, DEFERRED = range(2)
 
-POSITIONS = (BREAK_LIMIT - BREAK_BASE) // ALIGN_BYTES
+POSITIONS = (PAST - LOWEST) // ALIGN_BYTES
 FEWEST_SERIALS = 1 << 16  # positions of a LIFO or FIFO list before they are numbered anew
 POSITION_BITS = 32  # of a key of SortedKeys: units << POSITION_BITS | position
 
@@ -91,11 +91,17 @@ def free_list(machine, config, paths, sized=False):
     )
 
 
+@kernel(inline=True)
+def place_of(block):
+    """Position of a block in address order."""
+    return (block - LOWEST) >> 4
+
+
 @kernel
 def position_of(heap, block):
     """Position of the listed `block`."""
     if heap.fields[ORDER] == ADDRESS_ORDER:
-        return (block - BREAK_BASE) >> 4
+        return place_of(block)
     return load(heap.machine, block + HEAD_BYTES)
 
 
@@ -103,7 +109,7 @@ def position_of(heap, block):
 def block_at(heap, position):
     """The block listed at `position`."""
     if heap.fields[ORDER] == ADDRESS_ORDER:
-        return BREAK_BASE + (position << 4) + HEAD_BYTES
+        return LOWEST + (position << 4) + HEAD_BYTES
     return heap.block[unsigned(position)]
 
 
@@ -124,7 +130,7 @@ def enter(heap, block, size):
     """List a free block where its order says."""
     fields = heap.fields
     if fields[ORDER] == ADDRESS_ORDER:
-        set_size(heap, (block - BREAK_BASE) >> 4, size)
+        set_size(heap, place_of(block), size)
         return
     if fields[SERIAL] < 0 or fields[SERIAL] >= fields[SERIALS]:
         renumber(heap)
@@ -146,8 +152,8 @@ def replace(heap, old, new, size):
     """Put block `new` of `size` bytes in the list's place of `old`, which it overlaps."""
     if heap.fields[ORDER] == ADDRESS_ORDER:
         if old != new:
-            set_size(heap, (old - BREAK_BASE) >> 4, 0)
-        set_size(heap, (new - BREAK_BASE) >> 4, size)
+            set_size(heap, place_of(old), 0)
+        set_size(heap, place_of(new), size)
         return
     position = load(heap.machine, old + HEAD_BYTES)
     heap.block[unsigned(position)] = new

@@ -22,11 +22,12 @@ import numpy as np
 from heapwright.allocators import good_fit
 from heapwright.allocators.boundary_tags import HEAD_BYTES
 from heapwright.allocators.boundary_tags import own_memory as memory_of_tags
+from heapwright.allocators.frame import write_row
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.call import call
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import load, store, touch
-from heapwright.machine.address_space import BREAK_LIMIT
+from heapwright.machine.ground import PAST
 
 ALIGN_BYTES = 16
 HEADER_BYTES = 80  # sizeof(ngx_pool_t): of the first block, and of each one after a rewind
@@ -57,7 +58,7 @@ def pool(machine, pool_bytes, growth_bytes):
     fields[SMALL_MOST] = min(pool_bytes - HEADER_BYTES, MOST_SMALL_BYTES)
     return Pool(
         good_fit.good_fit(machine, growth_bytes, 0, steps_shift=5),
-        reserve(BREAK_LIMIT >> 4, np.int64),
+        reserve(PAST >> 4, np.int64),
         fields,
     )
 
@@ -223,14 +224,6 @@ def destroy(pool):
 
 
 @kernel
-def _row(blocks, row, start, length):
-    """Write row number `row` if there is room; the next row's number."""
-    if row < len(blocks):
-        blocks[row, 0], blocks[row, 1] = start, length
-    return row + 1
-
-
-@kernel
 def own_memory(pool, blocks):
     """Heads and headers of blocks, records, cleanups, and what the heap beneath owns, as rows of
     `blocks` (start, bytes); their number."""
@@ -239,15 +232,15 @@ def own_memory(pool, blocks):
     block = pool.fields[FIRST]
     while block:
         length = HEADER_BYTES if block == pool.fields[FIRST] else BLOCK_HEADER_BYTES
-        rows = _row(blocks, rows, block - HEAD_BYTES, HEAD_BYTES + length)
+        rows = write_row(blocks, rows, block - HEAD_BYTES, HEAD_BYTES + length)
         block = load(machine, block + NEXT)
     record = pool.fields[LARGE]
     while record:
-        rows = _row(blocks, rows, record, LARGE_BYTES)
+        rows = write_row(blocks, rows, record, LARGE_BYTES)
         record = load(machine, record + LARGE_NEXT)
     cleanup = pool.fields[CLEANUPS]
     while cleanup:
-        rows = _row(blocks, rows, cleanup, CLEANUP_BYTES)
+        rows = write_row(blocks, rows, cleanup, CLEANUP_BYTES)
         cleanup = load(machine, cleanup + CLEANUP_NEXT)
     return rows
 

@@ -26,12 +26,15 @@ from heapwright.allocators.boundary_tags import (
     HEAD_BYTES,
     IN_USE,
     MIN_BLOCK_BYTES,
+    PAD_BYTES,
     PREVIOUS_IN_USE,
     Tags,
+    area_before,
+    area_fence,
     cut,
     fence,
-    first_block,
     is_free,
+    newest_area,
     previous,
     previous_is_free,
     set_free,
@@ -40,6 +43,7 @@ from heapwright.allocators.boundary_tags import (
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length, trailing_zeros
 from heapwright.machine import load, store, touch
+from heapwright.machine.ground import CONTINUES
 
 GRANULE_SHIFT = 4  # log2 of the difference between bins of level 0
 MOST_LEVELS = 34  # more than the machine's largest block needs
@@ -162,7 +166,8 @@ def find_at_once(bins, need):
 def release(bins, block, size, trim_bytes):
     """Make a used block free, merged with its free neighbours; (merges, trims) that were made.
 
-    With `trim_bytes` > 0 the break falls when the last free block has as many.
+    With `trim_bytes` > 0 the heap's end falls when the last free block has as many, or an area goes
+    back to its ground that is one such block.
     """
     machine, tags = bins.tags.machine, bins.tags
     merges = 0
@@ -180,10 +185,14 @@ def release(bins, block, size, trim_bytes):
         merges += 1
     set_free(machine, block, size, load(machine, block) & PREVIOUS_IN_USE)
     trims = 0
-    if trim_bytes and block + size == fence(tags):
-        last, kept = boundary_tags.trim(tags, trim_bytes)
-        if last:
-            size, trims = kept, 1
+    if CONTINUES:
+        if trim_bytes and block + size == fence(tags):
+            last, kept = boundary_tags.trim(tags, trim_bytes)
+            if last:
+                size, trims = kept, 1
+    elif 0 < trim_bytes <= size and boundary_tags.fills_an_area(tags, block, size):
+        boundary_tags.drop_area(tags, block)
+        return merges, 1
     insert(bins, block, size)
     return merges, trims
 
@@ -254,8 +263,8 @@ def last_free(bins, need):
     """The block at the heap's end, in its bin, if it is free and of `need` bytes or more, else 0.
 
     A search that passes bins over may miss it; asking the system for memory would be a waste."""
-    machine, fields = bins.tags.machine, bins.tags.fields
-    if fields[boundary_tags.START] == fields[boundary_tags.END]:
+    machine = bins.tags.machine
+    if not newest_area(bins.tags):
         return 0
     end = fence(bins.tags)
     if not previous_is_free(machine, end) or end - previous(machine, end) < need:
@@ -265,9 +274,9 @@ def last_free(bins, need):
 
 @kernel
 def grow(bins, need):
-    """Move the break so that the heap's last block is free and of `need` bytes or more.
+    """More memory, so that the heap's last block is free and of `need` bytes or more.
 
-    Returns that block, in its bin, and the merges; (0, 0) where the system refuses. There is no
+    Returns that block, in its bin, and the merges; (0, 0) where the ground refuses. There is no
     such block yet: see `last_free`.
     """
     block, size = boundary_tags.grow(bins.tags, need)
@@ -282,16 +291,19 @@ def check(bins):
     """Number of the broken invariant, 0 if none."""
     tags, machine = bins.tags, bins.tags.machine
     broken = boundary_tags.check(tags)
-    if broken or tags.fields[boundary_tags.START] == tags.fields[boundary_tags.END]:
+    if broken:
         return broken
-    block, free, below_free = first_block(tags), 0, False
-    while block < fence(tags):
-        if is_free(machine, block):
-            if below_free:
-                return 5
-            free += 1
-        below_free = is_free(machine, block)
-        block += size_of(machine, block)
+    area, free = newest_area(tags), 0
+    while area:
+        block, past, below_free = area + PAD_BYTES, area_fence(tags, area), False
+        while block < past:
+            if is_free(machine, block):
+                if below_free:
+                    return 5
+                free += 1
+            below_free = is_free(machine, block)
+            block += size_of(machine, block)
+        area = area_before(tags, area)
     shift = bins.fields[STEPS_SHIFT]
     for level in range(MOST_LEVELS):
         if (bins.fields[LEVELS] >> level) & 1 != (bins.steps[level] != 0):

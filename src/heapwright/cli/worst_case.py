@@ -49,7 +49,9 @@ def worst_case(
 
     An adversary asks for blocks and frees them, with at most M units live, and knows the manager.
     All its programs are tried, or as many as the time allows; the worst is then played on the
-    manager itself. Robson's optimum is what the best manager would need for its own worst program.
+    manager itself. Robson's optimum is what the best manager would need for its own worst program,
+    in one run of memory. Where a manager's blocks lie in areas of their own, what it took from the
+    machine is told instead.
 
     Example:
 
@@ -109,13 +111,31 @@ def drawn(found: WorstCase) -> list[str]:
 def said(found: WorstCase) -> list[str]:
     """The result in words."""
     sizes = f"1 to {found.ratio}" if found.sizes == "all" else f"powers of two up to {found.ratio}"
-    best = f"{found.optimum:g}"
     verb = "needs" if found.exhaustive else "can be made to take"
-    lines = [
-        f"{found.manager} {verb} {found.high_water} units for {found.live} live in blocks of "
-        f"{sizes} units{': no program does worse.' if found.exhaustive else '.'}",
-        f"Robson's optimum is {best} units: {found.high_water / found.optimum:.2f} times that.",
+    end = ": no program does worse." if found.exhaustive else "."
+    game = f"for {found.live} live in blocks of {sizes} units"
+    if found.areas:
+        held = found.live * found.unit_bytes
+        lines = [
+            f"{found.manager} {verb} {found.taken_bytes:,} bytes from the machine {game}{end}",
+            f"That is {found.taken_bytes / held:.3g} times the {held:,} bytes live at most; "
+            f"{found.first_bytes:,} of it for a first block of one unit.",
+            "Its blocks lie in areas of their own: Robson's optimum, of one run of memory, is no "
+            f"measure for it. From the lowest to the highest it is {found.high_water:,} units.",
+        ]
+    else:
+        lines = [
+            f"{found.manager} {verb} {found.high_water} units {game}{end}",
+            f"Robson's optimum is {found.optimum:g} units: "
+            f"{found.high_water / found.optimum:.2f} times that.",
+        ]
+        if found.taken_bytes:
+            lines.append(
+                f"From the machine it takes {found.taken_bytes:,} bytes, {found.first_bytes:,} of "
+                "them for a first block of one unit."
+            )
+    lines.append(
         f"{found.states:,} states in {found.seconds:.1f} s"
-        + (f"; a unit is {found.unit_bytes} bytes." if found.unit_bytes else "."),
-    ]
+        + (f"; a unit is {found.unit_bytes} bytes." if found.unit_bytes else ".")
+    )
     return lines + found.notes

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from heapwright.compiler.bind import bound_copy
 from heapwright.managers.registry import Manager
-from heapwright.tunnel.bind import bound_copy, bound_loop
+from heapwright.tunnel.bind import bound_loop
 
 _LOOP = "from heapwright.tunnel import loop\n"
 _CALLERS = "from heapwright.flight import callers\n"

@@ -73,7 +73,7 @@ class Plan:
             return Static(name, np.zeros(1, array.dtype))
         first = array.ctypes.data
         name, length = self._in_object.setdefault(first, (name, array.nbytes))
-        assert length == array.nbytes, f"{name} overlaps another array"
+        assert length == array.nbytes, f"{name} of {array.nbytes} bytes begins as one of {length}"
         return Static(name, array)
 
     def start(self) -> Start:
@@ -111,16 +111,21 @@ class Plan:
         """Note what is not zero of an array's words, as runs."""
         bytes_ = array.reshape(-1).view(np.uint8)
         whole = array.nbytes & ~7
-        assert not bytes_[whole:].any(), "the last bytes of a table are written"
         for first, words in _written(bytes_[:whole].view(np.int64)):
-            for begin, end in _runs(words):
-                run = words[begin:end]
-                step = int((run != run[0]).any())
-                self._content_words += 1 if not self.content else len(self.content[-1])
-                self.runs.append(
-                    (address + 8 * (first + begin), len(run), self._content_words, step)
-                )
-                self.content.append(run.copy() if step else run[:1].copy())
+            self._keep_words(address + 8 * first, words)
+        if bytes_[whole:].any():  # a table is whole pages in flight: there is room for a last word
+            last = np.zeros(8, np.uint8)
+            last[: array.nbytes - whole] = bytes_[whole:]
+            self._keep_words(address + whole, last.view(np.int64))
+
+    def _keep_words(self, address: int, words: np.ndarray) -> None:
+        """Note what is not zero of some words, as runs."""
+        for begin, end in _runs(words):
+            run = words[begin:end]
+            step = int((run != run[0]).any())
+            self._content_words += 1 if not self.content else len(self.content[-1])
+            self.runs.append((address + 8 * begin, len(run), self._content_words, step))
+            self.content.append(run.copy() if step else run[:1].copy())
 
 
 def _written(words: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

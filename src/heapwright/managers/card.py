@@ -50,6 +50,7 @@ class Card:
         None  # traces on which it flies unasked; None: what it serves
     )
     ground: tuple[str, ...] = ()  # managers it may stand on instead of the machine; "*" any malloc
+    stands_on: str = ""  # its ground where none is named: a manager, or "" the machine
     versions: tuple[str, ...] = ()  # of the real system, values of the knob `version`, newest last
     reference: str = ""  # module that finds, measures and agrees with the real one
     limit_knob: str = ""  # the knob that limits the heap, for `--heap`

@@ -9,7 +9,7 @@ point group `heapwright.managers`; they are held to the same contract.
 import importlib
 import importlib.util
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from heapwright.errors import HeapwrightError
 from heapwright.managers import contract
 from heapwright.managers.card import Card, Kind
+from heapwright.managers.grounds import MACHINE, OVER, storeys
 
 FAMILIES = ("textbook", "malloc", "runtime")  # in the order of tables
 THIRD_PARTY = "third party"
@@ -45,7 +46,15 @@ class Manager:
 
     @cached_property
     def module_path(self) -> str:
-        """The module that a replay binds: `manager` in the package, or the package itself."""
+        """The module that a replay binds: its own, or that over the ground it always stands on."""
+        if self.card.stands_on:
+            beneath = named(self.card.stands_on)
+            return storeys((self.name, self.own_path), (beneath.name, beneath.module_path))
+        return self.own_path
+
+    @cached_property
+    def own_path(self) -> str:
+        """The manager's own module: `manager` in the package, or the package itself."""
         if hasattr(importlib.import_module(self.package), "__path__"):
             inner = f"{self.package}.manager"
             if importlib.util.find_spec(inner):
@@ -80,6 +89,69 @@ class Manager:
                     f"{self.name} has no knob named {knob!r}; its knobs: {known}."
                 )
         return defaults._replace(**settings)
+
+
+@dataclass(frozen=True)
+class Storeys(Manager):
+    """A manager over another; its knobs are those of both (see managers/storeys.py)."""
+
+    upper: Manager | None = None
+    beneath: Manager | None = None  # None: the machine
+
+    @cached_property
+    def card(self) -> Card:
+        """The upper one's, but for what only it alone has."""
+        assert self.upper
+        card = self.upper.card
+        below = self.beneath.name if self.beneath else f"the {MACHINE}"
+        return replace(
+            card,
+            summary=f"{card.summary}; over {below}",
+            stands_on="",
+            versions=(),
+            reference="",
+            limit_knob="",
+            deploy=None,
+            flies=card.flies and (self.beneath is None or self.beneath.card.flies),
+        )
+
+    @cached_property
+    def module_path(self) -> str:
+        """The module bound to both."""
+        assert self.upper
+        if self.beneath is None:
+            return self.upper.own_path
+        return storeys(
+            (self.upper.name, self.upper.own_path), (self.beneath.name, self.beneath.module_path)
+        )
+
+
+@cache
+def _over(name: str) -> Manager:
+    """The manager called "A over B"; HeapwrightError where A's card does not allow B."""
+    above, _, below = name.partition(OVER)
+    upper = named(above.strip())
+    allowed = upper.card.ground
+    if not allowed:
+        takers = [other.name for other in managers().values() if _stands(other)]
+        raise HeapwrightError(
+            f"{upper.name} stands on the machine alone, so there is no {name!r}; what stands on "
+            f"other managers: {', '.join(takers)}."
+        )
+    if below.strip() == MACHINE:
+        return Storeys(name, upper.package, upper.family, upper)
+    beneath = named(below.strip())
+    if beneath.collected or not ("*" in allowed or beneath.name in allowed):
+        told = "any that serves malloc" if "*" in allowed else ", ".join(allowed)
+        raise HeapwrightError(f"{upper.name} does not stand on {beneath.name}; it takes {told}.")
+    return Storeys(name, upper.package, upper.family, upper, beneath)
+
+
+def _stands(manager: Manager) -> bool:
+    try:
+        return bool(manager.card.ground)
+    except (ImportError, HeapwrightError):
+        return False
 
 
 @cache
@@ -130,7 +202,9 @@ def _compared(manager: Manager, kind: Kind) -> bool:
 
 
 def named(name: str) -> Manager:
-    """The manager called `name`; an unknown name is an error that lists the known ones."""
+    """The manager called `name`, or "A over B"; an unknown name is an error that lists all."""
+    if OVER in name:
+        return _over(name)
     found = managers()
     if name not in found:
         raise HeapwrightError(f"no manager is named {name!r}; known: {', '.join(found)}.")

@@ -142,10 +142,11 @@ def rank(tree, position):
 
 
 @kernel
-def check(tree, past):
-    """0 if every node that covers a position < past agrees with its children, else 1."""
+def check(tree, past, first_place=0):
+    """0 if every node that covers a position from first_place to past agrees with its children,
+    else 1."""
     for depth in range(1, tree.top[0] + 1):
-        for node in range(((past - 1) >> (SHIFT * depth)) + 1):
+        for node in range(first_place >> (SHIFT * depth), ((past - 1) >> (SHIFT * depth)) + 1):
             i = tree.level[depth] + node
             first = tree.level[depth - 1] + (node << SHIFT)
             count = lanes_sum(tree.count, first, FANOUT)

@@ -139,7 +139,10 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         samples = min(samples, max(_LEAST_SAMPLES, _SETTLED_SLOTS // max(1, trace.slots)))
     stops = _stops(trace.events, samples, peak_event)
     keyframes = Keyframes(trace, stops, peak_event) if picture and len(stops) else None
+    survey.peak_event = peak_event
     result.timeline = survey.survey(trace, stops, progress, keyframes)
+    result.storeys = survey.storeys
+    result.notes += _of_storeys(result.storeys)
     if picture and keyframes:
         result.heap_map = picture(keyframes)
     result.peak = _peak(result.timeline, peak_event)
@@ -198,6 +201,11 @@ class Replay:
         self.clock = Clock()
         self.module: Any = manager.module
         self.collected = manager.collected
+        self.peak_event = -1  # at which storeys are told apart; -1 unknown
+        self.storeys: dict[str, dict[str, int]] = {}
+        self.apart: Any = None  # of a manager over another
+        if hasattr(self.module, "beneath"):
+            self.apart = bound_loop(manager, "storeys").apart
         self.loop: Any = bound_loop(manager, manager.template(graph=trace.graph))
         space = machine(HUGE_PAGES.index(conditions.huge_pages))
         config = manager.configured(settings)
@@ -242,6 +250,9 @@ class Replay:
                 part = _cut(batch, here - first, until - first)
                 loop.survey(heap, self.run, part, pages, nothing_placed)
                 pages = _decompose(loop, heap, pages, timeline[row])
+                if self.apart and stops[row] == self.peak_event:
+                    storeys = self.apart(heap, self.run.objects, pages, timeline[row])
+                    self.storeys = dict(zip(self.module.NAMES, storeys.values(), strict=True))
                 timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
                 if keyframes:
                     keyframes.follow(part, here)
@@ -305,6 +316,15 @@ class Replay:
                 f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin."
             )
         return notes
+
+
+def _of_storeys(storeys: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What each storey costs, a sentence each."""
+    told = []
+    for name, parts in storeys.items():
+        known = ", ".join(f"{part} {size:,}" for part, size in parts.items() if size)
+        told.append(f"At the peak {name} holds, in bytes: {known or 'nothing'}.")
+    return told
 
 
 def _stops(event_count: int, samples: int, peak_event: int) -> np.ndarray:

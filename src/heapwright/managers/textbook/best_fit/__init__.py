@@ -4,6 +4,7 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="smallest block that is large enough, of equals the first; boundary tags",
+    ground=("*",),
     variants=(
         {"order": 1},
         {"coalescing": 1},

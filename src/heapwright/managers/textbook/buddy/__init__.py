@@ -4,5 +4,6 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="power-of-two blocks, split and merged in halves, lowest address first",
+    ground=("*",),
     variants=({"growth_bytes": 4096},),
 )

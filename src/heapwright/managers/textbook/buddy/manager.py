@@ -15,13 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators import buddy
-from heapwright.allocators.buddy import BREAK_LIMIT, MIN_ORDER, ORDER, Buddies
+from heapwright.allocators.buddy import MIN_ORDER, ORDER, Buddies
+from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, moving
 from heapwright.compiler import kernel
 from heapwright.compiler.bits import bit_length
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES, Machine, copy
+from heapwright.machine import PAGE_BYTES, Machine
+from heapwright.machine.ground import PAST
 
-ALIGN_BYTES = 16
+__all__ = ["cached"]
 
 PATHS = ("alloc", "free", "split", "merge", "grow", "in_place")
 ALLOC, FREE, SPLIT, MERGE, GROW, IN_PLACE = range(6)
@@ -48,7 +50,7 @@ def boot(machine, config):
         raise HeapwrightError(
             f"growth_bytes is a power of two from {PAGE_BYTES} to {1 << 24}, not {growth}."
         )
-    return Heap(machine, buddy.buddies(machine, growth), np.zeros(len(PATHS), np.int64))
+    return Heap(machine, buddy.buddies(machine, growth), counters(PATHS))
 
 
 @kernel
@@ -62,7 +64,7 @@ def alloc(heap, thread, size, align):
     """Address of a block of at least `size` bytes. About 40 ns."""
     heap.paths[ALLOC] += 1
     order = _order_of(size, align)
-    if (1 << order) > BREAK_LIMIT:
+    if (1 << order) > PAST:
         return 0
     address = buddy.lowest(heap.buddies, order)
     if not address:
@@ -91,7 +93,7 @@ def _absorb(heap, address, old, order):
         return False
     for half in range(old, order):
         above = address + (1 << half)
-        if above >= heap.buddies.fields[buddy.END]:
+        if not buddy.has_buddy(heap.buddies, address, half):
             return False
         if buddy.entry(heap.buddies, above) != half | buddy.FREE:
             return False
@@ -103,22 +105,15 @@ def _absorb(heap, address, old, order):
 
 
 @kernel
-def realloc(heap, thread, address, size):
-    """The block resized where it lies, by halving it or absorbing free buddies; else moved."""
+def resize_in_place(heap, address, size):
+    """Halve the block or let it absorb free buddies; whether it could."""
     old, order = buddy.entry(heap.buddies, address), _order_of(size, ALIGN_BYTES)
-    if order <= old:
-        heap.paths[IN_PLACE] += 1
-        if order < old:
-            heap.paths[SPLIT] += buddy.split(heap.buddies, address, order, old)
-        return address
-    if (1 << order) <= BREAK_LIMIT and _absorb(heap, address, old, order):
-        heap.paths[IN_PLACE] += 1
-        return address
-    moved = alloc(heap, thread, size, ALIGN_BYTES)
-    if moved:
-        copy(heap.machine, moved, address, min(1 << old, size))
-        free(heap, thread, address)
-    return moved
+    if order > old and not ((1 << order) <= PAST and _absorb(heap, address, old, order)):
+        return False
+    heap.paths[IN_PLACE] += 1
+    if order < old:
+        heap.paths[SPLIT] += buddy.split(heap.buddies, address, order, old)
+    return True
 
 
 @kernel
@@ -127,16 +122,13 @@ def usable(heap, address, size):
     return 1 << buddy.entry(heap.buddies, address)
 
 
+realloc = moving(alloc, free, usable, resize_in_place)
+
+
 @kernel
 def extent(heap, address, size):
     """The block."""
     return address, 1 << buddy.entry(heap.buddies, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel

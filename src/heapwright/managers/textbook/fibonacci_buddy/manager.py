@@ -20,11 +20,13 @@ import numpy as np
 
 from heapwright.allocators import fibonacci
 from heapwright.allocators.fibonacci import ORDERS, UNIT_SHIFT, Fibonacci, entry, order_of
+from heapwright.allocators.frame import cached, counters, moving
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES, Machine, copy
+from heapwright.machine import PAGE_BYTES, Machine
 
-ALIGN_BYTES = 16
+__all__ = ["cached"]
+
 UNIT_BYTES = 1 << UNIT_SHIFT
 
 PATHS = ("alloc", "free", "split", "merge", "grow", "in_place")
@@ -52,7 +54,7 @@ def boot(machine, config):
         raise HeapwrightError(
             f"growth_bytes is a multiple of {PAGE_BYTES} up to {1 << 30}, not {growth}."
         )
-    return Heap(machine, fibonacci.fibonacci(machine, growth), np.zeros(len(PATHS), np.int64))
+    return Heap(machine, fibonacci.fibonacci(machine, growth), counters(PATHS))
 
 
 @kernel
@@ -111,18 +113,12 @@ def _resize(heap, block, need):
 
 
 @kernel
-def realloc(heap, thread, address, size):
-    """The block resized where it lies, by splitting it or absorbing free parts; else moved."""
+def resize_in_place(heap, address, size):
+    """The same of the block around `address`, counted."""
     block = _start(heap, address)
-    if _resize(heap, block, address - block + size):
-        heap.paths[IN_PLACE] += 1
-        return address
-    room = usable(heap, address, 0)
-    moved = alloc(heap, thread, size, ALIGN_BYTES)
-    if moved:
-        copy(heap.machine, moved, address, min(room, size))
-        free(heap, thread, address)
-    return moved
+    fits = _resize(heap, block, address - block + size)
+    heap.paths[IN_PLACE] += fits
+    return fits
 
 
 @kernel
@@ -132,17 +128,14 @@ def usable(heap, address, size):
     return block + heap.buddies.bytes_of[order_of(entry(heap.buddies, block))] - address
 
 
+realloc = moving(alloc, free, usable, resize_in_place)
+
+
 @kernel
 def extent(heap, address, size):
     """The block."""
     block = _start(heap, address)
     return block, heap.buddies.bytes_of[order_of(entry(heap.buddies, block))]
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel

@@ -4,5 +4,6 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="one list a doubling (Ogasawara 1995): every operation in constant time",
+    ground=("*",),
     variants=({"growth_bytes": 0, "trim_bytes": 1},),
 )

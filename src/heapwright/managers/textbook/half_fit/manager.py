@@ -13,45 +13,14 @@ A free block just below the request's next power of two is never looked at: the 
 which divides each list further. The mechanism is `allocators/good_fit.py`.
 """
 
-from typing import NamedTuple
+from heapwright.allocators.frame import Growth, none_negative
+from heapwright.allocators.good_fit import *  # noqa: F403 the frame
+from heapwright.allocators.good_fit import good_fit
 
-from heapwright.allocators.boundary_tags import extent, usable
-from heapwright.allocators.good_fit import (
-    PATHS,
-    alloc,
-    cached,
-    check,
-    free,
-    good_fit,
-    metadata,
-    realloc,
-)
-from heapwright.errors import HeapwrightError
-
-__all__ = [
-    "PATHS",
-    "Config",
-    "alloc",
-    "boot",
-    "cached",
-    "check",
-    "extent",
-    "free",
-    "metadata",
-    "realloc",
-    "usable",
-]
-
-
-class Config(NamedTuple):
-    """Knobs."""
-
-    growth_bytes: int = 1 << 17  # least that brk moves
-    trim_bytes: int = 0  # give the heap's end back from this many free bytes on; 0 never
+Config = Growth
 
 
 def boot(machine, config):
-    """An empty heap at the break; HeapwrightError for a negative knob."""
-    if min(config) < 0:
-        raise HeapwrightError("a knob of half-fit is not negative.")
+    """An empty heap; HeapwrightError for a negative knob."""
+    none_negative("half-fit", config)
     return good_fit(machine, config.growth_bytes, config.trim_bytes, steps_shift=0)

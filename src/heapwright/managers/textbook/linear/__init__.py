@@ -4,4 +4,5 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="bump pointer; a freed hole is never used again",
+    ground=("*",),
 )

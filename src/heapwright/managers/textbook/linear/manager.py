@@ -1,4 +1,4 @@
-"""A linear (bump) allocator over brk: the floor of what allocation can cost, the ceiling of memory.
+"""A linear (bump) allocator: the floor of what allocation can cost, the ceiling of memory.
 
     alloc ─► bump ─limit─► brk, a megabyte at a time            free ─► nothing
 
@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, metadata
 from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
 from heapwright.compiler import kernel
-from heapwright.machine import Machine, brk, copy
-from heapwright.machine.address_space import BREAK_BASE
+from heapwright.machine import Machine, copy
+from heapwright.machine.ground import LOWEST, more, until
 
-ALIGN_BYTES = 16
+__all__ = ["cached", "metadata"]
+
 HEADERLESS = True  # a block does not tell its size
 
 PATHS = ("bump", "grow")
@@ -39,10 +41,9 @@ class Heap(NamedTuple):
 
 
 def boot(machine, config):
-    """An empty heap at the break."""
-    region = Region(np.array([BREAK_BASE, BREAK_BASE, BREAK_BASE], np.int64))
-    growth = np.array([config.growth_bytes], np.int64)
-    return Heap(machine, region, growth, np.zeros(len(PATHS), np.int64))
+    """An empty heap."""
+    region = Region(np.full(3, LOWEST, np.int64))
+    return Heap(machine, region, np.array([config.growth_bytes], np.int64), counters(PATHS))
 
 
 @kernel(inline=True)
@@ -60,11 +61,15 @@ def alloc(heap, thread, size, align):
 
 @kernel
 def _grow(heap, need):
-    """Move the break so that `need` bytes fit."""
+    """More memory, so that `need` bytes fit; whether it could."""
     heap.paths[GROW] += 1
-    limit = heap.region.fields[TOP] + need + heap.growth[0]
-    heap.region.fields[LIMIT] = brk(heap.machine, limit)
-    return heap.region.fields[LIMIT] == limit
+    fields, bytes_ = heap.region.fields, need + heap.growth[0]
+    start = more(heap.machine, fields[TOP], bytes_, ALIGN_BYTES)
+    if start:
+        if start != fields[TOP]:  # another piece: what was left of the last one is lost
+            fields[BASE] = fields[TOP] = start
+        fields[LIMIT] = start + bytes_
+    return start != 0
 
 
 @kernel(inline=True)
@@ -77,7 +82,9 @@ def realloc(heap, thread, address, size):
     """A new block; without a header nobody knows how long the old one is, but it lies below."""
     moved = alloc(heap, thread, size, ALIGN_BYTES)
     if moved:
-        copy(heap.machine, moved, address, min(moved - address, size))
+        past = until(heap.machine, address)
+        past = min(past, moved) if moved > address else past
+        copy(heap.machine, moved, address, min(past - address, size))
     return moved
 
 
@@ -91,18 +98,6 @@ def usable(heap, address, size):
 def extent(heap, address, size):
     """The block, which has no header."""
     return address, max(size, 1)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
-
-
-@kernel
-def metadata(heap, blocks):
-    """No memory of its own."""
-    return 0
 
 
 @kernel

@@ -4,6 +4,7 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="nginx's pool: bumped blocks, a list of large ones; small objects die together",
+    ground=("*",),
     compared=(),  # made for programs of one kind
     variants=(
         {"pool_bytes": 160, "growth_bytes": 0},

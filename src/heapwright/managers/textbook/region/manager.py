@@ -19,13 +19,15 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators import boundary_tags, pool
+from heapwright.allocators.frame import ALIGN_BYTES, cached, counters
 from heapwright.allocators.pool import HEADER_BYTES, SMALL_MOST, Pool
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.machine import Machine, copy
-from heapwright.machine.address_space import BREAK
+from heapwright.machine.ground import until
 
-ALIGN_BYTES = 16
+__all__ = ["cached"]
+
 HEADERLESS = True  # a block does not tell its size
 
 PATHS = ("small", "large", "free_small", "free_large", "reset")
@@ -63,7 +65,7 @@ def boot(machine, config):
         machine,
         pool.pool(machine, config.pool_bytes, config.growth_bytes),
         np.array([0, config.destroy], np.int64),
-        np.zeros(len(PATHS), np.int64),
+        counters(PATHS),
     )
 
 
@@ -111,7 +113,7 @@ def realloc(heap, thread, address, size):
         if _is_large(heap, address):
             room = boundary_tags.usable(heap.pool.beneath, address, 0)
         else:  # at most; what lies beyond the old object is copied too
-            room = min(heap.pool.fields[SMALL_MOST], heap.machine.meters[BREAK] - address)
+            room = min(heap.pool.fields[SMALL_MOST], until(heap.machine, address) - address)
         copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
@@ -131,12 +133,6 @@ def extent(heap, address, size):
     if _is_large(heap, address):
         return boundary_tags.extent(heap.pool.beneath, address, size)
     return address, max(size, 1)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel

@@ -31,28 +31,13 @@ from heapwright.allocators.boundary_tags import (
     size_of,
     usable,
 )
+from heapwright.allocators.frame import counters, moving, none_negative, write_row
 from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.allocators.size_classes import SizeClasses, class_of
 from heapwright.compiler import kernel, unsigned
-from heapwright.errors import HeapwrightError
-from heapwright.machine import Machine, copy, load, store, touch
+from heapwright.machine import Machine, load, store, touch
 
-__all__ = [
-    "CLASS_STEPS",
-    "PATHS",
-    "QUICK_BYTES",
-    "Config",
-    "Heap",
-    "alloc",
-    "boot",
-    "cached",
-    "check",
-    "extent",
-    "free",
-    "metadata",
-    "realloc",
-    "usable",
-]
+__all__ = ["extent", "usable"]
 
 QUICK_BYTES = 32768  # largest block of a quick list
 CLASS_STEPS = 8  # classes a doubling: at most 1/8 of a block is rounding
@@ -91,9 +76,8 @@ class Heap(NamedTuple):
 
 
 def boot(machine, config):
-    """An empty heap at the break; HeapwrightError for a negative knob."""
-    if min(config) < 0:
-        raise HeapwrightError("a knob of segregated-fit is not negative.")
+    """An empty heap; HeapwrightError for a negative knob."""
+    none_negative("segregated-fit", config)
     classes = size_classes.size_classes(QUICK_BYTES, CLASS_STEPS)
     fields = np.array([config.quick_blocks, config.refill_bytes, config.trim_bytes, 0], np.int64)
     return Heap(
@@ -103,7 +87,7 @@ def boot(machine, config):
         np.zeros(len(classes.bytes_of), np.int64),
         np.zeros(len(classes.bytes_of), np.int64),
         fields,
-        np.zeros(len(PATHS), np.int64),
+        counters(PATHS),
     )
 
 
@@ -242,24 +226,19 @@ def _flush(heap, row):
 
 
 @kernel
-def realloc(heap, thread, address, size):
-    """The block resized where it lies, by cutting it or taking the free one above; else moved."""
-    block = address - HEAD_BYTES
-    have = size_of(heap.machine, block)
+def resize_in_place(heap, address, size):
+    """Cut the block or let it take the free one above; whether it holds `size` bytes now."""
     fits, splits, merges, trims = segregated_bins.resize_in_place(
-        heap.bins, block, _rounded(heap, size), heap.fields[TRIM_BYTES]
+        heap.bins, address - HEAD_BYTES, _rounded(heap, size), heap.fields[TRIM_BYTES]
     )
-    if fits:
-        heap.paths[IN_PLACE] += 1
-        heap.paths[SPLIT] += splits
-        heap.paths[MERGE] += merges
-        heap.paths[TRIM] += trims
-        return address
-    moved = alloc(heap, thread, size, ALIGN_BYTES)
-    if moved:
-        copy(heap.machine, moved, address, min(have - HEAD_BYTES, size))
-        free(heap, thread, address)
-    return moved
+    heap.paths[IN_PLACE] += fits
+    heap.paths[SPLIT] += splits
+    heap.paths[MERGE] += merges
+    heap.paths[TRIM] += trims
+    return fits
+
+
+realloc = moving(alloc, free, usable, resize_in_place)
 
 
 @kernel
@@ -269,16 +248,14 @@ def cached(heap, blocks):
     for row in range(heap.classes.class_of[QUICK_BYTES >> 4] + 1):
         block = heap.quick[row]
         while block:
-            if rows < len(blocks):
-                blocks[rows, 0], blocks[rows, 1] = block, size_of(heap.machine, block)
-            rows += 1
+            rows = write_row(blocks, rows, block, size_of(heap.machine, block))
             block = load(heap.machine, block + HEAD_BYTES)
     return rows
 
 
 @kernel
 def metadata(heap, blocks):
-    """The heap's padding and fence."""
+    """The heap's padding and fences."""
     return boundary_tags.own_memory(heap.bins.tags, blocks)
 
 

@@ -4,6 +4,7 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="a pool of slots of one size; what does not fit passes to a heap beneath",
+    ground=("*",),
     compared=(),  # made for programs of one kind
     variants=(
         {"slot_bytes": 16},

@@ -13,8 +13,8 @@ Source     Kenwright, "Fast efficient fixed-size memory pool: no loops and no ov
 Omits      giving chunks back; threads: one pool, one lock
 
 What a trace of malloc means here: a pool serves objects of one type. Requests up to slot_bytes get
-a slot, the others pass to a general heap beneath; how many did, the result says. Slots lie in the
-mapped zone and the heap beneath at the break, so an address tells which of the two it is.
+a slot, the others pass to a general heap beneath; how many did, the result says. Chunks are whole
+pages, so an address's page tells whether it is a slot's.
 """
 
 from typing import NamedTuple
@@ -22,12 +22,16 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators import boundary_tags, good_fit
-from heapwright.compiler import kernel
+from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, moving
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES, Machine, copy, load, mmap, store, touch
-from heapwright.machine.address_space import BREAK_LIMIT
+from heapwright.machine import PAGE_BYTES, Machine, load, store, touch
+from heapwright.machine.address_space import PAGE_SHIFT, SPACE_BYTES
+from heapwright.machine.ground import obtain
 
-ALIGN_BYTES = 16
+__all__ = ["cached"]
+
 LINK_BYTES = 8
 
 PATHS = ("slot", "reused", "chunk", "beneath", "free", "free_beneath")
@@ -49,6 +53,9 @@ class Heap(NamedTuple):
 
     machine: Machine
     beneath: good_fit.Heap
+    page: (
+        np.ndarray
+    )  # int32[address >> PAGE_SHIFT]  its number in a chunk, from 1; 0: it is in none
     fields: np.ndarray  # int64[FIELDS]  NEWEST, NEXT, LIMIT: addresses; USED, LISTED: slots
     paths: np.ndarray  # int64[path]  times taken
 
@@ -70,8 +77,9 @@ def boot(machine, config):
     return Heap(
         machine,
         good_fit.good_fit(machine, config.growth_bytes, 0, steps_shift=5),
+        reserve(SPACE_BYTES >> PAGE_SHIFT, np.int32),
         fields,
-        np.zeros(len(PATHS), np.int64),
+        counters(PATHS),
     )
 
 
@@ -103,23 +111,25 @@ def alloc(heap, thread, size, align):
 def _new_chunk(heap):
     """The first slot of a fresh chunk; 0 where the system refuses."""
     fields = heap.fields
-    chunk = mmap(heap.machine, 0, fields[CHUNK_BYTES])
+    chunk = obtain(heap.machine, 0, fields[CHUNK_BYTES], PAGE_BYTES)
     if chunk:
         heap.paths[CHUNK] += 1
         fields[LIMIT] = chunk + fields[CHUNK_BYTES] // fields[SLOT_BYTES] * fields[SLOT_BYTES]
+        for page in range(fields[CHUNK_BYTES] >> PAGE_SHIFT):
+            heap.page[unsigned((chunk >> PAGE_SHIFT) + page)] = page + 1
     return chunk
 
 
-@kernel
-def _is_slot(address):
+@kernel(inline=True)
+def _is_slot(heap, address):
     """Whether the address is a slot's."""
-    return address >= BREAK_LIMIT
+    return heap.page[unsigned(address >> PAGE_SHIFT)] != 0
 
 
 @kernel
 def free(heap, thread, address):
     """Give a slot or a block back. About 4 ns for a slot."""
-    if not _is_slot(address):
+    if not _is_slot(heap, address):
         heap.paths[FREE_BENEATH] += 1
         good_fit.free(heap.beneath, thread, address)
         return
@@ -133,42 +143,31 @@ def free(heap, thread, address):
 
 
 @kernel
-def realloc(heap, thread, address, size):
-    """A slot stays while it fits, a block beneath is resized where it lies; else moved."""
+def resize_in_place(heap, address, size):
+    """A slot stays while it fits, a block beneath is cut or takes the free one above."""
     fits = size <= heap.fields[SLOT_BYTES]
-    if _is_slot(address):
-        if fits:
-            return address
-    elif not fits and good_fit.resize_in_place(heap.beneath, address, size):
-        return address
-    room = usable(heap, address, 0)
-    moved = alloc(heap, thread, size, ALIGN_BYTES)
-    if moved:
-        copy(heap.machine, moved, address, min(room, size))
-        free(heap, thread, address)
-    return moved
+    if _is_slot(heap, address):
+        return fits
+    return not fits and good_fit.resize_in_place(heap.beneath, address, size)
 
 
 @kernel
 def usable(heap, address, size):
     """The whole slot; of a block beneath all but its head."""
-    if _is_slot(address):
+    if _is_slot(heap, address):
         return heap.fields[SLOT_BYTES]
     return boundary_tags.usable(heap.beneath, address, size)
+
+
+realloc = moving(alloc, free, usable, resize_in_place)
 
 
 @kernel
 def extent(heap, address, size):
     """The slot, which has no header; or the block beneath."""
-    if _is_slot(address):
+    if _is_slot(heap, address):
         return address, heap.fields[SLOT_BYTES]
     return boundary_tags.extent(heap.beneath, address, size)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches: the free list is the pool."""
-    return 0
 
 
 @kernel
@@ -190,9 +189,10 @@ def check(heap):
     if fields[USED] + fields[LISTED] + untouched != heap.paths[CHUNK] * slots_of_chunk:
         return 11
     slot, listed = fields[NEWEST], 0
-    start = fields[LIMIT] - slots_of_chunk * slot_bytes  # of the newest, hence lowest chunk
     while slot:
-        if slot < start or (slot - start) % chunk_bytes % slot_bytes:
+        page = np.int64(heap.page[unsigned(slot >> PAGE_SHIFT)])
+        offset = ((page - 1) << PAGE_SHIFT) + (slot & (PAGE_BYTES - 1))  # in its chunk
+        if not page or offset % slot_bytes or offset + slot_bytes > chunk_bytes:
             return 12
         listed += 1
         slot = load(heap.machine, slot)

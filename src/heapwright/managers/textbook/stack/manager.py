@@ -21,13 +21,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, metadata
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.machine import Machine, copy, mmap
 from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
 
-ALIGN_BYTES = 16
+__all__ = ["cached", "metadata"]
+
 HEADERLESS = True  # a block does not tell its size
 LEAST_LIMIT, MOST_LIMIT = 1 << 16, 1 << 34  # bytes of a stack
 
@@ -68,7 +70,7 @@ def boot(machine, config):
         np.zeros(stacks + 1, np.int64),
         reserve((MAPPED_TOP - BREAK_LIMIT) >> 4, np.int64),
         fields,
-        np.zeros(len(PATHS), np.int64),
+        counters(PATHS),
     )
 
 
@@ -169,18 +171,6 @@ def usable(heap, address, size):
 def extent(heap, address, size):
     """The block up to the one below it, which an alignment may have left padding to."""
     return address, (heap.below[unsigned((address - BREAK_LIMIT) >> 4)] >> 1) - address
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
-
-
-@kernel
-def metadata(heap, blocks):
-    """No memory of its own."""
-    return 0
 
 
 @kernel

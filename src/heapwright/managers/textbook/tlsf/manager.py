@@ -16,32 +16,9 @@ block is passed over in the search. The mechanism is `allocators/good_fit.py`.
 
 from typing import NamedTuple
 
-from heapwright.allocators.boundary_tags import extent, usable
-from heapwright.allocators.good_fit import (
-    PATHS,
-    alloc,
-    cached,
-    check,
-    free,
-    good_fit,
-    metadata,
-    realloc,
-)
+from heapwright.allocators.good_fit import *  # noqa: F403 the frame
+from heapwright.allocators.good_fit import good_fit
 from heapwright.errors import HeapwrightError
-
-__all__ = [
-    "PATHS",
-    "Config",
-    "alloc",
-    "boot",
-    "cached",
-    "check",
-    "extent",
-    "free",
-    "metadata",
-    "realloc",
-    "usable",
-]
 
 MOST_SHIFT = 5
 

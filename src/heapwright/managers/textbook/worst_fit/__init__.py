@@ -4,5 +4,6 @@ from heapwright.managers.card import Card
 
 CARD = Card(
     summary="largest block, of equals the first; boundary tags",
+    ground=("*",),
     variants=({"order": 2, "coalescing": 1},),
 )

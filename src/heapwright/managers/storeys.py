@@ -1,0 +1,115 @@
+"""Two managers as one: the upper one's verbs, and what the ground beneath it adds to their sums.
+
+    program ─► upper ─► ground ─► machine
+    live, rounding, headers, caches, free    of the upper manager, in what it took of the ground
+    headers, caches, free                    of the ground, around that
+
+Terms      taken: what the upper manager holds of the ground, areas and blocks passed on; to the
+           ground it is live
+Invariant  the upper manager's; no two areas overlap (check: 98); the ground's, its number + 100
+Source     docs/decisions/0010-grounds.md
+Omits      locks of their own: one lock serves both
+
+This file is bound to the linear manager twice; in a copy `upper` is a manager whose machine is the
+`ground` beside it.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+
+from heapwright.compiler import kernel
+from heapwright.managers import ground
+from heapwright.managers.textbook.linear import manager as beneath
+from heapwright.managers.textbook.linear import manager as upper
+
+NAMES = ("linear", "linear")  # of the two
+GROUND = "ground_"  # before a knob or path of the ground that the upper manager has too
+
+_upper_knobs, _ground_knobs = upper.Config()._asdict(), beneath.Config()._asdict()
+_knob_of = {  # of the ground: its name in Config
+    knob: f"{GROUND}{knob}" if knob in _upper_knobs else knob for knob in _ground_knobs
+}
+_defaults = _upper_knobs | {_knob_of[knob]: value for knob, value in _ground_knobs.items()}
+Config = namedtuple("Config", _defaults, defaults=_defaults.values())
+
+PATHS = (*upper.PATHS, *(f"{NAMES[1]}: {path}" for path in beneath.PATHS))
+HEADERLESS = getattr(upper, "HEADERLESS", False) or getattr(beneath, "HEADERLESS", False)
+FOLLOWING = (*getattr(upper, "FOLLOWING", ()), *getattr(beneath, "FOLLOWING", ()))
+
+alloc, free, usable, extent = upper.alloc, upper.free, upper.usable, upper.extent
+for _verb in ("calloc", "realloc"):
+    if hasattr(upper, _verb):
+        globals()[_verb] = getattr(upper, _verb)
+
+
+def boot(machine, config):
+    """The ground on the machine, the upper manager on it; both count their paths in one array."""
+    paths, own = np.zeros(len(PATHS), np.int64), len(upper.PATHS)
+    knobs = config._asdict()
+    below = {knob: knobs[_knob_of[knob]] for knob in _ground_knobs}
+    stood_on = ground.ground(machine, beneath.Config(**below))
+    stood_on = stood_on._replace(heap=stood_on.heap._replace(paths=paths[own:]))
+    heap = upper.boot(stood_on, upper.Config(**{knob: knobs[knob] for knob in _upper_knobs}))
+    return heap._replace(paths=paths)
+
+
+@kernel
+def cached(heap, blocks):
+    """The caches of both."""
+    rows = upper.cached(heap, blocks)
+    return rows + beneath.cached(heap.machine.heap, blocks[min(rows, len(blocks)) :])
+
+
+@kernel
+def metadata(heap, blocks):
+    """The memory that both live in, and what the ground adds to each area."""
+    rows = upper.metadata(heap, blocks)
+    rows += ground.own_memory(heap.machine, blocks[min(rows, len(blocks)) :])
+    return rows + beneath.metadata(heap.machine.heap, blocks[min(rows, len(blocks)) :])
+
+
+_exits = [getattr(storey, "thread_exit", None) for storey in (upper, beneath)]
+_upper_exit, _beneath_exit = _exits
+if _upper_exit and _beneath_exit:
+
+    @kernel
+    def thread_exit(heap, thread):
+        """The thread leaves the upper manager, then the ground."""
+        _upper_exit(heap, thread)
+        _beneath_exit(heap.machine.heap, thread)
+
+elif _upper_exit:
+    thread_exit = _upper_exit
+elif _beneath_exit:
+
+    @kernel
+    def thread_exit(heap, thread):
+        """The thread leaves the ground."""
+        _beneath_exit(heap.machine.heap, thread)
+
+
+@kernel
+def check(heap):
+    """Number of the broken invariant, 0 if none."""
+    broken = upper.check(heap)
+    if broken:
+        return broken
+    broken = beneath.check(heap.machine.heap)
+    if broken:
+        return 100 + broken
+    return 0 if ground.check(heap.machine) else 98
+
+
+def notes(heap):
+    """What its figures mean, in sentences: of both."""
+    told = [*upper.notes(heap)] if hasattr(upper, "notes") else []
+    return told + ([*beneath.notes(heap.machine.heap)] if hasattr(beneath, "notes") else [])
+
+
+def fatal(heap):
+    """Why a real program would be dead by now; "" if it would not."""
+    ended = upper.fatal(heap) if hasattr(upper, "fatal") else ""
+    if not ended and hasattr(beneath, "fatal"):
+        ended = beneath.fatal(heap.machine.heap)
+    return ended
