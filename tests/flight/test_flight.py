@@ -13,7 +13,7 @@ from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.flight.bind import bound
 from heapwright.flight.build import build
-from heapwright.flight.session import fly
+from heapwright.flight.session import fly, unserved
 from heapwright.flight.statistics import read_records
 from heapwright.managers.registry import managers, named
 
@@ -126,3 +126,28 @@ def test_nothing_of_python_is_left_in_an_object() -> None:
         *("pthread_key_create", "pthread_setspecific", "__register_atfork"),
     }
     assert names[False] <= of_the_c_library
+
+
+def compiled(source: str, path: Path, *flags: str) -> Path:
+    (path.with_suffix(".c")).write_text(source)
+    subprocess.run(["cc", "-o", path, path.with_suffix(".c"), *flags], check=True)
+    return path
+
+
+def test_a_program_that_nothing_can_be_preloaded_into_is_refused(tmp_path: Path) -> None:
+    program = compiled("int main(void) { return 0; }", tmp_path / "alone", "-static")
+    with pytest.raises(HeapwrightError, match="alone is statically linked, so no manager can be"):
+        fly(build("linear"), [str(program)])
+    script = tmp_path / "script"
+    script.write_text(f"#!{program}\n")
+    script.chmod(0o755)
+    with pytest.raises(HeapwrightError, match="alone is statically linked"):
+        fly(build("linear"), [str(script)])
+
+
+def test_an_allocator_of_its_own_is_told(tmp_path: Path) -> None:
+    own = "void *je_malloc(unsigned long n) { return 0; } int main(void) { return !je_malloc; }"
+    program = compiled(own, tmp_path / "own")
+    assert "brings an allocator of its own (jemalloc)" in unserved(str(program))
+    assert unserved(shutil.which("sh") or "sh") == ""
+    assert fly(build("linear"), [str(program)])[0] == 0

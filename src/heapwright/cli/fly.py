@@ -40,11 +40,14 @@ def fly(
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_knobs
     from heapwright.flight.build import build
+    from heapwright.flight.session import unserved
 
     knobs = parse_knobs(manager, settings or ())
     counted = stats or json
     with screen.progress(f"compiling {manager}", None):
         build(manager, knobs, statistics=counted)
+    if sentence := unserved(command[0]):
+        screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
     found = flown(manager, command, knobs, statistics=counted)
     if json:
         about: dict[str, Any] = {"manager": manager, "settings": knobs}

@@ -1,13 +1,13 @@
 """Run a program with a manager preloaded."""
 
 import os
-import shutil
-import signal
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.recorder.absent import obstacle, own_allocator, program_of
+from heapwright.trace.recorder.run import run
+from heapwright.trace.recorder.session import executable
 
 
 def fly(
@@ -16,21 +16,24 @@ def fly(
     """Run `command` on the manager in `library`; its exit status, 128 + n after signal n, and its
     process number.
 
-    Threads, children and what they execute fly too. Ctrl-C goes to the program.
-    HeapwrightError when there is no such program.
+    Threads, children and what they execute fly too. Signals reach the program. HeapwrightError when
+    there is no such program, and when nothing can be preloaded into it.
     """
-    if not shutil.which(command[0]):
-        raise HeapwrightError(f"cannot fly {command[0]}: there is no such program.")
-    environment = os.environ if environment is None else environment
-    others = environment.get("LD_PRELOAD", "")
-    preload = f"{library}:{others}" if others else str(library)
-    # A handler, not SIG_IGN: the program would inherit that.
-    previous = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        process = subprocess.Popen(list(command), env={**environment, "LD_PRELOAD": preload})
-        code = process.wait()
-    except OSError as error:
-        raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}.") from None
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    return (code if code >= 0 else 128 - code), process.pid
+    program = executable(command[0], "fly")
+    if why := obstacle(program, "manager"):
+        raise HeapwrightError(f"cannot fly {command[0]}: {why}.")
+    surroundings = dict(os.environ if environment is None else environment)
+    others = surroundings.get("LD_PRELOAD", "")
+    surroundings["LD_PRELOAD"] = f"{library}:{others}" if others else str(library)
+    return run(program, command, surroundings)
+
+
+def unserved(command: str) -> str:
+    """A sentence about memory of `command` that a preloaded manager may not see; or ""."""
+    path = program_of(command)
+    if own := own_allocator(path):
+        return (
+            f"{os.path.basename(path)} brings an allocator of its own ({own}): the manager serves "
+            "only what asks the C library's malloc."
+        )
+    return ""

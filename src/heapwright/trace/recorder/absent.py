@@ -23,41 +23,62 @@ _GO = b"Go build ID:"
 
 def why_absent(command: str) -> str:
     """What may keep the recorder out of `command`: the end of a sentence."""
+    found = obstacle(command, "recorder")
+    if found:
+        return found
+    path = program_of(command)
+    name = os.path.basename(path)
+    if own := own_allocator(path):
+        return f"{name} brings an allocator of its own ({own}), which does not ask glibc"
+    return (
+        f"{name} allocates nothing, or brings its own malloc that cannot be replaced, or its "
+        "environment kept the recorder out"
+    )
+
+
+def obstacle(command: str, preloaded: str) -> str:
+    """Why nothing, be it called a `recorder` or a `manager`, can be preloaded into `command`: the
+    end of a sentence; "" when its file does not tell."""
+    path = program_of(command)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(ELF_HEAD_BYTES)
+        setuid = os.stat(path).st_mode & 0o6000
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    name = os.path.basename(path)
+    if setuid:
+        return f"{name} is setuid, so the system loads no {preloaded} into it"
+    if head[:4] != b"\x7fELF":
+        return f"{name} is no ELF program"
+    interpreter = _interpreter(head)
+    if interpreter is None:
+        told = " is a Go program and" if own_allocator(path) == "Go" else ""
+        return f"{name}{told} is statically linked, so no {preloaded} can be loaded into it"
+    if b"ld-musl" in interpreter:
+        return f"{name} runs on musl, and the {preloaded} needs glibc"
+    if head[4:5] != b"\x02":
+        return f"{name} is a 32-bit program, and the {preloaded} is for 64 bits"
+    return ""
+
+
+def program_of(command: str) -> str:
+    """The file that is executed for `command`: of a script its interpreter."""
     path = shutil.which(command) or command
     for _ in range(LAUNCHERS):
         try:
             with open(path, "rb") as file:
                 head = file.read(ELF_HEAD_BYTES)
-            status = os.stat(path)
-        except OSError as error:
-            return f"{path} cannot be read ({error.strerror})"
-        name = os.path.basename(path)
-        if status.st_mode & 0o6000:
-            return f"{name} is setuid, so the system loads no recorder into it"
-        if head[:2] != b"#!":
+            if os.stat(path).st_mode & 0o6000:
+                break
+        except OSError:
             break
-        words = head[2:].split(b"\n")[0].split()
+        words = head[2:].split(b"\n")[0].split() if head[:2] == b"#!" else []
         if not words:
             break
         interpreter = words[-1] if words[0].endswith(b"/env") else words[0]
         path = shutil.which(os.fsdecode(interpreter)) or os.fsdecode(interpreter)
-    if head[:4] != b"\x7fELF":
-        return f"{name} is no ELF program"
-    interpreter_path = _interpreter(head)
-    if interpreter_path is not None and b"ld-musl" in interpreter_path:
-        return f"{name} runs on musl, and the recorder needs glibc"
-    own = own_allocator(path)
-    if interpreter_path is None:
-        told = " is a Go program and" if own == "Go" else ""
-        return f"{name}{told} is statically linked, so no recorder can be loaded into it"
-    if own:
-        return f"{name} brings an allocator of its own ({own}), which does not ask glibc"
-    if head[4:5] != b"\x02":
-        return f"{name} is a 32-bit program, and the recorder is for 64 bits"
-    return (
-        f"{name} allocates nothing, or brings its own malloc that cannot be replaced, or its "
-        "environment kept the recorder out"
-    )
+    return path
 
 
 def own_allocator(path: str | Path) -> str:

@@ -131,19 +131,20 @@ def _left(given: Path) -> Path:
     return max(beside, key=lambda folder: folder.stat().st_mtime)
 
 
-def executable(name: str) -> str:
-    """The file that `name` runs; HeapwrightError when there is none, or it cannot be executed."""
+def executable(name: str, what: str = "record") -> str:
+    """The file that `name` runs; HeapwrightError, of `what` cannot be done, when there is none or
+    it cannot be executed."""
     program = shutil.which(name)
     if program:
         return program
     if os.path.dirname(name) and os.path.isdir(name):
-        raise HeapwrightError(f"cannot record {name}: it is a folder")
+        raise HeapwrightError(f"cannot {what} {name}: it is a folder")
     if os.path.dirname(name) and os.path.exists(name):
         raise HeapwrightError(
-            f"cannot record {name}: it is not executable; `chmod +x {name}` makes it so, or name "
+            f"cannot {what} {name}: it is not executable; `chmod +x {name}` makes it so, or name "
             "the interpreter before it"
         )
-    raise HeapwrightError(f"cannot record {name}: there is no such program")
+    raise HeapwrightError(f"cannot {what} {name}: there is no such program")
 
 
 def preloaded(
