@@ -46,6 +46,15 @@ def test_facts_of_a_graph():
     assert "threads" not in said
 
 
+def test_where_and_how_a_trace_was_recorded():
+    origin = {"libc": "2.36", "cores": "3", "command": "ls -l", "preload": "libm.so.6"}
+    settings = {"arena_max": 2, "trim_threshold": -1}
+    said = dict(facts(statistics() | {"origin": origin, "settings": settings}))
+    assert said["command"] == "ls -l" and said["preloaded"] == "libm.so.6"
+    assert said["recorded on"] == "glibc 2.36, 3 cores"
+    assert said["malloc settings"] == "arena_max=2, trim_threshold=-1"
+
+
 def test_what_never_happens_is_said_so():
     lasting = statistics()
     lasting["lifetimes"]["median_events_at_most"] = None

@@ -27,6 +27,7 @@ def facts(known: Mapping[str, Any]) -> list[Fact]:
         "file": f"{known['path']}, {bytes_text(known['size_bytes_on_disk'])}, "
         f"{known['size_bytes_on_disk'] / max(events, 1):.1f} bytes an event",
         "kind": known["kind"],
+        **_origin(known.get("origin", {}), known.get("settings", {})),
         "events": f"{events:,}: {operations}",
         "requested": f"{bytes_text(known['requested_bytes'])} in all",
         "peak live": f"{bytes_text(known['peak_live_bytes'])} ({known['peak_live_bytes']:,} bytes)",
@@ -63,6 +64,25 @@ def facts(known: Mapping[str, Any]) -> list[Fact]:
             f"{known['unmatched_frees']:,} frees of objects allocated before the trace"
         )
     return [Fact(*one) for one in said.items()]
+
+
+def _origin(origin: Mapping[str, str], settings: Mapping[str, int]) -> dict[str, str]:
+    """Where and how it was recorded, as far as that is known."""
+    said = {}
+    if "command" in origin:
+        said["command"] = origin["command"]
+    forms = {
+        "libc": "glibc {}", "kernel": "Linux {}", "machine": "{}", "cores": "{} cores",
+        "page_bytes": "pages of {} bytes", "host": "{}", "date": "{}",
+    }  # fmt: skip
+    where = [form.format(origin[name]) for name, form in forms.items() if name in origin]
+    if where:
+        said["recorded on"] = ", ".join(where)
+    if "preload" in origin:
+        said["preloaded"] = origin["preload"]
+    if settings:
+        said["malloc settings"] = ", ".join(f"{knob}={value}" for knob, value in settings.items())
+    return said
 
 
 SIZES = (
