@@ -1,10 +1,14 @@
 """A graph's log to rows of the mutator: those of the naive oracle, whatever the log."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.trace.merlin import OP_BITS, WORDS
 from heapwright.trace.recorder import graph_books as books
@@ -111,3 +115,33 @@ def test_why_a_recording_stops_is_told(end, words, tmp_path):
     assert "2 looks stopped the program for more than 50 ms, the longest for 73 ms" in notes[2]
     assert "together for 184 ms" in notes[2] and notes[3].startswith("2 looks came later")
     assert (words in notes[-1]) if words else len(notes) == 4
+
+
+@pytest.mark.skipif(INTERPRETED, reason="too long to read step by step")
+def test_memory_is_that_of_the_living(tmp_path):
+    """Three million births, at most a thousand alive: no more memory than for a few."""
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from heapwright.trace.recorder.graph_convert import convert\n"
+        "few, many, out = (Path(arg) for arg in sys.argv[1:])\n"
+        "convert(few, out, 'p', 1)\n"
+        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(convert(many, out, 'p', 1))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)\n"
+    )
+    for name, births in (("few", 1_000_000), ("many", 3_000_000)):
+        rows = np.zeros((2 * births, WORDS), np.int64)
+        rows[::2, 0], rows[::2, 1] = books.NEW, 64
+        rows[1::2, 0], rows[1::2, 1] = books.FREE, np.maximum(np.arange(births) - 1000, 0)
+        rows.tofile(tmp_path / name)
+    paths = [tmp_path / name for name in ("few", "many", "t.parquet")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    events, grew_kib = map(int, done.stdout.split())
+    assert events > 12_000_000 and grew_kib << 10 < 100_000_000
