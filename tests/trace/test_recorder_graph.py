@@ -137,8 +137,10 @@ def test_a_program_that_is_killed_says_so(tmp_path):
 
 
 def test_the_limit_of_memory_ends_the_recording_and_is_told(tmp_path):
-    status, trace = recorded(tmp_path, PROGRAM.replace("EXIT", "False"), limit_bytes=6_000_000)
-    assert status == 0 and 10_000 < trace.allocations < 200_000
+    text = "kept = [[i] for i in range(600_000)]\n"
+    status, trace = recorded(tmp_path, text, limit_bytes=9_000_000)
+    assert status == 0 and 10_000 < trace.allocations < 600_000
+    assert trace.peak_live_objects <= 1 << 16  # what the first books have room for
     assert "its books took as much memory as they may" in trace.notes[-1]
 
 
@@ -184,6 +186,7 @@ subprocess.run([sys.executable, "-c", "pass"], check=True)
         (["--graph", "--children"], "--graph follows no --children"),
         (["--graph", "--look-every", "0"], "give at least 1"),
         (["--look-every", "5k"], "give both"),
+        (["--graph", "--limit", "1M"], "give at least 8,388,608 bytes"),
         (["--limit", "5M"], "--limit says in what memory --graph looks: give both"),
     ],
 )

@@ -46,7 +46,7 @@ def record(
         str | None,
         typer.Option(
             metavar="BYTES",
-            help="With --graph: memory of the program that the recorder may take, and a sixteenth "
+            help="With --graph: memory of the program that the recorder may take, and an eighth "
             "of what it may take of the disk.  [default: 1G]",
         ),
     ] = None,

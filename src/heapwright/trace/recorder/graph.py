@@ -33,7 +33,8 @@ from heapwright.trace.recorder.session import executable, preloaded
 
 LOOK_EVERY = 10_000  # births
 LIMIT_BYTES = 1 << 30
-LOG_TIMES = 16  # the log may be so many times longer
+LEAST_BYTES = 8 << 20  # of a limit: the books begin with five
+LOG_TIMES = 8  # the log may be so many times longer
 
 
 def record_graph(
@@ -56,6 +57,11 @@ def record_graph(
     """
     out = Path(out)
     program = executable(command[0])
+    if limit_bytes < LEAST_BYTES:
+        raise HeapwrightError(
+            f"--limit {limit_bytes:,} is too little for the recorder of graphs: give at least "
+            f"{LEAST_BYTES:,} bytes"
+        )
     preload = library("graph")
     if not out.parent.is_dir():
         raise HeapwrightError(f"cannot write {out}: there is no folder {out.parent}")
