@@ -25,12 +25,13 @@ class RecorderHook(BuildHookInterface):
         compiler = shutil.which(os.environ.get("CC") or "cc")
         if version == "editable" or not compiler or not sys.platform.startswith("linux"):
             return
-        sources = Path(self.root) / "src" / "heapwright" / "trace" / "recorder"
-        flags = (sources / "flags.txt").read_text().split()
+        folder = Path(self.root) / "src" / "heapwright" / "trace" / "recorder"
+        flags = (folder / "flags.txt").read_text().split()
         for name in RECORDERS:
             built = Path(self.directory) / f"{name}.so"
             built.parent.mkdir(parents=True, exist_ok=True)
-            command = [compiler, "-o", str(built), str(sources / f"{name}.c"), *flags]
+            sources = map(str, sorted(folder.glob(f"{name}*.c")))
+            command = [compiler, "-o", str(built), *sources, *flags]
             if subprocess.run(command, check=False).returncode:
                 return
             build_data["force_include"][str(built)] = f"heapwright/trace/recorder/{name}.so"

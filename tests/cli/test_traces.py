@@ -56,6 +56,36 @@ def test_synthesise_lists_the_programs():
     assert "log-uniform" in listed and "survivors_percent = 10" in listed
 
 
+def test_synthesise_as_json(tmp_path):
+    words = ("ramp", "--events", "3000", "--set", "live_objects=70", "--seed", "5", "--json")
+    done = run("synthesise", *words, cwd=tmp_path)
+    told = json.loads(done.stdout)
+    trace = Trace.open(tmp_path / "ramp.heap.parquet")
+    assert told["trace"] == "ramp.heap.parquet" and told["program"] == "ramp"
+    assert told["parameters"]["live_objects"] == 70 and told["parameters"]["seed"] == 5
+    names = ("events", "threads", "allocations", "reallocations", "frees", "graph_events")
+    for name in (*names, "peak_live_bytes", "peak_live_objects", "size_bytes_on_disk"):
+        assert told[name] == getattr(trace, name)
+    programs = {
+        row["name"]: row for row in json.loads(run("synthesise", "--json").stdout)["programs"]
+    }
+    assert programs["gcbench"]["graph"] and not programs["ramp"]["graph"]
+    assert programs["ramp"]["parameters"].keys() == programs["ramp"]["limits"].keys()
+
+
+def test_import_as_json(tmp_path):
+    lines = ["8: malloc 0x10 100", "9: malloc 0x20 30", "9: malloc 0x0 7"]
+    lines += ["8: realloc 0x30 0x10 200", "9: free 0x20", "9: free 0x990", "9: free 0x990"]
+    lines += ["9: malloc 0x40 1", "8: malloc 0x50 2"]
+    (tmp_path / "log").write_text("\n".join(lines) + "\n")
+    done = run("import", "log", "-o", "t.parquet", "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)
+    assert (told["events"], told["allocations"], told["reallocations"]) == (7, 4, 1)
+    assert (told["frees"], told["refused"], told["unmatched_frees"]) == (1, 1, 2)
+    assert (told["threads"], told["peak_live_bytes"], told["program"]) == (2, 230, "log")
+    assert any("blocks that were not live" in note for note in told["notes"])
+
+
 def test_synthesise_a_graph(tmp_path):
     done = run("synthesise", "linked-lists", "--objects", "5k", "--seed", "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -197,6 +197,30 @@ def test_an_alignment_that_none_can_have_is_refused(names, tmp_path):
             imported(f"op,{names},size,align\nmalloc,0,1,\nmemalign,1,5,{align}\n", tmp_path)
 
 
+def test_lines_that_only_look_like_calls(tmp_path):
+    trace = imported(
+        "--7-- malloc(5) = 0x10\n-7- malloc(6) = 0x20\n-a7-- malloc(6) = 0x30\n"
+        "--7-- malloc(8) = 0x40\n",
+        tmp_path,
+    )
+    assert told(trace) == [("malloc", 0, 5, 0, 0), ("malloc", 1, 8, 0, 0)]
+    assert noted(trace, "lines that are no events") == 2
+
+
+def test_a_caller_of_mtrace_may_hold_signs_and_blanks(tmp_path):
+    callers = ["/a - b/p.so:[0x1]", "/a -b/p:[0x2]", "/a + + c:[0x3]", "/d !x:[0x4]", "e<f:[0x5]"]
+    lines = [f"@ {caller} + {16 * i:#x} {i:#x}\n" for i, caller in enumerate(callers, 1)]
+    trace = imported("= Start\n" + "".join(lines), tmp_path)
+    assert [size for _, _, size, *_ in told(trace)] == [1, 2, 3, 4, 5]
+    assert trace.sites() == callers
+
+
+def test_thread_0_is_a_thread(tmp_path):
+    trace = imported("5 0 malloc(3)=0x10\n5 5 malloc(4)=0x20\n5 0 malloc(6)=0x30\n", tmp_path)
+    assert [row[4] for row in told(trace)] == [0, 1, 0]
+    assert not any("name no thread" in note for note in trace.notes)
+
+
 SWAP = """\
 v 10500 3
 x 6 /bin/p

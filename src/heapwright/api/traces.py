@@ -35,13 +35,15 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
     children: bool = False,
     graph: bool = False,
     look_every: int = 10_000,
+    limit_bytes: int = 1 << 30,
     environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Recorded:
     """Run a program and keep what it allocates in a trace; with `children` in one per process.
 
     `output` is by default the program's name with `.heap.parquet`. With `graph`, of a CPython
-    program, its objects and their references. `progress` is called while the trace is written.
+    program, its objects and their references, in at most `limit_bytes` of its memory. `progress`
+    is called while the trace is written.
     HeapwrightError when the program cannot be run or made no event.
 
     >>> import heapwright as hw
@@ -62,7 +64,9 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
     written: Sequence[Any]
     if graph:
         told = functools.partial(progress, out.name) if progress else None
-        status, one = record_graph(command, out, look_every=look_every, progress=told)
+        status, one = record_graph(
+            command, out, look_every=look_every, limit_bytes=limit_bytes, progress=told
+        )
         written = [one]
     else:
         status, written = run(

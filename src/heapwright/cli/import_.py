@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from heapwright.cli.options import Output
+from heapwright.cli.options import Json, Output
 
 
 def import_(
@@ -30,6 +30,7 @@ def import_(
             show_default=False,
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Turn a recording of another tool into a trace.
 
@@ -57,6 +58,13 @@ def import_(
     with screen.progress(f"importing {file.name}", 1) as advance:
         import_file(file, output, advance, columns, guess_reallocs)
     trace = Trace.open(output)
+    if json:
+        told = {"trace": output, "program": trace.program, "events": trace.events}
+        told |= {"allocations": trace.allocations, "reallocations": trace.reallocations}
+        told |= {"frees": trace.frees, "refused": trace.refused, "threads": trace.threads}
+        told |= {"peak_live_bytes": trace.peak_live_bytes, "notes": trace.notes}
+        screen.print_json(told | {"unmatched_frees": trace.unmatched_frees})
+        return
     typer.echo(
         f"{output}: {trace.events:,} events, {trace.threads:,} threads, peak live "
         f"{bytes_text(trace.peak_live_bytes)}, {trace.unmatched_frees:,} unmatched frees"

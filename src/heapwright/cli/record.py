@@ -42,6 +42,14 @@ def record(
             metavar="COUNT", help="With --graph: births between two looks.  [default: 10k]"
         ),
     ] = None,
+    limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES",
+            help="With --graph: memory of the program that the recorder may take, and an eighth "
+            "of what it may take of the disk.  [default: 1G]",
+        ),
+    ] = None,
 ) -> None:
     """Record what a program allocates.
 
@@ -62,7 +70,7 @@ def record(
     """
     import functools
 
-    from heapwright.cli.settings import parse_count
+    from heapwright.cli.settings import parse_bytes, parse_count
     from heapwright.errors import HeapwrightError
     from heapwright.trace.recorder.graph import record_graph
     from heapwright.trace.recorder.session import record as run
@@ -78,11 +86,16 @@ def record(
                     else f"--look-every {look_every}: give at least 1."
                 )
             status, trace = record_graph(
-                command, out, look_every=every, progress=functools.partial(progress, out.name)
+                command,
+                out,
+                look_every=every,
+                limit_bytes=parse_bytes(limit or "1G"),
+                progress=functools.partial(progress, out.name),
             )
             traces = [trace]
-        elif look_every:
-            raise HeapwrightError("--look-every says how often --graph looks: give both.")
+        elif look_every or limit:
+            told = "--look-every says how often" if look_every else "--limit says in what memory"
+            raise HeapwrightError(f"{told} --graph looks: give both.")
         else:
             status, traces = run(command, out, children=children, progress=progress, say=_told)
     show(traces)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from heapwright.cli.options import Json
 from heapwright.cli.settings import parse_count, parse_parameters
 
 
@@ -36,6 +37,7 @@ def synthesise(
         list[str] | None,
         typer.Option("--set", metavar="PARAMETER=VALUE", help="Set a parameter; may be repeated."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Write the trace of a made-up program.
 
@@ -50,6 +52,7 @@ def synthesise(
         heapwright synthesise log-uniform --events 10M --seed 1 -o churn.heap.parquet
         heapwright synthesise gcbench --objects 10M
         heapwright synthesise ramp --set live_objects=200_000 --set survivors_percent=5
+        heapwright synthesise --json | jq '.programs[].name'
     """
     from heapwright.cli import screen
     from heapwright.errors import HeapwrightError
@@ -57,7 +60,7 @@ def synthesise(
     from heapwright.words import bytes_text
 
     if program is None:
-        _list_programs()
+        _list_programs(json)
         return
     if seed is not None and seed < 0:
         raise HeapwrightError(f"--seed {seed}: a seed is not negative.")
@@ -82,16 +85,41 @@ def synthesise(
     destination = output or Path(f"{program}.heap.parquet")
     with screen.progress(f"writing {program}", size) as advance:
         programs.synthesise(program, destination, chosen, advance)
-    written = f"{Trace.open(destination).events:,} events"
-    typer.echo(f"{destination}: {written}, {bytes_text(destination.stat().st_size)}")
+    trace = Trace.open(destination)
+    if json:
+        told = {
+            "trace": destination,
+            "program": program,
+            "parameters": programs.parameters(program, chosen)._asdict(),
+            "size_bytes_on_disk": trace.size_bytes_on_disk,
+        }
+        counts = ("events", "threads", "allocations", "reallocations", "frees", "graph_events")
+        peaks = ("peak_live_bytes", "peak_live_objects")
+        screen.print_json(told | {name: getattr(trace, name) for name in (*counts, *peaks)})
+        return
+    size_text = bytes_text(trace.size_bytes_on_disk)
+    typer.echo(f"{destination}: {trace.events:,} events, {size_text}")
 
 
-def _list_programs() -> None:
+def _list_programs(json: bool) -> None:
     from heapwright.cli import screen
     from heapwright.report.terminal import print_descriptions
     from heapwright.trace.programs import GRAPH_PROGRAMS, PROGRAMS, program
 
-    headings = ("program", "what it does", "parameters and their defaults")
     modules = {name: program(name) for name in PROGRAMS + GRAPH_PROGRAMS}
+    if json:
+        rows = [
+            {
+                "name": name,
+                "summary": one.SUMMARY,
+                "graph": name in GRAPH_PROGRAMS,
+                "parameters": one.Parameters()._asdict(),
+                "limits": {key: list(low_high) for key, low_high in one.LIMITS.items()},
+            }
+            for name, one in modules.items()
+        ]
+        screen.print_json({"programs": rows})
+        return
+    headings = ("program", "what it does", "parameters and their defaults")
     told = [(name, one.SUMMARY, one.Parameters()._asdict()) for name, one in modules.items()]
     print_descriptions(screen.console(), headings, told)

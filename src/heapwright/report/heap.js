@@ -333,9 +333,7 @@ class Panel {
     }
   }
 
-  unring() {
-    for (const old of this.element.querySelectorAll(".ring")) old.remove();
-  }
+  unring() { for (const old of this.element.querySelectorAll(".ring")) old.remove(); }
 
   say(text = null) {
     const words = text ?? (this.selected >= 0 ? this.words() : "");

@@ -105,6 +105,13 @@ class Mutator:
         self._tell(POP, returning)
         return returning
 
+    def take(self, rows: np.ndarray, births: int) -> None:
+        """Many calls at once: int64 rows as `merlin.apply` reads them, `births` of them `new`."""
+        self._rows.frombytes(rows.tobytes())
+        self.objects += births
+        if len(self._rows) >= self._limit:
+            self.flush()
+
     @contextlib.contextmanager
     def frame(self) -> Iterator[None]:
         """A frame around a block; what outlives it is referred to from elsewhere."""

@@ -18,17 +18,18 @@ FLAGS = Path(__file__).with_name("flags.txt").read_text().split()  # as hatch_bu
 
 
 def library(name: str = "recorder") -> Path:
-    """Path of the library built from `name`.c; HeapwrightError where it cannot be built."""
+    """Path of the library built from `name`*.c; HeapwrightError where it cannot be built."""
     if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:
         raise HeapwrightError("cannot record here: the recorder needs 64-bit Linux with glibc")
-    source = Path(__file__).with_name(f"{name}.c")
-    parts = [source, *sorted(source.parent.glob("*.h"))]
+    folder = Path(__file__).parent
+    sources = sorted(folder.glob(f"{name}*.c"))
+    parts = [*sources, *sorted(folder.glob("*.h"))]
     text = b"".join(part.read_bytes() for part in parts) + " ".join(FLAGS).encode()
     digest = hashlib.sha256(text).hexdigest()[:16]
     built = cache_home() / "recorder" / f"{name}-{digest}.so"
     if not built.exists():
         compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
-        shipped = source.with_suffix(".so")
+        shipped = folder / f"{name}.so"
         if not compiler and shipped.exists():
             return _loadable(shipped)
         if not compiler:
@@ -36,7 +37,7 @@ def library(name: str = "recorder") -> Path:
                 "cannot record: there is no C compiler to build the recorder with; install gcc or "
                 "clang, or name one in CC"
             )
-        _build(compiler, source, built)
+        _build(compiler, sources, built)
     return _loadable(built)
 
 
@@ -50,13 +51,13 @@ def _loadable(path: Path) -> Path:
     return path
 
 
-def _build(compiler: str, source: Path, target: Path) -> None:
+def _build(compiler: str, sources: list[Path], target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             beside = Path(folder) / target.name
             done = subprocess.run(
-                [compiler, "-o", str(beside), str(source), *FLAGS],
+                [compiler, "-o", str(beside), *map(str, sources), *FLAGS],
                 capture_output=True,
                 text=True,
                 check=False,

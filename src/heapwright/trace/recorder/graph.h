@@ -1,0 +1,97 @@
+/* What the parts of the graph recorder share.
+ *
+ *   graph.c ─► graph_look.c ─► graph_types.c ─► graph_roots.c ─► graph_blocks.c ─► graph_log.c
+ *
+ * Log   64-bit words, three a row: op | field << 8, two operands; a block's number is that of its birth.
+ *         NEW size, -    FREE block, type    WRITE block, block it refers to now or -1
+ *         ROOT, UNROOT, LOST, FOUND block, -
+ *         LOOK, SEEN around the rows of a look; SEEN how long it took in ns, how many were put off before
+ *         TYPE block, type    NAME type, eight bytes of its name; the field says which
+ *         END reason, bytes of the books at their largest
+ *       A realloc is NEW, its WRITEs, FREE: the content has moved. */
+#ifndef GRAPH_H
+#define GRAPH_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END };
+enum { ENDED, BOOKS_FULL, LOG_FULL, NO_MEMORY }; /* END's reasons */
+enum { ROOTED = 1, REACHED = 2, IS_LOST = 4, TYPED = 8, FROM_ROOT = 16 };
+#define NOBODY ((uint64_t)-1)
+#define WORD_BYTES sizeof(uint64_t)
+
+struct reference { uint32_t field, target, generation; }; /* target: its row, in that generation */
+struct block {
+    uintptr_t address; /* 0 of a row that is not in use */
+    uint64_t size, number;
+    struct reference *refers; /* those that the last look saw, by field */
+    uint32_t count, generation; /* generation: how often the row was used */
+    uint32_t flags, type, object; /* object: its offset in the block, once TYPED */
+};
+typedef struct { uintptr_t from, to; } area;
+
+#pragma GCC visibility push(hidden) /* the program may have functions of the same names */
+
+/* graph_log.c */
+extern int off; /* 1 before the recording begins and after it ended */
+void open_log(int file, uint64_t limit_bytes);
+void tell(uint64_t head, uint64_t first, uint64_t second);
+void stop(uint64_t reason); /* the recording ends here */
+uint64_t now_ns(void);
+
+/* graph_blocks.c */
+extern struct block *blocks; /* row 0 is none */
+extern uint32_t rows_used, live;
+extern uint32_t *table, table_length; /* open addressing: row of a block, by its address */
+extern uint32_t *pending; /* as long as `blocks`: reached and not yet followed */
+extern uintptr_t lowest, highest; /* of all blocks ever */
+extern uint64_t births, books_limit;
+void make_room(void); /* for one more block, or the recording ends */
+uint32_t born(void *address, size_t size);
+void leave(uint32_t row); /* the block is no longer where it was; `bury` follows */
+void bury(uint32_t row);
+void keep(struct block *block, const struct reference *refers, uint32_t count);
+void *grown(void *old, size_t before, size_t after); /* bytes of the books; `old` if there is no room */
+
+/* graph_roots.c */
+void find_roots(uintptr_t stack); /* stack: the lowest address of it that counts */
+void each_root(void (*visit)(area));
+void frames_came(uintptr_t from, size_t size);
+void frames_went(uintptr_t from);
+int readable(uintptr_t address, size_t length);
+
+/* graph_types.c */
+extern uintptr_t type_of_types;
+int look_for_type(struct block *block); /* whether the block turned out to be of another type than known */
+
+/* graph_look.c */
+void scan(uint32_t row); /* what the block refers to now */
+void perhaps_look(void);
+extern uint64_t look_every, due_births; /* before so many births there is no look */
+
+#pragma GCC visibility pop
+
+static inline uint32_t place_of(uintptr_t address)
+{
+    return (uint32_t)((address >> 3) * 0x9E3779B97F4A7C15u >> 32) & (table_length - 1);
+}
+
+static inline uint32_t find(uintptr_t address)
+{
+    for (uint32_t at = place_of(address); table[at]; at = (at + 1) & (table_length - 1))
+        if (blocks[table[at]].address == address) return table[at];
+    return 0;
+}
+
+/* Which block a word refers to, 0 for none; blocks begin at multiples of 16 */
+static inline uint32_t referred(uint64_t word)
+{
+    uintptr_t address = (uintptr_t)word & ~(uintptr_t)7;
+    if (address < lowest || address >= highest) return 0;
+    for (uintptr_t offset = address & 8; offset <= 32; offset += 16) {
+        uint32_t row = find(address - offset);
+        if (row) return offset < blocks[row].size || !offset ? row : 0;
+    }
+    return 0;
+}
+#endif

@@ -1,0 +1,246 @@
+"""What the conversion of a graph recorder's log knows of the program's blocks.
+
+What is known by the number of a birth lies in `Births`, whose arrays may be mapped files; what is
+known of a live block in `Live`, by a slot that is reused. A block's references are a run of
+`Fields`, each in a list of those that refer to the same block; when there is no room, the runs of
+the living are moved together.
+
+Invariant  a field whose target is LIVE is in the list that begins at `first_in` of that target
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.trace import schema
+from heapwright.trace.merlin import NOBODY, OP_BITS
+
+# Rows of the log: see graph.h.
+(NEW, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END) = range(1, 13)
+TYPES = 1 << 13  # numbers of types are smaller
+FIELDS_LIMIT = (1 << 31) - 1
+
+# Bits of Births.state
+LIVE, ROOTED, BY_LOOK, HELD, UNSEEN, FOUND_LATER, DYING = (1 << bit for bit in range(7))
+
+# Told.count
+(
+    OBJECTS,  # births so far
+    SLOTS,
+    SPARE,  # slots without a block
+    FIELDS,  # of the pool in use
+    LIVE_FIELDS,
+    ROWS,  # told in this call
+    DEAD,  # freed since the last other row
+    HOLDING,  # held until the next look
+    LEAVING,  # lost at this look
+    BEARING,  # 1 in the frame in which blocks were born
+    LOOKING,  # 1 between LOOK and SEEN
+    FORGOTTEN,  # blocks lost and not found again
+    LOOKS,
+    LOOK_NS,  # all of them together ...
+    LONG_LOOKS,  # ... those longer than LONG_NS ...
+    LONGEST_NS,
+    PUT_OFF,
+    FOUND_AGAIN,  # blocks once lost and found again
+    COUNTS,
+) = range(19)
+LONG_NS = 50_000_000
+DAMAGED = -2
+# What `tell` returns when it wants room, besides -1 when all rows are told
+(DONE, ROWS_ROOM, SLOTS_ROOM, FIELDS_ROOM, LIST_ROOM) = range(-1, 4)
+
+
+class Births(NamedTuple):
+    """By the number of a block."""
+
+    fields: np.ndarray  # int32[birth]  up to the last one that was ever written
+    site: np.ndarray  # int16[birth]  number of its type; 0 for what is no object
+    state: np.ndarray  # uint8[birth]  bits
+    slot: np.ndarray  # int32[birth]  while LIVE
+
+
+class Live(NamedTuple):
+    """By slot."""
+
+    number: np.ndarray  # int64[slot]
+    first: np.ndarray  # int32[slot]  where its fields begin
+    first_in: np.ndarray  # int32[slot]  a field that refers to it; NOBODY
+    spare: np.ndarray  # int32[slot]  a stack
+
+
+class Fields(NamedTuple):
+    """The references of all blocks. At the start of a dead run: no owner, its length in `after`."""
+
+    target: np.ndarray  # int64[field]  number of a block; NOBODY
+    owner: np.ndarray  # int32[field]  slot
+    after: np.ndarray  # int32[field]  the next field that refers to the same block; NOBODY
+    before: np.ndarray  # int32[field]
+
+
+class Told(NamedTuple):
+    """What `tell` works on."""
+
+    births: Births
+    live: Live
+    fields: Fields
+    dead: np.ndarray  # int64[block]  numbers, as are the next two
+    held: np.ndarray
+    leaving: np.ndarray
+    sites: np.ndarray  # int32[TYPES]  row of the site table for a number of a type
+    out: np.ndarray  # int64[WORDS * row]
+    count: np.ndarray  # int64[COUNTS]
+
+
+@kernel
+def survey(rows, births, count):
+    """Enter what rows of the log foretell. Returns DONE, or DAMAGED."""
+    known = len(births.fields)
+    for row in range(len(rows)):
+        head, first, second = rows[row, 0], rows[row, 1], rows[row, 2]
+        op, field = head & ((1 << OP_BITS) - 1), head >> OP_BITS
+        if op == NEW:
+            if first < 0 or first >= schema.SIZE_LIMIT:
+                return DAMAGED
+            continue
+        if op == SEEN:
+            count[LOOKS] += 1
+            count[LOOK_NS] += first
+            count[LONG_LOOKS] += 1 if first > LONG_NS else 0
+            count[LONGEST_NS] = max(count[LONGEST_NS], first)
+            count[PUT_OFF] += second
+        if op in (SEEN, LOOK, NAME, END):
+            continue
+        if op < NEW or op > END or first < 0 or first >= known or field < 0:
+            return DAMAGED
+        number = unsigned(first)
+        if op == WRITE:
+            if second < NOBODY or second >= known or field >= FIELDS_LIMIT:
+                return DAMAGED
+            if second >= 0:
+                births.fields[number] = max(births.fields[number], field + 1)
+        elif op == FOUND:
+            count[FOUND_AGAIN] += 0 if births.state[number] & FOUND_LATER else 1
+            births.state[number] |= FOUND_LATER
+        elif op in (TYPE, FREE) and 0 < second < TYPES:
+            births.site[number] = second
+    return DONE
+
+
+@kernel(inline=True)
+def is_(told, number, bit):
+    """Whether the block has a state."""
+    return told.births.state[unsigned(number)] & bit != 0
+
+
+@kernel(inline=True)
+def set_(told, number, bit):
+    """Give the block a state."""
+    told.births.state[unsigned(number)] |= bit
+
+
+@kernel(inline=True)
+def clear(told, number, bit):
+    """Take a state from the block."""
+    told.births.state[unsigned(number)] &= 255 - bit
+
+
+@kernel
+def link(told, field, number):
+    """The field refers to the live block `number`."""
+    fields, slot = told.fields, unsigned(told.births.slot[unsigned(number)])
+    next_in = told.live.first_in[slot]
+    fields.after[unsigned(field)], fields.before[unsigned(field)] = next_in, NOBODY
+    if next_in != NOBODY:
+        fields.before[unsigned(next_in)] = field
+    told.live.first_in[slot] = field
+
+
+@kernel
+def unlink(told, field):
+    """The field refers no longer to what it referred to."""
+    fields, f = told.fields, unsigned(field)
+    target = fields.target[f]
+    fields.target[f] = NOBODY
+    if target == NOBODY or not is_(told, target, LIVE):
+        return
+    after, before = fields.after[f], fields.before[f]
+    if after != NOBODY:
+        fields.before[unsigned(after)] = before
+    if before != NOBODY:
+        fields.after[unsigned(before)] = after
+    else:
+        told.live.first_in[unsigned(told.births.slot[unsigned(target)])] = after
+
+
+@kernel
+def forget(told, number):
+    """The block is dead, and so are its references; what still refers to it keeps its number."""
+    live, count = told.live, told.count
+    slot = told.births.slot[unsigned(number)]
+    first = live.first[unsigned(slot)]
+    length = np.int64(told.births.fields[unsigned(number)])
+    for field in range(first, first + length):
+        unlink(told, field)
+    told.births.state[unsigned(number)] = 0
+    if length:
+        told.fields.owner[unsigned(first)] = NOBODY
+        told.fields.after[unsigned(first)] = length
+    live.spare[unsigned(count[SPARE])] = slot
+    count[SPARE] += 1
+    count[LIVE_FIELDS] -= length
+
+
+@kernel
+def close_up(told, first):
+    """Move the runs of the living together; `first` int32[slot] is scratch: where each begins."""
+    live, fields, count = told.live, told.fields, told.count
+    kept = at = np.int64(0)
+    while at < count[FIELDS]:
+        slot = fields.owner[unsigned(at)]
+        if slot == NOBODY:
+            at += fields.after[unsigned(at)]
+        else:
+            length = np.int64(told.births.fields[unsigned(live.number[unsigned(slot)])])
+            first[unsigned(slot)] = kept
+            kept += length
+            at += length
+    at = np.int64(0)
+    while at < count[FIELDS]:
+        f = unsigned(at)
+        if fields.owner[f] == NOBODY:
+            at += fields.after[f]
+            continue
+        target = fields.target[f]
+        if target != NOBODY and is_(told, target, LIVE):
+            if fields.before[f] == NOBODY:
+                slot = unsigned(told.births.slot[unsigned(target)])
+                live.first_in[slot] = _moved(told, first, at)
+            fields.after[f] = _moved(told, first, fields.after[f])
+            fields.before[f] = _moved(told, first, fields.before[f])
+        at += 1
+    at = np.int64(0)
+    while at < count[FIELDS]:
+        slot = fields.owner[unsigned(at)]
+        if slot == NOBODY:
+            at += fields.after[unsigned(at)]
+            continue
+        s = unsigned(slot)
+        length = np.int64(told.births.fields[unsigned(live.number[s])])
+        for field in range(length):
+            old, new = unsigned(at + field), unsigned(first[s] + field)
+            fields.target[new], fields.owner[new] = fields.target[old], slot
+            fields.after[new], fields.before[new] = fields.after[old], fields.before[old]
+        live.first[s] = first[s]
+        at += length
+    count[FIELDS] = kept
+
+
+@kernel
+def _moved(told, first, field):
+    """Where a field of the living will be."""
+    if field == NOBODY:
+        return np.int64(NOBODY)
+    slot = unsigned(told.fields.owner[unsigned(field)])
+    return np.int64(first[slot]) + field - told.live.first[slot]

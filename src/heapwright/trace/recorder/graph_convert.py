@@ -1,0 +1,203 @@
+"""A graph recorder's log becomes a trace, a chunk at a time.
+
+    log ─► survey ─► files: fields, type and state of each birth
+        ─► tell   ─► rows ─► Mutator ─► the trace               (graph_tell.py)
+
+Memory is that of the blocks alive at once and of two chunks; the arrays by birth are mapped files,
+beside the log.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace.merlin import NOBODY, OP_BITS, WORDS
+from heapwright.trace.mutator import Mutator
+from heapwright.trace.recorder import graph_books as at
+from heapwright.trace.recorder import graph_tell
+from heapwright.trace.store import TraceWriter
+
+ROW_BYTES = 8 * WORDS
+CHUNK_ROWS = 1 << 18
+FIRST_ROOM = 1 << 12  # of slots, fields, lists; doubled as need be
+OUT_ROWS = 1 << 16
+MILLISECOND = 1_000_000
+MORE_ROWS = 16  # told by a row besides what it tells of the dead and the held
+# END's reasons; 0 is the program's end.
+ENDS = {
+    1: "its books took as much memory as they may; raise --limit",
+    2: "its log became as long as it may; raise --limit",
+    3: "the system refused it memory",
+}
+
+
+def convert(
+    log: Path,
+    out: Path,
+    program: str,
+    look_every: int,
+    progress: Callable[[float], None] | None = None,
+) -> int:
+    """Write the log as the trace `out`; the number of its events."""
+    rows = log.stat().st_size // ROW_BYTES
+    told, types, cut = _foretold(log, rows)
+    with TraceWriter(out, program=program) as writer:
+        writer.sites = types
+        with Mutator(writer.write) as mutator:
+            done = 0
+            for chunk in _chunks(log, rows):
+                told = _tell(told, chunk, mutator)
+                done += len(chunk)
+                if progress:
+                    progress(done / rows)
+            told = _rows_room(told)
+            graph_tell.finish(told)
+            _hand_on(told, mutator)
+        writer.facts.notes += [*_notes(told.count, look_every), *cut]
+    return writer.facts.events
+
+
+def _chunks(log: Path, rows: int) -> Iterator[np.ndarray]:
+    """The rows of the log, int64[row, WORDS]."""
+    with log.open("rb") as file:
+        for first in range(0, rows, CHUNK_ROWS):
+            count = min(CHUNK_ROWS, rows - first)
+            yield np.fromfile(file, np.int64, count * WORDS).reshape(count, WORDS)
+
+
+def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], list[str]]:
+    """What a first pass finds: the state to begin with, the names of types, whether it was cut."""
+    births, end = 0, -1
+    texts: dict[int, bytes] = {}
+    for chunk in _chunks(log, rows):
+        op = chunk[:, 0] & (1 << OP_BITS) - 1
+        births += int(np.count_nonzero(op == at.NEW))
+        for _, number, text in chunk[op == at.NAME].tolist():
+            texts[number] = texts.get(number, b"") + text.to_bytes(8, "little", signed=True)
+        end = int(chunk[-1, 1]) if op[-1] == at.END else -1
+    told = _empty(log, births)
+    for row, number in enumerate(texts):
+        if 0 < number < at.TYPES:
+            told.sites[number] = row
+    for chunk in _chunks(log, rows):
+        if at.survey(chunk, told.births, told.count) == at.DAMAGED:
+            raise HeapwrightError("the recording of the graph is damaged: record it again")
+    types = [text.rstrip(b"\0").decode(errors="replace") for text in texts.values()]
+    cut = [] if end == 0 else ["The recording stops before the program's end."]
+    if end in ENDS:
+        cut = [f"The recording stops before the program's end: {ENDS[end]}."]
+    return told, types, cut
+
+
+def _empty(log: Path, births: int) -> at.Told:
+    def by_birth(kind: type, name: str) -> np.ndarray:
+        path = log.with_name(f"{log.name}.{name}")
+        length = max(births, 1) * np.dtype(kind).itemsize
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, length)
+        except OSError as error:
+            raise HeapwrightError(
+                f"cannot convert the recording: {path.parent} has no room for {length:,} bytes "
+                f"({error.strerror})"
+            ) from None
+        return np.asarray(np.memmap(path, kind, "r+"))
+
+    def of(kind: type) -> np.ndarray:
+        return np.zeros(FIRST_ROOM, kind)
+
+    kinds = (np.int32, np.int16, np.uint8, np.int32)
+    return at.Told(
+        at.Births(
+            *(by_birth(kind, name) for kind, name in zip(kinds, at.Births._fields, strict=True))
+        ),
+        at.Live(of(np.int64), of(np.int32), of(np.int32), of(np.int32)),
+        at.Fields(of(np.int64), of(np.int32), of(np.int32), of(np.int32)),
+        of(np.int64),
+        of(np.int64),
+        of(np.int64),
+        np.full(at.TYPES, NOBODY, np.int32),
+        np.zeros(OUT_ROWS * WORDS, np.int64),
+        np.zeros(at.COUNTS, np.int64),
+    )
+
+
+def _tell(told: at.Told, rows: np.ndarray, mutator: Mutator) -> at.Told:
+    """Tell the mutator all rows; the arrays may have grown."""
+    start, wanted = graph_tell.tell(told, rows, 0)
+    while wanted != at.DONE:
+        _hand_on(told, mutator)
+        told = _rooms(told, wanted)
+        start, wanted = graph_tell.tell(told, rows, start)
+    _hand_on(told, mutator)
+    return told
+
+
+def _hand_on(told: at.Told, mutator: Mutator) -> None:
+    count = told.count
+    mutator.take(told.out[: WORDS * count[at.ROWS]], int(count[at.OBJECTS]) - mutator.objects)
+    count[at.ROWS] = 0
+
+
+def _rooms(told: at.Told, wanted: int) -> at.Told:
+    """More of the room that is wanted."""
+    count = told.count
+    if wanted == at.ROWS_ROOM:
+        return _rows_room(told)
+    if wanted == at.SLOTS_ROOM:
+        return told._replace(live=at.Live(*map(_longer, told.live)))
+    if wanted == at.LIST_ROOM:
+        least = int(count[at.HOLDING]) + int(graph_tell.rows_to_bury(told))
+        dead, held, leaving = (
+            _longer(column, least) for column in (told.dead, told.held, told.leaving)
+        )
+        return told._replace(dead=dead, held=held, leaving=leaving)
+    at.close_up(told, np.zeros(len(told.live.number), np.int32))
+    more = int(told.births.fields[count[at.OBJECTS]])
+    if 2 * (int(count[at.FIELDS]) + more) < len(told.fields.target):
+        return told
+    least = int(count[at.FIELDS]) + more
+    return told._replace(fields=at.Fields(*(_longer(column, least) for column in told.fields)))
+
+
+def _rows_room(told: at.Told) -> at.Told:
+    """Room for what the dead and the end of a look tell."""
+    most = 2 * int(graph_tell.rows_to_bury(told)) + int(told.count[at.HOLDING]) + MORE_ROWS
+    if WORDS * most <= len(told.out):
+        return told
+    return told._replace(out=np.zeros(2 * WORDS * most, np.int64))
+
+
+def _longer(column: np.ndarray, least: int = 0) -> np.ndarray:
+    longer = np.zeros(max(2 * len(column), least + 1), column.dtype)
+    longer[: len(column)] = column
+    return longer
+
+
+def _notes(count: np.ndarray, look_every: int) -> list[str]:
+    """What a reader of the trace has to know."""
+    looks, put_off = int(count[at.LOOKS]), int(count[at.PUT_OFF])
+    notes = [
+        "The blocks are those that Python asked its allocators for, their births and deaths exact. "
+        f"References are the words seen at {looks:,} looks, at least {look_every:,} births apart; "
+        "from its birth to the next look a block is held by a root.",
+        f"{count[at.FORGOTTEN]:,} blocks died when a look could not reach them, before Python "
+        f"freed them or without; {count[at.FOUND_AGAIN]:,} were out of reach for a while and held "
+        "by a root then, as memory that is not followed must have referred to them.",
+    ]
+    if count[at.LONG_LOOKS]:
+        notes.append(
+            f"{count[at.LONG_LOOKS]:,} looks stopped the program for more than "
+            f"{at.LONG_NS // MILLISECOND} ms, the longest for "
+            f"{count[at.LONGEST_NS] // MILLISECOND:,} ms, all looks together for "
+            f"{count[at.LOOK_NS] // MILLISECOND:,} ms."
+        )
+    if put_off:
+        notes.append(
+            f"{put_off:,} looks came later than asked for, so that looking takes at most half of "
+            "the time."
+        )
+    return notes

@@ -1,0 +1,55 @@
+/* What is in a block: Python's types, found by their own layout, and their names. */
+#define _GNU_SOURCE
+#include "graph.h"
+#include <string.h>
+
+#define TYPE_BYTES 400 /* PyTypeObject is no shorter */
+#define NAME_WORD 3    /* of PyTypeObject: tp_name, tp_flags */
+#define FLAGS_WORD 21
+#define TYPE_SUBCLASS (1UL << 31) /* Py_TPFLAGS_TYPE_SUBCLASS */
+#define KNOWN_TYPES 4096
+#define NAME_WORDS 12
+
+uintptr_t type_of_types;
+static uintptr_t known_types[KNOWN_TYPES];
+static uint32_t type_count;
+
+/* Is there a type at `address`: an instance of `type`, or of a type whose flags say that it derives from it? */
+static int is_type(uintptr_t address)
+{
+    if (!readable(address, TYPE_BYTES)) return 0;
+    uintptr_t of = ((uintptr_t *)address)[1];
+    if (of == type_of_types) return 1;
+    return readable(of, TYPE_BYTES) && ((uintptr_t *)of)[1] == type_of_types && ((uint64_t *)of)[FLAGS_WORD] & TYPE_SUBCLASS;
+}
+
+static uint32_t type_number(uintptr_t type)
+{
+    uint32_t at = (uint32_t)(type >> 4) & (KNOWN_TYPES - 1), steps = 0;
+    for (; known_types[at] && steps < KNOWN_TYPES; at = (at + 1) & (KNOWN_TYPES - 1), steps++)
+        if (known_types[at] == type) return at + 1;
+    if (type_count > KNOWN_TYPES / 2 || !is_type(type)) return 0;
+    const char *name = ((const char **)type)[NAME_WORD];
+    uint64_t text[NAME_WORDS] = {0};
+    memcpy(text, name, strnlen(name, sizeof text));
+    known_types[at] = type;
+    type_count++;
+    for (size_t i = 0; i < NAME_WORDS && text[i]; i++) tell(NAME | i << 8, at + 1, text[i]);
+    return at + 1;
+}
+
+/* Find the object in a block: the first of the three places whose second word is a type. */
+int look_for_type(struct block *block)
+{
+    for (uint32_t offset = 0; offset <= 32 && offset + 16 <= block->size; offset += 16) {
+        uintptr_t type = ((uintptr_t *)(block->address + offset))[1];
+        uint32_t number = type & 7 ? 0 : type_number(type);
+        if (!number) continue;
+        block->flags |= TYPED;
+        block->object = offset;
+        int other = number != block->type;
+        block->type = number;
+        return other;
+    }
+    return 0;
+}

@@ -1,0 +1,208 @@
+"""The naive oracle of the graph recorder's conversion: a dictionary of fields for each block."""
+
+from heapwright.trace import schema
+from heapwright.trace.merlin import NOBODY, OP_BITS
+from heapwright.trace.recorder.graph_books import (
+    FOUND,
+    FREE,
+    LOOK,
+    NEW,
+    ROOT,
+    SEEN,
+    TYPE,
+    UNROOT,
+    WRITE,
+)
+
+FIELD_BITS = 32
+
+
+class Rows(list):
+    """Stands for the mutator: what it is told, as the rows that it would keep."""
+
+    objects = 0
+
+    def new(self, size, fields, site):
+        self.append((schema.NEW | fields << OP_BITS, size, site))
+        self.objects += 1
+
+    def write(self, obj, field, target=NOBODY):
+        self.append((schema.WRITE | field << OP_BITS, obj, target))
+
+    def hold(self, obj):
+        self.append((schema.HOLD, obj, NOBODY))
+
+    def root(self, obj):
+        self.append((schema.ROOT, obj, NOBODY))
+
+    def unroot(self, obj):
+        self.append((schema.UNROOT, obj, NOBODY))
+
+    def push(self):
+        self.append((schema.PUSH, NOBODY, NOBODY))
+
+    def pop(self):
+        self.append((schema.POP, NOBODY, NOBODY))
+
+
+class Known:
+    """What the whole log tells of each block beforehand."""
+
+    def __init__(self, rows):
+        births = sum(head & 0xFF == NEW for head, _, _ in rows)
+        self.fields, self.types, self.found = [0] * births, [0] * births, set()
+        for head, first, second in rows:
+            op = head & 0xFF
+            if op == WRITE and second >= 0:
+                self.fields[first] = max(self.fields[first], (head >> OP_BITS) + 1)
+            elif op in (TYPE, FREE) and second > 0:
+                self.types[first] = second
+            elif op == FOUND:
+                self.found.add(first)
+
+
+class Teller:
+    """Tells the mutator what the log says. A block's number is also the mutator's.
+
+    Invariant  every block that is alive is reachable, and no other; `rooted` are the global roots
+    """
+
+    def __init__(self, mutator, known, sites):
+        self.m, self.known, self.sites = mutator, known, sites
+        self.fields = {}  # of each live block: target by field
+        self.referrers = {}  # block << FIELD_BITS | field, perhaps outdated
+        self.rooted = set()
+        self.seen_as_root = set()  # by the last look, or born since
+        self.held = {}  # rooted until the next look
+        self.unseen = set()  # rooted until they are found again
+        self.dying = []  # freed since the last other event
+        self.leaving = []  # lost at this look
+        self.looking = self.bearing = False
+        self.lost = 0
+
+    def tell(self, head, first, second):
+        """One row."""
+        op = head & 0xFF
+        if op == TYPE:
+            return
+        if op == FREE:
+            if first in self.fields and first not in self.dying:
+                self.dying.append(first)
+            return
+        if self.dying:
+            self._bury()
+        if op == NEW:
+            self._bear(first)
+        elif op == WRITE:
+            if first in self.fields:
+                self._write(first, head >> OP_BITS, second)
+        elif op == LOOK:
+            self._close()
+            self.m.push()
+            self.looking = True
+        elif op == SEEN:
+            self._seen()
+        elif first in self.fields:
+            self._reached(op, first)
+
+    def end(self):
+        """No more rows."""
+        if self.dying:
+            self._bury()
+        self._close()
+
+    def _bear(self, size):
+        if not self.bearing:
+            self.m.push()
+            self.bearing = True
+        number = self.m.objects
+        self.m.new(size, self.known.fields[number], self.sites[self.known.types[number]])
+        self.m.root(number)
+        self.fields[number] = {}
+        self.rooted.add(number)
+        self.seen_as_root.add(number)
+
+    def _close(self):
+        """Leave the frame in which blocks were born: a root holds each of them."""
+        if self.bearing:
+            self.m.pop()
+            self.bearing = False
+
+    def _write(self, block, field, target):
+        fields = self.fields[block]
+        old = fields.get(field, NOBODY)
+        if target not in self.fields:
+            target = NOBODY
+        if target == old:
+            return
+        if self.looking and old != NOBODY:
+            self.m.hold(old)
+        self.m.write(block, field, target)
+        if target == NOBODY:
+            del fields[field]
+        else:
+            fields[field] = target
+            self.referrers.setdefault(target, []).append(block << FIELD_BITS | field)
+
+    def _root(self, block):
+        if block not in self.rooted:
+            self.m.root(block)
+            self.rooted.add(block)
+
+    def _reached(self, op, block):
+        if op == ROOT:
+            self.seen_as_root.add(block)
+            self._root(block)
+        elif op == UNROOT:
+            self.seen_as_root.discard(block)
+            self.held.setdefault(block)
+        elif op == FOUND:
+            self.unseen.discard(block)
+            self.held.setdefault(block)
+        elif block in self.known.found:
+            self.unseen.add(block)
+            self._root(block)
+        else:
+            self.leaving.append(block)
+
+    def _seen(self):
+        """End of a look: drop the roots that it did not confirm."""
+        for block in self.held:
+            if block in self.rooted and not (block in self.seen_as_root or block in self.unseen):
+                self.m.unroot(block)
+                self.rooted.discard(block)
+        self.held.clear()
+        self.m.pop()
+        self.looking = False
+        for block in self.leaving:
+            if block in self.fields:
+                self._forget(block)
+                self.lost += 1
+        self.leaving.clear()
+
+    def _bury(self):
+        """The blocks freed since the last other event die together."""
+        self._close()
+        dead = dict.fromkeys(self.dying)
+        self.dying.clear()
+        for block in dead:
+            for _, target in sorted(self.fields[block].items()):
+                if target not in dead and target in self.fields:
+                    self._root(target)
+                    self.held.setdefault(target)
+        for block in dead:
+            for referrer in reversed(self.referrers.get(block, ())):  # the latest first
+                source, field = referrer >> FIELD_BITS, referrer & (1 << FIELD_BITS) - 1
+                if source not in dead and self.fields.get(source, {}).get(field) == block:
+                    self.m.write(source, field)
+                    del self.fields[source][field]
+        for block in dead:
+            if block in self.rooted:
+                self.m.unroot(block)
+            self._forget(block)
+
+    def _forget(self, block):
+        del self.fields[block]
+        self.referrers.pop(block, None)
+        for kept in (self.rooted, self.seen_as_root, self.unseen):
+            kept.discard(block)
