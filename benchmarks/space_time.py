@@ -37,8 +37,9 @@ Written by `benchmarks/space_time.py` (`make space-time`).
 A collector buys time with memory: the larger its heap, the less often it must look for the dead.
 `heapwright compare gcbench --heap 2x,3x,5x` measures the exchange. Each collector is given a heap
 of so many times the most bytes that the program ever had live, and replays the program's graph; so
-does glibc's twin, which frees each object at the moment when nothing refers to it any longer. That is the oracle of Hertz and Berger ("Quantifying the performance of garbage
-collection vs. explicit memory management", OOPSLA 2005, section 3).
+does glibc's twin, which frees each object at the moment when nothing refers to it any longer. That
+is the oracle of Hertz and Berger ("Quantifying the performance of garbage collection vs. explicit
+memory management", OOPSLA 2005, section 3).
 
 - **Heap**: everything the collector may take, both spaces of a copying one. An object of these
   collectors has a header of 16 bytes, and the programs' objects are small, so most need more than
