@@ -36,10 +36,10 @@ Written by `benchmarks/space_time.py` (`make space-time`).
 
 A collector buys time with memory: the larger its heap, the less often it must look for the dead.
 `heapwright compare gcbench --heap 2x,3x,5x` measures the exchange. Each collector is given a heap
-of so many times the most bytes that the program ever had live, and flies the program's graph; the
-same graph is flown through glibc's twin, which frees each object at the moment when nothing refers
-to it any longer. That is the oracle of Hertz and Berger ("Quantifying the performance of garbage
-collection vs. explicit memory management", OOPSLA 2005, section 3).
+of so many times the most bytes that the program ever had live, and replays the program's graph; so
+does glibc's twin, which frees each object at the moment when nothing refers to it any longer. That
+is the oracle of Hertz and Berger ("Quantifying the performance of garbage collection vs. explicit
+memory management", OOPSLA 2005, section 3).
 
 - **Heap**: everything the collector may take, both spaces of a copying one. An object of these
   collectors has a header of 16 bytes, and the programs' objects are small, so most need more than
@@ -85,11 +85,10 @@ than most rows here: their times hold a program's cache misses as well, and a nu
 that shrinks with the heap. Their collector is level with explicit freeing at five times
 the memory; here {even} of {curves} curves are at some heap. For that there are two
 reasons beside the collectors themselves. A replay leaves out what a program computes,
-which in their figures brings every ratio nearer to 1. And glibc's flight has nothing to
+which in their figures brings every ratio nearer to 1. And glibc's replay has nothing to
 do where a reference is written or a frame is left, while a collector's keeps fields and
 roots: so a ratio is above 1 before anything was collected, and only differences along a
-row are the collector's own. Times, unlike counts, carry the noise of the machine that
-flew.
+row are the collector's own. Times, unlike counts, carry the noise of the machine.
 """
 
 

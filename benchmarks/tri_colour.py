@@ -310,7 +310,7 @@ def main() -> None:
         programs.synthesise("gcbench", path, {"objects": options.objects})
         trace = Trace.open(path)
         lines += [
-            f"gcbench, {trace.events:,} events; times are medians of {options.tries} flights."
+            f"gcbench, {trace.events:,} events; times are medians of {options.tries} replays."
         ]
         lines += ["Most: of one pause, marked and swept together.", ""]
         lines += pause_table(trace, options.tries)

@@ -210,6 +210,20 @@ def test_names_are_whole_at_every_width_and_lines_fit(trace_path, columns):
     assert "note: All: Assumes that the program writes all" in found.stdout
 
 
+@pytest.mark.parametrize("columns", [80, 100, 200, None])
+def test_info_shows_bytes_and_requests_of_a_call_site_with_a_long_name(tmp_path, columns):
+    site = "std::_Map_base<std::string, std::pair<std::string const, long>>::at() " * 9 + "(m.h:1)"
+    with TraceWriter(tmp_path / "t.heap.parquet", program="t") as out:
+        out.sites = [site, "b"]
+        out.write(events(op=[MALLOC] * 3, slot=range(3), size=[5000, 6000, 7], site=[0, 0, 1]))
+    found = run("info", tmp_path / "t.heap.parquet", columns=columns)
+    lines = found.stdout.splitlines()
+    assert max(map(len, lines)) <= (columns or 1 << 14)
+    row = lines[lines.index("call sites by bytes") + 2]
+    assert row.startswith("10.7 KiB        2 std::_Map_base") and row.endswith("(m.h:1)")
+    assert (site in row) == (columns is None)
+
+
 def test_notes_of_the_recording_are_told_wherever_its_figures_are(trace_path, tmp_path):
     noted = tmp_path / "noted.heap.parquet"
     with TraceWriter(noted, program="t", notes=["The disk was full: the end is missing."]) as out:

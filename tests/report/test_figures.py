@@ -4,6 +4,7 @@ import re
 
 from heapwright.report.comparison import comparison_sheet
 from heapwright.report.figures import bars, legend, notes_list
+from heapwright.report.markup import words
 from heapwright.report.notes import notes
 from made_results import MIB, made, now
 
@@ -47,6 +48,11 @@ def test_of_a_measured_system_the_rest_is_not_told_apart():
     assert "within one event" in legend([made()]) and "not told apart" not in legend([made()])
     nothing = made(peak=dict.fromkeys(made().peak, 0), high_water_bytes=MIB)
     assert "garbage" not in legend([nothing])
+
+
+def test_no_line_ends_between_a_number_and_its_unit():
+    said = words("5.00 MiB (<7 %>), 3 bytes, 12 B of 4 k, 5 µs, 6 sites").replace("\u00a0", "~")
+    assert said == "5.00~MiB (&lt;7~%&gt;), 3~bytes, 12~B of 4~k, 5~µs, 6 sites"
 
 
 def test_notes_say_whose_they_are_once():

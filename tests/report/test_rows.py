@@ -241,7 +241,7 @@ def test_least_first_one_star_and_the_present_state():
 
 
 def test_who_ran_out_is_marked_and_never_wins():
-    small = made("a", refused=3, peak=dict.fromkeys(made().peak, 0), high_water_bytes=0)
+    small = made("a", refused=1, peak=dict.fromkeys(made().peak, 0), high_water_bytes=0)
     sheet = comparison_sheet([small, made("b", settings={"knob": 4})])
     lines = plain(sheet, 200)
     assert "★ b" in "\n".join(lines)
@@ -282,6 +282,15 @@ def test_call_sites_in_another_order_are_not_shown_twice():
         rows[:] = [row for row in rows if row["site"] == "unknown"]
     assert sites_sheets(nameless, 10) == []
     assert "1 more call sites, less than 0.1 % each." in stranded_sheet(stranded()).caption
+
+
+def test_where_nothing_is_the_present_state_there_is_no_change_to_it():
+    shown = [column.key for column in comparison_sheet([made("a"), made("b")]).shown()]
+    assert shown == [key for key, *_ in COMPARED if key != "change_to_present"]
+    assert [column.key for column in comparison_sheet([now()]).shown()][:2] == [
+        "held_bytes",
+        "live_share",
+    ]
 
 
 def test_columns_in_which_there_is_nothing_are_left_out():

@@ -94,7 +94,7 @@ def test_progress_sees_the_counters(trace_path):
     lanes = twin_lanes(trace_path, ["linear"])
     seen = []
     compare(lanes, progress=lambda lanes: seen.append((lanes[0].state, lanes[0].done)))
-    assert seen[-1] == ("landed", 2 * 800)
+    assert seen[-1] == ("done", 2 * 800)
 
 
 def test_an_interrupt_kills_workers_and_what_they_started(tmp_path):

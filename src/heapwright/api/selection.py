@@ -123,8 +123,8 @@ def curve(
 ) -> tuple[list[str], dict[str, list[dict[str, int]]], list[Asked]]:
     """The managers and settings that draw the space-time curve, and its points.
 
-    Among `names` every collector whose heap can be limited flies at each size. Of a malloc trace
-    none may be among the usual ones: then all fly, beside what frees explicitly.
+    Among `names` every collector whose heap can be limited runs at each size. Of a malloc trace
+    none may be among the usual ones: then all run, beside what frees explicitly.
     """
     from heapwright.insight.space_time import asked
     from heapwright.managers.registry import named, usual

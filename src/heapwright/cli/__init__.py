@@ -146,8 +146,8 @@ def root(
 ) -> None:
     """A wind tunnel for memory managers.
 
-    Record what a program allocates once, fly the recording through every manager, see where each
-    resident byte goes.
+    Record what a program allocates once, replay the recording through every manager, see where
+    each resident byte goes.
     """
 
 

@@ -120,7 +120,7 @@ def show(one: Compared, html: Path | None) -> None:
 
 @contextlib.contextmanager
 def bars() -> Iterator[Callable[[Sequence[Lane]], None] | None]:
-    """Yields what draws a line per lane: its bar and the events flown. Nothing off a terminal.
+    """Yields what draws a line per lane: its bar and the events done. Nothing off a terminal.
 
     Drawn by this thread alone: the lanes' processes are forked while the bars are up.
     """
@@ -151,7 +151,7 @@ def bars() -> Iterator[Callable[[Sequence[Lane]], None] | None]:
                 )
             for task, lane in zip(tasks, lanes, strict=True):
                 state = lane.state
-                if state == "flying":  # half of the steps are the second pass
+                if state == "running":  # half of the steps are the second pass
                     state = f"{lane.done:,} of {lane.steps:,}" if lane.done else "preparing"
                 drawn.update(task, completed=lane.done, total=lane.steps, state=state)
             drawn.refresh()

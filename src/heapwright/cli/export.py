@@ -19,7 +19,7 @@ def export(
     managers: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B", help="For perfetto: fly the trace through these and show them too."
+            metavar="A,B", help="For perfetto: replay the trace through these and show them too."
         ),
     ] = None,
 ) -> None:
@@ -58,9 +58,9 @@ def _flown(trace, names: list[str]):  # type: ignore[no-untyped-def]
 
     chosen = [name.strip() for name in names]
     for name in chosen:
-        named(name)  # complain before anything flies
+        named(name)  # complain before anything runs
     results = []
     for name in chosen:
-        with screen.progress(f"flying {name}", steps_of_replay(trace)):
+        with screen.progress(f"replaying {name}", steps_of_replay(trace)):
             results.append(replay(name, trace))
     return results

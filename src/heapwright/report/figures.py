@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from heapwright.report.markup import row_name, table
+from heapwright.report.markup import row_name, table, words
 from heapwright.report.notes import Note
 from heapwright.report.rows import Sheet
 from heapwright.report.traces import facts, holding_sheet, stranded_sheet
@@ -99,7 +99,7 @@ def legend(order: Sequence[Result]) -> str:
 def facts_list(known: dict[str, Any]) -> str:
     """The trace's facts as a definition list."""
     return "\n".join(
-        f"<div><dt>{escape(fact.title)}</dt><dd>{escape(fact.text)}</dd></div>"
+        f"<div><dt>{escape(fact.title)}</dt><dd>{words(fact.text)}</dd></div>"
         for fact in facts(known)
     )
 
@@ -137,4 +137,4 @@ def _pinned(pinned: dict[str, Any]) -> str:
 
 def notes_list(told: Sequence[Note]) -> list[str]:
     """Items of a list, each with whom it is about."""
-    return [f"<li><b>{escape(about)}.</b> {escape(said)}</li>" for about, said in told]
+    return [f"<li><b>{escape(about)}.</b> {words(said)}</li>" for about, said in told]

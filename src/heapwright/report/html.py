@@ -37,7 +37,7 @@ from heapwright.report.collector_charts import chart_data, collected
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
 from heapwright.report.document import Compared, document
 from heapwright.report.maps import map_data
-from heapwright.report.markup import table
+from heapwright.report.markup import table, words
 from heapwright.report.notes import notes
 from heapwright.report.rows import Sheet
 from heapwright.report.traces import sites_sheet
@@ -225,8 +225,8 @@ def _lead(one: _Seen) -> str:
 
 def _verdict(one: _Seen) -> str:
     said = [*one.judged.reasons, distance_line(one.order, one.trace.peak_live_bytes)]
-    reasons = "\n".join(f"<li>{escape(reason)}</li>" for reason in said)
-    return f'<p class="headline">{escape(one.judged.headline)}</p><ul>{reasons}</ul>'
+    reasons = "\n".join(f"<li>{words(reason)}</li>" for reason in said)
+    return f'<p class="headline">{words(one.judged.headline)}</p><ul>{reasons}</ul>'
 
 
 def _notes(one: _Seen, seen: Sequence[_Seen]) -> list[str]:

@@ -4,6 +4,7 @@ Where there is no room for all columns side by side, page.css makes a card of ea
 under their headings: nothing is cut and nothing left out.
 """
 
+import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from heapwright.report.rows import Column, Row, Sheet
 
 _BREADTHS = ((4, "few"), (7, "some"), (12, "many"))  # columns at most, and what page.css calls it
+_NUMBER_AND_UNIT = re.compile(r"(\d) ((?:[KMGT]i)?B|bytes|[kMG]|%|[nµm]?s)(?!\w)")
 _SOFT_HYPHEN = "\u00ad"
 
 
@@ -28,6 +30,11 @@ def table(sheet: Sheet) -> str:
         f'<th scope="col">{escape(sheet.naming)}</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{caption}"
     )
+
+
+def words(text: str) -> str:
+    """Text as HTML in which no line ends between a number and its unit."""
+    return _NUMBER_AND_UNIT.sub("\\1\u00a0\\2", escape(text))
 
 
 def _heading(column: Column) -> str:

@@ -1,7 +1,7 @@
 """Side by side: one trace through several managers and real systems, each in a process of its own.
 
     parent ─fork─► lane 1: replay(...)        Result or a sentence ─► pipe ─► parent
-           ─fork─► lane 2: replay(...)        events flown ─► shared counter ─► progress
+           ─fork─► lane 2: replay(...)        events done  ─► shared counter ─► progress
            ...     (at most `jobs` at once; the next starts when one ends)
 
 Forked, not spawned: a worker inherits the imported compiler instead of importing it again, which
@@ -45,7 +45,7 @@ class Lane:
     steps: int  # what `done` counts up to
     run: Callable[[Progress], Result]  # called in the worker
     done: int = 0
-    state: str = "waiting"  # then "flying", and at last "landed" or "failed"
+    state: str = "waiting"  # then "running", and at last "done" or "failed"
     outcome: Result | str | None = None  # of a failure: the sentence
 
 
@@ -70,7 +70,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
     """A lane per manager, or one for each of its `settings` (knob values that go together).
 
     With `picture` each is filmed, and timed `tries` times, as `replay` says.
-    Raises HeapwrightError for unknown managers and knobs before any flies; a manager that cannot
+    Raises HeapwrightError for unknown managers and knobs before any runs; a manager that cannot
     be imported fails in its lane.
     """
     settings = dict(settings or {})
@@ -129,17 +129,17 @@ def compare(
         while waiting or running:
             while waiting and len(running) < jobs:
                 number = waiting.pop(0)
-                lanes[number].state = "flying"
+                lanes[number].state = "running"
                 connection, process = _start(lanes[number], counters[number : number + 1])
                 running[connection] = (number, process)
             for connection in [c for c in wait(list(running), _TICK_SECONDS) if c in running]:
                 number, process = running.pop(connection)
                 lanes[number].outcome = _outcome(lanes[number].name, connection, process)
                 lanes[number].state = (
-                    "landed" if isinstance(lanes[number].outcome, Result) else "failed"
+                    "done" if isinstance(lanes[number].outcome, Result) else "failed"
                 )
             for lane, done in zip(lanes, counters.tolist(), strict=False):
-                lane.done = lane.steps if lane.state == "landed" else done
+                lane.done = lane.steps if lane.state == "done" else done
             if progress:
                 progress(lanes)
     finally:
@@ -180,7 +180,7 @@ def _work(lane: Lane, counter: np.ndarray, sender: Connection, parent: int) -> N
 
     def progress(done: int) -> None:
         counter[0] = done
-        if os.getppid() != parent:  # killed: nobody waits for this flight
+        if os.getppid() != parent:  # killed: nobody waits for this replay
             os._exit(1)
 
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 MOMENT_EVENTS = 1 << 20  # at 20 M events/s, 50 ms: a neighbour's noise shows
-ONE_THREAD = "The rate is that of one thread replaying every event, as the twins are flown."
+ONE_THREAD = "The rate is that of one thread replaying every event, as the twins are replayed."
 
 
 def measured(
