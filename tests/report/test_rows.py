@@ -150,6 +150,10 @@ HEADINGS = {
     "|in one event|mapped peak|faults|events",
     "collectors": "collector|collections|pauses|median pause|99 %|longest pause|of the time|marked"
     "|copied|promoted|swept|survived|barriers",
+    "comparison where time decides": "manager|peak|as time decides|vs now|live|rounding|headers"
+    "|cached|partial|retained|garbage|in one event|mapped peak|faults|events",
+    "collectors where time decides": "collector|collections|as time decides|pauses|median pause"
+    "|99 %|longest pause|of the time|marked|copied|promoted|swept|survived|barriers",
     "space-time": "collector|heap|time|memory|collections|mark/cons",
     "paths": "path|times",
     "sizes": "up to|requests||bytes|",

@@ -19,31 +19,33 @@ def spiky(tmp_path_factory):
     """Trees that die, a spike that lives for a while, trees again: what a collection in the spike
     finds alive sets the goal of the rest."""
     path = tmp_path_factory.mktemp("spread") / "spiky.heap.parquet"
-    with TraceWriter(path, program="spiky", kind="synthetic") as writer:
-        with Mutator(writer.write) as program:
+    with (
+        TraceWriter(path, program="spiky", kind="synthetic") as writer,
+        Mutator(writer.write) as program,
+    ):
 
-            def tree(depth):
-                program.push()
-                node = program.new(64, fields=2)
-                if depth:
-                    program.write(node, 0, tree(depth - 1))
-                    program.write(node, 1, tree(depth - 1))
-                return program.pop(node)
-
+        def tree(depth):
             program.push()
-            program.root(tree(DEPTH))
-            program.pop()
-            for turn in range(60):
-                with program.frame():
-                    tree(DEPTH + 1)
-                    program.new(400_000)
-                if turn == 30:
-                    spike = []
-                    for _ in range(100):
-                        with program.frame():
-                            spike.append(program.root(program.new(50_000)))
-                    for one in spike:
-                        program.unroot(one)
+            node = program.new(64, fields=2)
+            if depth:
+                program.write(node, 0, tree(depth - 1))
+                program.write(node, 1, tree(depth - 1))
+            return program.pop(node)
+
+        program.push()
+        program.root(tree(DEPTH))
+        program.pop()
+        for turn in range(60):
+            with program.frame():
+                tree(DEPTH + 1)
+                program.new(400_000)
+            if turn == 30:
+                spike = []
+                for _ in range(100):
+                    with program.frame():
+                        spike.append(program.root(program.new(50_000)))
+                for one in spike:
+                    program.unroot(one)
     return Trace.open(path)
 
 

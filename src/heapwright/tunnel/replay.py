@@ -6,7 +6,8 @@
 
 Both passes boot the manager anew and are deterministic, so they see the same heap. Where the real
 system's course depends on time, a replay at full speed follows for each other course that the
-manager names, and the result has their range. Memory is proportional to live objects and pages, never to events: the trace is streamed.
+manager names, and the result has their range. Memory is proportional to live objects and pages,
+never to events: the trace is streamed.
 """
 
 import contextlib
