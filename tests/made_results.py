@@ -5,7 +5,7 @@ import numpy as np
 
 from heapwright.flight.statistics import ProcessStatistics
 from heapwright.insight.space_time import asked, space_time
-from heapwright.result import CYCLE, PARTS, Collecting, Result
+from heapwright.result import CYCLE, PARTS, Collecting, Result, Spread
 
 MIB = 1 << 20
 
@@ -23,6 +23,11 @@ def made(manager="buddy", kind="twin", **more):
         "high_water_bytes": peak["resident_bytes"] + 9 * MIB,
     }
     return Result(manager=manager, kind=kind, **figures | more)
+
+
+def spread():
+    """What a result may be as time decides."""
+    return Spread(9, (45 * MIB, 345 * MIB), (17, 29))
 
 
 PARTS_MIB = (100, 11, 12, 13, 14, 15, 16)

@@ -36,6 +36,7 @@ def results_table(results: Sequence[Result], traces: Sequence[str] = ()) -> pyar
         "mapped_bytes_peak": [one.mapped_bytes_peak for one in results],
         "high_water_bytes": [one.high_water_bytes for one in results],
         "held_bytes": [one.held_bytes for one in results],
+        "room_bytes": [one.room_bytes for one in results],
         "page_faults": [one.page_faults for one in results],
         "refused": [one.refused for one in results],
     }

@@ -93,3 +93,12 @@ def knobs_text(manager: str, settings: Mapping[str, int]) -> str:
 def full_title(result: Result) -> str:
     """The same, and of a real system that it is one: `real glibc`."""
     return title(result) if result.kind == "twin" else f"real {title(result)}"
+
+
+def held_text(result: Result) -> str:
+    """The most it held, and the range of that where time decides."""
+    text = bytes_text(result.held_bytes)
+    if result.spread is None:
+        return text
+    least, most = map(bytes_text, result.spread.held_bytes)
+    return f"{text} (as time decides, {least} to {most})" if least != most else text

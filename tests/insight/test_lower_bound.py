@@ -8,7 +8,7 @@ import pytest
 from heapwright.insight import lower_bound as module
 from heapwright.insight.lower_bound import blocks_of, distance, distance_line, greedy, lower_bound
 from heapwright.insight.packing import Blocks, pack
-from heapwright.result import PARTS, Result
+from heapwright.result import PARTS, Result, Spread
 from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, events
 from heapwright.trace.store import Trace, TraceWriter
 
@@ -145,6 +145,14 @@ def test_the_line_of_a_report():
     assert distance(results[0], 0) is None
     assert "Nothing was ever alive" in distance_line(results, 0)
     assert "2 others more" in distance_line([result(f"m{n}", 9) for n in range(8)], 9)
+
+
+def test_the_distance_of_what_time_decides_is_a_range():
+    found = result("a", 30)
+    found.spread = Spread(9, (20, 50), (1, 2))
+    assert "a 3.00 (2.00 to 5.00)" in distance_line([found], 10)
+    found.spread = Spread(9, (30, 30), (1, 2))
+    assert distance_line([found], 10).endswith("a 3.00.")
 
 
 def test_what_is_held_within_an_event_counts():

@@ -1,7 +1,7 @@
 """Who wins, and which sentences say why."""
 
 from heapwright.insight.verdict import present, ranked, verdict
-from heapwright.result import PARTS, Result
+from heapwright.result import PARTS, Result, Spread
 from heapwright.words import bytes_text, change_text, count_text, percent_text
 
 
@@ -112,6 +112,25 @@ def test_a_copying_collector_is_ranked_by_what_it_holds_within_an_event():
         "932 KiB of it is held only within one event, as while a block or all objects are copied."
     )
     assert "932 KiB more in what is held only within one event" in alone.reasons[1]
+
+
+def test_where_time_decides_the_most_of_the_range_is_judged():
+    """A point of 10 MiB that may be 40 does not save anything against 20 that may be 30."""
+    by_time = Spread(9, (8 * 2**20, 40 * 2**20), (3, 7))
+    loose = made("go", live=10, settings={"gogc": 200})
+    tight = made("go", live=20)
+    loose.spread, tight.spread = by_time, Spread(9, (15 * 2**20, 30 * 2**20), (9, 12))
+    assert ranked([loose, tight]) == [tight, loose]
+    judged = verdict([loose, tight])
+    assert judged.headline == (
+        "go already holds the least: 20.0 MiB (as time decides, 15.0 MiB to 30.0 MiB) at its "
+        "peak. go (gogc=200), the next, would hold 33 % more."
+    )
+    assert any("overlap: time may decide one run the other way" in r for r in judged.reasons)
+    assert any("30.0 MiB and 40.0 MiB" in r for r in judged.reasons)
+    apart = verdict([made("linear", live=50), tight])
+    assert not any("overlap" in reason for reason in apart.reasons)
+    assert apart.headline.startswith("go would hold 40 % less memory than linear: 20.0 MiB (as")
 
 
 def test_a_setting_is_judged_against_the_present_state_not_against_another_setting():

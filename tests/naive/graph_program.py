@@ -109,7 +109,7 @@ CELLS = 24  # entries of the table that all else hangs from
 
 
 def hiding_rows(seed: int, turns: int) -> list[Row]:
-    """The rows of a program that loads a reference, cuts it, allocates, and then writes it to
+    """The rows of a program that loads a reference, may cut it, allocates, and then writes it to
     another object, or only held it: what a collector that marks meanwhile must not lose."""
     draw, program = random.Random(seed), Program()
 
@@ -129,7 +129,8 @@ def hiding_rows(seed: int, turns: int) -> list[Row]:
             owner, field = draw.choice(full)
             loaded = program.fields[owner][field]
             program.do(HOLD, loaded)
-            program.do(WRITE, owner, 0, field, -1)
+            if draw.random() < 0.7:  # else it is copied, and a new object may refer to a white one
+                program.do(WRITE, owner, 0, field, -1)
         made = [new(2, draw.choice([0, 500, 2500, 200_000])) for _ in range(draw.randrange(4))]
         places += [(slot, field) for slot in made for field in (0, 1)]
         for target in (loaded, *made):

@@ -15,15 +15,14 @@ from heapwright.references.go import driver as go
 from heapwright.references.go.agreement import (
     GoAgreement,
     Live,
-    Surroundings,
     _compare_cycles,
     _compare_goals,
     close,
-    own,
     taken,
     validate_go,
 )
 from heapwright.references.go.driver import Observed, Row, State
+from heapwright.references.go.surroundings import Surroundings, own
 from heapwright.references.malloc.agreement import Tally
 from heapwright.trace.programs import synthesise
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, events

@@ -27,7 +27,8 @@ from heapwright.report.traces import (
     sizes_sheet,
     stranded_sheet,
 )
-from made_results import MIB, collecting, curve, made, now, processes, statistics, stranded
+from heapwright.result import Spread
+from made_results import MIB, collecting, curve, made, now, processes, spread, statistics, stranded
 
 WIDE = 1 << 14
 
@@ -62,6 +63,17 @@ COLLECTED = [
     ("collector.totals.swept_bytes", 34 * MIB, "34.0 MiB", "34.0 MiB"),
     ("collector.survival", None, "50 % full, 3.1 % minor", "50 % full"),
     ("collector.totals.barriers", 5678, "5,678", "5,678"),
+]
+SPREAD = [
+    COMPARED[0],
+    ("spread.held_bytes", None, "45.0 MiB, to 345 MiB", "45.0 MiB"),
+    ("change_to_present", 345 / 200 - 1, "+73 %", "+73 %"),
+    *COMPARED[2:],
+]
+SPREAD_COLLECTED = [
+    COLLECTED[0],
+    ("spread.collections", None, "17, to 29", "17"),
+    *COLLECTED[1:],
 ]
 CURVE = [
     ("heap", 3, "3.00×", "3.00×"),
@@ -105,6 +117,16 @@ PROCESS = [
 
 TABLES = {
     "comparison": (lambda: comparison_sheet([made(), now()]), "buddy", COMPARED),
+    "comparison where time decides": (
+        lambda: comparison_sheet([made(spread=spread()), now()]),
+        "buddy",
+        SPREAD,
+    ),
+    "collectors where time decides": (
+        lambda: collectors_sheet([made("generational", collecting=collecting(), spread=spread())]),
+        "generational",
+        SPREAD_COLLECTED,
+    ),
     "collectors": (
         lambda: collectors_sheet([now(), made("generational", collecting=collecting())]),
         "generational",
@@ -128,6 +150,10 @@ HEADINGS = {
     "|in one event|mapped peak|faults|events",
     "collectors": "collector|collections|pauses|median pause|99 %|longest pause|of the time|marked"
     "|copied|promoted|swept|survived|barriers",
+    "comparison where time decides": "manager|peak|as time decides|vs now|live|rounding|headers"
+    "|cached|partial|retained|garbage|in one event|mapped peak|faults|events",
+    "collectors where time decides": "collector|collections|as time decides|pauses|median pause"
+    "|99 %|longest pause|of the time|marked|copied|promoted|swept|survived|barriers",
     "space-time": "collector|heap|time|memory|collections|mark/cons",
     "paths": "path|times",
     "sizes": "up to|requests||bytes|",
@@ -211,6 +237,22 @@ def test_no_two_figures_are_alike():
         assert len(set(texts)) == len(texts)
         values = [value for _, value, *_ in expected if value is not None]
         assert len(set(values)) == len(values)
+
+
+def test_a_range_says_its_least_and_its_most():
+    sheet = comparison_sheet([made(spread=spread()), made("b")])
+    assert comparison_rows([made(spread=spread())])[0]["spread"] == {
+        "replays": 9,
+        "held_bytes": {"least": 45 * MIB, "most": 345 * MIB},
+        "collections": {"least": 17, "most": 29},
+    }
+    lines = "\n".join(plain(sheet, 80))
+    assert "45.0 MiB" in lines and "to 345 MiB" in lines, "it is never left out"
+    assert "differ in nothing else" in sheet.caption
+    alike = made(spread=Spread(9, (45 * MIB, 45 * MIB), (3, 3)))
+    assert "45.0 MiB" in "\n".join(plain(comparison_sheet([alike]), 80))
+    assert " to " not in "\n".join(plain(comparison_sheet([alike]), 80))
+    assert [row.name for row in sheet.rows] == ["b", "buddy"], "ranked by the most"
 
 
 def test_the_unit_stands_on_top_of_a_column_without_one():

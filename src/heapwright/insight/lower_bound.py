@@ -172,12 +172,21 @@ def distance(result: Result, bound_bytes: int) -> float | None:
     return compared_bytes(result) / bound_bytes if bound_bytes else None
 
 
+def _distance_text(result: Result, bound_bytes: int) -> str:
+    """The distance, and its range where time decides what is held."""
+    text = f"{distance(result, bound_bytes):.2f}"
+    if result.spread is None or _unwritten(result):
+        return text
+    least, most = (f"{held / bound_bytes:.2f}" for held in result.spread.held_bytes)
+    return f"{text} ({least} to {most})" if least != most else text
+
+
 def distance_line(results: Sequence[Result], bound_bytes: int) -> str:
     """How far each result is from the optimum, for a report: one sentence or two."""
     if not bound_bytes or not results:
         return "Nothing was ever alive, so there is no optimum to be far from."
     order = sorted(ranked(results), key=lambda r: (r.refused > 0, compared_bytes(r)))
-    shown = [f"{full_title(result)} {distance(result, bound_bytes):.2f}" for result in order]
+    shown = [f"{full_title(result)} {_distance_text(result, bound_bytes)}" for result in order]
     more = f", {len(shown) - _LISTED} others more" if len(shown) > _LISTED else ""
     said = f"times that: {', '.join(shown[:_LISTED])}{more}."
     if any(map(_unwritten, results)):

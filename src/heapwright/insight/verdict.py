@@ -6,6 +6,9 @@ The present state is what the program runs on now: glibc, which most Linux progr
 nothing set. So a setting of glibc that helps is told as such, and not lost against another setting.
 Where it is not among the results the next best takes its place.
 
+Where time decides what a manager holds, the most of its range counts, as the machine must have room
+for that; and where two ranges overlap it is said that a run may end the other way.
+
 A result that refused requests is not ranked: it did not carry the same load.
 """
 
@@ -20,6 +23,7 @@ from heapwright.words import (
     count_text,
     digits,
     full_title,
+    held_text,
     percent_text,
     title,
 )
@@ -49,9 +53,9 @@ class Verdict:
 
 
 def ranked(results: Sequence[Result]) -> list[Result]:
-    """Least held first, within events too, the faster first among equals; those that refused
+    """Least room needed first, within events too, the faster first among equals; those that refused
     last."""
-    return sorted(results, key=lambda r: (r.refused > 0, r.held_bytes, -r.events_per_second))
+    return sorted(results, key=lambda r: (r.refused > 0, r.room_bytes, -r.events_per_second))
 
 
 def present(results: Sequence[Result]) -> Result | None:
@@ -75,7 +79,7 @@ def verdict(results: Sequence[Result]) -> Verdict:
     if rival is not None:
         reasons += _difference(_told_apart(best, order), _told_apart(rival, order))
     reasons += _settings(best, now, order) + _measured(best, order) + _agreement(order)
-    reasons += _rates(best, order)
+    reasons += _overlap(best, rival) + _rates(best, order)
     reasons += [
         f"{full_title(r)} ran out of memory and is not ranked." for r in results if r.refused
     ]
@@ -97,12 +101,12 @@ def _rival(best: Result, now: Result | None, order: Sequence[Result]) -> Result 
 
 
 def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
-    name, held = full_title(best), bytes_text(best.held_bytes)
+    name, held = full_title(best), held_text(best)
     if rival is None:
         return f"{name} holds {held} at its peak."
-    share = 1 - best.held_bytes / rival.held_bytes
+    share = 1 - best.room_bytes / rival.room_bytes
     if _is_now(best, now):
-        more = _more(rival.held_bytes / best.held_bytes)
+        more = _more(rival.room_bytes / best.room_bytes)
         return (
             f"{name} already holds the least: {held} at its peak. "
             f"{full_title(rival)}, the next, would hold {more}."
@@ -115,12 +119,25 @@ def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
     if now is not None and best.manager == now.manager:
         return (
             f"{_as_set(best)} saves {percent_text(share)}: {best.manager} would hold {held} "
-            f"instead of {bytes_text(rival.held_bytes)} at the peak."
+            f"instead of {held_text(rival)} at the peak."
         )
     return (
         f"{name} would hold {percent_text(share)} less memory than {full_title(rival)}: "
-        f"{held} instead of {bytes_text(rival.held_bytes)} at the peak."
+        f"{held} instead of {held_text(rival)} at the peak."
     )
+
+
+def _overlap(best: Result, rival: Result | None) -> list[str]:
+    """That a run may end the other way, where the winner may hold more than its rival."""
+    if rival is None or not (best.spread or rival.spread):
+        return []
+    least = min(rival.held_bytes, rival.spread.held_bytes[0]) if rival.spread else rival.held_bytes
+    if best.room_bytes <= least:
+        return []
+    return [
+        f"They are compared by the most of their ranges, {bytes_text(best.room_bytes)} and "
+        f"{bytes_text(rival.room_bytes)}, which overlap: time may decide one run the other way."
+    ]
 
 
 def _as_set(result: Result) -> str:
@@ -138,7 +155,7 @@ def _settings(best: Result, now: Result | None, order: Sequence[Result]) -> list
     tried = [r for r in order if r.manager == now.manager and r.kind == now.kind and r.settings]
     if not tried:
         return []
-    share = tried[0].held_bytes / now.held_bytes - 1
+    share = tried[0].room_bytes / now.room_bytes - 1
     if share > -SMALL_SHARE:
         return [
             f"Of the settings of {now.manager} that were tried none helps much: the best, "
@@ -146,7 +163,7 @@ def _settings(best: Result, now: Result | None, order: Sequence[Result]) -> list
         ]
     return [
         f"Without another allocator, {_as_set(tried[0])} saves {percent_text(-share)}: "
-        f"{bytes_text(tried[0].held_bytes)} instead of {bytes_text(now.held_bytes)}."
+        f"{held_text(tried[0])} instead of {held_text(now)}."
     ]
 
 
@@ -232,7 +249,7 @@ def _agreement(order: Sequence[Result]) -> list[str]:
             if (real.manager, real.settings) == (twin.manager, twin.settings):
                 off = 100 * (twin.held_bytes / real.held_bytes - 1)
                 sentences.append(
-                    f"The twin of {title(real)} says {bytes_text(twin.held_bytes)} "
+                    f"The twin of {title(real)} says {held_text(twin)} "
                     f"where the real one was measured at {bytes_text(real.held_bytes)} "
                     f"({off:+.1f} %)."
                 )

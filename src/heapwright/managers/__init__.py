@@ -23,6 +23,9 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     thread_exit(heap, thread)
   plain Python, optional:
     notes(heap) -> sentences                       what a reader of its figures must know
+    courses(settings) -> [settings]                others under which the program may run as well,
+                                                   where time decides: each is replayed too, and
+                                                   the result has their range
     fatal(heap) -> sentence                        why a real program would be dead by now, else "";
                                                    asked after each batch, ends the flight
   in flight, where the same source serves real threads (see flight/):

@@ -9,9 +9,11 @@ from typing import Any
 from heapwright.insight.verdict import present, ranked, verdict
 from heapwright.report.rows import (
     BYTES,
+    BYTES_RANGE,
     CHANGE,
     COUNT,
     COUNT_BY_KIND,
+    COUNT_RANGE,
     DURATION,
     EXACT,
     RATE,
@@ -38,6 +40,13 @@ _PART_COLUMNS = {
 
 COMPARISON = (
     Column("held_bytes", "peak", BYTES, "most resident memory, within events too"),
+    Column(
+        "spread.held_bytes",
+        "as time decides",
+        BYTES_RANGE,
+        "the peak over replays that differ only in what time decides in the real system",
+        sparse=True,
+    ),
     Column("change_to_present", "vs now", CHANGE, "against what the program runs on now", rank=1),
     Column("live_share", "live", SHARE, f"share of the peak that is {PART_MEANINGS['live']}"),
     *(
@@ -67,6 +76,13 @@ COMPARISON = (
 _TOTALS = "collector.totals."
 COLLECTORS = (
     Column("collector.collections", "col\u00adlections", COUNT_BY_KIND, "how many, by kind"),
+    Column(
+        "spread.collections",
+        "as time decides",
+        COUNT_RANGE,
+        "how many over replays that differ only in what time decides in the real system",
+        sparse=True,
+    ),
     Column("collector.pauses", "pauses", COUNT, "times the program was stopped", rank=6),
     Column("collector.pause_ns.median", "median pause", DURATION, rank=3),
     Column("collector.pause_ns.p99", "99 %", DURATION, "99 of 100 pauses are shorter", rank=4),
@@ -103,7 +119,7 @@ def comparison_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
         | {
             "present": result is now,
             "change_to_present": (
-                result.held_bytes / now.held_bytes - 1 if now and now.held_bytes else None
+                result.room_bytes / now.room_bytes - 1 if now and now.room_bytes else None
             ),
         }
         for result in results
@@ -153,6 +169,11 @@ def _caption(results: Sequence[Result]) -> str:
         text += (
             " The peak counts what is held within one event too; the parts are those after the "
             'event that leaves most, and what was held beyond them stands under "in one event".'
+        )
+    if any(result.spread for result in results):
+        text += (
+            ' Where time decides, the peak is of one course of many: "as time decides" is the '
+            "range over replays that differ in nothing else; rows are ranked by its most."
         )
     if any(result.kind == "measured" for result in results):
         text += " Of a measured system the rest beyond live and rounding stands under partial."

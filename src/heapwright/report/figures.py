@@ -14,6 +14,7 @@ from heapwright.words import (
     PART_NAMES,
     bytes_text,
     full_title,
+    held_text,
     percent_text,
     title,
 )
@@ -49,7 +50,7 @@ def bars(order: Sequence[Result], sheet: Sheet) -> str:
             f'<div class="row {classes}"><span class="name">{row_name(row)}</span>'
             f'<span class="bar" role="img" aria-label="{escape(_aloud(result))}">'
             f"{''.join(segments)}</span>"
-            f'<span class="value">{bytes_text(total)}</span></div>'
+            f'<span class="value" title="{held_text(result)}">{bytes_text(total)}</span></div>'
         )
     return "\n".join(rows)
 
@@ -75,7 +76,7 @@ def _parts(result: Result) -> list[_Part]:
 def _aloud(result: Result) -> str:
     """A bar for those who hear the page."""
     parts = [f"{part.name} {bytes_text(part.size)}" for part in _parts(result)]
-    return f"{full_title(result)}: {bytes_text(result.held_bytes)} resident; " + ", ".join(parts)
+    return f"{full_title(result)}: {held_text(result)} resident; " + ", ".join(parts)
 
 
 def legend(order: Sequence[Result]) -> str:

@@ -52,6 +52,16 @@ def _by_kind(shown: Callable[[Any], str], sole: str | None) -> Callable[[Mapping
     return text
 
 
+def _range(shown: Callable[[Any], str]) -> Callable[[Mapping[str, Any]], str]:
+    """The least, and the most where that is written otherwise."""
+
+    def text(values: Mapping[str, Any]) -> str:
+        least, most = shown(values["least"]), shown(values["most"])
+        return least if least == most else f"{least}, to {most}"
+
+    return text
+
+
 def _bar(share: float) -> str:
     """A bar of up to BAR_COLUMNS characters; what is not nothing shows at least a sliver."""
     eighths = round(8 * BAR_COLUMNS * share)
@@ -71,6 +81,8 @@ RATIO = Quantity(lambda value: f"{digits(value)}×")
 DURATION = Quantity(duration_text)
 EXACT = Quantity(lambda value: f"{value:,}")
 BAR = Quantity(_bar, number=False)
+BYTES_RANGE = Quantity(_range(bytes_text))
+COUNT_RANGE = Quantity(_range(_counted))
 COUNT_BY_KIND = Quantity(_by_kind(_counted, "full"))
 SHARE_BY_KIND = Quantity(_by_kind(percent_text, None))
 

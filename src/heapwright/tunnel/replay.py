@@ -4,10 +4,13 @@
     pass 2   survey: the same events again, stopped about a thousand times and exactly at the
              peak to say what each resident byte is; filmed if a picture is asked for
 
-Both passes boot the manager anew and are deterministic, so they see the same heap. Memory is
-proportional to live objects and pages, never to events: the trace is streamed.
+Both passes boot the manager anew and are deterministic, so they see the same heap. Where the real
+system's course depends on time, a replay at full speed follows for each other course that the
+manager names, and the result has their range. Memory is proportional to live objects and pages,
+never to events: the trace is streamed.
 """
 
+import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heapwright.collectors.log import CYCLES
 from heapwright.collectors.mutator import mutator
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES, machine
@@ -28,7 +32,7 @@ from heapwright.machine.address_space import (
     STRAY_TOUCHES,
 )
 from heapwright.managers.registry import named
-from heapwright.result import PARTS, TIMELINE, HeapMap, Result
+from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
@@ -147,7 +151,31 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         result.heap_map = picture(keyframes)
     result.peak = _peak(result.timeline, peak_event)
     assert result.peak["resident_bytes"] == peak_pages * PAGE_BYTES, "the two passes differ"
+    del survey
+    result.spread = _spread(result, trace, conditions)
     return result
+
+
+def _spread(result: Result, trace: "Trace", conditions: Conditions) -> Spread | None:
+    """The range of the replays that may as well be as `result`; None of a manager that has one
+    course, or that never collected.
+
+    One that ends early, out of memory, counts with what it held by then.
+    """
+    cycles = sum(result.collecting.collections.values()) if result.collecting else 0
+    others = getattr(named(result.manager).module, "courses", None)
+    courses = others(result.settings) if others and cycles else []
+    if not courses:
+        return None
+    held, collections = [result.held_bytes], [cycles]
+    for settings in courses:
+        other = Replay(result.manager, trace, settings, conditions)
+        with contextlib.suppress(HeapwrightError):
+            other.replay(trace, None)
+        held.append(int(other.heap.machine.meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES)
+        collections.append(int(other.heap.log.totals[CYCLES]))
+        del other
+    return Spread(len(held), (min(held), max(held)), (min(collections), max(collections)))
 
 
 def replay_seconds(

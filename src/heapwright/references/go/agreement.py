@@ -38,10 +38,11 @@ from heapwright.collectors.log import (
     HEAP_AFTER,
 )
 from heapwright.errors import HeapwrightError
-from heapwright.managers.runtime.go.layout import IN_USE, NEVER, OUTSIDE
+from heapwright.managers.runtime.go.layout import IN_USE, NEVER
 from heapwright.managers.runtime.go.pacer import NEXT_STACKS, heap_goal
 from heapwright.references.go import build as go_build
 from heapwright.references.go import driver as go
+from heapwright.references.go.surroundings import STACKS_COLUMN, Surroundings, own
 from heapwright.references.kinds import Kinds
 from heapwright.references.malloc.measured import MOMENT_EVENTS
 from heapwright.references.tally import Tally, difference, percent
@@ -57,7 +58,6 @@ CLOSE = 0.02  # share by which goals and counts may differ
 CLOSE_IN_USE = 0.03
 TINY_BYTES = 16  # smaller objects without references share a block
 GOAL_COLUMN = go.Row._fields.index("goal_bytes")
-STACKS_COLUMN = go.Row._fields.index("stacks_bytes")
 IN_USE_PARTS = [go.Row._fields.index(part) for part in ("objects_bytes", "unused_bytes")]
 PASSES = 6  # over the trace, that take time: three of each
 
@@ -225,20 +225,6 @@ def validate_go(
     return found
 
 
-def own(observed: go.Observed) -> dict[str, int]:
-    """The twin's settings that say what the runtime takes itself: its objects, which were there
-    before the first event, and what the pacer counts, the median over the collections."""
-    rows = observed.cycles if len(observed.cycles) else observed.rows[-1:]
-    median = dict(zip(go.Row._fields, np.median(rows, axis=0).astype(int).tolist(), strict=False))
-    return {
-        "own_bytes": observed.before.heap_alloc,
-        "own_span_bytes": observed.before.heap_in_use,
-        "outside_bytes": int(np.median(outside_bytes(rows))),
-        "globals_bytes": median["globals_bytes"],
-        "stacks_bytes": median["stacks_bytes"],
-    }
-
-
 def live_at_checkpoints(
     trace: "Trace",
     knobs: dict[str, int],
@@ -308,35 +294,6 @@ def _fly(
         progress(flown)
     rows = twin.heap.log.cycles.reshape(-1, CYCLE_COLUMNS)
     return _Flown(rows[: int(twin.heap.log.totals[CYCLES])].copy(), in_use, goals)
-
-
-class Surroundings:
-    """What the real runtime had beside its heap, as its timeline says, for the twin to be told."""
-
-    def __init__(self, observed: go.Observed) -> None:
-        rows, cycles = observed.rows, observed.cycles
-        is_cycle = np.isin(np.arange(len(rows)), observed.cycle_rows)
-        self._past = rows[:, 0] + is_cycle  # the event that began a collection is flown
-        self.stops: list[int] = np.unique(self._past).tolist()
-        self._outside = outside_bytes(rows)
-        self._scanned_at, self._scanned = cycles[:, 0], cycles[:, STACKS_COLUMN]
-
-    def tell(self, heap: Any, flown: int) -> None:
-        """Before the next event: memory outside of the heap, and what the next collection scans."""
-        row = np.searchsorted(self._past, flown, side="right") - 1
-        if row >= 0:
-            heap.go.meters[OUTSIDE] = self._outside[row]
-        cycle = np.searchsorted(self._scanned_at, flown)
-        if cycle < len(self._scanned):
-            heap.pacer.counts[NEXT_STACKS] = self._scanned[cycle]
-
-
-def outside_bytes(rows: np.ndarray) -> np.ndarray:
-    """int64[row]: memory of the runtime that is not of the heap's pages."""
-    in_heap = ("objects_bytes", "unused_bytes", "free_bytes", "released_bytes")
-    of = go.Row._fields.index
-    found: np.ndarray = rows[:, of("mapped_bytes")] - rows[:, [of(p) for p in in_heap]].sum(axis=1)
-    return found
 
 
 def _compare_cycles(

@@ -37,6 +37,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.machine import STATIC_BASE, Machine, load, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
+from heapwright.managers.runtime.go.assumptions import courses, notes
 from heapwright.managers.runtime.go.cache import cache_row, new_large, refill, take
 from heapwright.managers.runtime.go.cycle import (
     CYCLE_WORDS,
@@ -381,9 +382,19 @@ def check(heap):
     return check_heap(heap.go, heap.marker)
 
 
-def notes(heap):
-    """What a reader of its figures must know."""
-    if heap.cycle[STOP_THE_WORLD]:
-        return []
-    work = int(heap.cycle[WORKERS_WORK]) / 100
-    return [f"Assumes that its workers scan {work:g} bytes while the program allocates one."]
+__all__ = [
+    "PATHS",
+    "Config",
+    "boot",
+    "cached",
+    "check",
+    "collect",
+    "courses",
+    "extent",
+    "metadata",
+    "new",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
