@@ -21,6 +21,9 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     calloc(heap, thread, size) -> address          touches only what it must clear
     realloc(heap, thread, address, size) -> address; on refusal 0 and the old block stays
     thread_exit(heap, thread)
+    passed(heap, address, size) -> (block, bytes)  of a block that it passed on to its ground with a
+                                                   head of its own: the ground's block, and the
+                                                   bytes asked for there (see machine/ground.py)
   plain Python, optional:
     notes(heap) -> sentences                       what a reader of its figures must know
     courses(settings) -> [settings]                others under which the program may run as well,

@@ -31,6 +31,7 @@ ARGUMENTS = {  # of the kernels, as the loops call them
     "calloc": 3,
     "realloc": 4,
     "thread_exit": 2,
+    "passed": 3,
     "rooted": 2,
     "unrooted": 2,
     "trim": 2,

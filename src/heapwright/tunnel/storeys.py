@@ -31,6 +31,15 @@ from heapwright.tunnel.ledger import (
 from heapwright.tunnel.ledger import ledger as empty_ledger
 
 beneath = getattr(manager, "beneath", manager)
+
+
+@kernel
+def _as_it_is(heap, address, size):
+    """For a manager that passes a request on without a head of its own."""
+    return address, size
+
+
+passed = getattr(manager, "passed", _as_it_is)
 TAKEN = "taken"  # what the upper manager holds of its ground, areas and blocks passed on
 
 
@@ -52,8 +61,9 @@ def view_below(heap, objects, ledger, areas, sample):
     for slot in range(len(objects.address)):
         address, size = objects.address[slot], objects.size[slot]
         if address and not _in_areas(areas, address):
-            user = address, size, beneath.usable(ground, address, size)
-            enter_block(ledger, beneath.extent(ground, address, size), user, 1)
+            block, bytes_ = passed(heap, address, size)
+            user = block, bytes_, beneath.usable(ground, block, bytes_)
+            enter_block(ledger, beneath.extent(ground, block, bytes_), user, 1)
     add_up(heap.machine, ledger, (own, rows, 0), 0, sample)
     return 0
 
