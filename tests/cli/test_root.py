@@ -181,3 +181,12 @@ def test_a_manager_that_cannot_be_imported_is_listed_with_the_reason(monkeypatch
     assert (
         sound["knobs"] and lost["summary"] == "cannot be imported: No module named 'no_such_module'"
     )
+
+
+def test_options_of_a_program_without_two_dashes_are_hinted_at():
+    done = runner.invoke(cli.app, ["record", "ls", "-l"])
+    assert done.exit_code == 2
+    said = " ".join(done.output.split())
+    assert "put -- before the program: heapwright record -- ls -l" in said
+    other = runner.invoke(cli.app, ["record", "--no-such", "--", "ls"])
+    assert other.exit_code == 2 and "put --" not in other.output

@@ -252,6 +252,59 @@ def test_what_stops_the_writing_keeps_the_log(tmp_path, cases, monkeypatch):
     assert os.listdir(tmp_path) == ["o.parquet"]
 
 
+def test_a_cut_recording_is_a_failure_that_says_so(tmp_path):
+    allocating = compiled(tmp_path, Path(__file__).with_name("allocating.c"))
+    command = [*HEAPWRIGHT, "record", "-o", tmp_path / "o.parquet", "--", allocating, "limit"]
+    done = subprocess.run([*command, "1000000"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "went on" in done.stdout
+    assert "stops before the program's end" in done.stdout
+    shown = subprocess.run(
+        [*HEAPWRIGHT, "info", tmp_path / "o.parquet"], capture_output=True, text=True, check=False
+    )
+    assert "its log could not grow (File too large)" in shown.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_a_full_disk_keeps_room_for_the_trace(tmp_path, cases):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        status, (done,) = record([cases, "churn", "3000000"], disk / "o.parquet")
+        trace = Trace.open(disk / "o.parquet")
+        assert status == 0 and done.cut and 50_000 < trace.events < 1_000_000
+        assert "No space left on device" in of_kind(trace.notes, "cut")[0]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_converting_takes_memory_of_what_lives_not_of_what_happened(tmp_path, cases):
+    """Five times as many events, at most a tenth more memory; and not above 400 MB at all."""
+
+    def peak_mib(events: int) -> int:
+        folder = tmp_path / str(events)
+        folder.mkdir()
+        told = {"LD_PRELOAD": str(library()), "HEAPWRIGHT_RECORD": f"0:{folder}"}
+        subprocess.run([cases, "churn", str(events)], env={**os.environ, **told}, check=True)
+        code = (
+            "import resource, sys; from pathlib import Path\n"
+            "from heapwright.trace.recorder.convert import convert\n"
+            "convert(Path(sys.argv[1]), sys.argv[2])\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
+        )
+        (log,) = [path for _, _, path in traces.logs_in(folder)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, log, folder / "o.parquet"], capture_output=True, check=True
+        )
+        return int(done.stdout)
+
+    peak_mib(1000)  # the kernels are compiled
+    few, many = peak_mib(2_000_000), peak_mib(10_000_000)
+    assert many < 1.1 * few and many < 400
+
+
 def test_a_file_that_is_not_executable(tmp_path):
     (tmp_path / "script").write_text("#!/bin/sh\n")
     with pytest.raises(HeapwrightError, match="not executable; `chmod"):
