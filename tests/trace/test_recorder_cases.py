@@ -221,6 +221,15 @@ def test_signals_reach_the_program_and_the_recording_is_kept(tmp_path, cases, nu
     assert os.listdir(tmp_path) == ["o.parquet"]
 
 
+def test_the_end_is_seen_without_a_descriptor_of_the_process(tmp_path, cases, monkeypatch):
+    def missing(process):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    status, trace = run(tmp_path, cases, "become", "nothing")
+    assert (status, trace.allocations) == (3, 1000)
+
+
 def test_a_recording_whose_recorder_was_killed_is_recovered(tmp_path, cases):
     command = [*HEAPWRIGHT, "record", "-o", tmp_path / "o.parquet", "--", cases, "wait", "1000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

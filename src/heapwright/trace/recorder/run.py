@@ -19,6 +19,7 @@ from heapwright.errors import HeapwrightError
 
 OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 PASSED_ON = (*OF_TERMINAL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+POLL_S = 0.05  # where the end of a process cannot be waited for together with signals
 MOMENT_S = 0.2  # a signal to the whole group has reached the program by then
 
 
@@ -45,26 +46,39 @@ def run(
         except OSError as error:
             raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
         began(process)
-        ended = os.pidfd_open(process)
+        while not _has_ended(process, woken, due):
+            for number in [number for number, when in due.items() if when <= time.monotonic()]:
+                del due[number]
+                os.kill(process, number)
         try:
-            while not _has_ended(ended, woken, due):
-                for number in [number for number, when in due.items() if when <= time.monotonic()]:
-                    del due[number]
-                    os.kill(process, number)
-        finally:
-            os.close(ended)
-        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        except ChildProcessError:  # whoever began us ignores SIGCHLD: nobody knows the status
+            code = 0
     return code if code >= 0 else 128 - code, process
 
 
-def _has_ended(ended: int, woken: int, due: Mapping[int, float]) -> bool:
+def _has_ended(process: int, woken: int, due: Mapping[int, float]) -> bool:
     """Wait for the program's end (True), a signal, or the time to pass one on."""
     now = time.monotonic()
     patience = min((max(when - now, 0) for when in due.values()), default=None)
-    ready, _, _ = select.select([ended, *([woken] if woken >= 0 else [])], [], [], patience)
+    signals = [woken] if woken >= 0 else []
+    try:
+        ended = os.pidfd_open(process)
+    except OSError:  # before Linux 5.3
+        ready, _, _ = select.select(signals, [], [], min(patience or POLL_S, POLL_S))
+        try:
+            done = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            done = True
+    else:
+        try:
+            ready, _, _ = select.select([ended, *signals], [], [], patience)
+        finally:
+            os.close(ended)
+        done = ended in ready
     if woken in ready:
         os.read(woken, 4096)
-    return ended in ready
+    return done
 
 
 @contextlib.contextmanager

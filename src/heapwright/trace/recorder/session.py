@@ -5,6 +5,7 @@
 Whatever ends this process, what was recorded is in the folder: see `traces.py`, `recover`.
 """
 
+import contextlib
 import glob
 import os
 import re
@@ -74,7 +75,8 @@ def record(
 
         def began(process: int) -> None:
             session.pid = process
-            session.save(folder)
+            with contextlib.suppress(OSError):  # the program runs: a full disk is told at its end
+                session.save(folder)
 
         status, _ = run(program, command, preloaded(environment, preload, told), began)
     except (HeapwrightError, OSError):

@@ -44,8 +44,10 @@ class Session:
     pid: int = 0  # of the first process
 
     def save(self, folder: Path) -> None:
-        """Keep it with the logs."""
-        (folder / "session.json").write_text(json.dumps(dataclasses.asdict(self)))
+        """Keep it with the logs: whole, or as it was."""
+        beside = folder / "session.json.partial"
+        beside.write_text(json.dumps(dataclasses.asdict(self)))
+        os.replace(beside, folder / "session.json")
 
 
 def session_of(folder: Path) -> Session:
