@@ -79,5 +79,4 @@ def record_graph(
                 f"recorded no graph of {command[0]} (it ended with status {status}): --graph "
                 "records what CPython allocates, and no CPython ran in it to its end"
             )
-        events = convert(log, out, Path(command[0]).name, look_every, progress)
-    return status, Converted(out, Path(command[0]).name, events, 0)
+        return status, convert(log, out, Path(command[0]).name, look_every, progress)

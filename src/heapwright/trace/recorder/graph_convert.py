@@ -16,8 +16,10 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.trace.merlin import NOBODY, OP_BITS, WORDS
 from heapwright.trace.mutator import Mutator
+from heapwright.trace.notes import CUT, Note
 from heapwright.trace.recorder import graph_books as at
 from heapwright.trace.recorder import graph_tell
+from heapwright.trace.recorder.convert import Converted
 from heapwright.trace.store import TraceWriter
 
 ROW_BYTES = 8 * WORDS
@@ -40,8 +42,8 @@ def convert(
     program: str,
     look_every: int,
     progress: Callable[[float], None] | None = None,
-) -> int:
-    """Write the log as the trace `out`; the number of its events."""
+) -> Converted:
+    """Write the log as the trace `out`."""
     rows = log.stat().st_size // ROW_BYTES
     told, types, cut = _foretold(log, rows)
     with TraceWriter(out, program=program) as writer:
@@ -57,7 +59,7 @@ def convert(
             graph_tell.finish(told)
             _hand_on(told, mutator)
         writer.facts.notes += [*_notes(told.count, look_every), *cut]
-    return writer.facts.events
+    return Converted(out, program, writer.facts.events, 0, writer.facts.notes)
 
 
 def _chunks(log: Path, rows: int) -> Iterator[np.ndarray]:
@@ -68,7 +70,7 @@ def _chunks(log: Path, rows: int) -> Iterator[np.ndarray]:
             yield np.fromfile(file, np.int64, count * WORDS).reshape(count, WORDS)
 
 
-def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], list[str]]:
+def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], list[Note]]:
     """What a first pass finds: the state to begin with, the names of types, whether it was cut."""
     births, end = 0, -1
     texts: dict[int, bytes] = {}
@@ -86,9 +88,8 @@ def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], list[str]]:
         if at.survey(chunk, told.births, told.count) == at.DAMAGED:
             raise HeapwrightError("the recording of the graph is damaged: record it again")
     types = [text.rstrip(b"\0").decode(errors="replace") for text in texts.values()]
-    cut = [] if end == 0 else ["The recording stops before the program's end."]
-    if end in ENDS:
-        cut = [f"The recording stops before the program's end: {ENDS[end]}."]
+    why = f": {ENDS[end]}" if end in ENDS else ""
+    cut = [Note(f"The recording stops before the program's end{why}.", CUT)] if end else []
     return told, types, cut
 
 
@@ -177,27 +178,38 @@ def _longer(column: np.ndarray, least: int = 0) -> np.ndarray:
     return longer
 
 
-def _notes(count: np.ndarray, look_every: int) -> list[str]:
+def _notes(count: np.ndarray, look_every: int) -> list[Note]:
     """What a reader of the trace has to know."""
-    looks, put_off = int(count[at.LOOKS]), int(count[at.PUT_OFF])
+    looks, put_off, long = (int(count[row]) for row in (at.LOOKS, at.PUT_OFF, at.LONG_LOOKS))
+    lost, found = int(count[at.FORGOTTEN]), int(count[at.FOUND_AGAIN])
+    longest_ms, all_ms = (int(count[row]) // MILLISECOND for row in (at.LONGEST_NS, at.LOOK_NS))
     notes = [
-        "The blocks are those that Python asked its allocators for, their births and deaths exact. "
-        f"References are the words seen at {looks:,} looks, at least {look_every:,} births apart; "
-        "from its birth to the next look a block is held by a root.",
-        f"{count[at.FORGOTTEN]:,} blocks died when a look could not reach them, before Python "
-        f"freed them or without; {count[at.FOUND_AGAIN]:,} were out of reach for a while and held "
-        "by a root then, as memory that is not followed must have referred to them.",
+        Note(
+            "The blocks are those that Python asked its allocators for, their births and deaths "
+            f"exact. References are the words seen at {looks:,} looks, at least {look_every:,} "
+            "births apart; from its birth to the next look a block is held by a root."
+        ),
+        Note(
+            f"{lost:,} blocks died when a look could not reach them, before Python freed them or "
+            f"without; {found:,} were out of reach for a while and held by a root then, as memory "
+            "that is not followed must have referred to them.",
+            cases=lost + found,
+        ),
     ]
-    if count[at.LONG_LOOKS]:
+    if long:
         notes.append(
-            f"{count[at.LONG_LOOKS]:,} looks stopped the program for more than "
-            f"{at.LONG_NS // MILLISECOND} ms, the longest for "
-            f"{count[at.LONGEST_NS] // MILLISECOND:,} ms, all looks together for "
-            f"{count[at.LOOK_NS] // MILLISECOND:,} ms."
+            Note(
+                f"{long:,} looks stopped the program for more than {at.LONG_NS // MILLISECOND} ms, "
+                f"the longest for {longest_ms:,} ms, all looks together for {all_ms:,} ms.",
+                cases=long,
+            )
         )
     if put_off:
         notes.append(
-            f"{put_off:,} looks came later than asked for, so that looking takes at most half of "
-            "the time."
+            Note(
+                f"{put_off:,} looks came later than asked for, so that looking takes at most half "
+                "of the time.",
+                cases=put_off,
+            )
         )
     return notes
