@@ -187,6 +187,8 @@ def test_of_descriptions_only_the_sentence_gives_way(width):
     assert any("tcache_unsorted_limit = 1,000,000" in line for line in lines)
     assert any("growth_bytes = 0" in line for line in lines)
     assert text.getvalue().split().count("bytes,") == 5
+    print_descriptions(console, ("name", "what", "knobs"), [("a", "b", {})])
+    assert text.getvalue().split()[-3:] == ["a", "b", "none"]
 
 
 def test_a_name_moves_no_cursor_and_breaks_no_line():
