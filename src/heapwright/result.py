@@ -165,7 +165,8 @@ class Result:
     def _repr_html_(self) -> str:
         from heapwright.cells import facts
 
-        known = {name: value for name, value in self.peak.items() if value}
+        known = {"held_bytes": self.held_bytes}
+        known |= {name: value for name, value in self.peak.items() if value}
         known |= {"page faults": self.page_faults, "mapped bytes, peak": self.mapped_bytes_peak}
         return facts(f"{self.manager} ({self.kind}), at its peak", known, self.notes)
 

@@ -3,10 +3,10 @@
 import re
 
 from heapwright.report.comparison import comparison_sheet
-from heapwright.report.figures import bars, legend, notes_list
+from heapwright.report.figures import bars, legend, notes_list, stranding_sites
 from heapwright.report.markup import words
 from heapwright.report.notes import notes
-from made_results import MIB, made, now
+from made_results import MIB, collecting, made, now, stranded
 
 PARTS = {
     "live": 100,
@@ -28,17 +28,39 @@ def test_a_bar_is_as_long_as_what_was_held_and_its_parts_are_told():
     for width, name, _, share in labels:
         assert float(width) == round(100 * PARTS[name] / 200, 3)
         assert abs(float(share) - 100 * PARTS[name] / 190) <= 0.5
-    assert '<span class="value">190 MiB</span>' in first and "least" in first
-    assert '<span class="value">200 MiB</span>' in second and "now" in second
+    assert ">190 MiB</span>" in first and "least" in first
+    assert ">200 MiB</span>" in second and "now" in second
     assert "buddy: 190 MiB resident; live 100 MiB, rounding 11.0 MiB, headers 12.0 MiB" in first
 
 
 def test_a_bar_far_longer_than_the_others_is_cut():
-    peak = {key: 100 * size for key, size in made().peak.items()}
-    order = [made(), made("linear", peak=peak, high_water_bytes=0)]
-    cut = bars(order, comparison_sheet(order)).split('<div class="row')[2]
-    assert cut.startswith(" cut") and '<span class="value">17.7 GiB</span>' in cut
+    """Three times the shortest, or eight times where a collector is among them."""
+
+    def drawn(times, **more):
+        peak = {key: times * size for key, size in made().peak.items()}
+        order = [made(high_water_bytes=0, **more), made("linear", peak=peak, high_water_bytes=0)]
+        return bars(order, comparison_sheet(order)).split('<div class="row')[2]
+
+    cut = drawn(100)
+    assert cut.startswith(" cut") and ">17.7 GiB</span>" in cut
     assert sum(map(float, re.findall(r"width:([\d.]+)%", cut))) == 100
+    for times, more in ((3, {}), (8, {"collecting": collecting()})):
+        assert not drawn(times, **more).startswith(" cut")
+        assert drawn(times + 1, **more).startswith(" cut")
+
+
+def test_who_pins_memory_is_said_of_each_twin_whose_sites_are_known():
+    one, two = made("a", settings={"knob": 1}), made("b")
+    text = stranding_sites([one, two], [{"stranded": stranded()}, {}], one)
+    assert text.count("<details") == 1
+    assert "<details open data-manager='a (knob=1)'>" in text
+    assert "<summary>a (knob=1) <span>8.89 KiB in holes</span></summary>" in text
+    assert text.index("8.01 KiB") < text.index("long-lived") < text.index("6.15 KiB")
+    nameless = stranded("unknown")
+    nameless["by_bytes"] = nameless["by_bytes"][:1]
+    assert stranding_sites([one], [{"stranded": nameless}], None) == ""
+    shut = stranding_sites([two], [{"stranded": stranded() | {"by_pages": []}}], one)
+    assert "<details data-manager" in shut and "long-lived" not in shut
 
 
 def test_of_a_measured_system_the_rest_is_not_told_apart():

@@ -69,6 +69,15 @@ def test_two_traces_side_by_side_under_names_of_their_own(trace, results):
     assert text.count("<h3>t.heap.parquet (1)</h3>") == text.count("(2)</h3>") > 2
 
 
+def test_the_first_line_counts_managers_not_rows(trace, results):
+    lead = re.search(r'class="lead">(.*?)</p>', page([Compared(trace, results)]))[1]
+    held = f"{trace.peak_live_objects} objects alive at most"
+    assert lead.startswith(f"a made-up program of {trace.events} events, replayed through 1 memory")
+    assert "memory manager and served by 1 real one; " in lead and lead.endswith(held)
+    lead = re.search(r'class="lead">(.*?)</p>', page([Compared(trace, results[2:])]))[1]
+    assert "events, served by 1 real one; " in lead
+
+
 def test_a_long_timeline_is_thinned_and_keeps_its_peak(trace, results):
     rows = np.zeros((50_000, len(TIMELINE)), np.int64)
     rows[:, 0] = np.arange(50_000)

@@ -18,6 +18,7 @@ from heapwright.report.comparison import (
 )
 from heapwright.report.markup import table
 from heapwright.report.processes import process_row, processes_sheet
+from heapwright.report.rows import Column, Row, Sheet
 from heapwright.report.terminal import plain
 from heapwright.report.traces import (
     holding_sheet,
@@ -352,3 +353,18 @@ def test_captions_say_which_peak_and_what_a_measured_rest_is():
     assert "Of a measured system" in comparison_sheet([made("a", "measured"), now()]).caption
     assert "those of explicit freeing by glibc." in space_time_sheet(curve()).caption
     assert "those of nothing." in space_time_sheet({"baseline": None, "rows": []}).caption
+
+
+def test_the_page_marks_the_winner_and_knows_how_broad_a_table_is():
+    rows = table(comparison_sheet([made(), now()])).split("<tr")
+    assert [' class="winner"' in row for row in rows[2:]] == [True, False]
+    assert 'data-manager="buddy" data-kind="twin"' in rows[2] and "measured" not in rows[2]
+    assert 'class="words"' not in rows[2], "figures stand to the right"
+    assert '<td data-key="count_share" data-title="" ' in table(sizes_sheet(statistics()))
+    assert 'class="words">' in table(sizes_sheet(statistics()))
+    sizes = {4: "few", 5: "some", 7: "some", 8: "many", 12: "many", 13: "most"}
+    for number, breadth in sizes.items():
+        columns = tuple(Column(f"c{n}", "c") for n in range(number))
+        made_up = table(Sheet("", columns, [Row({}, "a")]))
+        assert f'<table class="figures {breadth}">' in made_up and made_up.count("<td") == number
+        assert made_up.count(">-</td>") == number, "not known"

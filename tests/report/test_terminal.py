@@ -135,6 +135,8 @@ def test_columns_go_before_a_name_is_shortened(width):
         ),
         (processes_sheet(processes()), "mapped peak, headers, cached, rounding, retained, partial, "
          "objects, live"),
+        (sizes_sheet(statistics()), ", "),  # the bars, which have no heading
+        (lifetimes_sheet(statistics()), ""),
         (stranded_sheet(stranded()), "median age, events, objects, pages, share"),
     ],
 )  # fmt: skip
@@ -142,6 +144,14 @@ def test_what_matters_least_goes_first(sheet, order):
     """In a terminal without room for anything."""
     assert ", ".join(drawn(sheet, 20)[1]) == order
     assert drawn(sheet, PIPED)[1] == []
+
+
+def test_bars_go_first_that_of_requests_before_that_of_bytes():
+    def kept(width):
+        shown = [line.plain for line in drawn(sizes_sheet(statistics()), width)[0]]
+        return "█" * 24 in shown[1], "█" * 24 in shown[2]
+
+    assert [kept(width) for width in (80, 60, 30)] == [(True, True), (False, True), (False, False)]
 
 
 def test_what_is_left_out_is_told():
@@ -177,6 +187,8 @@ def test_of_descriptions_only_the_sentence_gives_way(width):
     assert any("tcache_unsorted_limit = 1,000,000" in line for line in lines)
     assert any("growth_bytes = 0" in line for line in lines)
     assert text.getvalue().split().count("bytes,") == 5
+    print_descriptions(console, ("name", "what", "knobs"), [("a", "b", {})])
+    assert text.getvalue().split()[-3:] == ["a", "b", "none"]
 
 
 def test_a_name_moves_no_cursor_and_breaks_no_line():

@@ -62,6 +62,11 @@ def test_what_never_happens_is_said_so():
     assert said["half died after"] == "more than half never do" and "reallocs" not in said
 
 
+def test_an_empty_trace():
+    said = dict(facts(statistics() | {"events": 0, "by_operation": {"malloc": 0}}))
+    assert said["events"] == "0" and said["file"].endswith("3000.0 bytes an event")
+
+
 def test_bars():
     assert BAR.text(0) == "" and BAR.text(1) == "█" * BAR_COLUMNS
     assert BAR.text(1e-6) == "▏"

@@ -217,8 +217,16 @@ def _lead(one: _Seen) -> str:
     origin = {"recording": "a recording", "imported": "an imported recording"}.get(
         trace.kind, "a made-up program"
     )
+    twins, real = (
+        len({result.manager for result in one.order if result.kind == kind})
+        for kind in ("twin", "measured")
+    )
+    served = " and ".join(
+        [f"replayed through {twins} memory manager{'s' * (twins != 1)}"] * bool(twins)
+        + [f"served by {real} real one{'s' * (real != 1)}"] * bool(real)
+    )
     return (
-        f"{origin} of {trace.events:,} events, replayed through {len(one.order)} memory managers; "
+        f"{origin} of {trace.events:,} events, {served}; "
         f"{bytes_text(trace.peak_live_bytes)} in {trace.peak_live_objects:,} objects alive at most"
     )
 

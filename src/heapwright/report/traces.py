@@ -28,7 +28,7 @@ def facts(known: Mapping[str, Any]) -> list[Fact]:
         f"{known['size_bytes_on_disk'] / max(events, 1):.1f} bytes an event",
         "kind": known["kind"],
         **_origin(known.get("origin", {}), known.get("settings", {})),
-        "events": f"{events:,}: {operations}",
+        "events": f"{events:,}" + (f": {operations}" if operations else ""),
         "requested": f"{bytes_text(known['requested_bytes'])} in all",
         "peak live": f"{bytes_text(known['peak_live_bytes'])} ({known['peak_live_bytes']:,} bytes)",
         "most objects": f"{known['peak_live_objects']:,} at once",
