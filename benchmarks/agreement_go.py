@@ -41,7 +41,7 @@ HEADER = (
     "collections: twin / real",
     "begun by the same event",
     "the real one, run again",
-    "goals within 2 %",
+    "goals within 2 %, of 1,000 moments",
     "heap in use at the end, bytes: twin / real",
     "within 3 %, of 1,000 moments",
     "M events/s: twin / real",
@@ -119,17 +119,18 @@ Written by `benchmarks/agreement_go.py` on {today}: Go {toolchain.version}, Linu
 Both get the same events on one processor and stop the world to collect and to sweep \
 (`GODEBUG=gcstoptheworld=2 GOMAXPROCS=1`), so that collections do not depend on time. The twin is \
 told what the real process takes itself: its own live objects and their spans, the bytes of its \
-global variables (roots are among them) and of its stack, the median over the collections. \
+global variables (roots are among them), and, at each collection and at each of about 1,000 moments, \
+what was scanned of stacks and mapped beside the heap. \
 `heapwright validate go TRACE` prints one comparison.
 
 - **Size classes**: bytes of the heap that an allocation takes, asked of the real runtime for every
   distinct size and number of references, counted by allocations.
 - **Live bytes**: after two full collections at ten moments, beside `MemStats.HeapAlloc`, the
   runtime's own objects included.
-- **Goals**: the heap goal in force when a collection begins (`/gc/heap/goal:bytes`).
-- **Begun by the same event**: the real runtime's goals vary with the depth of the stack that it
-  scans, by 64 bytes, and the twin is told one depth; that may shift a collection and then all later
-  ones. Beside the twin's share stands that of a second run of the real one.
+- **Goals**: the heap goal in force (`/gc/heap/goal:bytes`) at 1,000 moments.
+- **Begun by the same event**: beside the twin's share stands that of a second run of the real one,
+  which need not repeat itself: what it scans of stacks, and maps under a memory limit, depends on
+  when its scavenger runs.
 - **Heap in use**: `HeapInuse`, undisturbed.
 - **M events/s**: the bare replay loops in turn, of twin and real, the real one without the debug
   setting; the twin writes to no memory, the real one clears what it hands out.
@@ -150,7 +151,7 @@ frames; pointers are written through the real write barrier.
 ## Knobs, on {KNOB_RECORDING}
 
 Under a memory limit the real runtime counts what it maps for itself, which grows in steps; the \
-twin is told one figure.
+twin is told of a step at the next of the 1,000 moments.
 
 {table(("setting", *HEADER), knob_rows)}
 """
