@@ -36,8 +36,11 @@ def test_a_quoted_command_and_its_options_exist(name: str, rest: str) -> None:
 
 def test_quoted_settings_exist() -> None:
     text = "\n".join(path.read_text() for path in DOCUMENTS)
+    built = re.findall(r'^\[project.entry-points."heapwright.managers"\]\n([\w-]+) = ', text, re.M)
+    assert "mark-region" in built, "a tutorial's own manager is tried by its test"
     for manager, knob in set(re.findall(r"--set ([a-z-]+)\.([a-z_]+)=", text)):
-        assert knob in managers()[manager].module.Config._fields
+        if manager not in built:
+            assert knob in managers()[manager].module.Config._fields
 
 
 def test_quoted_targets_exist() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from heapwright.compiler import INTERPRETED, kernel, unsigned
 from heapwright.compiler.atomics import atomic_add
+from heapwright.compiler.record import record
 
 if INTERPRETED:
     pytest.skip("compiled ahead of time", allow_module_level=True)
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 
 
+@record("sum", "second", "third", "halved", array="counts")
 class State(NamedTuple):
     counts: Any  # int64[4]
     bytes: Any  # int8[4]
@@ -34,7 +36,7 @@ class State(NamedTuple):
 @kernel(cold=True)
 def halves(state, number):
     """Two results, from a function set apart."""
-    state.counts[3] += 1
+    state.halved += 1
     return number >> 32, number & 0xFFFF_FFFF
 
 
@@ -45,7 +47,7 @@ def add(state, number, more):
     if high:
         return high
     atomic_add(state.counts, 0, low)
-    return state.counts[0] + more + state.forgotten[7]
+    return state.sum + more + state.forgotten[7]
 
 
 @kernel

@@ -5,6 +5,7 @@
 `heap` has machine, mutator, log, pace, paths and region.
 """
 
+from heapwright.allocators.frame import write_row
 from heapwright.allocators.linear import bump
 from heapwright.collectors import pace
 from heapwright.collectors.mutator import SLOTS
@@ -49,9 +50,7 @@ def vacant(region, blocks):
     """What lies above top, as a row of `blocks` (start, bytes) if there is room; rows there are."""
     if region.limit == region.top:
         return 0
-    if len(blocks):
-        blocks[0, 0], blocks[0, 1] = region.top, region.limit - region.top
-    return 1
+    return write_row(blocks, 0, region.top, region.limit - region.top)
 
 
 @kernel

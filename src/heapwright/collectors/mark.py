@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.frame import write_row
 from heapwright.collectors.log import MARKED_BYTES, MARKED_OBJECTS, SCANNED_ROOTS
 from heapwright.collectors.mutator import root_at, root_count
 from heapwright.collectors.objects import FIELDS_SHIFT, GRANULES_MASK, MARK
@@ -161,9 +162,7 @@ def own_memory(stack, blocks):
     """The chunk that is kept, as a row of `blocks` (start, bytes); the number of rows."""
     if not stack.chunk:
         return 0
-    if len(blocks):
-        blocks[0, 0], blocks[0, 1] = stack.chunk, CHUNK_BYTES
-    return 1
+    return write_row(blocks, 0, stack.chunk, CHUNK_BYTES)
 
 
 @kernel
@@ -177,9 +176,7 @@ def chunks(machine, stack, blocks):
     """Every chunk of a stack that is not empty, likewise."""
     rows, chunk = 0, stack.chunk
     while chunk:
-        if rows < len(blocks):
-            blocks[rows, 0], blocks[rows, 1] = chunk, CHUNK_BYTES
-        rows += 1
+        rows = write_row(blocks, rows, chunk, CHUNK_BYTES)
         chunk = load(machine, chunk)
     return rows
 

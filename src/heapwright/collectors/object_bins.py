@@ -34,6 +34,7 @@ from heapwright.allocators.boundary_tags import (
     is_free,
     size_of,
 )
+from heapwright.allocators.frame import write_row
 from heapwright.allocators.segregated_bins import Bins
 from heapwright.collectors import tricolour
 from heapwright.collectors.barriers import STRONG
@@ -192,9 +193,7 @@ def vacant(heap, blocks):
     while block < fence(tags):
         size = size_of(machine, block)
         if is_free(machine, block):
-            if rows < len(blocks):
-                blocks[rows, 0], blocks[rows, 1] = block, size
-            rows += 1
+            rows = write_row(blocks, rows, block, size)
         block += size
     return rows
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.frame import write_row
 from heapwright.allocators.holes import GRANULES_MASK, granules_of, is_hole, vacate
 from heapwright.allocators.linear import Region, bump
 from heapwright.collectors.log import COPIED_BYTES, COPIED_OBJECTS, SWEPT_BYTES, SWEPT_OBJECTS
@@ -337,21 +338,13 @@ def vacant(machine, regions, blocks):
                 past = base_of(regions, region_of(regions, past) + 1)
         top = start if kind == FREE else top_of(regions, region)
         if past > top:
-            rows = _row(blocks, rows, top, past - top)
+            rows = write_row(blocks, rows, top, past - top)
         while kind == USED and start < top:
             size = granules_of(machine, start) << 4
             if is_hole(machine, start):
-                rows = _row(blocks, rows, start, size)
+                rows = write_row(blocks, rows, start, size)
             start += size
     return rows
-
-
-@kernel
-def _row(blocks, row, start, length):
-    """Write row number `row` if there is room; the next row's number."""
-    if row < len(blocks):
-        blocks[row, 0], blocks[row, 1] = start, length
-    return row + 1
 
 
 @kernel

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators import frame
 from heapwright.collectors import pace as paces
 from heapwright.collectors.log import (
     ALLOCATED_BYTES,
@@ -36,6 +37,9 @@ from heapwright.compiler.record import record, words
 from heapwright.machine import Machine
 
 NEW, WRITE = range(2)  # of paths
+
+cached = frame.cached
+
 KNOBS = {
     "heap_bytes": 0,  # of the heap; 0: grow
     "minimum_bytes": 4 << 20,  # while growing, collect no smaller heap
@@ -65,7 +69,7 @@ def empty(heap_class, paths, machine, mutator, pacing, **parts):
     if names := getattr(heap_class, "WORDS", ()):
         given = {name: parts.pop(name) for name in names if name in parts}
         parts["fields"] = words(heap_class, **given)
-    parts["paths"] = np.zeros(len(paths), np.int64)
+    parts["paths"] = frame.counters(paths)
     if "log" not in parts:  # a part may have been made with it
         parts["log"] = log()
     return heap_class(machine=machine, mutator=mutator, pace=pacing, **parts)
@@ -114,12 +118,6 @@ def usable(heap, address, size):
 def extent(heap, address, size):
     """The block from its header on."""
     return address - HEADER_BYTES, bytes_of(heap.machine, address)
-
-
-@kernel
-def cached(heap, blocks):
-    """No caches."""
-    return 0
 
 
 @kernel

@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.collectors.log import MARKED_BYTES, MARKED_OBJECTS, SCANNED_ROOTS, Log
-from heapwright.collectors.mark import CHUNK_BYTES, MarkStack, mark_stack, pop, push
+from heapwright.collectors.mark import MarkStack, chunks, mark_stack, pop, push
 from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, Mutator, root_at, root_count
 from heapwright.collectors.objects import (
     bytes_of,
@@ -50,7 +50,7 @@ from heapwright.collectors.objects import (
 )
 from heapwright.compiler import kernel
 from heapwright.compiler.record import record, words
-from heapwright.machine import Machine, load
+from heapwright.machine import Machine
 
 IDLE, MARKING, SWEEPING = range(3)
 SNAPSHOT, ONCE, AGAIN = range(3)  # when the roots are scanned: see Marking.fields
@@ -224,10 +224,4 @@ def finish(marking):
 @kernel
 def own_memory(marking, blocks):
     """The chunks of the stack, as rows of `blocks` (start, bytes), as many as fit; their number."""
-    rows, chunk = 0, marking.stack.chunk
-    while chunk:
-        if rows < len(blocks):
-            blocks[rows, 0], blocks[rows, 1] = chunk, CHUNK_BYTES
-        rows += 1
-        chunk = load(marking.machine, chunk)
-    return rows
+    return chunks(marking.machine, marking.stack, blocks)

@@ -19,6 +19,7 @@ A collection costs in proportion to what lives and nothing for what is dead; the
 of the heap is empty when it begins.
 """
 
+from heapwright.allocators.frame import write_row
 from heapwright.allocators.linear import Region
 from heapwright.collectors import bump_heap, pace, textbook
 from heapwright.collectors.copying import copy_reachable, forget_dead
@@ -145,9 +146,7 @@ def vacant(heap, blocks):
     """What lies above top, and the spare space."""
     rows = bump_heap.vacant(heap.region, blocks)
     if heap.spare:
-        if rows < len(blocks):
-            blocks[rows, 0], blocks[rows, 1] = heap.spare, heap.spare_bytes
-        rows += 1
+        rows = write_row(blocks, rows, heap.spare, heap.spare_bytes)
     return rows
 
 
