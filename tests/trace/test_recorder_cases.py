@@ -290,7 +290,7 @@ def test_a_full_disk_keeps_room_for_the_trace(tmp_path, cases):
 
 
 def test_converting_takes_memory_of_what_lives_not_of_what_happened(tmp_path, cases):
-    """Five times as many events, at most a tenth more memory; and not above 400 MB at all."""
+    """Five times as many events, at most a tenth more memory; and not above 300 MB at all."""
 
     def peak_mib(events: int) -> int:
         folder = tmp_path / str(events)
@@ -311,7 +311,7 @@ def test_converting_takes_memory_of_what_lives_not_of_what_happened(tmp_path, ca
 
     peak_mib(1000)  # the kernels are compiled
     few, many = peak_mib(2_000_000), peak_mib(10_000_000)
-    assert many < 1.1 * few and many < 400
+    assert many < 1.1 * few and many < 300
 
 
 def test_a_file_that_is_not_executable(tmp_path):
