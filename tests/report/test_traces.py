@@ -48,10 +48,12 @@ def test_facts_of_a_graph():
 
 def test_where_and_how_a_trace_was_recorded():
     origin = {"libc": "2.36", "cores": "3", "command": "ls -l", "preload": "libm.so.6"}
+    origin |= {"resident_bytes": "2097152", "page_faults": "77"}
     settings = {"arena_max": 2, "trim_threshold": -1}
     said = dict(facts(statistics() | {"origin": origin, "settings": settings}))
     assert said["command"] == "ls -l" and said["preloaded"] == "libm.so.6"
     assert said["recorded on"] == "glibc 2.36, 3 cores"
+    assert said["the process itself"].startswith("at most 2.00 MiB resident, 77 page faults")
     assert said["malloc settings"] == "arena_max=2, trim_threshold=-1"
 
 

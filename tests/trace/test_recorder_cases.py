@@ -112,6 +112,9 @@ def test_what_steers_the_allocator(tmp_path, cases):
     ]
     assert trace.origin["command"] == f"{cases} steer"
     assert trace.origin["libc"] == os.confstr("CS_GNU_LIBC_VERSION").split()[1]
+    taken = {name: int(trace.origin[name]) for name in trace.origin if "_bytes" in name}
+    assert trace.heap_start and 0 < taken["start_resident_bytes"] <= taken["resident_bytes"]
+    assert int(trace.origin["start_page_faults"]) < int(trace.origin["page_faults"])
     assert int(trace.origin["cores"]) == len(os.sched_getaffinity(0))
 
 

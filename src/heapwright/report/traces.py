@@ -78,6 +78,11 @@ def _origin(origin: Mapping[str, str], settings: Mapping[str, int]) -> dict[str,
     where = [form.format(origin[name]) for name, form in forms.items() if name in origin]
     if where:
         said["recorded on"] = ", ".join(where)
+    if "resident_bytes" in origin and origin["resident_bytes"].isdecimal():
+        said["the process itself"] = (
+            f"at most {bytes_text(int(origin['resident_bytes']))} resident, "
+            f"{origin.get('page_faults', 'unknown')} page faults, with its code and stacks"
+        )
     if "preload" in origin:
         said["preloaded"] = origin["preload"]
     if settings:

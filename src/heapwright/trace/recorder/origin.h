@@ -2,7 +2,9 @@
  *
  *   /proc/self/stat, where the heap began; then lines `@NAME TEXT`: libc, kernel, machine, host, cores,
  *   page_bytes, date, command, and env for each variable that malloc or the loader reads; then copies of
- *   /proc/self/maps: which file lies where, for names of call sites. */
+ *   /proc/self/maps: which file lies where, for names of call sites. What the process itself took, as
+ *   resident_kib (most so far) and page_faults, once with start_ before it at the first request, and once
+ *   when it exits in order. */
 #define LINE_BYTES 4096
 
 static int proc_file(void) { /* opened for each line: the program may close all descriptors */
@@ -56,6 +58,18 @@ static void tell_command(void) { /* the arguments, each ended by a zero byte, as
     tell("command", text);
 }
 
+static void tell_taken(const char *resident, const char *faults) {
+    static char text[LINE_BYTES];
+    struct rusage usage;
+    int from = opened("/proc/self/status", O_RDONLY);
+    ssize_t length = from < 0 ? 0 : syscall(SYS_read, from, text, sizeof text - 1);
+    closed(from);
+    text[length > 0 ? length : 0] = 0;
+    const char *most = strstr(text, "VmHWM:"); /* of getrusage it would be that of who began us, too */
+    if (most) tell_count(resident, strtoul(most + 6, NULL, 10));
+    if (!syscall(SYS_getrusage, RUSAGE_SELF, &usage)) tell_count(faults, usage.ru_minflt);
+}
+
 static int starts(const char *text, const char *with) { return !strncmp(text, with, strlen(with)); }
 
 static void tell_origin(void) {
@@ -77,6 +91,7 @@ static void tell_origin(void) {
     clock_gettime(CLOCK_REALTIME, &now);
     tell_count("date", now.tv_sec);
     tell_command();
+    tell_taken("start_resident_kib", "start_page_faults");
     for (char **at = environ; at && *at; at++)
         if (starts(*at, "MALLOC_") || starts(*at, "GLIBC_TUNABLES=") || starts(*at, "LD_PRELOAD=")
             || starts(*at, ASIDE "=")) tell("env", *at);

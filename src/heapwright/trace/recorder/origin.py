@@ -54,6 +54,8 @@ def origin(process: str) -> Origin:
         elif name == "date" and text.isdecimal() and len(text) < 12:
             when = datetime.datetime.fromtimestamp(int(text), datetime.UTC)
             facts["date"] = when.isoformat(timespec="seconds")
+        elif name.endswith("resident_kib") and text.isdecimal() and len(text) < 16:
+            facts[name.replace("kib", "bytes")] = str(int(text) << 10)
         elif name == "command":
             facts["command"] = shlex.join(text.rstrip("\x1f").split("\x1f"))
         else:

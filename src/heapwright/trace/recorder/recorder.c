@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/single_threaded.h> /* glibc 2.32 */
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -137,6 +138,6 @@ __attribute__((constructor)) static void begin(void) { /* while there are few ke
 
 __attribute__((destructor)) static void finish(void) { /* libraries loaded late get their names */
     sigset_t old = hold();
-    if (state.phase == ON) tell_file("/proc/self/maps");
+    if (state.phase == ON) tell_taken("resident_kib", "page_faults"), tell_file("/proc/self/maps");
     release(old);
 }
