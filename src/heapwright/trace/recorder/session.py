@@ -21,6 +21,7 @@ from heapwright.trace.recorder.run import run
 from heapwright.trace.recorder.traces import (
     Progress,
     Session,
+    kept,
     logs_in,
     nothing,
     outlive,
@@ -69,22 +70,23 @@ def record(
         raise HeapwrightError(f"cannot write {out}: {error.strerror}") from None
     folder = Path(made)
     session = Session(list(command), out.name, children)
-    try:
-        session.save(folder)
-        told = {"HEAPWRIGHT_RECORD": f"{0 if children else os.getpid()}:{folder}"}
+    told = {"HEAPWRIGHT_RECORD": f"{0 if children else os.getpid()}:{folder}"}
 
-        def began(process: int) -> None:
-            session.pid = process
-            with contextlib.suppress(OSError):  # the program runs: a full disk is told at its end
-                session.save(folder)
+    def began(process: int) -> None:
+        session.pid = process
+        with contextlib.suppress(OSError):  # the program runs: a full disk is told at its end
+            session.save(folder)
 
-        status, _ = run(program, command, preloaded(environment, preload, told), began)
-    except (HeapwrightError, OSError):
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if children:
-        outlive(folder, OUTLIVE_S, say)
-    converted = write_traces(folder, session, out, progress)
+    with kept(folder):
+        try:
+            session.save(folder)
+            status, _ = run(program, command, preloaded(environment, preload, told), began)
+        except (HeapwrightError, OSError):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if children:
+            outlive(folder, OUTLIVE_S, say)
+        converted = write_traces(folder, session, out, progress)
     if not converted:
         why = nothing(folder, session)
         shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +117,8 @@ def recover(
     target = Path(out) if out is not None else folder.with_name(session.out)
     if not target.parent.is_dir():
         raise HeapwrightError(f"cannot write {target}: there is no folder {target.parent}")
-    return write_traces(folder, session, target, progress)
+    with kept(folder):
+        return write_traces(folder, session, target, progress)
 
 
 def _left(given: Path) -> Path:
@@ -156,8 +159,8 @@ def preloaded(
     given = dict(os.environ if environment is None else environment)
     named = [name for name in re.split("[: ]", given.get("LD_PRELOAD", "")) if name]
     mallocs = [name for name in named if _MALLOCS.search(os.path.basename(name))]
-    kept = [name for name in named if name not in mallocs]
-    given["LD_PRELOAD"] = ":".join([str(preload), *kept])
+    others = [name for name in named if name not in mallocs]
+    given["LD_PRELOAD"] = ":".join([str(preload), *others])
     if mallocs:
         given["HEAPWRIGHT_ASIDE"] = ":".join(mallocs)
     return {**given, **told}

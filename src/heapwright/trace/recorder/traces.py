@@ -115,7 +115,7 @@ def write_traces(
 ) -> list[Converted]:
     """Write the traces of the logs in `folder`, the main one to `out`; the folder goes then.
 
-    HeapwrightError, and the folder stays, when that is interrupted or the disk refuses.
+    HeapwrightError, and the folder stays, when the disk refuses.
     """
     logs = logs_in(folder)
     own = [log for log in logs if log[0] == session.pid]
@@ -138,33 +138,27 @@ def write_traces(
     ancestors = {log[2]: [one.path for one in history(Log(log[2]))] for log in chosen}
     converted = []
     try:
-        with _stoppable():
-            for log in chosen:
-                executable = Log(log[2]).executable
-                target = out if log == main else _beside(out, log, os.path.basename(executable))
-                # By the name it was called by: an executable may have several.
-                program = shutil.which(session.command[0]) or ""
-                called = log in own and os.path.realpath(program) == executable
-                converted.append(
-                    convert(
-                        log[2],
-                        target,
-                        program=Path(session.command[0]).name if called else "",
-                        progress=progress and partial(progress, target.name),
-                        notes=[
-                            *(notes if log == main else ()),
-                            *_own_notes(executable, log[0] in live),
-                        ],
-                    )
+        for log in chosen:
+            executable = Log(log[2]).executable
+            target = out if log == main else _beside(out, log, os.path.basename(executable))
+            # By the name it was called by: an executable may have several.
+            program = shutil.which(session.command[0]) or ""
+            called = log in own and os.path.realpath(program) == executable
+            converted.append(
+                convert(
+                    log[2],
+                    target,
+                    program=Path(session.command[0]).name if called else "",
+                    progress=progress and partial(progress, target.name),
+                    notes=[
+                        *(notes if log == main else ()),
+                        *_own_notes(executable, log[0] in live),
+                    ],
                 )
-                del ancestors[log[2]]
-                if log[0] not in live and not any(log[2] in kept for kept in ancestors.values()):
-                    log[2].unlink()
-    except KeyboardInterrupt:
-        raise HeapwrightError(
-            f"stopped while the trace was written; the recording is kept: `heapwright recover "
-            f"{folder}` writes it"
-        ) from None
+            )
+            del ancestors[log[2]]
+            if log[0] not in live and not any(log[2] in kept for kept in ancestors.values()):
+                log[2].unlink()
     except HeapwrightError as error:
         raise HeapwrightError(
             f"{error}; the recording is kept: `heapwright recover {folder} -o OUT` writes it"
@@ -249,22 +243,29 @@ def _beside(out: Path, log: tuple[int, int, Path], program: str) -> Path:
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+def kept(folder: Path) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP end the block: the logs stay, and how to go on is said."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {
+            number: signal.signal(number, _stop)
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)
+        }
     try:
         yield
+    except KeyboardInterrupt:
+        if folder.exists() and logs_in(folder):
+            raise HeapwrightError(
+                "stopped while the trace was written; the recording is kept: `heapwright recover "
+                f"{folder}` writes it"
+            ) from None
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
