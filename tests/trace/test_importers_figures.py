@@ -119,6 +119,15 @@ def test_an_alignment_is_rounded_up(align, log2, row, tmp_path):
         ("malloc(47)=(nil)", ("refused", 47, 0)),
         ("malloc(281474976710656)=0x0", ("refused", (1 << 48) - 1, 0)),
         ("malloc(-1)=0x0", ("refused", (1 << 48) - 1, 0)),
+        ("malloc(281474976710655)=0x40", ("malloc", (1 << 48) - 1, 0)),
+        ("malloc(99999999999999999999)=0x0", ("refused", (1 << 48) - 1, 0)),
+        ("calloc(281474976710655,1)=0x40", ("calloc", (1 << 48) - 1, 0)),
+        ("calloc(16777216,16777216)=0x0", ("refused", (1 << 48) - 1, 0)),
+        ("calloc(4611686018427387904,2)=0x0", ("refused", (1 << 48) - 1, 0)),
+        ("calloc(2,4611686018427387904)=0x0", ("refused", (1 << 48) - 1, 0)),
+        ("calloc(2147483648,2147483648)=0x0", ("refused", (1 << 48) - 1, 0)),
+        ("calloc(0,4611686018427387904)=0x40", ("calloc", 0, 0)),
+        ("memalign(562949953421312,5)=0x0", ("refused", 5, 0)),
         ("malloc(0)=0x40", ("malloc", 0, 0)),
     ],
 )
@@ -128,7 +137,8 @@ def test_each_call_of_the_family(call, event, tmp_path):
     what, size, align = event
     slot = {"refused": -1, "realloc": 0}.get(what, 1)
     made = told(trace)
-    assert made[1] == ("malloc" if what == "refused" else what, slot, size, align, 1)
+    asked = call.partition("(")[0] if what == "refused" else what
+    assert made[1] == (asked, slot, size, align, 1)
     assert (made[0], made[2]) == (
         ("malloc", 0, 1001, 0, 0),
         ("malloc", 1 if slot < 1 else 2, 2003, 0, 2),
@@ -167,6 +177,30 @@ def test_what_an_ltrace_assumes_is_counted(tmp_path):
     assert noted(trace, "had not returned when the log ended") == 1
     assert noted(trace, "lines that are no events") == 5
     assert trace.unmatched_frees == 1
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "", "12 ", "[pid 12] ", "12 10:11:12 ", "12 10:11:12.345678 ", "10:11:12 ", "1690.25 ",
+        "12 p->", "12 lib-x.so.6->", "[pid 12] 0.001 p->",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["malloc", "malloc@libc.so.6"])
+def test_what_stands_before_a_call_of_ltrace(before, name, tmp_path):
+    lines = [f"{before}{name}({5 * i}) = {16 * i:#x}\n" for i in range(1, 4)]
+    trace = imported("".join(lines), tmp_path)
+    assert told(trace) == [("malloc", i, 5 * i + 5, 0, 0) for i in range(3)]
+    named = before.startswith(("12", "["))
+    assert any("name no thread" in note for note in trace.notes) != named
+
+
+@pytest.mark.parametrize("bytes_", [0, 40])
+def test_a_block_of_posix_memalign_that_ltrace_does_not_print_is_counted(bytes_, tmp_path):
+    lines = f"7 t->malloc(5) = 0x20\n7 t->posix_memalign(0x7ffd, 64, {bytes_}) = 0\n"
+    trace = imported(lines, tmp_path)
+    assert told(trace) == [("malloc", 0, 5, 0, 0)]
+    assert noted(trace, "calls whose result is not told, left out") == 1
 
 
 def test_what_other_importers_assume_is_counted(tmp_path):
@@ -219,6 +253,57 @@ def test_thread_0_is_a_thread(tmp_path):
     trace = imported("5 0 malloc(3)=0x10\n5 5 malloc(4)=0x20\n5 0 malloc(6)=0x30\n", tmp_path)
     assert [row[4] for row in told(trace)] == [0, 1, 0]
     assert not any("name no thread" in note for note in trace.notes)
+
+
+def test_what_a_recording_lacks_is_counted(tmp_path):
+    lines = ["7: malloc 0x10 1", "7: malloc 0x10 2", "7: malloc 0x10 3", "7: malloc 0x20 0"]
+    lines += ["7: free 0x0"] * 3 + ["7: free 0x990"] * 4 + ["7: realloc 0x30 0x0 5"] * 5
+    lines += ["7: realloc 0x0 0x20 0", "7: realloc 0x0 0x10 9", "7: realloc 0x0 0x10 9"]
+    trace = imported("\n".join(lines) + "\n", tmp_path)
+    assert noted(trace, "frees that the recording lacks") == 2 + 4
+    assert noted(trace, "frees of NULL") == 3
+    assert noted(trace, "blocks that were not live") == trace.unmatched_frees == 4
+    assert noted(trace, "reallocs of NULL, which stand as mallocs") == 5
+    assert noted(trace, "reallocs to 0 bytes, which stand as frees") == 1
+    assert noted(trace, "refused reallocs, left out") == 2
+    assert noted(trace, "requests of 0 bytes") == 1
+    assert (trace.allocations, trace.reallocations, trace.frees) == (9, 0, 7)
+
+
+@pytest.mark.parametrize(("promised", "told_so"), [(3, False), (4, True), (2, True)])
+def test_the_operations_that_a_rep_promises(promised, told_so, tmp_path):
+    trace = imported(f"9\n1\n{promised}\n1\na 0 5\nr 0 7\nf 0\n", tmp_path)
+    words = "the header promises another number of operations than the 3 there are"
+    assert (words in trace.notes) == told_so
+    trace = imported("9\n1\n6\n1\na 0 1\na 0 2\na 0 3\na 1 4\na 1 5\nf 1\n", tmp_path)
+    assert noted(trace, "objects that lost their name to another and are never freed") == 3
+    assert (trace.allocations, trace.frees) == (5, 1)
+
+
+def test_a_refused_realloc_of_mtrace_leaves_the_block(tmp_path):
+    lines = ["@ p:[1] + 0x10 0x5", "@ p:[2] ! 0x10 0x7", "@ p:[3] - 0x10"]
+    lines += ["@ p:[4] + (nil) 0x8", "@ p:[4] + (null) 0x9"]
+    trace = imported("\n".join(lines) + "\n", tmp_path)
+    freed = [("malloc", 0, 5, 0, 0), ("free", 0, 0, 0, 0)]
+    assert told(trace) == [*freed, ("malloc", -1, 8, 0, 0), ("malloc", -1, 9, 0, 0)]
+    assert noted(trace, "refused reallocs, left out") == 1
+
+
+def test_heaptracks_call_sites_lie_in_their_own_file(tmp_path):
+    frames = "".join(f"t {0x2000 + i:x} {i:x}\n" for i in range(20))
+    content = (
+        "v 10500 3\nx 6 /bin/p\nm 1 x 1000 0 800 2000 331\nm 9 /l/q.so.1 9000 0 10 700 90\n"
+        "m 2 /z 5000 0 8\n" + frames + "t 9001 0\nt 9710 0\nt 5004 0\nt 4000 0\nt 3100 0\n"
+        "+ 1 15 10\n+ 2 16 20\n+ 3 17 30\n+ 4 18 40\n+ 5 19 50\n+ 6 14 60\n+ 7 10 70\n"
+        "c 1\nc 2\nR 3\n"
+    )
+    trace = imported(content, tmp_path)
+    own = [f"p+{0x1000 + i:#x}" for i in range(20)]
+    assert trace.sites() == [
+        "q.so.1+0x1", "q.so.1+0x710", "z+0x4", "p+0x3000", "p+0x2100",
+        " < ".join([*own[:3:-1], "..."]), " < ".join(own[15::-1]),
+    ]  # fmt: skip
+    assert noted(trace, "lines that are no events") == 4  # the version and three of the clock
 
 
 SWAP = """\

@@ -68,8 +68,9 @@ THREADS = 1 << 16
 UNTOLD = -1  # the thread of a line that names none
 UNFINISHED_MARK = b"u"[0]  # of <unfinished ...>, not of <no return ...>
 _CALL = re.compile(
-    rb"^(\d+ )?([\d:.]+ )?([\w.+-]+->)?(malloc|free|calloc|realloc|memalign|_Zn\w+)(@\S+)?"
-    rb"\((0x)?[0-9a-f]+[^=\n]*(= (0x[0-9a-f]+|0|<void>)|<(unfinished|no return) \.\.\.>)",
+    rb"^(\d+ |\[pid \d+\] )?([\d:.]+ )?([\w.+-]+->)?"
+    rb"(malloc|free|calloc|realloc|memalign|_Zn\w+)(@\S+)?\((0x)?[0-9a-f]+[^=\n]*"
+    rb"(= (0x[0-9a-f]+|0|<void>)|<(unfinished|no return) \.\.\.>)",
     re.MULTILINE,
 )
 
