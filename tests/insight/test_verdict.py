@@ -48,6 +48,11 @@ def test_glibc_as_the_winner():
     )
 
 
+def test_from_twice_as_much_on_a_multiple_is_told():
+    twice = verdict([made("glibc", live=10), made("buddy", live=20)])
+    assert twice.headline.endswith("buddy, the next, would hold 2.00 times as much.")
+
+
 def test_a_small_difference_is_called_small():
     judged = verdict([made("glibc", live=10), made("buddy", live=9.95)])
     assert judged.headline.startswith("No change would help much: buddy holds the least")
