@@ -48,6 +48,11 @@ def test_glibc_as_the_winner():
     )
 
 
+def test_from_twice_as_much_on_a_multiple_is_told():
+    twice = verdict([made("glibc", live=10), made("buddy", live=20)])
+    assert twice.headline.endswith("buddy, the next, would hold 2.00 times as much.")
+
+
 def test_a_small_difference_is_called_small():
     judged = verdict([made("glibc", live=10), made("buddy", live=9.95)])
     assert judged.headline.startswith("No change would help much: buddy holds the least")
@@ -176,6 +181,27 @@ def test_the_present_state_measured_or_replayed_is_no_rival_to_itself():
         "real glibc already holds the least: 11.0 MiB at its peak. "
         "real jemalloc, the next, would hold 18 % more."
     )
+
+
+def test_parts_of_a_measured_system_are_those_of_its_twin_if_that_is_close():
+    one = {"settings": {"arena_max": 1}}
+    real = [
+        made("glibc", "measured", live=10, partial=6),
+        made("glibc", "measured", live=10, **one),
+    ]
+    twins = [made("glibc", live=10, cached=6.1), made("glibc", live=10.1, **one)]
+    reasons = verdict([*real, *twins]).reasons
+    assert "Compared with glibc it holds 6.10 MiB less in caches." in reasons
+    far = [made("glibc", live=10, cached=7), twins[1]]
+    reasons = verdict([*real, *far]).reasons
+    assert any(
+        "which parts make the difference to real glibc is known of twins" in r for r in reasons
+    )
+
+
+def test_who_carried_nothing_is_no_winner():
+    assert verdict([made("a", live=1, refused=1)]).winner is None
+    assert verdict([made("a")]).winner is None
 
 
 def test_no_result_no_winner():

@@ -8,6 +8,7 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import Manager
+from heapwright.references import malloc
 from heapwright.references.malloc import called, systems
 from heapwright.references.malloc.measure import installed
 from heapwright.references.malloc.measured import measured, measured_lanes
@@ -112,3 +113,9 @@ def test_a_graph_trace_is_measured_as_its_twin_flies_it(tmp_path: Path) -> None:
     assert real.events == twin.events == trace.events
     assert real.peak["live_bytes"] == twin.peak["live_bytes"]
     assert abs(real.peak["resident_bytes"] - twin.peak["resident_bytes"]) <= 16 * 4096
+
+
+def test_what_the_real_system_cannot_set_makes_no_second_row(trace: Trace) -> None:
+    variants = [{}, {"not_its_own": 4}, {"arena_max": 1}, {"arena_max": 1, "not_its_own": 4}]
+    found = malloc.lanes("glibc", trace.path, Conditions(), variants)
+    assert len(found) == 2

@@ -35,12 +35,15 @@ def missing(name: str) -> str:
 def lanes(
     name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
 ) -> "list[Lane]":
-    """See `Reference`."""
-    from heapwright.references.malloc.measured import measured_lanes
+    """See `Reference`. Variants that differ only in what the real system cannot set are one."""
+    from heapwright.references.malloc.measured import measured_lanes, settable
 
+    made: list[dict[str, int]] = []
     found = []
     for knobs in variants:
-        found += measured_lanes(trace, [name], conditions, {name: knobs})
+        if (own := settable(name, knobs)) not in made:
+            made.append(own)
+            found += measured_lanes(trace, [name], conditions, {name: knobs})
     return found
 
 

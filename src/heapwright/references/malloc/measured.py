@@ -38,7 +38,7 @@ def measured(
     """
     conditions = conditions or Conditions()
     runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
-    knobs = _settable(name, settings or {})
+    knobs = settable(name, settings or {})
     result = measure(
         name,
         trace,
@@ -58,7 +58,7 @@ def measured(
     return result
 
 
-def _settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
+def settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
     """Those of a twin's knobs that the real system has too."""
     known = systems.GLIBC_KNOBS if name == "glibc" else ()
     return {knob: value for knob, value in settings.items() if knob in known}
@@ -81,7 +81,7 @@ def measured_lanes(
         systems.library(name)
     for name in names:  # what all lanes share is made before they fork
         build.harness()
-        serving(systems.tunables(name, _settable(name, (settings or {}).get(name, {}))))
+        serving(systems.tunables(name, settable(name, (settings or {}).get(name, {}))))
     steps = 2 * Trace.open(trace_path).events
 
     def lane(name: str) -> Lane:
