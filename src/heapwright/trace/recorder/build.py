@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from heapwright.compiler.cache import cache_home
+from heapwright.cache import cache_home
 from heapwright.errors import HeapwrightError
 
 FLAGS = Path(__file__).with_name("flags.txt").read_text().split()  # as hatch_build.py uses them
