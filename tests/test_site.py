@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("mkdocs")
 
 ROOT = Path(__file__).parents[1]
-FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*")
+FETCHED = re.compile(
+    r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*"
+)
 IN_STYLES = re.compile(r"url\([\"']?(?:https?:)?//[^)]*|@import[^;]*https?:[^;]*")
 
 

@@ -1,15 +1,15 @@
 """The examples of the documents: found, run, and held to what the page says they print.
 
-    ```console                     $ lines are commands, run one after the other in a folder of the
-    $ heapwright info a.parquet    page's own; what follows is what they print: each word of it
-    events   ...                   must still be printed, figures and `...` may differ
-    ```
-    ```python title="app.py"       a file of that folder
-    ```python                      run in it, as a program; the parts of a page continue each other
-    <!-- not run: REASON -->       before a block that cannot be run in a test
+```console                     $ lines are commands, run one after the other in a folder of the
+$ heapwright info a.parquet    page's own; what follows is what they print: each word of it
+events   ...                   must still be printed, figures and `...` may differ
+```
+```python title="app.py"       a file of that folder
+```python                      run in it, as a program; the parts of a page continue each other
+<!-- not run: REASON -->       before a block that cannot be run in a test
 
-    python tools/examples.py FILE.md ...     run them and write what they print into the page: of
-                                             each command that shows something the first lines
+python tools/examples.py FILE.md ...     run them and write what they print into the page: of
+                                         each command that shows something the first lines
 """
 
 import os
@@ -105,12 +105,13 @@ def run(command: str, folder: Path) -> str:
 
 def words(text: str) -> set[str]:
     """The words of an output that are neither figures nor drawings."""
-    return set(re.findall(r"[^\W\d_]{3,}", text.replace("...", " ")))
+    return set(re.findall(r"[^\W\d_]{3,}", text))
 
 
 def missing(shown: str, printed: str) -> set[str]:
-    """Words that a page shows and the command no longer prints."""
-    return words(shown) - words(printed)
+    """Words that a page shows and the command no longer prints; sentences follow the figures."""
+    labels = [line for line in shown.splitlines() if not line.endswith((".", "..."))]
+    return words("\n".join(labels)) - words(printed)
 
 
 def execute(document: Path, folder: Path) -> Iterator[tuple[Block, Command, str]]:
