@@ -90,12 +90,12 @@ examples: install ## run the commands of the documents and put what they print t
 wheel: install ## the wheel and the source distribution, in dist/
 	$(BIN)/python -m hatchling build
 
-# The inner loop: what needs no compiled kernel runs interpreted, in under a minute.
-FAST := tests/test_house.py tests/test_cache.py tests/test_closure.py tests/structures tests/machine tests/report tests/insight
+# What needs no compiled kernel, interpreted: see CONTRIBUTING for the time it takes.
+FAST := tests/test_house.py tests/test_closure.py tests/test_docs.py tests/structures tests/machine \
+  tests/insight tests/report tests/managers/test_contract.py tests/cli/test_root.py
 
-check: install ## lint, and the tests that take seconds: the loop to work in
-	@$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -q -n $(WORKERS) tests/test_house.py tests/managers/test_contract.py
+check: lint ## the inner loop: lint, and the tests that need no compiler
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -q $(SPREAD) $(FAST) --deselect tests/cli/test_root.py::test_a_command_that_compiles_nothing_imports_no_compiler -k "not browser"
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff check src tests benchmarks fuzz tools hatch_build.py

@@ -81,7 +81,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_a_command_stands_where_it_is_run(path: Path) -> None:
     """In a block marked `console`, behind a dollar sign."""
     for language, body in FENCE.findall(path.read_text()):
-        commands = re.findall(r"^(\$ .*|(?:heapwright|make|pip) .*)$", body, re.MULTILINE)
+        commands = re.findall(r"^ *(\$ .*|(?:heapwright|make|pip) .*)$", body, re.MULTILINE)
         if language == "console":
             assert all(line.startswith("$ ") for line in commands) and commands
         else:

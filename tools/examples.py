@@ -25,7 +25,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MOST_LINES = 24  # of what one command prints
-SECONDS = 240  # that one command may take, on a busy machine with nothing compiled
+SECONDS = 800  # that one command may take, on a busy machine with nothing compiled
 
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n *)?"
