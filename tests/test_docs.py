@@ -21,6 +21,7 @@ NOT_RUN = {
     "CONTRIBUTING.md": 1,
     "docs/index.md": 1,
     "docs/numpy.md": 1,
+    "docs/recording.md": 1,
     "docs/tutorials/go-service.md": 1,
     "docs/how-to/which-malloc.md": 1,
     "docs/how-to/cache-and-containers.md": 1,

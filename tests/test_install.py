@@ -190,4 +190,4 @@ def test_traces_are_imported_and_replayed_on_other_systems(platform, tmp_path):
     )
     surroundings = {**os.environ, "HEAPWRIGHT_INTERPRET": "1"}
     ended = done([sys.executable, "-c", code], cwd=tmp_path, env=surroundings)
-    assert "needs 64-bit Linux" in ended.stdout
+    assert "cannot record" in ended.stdout
