@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement flights arrays mutants worst-cases tri-colour space-time picture golden lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement flights arrays mutants worst-cases tri-colour space-time picture golden docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -80,14 +80,31 @@ golden: install ## rewrite tests/golden: where every manager puts the objects of
 mutants: install ## put small faults into the code; at most one in twenty may stay unseen
 	$(BIN)/python tools/mutants.py --count $(or $(COUNT),60) --seed $(or $(SEED),1)
 
+docs: install ## the documents as a site in build/site; nothing in it comes from the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+examples: install ## run the commands of the documents and put what they print there
+	$(BIN)/python tools/examples.py README.md docs/index.md docs/tutorials/*.md docs/how-to/*.md
+
+wheel: install ## the wheel and the source distribution, in dist/
+	$(BIN)/python -m hatchling build
+
+# What needs no compiled kernel, interpreted: see CONTRIBUTING for the time it takes.
+FAST := tests/test_house.py tests/test_closure.py tests/test_docs.py tests/structures tests/machine \
+  tests/insight tests/report tests/managers/test_contract.py tests/cli/test_root.py
+
+check: lint ## the inner loop: lint, and the tests that need no compiler
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest -q $(SPREAD) $(FAST) --deselect tests/cli/test_root.py::test_a_command_that_compiles_nothing_imports_no_compiler -k "not browser"
+
 lint: install ## ruff and mypy
-	$(BIN)/ruff check src tests benchmarks fuzz
-	$(BIN)/ruff format --check src tests benchmarks fuzz
+	$(BIN)/ruff check src tests benchmarks fuzz tools hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks fuzz tools hatch_build.py
 	$(BIN)/mypy
 
 lock: ## renew requirements.lock from pyproject.toml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --upgrade --editable '.[memray,optimise,test,lint]'
+	build/lock/bin/python -m pip install --quiet --upgrade --editable '.[memray,optimise,test,lint,docs]'
 	build/lock/bin/python -m pip freeze --exclude-editable --exclude heapwright > requirements.lock
 
 clean: ## remove what the other targets made

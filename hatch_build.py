@@ -34,7 +34,10 @@ class RecorderHook(BuildHookInterface):
             command = [compiler, "-o", str(built), *sources, *flags]
             if subprocess.run(command, check=False).returncode:
                 return
-            build_data["force_include"][str(built)] = f"heapwright/trace/recorder/{name}.so"
+            # In a folder: `graph.so` beside `graph.py` is what Python would import.
+            build_data["force_include"][str(built)] = (
+                f"heapwright/trace/recorder/prebuilt/{name}.so"
+            )
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"

@@ -190,3 +190,20 @@ def test_options_of_a_program_without_two_dashes_are_hinted_at():
     assert "put -- before the program: heapwright record -- ls -l" in said
     other = runner.invoke(cli.app, ["record", "--no-such", "--", "ls"])
     assert other.exit_code == 2 and "put --" not in other.output
+
+
+@pytest.mark.parametrize("words", [["managers"], ["cache"], ["fly", "first-fit", "--", "true"]])
+def test_a_command_that_compiles_nothing_imports_no_compiler(words):
+    """`fly` starts what was built before; building it is another process's work."""
+    check = (
+        "import sys; from heapwright.cli import main\n"
+        f"sys.argv[1:] = {words!r}\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'numba', 'llvmlite'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -121,3 +121,25 @@ def test_an_unknown_manager_is_told():
         install(MANAGER)
         assert home(np.ones(3)) == "heapwright"
     """)
+
+
+def test_the_pool_brings_no_compiler_into_the_process():
+    """A pool is for programs that want less memory: Numba and LLVM would be 60 MB more."""
+    run("""
+        import sys
+
+        install(MANAGER)
+        assert home(np.ones(3)) == "heapwright"
+        loaded = {"numba", "llvmlite", "pyarrow", "heapwright.compiler"} & set(sys.modules)
+        assert not loaded, loaded
+    """)
+
+
+def test_a_knob_that_is_none_is_found_by_the_process_that_compiles():
+    run("""
+        import sys
+
+        with pytest.raises(HeapwrightError, match="segregated-fit has no knob named 'colour'"):
+            install(MANAGER, {"colour": 1})
+        assert "numba" not in sys.modules
+    """)

@@ -59,16 +59,17 @@ def fly(
     """
     import tempfile
 
-    from heapwright.flight.bind import bound
     from heapwright.flight.build import build as built
     from heapwright.flight.session import fly as run
-    from heapwright.flight.statistics import read_records
     from heapwright.managers.registry import named
 
     library = built(manager, settings, statistics=statistics)
     surroundings = dict(os.environ if environment is None else environment)
     if not statistics:
         return Flown(*run(library, list(command), surroundings))
+    from heapwright.flight.bind import bound  # these import the compiler
+    from heapwright.flight.statistics import read_records
+
     account = bound(named(manager), "account")
     with tempfile.TemporaryDirectory(prefix="heapwright-") as folder:
         told = {**surroundings, account.VARIABLE: folder}

@@ -30,6 +30,7 @@ How a command file looks (cli/import_.py holds `import_`: a Python keyword takes
 import importlib
 import inspect
 import keyword
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -58,6 +59,7 @@ COMMANDS = {
     "cache": "Say what compiled code is kept, and clear it.",
     "validate": "Check a manager against the real system, event by event.",
 }
+READING = {"managers"}  # commands that import managers and run none
 
 
 def command_function(name: str) -> Callable[..., Any]:
@@ -153,5 +155,8 @@ def root(
 
 def main() -> None:
     """Entry point of the console script and of `python -m heapwright`."""
+    if set(sys.argv[1:2]) & READING:
+        # Its kernels are looked at and never run: plain functions, which import no compiler.
+        os.environ.setdefault("HEAPWRIGHT_INTERPRET", "1")
     with sentences():  # of what happens outside a command, such as printing help to a full disk
         app(prog_name="heapwright")

@@ -24,8 +24,8 @@ def cache(
         heapwright cache
         heapwright cache --clear
     """
+    from heapwright import cache as kept
     from heapwright.cli import screen
-    from heapwright.compiler import cache as kept
     from heapwright.words import bytes_text
 
     home = kept.cache_home()

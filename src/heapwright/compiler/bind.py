@@ -20,7 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
-from heapwright.compiler import cache, closure
+from heapwright.cache import kernels, used
+from heapwright.closure import digest_of
 from heapwright.compiler.compiled import INTERPRETED
 
 _FOREIGN = sys.stdlib_module_names | {"numpy", "numba", "llvmlite"}
@@ -135,14 +136,14 @@ def _written(name: str, template: Path, text: str) -> ModuleType:
     """The module of `text`; on disk, in a folder named by a digest of it and of what it imports."""
     if INTERPRETED:
         return _imported(name, template, text)
-    path = cache.kernels(False) / "loops" / closure.digest_of(text) / f"{name}.py"
+    path = kernels(False) / "loops" / digest_of(text) / f"{name}.py"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent)
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
         os.replace(temporary, path)
-    cache.used(path.parent)
+    used(path.parent)
     return _imported(name, path, text)
 
 

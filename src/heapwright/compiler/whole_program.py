@@ -21,7 +21,8 @@ from numba import types
 from numba.core import codegen
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-from heapwright.compiler import cache, closure
+from heapwright.cache import kernels, sweep_once, used
+from heapwright.closure import digest, sources_of
 
 parts_only = False  # while an object is compiled ahead of time: nothing is called from Python
 cold_parts: set[str] = set()  # the cold kernels among them, whose callers see to it that they are
@@ -86,10 +87,10 @@ class _ByDependence(_CacheLocator):
 
     def __init__(self, py_func: Any, py_file: str) -> None:
         self._py_file, self._line = py_file, py_func.__code__.co_firstlineno
-        self._folder: Path = cache.kernels(False) / closure.digest(Path(py_file))
+        self._folder: Path = kernels(False) / digest(Path(py_file))
 
     def get_cache_path(self) -> str:
-        return str(cache.used(self._folder))
+        return str(used(self._folder))
 
     def get_source_stamp(self) -> str:
         return ""  # the folder's name tells
@@ -132,15 +133,15 @@ class _Cache(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         if not _is_part(sig):
             super().save_overload(sig, data)
-            cache.sweep_once()
+            sweep_once()
 
 
 def _edited_since_start(path: Path) -> bool:
     """Whether the sources on disk may be newer than those that this process runs."""
-    copies = cache.kernels(False)  # where bound copies lie, which are named by their own digest
+    copies = kernels(False)  # where bound copies lie, which are named by their own digest
     return any(
         source.stat().st_mtime > _STARTED
-        for source in closure.sources_of(path)
+        for source in sources_of(path)
         if not source.is_relative_to(copies)
     )
 

@@ -3,6 +3,8 @@
     this process ─► a process of its own: boot, compile, optimise ─► object file ─► ld ─► libx.so
 
 Finished objects are kept under a digest of the sources, the manager, its settings and the linker.
+This process imports no compiler: a program that asks for its pool (see `numpy`) must not grow by
+one. What is wrong with the settings is found by the process that compiles, which ends by REFUSED.
 """
 
 import hashlib
@@ -16,12 +18,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from heapwright.compiler import closure
-from heapwright.compiler.cache import cache_home, kernels, used
+from heapwright.cache import cache_home, kernels, used
+from heapwright.closure import digest as closure_digest
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import Manager, named
 
 SOURCES = ("compile", "interface", "callers", "account")  # what is compiled, with the manager
+REFUSED = 3  # exit status of the process that compiles: its last line is for the person
 LINKERS = ("ld", "ld.lld", "ld.gold", "ld.mold", "mold")
 FLAGS = (
     "-shared",
@@ -53,7 +56,6 @@ def build(
             f"{manager_name} has a collector: a C program does not tell it what is still in use, "
             "so it cannot serve malloc."
         )
-    manager.configured(dict(settings or {}))
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         raise HeapwrightError("a flight needs Linux on x86-64; this machine is another.")
     linker = _linker()
@@ -76,8 +78,8 @@ def _linker() -> str:
 def _kept(manager: Manager, settings: dict[str, int], statistics: bool, linker: str) -> Path:
     digest = hashlib.sha256(kernels(False).name.encode())
     here = [Path(__file__).with_name(f"{name}.py") for name in SOURCES]
-    for source in [*here, Path(str(manager.module.__file__))]:
-        digest.update(closure.digest(source).encode())
+    for source in [*here, manager.source]:
+        digest.update(closure_digest(source).encode())
     about = [manager.module_path, sorted(settings.items()), statistics, linker, FLAGS]
     digest.update(json.dumps(about).encode())
     return used(cache_home() / "flight" / digest.hexdigest()[:16]) / f"lib{manager.name}.so"
@@ -112,6 +114,8 @@ def _make(
 
 def _run(command: list[str], environment: dict[str, str], failure: str) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    told = done.stderr.strip().splitlines()
+    if done.returncode == REFUSED and told:
+        raise HeapwrightError(told[-1])
     if done.returncode:
-        told = done.stderr.strip().splitlines()
         raise HeapwrightError(f"{failure}: {told[-1] if told else f'status {done.returncode}'}")

@@ -15,7 +15,9 @@ import numpy as np
 from heapwright.compiler.ahead import Export, Forgotten, object_file
 from heapwright.compiler.compiled import AHEAD
 from heapwright.compiler.reserve import reserve
+from heapwright.errors import HeapwrightError
 from heapwright.flight.bind import bound
+from heapwright.flight.build import REFUSED
 from heapwright.flight.layout import Plan
 from heapwright.flight.start import Flight
 from heapwright.flight.threads import threads
@@ -113,9 +115,12 @@ def _account(manager: Manager) -> Any:
 def main() -> None:
     """Compile what the command line orders."""
     order = json.loads(sys.argv[1])
-    Path(sys.argv[2]).write_bytes(
-        compile_flight(order["manager"], order["settings"], order["statistics"])
-    )
+    try:
+        code = compile_flight(order["manager"], order["settings"], order["statistics"])
+    except HeapwrightError as error:
+        print(error, file=sys.stderr)
+        sys.exit(REFUSED)
+    Path(sys.argv[2]).write_bytes(code)
 
 
 if __name__ == "__main__":

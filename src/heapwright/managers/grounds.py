@@ -11,8 +11,6 @@ import importlib
 import re
 from pathlib import Path
 
-from heapwright.compiler.bind import bound_copy, rebound
-
 OVER = " over "
 MACHINE = "machine"  # as a ground: none but the machine
 _VERBS = "heapwright.machine.ground"
@@ -21,6 +19,8 @@ _HERE = Path(__file__).parent
 
 def storeys(upper: tuple[str, str], beneath: tuple[str, str]) -> str:
     """The module of a manager over another, each a (name, module path); its name."""
+    from heapwright.compiler.bind import bound_copy, rebound  # who binds none needs no compiler
+
     (upper_name, upper_path), (name, path) = upper, beneath
     mark, above_mark = (re.sub(r"\W", "_", text) for text in (name, upper_name))
     importlib.import_module(path)

@@ -62,6 +62,14 @@ class Manager:
         return self.package
 
     @cached_property
+    def source(self) -> Path:
+        """The file of that module, which is not imported for this."""
+        spec = importlib.util.find_spec(self.module_path)
+        if spec is None or spec.origin is None:
+            raise HeapwrightError(f"{self.name} has no source: {self.module_path} is no file.")
+        return Path(spec.origin)
+
+    @cached_property
     def module(self) -> ModuleType:
         """The manager's module, imported now and held to the contract."""
         module = importlib.import_module(self.module_path)

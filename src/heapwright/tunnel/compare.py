@@ -120,7 +120,7 @@ def compare(
     `progress` is told about ten times a second. A lane that fails becomes a sentence and the
     others go on. KeyboardInterrupt kills the workers and passes on.
     """
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = jobs or processors()
     prepare()
     counters = np.frombuffer(mmap.mmap(-1, 8 * max(1, len(lanes))), np.int64)
     waiting = list(range(len(lanes)))
@@ -152,6 +152,11 @@ def compare(
     )
 
 
+def processors() -> int:
+    """How many this process may use; where the system does not say, how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def prepare() -> None:
     """Load here, once, what every worker would load for itself: the compiler's tables of types and
     the one kernel that all of them call. It takes 0.2 s of processor time."""
@@ -160,6 +165,10 @@ def prepare() -> None:
 
 def _start(lane: Lane, counter: np.ndarray) -> tuple[Connection, BaseProcess]:
     """Fork a worker for the lane; the end of a pipe on which its outcome arrives."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        raise HeapwrightError(
+            "cannot compare side by side: this system does not fork; replay one manager at a time."
+        )
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     sys.stdout.flush()

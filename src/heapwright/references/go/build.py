@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from heapwright.compiler.cache import cache_home
+from heapwright.cache import cache_home
 from heapwright.errors import HeapwrightError
 
 RELEASE = "1.27"  # what the twin and the driver were written for

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from heapwright.compiler.cache import cache_home
+from heapwright.cache import cache_home
 from heapwright.errors import HeapwrightError
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-builtin", "-rdynamic", "-pthread")

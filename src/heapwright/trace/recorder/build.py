@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from heapwright.compiler.cache import cache_home
+from heapwright.cache import cache_home
 from heapwright.errors import HeapwrightError
 
 FLAGS = Path(__file__).with_name("flags.txt").read_text().split()  # as hatch_build.py uses them
@@ -29,7 +29,7 @@ def library(name: str = "recorder") -> Path:
     built = cache_home() / "recorder" / f"{name}-{digest}.so"
     if not built.exists():
         compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
-        shipped = folder / f"{name}.so"
+        shipped = folder / "prebuilt" / f"{name}.so"
         if not compiler and shipped.exists():
             return _loadable(shipped)
         if not compiler:

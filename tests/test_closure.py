@@ -8,16 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from heapwright.compiler import INTERPRETED, closure
+import heapwright
+from heapwright import closure
+from heapwright.compiler import INTERPRETED
 from heapwright.managers.textbook.linear import manager as linear
+
+HOUSE = Path(heapwright.__file__).parent
+SOURCES = ("flight/interface.py", "tunnel/graph_loop.py", "managers/malloc/glibc/manager.py")
+PRINTING = """
+{before}
+import sys
+from pathlib import Path
+from heapwright.closure import digest
+for name in sys.argv[1:]:
+    print(digest(Path(name)))
+print("numba" in sys.modules)
+"""
 
 
 @pytest.fixture(autouse=True)
 def unremembered():
-    for function in (closure.digest, closure._imports, closure._file):
+    for function in (closure.digest, closure._imports, closure._file, closure._is_package):
         function.cache_clear()
     yield
-    for function in (closure.digest, closure._imports, closure._file):
+    for function in (closure.digest, closure._imports, closure._file, closure._is_package):
         function.cache_clear()
 
 
@@ -209,3 +223,28 @@ def test_an_edited_plugin_answers_with_its_new_code(plugin, tmp_path):
     assert strides() == [1280, 128]
     (new,) = compiled() - second
     assert "rounding" in new.name
+
+
+def digests(before: str) -> list[str]:
+    """What a fresh process says that has done `before`."""
+    paths = [str(HOUSE / name) for name in SOURCES]
+    code = PRINTING.format(before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_digest_is_the_same_whether_or_not_the_modules_are_imported():
+    without = digests("")
+    imported = digests("import heapwright.managers.malloc.glibc.manager, heapwright.tunnel.loop")
+    assert without[:-1] == imported[:-1]
+    assert without[-1] == "False"  # and finding out imported none of them
+
+
+def test_the_compiler_and_what_a_module_imports_are_in_it():
+    found = {path.relative_to(HOUSE) for path in closure.sources_of(HOUSE / SOURCES[2])}
+    expected = ("compiler/compiled.py", "compiler/bare.py", "managers/malloc/glibc/core.py")
+    assert {Path(name) for name in expected} <= found
+    assert Path("managers/runtime/go/manager.py") not in found

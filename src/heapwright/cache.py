@@ -43,7 +43,7 @@ def _home(chosen: str, xdg: str) -> Path:
             wanted = Path.home() / ".cache" / "heapwright"
     if wanted and _can_write(wanted):
         return wanted
-    private = Path(tempfile.gettempdir()) / f"heapwright-{os.getuid()}"
+    private = Path(tempfile.gettempdir()) / f"heapwright-{_user()}"
     if not (_can_write(private) and _is_ours(private)):
         private = Path(tempfile.mkdtemp(prefix="heapwright-"))
     print(
@@ -63,10 +63,15 @@ def _can_write(folder: Path) -> bool:
         return False
 
 
+def _user() -> int:
+    """The number of this user; 0 for all on systems that number none, as st_uid is there."""
+    return os.getuid() if hasattr(os, "getuid") else 0
+
+
 def _is_ours(folder: Path) -> bool:
     """Nobody else can put code there."""
     about = folder.lstat()
-    return about.st_uid == os.getuid() and not about.st_mode & 0o022 and not folder.is_symlink()
+    return about.st_uid == _user() and not about.st_mode & 0o022 and not folder.is_symlink()
 
 
 @cache

@@ -11,6 +11,7 @@ are named by their versions (see `cache`), not read.
 """
 
 import hashlib
+import importlib.machinery
 import importlib.util
 import os
 import re
@@ -120,20 +121,38 @@ def _source(module: Path) -> Path | None:
 def _file(module: str) -> Path | None:
     """The source of a module; None of a foreign one and of a name that is no module."""
     top = module.split(".", maxsplit=1)[0]
-    if top in _FOREIGN and hasattr(sys.modules.get(top), "__path__"):
+    if top in _FOREIGN and _is_package(top):
         return None
     origin = getattr(sys.modules.get(module), "__file__", None)
     if origin is None and module not in sys.modules:
-        parent = module.rpartition(".")[0]
-        if parent and not hasattr(sys.modules.get(parent), "__path__"):
-            return None
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            return None
-        origin = spec.origin if spec else None
+        origin = _origin(module)
     if origin is None or not origin.endswith(".py"):
         return None
     if top in sys.stdlib_module_names and origin.startswith(_PYTHONS):
         return Path(origin) if "-packages" in origin else None
     return Path(origin)
+
+
+@cache
+def _is_package(top: str) -> bool:
+    """Whether this is a library's folder and not a plug-in's file; imported or not."""
+    if top in sys.modules:
+        return hasattr(sys.modules[top], "__path__")
+    spec = importlib.util.find_spec(top)
+    return spec is not None and spec.submodule_search_locations is not None
+
+
+def _origin(module: str) -> str | None:
+    """Where a module lies that is not imported, and is not for this, nor are the packages above."""
+    top, *below = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    name = top
+    for part in below:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        name = f"{name}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(name, spec.submodule_search_locations)
+    return spec.origin if spec else None

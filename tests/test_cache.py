@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from heapwright.compiler import cache
+from heapwright import cache
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,231 @@
+"""What MkDocs is told beyond the pages in docs/: pages made from the program itself.
+
+    reference/commands.md   every command's --help          reference/managers.md   every card
+    reference/json.md       the documents, from small runs   tutorials/notebook.md   an executed one
+    decisions/index.md, contributing.md, changelog.md       what stands elsewhere in the repository
+
+Kernels are not compiled for this: everything runs interpreted, on traces of a few hundred events,
+but for the notebook, which runs as a reader's would.
+"""
+
+import html
+import io
+import json
+import os
+import re
+import sys
+import tokenize
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HEAPWRIGHT_INTERPRET", "1")
+os.environ["COLUMNS"] = "92"  # of the help texts
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tools"))  # MkDocs runs this file by its path
+
+import notebook_page  # noqa: E402
+
+FAMILIES = {
+    "textbook": "What every book on memory management describes; they explain, and mark the range "
+    "of what is possible.",
+    "malloc": "What serves `malloc` under real programs.",
+    "runtime": "The whole memory managers of language runtimes.",
+    "third party": "Found through entry points of other packages.",
+}
+
+JSON_HEAD = """# JSON documents
+
+With `--json` a command prints one JSON document on stdout and nothing else there. Sizes are bytes,
+times nanoseconds or seconds as their names say. What follows is printed by the commands, on a trace
+of 300 events; of long lists the first two entries are shown.
+"""
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that are made."""
+    from mkdocs.structure.files import File
+
+    made = {
+        "reference/commands.md": commands_page(),
+        "reference/managers.md": managers_page(),
+        "reference/json.md": json_page(),
+        "decisions/index.md": decisions_page(),
+        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(),
+        "tutorials/notebook.md": notebook_page.page(ROOT / "docs/tutorials/notebook.ipynb"),
+    }
+    for path, text in made.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links and names that hold in the repository, as they hold in the site."""
+    if page.file.src_uri == "contributing.md":
+        markdown = markdown.replace("](docs/", "](")
+    depth = page.file.src_uri.count("/")
+    for name in ("CONTRIBUTING", "CHANGELOG"):
+        inside = "../" * depth + name.lower() + ".md"
+        markdown = markdown.replace(f"]({'../' * (depth + 1)}{name}.md", f"]({inside}")
+    return re.sub(r"<!-- not run: .*? -->\n", "", markdown)
+
+
+def commands_page() -> str:
+    """Every command's help."""
+    from typer.testing import CliRunner
+
+    from heapwright.cli import COMMANDS, app
+
+    parts = ["# Commands\n", "What `heapwright COMMAND --help` says, command by command.\n"]
+    parts += [f"- [`{name}`](#{name}): {line}" for name, line in COMMANDS.items()]
+    for name in COMMANDS:
+        shown = CliRunner().invoke(app, [name, "--help"], prog_name="heapwright").output.strip()
+        parts.append(f"\n## {name}\n\n```text\n{shown}\n```\n")
+    return "\n".join(parts)
+
+
+def decisions_page() -> str:
+    """The decisions, by their titles."""
+    rows = []
+    for path in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
+        title = path.read_text().splitlines()[0].removeprefix("# ")
+        rows.append(f"{int(path.name[:4])}. [{title}]({path.name})")
+    head = "# Decisions\n\nChoices that had real alternatives, each with what was measured.\n\n"
+    return head + "\n".join(rows) + "\n"
+
+
+def managers_page() -> str:
+    """Every manager: a table by family, then each with its header, knobs and deployment."""
+    from heapwright.managers import managers
+
+    found = list(managers().values())
+    parts = ["# Managers\n", "Made from the managers' own cards and sources.\n"]
+    families = dict.fromkeys(manager.family for manager in found)
+    for family in families:
+        parts.append(f"## Family: {family}\n\n{FAMILIES.get(family, '')}\n")
+        parts.append("| manager | what it is | serves | compared unasked | flies | held to |")
+        parts.append("|---|---|---|---|---|---|")
+        for manager in found:
+            if manager.family == family:
+                parts.append(_row(manager))
+        parts.append("")
+    for manager in found:
+        parts.append(_manager(manager))
+    return "\n".join(parts)
+
+
+def _row(manager: Any) -> str:
+    card = manager.card
+    compared = ", ".join(kind for kind in ("malloc", "graph") if card.compared_on(kind))
+    flies = "yes" if card.flies and not card.collected else ""
+    real = f"the real {manager.name}" if card.reference else ""
+    name = f"[`{manager.name}`](#{manager.name})"
+    serves = ", ".join(card.serves)
+    return f"| {name} | {card.summary} | {serves} | {compared} | {flies} | {real} |"
+
+
+def _manager(manager: Any) -> str:
+    """One manager's section."""
+    card = manager.card
+    header = (manager.module.__doc__ or "").strip()
+    parts = [f"## {manager.name}\n", f"```text\n{header}\n```\n"]
+    facts = []
+    if card.versions:
+        facts.append(f"Versions: {', '.join(card.versions)}.")
+    if card.ground:
+        facts.append(f"Stands on: {', '.join(card.ground)}, or the machine.")
+    if card.limit_knob:
+        facts.append(f"`--heap` sets its knob `{card.limit_knob}`.")
+    parts += [" ".join(facts) + "\n"] if facts else []
+    defaults = manager.module.Config()._asdict()
+    if defaults:
+        told = knob_comments(manager.source.read_text())
+        deploy = card.deploy
+        outside = dict(deploy.environment) if deploy else {}
+        outside |= {k: f"GLIBC_TUNABLES={v}" for k, v in deploy.tunables.items()} if deploy else {}
+        parts.append("| knob | default | what it is |" + (" set outside by |" if outside else ""))
+        parts.append("|---|---:|---|" + ("---|" if outside else ""))
+        for knob, value in defaults.items():
+            row = f"| `{knob}` | {int(value):,} | {_cell(told.get(knob, ''))} |"
+            if outside:
+                row += f" {'`' + outside[knob] + '`' if knob in outside else ''} |"
+            parts.append(row)
+    if card.deploy and card.deploy.preload:
+        parts.append(f"\nA program gets it by preloading `{card.deploy.preload}`.")
+    return "\n".join(parts) + "\n"
+
+
+def knob_comments(source: str) -> dict[str, str]:
+    """The comment beside each field of `class Config` in a manager's source."""
+    found: dict[str, str] = {}
+    match = re.search(r"^class Config\(.*?(?=^\S)", source, re.MULTILINE | re.DOTALL)
+    body = match[0].split("\n", 1)[1] if match else ""
+    knob = ""
+    for token in tokenize.generate_tokens(io.StringIO("if 1:\n" + body).readline):
+        if token.type == tokenize.NAME and token.start[1] == 4:
+            knob = token.string
+        elif token.type == tokenize.COMMENT and knob:
+            words = token.string.lstrip("# ").strip()
+            found[knob] = f"{found[knob]} {words}" if knob in found else words
+    return found
+
+
+def _cell(text: str) -> str:
+    return html.escape(text, quote=False).replace("|", "\\|")
+
+
+def json_page() -> str:
+    """The documents that commands print, each from a run on a very small trace."""
+    parts = [JSON_HEAD]
+    for title, words in json_commands():
+        parts.append(f"## {title}\n\n`{words}`\n\n```json\n{shortened(printed(words))}\n```\n")
+    return "\n".join(parts)
+
+
+def json_commands() -> list[tuple[str, str]]:
+    """The commands whose documents are shown."""
+    return [
+        ("info", "heapwright info t.heap.parquet --json"),
+        ("compare", "heapwright compare t.heap.parquet --managers first-fit --jobs 1 --json"),
+        ("replay", "heapwright replay first-fit t.heap.parquet --json"),
+        ("lower-bound", "heapwright lower-bound t.heap.parquet --json"),
+        ("managers", "heapwright managers --json"),
+        ("cache", "heapwright cache --json"),
+    ]
+
+
+def printed(words: str) -> Any:
+    """What a command prints, on a trace of 300 events."""
+    import shlex
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "HEAPWRIGHT_CACHE": f"{folder}/cache"}
+        made = "synthesise log-uniform --events 300 -o t.heap.parquet"
+        for line in (made, words.removeprefix("heapwright ")):
+            done = subprocess.run(
+                [sys.executable, "-m", "heapwright", *shlex.split(line)],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def shortened(document: Any) -> str:
+    """The document with the first two entries of each long list, and of many alike."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, list):
+            kept = [cut(one) for one in value[:2]]
+            return [*kept, f"... {len(value) - 2} more"] if len(value) > 2 else kept
+        if isinstance(value, dict):
+            return {name: cut(one) for name, one in value.items()}
+        return value
+
+    return json.dumps(cut(document), indent=2)
