@@ -1,22 +1,21 @@
 """Parts on their own: linear regions, size classes, boundary tags, bins."""
 
-import numpy as np
 import pytest
 
 from heapwright.allocators import boundary_tags, buddy, list_order, segregated_bins, size_classes
-from heapwright.allocators.linear import FIELDS, LIMIT, TOP, Region, bump
+from heapwright.allocators.linear import Region, bump
+from heapwright.compiler.record import words
 from heapwright.machine import machine, store
 from trial import FREE, MALLOC, Trial
 
 
 def test_linear_limits():
-    region = Region(np.zeros(FIELDS, np.int64))
-    region.fields[:] = 1000, 1000, 2000
+    region = Region(words(Region, base=1000, top=1000, limit=2000))
     assert bump(region, 10, 16) == 1008
     assert bump(region, 100, 64) == 1024
     assert bump(region, 877, 1) == 0, "one byte past the limit"
     assert bump(region, 876, 1) == 1124
-    assert region.fields[TOP] == region.fields[LIMIT]
+    assert region.top == region.limit
 
 
 @pytest.mark.parametrize(("largest", "steps"), [(32768, 8), (32768, 4), (512, 8), (10_000, 3)])

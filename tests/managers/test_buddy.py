@@ -33,7 +33,7 @@ def test_addresses(seed, live_limit, largest):
             trial.step(FREE, victim)
         elif held and kind < 0.55:
             victim = list(held)[random.integers(len(held))]
-            end = int(trial.heap.buddies.fields[buddy.END])
+            end = int(trial.heap.buddies.end)
             held[victim] = naive.realloc(held[victim], size, end)
             assert trial.step(REALLOC, victim, size)[0] == held[victim]
         elif kind > 0.95:

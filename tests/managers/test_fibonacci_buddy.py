@@ -62,7 +62,7 @@ def test_all_merges_back_into_the_whole_heap():
     for slot in [*range(0, 300, 2), *range(1, 300, 2)]:
         trial.step(FREE, slot)
     buddies = trial.heap.buddies
-    root = int(buddies.fields[fibonacci.ROOT])
+    root = int(buddies.root)
     assert fibonacci.entry(buddies, HEAP_START) == fibonacci.FREE | (root + 1)
     splits, merges = (trial.heap.paths[trial.module.PATHS.index(n)] for n in ("split", "merge"))
     first_root = 1  # the first request was of one byte

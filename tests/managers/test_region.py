@@ -99,7 +99,7 @@ def test_destroy_runs_the_cleanups_newest_first_and_gives_all_back():
     assert pool.check(made) == 0
     pool.destroy(made)
     assert ran == [3, 2, 1]
-    assert pool.check(made) == 0 and made.fields[pool.BLOCKS] == 0
+    assert pool.check(made) == 0 and made.blocks == 0
     assert made.beneath.paths[0] == made.beneath.paths[1], "every block was given back"
 
 
@@ -118,11 +118,11 @@ def test_check_sees_damage(damage, number):
     trial.step(MALLOC, 0, 10)
     large = trial.step(MALLOC, 1, 5000)[0]
     inner = trial.heap.pool
-    first = int(inner.fields[pool.FIRST])
+    first = int(inner.first)
     if damage == "last":
-        trial.machine.words[first >> 3] = inner.fields[pool.FIRST] + (1 << 20)
+        trial.machine.words[first >> 3] = inner.first + (1 << 20)
     elif damage == "current":
-        inner.fields[pool.CURRENT] += 16
+        inner.current += 16
     else:
         inner.record[large >> 4] = 0
     assert trial.module.check(trial.heap) == number

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel
+from heapwright.compiler.record import record, words
 from heapwright.machine import PAGE_BYTES, Machine, load, store, touch
 from heapwright.machine.ground import CONTINUES, LOWEST, give_back, less, more
 
@@ -34,20 +35,22 @@ AREA_BEFORE, AREA_END = 0, 8  # words of a pad, where areas are many
 IN_USE, PREVIOUS_IN_USE = 1, 2
 FLAGS = 15
 
-START, END, GROWTH, FIELDS = range(4)
 
-
+@record(
+    "start",  # address of the newest area
+    "end",  # past it; equal to start while there is none
+    "growth",  # setting: bytes
+)
 class Tags(NamedTuple):
     """A heap of boundary-tagged blocks at the break."""
 
     machine: Machine
-    fields: np.ndarray  # int64[FIELDS]  START and END: of the newest area, equal while there is
-    # none; GROWTH: bytes
+    fields: np.ndarray  # int64[word]
 
 
 def boundary_tags(machine, growth_bytes):
     """An empty heap that grows by at least `growth_bytes` at a time."""
-    return Tags(machine, np.array([LOWEST, LOWEST, growth_bytes], np.int64))
+    return Tags(machine, words(Tags, start=LOWEST, end=LOWEST, growth=growth_bytes))
 
 
 @kernel
@@ -59,19 +62,19 @@ def block_bytes(size):
 @kernel
 def first_block(tags):
     """The lowest block of the newest area, or the fence; of a heap that is not empty."""
-    return tags.fields[START] + PAD_BYTES
+    return tags.start + PAD_BYTES
 
 
 @kernel
 def fence(tags):
     """Where the blocks of the newest area end."""
-    return tags.fields[END] - HEAD_BYTES
+    return tags.end - HEAD_BYTES
 
 
 @kernel
 def newest_area(tags):
     """Address of the newest area, where a walk through all begins; 0 of an empty heap."""
-    return tags.fields[START] if tags.fields[START] != tags.fields[END] else 0
+    return tags.start if tags.start != tags.end else 0
 
 
 @kernel
@@ -145,17 +148,17 @@ def grow(tags, need):
     Returns the added block and its bytes, in use and not yet merged with a free one below it;
     (0, 0) where the ground refuses.
     """
-    machine, fields = tags.machine, tags.fields
-    start, end = fields[START], fields[END]
+    machine = tags.machine
+    start, end = tags.start, tags.end
     have = 0
     if CONTINUES and end > start and previous_is_free(machine, end - HEAD_BYTES):
         have = load(machine, end - ALIGN_BYTES)
-    bytes_ = max(fields[GROWTH], need - have + PAD_BYTES + HEAD_BYTES)
+    bytes_ = max(tags.growth, need - have + PAD_BYTES + HEAD_BYTES)
     bytes_ = (bytes_ + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
     place = more(machine, end, bytes_, ALIGN_BYTES)
     if not place:
         return 0, 0
-    fields[END] = place + bytes_
+    tags.end = place + bytes_
     if CONTINUES and end > start:
         block = end - HEAD_BYTES
         flags = load(machine, block) & PREVIOUS_IN_USE
@@ -164,7 +167,7 @@ def grow(tags, need):
         if not CONTINUES:
             store(machine, place + AREA_BEFORE, start if start != end else 0)
             store(machine, place + AREA_END, place + bytes_)
-        fields[START] = place
+        tags.start = place
         block = first_block(tags)
         flags = PREVIOUS_IN_USE
     size = fence(tags) - block
@@ -182,7 +185,7 @@ def trim(tags, least):
     Keeps the last block's first page. Returns the last block and its new size, (0, 0) if nothing
     was done.
     """
-    machine, end = tags.machine, tags.fields[END]
+    machine, end = tags.machine, tags.end
     if not previous_is_free(machine, end - HEAD_BYTES):
         return 0, 0
     size = load(machine, end - ALIGN_BYTES)
@@ -191,7 +194,7 @@ def trim(tags, least):
     if size < least or kept >= end:
         return 0, 0
     less(machine, kept)
-    tags.fields[END] = kept
+    tags.end = kept
     touch(machine, fence(tags), HEAD_BYTES)
     store(machine, fence(tags), PREVIOUS_IN_USE | IN_USE)
     set_free(machine, block, fence(tags) - block, load(machine, block) & PREVIOUS_IN_USE)
@@ -212,14 +215,14 @@ def fills_an_area(tags, block, size):
 @kernel
 def drop_area(tags, block):
     """Give the area that the unlisted `block` fills back to the ground."""
-    machine, fields = tags.machine, tags.fields
+    machine = tags.machine
     area = block - PAD_BYTES
     before, end = load(machine, area + AREA_BEFORE), load(machine, area + AREA_END)
-    if fields[START] == area:
-        fields[START] = before
-        fields[END] = load(machine, before + AREA_END) if before else 0
+    if tags.start == area:
+        tags.start = before
+        tags.end = load(machine, before + AREA_END) if before else 0
     else:
-        newer = fields[START]
+        newer = tags.start
         while load(machine, newer + AREA_BEFORE) != area:
             newer = load(machine, newer + AREA_BEFORE)
         store(machine, newer + AREA_BEFORE, before)

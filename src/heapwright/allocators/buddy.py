@@ -28,6 +28,7 @@ import numpy as np
 from heapwright.allocators.zone_map import UNIT_SHIFT, ZoneMap, of_width, zone_map
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import trailing_zeros
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import Machine
 from heapwright.machine.address_space import PAGE_SHIFT
@@ -39,9 +40,12 @@ MIN_ORDER = UNIT_SHIFT  # 32 bytes
 FREE = 64  # flag of a map entry
 ORDER = 63
 
-END, GROWTH, ARENAS, FIELDS = range(4)
 
-
+@record(
+    "end",  # address past the run
+    "growth",  # setting: bytes, a power of two
+    "arenas",  # held
+)
 class Buddies(NamedTuple):
     """A heap of buddies."""
 
@@ -49,7 +53,7 @@ class Buddies(NamedTuple):
     tree: RankedTree  # by address >> MIN_ORDER: order of the free block that starts there
     zones: ZoneMap  # of the order map
     arena: np.ndarray  # uint8[address >> PAGE_SHIFT]  order of the arena; unused of one run
-    fields: np.ndarray  # int64[FIELDS]  END: past the run; GROWTH: bytes, a power of two; ARENAS
+    fields: np.ndarray  # int64[word]
 
 
 def buddies(machine, growth_bytes):
@@ -59,7 +63,7 @@ def buddies(machine, growth_bytes):
         ranked_tree.ranked_tree(PAST >> MIN_ORDER),
         zone_map(),
         reserve(1 if CONTINUES else PAST >> PAGE_SHIFT, np.uint8),
-        np.array([LOWEST, growth_bytes, 0], np.int64),
+        words(Buddies, end=LOWEST, growth=growth_bytes),
     )
 
 
@@ -82,7 +86,7 @@ def _set_entry(heap, address, value):
 def has_buddy(heap, address, order):
     """Whether the buddy of the block of `order` at `address` lies in the heap."""
     if CONTINUES:
-        return LOWEST <= address ^ (1 << order) < heap.fields[END]
+        return LOWEST <= address ^ (1 << order) < heap.end
     return order < np.int64(heap.arena[unsigned(address >> PAGE_SHIFT)])
 
 
@@ -136,7 +140,7 @@ def release(heap, address, order):
             address = buddy
         order += 1
         merges += 1
-    if CONTINUES or heap.fields[ARENAS] == 1 or has_buddy(heap, address, order):
+    if CONTINUES or heap.arenas == 1 or has_buddy(heap, address, order):
         set_free(heap, address, order)
     else:
         _set_entry(heap, address, 0)
@@ -148,7 +152,7 @@ def release(heap, address, order):
 @kernel
 def _mark_arena(heap, address, order, mark):
     """Note the order of an arena for each of its pages; 0 of one that is none any longer."""
-    heap.fields[ARENAS] += 1 if mark else -1
+    heap.arenas += 1 if mark else -1
     for page in range(address >> PAGE_SHIFT, (address + (1 << order)) >> PAGE_SHIFT):
         heap.arena[unsigned(page)] = mark
 
@@ -162,7 +166,7 @@ def grow(heap, order):
 @kernel
 def _add_arena(heap, order):
     """A block of the ground that is one free block of `order` or more."""
-    bytes_ = max(1 << order, heap.fields[GROWTH])
+    bytes_ = max(1 << order, heap.growth)
     if bytes_ > PAST:
         return False
     start = more(heap.machine, 0, bytes_, bytes_)
@@ -180,20 +184,20 @@ def _add_arena(heap, order):
 def _raise_end(heap, order):
     """Move the break so that the block lies at the lowest place, which may begin in free blocks at
     the heap's end."""
-    old, size = heap.fields[END], 1 << order
+    old, size = heap.end, 1 << order
     place = old & ~(size - 1)
     free_from = place
     while LOWEST <= free_from < old and entry(heap, free_from) & FREE:
         free_from += 1 << (entry(heap, free_from) & ORDER)
     if free_from != old:
         place += size
-    growth = heap.fields[GROWTH]
+    growth = heap.growth
     new = (place + size + growth - 1) & ~(growth - 1)
     if new > PAST or not map_zones(heap.machine, heap.zones, old, new):
         return False
     if not more(heap.machine, old, new - old, 0):
         return False
-    heap.fields[END] = new
+    heap.end = new
     while old < new:
         step = trailing_zeros(old)
         while old + (1 << step) > new:
@@ -214,7 +218,7 @@ def check(heap):
     """Number of the broken invariant, 0 if none."""
     free = 0
     for row in range(areas(heap.machine)):
-        address, bytes_ = area(heap.machine, row, heap.fields[END])
+        address, bytes_ = area(heap.machine, row, heap.end)
         if not CONTINUES and not heap.arena[unsigned(address >> PAGE_SHIFT)]:
             continue  # a table of the map
         first, end = address, address + bytes_

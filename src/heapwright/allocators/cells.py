@@ -25,7 +25,6 @@ import numpy as np
 from heapwright.allocators import holes as heap_of_holes
 from heapwright.allocators.frame import write_row
 from heapwright.allocators.holes import (
-    END,
     after,
     first_block,
     granules_of,
@@ -180,7 +179,7 @@ def next_page(machine, cells, holes, page):
     if not cells.pages[0]:
         return 0
     block = next_block(machine, holes, page) if page else first_block(holes)
-    while block < holes.fields[END]:
+    while block < holes.end:
         if load(machine, block) == PAGE:
             return block
         block = next_block(machine, holes, block)

@@ -28,6 +28,7 @@ import numpy as np
 
 from heapwright.allocators.zone_map import UNIT_SHIFT, ZoneMap, of_width, zone_map
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.machine import Machine, brk
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 from heapwright.structures import ranked_tree
@@ -42,9 +43,13 @@ RIGHT = 128  # the block is the right part of its split
 INHERITED = 256  # left part: whether the parent was a right one; right part: the parent's own bit
 FACTS = RIGHT | INHERITED
 
-ROOT, END, BREAK, GROWTH, FIELDS = range(5)
 
-
+@record(
+    "root",  # order of the whole heap, -1: empty
+    "end",  # address past it
+    "mapped",  # address past what is mapped of it
+    "growth",  # setting: bytes that brk moves by
+)
 class Fibonacci(NamedTuple):
     """A heap of Fibonacci buddies at the break."""
 
@@ -52,8 +57,7 @@ class Fibonacci(NamedTuple):
     tree: RankedTree  # by unit from address 0: order + 1 of the free block that starts there
     zones: ZoneMap  # of the map
     bytes_of: np.ndarray  # int64[order]
-    fields: np.ndarray  # int64[FIELDS]  ROOT: order of the whole heap, -1: empty; END: address past
-    # it; BREAK: past what is mapped of it; GROWTH: bytes that brk moves by
+    fields: np.ndarray  # int64[word]
 
 
 def fibonacci(machine, growth_bytes):
@@ -66,7 +70,7 @@ def fibonacci(machine, growth_bytes):
         ranked_tree.ranked_tree(BREAK_LIMIT >> UNIT_SHIFT),
         zone_map(),
         np.array(units, np.int64) << UNIT_SHIFT,
-        np.array([-1, BREAK_BASE, BREAK_BASE, growth_bytes], np.int64),
+        words(Fibonacci, root=-1, end=BREAK_BASE, mapped=BREAK_BASE, growth=growth_bytes),
     )
 
 
@@ -156,7 +160,7 @@ def _parent_facts(left, right):
 @kernel
 def _is_root(heap, address, order):
     """Whether the block is the whole heap."""
-    return address == BREAK_BASE and order == heap.fields[ROOT]
+    return address == BREAK_BASE and order == heap.root
 
 
 @kernel
@@ -212,15 +216,14 @@ def absorb(heap, address, order):
 @kernel
 def back(heap, address, size):
     """Map `address`'s first `size` bytes if they are not yet; whether they are now."""
-    fields = heap.fields
-    if address + size <= fields[BREAK]:
+    if address + size <= heap.mapped:
         return True
-    growth = fields[GROWTH]
-    new = fields[BREAK] + (address + size - fields[BREAK] + growth - 1) // growth * growth
+    growth = heap.growth
+    new = heap.mapped + (address + size - heap.mapped + growth - 1) // growth * growth
     new = min(new, BREAK_LIMIT)
     if new < address + size or brk(heap.machine, new) != new:
         return False
-    fields[BREAK] = new
+    heap.mapped = new
     return True
 
 
@@ -228,18 +231,17 @@ def back(heap, address, size):
 def grow(heap, order):
     """Let the heap become the left part of the next order until it has a free block of `order`;
     whether it could. Only what is used of it is mapped later."""
-    fields = heap.fields
     while True:
-        part, root = fields[ROOT] - 1, fields[ROOT] + 1
-        if fields[ROOT] < 0:
+        part, root = heap.root - 1, heap.root + 1
+        if heap.root < 0:
             part, root = order, order
-        end = fields[END] + heap.bytes_of[unsigned(part)]
+        end = heap.end + heap.bytes_of[unsigned(part)]
         if root >= ORDERS or end > BREAK_LIMIT:
             return False
-        if not map_zones(heap.machine, heap.zones, fields[END], end):
+        if not map_zones(heap.machine, heap.zones, heap.end, end):
             return False
-        place = fields[END]
-        fields[END], fields[ROOT] = end, root
+        place = heap.end
+        heap.end, heap.root = end, root
         facts = RIGHT if root > part else 0
         set_used(heap, place, part, facts)
         release(heap, place)
@@ -256,7 +258,7 @@ def own_memory(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    address, end, free = BREAK_BASE, heap.fields[END], 0
+    address, end, free = BREAK_BASE, heap.end, 0
     before = 0  # entry of the block below
     while address < end:
         value = entry(heap, address)

@@ -35,15 +35,8 @@ from heapwright.allocators.boundary_tags import (
 )
 from heapwright.allocators.list_order import (
     ADDRESS_ORDER,
-    COALESCING,
     DEFERRED,
     IMMEDIATE,
-    ORDER,
-    ROVER,
-    SERIALS,
-    SIZED,
-    TRIM_BYTES,
-    UNMERGED,
     block_at,
     enter,
     leave,
@@ -104,12 +97,12 @@ def place(heap, block, size, align):
 @kernel
 def release(heap, block, size):
     """Make a used block free: merge it with free neighbours unless deferred, and list it."""
-    machine, fields = heap.machine, heap.fields
+    machine = heap.machine
     flag = load(machine, block) & PREVIOUS_IN_USE
-    if fields[COALESCING] == DEFERRED:
+    if heap.coalescing == DEFERRED:
         set_free(machine, block, size, flag)
         enter(heap, block, size)
-        fields[UNMERGED] += 1
+        heap.unmerged += 1
         return
     merged = _merge(heap, block, size)
     _trim(heap, merged)
@@ -118,7 +111,7 @@ def release(heap, block, size):
 @kernel
 def _trim(heap, block):
     """Give the end of the heap back if the setting says so; or the area that `block` fills."""
-    least, tags = heap.fields[TRIM_BYTES], heap.tags
+    least, tags = heap.trim_bytes, heap.tags
     if not least:
         return
     if CONTINUES:
@@ -138,7 +131,7 @@ def _trim(heap, block):
 def _merge(heap, block, size):
     """Make the unlisted `block` free, one with its free neighbours, and list the whole: its
     start."""
-    machine, fields = heap.machine, heap.fields
+    machine = heap.machine
     after = block + size
     below = previous(machine, block) if previous_is_free(machine, block) else 0
     above = after if is_free(machine, after) else 0
@@ -149,7 +142,7 @@ def _merge(heap, block, size):
     if below:
         heap.paths[MERGE] += 1
         start = below
-    in_order = fields[ORDER] == ADDRESS_ORDER
+    in_order = heap.order == ADDRESS_ORDER
     flag = load(machine, start) & PREVIOUS_IN_USE
     if above and (below or not in_order):
         leave(heap, above)
@@ -162,17 +155,17 @@ def _merge(heap, block, size):
         replace(heap, below if below else above, start, end - start)
     if in_order:  # a rover inside the merged block moves to its start
         low, high = place_of(start), place_of(end)
-        if low < fields[ROVER] < high:
-            fields[ROVER] = low
+        if low < heap.rover < high:
+            heap.rover = low
     return start
 
 
 @kernel
 def sweep(heap):
     """Merge all adjacent free blocks, lowest first; False when none was freed since the last."""
-    if heap.fields[UNMERGED] == 0:
+    if heap.unmerged == 0:
         return False
-    heap.fields[UNMERGED] = 0
+    heap.unmerged = 0
     heap.paths[SWEEP] += 1
     area = newest_area(heap.tags)
     while area:
@@ -191,7 +184,7 @@ def _sweep_area(heap, area):
         end = block + size_of(machine, block)
         if is_free(machine, block) and is_free(machine, end):
             flag = load(machine, block) & PREVIOUS_IN_USE
-            in_order = heap.fields[ORDER] == ADDRESS_ORDER
+            in_order = heap.order == ADDRESS_ORDER
             if not in_order:
                 leave(heap, block)
             while is_free(machine, end):
@@ -202,8 +195,8 @@ def _sweep_area(heap, area):
             if in_order:
                 replace(heap, block, block, end - block)
                 low, high = place_of(block), place_of(end)
-                if low < heap.fields[ROVER] < high:
-                    heap.fields[ROVER] = low
+                if low < heap.rover < high:
+                    heap.rover = low
             else:
                 enter(heap, block, end - block)
         block = end
@@ -258,7 +251,7 @@ def resize_in_place(heap, address, size):
         return True
     place_in_list = position_of(heap, after)
     cut(machine, block, need, tail)
-    if heap.fields[ORDER] == ADDRESS_ORDER:
+    if heap.order == ADDRESS_ORDER:
         set_size(heap, place_in_list, 0)
         set_size(heap, place_of(block + need), tail)
     else:
@@ -281,7 +274,7 @@ def check(heap):
     if broken:
         return broken
     machine, area, listed = heap.machine, newest_area(heap.tags), 0
-    in_order = heap.fields[ORDER] == ADDRESS_ORDER
+    in_order = heap.order == ADDRESS_ORDER
     while area:
         block, fence, below_free = area + PAD_BYTES, area_fence(heap.tags, area), False
         if in_order and ranked_tree.check(heap.tree, place_of(fence), place_of(block)):
@@ -289,7 +282,7 @@ def check(heap):
         while block < fence:
             size = size_of(machine, block)
             if is_free(machine, block):
-                if below_free and heap.fields[COALESCING] == IMMEDIATE:
+                if below_free and heap.coalescing == IMMEDIATE:
                     return 5
                 position = position_of(heap, block)
                 if block_at(heap, position) != block:
@@ -302,9 +295,9 @@ def check(heap):
         area = area_before(heap.tags, area)
     if listed != ranked_tree.total(heap.tree):
         return 7
-    if not in_order and ranked_tree.check(heap.tree, heap.fields[SERIALS]):
+    if not in_order and ranked_tree.check(heap.tree, heap.serials):
         return 8
-    sized = heap.fields[SIZED]
+    sized = heap.sized
     if sized and (sorted_keys.check(heap.keys) or sorted_keys.size(heap.keys) != listed):
         return 9
     return 0

@@ -25,6 +25,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length, trailing_zeros
+from heapwright.compiler.record import record, words
 from heapwright.machine import PAGE_BYTES, brk, load, store, touch
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 
@@ -32,22 +33,28 @@ GRANULE_BYTES = 16
 GRANULES_MASK = (1 << 31) - 1
 FINE = 16  # bins 1 to 15 hold one size each, in granules; above there are four to a doubling
 BINS = 128
+LOW_BITS = 4  # word of the lower half of the bitmap
 
-START, END, TOP, LIMIT, LOW_BITS, HIGH_BITS, FIELDS = range(7)
 
-
+@record(
+    "start",  # address
+    "end",  # the break
+    "top",  # of the current hole: addresses
+    "limit",
+    "low_bits",  # bitmap of the bins that are not empty, in two halves
+    "high_bits",
+)
 class Holes(NamedTuple):
     """The heap's free memory."""
 
     first: np.ndarray  # int64[BINS]  a hole, 0: none
-    fields: np.ndarray  # int64[FIELDS]  addresses; TOP and LIMIT: of the current hole; two bitmaps
+    fields: np.ndarray  # int64[word]
 
 
 def holes():
     """An empty heap at the break."""
-    fields = np.zeros(FIELDS, np.int64)
-    fields[START] = fields[END] = fields[TOP] = fields[LIMIT] = BREAK_BASE
-    return Holes(np.zeros(BINS, np.int64), fields)
+    empty = words(Holes, start=BREAK_BASE, end=BREAK_BASE, top=BREAK_BASE, limit=BREAK_BASE)
+    return Holes(np.zeros(BINS, np.int64), empty)
 
 
 @kernel(inline=True)
@@ -100,13 +107,12 @@ def _take(machine, holes, granules):
     number = bin_of(granules)
     if granules >= FINE:
         number += 1  # all holes of its own bin may be too small
-    fields = holes.fields
     if number >= BINS:
         return 0
     half = number >> 6
-    bits = fields[LOW_BITS + half] & (-1 << (number & 63))
+    bits = holes.fields[LOW_BITS + half] & (-1 << (number & 63))
     if bits == 0 and half == 0:
-        half, bits = 1, fields[HIGH_BITS]
+        half, bits = 1, holes.high_bits
     if bits == 0:
         return 0
     number = (half << 6) + trailing_zeros(bits)
@@ -114,16 +120,16 @@ def _take(machine, holes, granules):
     rest = after(machine, block)
     holes.first[unsigned(number)] = rest
     if not rest:
-        fields[LOW_BITS + half] &= ~(np.int64(1) << (number & 63))
+        holes.fields[LOW_BITS + half] &= ~(np.int64(1) << (number & 63))
     return block
 
 
 @kernel(inline=True)
 def alloc(machine, holes, bytes_):
     """A block of `bytes_`, a multiple of a granule; its header is to be written. 0 if none fits."""
-    top = holes.fields[TOP]
-    if holes.fields[LIMIT] - top >= bytes_:
-        holes.fields[TOP] = top + bytes_
+    top = holes.top
+    if holes.limit - top >= bytes_:
+        holes.top = top + bytes_
         return top
     return _alloc_elsewhere(machine, holes, bytes_)
 
@@ -136,17 +142,16 @@ def _alloc_elsewhere(machine, holes, bytes_):
         return 0
     size = granules_of(machine, block) << 4
     retire(machine, holes)
-    holes.fields[TOP], holes.fields[LIMIT] = block + bytes_, block + size
+    holes.top, holes.limit = block + bytes_, block + size
     return block
 
 
 @kernel
 def retire(machine, holes):
     """Put what is left of the current hole in its bin; none is current then."""
-    fields = holes.fields
-    if fields[LIMIT] > fields[TOP]:
-        give(machine, holes, fields[TOP], fields[LIMIT] - fields[TOP])
-    fields[TOP] = fields[LIMIT] = fields[END]
+    if holes.limit > holes.top:
+        give(machine, holes, holes.top, holes.limit - holes.top)
+    holes.top = holes.limit = holes.end
 
 
 @kernel
@@ -155,37 +160,35 @@ def forget(machine, holes):
     retire(machine, holes)
     for number in range(BINS):
         holes.first[unsigned(number)] = 0
-    holes.fields[LOW_BITS] = holes.fields[HIGH_BITS] = 0
+    holes.low_bits = holes.high_bits = 0
 
 
 @kernel
 def grow(machine, holes, bytes_, limit):
     """Move the break up by at least `bytes_`, whole pages; the added run becomes the current hole.
     `limit`: most bytes of the heap, 0 none. Whether it was done."""
-    fields = holes.fields
-    end = fields[END]
+    end = holes.end
     more = (bytes_ + PAGE_BYTES - 1) & -PAGE_BYTES
-    if more > BREAK_LIMIT - end or (limit and end + more - fields[START] > limit):
+    if more > BREAK_LIMIT - end or (limit and end + more - holes.start > limit):
         return False
     if brk(machine, end + more) != end + more:
         return False
     low = end
-    if fields[LIMIT] == end:  # the current hole ends the heap: it becomes longer
-        low = fields[TOP]
+    if holes.limit == end:  # the current hole ends the heap: it becomes longer
+        low = holes.top
     else:
         retire(machine, holes)
-    fields[TOP], fields[LIMIT], fields[END] = low, end + more, end + more
+    holes.top, holes.limit, holes.end = low, end + more, end + more
     return True
 
 
 @kernel
 def list_holes(machine, holes, blocks):
     """Every hole, as rows of `blocks` (start, bytes) as far as they fit; how many there are."""
-    fields = holes.fields
     rows = 0
-    if fields[LIMIT] > fields[TOP]:
+    if holes.limit > holes.top:
         if len(blocks):
-            blocks[0, 0], blocks[0, 1] = fields[TOP], fields[LIMIT] - fields[TOP]
+            blocks[0, 0], blocks[0, 1] = holes.top, holes.limit - holes.top
         rows = 1
     for number in range(BINS):
         block = holes.first[unsigned(number)]
@@ -200,31 +203,29 @@ def list_holes(machine, holes, blocks):
 @kernel
 def first_block(holes):
     """The lowest block, or END; as all walks, it passes the current hole over."""
-    fields = holes.fields
-    return fields[LIMIT] if fields[TOP] == fields[START] else fields[START]
+    return holes.limit if holes.top == holes.start else holes.start
 
 
 @kernel(inline=True)
 def next_block(machine, holes, block):
     """The block after this one, or END."""
     block += granules_of(machine, block) << 4
-    return holes.fields[LIMIT] if block == holes.fields[TOP] else block
+    return holes.limit if block == holes.top else block
 
 
 @kernel
 def check(machine, holes):
     """Number of the broken invariant, 0 if none."""
-    fields = holes.fields
     block = first_block(holes)
-    while block < fields[END]:
+    while block < holes.end:
         if granules_of(machine, block) == 0:
             return 1
         block = next_block(machine, holes, block)
-    if block != fields[END]:
+    if block != holes.end:
         return 1
     for number in range(BINS):
         block = holes.first[unsigned(number)]
-        if (fields[LOW_BITS + (number >> 6)] >> (number & 63)) & 1 != (block != 0):
+        if (holes.fields[LOW_BITS + (number >> 6)] >> (number & 63)) & 1 != (block != 0):
             return 3
         while block:
             if not is_hole(machine, block) or bin_of(granules_of(machine, block)) != number:

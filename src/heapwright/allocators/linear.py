@@ -15,21 +15,19 @@ import numpy as np
 from heapwright.compiler import kernel
 from heapwright.compiler.record import record
 
-BASE, TOP, LIMIT, FIELDS = range(4)
-
 
 @record("base", "top", "limit")  # addresses
 class Region(NamedTuple):
     """A bump region."""
 
-    fields: np.ndarray  # int64[FIELDS]  BASE, TOP, LIMIT: addresses
+    fields: np.ndarray  # int64[word]
 
 
 @kernel(inline=True)
 def bump(region, size, align):
     """Address of `size` bytes at a multiple of `align`, or 0 past the limit. Two additions."""
-    address = (region.fields[TOP] + align - 1) & ~(align - 1)
-    if address + size > region.fields[LIMIT]:
+    address = (region.top + align - 1) & ~(align - 1)
+    if address + size > region.limit:
         return 0
-    region.fields[TOP] = address + size
+    region.top = address + size
     return address

@@ -19,6 +19,7 @@ import numpy as np
 
 from heapwright.allocators.boundary_tags import ALIGN_BYTES, HEAD_BYTES, Tags, boundary_tags
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.machine import Machine, load, store
@@ -34,20 +35,17 @@ POSITIONS = (PAST - LOWEST) // ALIGN_BYTES
 FEWEST_SERIALS = 1 << 16  # positions of a LIFO or FIFO list before they are numbered anew
 POSITION_BITS = 32  # of a key of SortedKeys: units << POSITION_BITS | position
 
-# Fields
-(
-    ORDER,
-    COALESCING,
-    TRIM_BYTES,  # setting: give the last free block back from this size on; 0: never
-    SIZED,  # setting: 1 when `keys` is kept
-    ROVER,  # position where next fit goes on
-    SERIAL,  # next position of a LIFO or FIFO list
-    SERIALS,  # positions in use: 0 <= position < SERIALS
-    UNMERGED,  # blocks freed since the last sweep
-    FIELDS,
-) = range(9)
 
-
+@record(
+    "order",  # setting
+    "coalescing",  # setting
+    "trim_bytes",  # setting: give the last free block back from this size on; 0: never
+    "sized",  # setting: 1 when `keys` is kept
+    "rover",  # position where next fit goes on
+    "serial",  # next position of a LIFO or FIFO list
+    "serials",  # positions in use: 0 <= position < serials
+    "unmerged",  # blocks freed since the last sweep
+)
 class FreeList(NamedTuple):
     """A heap and the list of its free blocks."""
 
@@ -56,7 +54,7 @@ class FreeList(NamedTuple):
     tree: RankedTree  # by position: size in units of 16 bytes
     keys: SortedKeys  # (size, position) of each free block
     block: np.ndarray  # int64[position]  address; unused in address order
-    fields: np.ndarray  # int64[FIELDS]
+    fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken; EXAMINED: blocks
 
 
@@ -75,11 +73,15 @@ def free_list(machine, config, paths, sized=False):
         )
     if config.growth_bytes < 0 or config.trim_bytes < 0:
         raise HeapwrightError("growth_bytes and trim_bytes are not negative.")
-    fields = np.zeros(FIELDS, np.int64)
-    fields[ORDER], fields[COALESCING] = config.order, config.coalescing
-    fields[TRIM_BYTES], fields[SIZED] = config.trim_bytes, sized
-    fields[SERIALS] = FEWEST_SERIALS
-    fields[SERIAL] = FEWEST_SERIALS - 1 if config.order == LIFO_ORDER else 0
+    fields = words(
+        FreeList,
+        order=config.order,
+        coalescing=config.coalescing,
+        trim_bytes=config.trim_bytes,
+        sized=sized,
+        serials=FEWEST_SERIALS,
+        serial=FEWEST_SERIALS - 1 if config.order == LIFO_ORDER else 0,
+    )
     return FreeList(
         machine,
         boundary_tags(machine, config.growth_bytes),
@@ -100,7 +102,7 @@ def place_of(block):
 @kernel
 def position_of(heap, block):
     """Position of the listed `block`."""
-    if heap.fields[ORDER] == ADDRESS_ORDER:
+    if heap.order == ADDRESS_ORDER:
         return place_of(block)
     return load(heap.machine, block + HEAD_BYTES)
 
@@ -108,7 +110,7 @@ def position_of(heap, block):
 @kernel
 def block_at(heap, position):
     """The block listed at `position`."""
-    if heap.fields[ORDER] == ADDRESS_ORDER:
+    if heap.order == ADDRESS_ORDER:
         return LOWEST + (position << 4) + HEAD_BYTES
     return heap.block[unsigned(position)]
 
@@ -116,7 +118,7 @@ def block_at(heap, position):
 @kernel
 def set_size(heap, position, size):
     """Enter `size` at `position` in the indexes; 0 takes it out."""
-    if heap.fields[SIZED]:
+    if heap.sized:
         old = ranked_tree.size_at(heap.tree, position)
         if old:
             sorted_keys.remove(heap.keys, old << POSITION_BITS | position)
@@ -128,14 +130,13 @@ def set_size(heap, position, size):
 @kernel
 def enter(heap, block, size):
     """List a free block where its order says."""
-    fields = heap.fields
-    if fields[ORDER] == ADDRESS_ORDER:
+    if heap.order == ADDRESS_ORDER:
         set_size(heap, place_of(block), size)
         return
-    if fields[SERIAL] < 0 or fields[SERIAL] >= fields[SERIALS]:
+    if heap.serial < 0 or heap.serial >= heap.serials:
         renumber(heap)
-    position = fields[SERIAL]
-    fields[SERIAL] += 1 if fields[ORDER] == FIFO_ORDER else -1
+    position = heap.serial
+    heap.serial += 1 if heap.order == FIFO_ORDER else -1
     heap.block[unsigned(position)] = block
     store(heap.machine, block + HEAD_BYTES, position)
     set_size(heap, position, size)
@@ -150,7 +151,7 @@ def leave(heap, block):
 @kernel
 def replace(heap, old, new, size):
     """Put block `new` of `size` bytes in the list's place of `old`, which it overlaps."""
-    if heap.fields[ORDER] == ADDRESS_ORDER:
+    if heap.order == ADDRESS_ORDER:
         if old != new:
             set_size(heap, place_of(old), 0)
         set_size(heap, place_of(new), size)
@@ -164,18 +165,17 @@ def replace(heap, old, new, size):
 @kernel
 def renumber(heap):
     """Number the listed blocks anew, without gaps, leaving at least as many serials again free."""
-    fields = heap.fields
-    old_past, live = fields[SERIALS], ranked_tree.total(heap.tree)
-    while live * 4 > fields[SERIALS]:
-        fields[SERIALS] *= 2
+    old_past, live = heap.serials, ranked_tree.total(heap.tree)
+    while live * 4 > heap.serials:
+        heap.serials *= 2
     rover = -1
-    lifo = fields[ORDER] == LIFO_ORDER
-    target = fields[SERIALS] - 1 if lifo else 0
+    lifo = heap.order == LIFO_ORDER
+    target = heap.serials - 1 if lifo else 0
     for i in range(old_past):
         position = old_past - 1 - i if lifo else i
-        if lifo and position < fields[ROVER] and rover < 0:
+        if lifo and position < heap.rover and rover < 0:
             rover = target + 1  # the first block at or after the old rover
-        if not lifo and position >= fields[ROVER] and rover < 0:
+        if not lifo and position >= heap.rover and rover < 0:
             rover = target
         size = ranked_tree.size_at(heap.tree, position) << 4
         if size:
@@ -185,5 +185,5 @@ def renumber(heap):
             store(heap.machine, block + HEAD_BYTES, target)
             set_size(heap, target, size)
             target += -1 if lifo else 1
-    fields[ROVER] = rover if rover >= 0 else target + 1 if lifo else target
-    fields[SERIAL] = target
+    heap.rover = rover if rover >= 0 else target + 1 if lifo else target
+    heap.serial = target

@@ -25,6 +25,7 @@ from heapwright.allocators.boundary_tags import own_memory as memory_of_tags
 from heapwright.allocators.frame import write_row
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.call import call
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import load, store, touch
 from heapwright.machine.ground import PAST
@@ -40,22 +41,28 @@ LAST, END, NEXT, FAILED = 0, 8, 16, 24  # offsets in a block's header
 LARGE_BLOCK, LARGE_NEXT, LARGE_BYTES = 0, 8, 16  # a record's fields and size
 HANDLER, DATA, CLEANUP_NEXT, CLEANUP_BYTES = 0, 8, 16, 24
 
-FIRST, CURRENT, LARGE, CLEANUPS, POOL_BYTES, SMALL_MOST, BLOCKS, FIELDS = range(8)
 
-
+@record(
+    "first",  # addresses, 0: none
+    "current",
+    "large_list",
+    "cleanups",
+    "pool_bytes",  # setting
+    "small_most",  # bytes
+    "blocks",  # their number
+)
 class Pool(NamedTuple):
     """One pool. Its first block is made with the first object."""
 
     beneath: good_fit.Heap  # what nginx calls malloc
     record: np.ndarray  # int64[address >> 4]  of the record that owns the large block, or 0
-    fields: np.ndarray  # int64[FIELDS]  addresses, 0: none; and settings; BLOCKS: their number
+    fields: np.ndarray  # int64[word]
 
 
 def pool(machine, pool_bytes, growth_bytes):
     """A pool without blocks; `pool_bytes` holds at least two headers."""
-    fields = np.zeros(FIELDS, np.int64)
-    fields[POOL_BYTES] = pool_bytes
-    fields[SMALL_MOST] = min(pool_bytes - HEADER_BYTES, MOST_SMALL_BYTES)
+    small_most = min(pool_bytes - HEADER_BYTES, MOST_SMALL_BYTES)
+    fields = words(Pool, pool_bytes=pool_bytes, small_most=small_most)
     return Pool(
         good_fit.good_fit(machine, growth_bytes, 0, steps_shift=5),
         reserve(PAST >> 4, np.int64),
@@ -66,7 +73,7 @@ def pool(machine, pool_bytes, growth_bytes):
 @kernel
 def _new_block(pool, header_bytes):
     """A block of pool_bytes with an empty header; 0 where there is no memory."""
-    machine, size = pool.beneath.machine, pool.fields[POOL_BYTES]
+    machine, size = pool.beneath.machine, pool.pool_bytes
     block = good_fit.alloc(pool.beneath, 0, size, ALIGN_BYTES)
     if not block:
         return 0
@@ -75,7 +82,7 @@ def _new_block(pool, header_bytes):
     store(machine, block + END, block + size)
     store(machine, block + NEXT, 0)
     store(machine, block + FAILED, 0)
-    pool.fields[BLOCKS] += 1
+    pool.blocks += 1
     return block
 
 
@@ -92,16 +99,16 @@ def _bump(machine, block, size):
 @kernel
 def small(pool, size):
     """Address of `size` bytes, at most SMALL_MOST, in the pool's blocks (ngx_palloc_small)."""
-    machine, fields = pool.beneath.machine, pool.fields
-    if not fields[FIRST]:
-        fields[FIRST] = fields[CURRENT] = _new_block(pool, HEADER_BYTES)
-    block = fields[CURRENT]
+    machine = pool.beneath.machine
+    if not pool.first:
+        pool.first = pool.current = _new_block(pool, HEADER_BYTES)
+    block = pool.current
     while block:
         address = _bump(machine, block, size)
         if address:
             return address
         block = load(machine, block + NEXT)
-    if not fields[FIRST]:
+    if not pool.first:
         return 0
     return _small_in_new_block(pool, size)
 
@@ -109,16 +116,16 @@ def small(pool, size):
 @kernel
 def _small_in_new_block(pool, size):
     """The first object of a further block (ngx_palloc_block)."""
-    machine, fields = pool.beneath.machine, pool.fields
+    machine = pool.beneath.machine
     block = _new_block(pool, BLOCK_HEADER_BYTES)
     if not block:
         return 0
     address = _bump(machine, block, size)
-    last = fields[CURRENT]
+    last = pool.current
     while load(machine, last + NEXT):
         failed, after = load(machine, last + FAILED), load(machine, last + NEXT)
         if failed > FAILED_MOST:
-            fields[CURRENT] = after
+            pool.current = after
         store(machine, last + FAILED, failed + 1)
         last = after
     store(machine, last + NEXT, block)
@@ -128,12 +135,12 @@ def _small_in_new_block(pool, size):
 @kernel
 def large(pool, size, align):
     """Address of a block of its own (ngx_palloc_large; with an alignment ngx_pmemalign)."""
-    machine, fields = pool.beneath.machine, pool.fields
+    machine = pool.beneath.machine
     address = good_fit.alloc(pool.beneath, 0, size, align)
     if not address:
         return 0
     if align <= ALIGN_BYTES:
-        record, passed = fields[LARGE], 0
+        record, passed = pool.large_list, 0
         while record and passed <= REUSED_MOST + 1:
             if not load(machine, record + LARGE_BLOCK):
                 store(machine, record + LARGE_BLOCK, address)
@@ -146,8 +153,8 @@ def large(pool, size, align):
         return 0
     touch(machine, record, LARGE_BYTES)
     store(machine, record + LARGE_BLOCK, address)
-    store(machine, record + LARGE_NEXT, fields[LARGE])
-    fields[LARGE] = record
+    store(machine, record + LARGE_NEXT, pool.large_list)
+    pool.large_list = record
     pool.record[unsigned(address >> 4)] = record
     return address
 
@@ -174,21 +181,21 @@ def add_cleanup(pool, handler, data):
     touch(machine, cleanup, CLEANUP_BYTES)
     store(machine, cleanup + HANDLER, handler)
     store(machine, cleanup + DATA, data)
-    store(machine, cleanup + CLEANUP_NEXT, pool.fields[CLEANUPS])
-    pool.fields[CLEANUPS] = cleanup
+    store(machine, cleanup + CLEANUP_NEXT, pool.cleanups)
+    pool.cleanups = cleanup
     return True
 
 
 @kernel
 def _free_all_large(pool):
     """Free what the large list owns and forget the list."""
-    machine, record = pool.beneath.machine, pool.fields[LARGE]
+    machine, record = pool.beneath.machine, pool.large_list
     while record:
         address = load(machine, record + LARGE_BLOCK)
         if address:
             free_large(pool, address)
         record = load(machine, record + LARGE_NEXT)
-    pool.fields[LARGE] = 0
+    pool.large_list = 0
 
 
 @kernel
@@ -196,31 +203,31 @@ def reset(pool):
     """Free the large blocks and rewind all others, which stay (ngx_reset_pool). Its quirk is kept:
     every block is rewound to behind a full header. Cleanups are kept in nginx but lie in memory
     that is used again: here they are forgotten."""
-    machine, fields = pool.beneath.machine, pool.fields
+    machine = pool.beneath.machine
     _free_all_large(pool)
-    block = fields[FIRST]
+    block = pool.first
     while block:
         store(machine, block + LAST, block + HEADER_BYTES)
         store(machine, block + FAILED, 0)
         block = load(machine, block + NEXT)
-    fields[CURRENT], fields[CLEANUPS] = fields[FIRST], 0
+    pool.current, pool.cleanups = pool.first, 0
 
 
 @kernel
 def destroy(pool):
     """Run the cleanups, newest first, and give everything back (ngx_destroy_pool)."""
-    machine, fields = pool.beneath.machine, pool.fields
-    cleanup = fields[CLEANUPS]
+    machine = pool.beneath.machine
+    cleanup = pool.cleanups
     while cleanup:
         call(load(machine, cleanup + HANDLER), load(machine, cleanup + DATA), 0)
         cleanup = load(machine, cleanup + CLEANUP_NEXT)
     _free_all_large(pool)
-    block = fields[FIRST]
+    block = pool.first
     while block:
         after = load(machine, block + NEXT)
         good_fit.free(pool.beneath, 0, block)
         block = after
-    fields[FIRST] = fields[CURRENT] = fields[CLEANUPS] = fields[BLOCKS] = 0
+    pool.first = pool.current = pool.cleanups = pool.blocks = 0
 
 
 @kernel
@@ -229,16 +236,16 @@ def own_memory(pool, blocks):
     `blocks` (start, bytes); their number."""
     machine = pool.beneath.machine
     rows = memory_of_tags(pool.beneath.bins.tags, blocks)
-    block = pool.fields[FIRST]
+    block = pool.first
     while block:
-        length = HEADER_BYTES if block == pool.fields[FIRST] else BLOCK_HEADER_BYTES
+        length = HEADER_BYTES if block == pool.first else BLOCK_HEADER_BYTES
         rows = write_row(blocks, rows, block - HEAD_BYTES, HEAD_BYTES + length)
         block = load(machine, block + NEXT)
-    record = pool.fields[LARGE]
+    record = pool.large_list
     while record:
         rows = write_row(blocks, rows, record, LARGE_BYTES)
         record = load(machine, record + LARGE_NEXT)
-    cleanup = pool.fields[CLEANUPS]
+    cleanup = pool.cleanups
     while cleanup:
         rows = write_row(blocks, rows, cleanup, CLEANUP_BYTES)
         cleanup = load(machine, cleanup + CLEANUP_NEXT)
@@ -252,16 +259,16 @@ def check(pool):
     broken = good_fit.check(pool.beneath)
     if broken:
         return broken
-    block, found, blocks = pool.fields[FIRST], False, 0
+    block, found, blocks = pool.first, False, 0
     while block:
         if load(machine, block + LAST) > load(machine, block + END):
             return 11
-        found |= block == pool.fields[CURRENT]
+        found |= block == pool.current
         blocks += 1
         block = load(machine, block + NEXT)
-    if (blocks > 0 and not found) or blocks != pool.fields[BLOCKS]:
+    if (blocks > 0 and not found) or blocks != pool.blocks:
         return 12
-    record = pool.fields[LARGE]
+    record = pool.large_list
     while record:
         address = load(machine, record + LARGE_BLOCK)
         if address and pool.record[unsigned(address >> 4)] != record:

@@ -42,6 +42,7 @@ from heapwright.allocators.boundary_tags import (
 )
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length, trailing_zeros
+from heapwright.compiler.record import record, words
 from heapwright.machine import load, store, touch
 from heapwright.machine.ground import CONTINUES
 
@@ -49,16 +50,18 @@ GRANULE_SHIFT = 4  # log2 of the difference between bins of level 0
 MOST_LEVELS = 34  # more than the machine's largest block needs
 PROBES = 16  # blocks of the request's own bin that are tried before larger bins
 
-STEPS_SHIFT, LEVELS, FIELDS = range(3)
 
-
+@record(
+    "steps_shift",  # setting: 0 to 5
+    "levels",  # bitmap of those with a block
+)
 class Bins(NamedTuple):
     """A heap and its free blocks."""
 
     tags: Tags
     first: np.ndarray  # int64[level << steps_shift | step]  newest block, 0: none
     steps: np.ndarray  # int64[level]  bitmap of its bins
-    fields: np.ndarray  # int64[FIELDS]  STEPS_SHIFT: 0 to 5; LEVELS: bitmap
+    fields: np.ndarray  # int64[word]
 
 
 def bins(machine, growth_bytes, steps_shift=3):
@@ -67,14 +70,14 @@ def bins(machine, growth_bytes, steps_shift=3):
         boundary_tags.boundary_tags(machine, growth_bytes),
         np.zeros(MOST_LEVELS << steps_shift, np.int64),
         np.zeros(MOST_LEVELS, np.int64),
-        np.array([steps_shift, 0], np.int64),
+        words(Bins, steps_shift=steps_shift),
     )
 
 
 @kernel
 def bin_of(bins, size):
     """Number of the bin of a block of `size` bytes; that of an absurd size does not exist."""
-    shift = bins.fields[STEPS_SHIFT]
+    shift = bins.steps_shift
     if size >> GRANULE_SHIFT < 1 << shift:
         return size >> GRANULE_SHIFT
     top = bit_length(size) - 1
@@ -92,10 +95,10 @@ def insert(bins, block, size):
     if old:
         store(machine, old + 2 * HEAD_BYTES, block)
     else:
-        shift = bins.fields[STEPS_SHIFT]
+        shift = bins.steps_shift
         level = number >> shift
         bins.steps[unsigned(level)] |= 1 << (number & ((1 << shift) - 1))
-        bins.fields[LEVELS] |= 1 << level
+        bins.levels |= 1 << level
     bins.first[unsigned(number)] = block
 
 
@@ -112,23 +115,23 @@ def unlink(bins, block, size):
     number = bin_of(bins, size)
     bins.first[unsigned(number)] = after
     if not after:
-        shift = bins.fields[STEPS_SHIFT]
+        shift = bins.steps_shift
         level = number >> shift
         bins.steps[unsigned(level)] &= ~(1 << (number & ((1 << shift) - 1)))
         if bins.steps[unsigned(level)] == 0:
-            bins.fields[LEVELS] &= ~(1 << level)
+            bins.levels &= ~(1 << level)
 
 
 @kernel
 def _newest_from(bins, number):
     """The newest block of the first bin from `number` on that has any; 0 if none."""
-    shift = bins.fields[STEPS_SHIFT]
+    shift = bins.steps_shift
     level = number >> shift
     if level >= MOST_LEVELS:
         return 0
     mask = bins.steps[unsigned(level)] & (-1 << (number & ((1 << shift) - 1)))
     if mask == 0:
-        above = bins.fields[LEVELS] & (-2 << level)
+        above = bins.levels & (-2 << level)
         if above == 0:
             return 0
         level = trailing_zeros(above)
@@ -141,7 +144,7 @@ def find(bins, need):
     """A block of `need` bytes or more, still in its bin: one of the first PROBES of need's own bin,
     else the newest of the next bin that has any; 0 if none."""
     number = bin_of(bins, need)
-    if number >> bins.fields[STEPS_SHIFT] >= MOST_LEVELS:
+    if number >> bins.steps_shift >= MOST_LEVELS:
         return 0
     block, probes = bins.first[unsigned(number)], 0
     while block and probes < PROBES:
@@ -156,7 +159,7 @@ def find(bins, need):
 def find_at_once(bins, need):
     """The newest block of the first bin all of whose blocks have `need` bytes or more, still in
     its bin; 0 if none. Never looks at a second block."""
-    shift = bins.fields[STEPS_SHIFT]
+    shift = bins.steps_shift
     if need >> GRANULE_SHIFT >= 1 << shift:
         need += (1 << (bit_length(need) - 1 - shift)) - 1
     return _newest_from(bins, bin_of(bins, need))
@@ -304,9 +307,9 @@ def check(bins):
             below_free = is_free(machine, block)
             block += size_of(machine, block)
         area = area_before(tags, area)
-    shift = bins.fields[STEPS_SHIFT]
+    shift = bins.steps_shift
     for level in range(MOST_LEVELS):
-        if (bins.fields[LEVELS] >> level) & 1 != (bins.steps[level] != 0):
+        if (bins.levels >> level) & 1 != (bins.steps[level] != 0):
             return 7
         for step in range(1 << shift):
             number = (level << shift) + step

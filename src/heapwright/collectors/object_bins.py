@@ -26,9 +26,7 @@ import numpy as np
 
 from heapwright.allocators import boundary_tags, segregated_bins
 from heapwright.allocators.boundary_tags import (
-    END,
     HEAD_BYTES,
-    START,
     fence,
     first_block,
     is_free,
@@ -129,7 +127,7 @@ def _find(heap, need):
     if block:
         return block
     tags, most = heap.bins.tags, heap.most
-    if most and (tags.fields[END] > tags.fields[START] or need + 2 * HEAD_BYTES > most):
+    if most and (tags.end > tags.start or need + 2 * HEAD_BYTES > most):
         return 0
     return segregated_bins.grow(heap.bins, need)[0]
 
@@ -146,7 +144,7 @@ def finish(heap):
 def _end_at_fence(heap):
     """The sweep is over when it has reached the fence, which moves when the heap grows."""
     tags = heap.bins.tags
-    if tags.fields[START] == tags.fields[END] or heap.cursor == fence(heap.bins.tags):
+    if tags.start == tags.end or heap.cursor == fence(heap.bins.tags):
         heap.marking.phase = IDLE
 
 
@@ -187,7 +185,7 @@ def _reclaim(heap, block, size):
 def vacant(heap, blocks):
     """The free blocks, as rows of `blocks` (start, bytes), as many as fit; their number."""
     machine, tags, rows = heap.machine, heap.bins.tags, 0
-    if tags.fields[START] == tags.fields[END]:
+    if tags.start == tags.end:
         return 0
     block = first_block(tags)
     while block < fence(tags):
@@ -204,7 +202,7 @@ def check(heap):
     machine, tags, marking = heap.machine, heap.bins.tags, heap.marking
     phase = marking.phase
     broken = segregated_bins.check(heap.bins)
-    if broken or tags.fields[START] == tags.fields[END]:
+    if broken or tags.start == tags.end:
         return broken
     objects = occupied = references = greys = 0
     at_cursor = phase != SWEEPING

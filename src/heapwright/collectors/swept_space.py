@@ -238,7 +238,7 @@ def metadata(machine, space, blocks):
 @kernel(inline=True)
 def end(space):
     """Where the heap ends."""
-    return space.holes.fields[holes_.END]
+    return space.holes.end
 
 
 @kernel

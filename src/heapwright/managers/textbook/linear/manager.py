@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, metadata
-from heapwright.allocators.linear import BASE, LIMIT, TOP, Region, bump
+from heapwright.allocators.linear import Region, bump
 from heapwright.compiler import kernel
 from heapwright.machine import Machine, copy
 from heapwright.machine.ground import LOWEST, more, until
@@ -63,12 +63,12 @@ def alloc(heap, thread, size, align):
 def _grow(heap, need):
     """More memory, so that `need` bytes fit; whether it could."""
     heap.paths[GROW] += 1
-    fields, bytes_ = heap.region.fields, need + heap.growth[0]
-    start = more(heap.machine, fields[TOP], bytes_, ALIGN_BYTES)
+    bytes_ = need + heap.growth[0]
+    start = more(heap.machine, heap.region.top, bytes_, ALIGN_BYTES)
     if start:
-        if start != fields[TOP]:  # another piece: what was left of the last one is lost
-            fields[BASE] = fields[TOP] = start
-        fields[LIMIT] = start + bytes_
+        if start != heap.region.top:  # another piece: what was left of the last one is lost
+            heap.region.base = heap.region.top = start
+        heap.region.limit = start + bytes_
     return start != 0
 
 
@@ -103,5 +103,5 @@ def extent(heap, address, size):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    base, top, limit = heap.region.fields[BASE], heap.region.fields[TOP], heap.region.fields[LIMIT]
+    base, top, limit = heap.region.base, heap.region.top, heap.region.limit
     return 0 if base <= top <= limit else 1

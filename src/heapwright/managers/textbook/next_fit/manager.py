@@ -13,7 +13,6 @@ Omits      threads: one heap, one lock
 What all fits share is `allocators/sequential_fit.py`.
 """
 
-from heapwright.allocators.list_order import ROVER
 from heapwright.allocators.sequential_fit import *  # noqa: F403 the frame
 from heapwright.allocators.sequential_fit import EXAMINED, block_at, choosing
 from heapwright.compiler import kernel
@@ -23,7 +22,7 @@ from heapwright.structures.ranked_tree import first_at_least, rank, total
 @kernel
 def find(heap, need):
     """The next block of `need` bytes or more, 0 if none; counts those a walk would examine."""
-    rover = heap.fields[ROVER]
+    rover = heap.rover
     skipped = rank(heap.tree, rover)
     found = first_at_least(heap.tree, rover, need >> 4)
     if found >= 0:
@@ -34,7 +33,7 @@ def find(heap, need):
             heap.paths[EXAMINED] += total(heap.tree)
             return 0
         heap.paths[EXAMINED] += total(heap.tree) - skipped + rank(heap.tree, found) + 1
-    heap.fields[ROVER] = found
+    heap.rover = found
     return block_at(heap, found)
 
 

@@ -20,8 +20,9 @@ import numpy as np
 
 from heapwright.allocators import boundary_tags, pool
 from heapwright.allocators.frame import ALIGN_BYTES, cached, counters
-from heapwright.allocators.pool import HEADER_BYTES, SMALL_MOST, Pool
+from heapwright.allocators.pool import HEADER_BYTES, Pool
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.errors import HeapwrightError
 from heapwright.machine import Machine, copy
 from heapwright.machine.ground import until
@@ -33,8 +34,6 @@ HEADERLESS = True  # a block does not tell its size
 PATHS = ("small", "large", "free_small", "free_large", "reset")
 SMALL, LARGE, FREE_SMALL, FREE_LARGE, RESET = range(5)
 
-LIVE, DESTROY, FIELDS = range(3)
-
 
 class Config(NamedTuple):
     """Knobs."""
@@ -44,12 +43,16 @@ class Config(NamedTuple):
     growth_bytes: int = 1 << 17  # least that brk moves for the heap beneath
 
 
+@record(
+    "live",  # objects
+    "destroy",  # setting
+)
 class Heap(NamedTuple):
     """The whole state."""
 
     machine: Machine
     pool: Pool
-    fields: np.ndarray  # int64[FIELDS]  LIVE: objects; DESTROY: the setting
+    fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
 
@@ -64,7 +67,7 @@ def boot(machine, config):
     return Heap(
         machine,
         pool.pool(machine, config.pool_bytes, config.growth_bytes),
-        np.array([0, config.destroy], np.int64),
+        words(Heap, destroy=config.destroy),
         counters(PATHS),
     )
 
@@ -73,13 +76,13 @@ def boot(machine, config):
 def alloc(heap, thread, size, align):
     """Address of a block of `size` bytes. About 5 ns for a small one."""
     size = max(size, 1)  # a pointer of its own even for 0 bytes
-    if size <= heap.pool.fields[SMALL_MOST] and align <= ALIGN_BYTES:
+    if size <= heap.pool.small_most and align <= ALIGN_BYTES:
         heap.paths[SMALL] += 1
         address = pool.small(heap.pool, size)
     else:
         heap.paths[LARGE] += 1
         address = pool.large(heap.pool, size, align)
-    heap.fields[LIVE] += address != 0
+    heap.live += address != 0
     return address
 
 
@@ -90,10 +93,10 @@ def free(heap, thread, address):
         heap.paths[FREE_LARGE] += 1
     else:
         heap.paths[FREE_SMALL] += 1
-    heap.fields[LIVE] -= 1
-    if heap.fields[LIVE] == 0:
+    heap.live -= 1
+    if heap.live == 0:
         heap.paths[RESET] += 1
-        if heap.fields[DESTROY]:
+        if heap.destroy:
             pool.destroy(heap.pool)
         else:
             pool.reset(heap.pool)
@@ -113,7 +116,7 @@ def realloc(heap, thread, address, size):
         if _is_large(heap, address):
             room = boundary_tags.usable(heap.pool.beneath, address, 0)
         else:  # at most; what lies beyond the old object is copied too
-            room = min(heap.pool.fields[SMALL_MOST], until(heap.machine, address) - address)
+            room = min(heap.pool.small_most, until(heap.machine, address) - address)
         copy(heap.machine, moved, address, min(room, size))
         free(heap, thread, address)
     return moved
@@ -145,14 +148,14 @@ def metadata(heap, blocks):
 def check(heap):
     """Number of the broken invariant, 0 if none."""
     broken = pool.check(heap.pool)
-    return broken if broken else 14 * (heap.fields[LIVE] < 0)
+    return broken if broken else 14 * (heap.live < 0)
 
 
 def notes(heap):
     """What its figures mean, in sentences."""
     small, resets = int(heap.paths[FREE_SMALL]), int(heap.paths[RESET])
     return [
-        f"As in nginx only blocks above {int(heap.pool.fields[SMALL_MOST]):,} bytes are freed one "
+        f"As in nginx only blocks above {int(heap.pool.small_most):,} bytes are freed one "
         f"by one; {small:,} frees of smaller ones did nothing until the last live object died, "
         f"which happened {resets:,} times."
     ]

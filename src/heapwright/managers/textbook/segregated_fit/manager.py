@@ -35,6 +35,7 @@ from heapwright.allocators.frame import counters, moving, none_negative, write_r
 from heapwright.allocators.segregated_bins import Bins, unlink
 from heapwright.allocators.size_classes import SizeClasses, class_of
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.machine import Machine, load, store, touch
 
 __all__ = ["extent", "usable"]
@@ -51,8 +52,6 @@ PATHS = (
     TRIM, IN_PLACE,
 ) = range(12)  # fmt: skip
 
-QUICK_BLOCKS, REFILL_BYTES, TRIM_BYTES, QUICK_TOTAL, FIELDS = range(5)
-
 
 class Config(NamedTuple):
     """Knobs."""
@@ -63,6 +62,12 @@ class Config(NamedTuple):
     trim_bytes: int = 0  # give the heap's end back from this many free bytes on; 0 never
 
 
+@record(
+    "quick_blocks",  # settings
+    "refill_bytes",
+    "trim_bytes",
+    "quick_total",  # blocks of all quick lists
+)
 class Heap(NamedTuple):
     """The whole state."""
 
@@ -71,7 +76,7 @@ class Heap(NamedTuple):
     classes: SizeClasses  # of block sizes, head included
     quick: np.ndarray  # int64[class]  newest block of each quick list, 0: none
     count: np.ndarray  # int64[class]  its length
-    fields: np.ndarray  # int64[FIELDS]  settings, and QUICK_TOTAL: blocks of all quick lists
+    fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
 
@@ -79,14 +84,14 @@ def boot(machine, config):
     """An empty heap; HeapwrightError for a negative knob."""
     none_negative("segregated-fit", config)
     classes = size_classes.size_classes(QUICK_BYTES, CLASS_STEPS)
-    fields = np.array([config.quick_blocks, config.refill_bytes, config.trim_bytes, 0], np.int64)
+    settings = {name: getattr(config, name) for name in Heap.WORDS if hasattr(config, name)}
     return Heap(
         machine,
         segregated_bins.bins(machine, config.growth_bytes),
         classes,
         np.zeros(len(classes.bytes_of), np.int64),
         np.zeros(len(classes.bytes_of), np.int64),
-        fields,
+        words(Heap, **settings),
         counters(PATHS),
     )
 
@@ -112,7 +117,7 @@ def alloc(heap, thread, size, align):
     heap.paths[QUICK_HIT] += 1
     heap.quick[unsigned(row)] = load(heap.machine, block + HEAD_BYTES)
     heap.count[unsigned(row)] -= 1
-    heap.fields[QUICK_TOTAL] -= 1
+    heap.quick_total -= 1
     return block + HEAD_BYTES
 
 
@@ -120,7 +125,7 @@ def alloc(heap, thread, size, align):
 def _block_of(heap, need):
     """A free block of `need` bytes or more, taken out of its bin; 0 where the system refuses."""
     block = segregated_bins.find(heap.bins, need)
-    if not block and heap.fields[QUICK_TOTAL]:
+    if not block and heap.quick_total:
         for row in range(heap.classes.class_of[QUICK_BYTES >> 4] + 1):
             _flush(heap, row)
         block = segregated_bins.find(heap.bins, need)
@@ -145,7 +150,7 @@ def _refill(heap, row):
     if not block:
         return 0
     have = size_of(machine, block)
-    wanted = min(heap.fields[REFILL_BYTES] // need, heap.fields[QUICK_BLOCKS])
+    wanted = min(heap.refill_bytes // need, heap.quick_blocks)
     blocks = max(1, min(wanted, have // need))
     heap.paths[SPLIT] += blocks - 1
     heap.paths[SPLIT] += segregated_bins.use(heap.bins, block, blocks * need, have)
@@ -163,7 +168,7 @@ def _refill(heap, row):
             store(machine, part + HEAD_BYTES, newer)
             newer = part
             heap.count[row] += 1
-            heap.fields[QUICK_TOTAL] += 1
+            heap.quick_total += 1
         else:  # a rest too small for a block made the last one longer than its class
             _release(heap, part, size)
     heap.quick[row] = newer
@@ -190,15 +195,15 @@ def free(heap, thread, address):
     size = size_of(heap.machine, block)
     if size <= QUICK_BYTES:
         row = class_of(heap.classes, size)
-        if heap.classes.bytes_of[unsigned(row)] == size and heap.fields[QUICK_BLOCKS]:
-            if heap.count[unsigned(row)] == heap.fields[QUICK_BLOCKS]:
+        if heap.classes.bytes_of[unsigned(row)] == size and heap.quick_blocks:
+            if heap.count[unsigned(row)] == heap.quick_blocks:
                 _flush(heap, row)
             heap.paths[QUICK_PUT] += 1
             touch(heap.machine, address, HEAD_BYTES)
             store(heap.machine, address, heap.quick[unsigned(row)])
             heap.quick[unsigned(row)] = block
             heap.count[unsigned(row)] += 1
-            heap.fields[QUICK_TOTAL] += 1
+            heap.quick_total += 1
             return
     _release(heap, block, size)
 
@@ -206,7 +211,7 @@ def free(heap, thread, address):
 @kernel
 def _release(heap, block, size):
     """Merge a used block into the bins."""
-    merges, trims = segregated_bins.release(heap.bins, block, size, heap.fields[TRIM_BYTES])
+    merges, trims = segregated_bins.release(heap.bins, block, size, heap.trim_bytes)
     heap.paths[MERGE] += merges
     heap.paths[TRIM] += trims
 
@@ -217,7 +222,7 @@ def _flush(heap, row):
     block = heap.quick[row]
     if block:
         heap.paths[FLUSH] += 1
-    heap.fields[QUICK_TOTAL] -= heap.count[row]
+    heap.quick_total -= heap.count[row]
     heap.quick[row] = heap.count[row] = 0
     while block:
         older = load(heap.machine, block + HEAD_BYTES)
@@ -229,7 +234,7 @@ def _flush(heap, row):
 def resize_in_place(heap, address, size):
     """Cut the block or let it take the free one above; whether it holds `size` bytes now."""
     fits, splits, merges, trims = segregated_bins.resize_in_place(
-        heap.bins, address - HEAD_BYTES, _rounded(heap, size), heap.fields[TRIM_BYTES]
+        heap.bins, address - HEAD_BYTES, _rounded(heap, size), heap.trim_bytes
     )
     heap.paths[IN_PLACE] += fits
     heap.paths[SPLIT] += splits
@@ -278,4 +283,4 @@ def check(heap):
         if length != heap.count[row]:
             return 9
         total += length
-    return 9 if total != heap.fields[QUICK_TOTAL] else 0
+    return 9 if total != heap.quick_total else 0

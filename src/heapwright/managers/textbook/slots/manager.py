@@ -24,6 +24,7 @@ import numpy as np
 from heapwright.allocators import boundary_tags, good_fit
 from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, moving
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES, Machine, load, store, touch
@@ -37,8 +38,6 @@ LINK_BYTES = 8
 PATHS = ("slot", "reused", "chunk", "beneath", "free", "free_beneath")
 SLOT, REUSED, CHUNK, BENEATH, FREE, FREE_BENEATH = range(6)
 
-NEWEST, NEXT, LIMIT, USED, LISTED, SLOT_BYTES, CHUNK_BYTES, FIELDS = range(8)
-
 
 class Config(NamedTuple):
     """Knobs."""
@@ -48,6 +47,15 @@ class Config(NamedTuple):
     growth_bytes: int = 1 << 17  # least that brk moves for the heap beneath
 
 
+@record(
+    "newest",  # address of the newest freed slot, 0: none
+    "next",  # address of the next untouched slot
+    "limit",  # address past the newest chunk's slots
+    "used",  # slots
+    "listed",  # freed slots
+    "slot_bytes",  # settings
+    "chunk_bytes",
+)
 class Heap(NamedTuple):
     """The whole state."""
 
@@ -56,7 +64,7 @@ class Heap(NamedTuple):
     page: (
         np.ndarray
     )  # int32[address >> PAGE_SHIFT]  its number in a chunk, from 1; 0: it is in none
-    fields: np.ndarray  # int64[FIELDS]  NEWEST, NEXT, LIMIT: addresses; USED, LISTED: slots
+    fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
 
@@ -72,13 +80,11 @@ def boot(machine, config):
         )
     if config.growth_bytes < 0:
         raise HeapwrightError("growth_bytes of slots is not negative.")
-    fields = np.zeros(FIELDS, np.int64)
-    fields[SLOT_BYTES], fields[CHUNK_BYTES] = slot, chunk
     return Heap(
         machine,
         good_fit.good_fit(machine, config.growth_bytes, 0, steps_shift=5),
         reserve(SPACE_BYTES >> PAGE_SHIFT, np.int32),
-        fields,
+        words(Heap, slot_bytes=slot, chunk_bytes=chunk),
         counters(PATHS),
     )
 
@@ -86,36 +92,34 @@ def boot(machine, config):
 @kernel
 def alloc(heap, thread, size, align):
     """Address of a slot, or of a block beneath. About 4 ns for a slot."""
-    fields = heap.fields
-    if size > fields[SLOT_BYTES] or align > ALIGN_BYTES:
+    if size > heap.slot_bytes or align > ALIGN_BYTES:
         heap.paths[BENEATH] += 1
         return good_fit.alloc(heap.beneath, thread, size, align)
     heap.paths[SLOT] += 1
-    slot = fields[NEWEST]
+    slot = heap.newest
     if slot:
         heap.paths[REUSED] += 1
-        fields[NEWEST] = load(heap.machine, slot)
-        fields[LISTED] -= 1
+        heap.newest = load(heap.machine, slot)
+        heap.listed -= 1
     else:
-        slot = fields[NEXT]
-        if slot == fields[LIMIT]:
+        slot = heap.next
+        if slot == heap.limit:
             slot = _new_chunk(heap)
             if not slot:
                 return 0
-        fields[NEXT] = slot + fields[SLOT_BYTES]
-    fields[USED] += 1
+        heap.next = slot + heap.slot_bytes
+    heap.used += 1
     return slot
 
 
 @kernel
 def _new_chunk(heap):
     """The first slot of a fresh chunk; 0 where the system refuses."""
-    fields = heap.fields
-    chunk = obtain(heap.machine, 0, fields[CHUNK_BYTES], PAGE_BYTES)
+    chunk = obtain(heap.machine, 0, heap.chunk_bytes, PAGE_BYTES)
     if chunk:
         heap.paths[CHUNK] += 1
-        fields[LIMIT] = chunk + fields[CHUNK_BYTES] // fields[SLOT_BYTES] * fields[SLOT_BYTES]
-        for page in range(fields[CHUNK_BYTES] >> PAGE_SHIFT):
+        heap.limit = chunk + heap.chunk_bytes // heap.slot_bytes * heap.slot_bytes
+        for page in range(heap.chunk_bytes >> PAGE_SHIFT):
             heap.page[unsigned((chunk >> PAGE_SHIFT) + page)] = page + 1
     return chunk
 
@@ -134,18 +138,17 @@ def free(heap, thread, address):
         good_fit.free(heap.beneath, thread, address)
         return
     heap.paths[FREE] += 1
-    fields = heap.fields
     touch(heap.machine, address, LINK_BYTES)
-    store(heap.machine, address, fields[NEWEST])
-    fields[NEWEST] = address
-    fields[LISTED] += 1
-    fields[USED] -= 1
+    store(heap.machine, address, heap.newest)
+    heap.newest = address
+    heap.listed += 1
+    heap.used -= 1
 
 
 @kernel
 def resize_in_place(heap, address, size):
     """A slot stays while it fits, a block beneath is cut or takes the free one above."""
-    fits = size <= heap.fields[SLOT_BYTES]
+    fits = size <= heap.slot_bytes
     if _is_slot(heap, address):
         return fits
     return not fits and good_fit.resize_in_place(heap.beneath, address, size)
@@ -155,7 +158,7 @@ def resize_in_place(heap, address, size):
 def usable(heap, address, size):
     """The whole slot; of a block beneath all but its head."""
     if _is_slot(heap, address):
-        return heap.fields[SLOT_BYTES]
+        return heap.slot_bytes
     return boundary_tags.usable(heap.beneath, address, size)
 
 
@@ -166,7 +169,7 @@ realloc = moving(alloc, free, usable, resize_in_place)
 def extent(heap, address, size):
     """The slot, which has no header; or the block beneath."""
     if _is_slot(heap, address):
-        return address, heap.fields[SLOT_BYTES]
+        return address, heap.slot_bytes
     return boundary_tags.extent(heap.beneath, address, size)
 
 
@@ -182,13 +185,12 @@ def check(heap):
     broken = good_fit.check(heap.beneath)
     if broken:
         return broken
-    fields = heap.fields
-    slot_bytes, chunk_bytes = fields[SLOT_BYTES], fields[CHUNK_BYTES]
+    slot_bytes, chunk_bytes = heap.slot_bytes, heap.chunk_bytes
     slots_of_chunk = chunk_bytes // slot_bytes
-    untouched = (fields[LIMIT] - fields[NEXT]) // slot_bytes
-    if fields[USED] + fields[LISTED] + untouched != heap.paths[CHUNK] * slots_of_chunk:
+    untouched = (heap.limit - heap.next) // slot_bytes
+    if heap.used + heap.listed + untouched != heap.paths[CHUNK] * slots_of_chunk:
         return 11
-    slot, listed = fields[NEWEST], 0
+    slot, listed = heap.newest, 0
     while slot:
         page = np.int64(heap.page[unsigned(slot >> PAGE_SHIFT)])
         offset = ((page - 1) << PAGE_SHIFT) + (slot & (PAGE_BYTES - 1))  # in its chunk
@@ -196,13 +198,13 @@ def check(heap):
             return 12
         listed += 1
         slot = load(heap.machine, slot)
-    return 0 if listed == fields[LISTED] else 11
+    return 0 if listed == heap.listed else 11
 
 
 def notes(heap):
     """What its figures mean, in sentences."""
     slots, beneath = int(heap.paths[SLOT]), int(heap.paths[BENEATH])
-    size = int(heap.fields[SLOT_BYTES])
+    size = int(heap.slot_bytes)
     return [
         f"Of {slots + beneath:,} requests {beneath:,} did not fit a slot of {size:,} bytes and "
         "went to the heap beneath, a good fit."

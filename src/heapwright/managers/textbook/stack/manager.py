@@ -23,6 +23,7 @@ import numpy as np
 
 from heapwright.allocators.frame import ALIGN_BYTES, cached, counters, metadata
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.machine import Machine, copy, mmap
@@ -36,8 +37,6 @@ LEAST_LIMIT, MOST_LIMIT = 1 << 16, 1 << 34  # bytes of a stack
 PATHS = ("push", "pop", "uncovered", "buried", "overflow")
 PUSH, POP, UNCOVERED, BURIED, OVERFLOW = range(5)
 
-LIMIT_SHIFT, WANTED_BYTES, WANTED_USED, WANTED_NUMBER, WANTED_THREAD, FIELDS = range(6)
-
 
 class Config(NamedTuple):
     """Knobs."""
@@ -45,13 +44,20 @@ class Config(NamedTuple):
     limit_bytes: int = 8 << 20  # of each stack, a power of two: RLIMIT_STACK
 
 
+@record(
+    "limit_shift",  # setting: log2 of a stack's bytes
+    "wanted_bytes",  # of the first overflow: what was asked for,
+    "wanted_used",  # bytes then in use on that stack,
+    "wanted_number",  # which request it was,
+    "wanted_thread",  # and whose
+)
 class Heap(NamedTuple):
     """The whole state. Stack t is the t-th area of limit_bytes below MAPPED_TOP."""
 
     machine: Machine
     top: np.ndarray  # int64[thread]  address of the block on top; base while empty, 0 unused
     below: np.ndarray  # int64[(address - BREAK_LIMIT) >> 4]  block under this one << 1 | dead
-    fields: np.ndarray  # int64[FIELDS]  the setting; of the first overflow what was wanted
+    fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
 
@@ -63,13 +69,11 @@ def boot(machine, config):
             f"limit_bytes is a power of two from {LEAST_LIMIT} to {MOST_LIMIT}, not {limit}."
         )
     stacks = (MAPPED_TOP - BREAK_LIMIT) // limit
-    fields = np.zeros(FIELDS, np.int64)
-    fields[LIMIT_SHIFT] = limit.bit_length() - 1
     return Heap(
         machine,
         np.zeros(stacks + 1, np.int64),
         reserve((MAPPED_TOP - BREAK_LIMIT) >> 4, np.int64),
-        fields,
+        words(Heap, limit_shift=limit.bit_length() - 1),
         counters(PATHS),
     )
 
@@ -77,13 +81,13 @@ def boot(machine, config):
 @kernel
 def _base(heap, thread):
     """Address past the highest byte of a thread's stack."""
-    return MAPPED_TOP - (thread << heap.fields[LIMIT_SHIFT])
+    return MAPPED_TOP - (thread << heap.limit_shift)
 
 
 @kernel
 def _open(heap, thread):
     """Map the stack of a thread that had none; whether there was room."""
-    limit, base = 1 << heap.fields[LIMIT_SHIFT], _base(heap, thread)
+    limit, base = 1 << heap.limit_shift, _base(heap, thread)
     if base - limit < BREAK_LIMIT or mmap(heap.machine, base - limit, limit) != base - limit:
         return False
     heap.top[unsigned(thread)] = base
@@ -94,12 +98,12 @@ def _open(heap, thread):
 def _overflow(heap, thread, size):
     """Note the first overflow, which ends the flight: see `fatal`."""
     if heap.paths[OVERFLOW] == 0:
-        fields, limit = heap.fields, 1 << heap.fields[LIMIT_SHIFT]
-        fields[WANTED_BYTES], fields[WANTED_THREAD] = size, thread
-        fields[WANTED_NUMBER] = heap.paths[PUSH]
-        fields[WANTED_USED] = 0
+        limit = 1 << heap.limit_shift
+        heap.wanted_bytes, heap.wanted_thread = size, thread
+        heap.wanted_number = heap.paths[PUSH]
+        heap.wanted_used = 0
         if _base(heap, thread) - limit >= BREAK_LIMIT and heap.top[unsigned(thread)]:
-            fields[WANTED_USED] = _base(heap, thread) - heap.top[unsigned(thread)]
+            heap.wanted_used = _base(heap, thread) - heap.top[unsigned(thread)]
     heap.paths[OVERFLOW] += 1
     return 0
 
@@ -117,7 +121,7 @@ def alloc(heap, thread, size, align):
             return _overflow(heap, thread, size)
         top = base
     address = (top - max(size, 1)) & -max(align, ALIGN_BYTES)
-    if address < base - (1 << heap.fields[LIMIT_SHIFT]):
+    if address < base - (1 << heap.limit_shift):
         return _overflow(heap, thread, size)
     heap.below[unsigned((address - BREAK_LIMIT) >> 4)] = top << 1
     heap.top[unsigned(thread)] = address
@@ -127,7 +131,7 @@ def alloc(heap, thread, size, align):
 @kernel
 def free(heap, thread, address):
     """Let the block die; what is dead on top of its stack goes. About 3 ns for the top block."""
-    owner = (MAPPED_TOP - 1 - address) >> heap.fields[LIMIT_SHIFT]
+    owner = (MAPPED_TOP - 1 - address) >> heap.limit_shift
     below = heap.below[unsigned((address - BREAK_LIMIT) >> 4)]
     if heap.top[unsigned(owner)] != address:
         heap.paths[BURIED] += 1
@@ -176,7 +180,7 @@ def extent(heap, address, size):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    limit, thread = 1 << heap.fields[LIMIT_SHIFT], 0
+    limit, thread = 1 << heap.limit_shift, 0
     while _base(heap, thread) - limit >= BREAK_LIMIT:
         top, base = heap.top[unsigned(thread)], _base(heap, thread)
         thread += 1
@@ -198,10 +202,11 @@ def fatal(heap):
     """The sentence with which the flight ends after an overflow; "" while there was none."""
     if not heap.paths[OVERFLOW]:
         return ""
-    wanted, used, number, thread = (int(value) for value in heap.fields[WANTED_BYTES:])
+    wanted, used = int(heap.wanted_bytes), int(heap.wanted_used)
+    number, thread = int(heap.wanted_number), int(heap.wanted_thread)
     return (
         f"stack overflow at request {number:,}: {wanted:,} bytes asked for with {used:,} of "
-        f"{1 << int(heap.fields[LIMIT_SHIFT]):,} bytes in use on the stack of thread {thread}; "
+        f"{1 << int(heap.limit_shift):,} bytes in use on the stack of thread {thread}; "
         "set stack.limit_bytes higher, or take a manager that frees in any order."
     )
 
