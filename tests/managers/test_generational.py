@@ -108,3 +108,27 @@ def test_wrong_knobs_are_errors():
     ):
         with pytest.raises(HeapwrightError, match="generational"):
             manager.module.boot(None, manager.configured(settings), None)
+
+
+def test_an_object_of_no_bytes_at_the_end_of_eden_is_moved():
+    """Its address is that of the survivor space behind, whose objects stay when that is filled."""
+    trial = CollectedTrial("generational", {"nursery_bytes": 16384, "tenure": 15})
+    nursery, handles = trial.heap.nursery, trial.held.handles
+    eden = nursery.eden
+    trial.step(PUSH, -1)
+    trial.step(NEW, 0, 0)
+    trial.step(FREE, 0)
+    while nursery.to != eden.limit:  # it is filled by every other minor collection
+        trial.step(NEW, 0, 0)
+        trial.step(FREE, 0)
+    trial.step(NEW, 1, 16, 1)
+    slot = 10
+    while (rest := int(eden.limit - eden.top)) > 16:
+        trial.step(NEW, slot, min(1008, rest - 32))
+        slot += 1
+    trial.step(NEW, 3, 0)
+    assert int(handles[3]) == eden.limit
+    trial.step(WRITE, 1, 0, 0, 3)
+    trial.step(NEW, 4, 16)
+    assert trial.machine.words[int(handles[1]) >> 3] == handles[3] != eden.limit
+    assert trial.loop.check(trial.heap) == 0

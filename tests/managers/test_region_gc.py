@@ -6,7 +6,7 @@ from heapwright.collectors import log as logs
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import BREAK_BASE, MAPPED_BYTES
 from heapwright.managers import named
-from heapwright.trace.schema import FREE, MALLOC, events
+from heapwright.trace.schema import FREE, MALLOC, NEW, POP, PUSH, ROOT, WRITE, events
 from trial import CollectedTrial
 
 REGION = 1 << 14
@@ -93,3 +93,30 @@ def test_wrong_knobs_are_errors():
     ):
         with pytest.raises(HeapwrightError, match="region-gc"):
             manager.module.boot(None, manager.configured(settings), None)
+
+
+def test_an_object_of_no_bytes_at_the_end_of_a_region_lies_in_that_region():
+    """Its address is that of the next region, which is not moved when its own is."""
+    trial = CollectedTrial("region-gc", {"region_bytes": REGION, "evacuate_percent": 50})
+    trial.step(PUSH, -1)
+    trial.step(NEW, 0, 16, 1)  # a block of 32 bytes
+    for slot in range(1, 511):
+        trial.step(NEW, slot, 16)
+    trial.step(NEW, 511, 0)  # 16 bytes short of the region's end
+    trial.step(NEW, 512, 0)
+    trial.step(WRITE, 0, 0, 0, 512)
+    for slot in (0, 511, 512):
+        trial.step(ROOT, slot)
+    assert int(trial.held.handles[512]) == BREAK_BASE + REGION
+    for slot in range(513, 605):  # the next regions live
+        trial.step(NEW, slot, 1008 - 16 * (slot == 513), 0)
+        trial.step(ROOT, slot)
+    trial.step(POP, -1)
+    for slot in range(1, 511):
+        trial.step(FREE, slot)
+    assert trial.loop.check(trial.heap) == 0
+    trial.loop.collect(trial.heap)
+    assert trial.heap.paths[EVACUATED] == 1 and region_of(trial, 0) > 0
+    first = int(trial.held.handles[0]) >> 3
+    assert trial.machine.words[first] == trial.held.handles[512] != BREAK_BASE + REGION
+    assert trial.loop.check(trial.heap) == 0

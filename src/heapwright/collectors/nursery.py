@@ -97,15 +97,16 @@ def _empty(region, start, bytes_):
 
 @kernel(inline=True)
 def is_young(nursery, address):
-    """Whether the object lies in the nursery."""
-    return nursery.start <= address < nursery.end
+    """Whether the object lies in the nursery. One of no bytes may have the address of its end, and
+    no object that of its start: a header is before it."""
+    return nursery.start < address <= nursery.end
 
 
 @kernel(inline=True)
 def _is_from(nursery, address):
     """Whether a minor collection has to move the object."""
     to = nursery.to
-    return is_young(nursery, address) and not to <= address < to + nursery.space_bytes
+    return is_young(nursery, address) and not to < address <= to + nursery.space_bytes
 
 
 @kernel

@@ -81,6 +81,13 @@ def region_of(regions, address):
 
 
 @kernel(inline=True)
+def home_of(regions, address):
+    """Number of the region of the object at `address`: that of its header, for an object of no
+    bytes that ends a region has the address at which the next one begins."""
+    return region_of(regions, address - HEADER_BYTES)
+
+
+@kernel(inline=True)
 def base_of(regions, region):
     """Address of its first byte."""
     return BREAK_BASE + (region << regions.shift)
@@ -310,7 +317,7 @@ def _redirect(machine, regions, region):
             for field in range(fields_of(machine, address)):
                 place = unsigned(address + field * WORD_BYTES) >> unsigned(3)
                 target = machine.words[place]
-                if target and regions.kind[unsigned(region_of(regions, target))] == CHOSEN:
+                if target and regions.kind[unsigned(home_of(regions, target))] == CHOSEN:
                     machine.words[place] = forwarded(machine, target)
         block += granules_of(machine, block) << 4
 

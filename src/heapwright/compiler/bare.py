@@ -40,8 +40,8 @@ if INTERPRETED:
 
     def bare(state):  # type: ignore[no-untyped-def]
         """`state` with the elements of its arrays."""
-        if isinstance(state, tuple):
-            return type(state)(*(bare(member) for member in state))
+        if hasattr(state, "_make"):  # a NamedTuple: others stay, compiled too
+            return state._make(bare(member) for member in state)
         return Elements(state) if isinstance(state, np.ndarray) else state
 
 else:

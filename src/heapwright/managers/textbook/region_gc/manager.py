@@ -40,8 +40,8 @@ from heapwright.collectors.regions import (
     MOST_SHIFT,
     USED,
     Regions,
+    home_of,
     open_region,
-    region_of,
     take_large,
     used,
 )
@@ -235,5 +235,5 @@ def check(heap):
 @kernel
 def _is_in_use(table, address):
     """Whether the address lies in a region that holds objects."""
-    kind = table.kind[unsigned(region_of(table, address))]
-    return kind in (USED, LARGE)
+    region = home_of(table, address)
+    return 0 <= region < table.total and table.kind[unsigned(region)] in (USED, LARGE)
