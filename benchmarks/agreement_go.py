@@ -119,8 +119,8 @@ Written by `benchmarks/agreement_go.py` on {today}: Go {toolchain.version}, Linu
 Both get the same events on one processor and stop the world to collect and to sweep \
 (`GODEBUG=gcstoptheworld=2 GOMAXPROCS=1`), so that collections do not depend on time. The twin is \
 told what the real process takes itself: its own live objects and their spans, the bytes of its \
-global variables (roots are among them), and, at each collection and at each of about 1,000 moments, \
-what was scanned of stacks and mapped beside the heap. \
+global variables (roots are among them), and, at each collection and at each of about 1,000 \
+moments, what was scanned of stacks and mapped beside the heap. \
 `heapwright validate go TRACE` prints one comparison.
 
 - **Size classes**: bytes of the heap that an allocation takes, asked of the real runtime for every
