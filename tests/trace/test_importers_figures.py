@@ -128,6 +128,8 @@ def test_an_alignment_is_rounded_up(align, log2, row, tmp_path):
         ("calloc(2147483648,2147483648)=0x0", ("refused", (1 << 48) - 1, 0)),
         ("calloc(0,4611686018427387904)=0x40", ("calloc", 0, 0)),
         ("memalign(562949953421312,5)=0x0", ("refused", 5, 0)),
+        ("memalign(281474976710656,6)=0x0", ("refused", 6, 0)),
+        ("memalign(140737488355328,7)=0x40", ("memalign", 7, 47)),
         ("malloc(0)=0x40", ("malloc", 0, 0)),
     ],
 )
@@ -329,6 +331,13 @@ def test_heaptrack_proves_no_realloc(tmp_path):
     trace = imported(SWAP, tmp_path)
     assert (trace.reallocations, trace.allocations, trace.frees) == (0, 5, 3)
     assert any("2 allocations came straight after a free" in note for note in trace.notes)
+
+
+@pytest.mark.parametrize(("first", "told_so"), [(72704, True), (72703, False), (100, False)])
+def test_the_pool_that_heaptrack_brings_is_told(first, told_so, tmp_path):
+    content = SWAP.replace("+ 64 1 5000", f"+ {first:x} 1 5000\n+ 11c00 2 9990")
+    trace = imported(content, tmp_path)
+    assert any("C++ runtime that heaptrack brings" in note for note in trace.notes) == told_so
 
 
 def test_heaptrack_guesses_when_asked(tmp_path):

@@ -47,6 +47,14 @@ def test_packed_recordings(pack, tmp_path):
     assert told(imported(content, tmp_path)) == FORMATS["android"][1]
 
 
+def test_a_zip_of_several_files_is_a_sentence(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one.txt", ANDROID)
+        archive.writestr("two.txt", ANDROID)
+    with pytest.raises(HeapwrightError, match="holds 2 files: unpack it"):
+        imported((tmp_path / "a.zip").read_bytes(), tmp_path)
+
+
 def test_a_packed_recording_that_breaks_off_yields_what_it_holds(tmp_path):
     lines = "".join(f"1: malloc {16 * i:#x} {i}\n" for i in range(1, 40_000))
     content = gzip.compress(lines.encode())
