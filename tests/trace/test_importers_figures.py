@@ -259,6 +259,7 @@ def test_thread_0_is_a_thread(tmp_path):
 
 def test_what_a_recording_lacks_is_counted(tmp_path):
     lines = ["7: malloc 0x10 1", "7: malloc 0x10 2", "7: malloc 0x10 3", "7: malloc 0x20 0"]
+    lines += ["7: malloc 0x40 0", "7: malloc 0x50 0"]
     lines += ["7: free 0x0"] * 3 + ["7: free 0x990"] * 4 + ["7: realloc 0x30 0x0 5"] * 5
     lines += ["7: realloc 0x0 0x20 0", "7: realloc 0x0 0x10 9", "7: realloc 0x0 0x10 9"]
     trace = imported("\n".join(lines) + "\n", tmp_path)
@@ -268,8 +269,8 @@ def test_what_a_recording_lacks_is_counted(tmp_path):
     assert noted(trace, "reallocs of NULL, which stand as mallocs") == 5
     assert noted(trace, "reallocs to 0 bytes, which stand as frees") == 1
     assert noted(trace, "refused reallocs, left out") == 2
-    assert noted(trace, "requests of 0 bytes") == 1
-    assert (trace.allocations, trace.reallocations, trace.frees) == (9, 0, 7)
+    assert noted(trace, "requests of 0 bytes") == 3
+    assert (trace.allocations, trace.reallocations, trace.frees) == (11, 0, 7)
 
 
 @pytest.mark.parametrize(("promised", "told_so"), [(3, False), (4, True), (2, True)])
