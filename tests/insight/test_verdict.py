@@ -48,6 +48,15 @@ def test_glibc_as_the_winner():
     )
 
 
+def test_speed_is_told_of_two_and_not_of_one_alone():
+    slow, fast = made("glibc", live=10, seconds=2), made("buddy", live=20)
+    said = "It replayed 500 k events/s; the fastest, buddy, 1.00 M."
+    assert said in verdict([slow, fast]).reasons
+    assert not any("events/s" in reason for reason in verdict([fast]).reasons)
+    quick = "It is also the fastest: 1.00 M events/s."
+    assert quick in verdict([made("glibc", live=10), made("b", live=20, seconds=2)]).reasons
+
+
 def test_from_twice_as_much_on_a_multiple_is_told():
     twice = verdict([made("glibc", live=10), made("buddy", live=20)])
     assert twice.headline.endswith("buddy, the next, would hold 2.00 times as much.")
