@@ -2,7 +2,14 @@
 
 from heapwright.insight.verdict import present, ranked, verdict
 from heapwright.result import PARTS, Result, Spread
-from heapwright.words import bytes_text, change_text, count_text, percent_text
+from heapwright.words import (
+    bytes_text,
+    change_text,
+    count_text,
+    digits,
+    duration_text,
+    percent_text,
+)
 
 
 def made(manager, kind="twin", seconds=1.0, **mebibytes):
@@ -46,6 +53,15 @@ def test_glibc_as_the_winner():
         "glibc already holds the least: 10.0 MiB at its peak. "
         "buddy, the next, would hold 50 % more."
     )
+
+
+def test_speed_is_told_of_two_and_not_of_one_alone():
+    slow, fast = made("glibc", live=10, seconds=2), made("buddy", live=20)
+    said = "It replayed 500 k events/s; the fastest, buddy, 1.00 M."
+    assert said in verdict([slow, fast]).reasons
+    assert not any("events/s" in reason for reason in verdict([fast]).reasons)
+    quick = "It is also the fastest: 1.00 M events/s."
+    assert quick in verdict([made("glibc", live=10), made("b", live=20, seconds=2)]).reasons
 
 
 def test_from_twice_as_much_on_a_multiple_is_told():
@@ -217,5 +233,33 @@ def test_quantities():
         "5.00 GiB",
     ]
     assert [count_text(n) for n in (7, 1234, 12_345_678)] == ["7", "1.23 k", "12.3 M"]
+    assert [bytes_text(n) for n in (999 << 40, 1 << 40, 999 << 30)] == [
+        "999 TiB",
+        "1.00 TiB",
+        "999 GiB",
+    ]
+    assert [duration_text(n) for n in (999, 1000, 999_499, 999_500, 1.5e9)] == [
+        "999 ns",
+        "1.00 µs",
+        "999 µs",
+        "1.00 ms",
+        "1.50 s",
+    ]
+    assert [count_text(n) for n in (999.4, 999.5, 999_499, 999_500, 4.2e9)] == [
+        "999",
+        "1.00 k",
+        "999 k",
+        "1.00 M",
+        "4.20 G",
+    ]
+    assert [digits(n) for n in (0, 0.5, 9.994, 9.995, 99.94, 99.95, 12345)] == [
+        "0",
+        "0.50",
+        "9.99",
+        "10.0",
+        "99.9",
+        "100",
+        "12,345",
+    ]
     assert [percent_text(n) for n in (0.004, 0.05, 0.123)] == ["0.4 %", "5 %", "12 %"]
     assert [change_text(n) for n in (0.031, -0.17, 0.0001, 0)] == ["+3.1 %", "−17 %", "0 %", "0 %"]

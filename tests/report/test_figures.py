@@ -88,5 +88,7 @@ def test_notes_say_whose_they_are_once():
         ("real a", "from outside"),
         ("Missing", "c: missing."),
     ]
+    other = made("b", "measured", notes=["from outside"])
+    assert ("All real ones", "from outside") in notes("", [], [one, two, real, other])
     assert notes_list([("<b>", "<i>")]) == ["<li><b>&lt;b&gt;.</b> &lt;i&gt;</li>"]
     assert notes("", [], [one, made("b", notes=["of all", "its own"])])[0].about == "All"

@@ -18,7 +18,16 @@ from heapwright.report.comparison import (
 )
 from heapwright.report.markup import table
 from heapwright.report.processes import process_row, processes_sheet
-from heapwright.report.rows import Column, Row, Sheet
+from heapwright.report.rows import (
+    BYTES,
+    COUNT,
+    COUNT_BY_KIND,
+    SHARE_BY_KIND,
+    Column,
+    Row,
+    Sheet,
+    bytes_unit,
+)
 from heapwright.report.terminal import plain
 from heapwright.report.traces import (
     holding_sheet,
@@ -368,3 +377,20 @@ def test_the_page_marks_the_winner_and_knows_how_broad_a_table_is():
         made_up = table(Sheet("", columns, [Row({}, "a")]))
         assert f'<table class="figures {breadth}">' in made_up and made_up.count("<td") == number
         assert made_up.count(">-</td>") == number, "not known"
+
+
+def test_the_unit_of_a_column_is_one_that_the_smallest_has_ten_of():
+    units = {10: (10, "KiB"), 20: (20, "MiB"), 30: (30, "GiB"), 40: (40, "TiB")}
+    for shift, (unit, name) in units.items():
+        assert bytes_unit([0, 10 << shift, 99 << shift]) == (1 << unit, name)
+        below = units.get(shift - 10, units[10])
+        assert bytes_unit([(10 << shift) - 1]) == (1 << below[0], below[1])
+    assert bytes_unit([]) == bytes_unit([0]) == (1 << 10, "KiB")
+
+
+def test_quantities_at_their_bounds():
+    assert [COUNT.text(n) for n in (0, 999_999, 1_000_000)] == ["0", "999,999", "1.00 M"]
+    assert COUNT_BY_KIND.text({"full": 3, "minor": 0}) == "3"
+    assert COUNT_BY_KIND.text({"full": 0, "minor": 4}) == "4 minor"
+    assert SHARE_BY_KIND.text({"full": 0.0}) == "0 %"
+    assert [BYTES.text(n) for n in (0, 1)] == ["0", "1 B"]
