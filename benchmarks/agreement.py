@@ -15,10 +15,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from heapwright.cli.validate import difference, percent
 from heapwright.errors import HeapwrightError
+from heapwright.managers import managers
 from heapwright.references.malloc import systems
-from heapwright.references.malloc.agreement import COUNTERPARTS, Agreement, validate
+from heapwright.references.malloc.agreement import Agreement, validate
+from heapwright.references.tally import difference, percent
 from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace
 
@@ -64,6 +65,12 @@ def record_threaded(folder: Path) -> None:
         record([sys.executable, "-S", "-c", THREADED], path, environment=environment)
 
 
+def twins() -> list[str]:
+    """The managers that are twins of a real malloc."""
+    wanted = "heapwright.references.malloc"
+    return [name for name, manager in managers().items() if manager.card.reference == wanted]
+
+
 def row(label: list[str], found: Agreement) -> list[str]:
     """The cells of one comparison."""
     tallies = (found.addresses, found.outside, found.usable_sizes)
@@ -104,17 +111,16 @@ def page(manager: str, recordings: list[Path]) -> str:
         print(f"{manager} on {shortest} with {knobs}", file=sys.stderr)
         setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
         knob_rows.append(row([setting], validate(manager, chosen, knobs)))
-    real = COUNTERPARTS[manager]
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     others = [
         f"{found.name} {systems.version(found.name)}"
         for found in systems.available()
-        if not found.missing and found.name not in COUNTERPARTS
+        if not found.missing and found.name not in twins()
     ]
     return f"""# Agreement with the real systems
 
-Written by `benchmarks/agreement.py` on {today}: {real} {systems.version(real)}, \
+Written by `benchmarks/agreement.py` on {today}: {manager} {systems.version(manager)}, \
 Linux {kernel}, {platform.machine()}.
 
 What is compared, and how:
@@ -167,7 +173,7 @@ def main() -> int:
         print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
         return 1
     try:
-        text = "\n".join(page(manager, found) for manager in COUNTERPARTS)
+        text = "\n".join(page(manager, found) for manager in twins())
     except HeapwrightError as error:
         print(error, file=sys.stderr)
         return 1

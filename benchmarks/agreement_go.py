@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.agreement import table
-from heapwright.cli.validate import difference, percent
 from heapwright.errors import HeapwrightError
 from heapwright.references.go import build as go_build
 from heapwright.references.go.agreement import GoAgreement, validate_go
-from heapwright.references.malloc.agreement import Tally
+from heapwright.references.tally import Tally, difference, percent
 from heapwright.trace.programs import GRAPH_PROGRAMS, synthesise
 from heapwright.trace.store import Trace
 

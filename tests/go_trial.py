@@ -15,12 +15,10 @@ from heapwright.managers.runtime.go.layout import (
     CACHE_SHIFT,
     CACHE_WORDS,
     FREE_BITS,
-    LOWEST_PAGE,
     NEXT_PAIR,
     OBJECTS,
     PAGES,
     PAIRS_SHIFT,
-    PROCESSORS,
     SIZE,
     SPAN,
     field,
@@ -78,13 +76,13 @@ def objects_of(heap, found):
     """Write the addresses of the blocks that hold an object; how many there are."""
     heap = bare(heap)
     heap_, count = heap.go, 0
-    span = next_span(heap_, heap_.meters[LOWEST_PAGE])
+    span = next_span(heap_, heap_.lowest_page)
     while span:
         for number in range(field(heap_, span, OBJECTS)):
             pair = (span << PAIRS_SHIFT) + (number >> 6 << 1)
             bit = np.int64(1) << (number & 63)
             taken = heap_.bits[pair] & bit
-            for row in range(0, heap_.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+            for row in range(0, heap_.processor_count * CACHE_WORDS, 1 << CACHE_SHIFT):
                 if heap_.caches[row + SPAN] == span:
                     if heap_.caches[row + NEXT_PAIR] - 1 == number >> 6:
                         taken &= ~heap_.caches[row + FREE_BITS]
@@ -115,7 +113,7 @@ class Trial:
         return self.take((NEW, slot, size, fields))[0]
 
     def meter(self, name):
-        return int(self.heap.go.meters[name])
+        return int(getattr(self.heap.go, name))
 
     def total(self, name):
         return int(self.heap.log.totals[name])

@@ -12,17 +12,7 @@ from heapwright.collectors import log as logs
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.managers.runtime.go import manager as go
-from heapwright.managers.runtime.go import mark
 from heapwright.managers.runtime.go.layout import (
-    FREE,
-    FREED_TOTAL,
-    GENERATION,
-    IN_USE,
-    LIVE,
-    MARKING,
-    PROCESSORS,
-    RELEASED,
-    SCAVENGED,
     span_of,
 )
 from heapwright.managers.runtime.go.vacancies import beside_of
@@ -89,7 +79,7 @@ def test_an_object_without_bytes_takes_none():
     trial = Trial(**STOPPED)
     assert trial.new(0, 0) == trial.new(1, 0) != 0
     trial.take((COLLECT,))
-    assert trial.meter(IN_USE) == 0
+    assert trial.meter("in_use") == 0
 
 
 def test_absurd_sizes_are_refused_and_the_heap_goes_on():
@@ -168,8 +158,8 @@ def test_what_is_reached_stays_and_nothing_else(graph, knobs, choices):
     assert kept <= trial.blocks()
     trial.take((COLLECT,), (COLLECT,))
     assert trial.blocks() == kept
-    assert trial.meter(LIVE) == sum(trial.size(block) for block in kept)
-    assert trial.total(logs.ALLOCATED_BYTES) - trial.meter(FREED_TOTAL) == trial.meter(LIVE)
+    assert trial.meter("live") == sum(trial.size(block) for block in kept)
+    assert trial.total(logs.ALLOCATED_BYTES) - trial.meter("freed_total") == trial.meter("live")
 
 
 @pytest.mark.parametrize("knobs", SETTINGS)
@@ -214,7 +204,7 @@ def test_every_byte_of_the_heap_is_one_thing():
     for (start, length), (after, _) in pairwise(everything):
         assert start + length == after, "bytes that are two things, or none"
     covered = sum(length for _, length in everything)
-    assert covered == sum(trial.meter(name) for name in (IN_USE, FREE, RELEASED))
+    assert covered == sum(trial.meter(name) for name in ("in_use", "free", "released"))
 
 
 def test_collections_come_when_the_heap_has_doubled():
@@ -234,7 +224,7 @@ def test_gogc_off_collects_only_when_told():
     assert trial.total(logs.CYCLES) == 0
     trial.take((COLLECT,))
     assert trial.total(logs.CYCLES) == 1
-    assert trial.meter(LIVE) == 10 << 20
+    assert trial.meter("live") == 10 << 20
 
 
 def test_the_memory_limit_is_kept_by_collecting_and_giving_pages_back():
@@ -245,20 +235,20 @@ def test_the_memory_limit_is_kept_by_collecting_and_giving_pages_back():
     kept = []
     for given_step in steps:
         trial.take(given_step)
-        kept.append(trial.meter(IN_USE) + trial.meter(FREE))
+        kept.append(trial.meter("in_use") + trial.meter("free"))
     assert max(kept) <= limit
     assert trial.total(logs.CYCLES) > 5
-    assert trial.meter(SCAVENGED) > 0
+    assert trial.meter("scavenged") > 0
 
 
 def test_pages_that_the_heap_no_longer_needs_go_back_in_the_background():
     trial = Trial(**STOPPED)
     trial.take(*[(NEW, slot, 1 << 20) for slot in range(60)])
     trial.take(*[(DROP, slot) for slot in range(60)], (COLLECT,), (COLLECT,))
-    kept = trial.meter(FREE)
+    kept = trial.meter("free")
     trial.take(*[(NEW, 0, 64 << 10)] * (100 if INTERPRETED else 2000))
-    assert trial.meter(FREE) < kept
-    assert trial.meter(SCAVENGED) > 0
+    assert trial.meter("free") < kept
+    assert trial.meter("scavenged") > 0
 
 
 def test_used_memory_is_cleared_and_fresh_memory_is_not():
@@ -272,7 +262,7 @@ def test_used_memory_is_cleared_and_fresh_memory_is_not():
 def test_threads_run_on_processors_of_their_own():
     trial = Trial(gogc=-1, gomaxprocs=2)
     first, second, third = trial.take(*[(NEW, slot, 100) for slot in range(3)])
-    assert trial.heap.go.meters[PROCESSORS] == 2
+    assert trial.heap.go.processor_count == 2
     assert third - first == 112, "thread 2 goes on where thread 0 was"
     assert abs(second - first) >= 8192
 
@@ -284,10 +274,10 @@ def test_marking_proceeds_in_steps_and_allocation_assists_it():
     seen = 0
     for _ in range(60 if INTERPRETED else 400):
         trial.take((NEW, 61, 30_000, 0), (DROP, 61))
-        seen += trial.meter(MARKING)
+        seen += trial.meter("marking")
     assert seen
     assert trial.total(logs.ASSIST_BYTES) > 0
-    assert trial.meter(GENERATION) == 2 * trial.total(logs.CYCLES)
+    assert trial.meter("generation") == 2 * trial.total(logs.CYCLES)
 
 
 @pytest.fixture
@@ -296,7 +286,7 @@ def marking():
     is a root and refers to that of 1, that of 2 is a root too, that of 3 is neither."""
     trial = Trial(graph=True, gomaxprocs=1, workers_work=0)
     trial.take(*[(NEW, slot, 64, 2) for slot in range(4)], (ROOT, 0), (ROOT, 2), (WRITE, 0, 0, 1))
-    while not trial.meter(MARKING):
+    while not trial.meter("marking"):
         trial.take((NEW, 9, 60_000, 0), (DROP, 9))
     return trial
 
@@ -307,10 +297,10 @@ def marking():
     ids=["both", "old", "new", "none"],
 )
 def test_the_barrier_shades_the_old_and_the_new_referent(marking, field, target, shaded):
-    handles, stack, top = marking.mutator.handles, marking.heap.marker.stack, mark.TOP
-    before = int(marking.heap.marker.counts[top])
+    handles, marker = marking.mutator.handles, marking.heap.marker
+    before = int(marker.top)
     marking.take((WRITE, 0, field, target))
-    found = stack[before : marking.heap.marker.counts[top]].tolist()
+    found = marker.stack[before : marker.top].tolist()
     assert found == [int(handles[slot]) for slot in shaded]
     assert marking.total(logs.BARRIERS) == 1
 
@@ -318,7 +308,7 @@ def test_the_barrier_shades_the_old_and_the_new_referent(marking, field, target,
 def test_what_is_cut_while_marking_survives_the_cycle_and_not_the_next(marking):
     cut = int(marking.mutator.handles[1])
     marking.take((WRITE, 0, 0, -1))
-    while marking.meter(MARKING):
+    while marking.meter("marking"):
         marking.take((NEW, 9, 60_000, 0), (DROP, 9))
     assert cut in marking.blocks(), "the program's black stack may have loaded it before"
     marking.take((DROP, 1), (COLLECT,))
@@ -330,7 +320,7 @@ def test_a_write_past_the_barrier_breaks_the_strong_invariant(marking):
     marking.take((NEW, 4, 64, 2), (WRITE, 4, 0, 3))
     assert not go.check(marking.heap)
     handles = marking.mutator.handles
-    marking.heap.marker.counts[mark.TOP] -= 1  # as if it had not been shaded
+    marking.heap.marker.top -= 1  # as if it had not been shaded
     assert go.check(marking.heap) == 10
     marking.heap.machine.words[int(handles[4]) >> 3] = handles[
         2

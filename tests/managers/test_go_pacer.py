@@ -6,31 +6,14 @@ of the live heap, and the share of it that holds references. Go 1.27, runtime/mg
 
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 
+from heapwright.machine import machine
 from heapwright.managers.runtime.go.layout import (
-    ALLOCATED_TOTAL,
-    FREE,
-    IN_USE,
-    LIVE,
-    MEMORY_LIMIT,
-    METERS,
     NEVER,
-    OUTSIDE,
-    SCAN,
-    SCAVENGE_GOAL,
+    go_heap,
 )
 from heapwright.managers.runtime.go.pacer import (
-    GLOBALS,
-    GLOBALS_WORK,
-    HEAP_WORK,
-    LAST_GOAL,
-    LAST_IN_USE,
-    MARKED,
-    STACK_WORK,
-    STACKS,
-    TRIGGERED,
     UTILIZATION,
     WORK_PER_BYTE,
     commit,
@@ -51,13 +34,13 @@ CYCLES = 50
 
 
 def paced(gogc, marked, globals_bytes=0, stacks_bytes=0):
-    """A committed pacer and meters without a memory limit."""
-    meters = np.zeros(METERS, np.int64)
-    meters[MEMORY_LIMIT] = NEVER
-    meters[LIVE] = marked
+    """A committed pacer and a heap without a memory limit."""
+    go = go_heap(machine(), 1)
+    go.memory_limit = NEVER
+    go.live = marked
     made = pacer(gogc, marked, globals_bytes, stacks_bytes)
-    commit(made, meters, 1)
-    return made, meters
+    commit(made, go, 1)
+    return made, go
 
 
 @pytest.mark.parametrize(
@@ -75,8 +58,8 @@ def paced(gogc, marked, globals_bytes=0, stacks_bytes=0):
     ],
 )
 def test_the_goal(gogc, marked, roots, goal):
-    made, meters = paced(gogc, marked, roots)
-    assert heap_goal(made, meters) == (goal, 0)
+    made, go = paced(gogc, marked, roots)
+    assert heap_goal(made, go) == (goal, 0)
 
 
 @pytest.mark.parametrize(
@@ -88,36 +71,36 @@ def test_the_goal(gogc, marked, roots, goal):
     ],
 )
 def test_without_a_runway_a_cycle_begins_late(marked, goal, begins):
-    made, meters = paced(100, marked)
-    assert trigger(made, meters) == (begins, goal)
+    made, go = paced(100, marked)
+    assert trigger(made, go) == (begins, goal)
 
 
 def test_the_memory_limit_lowers_the_goal():
-    made, meters = paced(-1, 10 * MIB)
-    meters[MEMORY_LIMIT] = 100 * MIB
-    meters[IN_USE], meters[FREE], meters[OUTSIDE] = 30 * MIB, 5 * MIB, 10 * MIB
-    meters[ALLOCATED_TOTAL] = 28 * MIB  # 2 MiB of spans hold no object
-    assert heap_goal(made, meters)[0] == 88 * MIB - 88 * MIB // 100 * 3
-    meters[OUTSIDE] = 200 * MIB  # over the limit whatever the heap does: what is live
-    assert heap_goal(made, meters)[0] == 10 * MIB
+    made, go = paced(-1, 10 * MIB)
+    go.memory_limit = 100 * MIB
+    go.in_use, go.free, go.outside = 30 * MIB, 5 * MIB, 10 * MIB
+    go.allocated_total = 28 * MIB  # 2 MiB of spans hold no object
+    assert heap_goal(made, go)[0] == 88 * MIB - 88 * MIB // 100 * 3
+    go.outside = 200 * MIB  # over the limit whatever the heap does: what is live
+    assert heap_goal(made, go)[0] == 10 * MIB
 
 
 def test_sweeping_gets_its_distance():
-    made, meters = paced(100, 2 * MIB)
-    meters[LIVE] = 7 * MIB
-    commit(made, meters, 0)
-    assert heap_goal(made, meters) == (8 * MIB, 8 * MIB)
+    made, go = paced(100, 2 * MIB)
+    go.live = 7 * MIB
+    commit(made, go, 0)
+    assert heap_goal(made, go) == (8 * MIB, 8 * MIB)
 
 
 def test_the_scavenger_keeps_a_tenth_over_the_next_goal():
-    made, meters = paced(100, 10 * MIB)
-    made.counts[LAST_GOAL], made.counts[LAST_IN_USE] = 40 * MIB, 44 * MIB
-    meters[IN_USE], meters[FREE] = 12 * MIB, 30 * MIB
-    pace_scavenger(made, meters)
-    assert abs(int(meters[SCAVENGE_GOAL]) - 22 * MIB * 11 // 10) < 4096
-    meters[FREE] = 2 * MIB
-    pace_scavenger(made, meters)
-    assert meters[SCAVENGE_GOAL] == NEVER
+    made, go = paced(100, 10 * MIB)
+    made.last_goal, made.last_in_use = 40 * MIB, 44 * MIB
+    go.in_use, go.free = 12 * MIB, 30 * MIB
+    pace_scavenger(made, go)
+    assert abs(int(go.scavenge_goal) - 22 * MIB * 11 // 10) < 4096
+    go.free = 2 * MIB
+    pace_scavenger(made, go)
+    assert go.scavenge_goal == NEVER
 
 
 class Program(NamedTuple):
@@ -157,23 +140,22 @@ PROGRAMS = {
 
 def simulate(program, cycles):
     """[(utilization, peak over goal)] of each cycle."""
-    made, meters = paced(program.gogc, 0, program.globals_bytes, 0)
+    made, go = paced(program.gogc, 0, program.globals_bytes, 0)
     born_black = 0
     results = []
     for cycle in range(cycles):
-        counts = made.counts
         alloc, stacks = program.alloc_rate(cycle), int(program.stacks(cycle)) // 2048 * 2048
         survives = FIRST_MARKED
         if cycle:
-            survives = int((counts[MARKED] - born_black) * program.growth(cycle))
-        meters[LIVE] = max(meters[LIVE], trigger(made, meters)[0])
-        meters[SCAN] = int(meters[LIVE] * program.scannable(cycle))
-        counts[STACKS] = max(counts[STACKS], stacks)
-        start_cycle(made, meters)
+            survives = int((made.marked - born_black) * program.growth(cycle))
+        go.live = max(go.live, trigger(made, go)[0])
+        go.scan = int(go.live * program.scannable(cycle))
+        made.stacks = max(made.stacks, stacks)
+        start_cycle(made, go)
         left = {
-            GLOBALS_WORK: program.globals_bytes,
-            STACK_WORK: stacks,
-            HEAP_WORK: int(survives * program.scannable(cycle)),
+            "globals_work": program.globals_bytes,
+            "stack_work": stacks,
+            "heap_work": int(survives * program.scannable(cycle)),
         }
         assisted = lasted = 0.0
         born_black = 0
@@ -185,24 +167,24 @@ def simulate(program, cycles):
             for kind, amount in left.items():
                 part = min(amount, budget - done)
                 left[kind] = amount - part
-                counts[kind] += part
+                setattr(made, kind, getattr(made, kind) + part)
                 done += part
             elapsed = PERIOD_MS * done / budget
             allocated = int(alloc * 1024 * elapsed * program.cores * (1 - share))
-            meters[LIVE] += allocated
-            meters[SCAN] += int(allocated * program.scannable(cycle))
-            revise(made, meters)
+            go.live += allocated
+            go.scan += int(allocated * program.scannable(cycle))
+            revise(made, go)
             assisted += elapsed * (share - UTILIZATION)
             lasted += elapsed
             born_black += allocated
         utilization = UTILIZATION + assisted / lasted
-        goal = heap_goal(made, meters)[0]
-        results.append((utilization, meters[LIVE] / goal))
-        end_cycle(made, meters, utilization)
-        reset_live(made, meters, survives + born_black)
-        commit(made, meters, 1)
-    assert counts[TRIGGERED] == NEVER
-    assert counts[GLOBALS] == program.globals_bytes
+        goal = heap_goal(made, go)[0]
+        results.append((utilization, go.live / goal))
+        end_cycle(made, go, utilization)
+        reset_live(made, go, survives + born_black)
+        commit(made, go, 1)
+    assert made.triggered == NEVER
+    assert made.globals_ == program.globals_bytes
     return results
 
 

@@ -132,11 +132,10 @@ def hiding_rows(seed: int, turns: int) -> list[Row]:
             if draw.random() < 0.7:  # else it is copied, and a new object may refer to a white one
                 program.do(WRITE, owner, 0, field, -1)
         made = [new(2, draw.choice([0, 500, 2500, 200_000])) for _ in range(draw.randrange(4))]
-        places += [(slot, field) for slot in made for field in (0, 1)]
+        fresh = [(slot, field) for slot in made for field in (0, 1)]
         for target in (loaded, *made):
-            owner, field = draw.choice(places)
-            if draw.random() < 0.4:
-                owner, field = table, draw.randrange(CELLS)
+            where = draw.choice([[(table, draw.randrange(CELLS))], fresh or places, places])
+            owner, field = draw.choice(where)
             if target >= 0 and owner in program.fields:
                 program.do(WRITE, owner, 0, field, target)
         program.do(POP)

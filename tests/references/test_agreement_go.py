@@ -8,8 +8,7 @@ import pytest
 
 from heapwright.collectors.log import CYCLE_COLUMNS, EVENT
 from heapwright.errors import HeapwrightError
-from heapwright.managers.runtime.go.layout import METERS, NEVER, OUTSIDE
-from heapwright.managers.runtime.go.pacer import COUNTS, NEXT_STACKS
+from heapwright.managers.runtime.go.layout import NEVER
 from heapwright.references.go import build as go_build
 from heapwright.references.go import driver as go
 from heapwright.references.go.agreement import (
@@ -171,15 +170,12 @@ def test_the_twin_is_told_what_the_real_one_has_beside_its_heap() -> None:
     real.rows[:, columns("stacks_bytes")] = [10, 20, 30]
     real.rows[:, columns("mapped_bytes")] = [1000, 2000, 3000]
     real.rows[:, columns("unused_bytes")] = 300
-    heap = SimpleNamespace(
-        go=SimpleNamespace(meters=np.zeros(METERS, np.int64)),
-        pacer=SimpleNamespace(counts=np.zeros(COUNTS, np.int64)),
-    )
+    heap = SimpleNamespace(go=SimpleNamespace(outside=0), pacer=SimpleNamespace(next_stacks=0))
     surroundings, told = Surroundings(real), []
     assert surroundings.stops == [101, 201, 301], "the event that began a collection is flown"
     for flown in (0, 100, 101, 250, 301):
         surroundings.tell(heap, flown)
-        told.append((int(heap.go.meters[OUTSIDE]), int(heap.pacer.counts[NEXT_STACKS])))
+        told.append((int(heap.go.outside), int(heap.pacer.next_stacks)))
     assert told == [(0, 10), (0, 10), (700, 20), (1700, 30), (2700, 30)]
 
 

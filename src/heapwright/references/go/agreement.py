@@ -38,8 +38,8 @@ from heapwright.collectors.log import (
     HEAP_AFTER,
 )
 from heapwright.errors import HeapwrightError
-from heapwright.managers.runtime.go.layout import IN_USE, NEVER
-from heapwright.managers.runtime.go.pacer import NEXT_STACKS, heap_goal
+from heapwright.managers.runtime.go.layout import NEVER
+from heapwright.managers.runtime.go.pacer import heap_goal
 from heapwright.references.go import build as go_build
 from heapwright.references.go import driver as go
 from heapwright.references.go.surroundings import STACKS_COLUMN, Surroundings, own
@@ -244,7 +244,7 @@ def live_at_checkpoints(
         flown += len(part.op)
         if flown in stops:
             look = checked.looks[len(live)]
-            twin.heap.pacer.counts[NEXT_STACKS] = look[STACKS_COLUMN]
+            twin.heap.pacer.next_stacks = look[STACKS_COLUMN]
             for _ in range(go.FULL_COLLECTIONS):
                 twin.module.collect(twin.heap)
             live.append(int(twin.heap.log.totals[HEAP_AFTER]))
@@ -289,8 +289,8 @@ def _fly(
         flown += len(part.op)
         surroundings.tell(twin.heap, flown)
         if flown in stops:
-            in_use.append(int(twin.heap.go.meters[IN_USE]))
-            goals.append(int(heap_goal(twin.heap.pacer, twin.heap.go.meters)[0]))
+            in_use.append(int(twin.heap.go.in_use))
+            goals.append(int(heap_goal(twin.heap.pacer, twin.heap.go)[0]))
         progress(flown)
     rows = twin.heap.log.cycles.reshape(-1, CYCLE_COLUMNS)
     return _Flown(rows[: int(twin.heap.log.totals[CYCLES])].copy(), in_use, goals)

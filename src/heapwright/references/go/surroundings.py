@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from heapwright.managers.runtime.go.layout import OUTSIDE
-from heapwright.managers.runtime.go.pacer import NEXT_STACKS
 from heapwright.references.go import driver as go
 
 STACKS_COLUMN = go.Row._fields.index("stacks_bytes")
@@ -48,10 +46,10 @@ class Surroundings:
         """Before the next event: memory outside of the heap, and what the next collection scans."""
         row = np.searchsorted(self._past, flown, side="right") - 1
         if row >= 0:
-            heap.go.meters[OUTSIDE] = self._outside[row]
+            heap.go.outside = self._outside[row]
         cycle = np.searchsorted(self._scanned_at, flown)
         if cycle < len(self._scanned):
-            heap.pacer.counts[NEXT_STACKS] = self._scanned[cycle]
+            heap.pacer.next_stacks = self._scanned[cycle]
 
 
 def outside_bytes(rows: np.ndarray) -> np.ndarray:

@@ -7,8 +7,6 @@ rises and falls a cycle a moment sooner may set a goal of half or double: two ru
 system differ as much.
 """
 
-from heapwright.managers.runtime.go.cycle import STOP_THE_WORLD, WORKERS_WORK
-
 OTHER_SPEEDS = (0, 10, 20, 50, 200, 400, 1000)  # of the knob `workers_work`
 
 
@@ -23,9 +21,9 @@ def courses(settings):
 
 def notes(heap):
     """What a reader of its figures must know."""
-    if heap.cycle[STOP_THE_WORLD]:
+    if heap.stop_the_world:
         return []
-    work = int(heap.cycle[WORKERS_WORK]) / 100
+    work = int(heap.workers_work) / 100
     return [
         f"Assumes that its workers scan {work:g} bytes while the program allocates one: in the "
         "real system time decides, and two runs of one program differ."

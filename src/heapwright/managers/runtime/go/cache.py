@@ -18,26 +18,18 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_count, trailing_zeros
 from heapwright.managers.runtime.go.layout import (
     ALLOCATED,
-    ALLOCATED_TOTAL,
     BASE,
-    BORN_BLACK,
     CACHE_SHIFT,
     CACHE_WORDS,
     CLASS,
     FLUSHED,
     FREE_BITS,
-    GENERATION,
-    IS_SWEPT,
-    LIVE,
-    MARKING,
     NEEDS_ZERO,
     NEXT_PAIR,
     OBJECTS,
     PAGES,
     PAIRS_SHIFT,
     PROCESSOR_SHIFT,
-    PROCESSORS,
-    SCAN,
     SCANNABLE,
     SIZE,
     SPAN,
@@ -96,9 +88,9 @@ def _next_pair(go, row):
         free = ~go.bits[i] & valid_bits(objects, pair)
         if free:
             go.bits[i] |= free
-            if go.meters[MARKING]:
+            if go.marking:
                 go.bits[i + unsigned(1)] |= free
-                go.meters[BORN_BLACK] += bit_count(free) * size
+                go.born_black += bit_count(free) * size
             go.caches[row + FREE_BITS] = free
             go.caches[row + BASE] = (span << PAGE_SHIFT) + (pair << 6) * size
             go.caches[row + NEXT_PAIR] = pair + 1
@@ -116,7 +108,7 @@ def _cache_span(go, processor, span_class):
     span = pop(go, swept_set(go, span_class, PARTIAL))
     if span:
         return span
-    if not go.meters[IS_SWEPT]:
+    if not go.is_swept:
         span = pop(go, unswept_set(go, span_class, PARTIAL))
         if span:
             sweep_span(go, span, True)
@@ -142,23 +134,23 @@ def refill(go, processor, span_class):
     row = cache_row(processor, span_class)
     if _next_pair(go, row):
         return True, False
-    caches, meters = go.caches, go.meters
+    caches = go.caches
     old = caches[row + SPAN]
     span = _cache_span(go, processor, span_class)
     if not span:
         return False, False
     if old:
         used = field(go, old, OBJECTS) - field(go, old, ALLOCATED)
-        meters[ALLOCATED_TOTAL] += used * field(go, old, SIZE)
+        go.allocated_total += used * field(go, old, SIZE)
         set_field(go, old, ALLOCATED, field(go, old, OBJECTS))
-        set_field(go, old, SWEPT, meters[GENERATION])
+        set_field(go, old, SWEPT, go.generation)
         push(go, swept_set(go, span_class, FULL), old)
-    set_field(go, span, SWEPT, meters[GENERATION] + 3)
-    meters[LIVE] += field(go, span, PAGES) * PAGE_BYTES
-    meters[LIVE] -= field(go, span, ALLOCATED) * field(go, span, SIZE)
+    set_field(go, span, SWEPT, go.generation + 3)
+    go.live += field(go, span, PAGES) * PAGE_BYTES
+    go.live -= field(go, span, ALLOCATED) * field(go, span, SIZE)
     own = processor << PROCESSOR_SHIFT
-    if not meters[MARKING]:
-        meters[SCAN] += go.processors[own + SCANNABLE]
+    if not go.marking:
+        go.scan += go.processors[own + SCANNABLE]
     go.processors[own + SCANNABLE] = 0
     caches[row + SPAN] = span
     caches[row + STRIDE] = field(go, span, SIZE)
@@ -172,19 +164,18 @@ def new_large(go, processor, size, span_class):
     """Span of a new object of `size` bytes, more than a class has; 0 when there is no memory."""
     count = (size + PAGE_BYTES - 1) >> PAGE_SHIFT
     pay(go, count << PAGE_SHIFT, count)
-    if not go.meters[IS_SWEPT]:
+    if not go.is_swept:
         reclaim(go, count)
     span = new_span(go, processor, count, span_class)
     if not span:
         return 0
-    meters = go.meters
     set_field(go, span, ALLOCATED, 1)
     go.bits[span << PAIRS_SHIFT] = 1
-    if meters[MARKING]:
+    if go.marking:
         go.bits[(span << PAIRS_SHIFT) + 1] = 1
-        meters[BORN_BLACK] += count << PAGE_SHIFT
-    meters[ALLOCATED_TOTAL] += count << PAGE_SHIFT
-    meters[LIVE] += count << PAGE_SHIFT
+        go.born_black += count << PAGE_SHIFT
+    go.allocated_total += count << PAGE_SHIFT
+    go.live += count << PAGE_SHIFT
     push(go, swept_set(go, span_class, FULL), span)
     return span
 
@@ -192,12 +183,12 @@ def new_large(go, processor, size, span_class):
 @kernel
 def blacken_caches(go):
     """Marking begins: what the caches' words hold free is marked before it is born."""
-    for row in range(0, go.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+    for row in range(0, go.processor_count * CACHE_WORDS, 1 << CACHE_SHIFT):
         free = go.caches[row + FREE_BITS]
         if free:
             pair = (go.caches[row + SPAN] << PAIRS_SHIFT) + 2 * go.caches[row + NEXT_PAIR] - 2
             go.bits[unsigned(pair + 1)] |= free
-            go.meters[BORN_BLACK] += bit_count(free) * go.caches[row + STRIDE]
+            go.born_black += bit_count(free) * go.caches[row + STRIDE]
 
 
 @kernel
@@ -205,9 +196,9 @@ def born_black_bytes(go):
     """Bytes of objects born black in this cycle. What the caches' words still hold free was not
     born; its marks mean nothing, as it is not allocated when the span is swept."""
     unborn = 0
-    for row in range(0, go.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+    for row in range(0, go.processor_count * CACHE_WORDS, 1 << CACHE_SHIFT):
         unborn += bit_count(go.caches[row + FREE_BITS]) * go.caches[row + STRIDE]
-    return go.meters[BORN_BLACK] - unborn
+    return go.born_black - unborn
 
 
 @kernel
@@ -225,19 +216,19 @@ def _free_in_cached(go, row):
 @kernel
 def _uncache(go, row):
     """Give the cached span of a row back to its class; if it needs sweeping, sweep it."""
-    span, meters = go.caches[row + SPAN], go.meters
+    span = go.caches[row + SPAN]
     size, objects = field(go, span, SIZE), field(go, span, OBJECTS)
     free = _free_in_cached(go, row)
     if go.caches[row + FREE_BITS]:
         pair = (span << PAIRS_SHIFT) + 2 * go.caches[row + NEXT_PAIR] - 2
         go.bits[unsigned(pair)] &= ~go.caches[row + FREE_BITS]
-    meters[ALLOCATED_TOTAL] += (objects - free - field(go, span, ALLOCATED)) * size
+    go.allocated_total += (objects - free - field(go, span, ALLOCATED)) * size
     set_field(go, span, ALLOCATED, objects - free)
-    if field(go, span, SWEPT) == meters[GENERATION] + 1:
+    if field(go, span, SWEPT) == go.generation + 1:
         sweep_span(go, span, False)
     else:
-        meters[LIVE] -= free * size
-        set_field(go, span, SWEPT, meters[GENERATION])
+        go.live -= free * size
+        set_field(go, span, SWEPT, go.generation)
         push(go, swept_set(go, field(go, span, CLASS), PARTIAL if free else FULL), span)
 
 
@@ -250,7 +241,7 @@ def flush(go, processor):
         if go.caches[row + SPAN]:
             _uncache(go, row)
             go.caches[row + SPAN] = go.caches[row + FREE_BITS] = 0
-    go.meters[SCAN] += go.processors[own + SCANNABLE]
+    go.scan += go.processors[own + SCANNABLE]
     go.processors[own + SCANNABLE] = 0
     go.processors[own + TINY] = go.processors[own + TINY_USED] = 0
-    go.processors[own + FLUSHED] = go.meters[GENERATION]
+    go.processors[own + FLUSHED] = go.generation

@@ -31,36 +31,16 @@ from heapwright.collectors.mutator import EVERY_HANDLE, SLOTS, root_at, root_cou
 from heapwright.compiler import kernel
 from heapwright.managers.runtime.go.cache import blacken_caches, born_black_bytes, flush
 from heapwright.managers.runtime.go.layout import (
-    BORN_BLACK,
-    FREED_TOTAL,
-    IN_USE,
-    IS_SWEPT,
-    LIVE,
-    MARKING,
     PROCESSOR_SHIFT,
-    PROCESSORS,
     SCANNABLE,
-    SWEPT_OBJECTS,
     TINY,
 )
 from heapwright.managers.runtime.go.mark import (
-    BYTES,
-    MARKER_COUNTS,
-    NEXT_ROOT,
-    OBJECTS,
-    TOP,
-    WORK,
     drain,
     mark_handles,
     shade,
 )
 from heapwright.managers.runtime.go.pacer import (
-    GLOBALS,
-    GLOBALS_WORK,
-    HEAP_WORK,
-    LAST_IN_USE,
-    NEXT_STACKS,
-    STACK_WORK,
     UTILIZATION,
     WORK_PER_BYTE,
     commit,
@@ -79,24 +59,23 @@ WORD_BYTES = 8
 UNBOUNDED = 1 << 60
 SCAVENGE_EVERY_BYTES = 1 << 20
 
-# Heap.cycle: settings and the state of a cycle
-(
-    STOP_THE_WORLD,  # setting, GODEBUG: 0 concurrent, 1 marking stops the world, 2 sweeping too
-    WORKERS_WORK,  # setting: hundredths of a byte
-    OWN_BYTES,  # setting: live objects of the runtime itself
-    CREDIT,  # work done by the workers and not yet spent by assists
-    WORKERS,  # work done by the workers in this cycle
-    ASSISTS,
-    SCAVENGE_DUE,  # bytes allocated since the background scavenger's last step
-    CYCLE_WORDS,
-) = range(8)
+# Words of Heap.cycle: settings and the state of a cycle
+CYCLE = (
+    "stop_the_world",  # setting, GODEBUG: 0 concurrent, 1 marking stops the world, 2 sweeping too
+    "workers_work",  # setting: hundredths of a byte
+    "own_bytes",  # setting: live objects of the runtime itself
+    "credit",  # work done by the workers and not yet spent by assists
+    "workers",  # work done by the workers in this cycle
+    "assists",
+    "scavenge_due",  # bytes allocated since the background scavenger's last step
+)
 
 
 @kernel
 def tell_sweep(heap):
     """Bring the log up to date with what was swept."""
-    heap.log.totals[SWEPT_OBJECTS_TOTAL] = heap.go.meters[SWEPT_OBJECTS]
-    heap.log.totals[SWEPT_BYTES] = heap.go.meters[FREED_TOTAL]
+    heap.log.totals[SWEPT_OBJECTS_TOTAL] = heap.go.swept_objects
+    heap.log.totals[SWEPT_BYTES] = heap.go.freed_total
 
 
 @kernel
@@ -104,7 +83,7 @@ def _mark_roots(heap, newborn):
     """Shade what the program holds, the blocks that caches cut small objects from, and `newborn`;
     of a malloc trace only the latter two: its handles are marked step by step."""
     go, marker = heap.go, heap.marker
-    for processor in range(go.meters[PROCESSORS]):
+    for processor in range(go.processor_count):
         tiny = go.processors[(processor << PROCESSOR_SHIFT) + TINY]
         shade(marker, tiny)
     shade(marker, newborn)
@@ -118,22 +97,21 @@ def _mark_roots(heap, newborn):
 @kernel
 def begin(heap, newborn):
     """Begin a cycle, in a pause. `newborn` is an object that the program is about to hold, or 0."""
-    go, counts = heap.go, heap.pacer.counts
+    go, marker, pacer = heap.go, heap.marker, heap.pacer
     sweep_all(go)
     begin_pause(heap.log)
-    goal, _ = heap_goal(heap.pacer, go.meters)  # in force so far: a cycle may raise its own
-    start_cycle(heap.pacer, go.meters)
-    begin_cycle(heap.log, FULL, go.meters[LIVE], goal)
-    for count in range(MARKER_COUNTS):
-        heap.marker.counts[count] = 0
-    heap.cycle[CREDIT] = heap.cycle[WORKERS] = heap.cycle[ASSISTS] = 0
-    go.meters[BORN_BLACK] = 0
-    counts[STACK_WORK], counts[GLOBALS_WORK] = counts[NEXT_STACKS], counts[GLOBALS]
-    if heap.cycle[STOP_THE_WORLD] == 0:
-        go.meters[MARKING] = 1
+    goal, _ = heap_goal(heap.pacer, go)  # in force so far: a cycle may raise its own
+    start_cycle(heap.pacer, go)
+    begin_cycle(heap.log, FULL, go.live, goal)
+    marker.top = marker.next_root = marker.objects = marker.bytes_ = marker.work = 0
+    heap.credit = heap.workers = heap.assists = 0
+    go.born_black = 0
+    pacer.stack_work, pacer.globals_work = pacer.next_stacks, pacer.globals_
+    if heap.stop_the_world == 0:
+        go.marking = 1
         blacken_caches(go)
     _mark_roots(heap, newborn)
-    if heap.cycle[STOP_THE_WORLD]:
+    if heap.stop_the_world:
         _mark(heap, UNBOUNDED)
         _terminate(heap)
     end_pause(heap.log)
@@ -143,54 +121,53 @@ def begin(heap, newborn):
 def _mark(heap, budget_bytes):
     """Do so much work of marking, less if there is no more; how much."""
     go, marker, mutator = heap.go, heap.marker, heap.mutator
-    counts = marker.counts
-    before = counts[WORK]
+    before = marker.work
     slots = mutator.counts[SLOTS] if mutator.counts[EVERY_HANDLE] else 0
-    if counts[NEXT_ROOT] < slots:
-        past = min(slots, counts[NEXT_ROOT] + budget_bytes // WORD_BYTES + 1)
-        heap.log.totals[SCANNED_ROOTS] += past - counts[NEXT_ROOT]
-        counts[WORK] += (past - counts[NEXT_ROOT]) * WORD_BYTES
+    if marker.next_root < slots:
+        past = min(slots, marker.next_root + budget_bytes // WORD_BYTES + 1)
+        heap.log.totals[SCANNED_ROOTS] += past - marker.next_root
+        marker.work += (past - marker.next_root) * WORD_BYTES
         mark_handles(go, marker, mutator.handles, past)
-    drain(go, marker, budget_bytes - (counts[WORK] - before))
-    heap.pacer.counts[HEAP_WORK] += counts[WORK] - before
-    return counts[WORK] - before
+    drain(go, marker, budget_bytes - (marker.work - before))
+    heap.pacer.heap_work += marker.work - before
+    return marker.work - before
 
 
 @kernel
 def _is_marked(heap):
     """Whether there is nothing left to mark."""
-    mutator, counts = heap.mutator.counts, heap.marker.counts
-    return not counts[TOP] and (not mutator[EVERY_HANDLE] or counts[NEXT_ROOT] == mutator[SLOTS])
+    mutator, marker = heap.mutator.counts, heap.marker
+    return not marker.top and (not mutator[EVERY_HANDLE] or marker.next_root == mutator[SLOTS])
 
 
 @kernel
 def _terminate(heap):
     """All is marked: set goals for the next cycle and begin to sweep, in a pause."""
-    go, marker, pacer, cycle = heap.go, heap.marker, heap.pacer, heap.cycle
+    go, marker, pacer = heap.go, heap.marker, heap.pacer
     utilization = UTILIZATION
-    if cycle[WORKERS]:
-        utilization = min(0.9, UTILIZATION * (cycle[WORKERS] + cycle[ASSISTS]) / cycle[WORKERS])
-    end_cycle(pacer, go.meters, utilization)
-    marked = cycle[OWN_BYTES] + marker.counts[BYTES]
-    if go.meters[MARKING]:
+    if heap.workers:
+        utilization = min(0.9, UTILIZATION * (heap.workers + heap.assists) / heap.workers)
+    end_cycle(pacer, go, utilization)
+    marked = heap.own_bytes + marker.bytes_
+    if go.marking:
         marked += born_black_bytes(go)
-    go.meters[MARKING] = go.meters[BORN_BLACK] = 0
-    reset_live(pacer, go.meters, marked)
+    go.marking = go.born_black = 0
+    reset_live(pacer, go, marked)
     begin_sweep(go)
-    for processor in range(go.meters[PROCESSORS]):
+    for processor in range(go.processor_count):
         go.processors[(processor << PROCESSOR_SHIFT) + SCANNABLE] = 0
         flush(go, processor)
-    if cycle[STOP_THE_WORLD] == 2:
+    if heap.stop_the_world == 2:
         sweep_all(go)
-    pacer.counts[LAST_IN_USE] = go.meters[IN_USE]
-    commit(pacer, go.meters, go.meters[IS_SWEPT])
-    next_trigger, _ = trigger(pacer, go.meters)
+    pacer.last_in_use = go.in_use
+    commit(pacer, go, go.is_swept)
+    next_trigger, _ = trigger(pacer, go)
     pace_sweep(go, next_trigger)
-    pace_scavenger(pacer, go.meters)
+    pace_scavenger(pacer, go)
     totals = heap.log.totals
-    totals[MARKED_OBJECTS] += marker.counts[OBJECTS]
-    totals[MARKED_BYTES] += marker.counts[BYTES]
-    totals[ASSIST_BYTES] += cycle[ASSISTS]
+    totals[MARKED_OBJECTS] += marker.objects
+    totals[MARKED_BYTES] += marker.bytes_
+    totals[ASSIST_BYTES] += heap.assists
     tell_sweep(heap)
     log_cycle(heap.log, marked)
 
@@ -206,15 +183,14 @@ def _finish(heap):
 @kernel
 def _step(heap, bytes_):
     """While marking, the program took `bytes_`: the workers go on, and it assists them."""
-    cycle = heap.cycle
-    revise(heap.pacer, heap.go.meters)
-    done = _mark(heap, bytes_ * cycle[WORKERS_WORK] // 100)
-    cycle[WORKERS] += done
+    revise(heap.pacer, heap.go)
+    done = _mark(heap, bytes_ * heap.workers_work // 100)
+    heap.workers += done
     owed = int(heap.pacer.ratios[WORK_PER_BYTE] * bytes_)
-    paid = min(owed, cycle[CREDIT] + done)
-    cycle[CREDIT] += done - paid
+    paid = min(owed, heap.credit + done)
+    heap.credit += done - paid
     if owed > paid:
-        cycle[ASSISTS] += _mark(heap, owed - paid)
+        heap.assists += _mark(heap, owed - paid)
     if _is_marked(heap):
         _finish(heap)
 
@@ -225,16 +201,15 @@ def grown(heap, newborn, bytes_):
 
     `newborn` is the object for which it did so.
     """
-    cycle = heap.cycle
-    cycle[SCAVENGE_DUE] += bytes_
-    while cycle[SCAVENGE_DUE] >= SCAVENGE_EVERY_BYTES:
-        cycle[SCAVENGE_DUE] -= SCAVENGE_EVERY_BYTES
+    heap.scavenge_due += bytes_
+    while heap.scavenge_due >= SCAVENGE_EVERY_BYTES:
+        heap.scavenge_due -= SCAVENGE_EVERY_BYTES
         scavenge_in_background(heap.go)
-    if heap.go.meters[MARKING]:
+    if heap.go.marking:
         _step(heap, bytes_)
         return
-    start, _ = trigger(heap.pacer, heap.go.meters)
-    if heap.go.meters[LIVE] >= start:
+    start, _ = trigger(heap.pacer, heap.go)
+    if heap.go.live >= start:
         begin(heap, newborn)
 
 
@@ -245,13 +220,13 @@ def collect_all(heap):
     Blocks that tiny objects share are given up first, so that the last one does not outlive its
     objects until a second collection, as in the real system.
     """
-    if heap.go.meters[MARKING]:
+    if heap.go.marking:
         _mark(heap, UNBOUNDED)
         _finish(heap)
-    for processor in range(heap.go.meters[PROCESSORS]):
+    for processor in range(heap.go.processor_count):
         heap.go.processors[(processor << PROCESSOR_SHIFT) + TINY] = 0
     begin(heap, 0)
-    if heap.go.meters[MARKING]:
+    if heap.go.marking:
         _mark(heap, UNBOUNDED)
         _finish(heap)
     sweep_all(heap.go)

@@ -27,11 +27,7 @@ from heapwright.managers.runtime.go.layout import (
     CLASS_MASK,
     DELTA_SHIFT,
     FIELDS,
-    FREE,
     FREE_BITS,
-    GENERATION,
-    LOWEST_PAGE,
-    MARKING,
     NEXT,
     NEXT_PAIR,
     OBJECTS,
@@ -39,13 +35,8 @@ from heapwright.managers.runtime.go.layout import (
     PAGE_FREE,
     PAGE_GONE,
     PAGES,
-    PAGES_IN_USE,
     PAIRS_SHIFT,
-    PAST_PAGE,
     PROCESSOR_SHIFT,
-    PROCESSORS,
-    RELEASED,
-    SCAVENGE_PAST,
     SET,
     SIZE,
     SPAN,
@@ -54,7 +45,6 @@ from heapwright.managers.runtime.go.layout import (
     span_of,
     valid_bits,
 )
-from heapwright.managers.runtime.go.mark import TOP
 from heapwright.managers.runtime.go.pages import CHUNK_SHIFT
 from heapwright.managers.runtime.go.pages import check as check_chunk
 from heapwright.managers.runtime.go.size_classes import (
@@ -72,16 +62,16 @@ from heapwright.managers.runtime.go.vacancies import is_cached, next_span
 def _check_bits(go, span):
     """2 or 3 if broken, else 0."""
     objects = field(go, span, OBJECTS)
-    unswept = field(go, span, SWEPT) == go.meters[GENERATION] - 2
+    unswept = field(go, span, SWEPT) == go.generation - 2
     allocated = 0
     for pair in range((objects + 63) >> 6):
         i = unsigned((span << PAIRS_SHIFT) + 2 * pair)
         bits, marks = go.bits[i], go.bits[i + unsigned(1)]
         if bits & ~valid_bits(objects, pair):
             return 2
-        if not go.meters[MARKING] and marks & ~bits:
+        if not go.marking and marks & ~bits:
             return 3
-        if marks and not unswept and not go.meters[MARKING]:
+        if marks and not unswept and not go.marking:
             return 3
         allocated += bit_count(bits)
     if not is_cached(go, span) and allocated != field(go, span, ALLOCATED):
@@ -96,7 +86,7 @@ def _wanted_set(go, span):
     full = FULL if field(go, span, ALLOCATED) == field(go, span, OBJECTS) else PARTIAL
     if is_cached(go, span):
         return -1
-    if field(go, span, SWEPT) == go.meters[GENERATION]:
+    if field(go, span, SWEPT) == go.generation:
         return swept_set(go, span_class, full)
     return unswept_set(go, span_class, full)
 
@@ -105,7 +95,7 @@ def _wanted_set(go, span):
 def _check_spans(go):
     """(0 or the broken invariant of 1 to 4, pages of spans, spans in a queue, cached spans)."""
     pages = queued = held = 0
-    span = next_span(go, go.meters[LOWEST_PAGE])
+    span = next_span(go, go.lowest_page)
     while span:
         count = field(go, span, PAGES)
         for delta in range(count):
@@ -147,7 +137,7 @@ def _check_queues(go, queued):
 @kernel
 def _check_caches(go, held):
     """6 if broken, else 0."""
-    for row in range(0, go.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+    for row in range(0, go.processor_count * CACHE_WORDS, 1 << CACHE_SHIFT):
         span, free = go.caches[row + SPAN], go.caches[row + FREE_BITS]
         if not span:
             if free:
@@ -163,28 +153,27 @@ def _check_caches(go, held):
 @kernel
 def _check_free_pages(go, span_pages):
     """7, 8 or 9 if broken, else 0. `span_pages` is what spans have."""
-    meters = go.meters
-    first, past = meters[LOWEST_PAGE], meters[PAST_PAGE]
+    first, past = go.lowest_page, go.past_page
     free = gone = 0
     for group in range(first >> 6, (past + 63) >> 6):
         with_memory = go.pages.free[unsigned(group)] & ~go.pages.gone[unsigned(group)]
-        if with_memory and group << 6 >= meters[SCAVENGE_PAST]:
+        if with_memory and group << 6 >= go.scavenge_past:
             return 9
         free += bit_count(go.pages.free[unsigned(group)])
         gone += bit_count(go.pages.gone[unsigned(group)])
     for chunk in range(first >> CHUNK_SHIFT, (past >> CHUNK_SHIFT) + 1):
         if not check_chunk(go.pages, chunk):
             return 7
-    for processor in range(meters[PROCESSORS]):
+    for processor in range(go.processor_count):
         own = processor << PROCESSOR_SHIFT
         kept = go.processors[own + PAGE_FREE]
         if kept & go.pages.free[unsigned(go.processors[own + PAGE_BASE] >> 6)]:
             return 7
         free += bit_count(kept)
         gone += bit_count(go.processors[own + PAGE_GONE])
-    if span_pages != meters[PAGES_IN_USE]:
+    if span_pages != go.pages_in_use:
         return 8
-    if (free - gone) << PAGE_SHIFT != meters[FREE] or gone << PAGE_SHIFT != meters[RELEASED]:
+    if (free - gone) << PAGE_SHIFT != go.free or gone << PAGE_SHIFT != go.released:
         return 8
     return 0
 
@@ -200,7 +189,7 @@ def _is_white(go, marker, word):
     if go.bits[unsigned((span << PAIRS_SHIFT) + (number >> 6 << 1) + 1)] >> (number & 63) & 1:
         return False
     block = first + number * size
-    for entry in range(marker.counts[TOP]):
+    for entry in range(marker.top):
         if block <= marker.stack[unsigned(entry)] < block + size:
             return False
     return True
@@ -232,7 +221,7 @@ def _black(go, span, pair):
     i = unsigned((span << PAIRS_SHIFT) + 2 * pair)
     bits = go.bits[i] & go.bits[i + unsigned(1)]
     if bits and is_cached(go, span):
-        for row in range(0, go.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+        for row in range(0, go.processor_count * CACHE_WORDS, 1 << CACHE_SHIFT):
             if go.caches[row + SPAN] == span and go.caches[row + NEXT_PAIR] - 1 == pair:
                 bits &= ~go.caches[row + FREE_BITS]
     return bits
@@ -241,7 +230,7 @@ def _black(go, span, pair):
 @kernel
 def _check_colours(go, marker):
     """10 if broken, else 0."""
-    span = next_span(go, go.meters[LOWEST_PAGE])
+    span = next_span(go, go.lowest_page)
     while span:
         objects, size = field(go, span, OBJECTS), field(go, span, SIZE)
         if not field(go, span, CLASS) & 1:
@@ -260,7 +249,7 @@ def _check_colours(go, marker):
 @kernel
 def check(go, marker):
     """Number of the broken invariant, 0 if none."""
-    if go.meters[PAST_PAGE] == 0:
+    if go.past_page == 0:
         return 0
     broken, pages, queued, held = _check_spans(go)
     if not broken:
@@ -269,6 +258,6 @@ def check(go, marker):
         broken = _check_caches(go, held)
     if not broken:
         broken = _check_free_pages(go, pages)
-    if not broken and go.meters[MARKING]:
+    if not broken and go.marking:
         broken = _check_colours(go, marker)
     return broken

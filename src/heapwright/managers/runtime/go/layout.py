@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import Machine
 from heapwright.machine.address_space import SPACE_BYTES
@@ -39,7 +40,7 @@ NEVER = (1 << 62) - 1  # a heap that no program reaches
     PAGES,
     OBJECTS,  # that fit
     SIZE,  # of one, bytes
-    SWEPT,  # sweep generation sg of the span: meters[GENERATION] - 2 needs sweeping, equal: swept,
+    SWEPT,  # sweep generation sg of the span: generation - 2 needs sweeping, equal: swept,
     # + 1 cached and needs sweeping, + 3 cached and swept
     ALLOCATED,  # objects, when no cache holds the span; all of them while one does
     NEXT,  # span of the same set, 0 none
@@ -73,46 +74,44 @@ CACHE_WORDS = SPAN_CLASSES << CACHE_SHIFT
 ) = range(7)
 PROCESSOR_SHIFT = 3
 
-# Meters: bytes unless another unit is named
-(
-    LIVE,  # marked by the last collection and allocated since; runtime: heapLive
-    SCAN,  # of it references; heapScan
-    IN_USE,  # in spans; heapInUse, HeapInuse
-    FREE,  # in free pages that have memory; heapFree
-    RELEASED,  # in free pages that have none; heapReleased
-    ALLOCATED_TOTAL,  # ever, as known at refills; totalAlloc
-    FREED_TOTAL,  # ever, as known after sweeps; totalFree
-    GENERATION,  # sweep generation, rises by 2 with each collection; sweepgen
-    PAGES_IN_USE,
-    PAGES_SWEPT,  # in this generation
-    SWEEP_BASIS,  # pages swept when the sweep was last paced
-    SWEEP_LIVE,  # LIVE at that time
-    SWEEP_SET,  # next span class and set to sweep
-    IS_SWEPT,  # 1 when no span of this generation needs sweeping
-    RECLAIM_PAGE,  # where the search for spans without a marked object goes on
-    RECLAIM_CREDIT,  # pages
-    RECLAIM_END,
-    MARKING,  # 1 while objects are born black
-    BORN_BLACK,  # in this cycle
-    SWEPT_OBJECTS,  # freed by the sweep since boot
-    PROCESSORS,  # setting
-    MEMORY_LIMIT,  # setting, NEVER when there is none
-    OUTSIDE,  # setting: memory of the runtime that is not heap
-    SCAVENGE_GOAL,  # IN_USE + FREE that the scavenger leaves, NEVER when it rests
-    SCAVENGED,  # ever given back
-    ARENA_NEXT,  # address that the heap grows from
-    ARENA_END,  # of the reserved address space it lies in
-    HINT,  # number of the hint that arenas are asked at
-    HINT_NEXT,  # address that the next one is asked at, 0: the hint's
-    LOWEST_PAGE,  # the heap's pages
-    PAST_PAGE,
-    SCAVENGE_PAST,  # page; from here on no free page has memory
-    METERS,
-) = range(33)
-
 PAGES_PER_BYTE = 0  # of ratios: pages to sweep for each byte allocated; sweepPagesPerByte
 
 
+# Bytes unless another unit is named.
+@record(
+    "live",  # marked by the last collection and allocated since; runtime: heapLive
+    "scan",  # of it references; heapScan
+    "in_use",  # in spans; heapInUse, HeapInuse
+    "free",  # in free pages that have memory; heapFree
+    "released",  # in free pages that have none; heapReleased
+    "allocated_total",  # ever, as known at refills; totalAlloc
+    "freed_total",  # ever, as known after sweeps; totalFree
+    "generation",  # sweep generation, rises by 2 with each collection; sweepgen
+    "pages_in_use",
+    "pages_swept",  # in this generation
+    "sweep_basis",  # pages swept when the sweep was last paced
+    "sweep_live",  # LIVE at that time
+    "sweep_set",  # next span class and set to sweep
+    "is_swept",  # 1 when no span of this generation needs sweeping
+    "reclaim_page",  # where the search for spans without a marked object goes on
+    "reclaim_credit",  # pages
+    "marking",  # 1 while objects are born black
+    "born_black",  # in this cycle
+    "swept_objects",  # freed by the sweep since boot
+    "processor_count",  # setting
+    "memory_limit",  # setting, NEVER when there is none
+    "outside",  # setting: memory of the runtime that is not heap
+    "scavenge_goal",  # IN_USE + FREE that the scavenger leaves, NEVER when it rests
+    "scavenged",  # ever given back
+    "arena_next",  # address that the heap grows from
+    "arena_end",  # of the reserved address space it lies in
+    "hint",  # number of the hint that arenas are asked at
+    "hint_next",  # address that the next one is asked at, 0: the hint's
+    "lowest_page",  # the heap's pages
+    "past_page",
+    "scavenge_past",  # page; from here on no free page has memory
+    array="meters",
+)
 class GoHeap(NamedTuple):
     """The heap without its collector."""
 
@@ -127,16 +126,20 @@ class GoHeap(NamedTuple):
     caches: np.ndarray  # int64[processor * CACHE_WORDS]
     processors: np.ndarray  # int64[processor << PROCESSOR_SHIFT]
     used_past: np.ndarray  # int64[arena]  page; from here on its memory was never used; zeroedBase
-    meters: np.ndarray  # int64[METERS]
+    meters: np.ndarray  # int64[word]
     ratios: np.ndarray  # float64[1]
 
 
 def go_heap(machine: Machine, processors: int) -> GoHeap:
     """A heap that has asked the system for nothing yet."""
-    meters = np.zeros(METERS, np.int64)
-    meters[PROCESSORS], meters[IS_SWEPT] = processors, 1
-    meters[MEMORY_LIMIT] = meters[SCAVENGE_GOAL] = NEVER
-    meters[LOWEST_PAGE] = SPACE_PAGES
+    meters = words(
+        GoHeap,
+        processor_count=processors,
+        is_swept=1,
+        memory_limit=NEVER,
+        scavenge_goal=NEVER,
+        lowest_page=SPACE_PAGES,
+    )
     return GoHeap(
         machine=machine,
         classes=size_classes(),
@@ -170,7 +173,7 @@ def set_field(go, span, name, value):
 def span_of(go, address):
     """The span that `address` lies in, 0 if none; any integer may be asked about."""
     page = address >> PAGE_SHIFT
-    if page < go.meters[LOWEST_PAGE] or page >= go.meters[PAST_PAGE]:
+    if page < go.lowest_page or page >= go.past_page:
         return 0
     word = go.page_words[unsigned(page)]
     return page - (word >> DELTA_SHIFT) if word else 0

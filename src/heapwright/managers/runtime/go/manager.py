@@ -34,34 +34,25 @@ from heapwright.collectors.log import (
 )
 from heapwright.collectors.mutator import Mutator, handle
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record, words
 from heapwright.errors import HeapwrightError
 from heapwright.machine import STATIC_BASE, Machine, load, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.runtime.go.assumptions import courses, notes
 from heapwright.managers.runtime.go.cache import cache_row, new_large, refill, take
 from heapwright.managers.runtime.go.cycle import (
-    CYCLE_WORDS,
-    OWN_BYTES,
-    STOP_THE_WORLD,
-    WORKERS_WORK,
+    CYCLE,
     collect_all,
     grown,
 )
 from heapwright.managers.runtime.go.heap_bitmap import note_references
 from heapwright.managers.runtime.go.invariants import check as check_heap
 from heapwright.managers.runtime.go.layout import (
-    ALLOCATED_TOTAL,
     CLASS,
     FIELDS,
-    IN_USE,
-    LIVE,
-    MARKING,
-    MEMORY_LIMIT,
     NEEDS_ZERO,
     NEVER,
-    OUTSIDE,
     PROCESSOR_SHIFT,
-    PROCESSORS,
     SCANNABLE,
     SIZE,
     STRIDE,
@@ -112,6 +103,7 @@ class Config(NamedTuple):
     outside_bytes: int = 0  # memory of the runtime that is not heap
 
 
+@record(*CYCLE, array="cycle")
 class Heap(NamedTuple):
     """The whole state."""
 
@@ -139,9 +131,6 @@ def boot(machine, config, mutator):
             raise HeapwrightError(f"{knob} is 0 to {SPACE_BYTES}, not {getattr(config, knob)}.")
     if config.gomemlimit < 0:
         raise HeapwrightError(f"gomemlimit is a number of bytes or 0, not {config.gomemlimit}.")
-    cycle = np.zeros(CYCLE_WORDS, np.int64)
-    cycle[STOP_THE_WORLD], cycle[WORKERS_WORK] = config.gcstoptheworld, config.workers_work
-    cycle[OWN_BYTES] = config.own_bytes
     heap = Heap(
         machine=machine,
         mutator=mutator,
@@ -149,15 +138,20 @@ def boot(machine, config, mutator):
         go=go_heap(machine, processors),
         marker=marker(),
         pacer=pacer(config.gogc, config.own_bytes, config.globals_bytes, config.stacks_bytes),
-        cycle=cycle,
+        cycle=words(
+            Heap,
+            stop_the_world=config.gcstoptheworld,
+            workers_work=config.workers_work,
+            own_bytes=config.own_bytes,
+        ),
         paths=np.zeros(len(PATHS), np.int64),
     )
-    meters = heap.go.meters
-    meters[MEMORY_LIMIT] = min(config.gomemlimit or NEVER, NEVER)
-    meters[LIVE], meters[IN_USE] = config.own_bytes, config.own_span_bytes
-    meters[ALLOCATED_TOTAL] = config.own_bytes
-    meters[OUTSIDE] = config.outside_bytes
-    commit(heap.pacer, meters, 1)
+    go = heap.go
+    go.memory_limit = min(config.gomemlimit or NEVER, NEVER)
+    go.live, go.in_use = config.own_bytes, config.own_span_bytes
+    go.allocated_total = config.own_bytes
+    go.outside = config.outside_bytes
+    commit(heap.pacer, go, 1)
     return heap
 
 
@@ -167,8 +161,8 @@ def new(heap, thread, slot, size, fields):
     there is no memory even after a collection. A few nanoseconds while the cache's word lasts."""
     go = heap.go
     processor = thread
-    if thread >= go.meters[PROCESSORS]:
-        processor = thread % go.meters[PROCESSORS]
+    if thread >= go.processor_count:
+        processor = thread % go.processor_count
     if size > MOST_SMALL or size == 0:
         address = _new_large_or_empty(heap, processor, size, fields)
     elif fields:
@@ -321,7 +315,7 @@ def write(heap, slot, number, target):
     mutator, go = heap.mutator, heap.go
     place = mutator.handles[unsigned(slot)] + number * WORD_BYTES
     address = handle(mutator, target)
-    if go.meters[MARKING]:
+    if go.marking:
         heap.log.totals[BARRIERS] += 1
         shade(heap.marker, load(heap.machine, place))
         shade(heap.marker, address)

@@ -23,6 +23,7 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import trailing_zeros
 from heapwright.compiler.prefetch import prefetch
+from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import load
 from heapwright.machine.address_space import SPACE_BYTES
@@ -31,9 +32,7 @@ from heapwright.managers.runtime.go.layout import (
     CLASS_MASK,
     DELTA_SHIFT,
     FIELDS,
-    LOWEST_PAGE,
     PAIRS_SHIFT,
-    PAST_PAGE,
     SIZE,
     field,
 )
@@ -41,16 +40,21 @@ from heapwright.managers.runtime.go.size_classes import BITMAP_SIZE, HEADER_BYTE
 
 QUEUE = 16  # words on their way from memory
 
-TOP, NEXT_ROOT, OBJECTS, BYTES, WORK, MARKER_COUNTS = range(6)
 
-
+@record(
+    "top",  # entries of the stack
+    "next_root",  # first handle not yet looked at
+    "objects",  # marked in this cycle
+    "bytes_",  # likewise
+    "work",  # bytes
+    array="counts",
+)
 class Marker(NamedTuple):
     """The collector's stack and what it did in this cycle."""
 
     stack: np.ndarray  # int64[entry]  one for every word of the heap: it never overflows
     queue: np.ndarray  # int64[QUEUE]  all 0 but in `drain`
-    counts: np.ndarray  # int64[MARKER_COUNTS]  TOP: entries; NEXT_ROOT: first handle not yet
-    # looked at; OBJECTS, BYTES: marked; WORK: bytes
+    counts: np.ndarray  # int64[word]
 
 
 def marker() -> Marker:
@@ -58,7 +62,7 @@ def marker() -> Marker:
     return Marker(
         stack=reserve(SPACE_BYTES >> 4, np.int64),
         queue=np.zeros(QUEUE, np.int64),
-        counts=np.zeros(MARKER_COUNTS, np.int64),
+        counts=words(Marker),
     )
 
 
@@ -66,15 +70,15 @@ def marker() -> Marker:
 def shade(marker, word):
     """The object that `word`, any integer, points into is to be marked and scanned."""
     if word:
-        marker.stack[unsigned(marker.counts[TOP])] = word
-        marker.counts[TOP] += 1
+        marker.stack[unsigned(marker.top)] = word
+        marker.top += 1
 
 
 @kernel(inline=True)
 def _page_word(go, word):
     """The page word of the page that `word` points into; 0 if it is not the heap's."""
     page = word >> PAGE_SHIFT
-    if page < go.meters[LOWEST_PAGE] or page >= go.meters[PAST_PAGE]:
+    if page < go.lowest_page or page >= go.past_page:
         return 0
     return go.page_words[unsigned(page)]
 
@@ -102,7 +106,7 @@ def _fetch(go, word):
 
 
 @kernel(inline=True)
-def _mark(go, counts, word):
+def _mark(go, marker, word):
     """Mark the object that `word` points into; its block and span class if that is to be scanned,
     else 0, 0."""
     described = _page_word(go, word)
@@ -114,11 +118,11 @@ def _mark(go, counts, word):
     if marks & bit:
         return 0, 0
     go.bits[unsigned(at)] = marks | bit
-    counts[OBJECTS] += 1
+    marker.objects += 1
     size = go.classes.bytes_of[unsigned(span_class)]
     if not size:
         size = field(go, block >> PAGE_SHIFT, SIZE)
-    counts[BYTES] += size
+    marker.bytes_ += size
     return (0, 0) if span_class & 1 else (block, span_class)
 
 
@@ -149,13 +153,13 @@ def _scan(go, marker, block, span_class):
 @kernel
 def drain(go, marker, budget_bytes):
     """Mark and scan what is on the stack until that is empty or the budget of work is spent."""
-    counts, queue = marker.counts, marker.queue
+    queue = marker.queue
     spent = turn = idle = 0
     while idle < QUEUE and spent < budget_bytes:
         found = np.int64(0)
-        if counts[TOP]:
-            counts[TOP] -= 1
-            found = marker.stack[unsigned(counts[TOP])]
+        if marker.top:
+            marker.top -= 1
+            found = marker.stack[unsigned(marker.top)]
             _fetch(go, found)
         word = queue[unsigned(turn)]
         queue[unsigned(turn)] = found
@@ -164,21 +168,20 @@ def drain(go, marker, budget_bytes):
             idle = idle + 1 if not found else 0
             continue
         idle = 0
-        block, span_class = _mark(go, counts, word)
+        block, span_class = _mark(go, marker, word)
         if block:
             spent += _scan(go, marker, block, span_class)
     for place in range(QUEUE):
         shade(marker, queue[place])
         queue[place] = 0
-    counts[WORK] += spent
+    marker.work += spent
 
 
 @kernel
 def mark_handles(go, marker, handles, past):
     """Mark the objects of the handles from NEXT_ROOT up to `past`: the roots of a malloc trace, in
     which objects have no references."""
-    counts = marker.counts
-    for slot in range(counts[NEXT_ROOT], past):
+    for slot in range(marker.next_root, past):
         if handles[unsigned(slot)]:
-            _mark(go, counts, handles[unsigned(slot)])
-    counts[NEXT_ROOT] = past
+            _mark(go, marker, handles[unsigned(slot)])
+    marker.next_root = past

@@ -20,17 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel
+from heapwright.compiler.record import record, words
 from heapwright.managers.runtime.go.layout import (
-    ALLOCATED_TOTAL,
-    FREE,
-    FREED_TOTAL,
-    IN_USE,
-    LIVE,
-    MEMORY_LIMIT,
     NEVER,
-    OUTSIDE,
-    SCAN,
-    SCAVENGE_GOAL,
 )
 
 HEAP_MINIMUM_BYTES = 4 << 20  # at GOGC=100; runtime: defaultHeapMinimum
@@ -43,99 +35,99 @@ RETAIN_EXTRA = 10  # the scavenger leaves a tenth over the goal; runtime: retain
 LIMIT_SHARE = 0.95  # of the memory limit that the scavenger aims at
 OS_PAGE_BYTES = 4096
 
-# Pacer.counts: bytes unless another unit is named
-(
-    GOGC,  # setting, percent; -1 off
-    GLOBALS,  # setting: global variables that may hold references
-    STACKS,  # scanned in the last cycle
-    MARKED,  # by the last cycle
-    PERCENT_GOAL,  # goal without the memory limit, NEVER when GOGC is off
-    SWEEP_TRIGGER,  # least trigger that leaves time to sweep, 0 when all is swept
-    TRIGGERED,  # LIVE when the current cycle began, NEVER between cycles
-    LAST_WORK,  # on the heap, by the last cycle
-    HEAP_WORK,  # of the current cycle
-    STACK_WORK,
-    GLOBALS_WORK,
-    RUNWAY,
-    LAST_GOAL,  # when the last cycle ended
-    LAST_IN_USE,
-    NEXT_STACKS,  # setting: what the next cycle will scan of stacks
-    COUNTS,
-) = range(16)
-
 # Pacer.ratios
 WORK_PER_BYTE, CONS_MARK, LAST_CONS_MARKS = range(3)
 KEPT_CONS_MARKS = 4
 
 
+# Bytes unless another unit is named.
+@record(
+    "gogc",  # setting, percent; -1 off
+    "globals_",  # setting: global variables that may hold references
+    "stacks",  # scanned in the last cycle
+    "marked",  # by the last cycle
+    "percent_goal",  # goal without the memory limit, NEVER when GOGC is off
+    "sweep_trigger",  # least trigger that leaves time to sweep, 0 when all is swept
+    "triggered",  # LIVE when the current cycle began, NEVER between cycles
+    "last_work",  # on the heap, by the last cycle
+    "heap_work",  # of the current cycle
+    "stack_work",
+    "globals_work",
+    "runway",
+    "last_goal",  # when the last cycle ended
+    "last_in_use",
+    "next_stacks",  # setting: what the next cycle will scan of stacks
+    array="counts",
+)
 class Pacer(NamedTuple):
-    """What the pacer knows. It reads the heap's meters and writes LIVE, SCAN and SCAVENGE_GOAL."""
+    """What the pacer knows. It reads the heap's meters and writes live, scan and scavenge_goal."""
 
-    counts: np.ndarray  # int64[COUNTS]
+    counts: np.ndarray  # int64[word]
     ratios: np.ndarray  # float64[LAST_CONS_MARKS + KEPT_CONS_MARKS]
 
 
 def pacer(gogc: int, marked_bytes: int, globals_bytes: int, stacks_bytes: int) -> Pacer:
     """Before the first cycle, with so much live. `commit` it before it is asked."""
-    counts = np.zeros(COUNTS, np.int64)
-    counts[GOGC], counts[MARKED] = gogc, marked_bytes
-    counts[GLOBALS], counts[STACKS] = globals_bytes, stacks_bytes
-    counts[NEXT_STACKS] = stacks_bytes
-    counts[TRIGGERED] = NEVER
+    counts = words(
+        Pacer,
+        gogc=gogc,
+        marked=marked_bytes,
+        globals_=globals_bytes,
+        stacks=stacks_bytes,
+        next_stacks=stacks_bytes,
+        triggered=NEVER,
+    )
     return Pacer(counts, np.zeros(LAST_CONS_MARKS + KEPT_CONS_MARKS, np.float64))
 
 
 @kernel
-def commit(pacer, meters, is_swept):
+def commit(pacer, go, is_swept):
     """Set goals for the next cycle, from what the last one left."""
-    counts = pacer.counts
-    counts[SWEEP_TRIGGER] = 0 if is_swept else meters[LIVE] + SWEEP_DISTANCE_BYTES
-    roots = counts[STACKS] + counts[GLOBALS]
+    pacer.sweep_trigger = 0 if is_swept else go.live + SWEEP_DISTANCE_BYTES
+    roots = pacer.stacks + pacer.globals_
     goal = NEVER
-    if counts[GOGC] >= 0:
-        goal = counts[MARKED] + (counts[MARKED] + roots) * counts[GOGC] // 100
-        goal = max(goal, HEAP_MINIMUM_BYTES * counts[GOGC] // 100)
-    counts[PERCENT_GOAL] = goal
+    if pacer.gogc >= 0:
+        goal = pacer.marked + (pacer.marked + roots) * pacer.gogc // 100
+        goal = max(goal, HEAP_MINIMUM_BYTES * pacer.gogc // 100)
+    pacer.percent_goal = goal
     program_for_each_marker = (1 - UTILIZATION) / UTILIZATION
-    work = counts[LAST_WORK] + roots
-    counts[RUNWAY] = int(pacer.ratios[CONS_MARK] * program_for_each_marker * work)
+    work = pacer.last_work + roots
+    pacer.runway = int(pacer.ratios[CONS_MARK] * program_for_each_marker * work)
 
 
 @kernel
-def _limit_goal(pacer, meters):
+def _limit_goal(pacer, go):
     """The heap that the memory limit leaves room for; NEVER when there is no limit."""
-    limit = meters[MEMORY_LIMIT]
+    limit = go.memory_limit
     if limit == NEVER:
         return NEVER
-    objects = meters[ALLOCATED_TOTAL] - meters[FREED_TOTAL]
-    ready = meters[IN_USE] + meters[FREE] + meters[OUTSIDE]
-    taken = ready - meters[FREE] - objects + max(0, ready - limit)
+    objects = go.allocated_total - go.freed_total
+    ready = go.in_use + go.free + go.outside
+    taken = ready - go.free - objects + max(0, ready - limit)
     if taken >= limit:
-        return pacer.counts[MARKED]
+        return pacer.marked
     goal = limit - taken
     headroom = max(goal // 100 * LIMIT_HEADROOM_PERCENT, LIMIT_HEADROOM_BYTES)
-    return max(goal - headroom, headroom, pacer.counts[MARKED])
+    return max(goal - headroom, headroom, pacer.marked)
 
 
 @kernel
-def heap_goal(pacer, meters):
+def heap_goal(pacer, go):
     """(LIVE at which the next cycle, or this one, should be over, least trigger)."""
-    counts = pacer.counts
-    limited = _limit_goal(pacer, meters)
-    if limited < counts[PERCENT_GOAL]:
+    limited = _limit_goal(pacer, go)
+    if limited < pacer.percent_goal:
         return limited, 0
-    goal = max(counts[PERCENT_GOAL], counts[SWEEP_TRIGGER])
-    if counts[TRIGGERED] != NEVER:
-        goal = max(goal, counts[TRIGGERED] + MIN_RUNWAY_BYTES)
-    return goal, counts[SWEEP_TRIGGER]
+    goal = max(pacer.percent_goal, pacer.sweep_trigger)
+    if pacer.triggered != NEVER:
+        goal = max(goal, pacer.triggered + MIN_RUNWAY_BYTES)
+    return goal, pacer.sweep_trigger
 
 
 @kernel
-def trigger(pacer, meters):
+def trigger(pacer, go):
     """(LIVE at which the next cycle begins, its goal)."""
-    counts = pacer.counts
-    goal, least = heap_goal(pacer, meters)
-    marked = counts[MARKED]
+    goal, least = heap_goal(pacer, go)
+    marked = pacer.marked
     if marked >= goal:
         return goal, goal
     share = (goal - marked) // SHARES
@@ -143,49 +135,47 @@ def trigger(pacer, meters):
     most = marked + share * MOST_SHARE
     if goal > HEAP_MINIMUM_BYTES:
         most = max(most, goal - HEAP_MINIMUM_BYTES)
-    wanted = least if counts[RUNWAY] > goal else goal - counts[RUNWAY]
+    wanted = least if pacer.runway > goal else goal - pacer.runway
     return min(max(wanted, least), max(most, least)), goal
 
 
 @kernel
-def start_cycle(pacer, meters):
+def start_cycle(pacer, go):
     """A cycle begins now."""
-    counts = pacer.counts
-    counts[HEAP_WORK] = counts[STACK_WORK] = counts[GLOBALS_WORK] = 0
-    counts[TRIGGERED] = meters[LIVE]
-    revise(pacer, meters)
+    pacer.heap_work = pacer.stack_work = pacer.globals_work = 0
+    pacer.triggered = go.live
+    revise(pacer, go)
 
 
 @kernel
-def revise(pacer, meters):
+def revise(pacer, go):
     """Set anew how much work each allocated byte must pay for, so that marking ends at the goal."""
-    counts = pacer.counts
-    work = counts[HEAP_WORK] + counts[STACK_WORK] + counts[GLOBALS_WORK]
-    roots = counts[STACKS] + counts[GLOBALS]
-    goal, _ = heap_goal(pacer, meters)
-    expected = counts[LAST_WORK] + roots
-    most_work = meters[SCAN] + roots
+    work = pacer.heap_work + pacer.stack_work + pacer.globals_work
+    roots = pacer.stacks + pacer.globals_
+    goal, _ = heap_goal(pacer, go)
+    expected = pacer.last_work + roots
+    most_work = go.scan + roots
     if work > expected:  # the heap has grown: go on as far beyond the goal as worst-case work needs
-        triggered = counts[TRIGGERED]
+        triggered = pacer.triggered
         stretch = (goal - triggered) / max(expected, 1)
-        gogc = counts[GOGC] if counts[GOGC] >= 0 else 100000
+        gogc = pacer.gogc if pacer.gogc >= 0 else 100000
         goal = min(int(stretch * most_work) + triggered, int((1.0 + gogc / 100.0) * goal))
         expected = most_work
-    if meters[LIVE] > goal:
+    if go.live > goal:
         goal = int(goal * 1.1)
         expected = most_work
-    pacer.ratios[WORK_PER_BYTE] = max(expected - work, 1000) / max(goal - meters[LIVE], 1)
+    pacer.ratios[WORK_PER_BYTE] = max(expected - work, 1000) / max(goal - go.live, 1)
 
 
 @kernel
-def end_cycle(pacer, meters, utilization):
+def end_cycle(pacer, go, utilization):
     """Marking is over and took this share of the processors' time: estimate cons/mark."""
-    counts, ratios = pacer.counts, pacer.ratios
-    counts[LAST_GOAL], _ = heap_goal(pacer, meters)
-    work = counts[HEAP_WORK] + counts[STACK_WORK] + counts[GLOBALS_WORK]
-    if meters[LIVE] <= counts[TRIGGERED] or not work:
+    ratios = pacer.ratios
+    pacer.last_goal, _ = heap_goal(pacer, go)
+    work = pacer.heap_work + pacer.stack_work + pacer.globals_work
+    if go.live <= pacer.triggered or not work:
         return
-    measured = (meters[LIVE] - counts[TRIGGERED]) * utilization / (work * (1 - utilization))
+    measured = (go.live - pacer.triggered) * utilization / (work * (1 - utilization))
     ratios[CONS_MARK] = measured
     for i in range(LAST_CONS_MARKS, LAST_CONS_MARKS + KEPT_CONS_MARKS):
         ratios[CONS_MARK] = max(ratios[CONS_MARK], ratios[i])
@@ -195,29 +185,27 @@ def end_cycle(pacer, meters, utilization):
 
 
 @kernel
-def reset_live(pacer, meters, marked_bytes):
+def reset_live(pacer, go, marked_bytes):
     """The cycle marked so much: that is the live heap now."""
-    counts = pacer.counts
-    counts[MARKED] = meters[LIVE] = marked_bytes
-    counts[LAST_WORK] = meters[SCAN] = counts[HEAP_WORK]
-    counts[STACKS] = counts[STACK_WORK]
-    counts[TRIGGERED] = NEVER
+    pacer.marked = go.live = marked_bytes
+    pacer.last_work = go.scan = pacer.heap_work
+    pacer.stacks = pacer.stack_work
+    pacer.triggered = NEVER
 
 
 @kernel
-def pace_scavenger(pacer, meters):
+def pace_scavenger(pacer, go):
     """Set how much free memory is kept: what the next goal needs, and a tenth."""
-    counts = pacer.counts
-    kept = meters[IN_USE] + meters[FREE]
+    kept = go.in_use + go.free
     goal = NEVER
-    if counts[LAST_GOAL]:
-        next_goal, _ = heap_goal(pacer, meters)
-        goal = int(counts[LAST_IN_USE] * (next_goal / counts[LAST_GOAL]))
+    if pacer.last_goal:
+        next_goal, _ = heap_goal(pacer, go)
+        goal = int(pacer.last_in_use * (next_goal / pacer.last_goal))
         goal += goal // RETAIN_EXTRA
         goal = (goal + OS_PAGE_BYTES - 1) & ~(OS_PAGE_BYTES - 1)
         if kept - goal < OS_PAGE_BYTES:
             goal = NEVER
-    limit = meters[MEMORY_LIMIT]
-    if limit != NEVER and kept + meters[OUTSIDE] > int(limit * LIMIT_SHARE):
-        goal = min(goal, int(limit * LIMIT_SHARE) - meters[OUTSIDE])
-    meters[SCAVENGE_GOAL] = goal
+    limit = go.memory_limit
+    if limit != NEVER and kept + go.outside > int(limit * LIMIT_SHARE):
+        goal = min(goal, int(limit * LIMIT_SHARE) - go.outside)
+    go.scavenge_goal = goal

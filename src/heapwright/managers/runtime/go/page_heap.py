@@ -16,29 +16,17 @@ from heapwright.machine import mmap, munmap, store, touch
 from heapwright.machine.address_space import MAPPED_TOP
 from heapwright.managers.runtime.go.layout import (
     ALLOCATED,
-    ARENA_END,
-    ARENA_NEXT,
     ARENA_SHIFT,
     CLASS,
     DELTA_SHIFT,
     FIELDS,
-    FREE,
-    GENERATION,
-    HINT,
-    HINT_NEXT,
-    IN_USE,
-    LOWEST_PAGE,
     NEEDS_ZERO,
     OBJECTS,
     PAGE_BASE,
     PAGE_FREE,
     PAGE_GONE,
     PAGES,
-    PAGES_IN_USE,
-    PAST_PAGE,
     PROCESSOR_SHIFT,
-    RELEASED,
-    SCAVENGE_PAST,
     SET,
     SIZE,
     SPACE_PAGES,
@@ -77,15 +65,14 @@ TOP = MAPPED_TOP >> ARENA_SHIFT << ARENA_SHIFT
 @kernel
 def _reserve(go, length):
     """Address of `length` bytes of fresh arenas, 0 where there is no room."""
-    meters = go.meters
-    first = meters[HINT]
+    first = go.hint
     for hint in range(first, HINTS):
-        wanted = meters[HINT_NEXT]
+        wanted = go.hint_next
         if hint != first or not wanted:
             wanted = TOP - (HINT_GIB[hint] << 30)
         address = mmap(go.machine, wanted, length)
         if address == wanted:
-            meters[HINT], meters[HINT_NEXT] = hint, address + length
+            go.hint, go.hint_next = hint, address + length
             return address
         if address:
             munmap(go.machine, address, length)
@@ -95,36 +82,34 @@ def _reserve(go, length):
 @kernel
 def _add(go, address, length):
     """Pages of an arena are the heap's: free, without memory."""
-    meters = go.meters
     page, count = address >> PAGE_SHIFT, length >> PAGE_SHIFT
     give(go.pages, page, count, -1)
-    meters[RELEASED] += length
-    meters[LOWEST_PAGE] = min(meters[LOWEST_PAGE], page)
-    meters[PAST_PAGE] = max(meters[PAST_PAGE], page + count)
+    go.released += length
+    go.lowest_page = min(go.lowest_page, page)
+    go.past_page = max(go.past_page, page + count)
 
 
 @kernel
 def _grow(go, count):
     """Add at least `count` free pages in a row; by how many bytes, 0 where there is no room."""
-    meters = go.meters
     if count > SPACE_PAGES:
         return 0
     asked = (count + CHUNK_PAGES - 1) // CHUNK_PAGES * CHUNK_PAGES << PAGE_SHIFT
     grown = 0
-    if meters[ARENA_NEXT] + asked > meters[ARENA_END]:
+    if go.arena_next + asked > go.arena_end:
         length = (asked + ARENA_BYTES - 1) & ~(ARENA_BYTES - 1)
         arena = _reserve(go, length)
         if not arena:
             return 0
-        if arena != meters[ARENA_END]:
-            rest = meters[ARENA_END] - meters[ARENA_NEXT]
+        if arena != go.arena_end:
+            rest = go.arena_end - go.arena_next
             if rest:
-                _add(go, meters[ARENA_NEXT], rest)
+                _add(go, go.arena_next, rest)
                 grown = rest
-            meters[ARENA_NEXT] = arena
-        meters[ARENA_END] = arena + length
-    _add(go, meters[ARENA_NEXT], asked)
-    meters[ARENA_NEXT] += asked
+            go.arena_next = arena
+        go.arena_end = arena + length
+    _add(go, go.arena_next, asked)
+    go.arena_next += asked
     return grown + asked
 
 
@@ -164,7 +149,6 @@ def _was_used(go, page, count):
 @kernel
 def new_span(go, processor, count, span_class):
     """A span of `count` pages without objects, in no set; 0 when there is no memory."""
-    meters = go.meters
     page = gone = grown = 0
     if count < CACHED_PAGES:
         page, gone = _from_page_cache(go, processor, count)
@@ -177,10 +161,10 @@ def new_span(go, processor, count, span_class):
             page = find(go.pages, count)
         gone = take(go.pages, page, count)
     scavenge_for(go, grown, gone << PAGE_SHIFT)
-    meters[RELEASED] -= gone << PAGE_SHIFT
-    meters[FREE] -= (count - gone) << PAGE_SHIFT
-    meters[IN_USE] += count << PAGE_SHIFT
-    meters[PAGES_IN_USE] += count
+    go.released -= gone << PAGE_SHIFT
+    go.free -= (count - gone) << PAGE_SHIFT
+    go.in_use += count << PAGE_SHIFT
+    go.pages_in_use += count
     used = _was_used(go, page, count)
     set_field(go, page, NEEDS_ZERO, 1 if used and gone != count else 0)
     _describe(go, page, count, span_class)
@@ -196,7 +180,7 @@ def _describe(go, span, count, span_class):
     set_field(go, span, PAGES, count)
     set_field(go, span, SIZE, size)
     set_field(go, span, OBJECTS, go.classes.objects_of[span_class] if small else 1)
-    set_field(go, span, SWEPT, go.meters[GENERATION])
+    set_field(go, span, SWEPT, go.generation)
     set_field(go, span, ALLOCATED, 0)
     set_field(go, span, SET, -1)
     set_field(go, span, FIELDS, 0)
@@ -215,12 +199,11 @@ def _describe(go, span, count, span_class):
 @kernel
 def free_span(go, span):
     """Give back a span that is swept, in no set, and holds no object."""
-    meters = go.meters
     count = field(go, span, PAGES)
     for delta in range(count):
         go.page_words[unsigned(span + delta)] = 0
-    meters[FREE] += count << PAGE_SHIFT
-    meters[IN_USE] -= count << PAGE_SHIFT
-    meters[PAGES_IN_USE] -= count
-    meters[SCAVENGE_PAST] = max(meters[SCAVENGE_PAST], span + count)
+    go.free += count << PAGE_SHIFT
+    go.in_use -= count << PAGE_SHIFT
+    go.pages_in_use -= count
+    go.scavenge_past = max(go.scavenge_past, span + count)
     give(go.pages, span, count, 0)

@@ -15,15 +15,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length
 from heapwright.machine import ADVISE_DONTNEED, madvise
 from heapwright.managers.runtime.go.layout import (
-    FREE,
-    IN_USE,
-    MEMORY_LIMIT,
     NEVER,
-    OUTSIDE,
-    RELEASED,
-    SCAVENGE_GOAL,
-    SCAVENGE_PAST,
-    SCAVENGED,
 )
 from heapwright.managers.runtime.go.pages import ones
 from heapwright.managers.runtime.go.size_classes import PAGE_SHIFT
@@ -35,7 +27,7 @@ QUANTUM_PAGES = 8  # a call of the system; runtime: scavengeQuantum, 64 KiB
 def _highest_run(go):
     """(first, past) of the highest free pages with memory in one word of the bitmap, at most
     QUANTUM_PAGES; 0, 0 if there are none."""
-    group = (go.meters[SCAVENGE_PAST] + 63) >> 6
+    group = (go.scavenge_past + 63) >> 6
     while group > 0:
         group -= 1
         i = unsigned(group)
@@ -45,8 +37,8 @@ def _highest_run(go):
             without = ~with_memory & ones(0, past)  # the highest zero below
             first = max(bit_length(without), past - QUANTUM_PAGES)
             return (group << 6) + first, (group << 6) + past
-        go.meters[SCAVENGE_PAST] = group << 6
-        if go.meters[FREE] <= 0:
+        go.scavenge_past = group << 6
+        if go.free <= 0:
             break
     return 0, 0
 
@@ -54,7 +46,6 @@ def _highest_run(go):
 @kernel
 def scavenge(go, wanted_bytes):
     """Give back free pages of at least `wanted_bytes`, fewer if there are no more; bytes given."""
-    meters = go.meters
     given = 0
     while given < wanted_bytes:
         first, past = _highest_run(go)
@@ -63,10 +54,10 @@ def scavenge(go, wanted_bytes):
         go.pages.gone[unsigned(first >> 6)] |= ones(first & 63, past - (first & ~63))
         length = (past - first) << PAGE_SHIFT
         madvise(go.machine, first << PAGE_SHIFT, length, ADVISE_DONTNEED)
-        meters[FREE] -= length
-        meters[RELEASED] += length
+        go.free -= length
+        go.released += length
         given += length
-    meters[SCAVENGED] += given
+    go.scavenged += given
     return given
 
 
@@ -74,13 +65,12 @@ def scavenge(go, wanted_bytes):
 def scavenge_for(go, grown_bytes, regained_bytes):
     """Before a span is made of pages of which `regained_bytes` have no memory: keep the limit and,
     when the heap grew, the goal."""
-    meters = go.meters
-    kept = meters[IN_USE] + meters[FREE]
+    kept = go.in_use + go.free
     wanted = 0
-    if meters[MEMORY_LIMIT] != NEVER:
-        wanted = max(0, kept + meters[OUTSIDE] + regained_bytes - meters[MEMORY_LIMIT])
-    if grown_bytes and meters[SCAVENGE_GOAL] != NEVER:
-        over = kept + grown_bytes - meters[SCAVENGE_GOAL]
+    if go.memory_limit != NEVER:
+        wanted = max(0, kept + go.outside + regained_bytes - go.memory_limit)
+    if grown_bytes and go.scavenge_goal != NEVER:
+        over = kept + grown_bytes - go.scavenge_goal
         wanted = max(wanted, min(grown_bytes, over))
     if wanted > 0:
         scavenge(go, wanted)
@@ -89,5 +79,5 @@ def scavenge_for(go, grown_bytes, regained_bytes):
 @kernel
 def scavenge_in_background(go):
     """A step of the background scavenger: 64 KiB, if the heap keeps more than its goal."""
-    if go.meters[IN_USE] + go.meters[FREE] > go.meters[SCAVENGE_GOAL]:
+    if go.in_use + go.free > go.scavenge_goal:
         scavenge(go, QUANTUM_PAGES << PAGE_SHIFT)

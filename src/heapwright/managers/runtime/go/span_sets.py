@@ -11,7 +11,7 @@ Differs    the real queue is an array of blocks and keeps a span that was swept 
 """
 
 from heapwright.compiler import kernel, unsigned
-from heapwright.managers.runtime.go.layout import BEFORE, GENERATION, NEXT, SET, field, set_field
+from heapwright.managers.runtime.go.layout import BEFORE, NEXT, SET, field, set_field
 
 PARTIAL, FULL = range(2)
 
@@ -19,13 +19,13 @@ PARTIAL, FULL = range(2)
 @kernel(inline=True)
 def swept_set(go, span_class, full):
     """The queue of swept spans."""
-    return 4 * span_class + 2 * full + (go.meters[GENERATION] >> 1 & 1)
+    return 4 * span_class + 2 * full + (go.generation >> 1 & 1)
 
 
 @kernel(inline=True)
 def unswept_set(go, span_class, full):
     """The queue of spans that need sweeping."""
-    return 4 * span_class + 2 * full + (1 - (go.meters[GENERATION] >> 1 & 1))
+    return 4 * span_class + 2 * full + (1 - (go.generation >> 1 & 1))
 
 
 @kernel

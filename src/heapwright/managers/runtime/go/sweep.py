@@ -17,27 +17,13 @@ from heapwright.managers.runtime.go.layout import (
     ALLOCATED,
     CLASS,
     DELTA_SHIFT,
-    FREED_TOTAL,
-    GENERATION,
-    IS_SWEPT,
-    LIVE,
-    LOWEST_PAGE,
     NEEDS_ZERO,
     OBJECTS,
     PAGES,
-    PAGES_IN_USE,
     PAGES_PER_BYTE,
-    PAGES_SWEPT,
     PAIRS_SHIFT,
-    PAST_PAGE,
-    RECLAIM_CREDIT,
-    RECLAIM_PAGE,
     SIZE,
-    SWEEP_BASIS,
-    SWEEP_LIVE,
-    SWEEP_SET,
     SWEPT,
-    SWEPT_OBJECTS,
     field,
     set_field,
 )
@@ -74,12 +60,12 @@ def sweep_span(go, span, keep):
         left += bit_count(survivors)
     freed = field(go, span, ALLOCATED) - left
     set_field(go, span, ALLOCATED, left)
-    set_field(go, span, SWEPT, go.meters[GENERATION])
-    go.meters[PAGES_SWEPT] += field(go, span, PAGES)
+    set_field(go, span, SWEPT, go.generation)
+    go.pages_swept += field(go, span, PAGES)
     if freed:
         set_field(go, span, NEEDS_ZERO, 1)
-        go.meters[FREED_TOTAL] += freed * field(go, span, SIZE)
-        go.meters[SWEPT_OBJECTS] += freed
+        go.freed_total += freed * field(go, span, SIZE)
+        go.swept_objects += freed
     if keep:
         return False
     if not left:
@@ -92,20 +78,19 @@ def sweep_span(go, span, keep):
 @kernel
 def sweep_one(go):
     """Sweep the next span; pages that went back to the page heap, -1 when all spans are swept."""
-    meters = go.meters
-    if meters[IS_SWEPT]:
+    if go.is_swept:
         return -1
-    for step in range(meters[SWEEP_SET], 2 * SPAN_CLASSES):
+    for step in range(go.sweep_set, 2 * SPAN_CLASSES):
         span = pop(go, unswept_set(go, step >> 1, PARTIAL if step & 1 else FULL))
         if span:
-            meters[SWEEP_SET] = step
+            go.sweep_set = step
             count = field(go, span, PAGES)
             if not sweep_span(go, span, False):
                 return 0
-            meters[RECLAIM_CREDIT] += count
+            go.reclaim_credit += count
             return count
-    meters[SWEEP_SET] = 2 * SPAN_CLASSES
-    meters[IS_SWEPT] = 1
+    go.sweep_set = 2 * SPAN_CLASSES
+    go.is_swept = 1
     return -1
 
 
@@ -119,10 +104,9 @@ def sweep_all(go):
 @kernel
 def begin_sweep(go):
     """A new generation: every span needs sweeping."""
-    meters = go.meters
-    meters[GENERATION] += 2
-    meters[IS_SWEPT] = meters[SWEEP_SET] = meters[PAGES_SWEPT] = 0
-    meters[RECLAIM_PAGE] = meters[RECLAIM_CREDIT] = 0
+    go.generation += 2
+    go.is_swept = go.sweep_set = go.pages_swept = 0
+    go.reclaim_page = go.reclaim_credit = 0
     go.ratios[PAGES_PER_BYTE] = 0.0
 
 
@@ -130,25 +114,23 @@ def begin_sweep(go):
 def pace_sweep(go, trigger):
     """Choose how many pages to sweep for each byte, so that all are swept HEADROOM_BYTES before
     LIVE reaches `trigger`."""
-    meters = go.meters
     go.ratios[PAGES_PER_BYTE] = 0.0
-    pages = meters[PAGES_IN_USE] - meters[PAGES_SWEPT]
-    if meters[IS_SWEPT] or pages <= 0:
+    pages = go.pages_in_use - go.pages_swept
+    if go.is_swept or pages <= 0:
         return
-    distance = max(trigger - meters[LIVE] - HEADROOM_BYTES, PAGE_BYTES)
+    distance = max(trigger - go.live - HEADROOM_BYTES, PAGE_BYTES)
     go.ratios[PAGES_PER_BYTE] = pages / distance
-    meters[SWEEP_LIVE], meters[SWEEP_BASIS] = meters[LIVE], meters[PAGES_SWEPT]
+    go.sweep_live, go.sweep_basis = go.live, go.pages_swept
 
 
 @kernel
 def pay(go, bytes_, pages):
     """Sweep what is due for taking a span of `bytes_`; `pages` of it are owed by no one."""
-    meters = go.meters
     rate = go.ratios[PAGES_PER_BYTE]
     if rate == 0.0:
         return
-    due = int(rate * (bytes_ + max(0, meters[LIVE] - meters[SWEEP_LIVE]))) - pages
-    while due > meters[PAGES_SWEPT] - meters[SWEEP_BASIS]:
+    due = int(rate * (bytes_ + max(0, go.live - go.sweep_live))) - pages
+    while due > go.pages_swept - go.sweep_basis:
         if sweep_one(go) < 0:
             go.ratios[PAGES_PER_BYTE] = 0.0
             return
@@ -166,26 +148,25 @@ def _has_mark(go, span):
 @kernel
 def reclaim(go, wanted):
     """Sweep spans without a marked object until `wanted` pages went back, or there are no more."""
-    meters = go.meters
     while wanted > 0:
-        if meters[RECLAIM_CREDIT] > 0:
-            spent = min(meters[RECLAIM_CREDIT], wanted)
-            meters[RECLAIM_CREDIT] -= spent
+        if go.reclaim_credit > 0:
+            spent = min(go.reclaim_credit, wanted)
+            go.reclaim_credit -= spent
             wanted -= spent
             continue
-        page = max(meters[RECLAIM_PAGE], meters[LOWEST_PAGE])
-        if page >= meters[PAST_PAGE]:
+        page = max(go.reclaim_page, go.lowest_page)
+        if page >= go.past_page:
             return
-        past = min(page + RECLAIM_PAGES, meters[PAST_PAGE])
-        meters[RECLAIM_PAGE] = past
+        past = min(page + RECLAIM_PAGES, go.past_page)
+        go.reclaim_page = past
         while page < past:
             word = go.page_words[unsigned(page)]
             if not word or word >> DELTA_SHIFT:
                 page += 1
                 continue
             count = field(go, page, PAGES)
-            if field(go, page, SWEPT) == meters[GENERATION] - 2 and not _has_mark(go, page):
+            if field(go, page, SWEPT) == go.generation - 2 and not _has_mark(go, page):
                 remove(go, page)
                 sweep_span(go, page, False)
-                meters[RECLAIM_CREDIT] += count
+                go.reclaim_credit += count
             page += count

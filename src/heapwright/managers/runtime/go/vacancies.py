@@ -16,17 +16,13 @@ from heapwright.managers.runtime.go.layout import (
     CLASS,
     DELTA_SHIFT,
     FREE_BITS,
-    GENERATION,
-    LOWEST_PAGE,
     NEXT_PAIR,
     OBJECTS,
     PAGE_BASE,
     PAGE_FREE,
     PAGES,
     PAIRS_SHIFT,
-    PAST_PAGE,
     PROCESSOR_SHIFT,
-    PROCESSORS,
     SIZE,
     SPAN,
     SWEPT,
@@ -68,13 +64,13 @@ def beside_of(go, span):
 def is_cached(go, span):
     """Whether a processor holds it."""
     swept = field(go, span, SWEPT)
-    return swept == go.meters[GENERATION] + 1 or swept == go.meters[GENERATION] + 3
+    return swept == go.generation + 1 or swept == go.generation + 3
 
 
 @kernel
 def next_span(go, page):
     """The first span from `page` on, 0 if there is none."""
-    while page < go.meters[PAST_PAGE]:
+    while page < go.past_page:
         if go.page_words[unsigned(page)]:
             return page - (go.page_words[unsigned(page)] >> DELTA_SHIFT)
         page += 1
@@ -110,14 +106,14 @@ def _free_of_span(go, blocks, count, span, pair):
 def free_in_caches(go, blocks):
     """Free objects of cached spans and pages in page caches."""
     count = 0
-    for row in range(0, go.meters[PROCESSORS] * CACHE_WORDS, 1 << CACHE_SHIFT):
+    for row in range(0, go.processor_count * CACHE_WORDS, 1 << CACHE_SHIFT):
         span = go.caches[row + SPAN]
         if span:
             pair, size = go.caches[row + NEXT_PAIR], field(go, span, SIZE)
             start = (span << PAGE_SHIFT) + (pair - 1 << 6) * size
             count = _free_bits(blocks, count, go.caches[row + FREE_BITS], start, size)
             count = _free_of_span(go, blocks, count, span, pair)
-    for processor in range(go.meters[PROCESSORS]):
+    for processor in range(go.processor_count):
         own = processor << PROCESSOR_SHIFT
         start = go.processors[own + PAGE_BASE] << PAGE_SHIFT
         count = _free_bits(blocks, count, go.processors[own + PAGE_FREE], start, PAGE_BYTES)
@@ -128,7 +124,7 @@ def free_in_caches(go, blocks):
 def bytes_beside(go, blocks):
     """Bitmaps and mark bits at the ends of spans."""
     count = 0
-    span = next_span(go, go.meters[LOWEST_PAGE])
+    span = next_span(go, go.lowest_page)
     while span:
         past = span + field(go, span, PAGES)
         beside = beside_of(go, span)
@@ -142,7 +138,7 @@ def free_outside_caches(go, blocks):
     """Free objects of spans that no processor holds, ends of spans too short for a further object,
     and free pages."""
     count = 0
-    span = next_span(go, go.meters[LOWEST_PAGE])
+    span = next_span(go, go.lowest_page)
     while span:
         past = span + field(go, span, PAGES)
         if not is_cached(go, span):
@@ -151,7 +147,7 @@ def free_outside_caches(go, blocks):
         rest = (past << PAGE_SHIFT) - beside_of(go, span) - end
         count = _add(blocks, count, end, rest)
         span = next_span(go, past)
-    for group in range(go.meters[LOWEST_PAGE] >> 6, (go.meters[PAST_PAGE] + 63) >> 6):
+    for group in range(go.lowest_page >> 6, (go.past_page + 63) >> 6):
         start = group << 6 + PAGE_SHIFT
         count = _free_bits(blocks, count, go.pages.free[unsigned(group)], start, PAGE_BYTES)
     return count
