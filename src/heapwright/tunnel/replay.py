@@ -11,6 +11,7 @@ never to events: the trace is streamed.
 """
 
 import contextlib
+import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from heapwright.machine.address_space import (
     SPACE_BYTES,
     STRAY_TOUCHES,
 )
-from heapwright.managers.registry import named
+from heapwright.managers.registry import Manager, named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
@@ -131,6 +132,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         high_water_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
         settings=settings,
         conditions=dict(vars(conditions)),
+        recorded=flight.recorded,
         paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
         refused=int(flown[flight.loop.REFUSED]),
         notes=conditions.sentences() + flight.notes(),
@@ -218,12 +220,31 @@ def addresses(
         yield placed[:, 0]
 
 
+def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
+    """The knobs that the recorded program's environment set, where they are this manager's, and
+    how many cores it had: what it replays with unless told otherwise."""
+    if not manager.card.recorded:
+        return {}
+    known = manager.module.Config._fields
+    found = {knob: value for knob, value in trace.settings.items() if knob in known}
+    cores = trace.origin.get("cores", "")
+    if "cores" in known and cores.isdecimal() and int(cores) != len(os.sched_getaffinity(0)):
+        found["cores"] = int(cores)
+    return found
+
+
 class Replay:
     """A booted manager, its bound loop, and the state of one pass."""
 
     def __init__(
-        self, manager_name: str, trace: "Trace", settings: dict[str, int], conditions: Conditions
+        self,
+        manager_name: str,
+        trace: "Trace",
+        settings: dict[str, int],
+        conditions: Conditions,
+        at: int | None = None,
     ) -> None:
+        """`settings` go over those of the recording; `at`: where the heap starts, if not there."""
         manager = named(manager_name)
         self.trace = trace
         self.clock = Clock()
@@ -235,8 +256,13 @@ class Replay:
         if hasattr(self.module, "beneath"):
             self.apart = bound_loop(manager, "storeys").apart
         self.loop: Any = bound_loop(manager, manager.template(graph=trace.graph))
-        space = machine(HUGE_PAGES.index(conditions.huge_pages))
-        config = manager.configured(settings)
+        self.recorded = as_recorded(manager, trace)
+        start = trace.heap_start if getattr(self.module, "AT_HEAP_START", False) else 0
+        space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
+        chosen = {**self.recorded, **settings}
+        config = manager.configured(chosen)
+        # The version of the real system that this is a twin of; 0 where there is none
+        self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
         if manager.collected:
             held = mutator(trace.slots, trace.peak_roots, every_handle=not trace.graph)
             self.heap = self.module.boot(space, config, held)
@@ -327,6 +353,7 @@ class Replay:
                 notes.append("Alignments are not asked of a collector: they are left out.")
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
+        notes += self._of_recording()
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(
@@ -344,6 +371,20 @@ class Replay:
                 f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin."
             )
         return notes
+
+    def _of_recording(self) -> list[str]:
+        """What the recorded program told its allocator, and whether this one listened."""
+        said = []
+        if self.recorded:
+            knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
+            said.append(f"As recorded: {knobs}; what is set here goes over that.")
+        passed_over = int(self.run.progress[self.loop.PASSED_OVER])
+        if passed_over:
+            said.append(
+                f"Passed over {passed_over:,} calls of mallopt, malloc_trim or sbrk, by which the "
+                "recorded program steered its own allocator: this one has no answer to them."
+            )
+        return said
 
 
 def _of_storeys(storeys: Mapping[str, Mapping[str, int]]) -> list[str]:
