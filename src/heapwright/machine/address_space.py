@@ -4,8 +4,7 @@
     never used  data segment   heap                     mapped areas, highest gap first
 
 Terms      gap: a free range of the mapped zone; resident: a page that holds physical memory; zero
-           page: one page of zeros of the system's own, which stands in for every page that was
-           read and never written; no memory of the process, but a fault
+           page: the system's own zeros, which a page that was only read shows: a fault, no memory
 Invariant  meters[RESIDENT_PAGES] == pages flagged RESIDENT; a RESIDENT page is MAPPED;
            meters[MAPPED_BYTES] == PAGE_BYTES x pages flagged MAPPED           (check)
 Source     Linux mm/mmap.c (top-down placement), mm/memory.c (faults), mm/huge_memory.c, madvise(2)
