@@ -135,7 +135,8 @@ class Agreement:
         if self.random:
             said.append(
                 f"{self.random:,} blocks aligned beyond a page and mapped on their own are not "
-                "compared: where in its area such a block begins is up to Linux, at random."
+                "compared: where in its area such a block begins is up to Linux, at random. The "
+                "mmap threshold adapts to those that are freed, and so to chance."
             )
         if self.left_out:
             said.append(f"The twin passed over {self.left_out:,} calls that steer the allocator.")
@@ -276,10 +277,11 @@ class _Blocks:
         length = f", {usable:,} usable bytes" if usable >= 0 else ""
         if offset >= 0:
             return f"{offset:,} bytes into the heap{length}"
-        if usable & 15 == 0:
-            return f"mapped on its own, {address % PAGE_BYTES:,} bytes into its page{length}"
-        heap, inside = divmod(address, ARENA_HEAP_BYTES)
-        return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
+        if usable >= 0 and usable & 15 == 8:
+            heap, inside = divmod(address, ARENA_HEAP_BYTES)
+            return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
+        what = "mapped on its own" if usable >= 0 else "outside the heap"
+        return f"{what}, {address % PAGE_BYTES:,} bytes into its page{length}"
 
 
 def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
