@@ -212,6 +212,20 @@ def test_settings_of_the_recording_hold_unless_others_are_given(tmp_path: Path) 
     )
 
 
+def test_the_recorded_program_itself_is_beside_both(tmp_path: Path) -> None:
+    recorded(tmp_path / "t.parquet", columns_of(11))
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert validate("glibc", trace).program is None
+    told = {"start_resident_bytes": "1536000", "resident_bytes": "4608000"}
+    trace.origin.update(told | {"start_page_faults": "80", "page_faults": "1000"})
+    found = validate("glibc", trace)
+    assert found.program == (3000 * 1024, 920)
+    assert found.to_json()["recorded_program"]["page_faults"] == 920
+    assert any("held 2.93 MiB more" in s and "920 page faults" in s for s in found.sentences())
+    trace.origin["page_faults"] = "many"
+    assert validate("glibc", trace).program is None
+
+
 def test_the_addresses_of_a_forked_child_are_no_key(tmp_path: Path) -> None:
     recorded(tmp_path / "t.parquet", columns_of(10))
     trace = Trace.open(tmp_path / "t.parquet")
@@ -301,3 +315,6 @@ def test_a_recorded_program_agrees_address_by_address(tmp_path: Path) -> None:
     assert found.agrees
     assert found.repeats.equal == found.repeats.compared
     assert found.resident[0] == pytest.approx(found.resident[1], rel=0.01)
+    assert found.program is not None
+    assert found.program[0] == pytest.approx(found.resident[1], abs=4 << 20)
+    assert 0 < found.program[1] < found.page_faults[1] + 2000

@@ -49,6 +49,7 @@ COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
 HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
 ARENA_HEAP_BYTES = 1 << 26  # glibc: HEAP_MAX_SIZE
 PAGE_SHIFT = 12
+MANY_DIGITS = 16  # no such count of a process is longer
 NEARBY_EVENTS = 4096  # before a difference, in which the end of a thread may be its cause
 AT_ONCE_EVENTS = 64  # likewise a call by another thread
 
@@ -75,6 +76,7 @@ class Agreement:
     settings: dict[str, int] = field(default_factory=dict)
     recorded: dict[str, int] = field(default_factory=dict)  # settings that the recording brought
     left_out: int = 0  # what the twin has no answer to: mallopt, malloc_trim, sbrk
+    program: tuple[int, int] | None = None  # resident bytes and page faults of the recorded one
     versions: tuple[str, str] = ("", "")  # of the twin and of the real system here
 
     @property
@@ -124,6 +126,13 @@ class Agreement:
     def _of_the_recording(self) -> list[str]:
         """What was done as in the recording, and what cannot be."""
         said = []
+        if self.program:
+            held, faults = self.program
+            said.append(
+                f"The recorded program itself held {bytes_text(held)} more at its peak than at its "
+                f"first request, and took {faults:,} page faults from there on; what it wrote of "
+                "its blocks is its own affair, and stacks and libraries count in."
+            )
         if self.recorded:
             knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
             said.append(f"Both are set as recorded: {knobs}.")
@@ -162,6 +171,8 @@ class Agreement:
             "resident_bytes_peak": both(self.resident),
             "mapped_bytes_peak": both(self.mapped),
             "page_faults": both(self.page_faults),
+            "recorded_program": self.program
+            and {"resident_bytes_peak": self.program[0], "page_faults": self.program[1]},
             "threads": self.threads,
             "key": self.key,
             "outside_heap": tally(self.outside),
@@ -204,6 +215,7 @@ def validate(
         key,
         settings=settings,
         recorded=twin.recorded,
+        program=None if settings else _of_the_program(trace),
         inherited=recorded and not trace.exact_addresses,
         versions=(version_text(twin.version), systems.version(counterpart or manager)),
     )
@@ -317,6 +329,20 @@ def _compare(found: Agreement, twin: _Blocks, key: _Blocks, random: np.ndarray, 
                 "twin_place": twin.place(row),
                 "real_place": key.place(row),
             }
+
+
+def _of_the_program(trace: "Trace") -> tuple[int, int] | None:
+    """Resident bytes and page faults that the recorded program itself took since its first request,
+    as the kernel counted; None where the recording does not tell."""
+    told = [
+        trace.origin.get(f"{when}{what}", "")
+        for what in ("resident_bytes", "page_faults")
+        for when in ("start_", "")
+    ]
+    if not all(each.isdecimal() and len(each) < MANY_DIGITS for each in told):
+        return None
+    before, peak, faults_before, faults = map(int, told)
+    return max(peak - before, 0), max(faults - faults_before, 0)
 
 
 def _at_once(trace: "Trace", event: int) -> str:
