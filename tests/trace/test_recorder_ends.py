@@ -41,6 +41,7 @@ def settled(made: Events, sizes: tuple[int, ...] = ()) -> tuple[list[tuple[int, 
         for low, high in itertools.pairwise(cuts)
     ]
     parts.append(ends.rest())
+    assert (np.diff(np.concatenate([part.time_ns for part in parts])) >= 0).all()
     op = np.concatenate([part.op for part in parts]).tolist()
     thread = np.concatenate([part.thread for part in parts]).tolist()
     return list(zip(op, thread, strict=True)), ends.moved

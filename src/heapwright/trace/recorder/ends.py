@@ -92,9 +92,13 @@ class Ends:
             self._look(events, (self._seen, seen))
             order = np.argsort(self._keys, kind="stable")
             if (np.diff(order) != 1).any():
+                moved = np.flatnonzero(self._keys != np.arange(count))
                 events = Events(*(c[order] if len(c) else c for c in events))
                 place = np.empty(count, np.int64)
                 place[order] = np.arange(count)
+                if len(events.time_ns):  # times rise: of an end the time of what it stands behind
+                    for row in np.sort(place[moved]).tolist():
+                        events.time_ns[row] = events.time_ns[max(row - 1, 0)]
                 self._free = [(a, int(place[row]) if row >= 0 else row) for a, row in self._free]
         cut = count if last else max(count - 2 * WINDOW, 0)
         self._free = [(arena, max(row - cut, -1)) for arena, row in self._free]
