@@ -11,7 +11,6 @@ never to events: the trace is streamed.
 """
 
 import contextlib
-import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,13 +31,14 @@ from heapwright.machine.address_space import (
     SPACE_BYTES,
     STRAY_TOUCHES,
 )
-from heapwright.managers.registry import Manager, named
+from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
+from heapwright.tunnel.steered import as_recorded, sentences
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -220,19 +220,6 @@ def addresses(
         yield placed[:, 0]
 
 
-def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
-    """The knobs that the recorded program's environment set, where they are this manager's, and
-    how many cores it had: what it replays with unless told otherwise."""
-    if not manager.card.recorded:
-        return {}
-    known = manager.module.Config._fields
-    found = {knob: value for knob, value in trace.settings.items() if knob in known}
-    cores = trace.origin.get("cores", "")
-    if "cores" in known and cores.isdecimal() and int(cores) != len(os.sched_getaffinity(0)):
-        found["cores"] = int(cores)
-    return found
-
-
 class Replay:
     """A booted manager, its bound loop, and the state of one pass."""
 
@@ -353,7 +340,7 @@ class Replay:
                 notes.append("Alignments are not asked of a collector: they are left out.")
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
-        notes += self._of_recording()
+        notes += sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(
@@ -371,20 +358,6 @@ class Replay:
                 f"Wrote to {int(meters[STRAY_TOUCHES]):,} unmapped pages: a bug of the twin."
             )
         return notes
-
-    def _of_recording(self) -> list[str]:
-        """What the recorded program told its allocator, and whether this one listened."""
-        said = []
-        if self.recorded:
-            knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
-            said.append(f"As recorded: {knobs}; what is set here goes over that.")
-        passed_over = int(self.run.progress[self.loop.PASSED_OVER])
-        if passed_over:
-            said.append(
-                f"Passed over {passed_over:,} calls of mallopt, malloc_trim or sbrk, by which the "
-                "recorded program steered its own allocator: this one has no answer to them."
-            )
-        return said
 
 
 def _of_storeys(storeys: Mapping[str, Mapping[str, int]]) -> list[str]:

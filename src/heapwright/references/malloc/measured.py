@@ -14,7 +14,8 @@ from heapwright.references.malloc.measure import installed, measure
 from heapwright.references.malloc.rates import rates, serving
 from heapwright.result import Result
 from heapwright.tunnel.compare import Lane
-from heapwright.tunnel.replay import Conditions, as_recorded
+from heapwright.tunnel.replay import Conditions
+from heapwright.tunnel.steered import as_recorded
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
