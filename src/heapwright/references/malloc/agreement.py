@@ -131,7 +131,7 @@ class Agreement:
             said.append(
                 f"The recorded program itself held {bytes_text(held)} more at its peak than at its "
                 f"first request, and took {faults:,} page faults from there on; what it wrote of "
-                "its blocks is its own affair, and stacks and libraries count in."
+                "its blocks is its own affair; its code, stacks and the recorder count in."
             )
         if self.recorded:
             knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
