@@ -111,6 +111,7 @@ class Result:
     mapped_bytes_peak: int
     high_water_bytes: int = 0  # most resident bytes, within events too; 0 where it is not known
     settings: dict[str, int] = field(default_factory=dict)  # knobs that were set
+    recorded: dict[str, int] = field(default_factory=dict)  # knobs set as in the recording
     paths: dict[str, int] = field(default_factory=dict)  # times each path was taken
     timeline: np.ndarray | None = None  # int64[sample, len(TIMELINE)]
     conditions: dict[str, str] = field(default_factory=dict)  # touch, huge_pages: as assumed
@@ -178,6 +179,7 @@ class Result:
             "settings": self.settings,
             "conditions": self.conditions,
             "refused": self.refused,
+            "recorded_settings": self.recorded,
             "events": self.events,
             "seconds": self.seconds,
             "events_per_second": self.events_per_second,

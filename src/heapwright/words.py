@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from heapwright.result import Result
+from heapwright.versions import version_text
 
 # What each part of resident memory is; the keys are `result.PARTS`.
 PART_NAMES = {
@@ -80,14 +81,22 @@ def change_text(share: float) -> str:
 
 
 def title(result: Result) -> str:
-    """The manager's name and the knobs that were set: `glibc (arena_max=2)`."""
-    return knobs_text(result.manager, result.settings)
+    """The manager's name and the knobs that were set: `glibc (arena_max=2)`; `as recorded` where
+    the recording's own settings hold."""
+    return knobs_text(result.manager, result.settings, as_recorded=bool(result.recorded))
 
 
-def knobs_text(manager: str, settings: Mapping[str, int]) -> str:
+def knobs_text(manager: str, settings: Mapping[str, int], *, as_recorded: bool = False) -> str:
     """A manager's name and knobs, in the same form."""
-    knobs = ", ".join(f"{knob}={value}" for knob, value in settings.items())
+    told = ["as recorded"] * as_recorded
+    told += [f"{knob}={setting_text(knob, value)}" for knob, value in settings.items()]
+    knobs = ", ".join(told)
     return f"{manager} ({knobs})" if knobs else manager
+
+
+def setting_text(knob: str, value: int, *, grouped: bool = False) -> str:
+    """A knob's value as people write it: a version as 2.36."""
+    return version_text(value) if knob == "version" else f"{value:,}" if grouped else str(value)
 
 
 def full_title(result: Result) -> str:

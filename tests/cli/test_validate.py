@@ -70,7 +70,9 @@ def test_mistakes_are_sentences(trace_path: Path) -> None:
         (("glibc", "/nowhere"), "/nowhere"),
         (("glibc", trace_path, "--set", "glibc.frob=1"), "glibc has no knob named 'frob'"),
         (("glibc", trace_path, "--set", "buddy.frob=1"), "it is glibc that is validated"),
-        (("glibc", trace_path, "--set", "glibc.cores=4"), "no tunable named 'cores'"),
+        (("glibc", trace_path, "--set", "glibc.version=2.31"), "glibc has no version 2.31 here"),
+        (("glibc", trace_path, "--set", "glibc.version=new"), "'new' is not a version"),
+        (("glibc", trace_path, "--set", "glibc.cores=-4"), "glibc.cores is 0, for this machine's"),
     ):
         said = run(*arguments)
         assert said.exit_code == 1

@@ -107,7 +107,10 @@ def test_the_tunnel_gives_the_addresses_of_flight(manager: str, tmp_path: Path) 
     """And so does the same source interpreted."""
     flown = recording("brief", build(manager), tmp_path)
     expected = np.concatenate([batch.address for batch in flown.batches(("address",))])
-    given = np.concatenate(list(addresses(manager, flown)))
+    given = placed = np.concatenate(list(addresses(manager, flown)))
+    if manager == "glibc":  # its tunnel's heap starts where the program's own did, not flight's
+        above = flown.heap_start % BREAK_BASE
+        given = placed - np.where((placed > 0) & (placed < BREAK_LIMIT), above, 0)
     assert np.array_equal(np.where(given > 0, given + ORIGIN, 0), expected)
     assert (given > 0).sum() > 2_500
     plain = tmp_path / "interpreted.npy"
@@ -119,4 +122,4 @@ def test_the_tunnel_gives_the_addresses_of_flight(manager: str, tmp_path: Path) 
         check=True,
         timeout=200,
     )
-    assert np.array_equal(np.load(plain), given)
+    assert np.array_equal(np.load(plain), placed)

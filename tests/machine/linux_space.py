@@ -2,7 +2,8 @@
 
 Reads a JSON list of operations from standard input, each [verb, area, first_page, pages, ...], and
 writes one JSON object: `pages`, for each operation a list of areas' page strings
-("." unmapped, "m" mapped, "R" resident), and `faults`, minor faults of each operation's touches.
+("." unmapped, "m" mapped, "R" resident or on the zero page), and `faults`, minor faults of each
+operation's touches.
 An area is a name for a mapping, wherever Linux has put it. Run in a fresh process.
 """
 
@@ -26,6 +27,7 @@ libc.mremap.argtypes = [*libc.munmap.argtypes, ctypes.c_size_t, ctypes.c_int, ct
 libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 libc.sbrk.argtypes = [ctypes.c_long]
 
 
@@ -92,6 +94,11 @@ def main():
             before = faults()
             for page in range(pages):
                 libc.memset(address + page * PAGE, 1, 1)
+            taken = faults() - before
+        elif verb == "read":
+            before = faults()
+            for page in range(pages):
+                libc.memcmp(address + page * PAGE, address + page * PAGE, 1)
             taken = faults() - before
         elif verb == "munmap":
             assert libc.munmap(address, pages * PAGE) == 0

@@ -24,12 +24,14 @@ from heapwright.machine.address_space import (
     RESIDENT,
     RESIDENT_PAGES,
     STRAY_TOUCHES,
+    ZERO,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="compares with Linux")
 
 FAULT_NOISE = 12  # the measuring interpreter's own faults during an operation, at most
 HUGE_PAGES_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
 HAS_HUGE_PAGES = HUGE_PAGES_SETTING.exists() and "[never]" not in HUGE_PAGES_SETTING.read_text()
 
 
@@ -70,6 +72,8 @@ def modelled(operations):
             areas[area] = (base, pages)
         elif verb == "touch":
             space.touch(machine, address, length)
+        elif verb == "read":
+            space.read(machine, address, length)
         elif verb == "munmap":
             space.munmap(machine, address, length)
         elif verb == "mremap":
@@ -90,7 +94,8 @@ def modelled(operations):
         for name in sorted(areas):
             base, count = areas[name]
             flags = machine.pages[base >> PAGE_SHIFT : (base >> PAGE_SHIFT) + count]
-            kinds = np.where(flags & RESIDENT, "R", np.where(flags & MAPPED, "m", "."))
+            present = flags & (RESIDENT | ZERO)
+            kinds = np.where(present, "R", np.where(flags & MAPPED, "m", "."))
             strings += ["".join(kinds)] if count else []
         answer["pages"].append(strings)
         assert space.check(machine) == 0
@@ -171,6 +176,46 @@ def test_an_area_that_grows_keeps_its_advice():
     )
 
 
+def test_a_page_that_was_only_read_is_the_zero_page():
+    """A fault and no memory; its first write is another fault."""
+    real, model = agree(
+        [
+            ["thp", "", 0, 0],
+            ["mmap", "a", 0, 100],
+            ["read", "a", 0, 60],
+            ["smaps", "a", 0, 0],
+            ["read", "a", 0, 100],
+            ["touch", "a", 30, 60],
+            ["read", "a", 0, 100],
+            ["smaps", "a", 0, 0],
+            ["madvise", "a", 0, 100, ADVISE_FREE],
+            ["madvise", "a", 20, 30, ADVISE_DONTNEED],
+            ["read", "a", 0, 100],
+            ["mremap", "a", 0, 300],
+            ["touch", "a", 0, 100],
+        ]
+    )
+    assert [model["faults"][i] for i in (2, 4, 5, 6, 10, 12)] == [60, 40, 60, 0, 30, 60]
+    assert [each["Rss"] for each in real["smaps"]] == [each[0] for each in model["smaps"]]
+
+
+@pytest.mark.skipif(not HAS_HUGE_PAGES, reason="transparent huge pages are off")
+def test_there_is_a_huge_page_of_zeros():
+    agree(
+        [
+            ["thp", "", 0, 1],
+            ["mmap", "a", 0, 4 * MIB, True],
+            ["madvise", "a", 0, 4 * MIB, ADVISE_HUGEPAGE],
+            ["read", "a", 10, 1],
+            ["read", "a", 0, 2 * MIB],
+            ["touch", "a", 2 * MIB, 1],
+            ["read", "a", 2 * MIB, 2 * MIB],
+            # Its first write is given a huge page at once by Linux 6.18; older ones split it
+            *([["touch", "a", 7, 3]] if KERNEL >= (6, 18) else []),
+        ]
+    )
+
+
 def test_given_up_pages_fault_again_and_lazily_freed_ones_do_not():
     _, model = agree(
         [
@@ -238,6 +283,9 @@ def test_the_break_rises_and_falls():
     )
 
 
+VERBS = ("madvise", "munmap", "mremap", "sbrk")
+
+
 def random_operations(seed, count):
     """Calls on a few areas. Holes come in the second half, when nothing is mapped any more: Linux
     would place a new area in one of them, and the machine in another."""
@@ -249,7 +297,7 @@ def random_operations(seed, count):
         held = areas[name]
         first = int(random.integers(0, len(held)))
         pages = int(random.integers(1, len(held) - first + 1))
-        verb = str(random.choice(["mmap", "touch", "touch", "madvise", "munmap", "mremap", "sbrk"]))
+        verb = str(random.choice(["mmap", "touch", "touch", "read", *VERBS]))
         early = number < count // 2
         if verb == "mmap" and early and len(areas) < 8:
             name, pages = f"area{number}", int(random.integers(1, 200))
@@ -268,7 +316,7 @@ def random_operations(seed, count):
         ):
             held[first : first + pages] = False
             operations.append(["munmap", name, first, pages])
-        elif verb in ("touch", "madvise") and held[first : first + pages].all():
+        elif verb in ("touch", "read", "madvise") and held[first : first + pages].all():
             advice = [int(random.choice([ADVISE_DONTNEED, ADVISE_FREE]))] * (verb == "madvise")
             operations.append([verb, name, first, pages, *advice])
     return operations

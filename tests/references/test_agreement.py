@@ -1,17 +1,33 @@
 """Validation on traces whose agreement is known, and on one that is made to disagree."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from heapwright.errors import HeapwrightError
+from heapwright.references.malloc import systems
 from heapwright.references.malloc.agreement import Tally, _Blocks, _equal, validate
 from heapwright.references.malloc.harness import Drive
+from heapwright.trace.notes import INHERITED, Note
 from heapwright.trace.recorder.session import record
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Events, events
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    MALLOC,
+    MEMALIGN,
+    REALLOC,
+    THREAD_EXIT,
+    Events,
+    events,
+)
 from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.replay import placements
+from heapwright.versions import version_number
 
 COUNT = 6000
+TAKEN = ("op", "slot", "size", "align", "thread", "address", "slack")
 
 
 def columns_of(seed: int, threads: int = 1) -> Events:
@@ -135,6 +151,140 @@ def test_blocks_outside_the_heap_compare_by_what_alignment_keeps() -> None:
         assert _equal(one, other).tolist() == [same], hex(second)
 
 
+def test_the_place_of_a_difference_is_told_in_words() -> None:
+    blocks = _Blocks(
+        np.array([0, 164, 0x7F00_0400_0010, 0x7F00_0400_0B70, 0x7F00_0400_0010]),
+        np.array([-1, 72, 4096 - 16, 24, -1]),
+        100,
+    )
+    assert [blocks.place(row) for row in range(5)] == [
+        "no block",
+        "64 bytes into the heap, 72 usable bytes",
+        "mapped on its own, 16 bytes into its page, 4,080 usable bytes",
+        "2,928 bytes into a further arena's heap at 0x7f0004000000, 24 usable bytes",
+        "outside the heap, 16 bytes into its page",
+    ]
+
+
+def test_one_wrong_address_outside_the_heap_is_told(tmp_path: Path) -> None:
+    columns = events(op=[MALLOC, MALLOC], slot=[0, 1], size=[200_000, 300_000])
+    recorded(tmp_path / "t.parquet", columns)
+    trace = Trace.open(tmp_path / "t.parquet")
+    kept = next(trace.batches(("op", "slot", "size", "address", "slack")))
+    kept.address[1] += 32
+    start = trace.heap_start
+    found = validate("glibc", written(tmp_path / "u.parquet", kept, heap_start=start))
+    (said,) = (each for each in found.sentences() if "First difference" in each)
+    assert "mapped on its own, 16 bytes into its page" in said
+    assert "mapped on its own, 48 bytes into its page" in said
+
+
+def test_what_is_aligned_beyond_a_page_lies_by_where_the_heap_starts(tmp_path: Path) -> None:
+    op, align = [MALLOC, MEMALIGN, MALLOC, MEMALIGN], [0, 13, 0, 20]
+    columns = events(op=op, slot=range(4), size=[10, 100, 10, 100], align=align)
+    places = set()
+    for number, start in enumerate((0x5555_5555_6000, 0x5555_5555_7000, 0)):
+        trace = written(tmp_path / f"{number}.parquet", columns, kind="synthetic", heap_start=start)
+        found = validate("glibc", trace)
+        assert found.agrees
+        assert found.addresses.compared == 3
+        assert found.random == 1  # 1 MiB of alignment is mapped: where, is up to Linux
+        assert any("at random" in each for each in found.sentences())
+        (placed,) = (p[1, 0] - p[0, 0] for p in placements("glibc", trace))
+        places.add(int(placed))
+    assert len(places) == 2
+
+
+def test_settings_of_the_recording_hold_unless_others_are_given(tmp_path: Path) -> None:
+    columns = columns_of(9)
+    with TraceWriter(tmp_path / "t.parquet", program="made", kind="synthetic") as out:
+        out.write(columns)
+        out.facts.settings = {"mmap_threshold": 4096, "perturb": 7}
+    trace = Trace.open(tmp_path / "t.parquet")
+    found = validate("glibc", trace)
+    assert found.agrees
+    assert found.recorded == {"mmap_threshold": 4096}
+    assert found.to_json()["recorded_settings"] == {"mmap_threshold": 4096}
+    assert any("Both are set as recorded: mmap_threshold=4096" in s for s in found.sentences())
+    assert (
+        found.outside.compared
+        > validate("glibc", trace, {"mmap_threshold": 131_072}).outside.compared
+    )
+
+
+def test_the_recorded_program_itself_is_beside_both(tmp_path: Path) -> None:
+    recorded(tmp_path / "t.parquet", columns_of(11))
+    trace = Trace.open(tmp_path / "t.parquet")
+    assert validate("glibc", trace).program is None
+    told = {"start_resident_bytes": "1536000", "resident_bytes": "4608000"}
+    trace.origin.update(told | {"start_page_faults": "80", "page_faults": "1000"})
+    found = validate("glibc", trace)
+    assert found.program == (3000 * 1024, 920)
+    assert found.to_json()["recorded_program"]["page_faults"] == 920
+    assert any("held 2.93 MiB more" in s and "920 page faults" in s for s in found.sentences())
+    trace.origin["page_faults"] = "many"
+    assert validate("glibc", trace).program is None
+
+
+def test_the_addresses_of_a_forked_child_are_no_key(tmp_path: Path) -> None:
+    recorded(tmp_path / "t.parquet", columns_of(10))
+    trace = Trace.open(tmp_path / "t.parquet")
+    trace.notes.append(Note("it was forked", INHERITED))
+    found = validate("glibc", trace)
+    assert found.key == "driven"
+    assert found.agrees
+    assert any("no key for a fresh process" in each for each in found.sentences())
+
+
+@pytest.mark.parametrize(
+    ("near", "cause"),
+    [
+        ((MALLOC, 1), "Thread 1 was in malloc 1 events before it"),
+        ((THREAD_EXIT, 1), "Thread 1 had ended 1 events before it"),
+        ((MALLOC, 0), ""),
+    ],
+)
+def test_the_cause_of_a_difference_is_named(
+    tmp_path: Path, near: tuple[int, int], cause: str
+) -> None:
+    op = [MALLOC, *[MALLOC] * 100, near[0], MALLOC]
+    thread = [1, *[0] * 100, near[1], 0]
+    slot = [0, *range(1, 101), -1 if near[0] == THREAD_EXIT else 101, 102]
+    size = [0 if each == THREAD_EXIT else 50 for each in op]
+    columns = events(op=op, slot=slot, size=size, thread=thread)
+    kept = next(recorded(tmp_path / "t.parquet", columns).batches(TAKEN))
+    kept.address[-1] += 16
+    start = Trace.open(tmp_path / "t.parquet").heap_start
+    found = validate("glibc", written(tmp_path / "u.parquet", kept, heap_start=start))
+    assert found.first_difference is not None
+    assert found.first_difference["event"] == len(op) - 1
+    assert found.cause.startswith(cause)
+    assert bool(found.cause) == bool(cause)
+
+
+def test_another_version_than_the_one_here_is_refused(tmp_path: Path) -> None:
+    trace = written(tmp_path / "t.parquet", columns_of(6), kind="synthetic")
+    installed = systems.version("glibc")
+    asked = {"version": version_number("2.36")}
+    if installed == "2.36":
+        assert validate("glibc", trace, asked).versions == ("2.36", "2.36")
+    else:
+        with pytest.raises(HeapwrightError, match="cannot be driven on this machine"):
+            validate("glibc", trace, asked)
+    with pytest.raises(HeapwrightError, match=r"has no version 2\.31"):
+        validate("glibc", trace, {"version": version_number("2.31")})
+
+
+def test_cores_of_another_machine_are_as_many_arenas_here() -> None:
+    here = len(os.sched_getaffinity(0))
+    assert systems.tunables("glibc", {"cores": here}) == ""
+    assert (
+        systems.tunables("glibc", {"cores": here + 2}) == f"glibc.malloc.arena_max={8 * here + 16}"
+    )
+    told = systems.tunables("glibc", {"cores": here + 2, "arena_max": 3, "top_pad": -1})
+    assert told == "glibc.malloc.arena_max=3:glibc.malloc.top_pad=-1"
+
+
 def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
     trace = written(tmp_path / "t.parquet", columns_of(6), kind="synthetic")
     said = validate("glibc", trace).to_json()
@@ -165,3 +315,6 @@ def test_a_recorded_program_agrees_address_by_address(tmp_path: Path) -> None:
     assert found.agrees
     assert found.repeats.equal == found.repeats.compared
     assert found.resident[0] == pytest.approx(found.resident[1], rel=0.01)
+    assert found.program is not None
+    assert found.program[0] == pytest.approx(found.resident[1], abs=4 << 20)
+    assert 0 < found.program[1] < found.page_faults[1] + 2000

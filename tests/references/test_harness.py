@@ -8,17 +8,28 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.references.malloc import build, systems
-from heapwright.references.malloc.harness import PAGE_BYTES, Drive, Footprint, check_memory
+from heapwright.references.malloc.harness import (
+    PAGE_BYTES,
+    Drive,
+    Footprint,
+    alive_at_once,
+    check_memory,
+)
 from heapwright.references.malloc.measure import installed, measure, parts
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
     MALLOC,
+    MALLOPT,
     MEMALIGN,
     REALLOC,
+    SBRK,
     THREAD_EXIT,
+    TRIM,
     Events,
     events,
+    mallopt_size,
+    sbrk_size,
 )
 
 TCACHE_BYTES = 0x290  # glibc's first chunk holds the thread cache
@@ -33,6 +44,7 @@ class InMemory:
         self.events = len(columns.op)
         self.slots = max(1, int(columns.slot.max(initial=0)) + 1)
         self.threads = int(columns.thread.max(initial=0)) + 1
+        self.heap_start = 0
         sizes = np.zeros(self.slots, np.int64)
         live = self.peak_live_bytes = 0
         for slot, size in zip(columns.slot, columns.size, strict=True):
@@ -190,15 +202,66 @@ def test_each_trace_thread_is_a_real_one_with_an_arena_of_its_own() -> None:
         assert address[3] == 0
 
 
-def test_more_threads_than_are_kept_come_and_go() -> None:
+def test_many_threads_come_and_go() -> None:
+    """Stacks are kept for those alive at once, not for all there ever were."""
     count = 3000
     op = np.tile([MALLOC, FREE, THREAD_EXIT], count)
     thread = np.repeat(np.arange(1, count + 1), 3)
     slot = np.tile([0, 0, -1], count)
     trace = InMemory(events(op=op, slot=slot, size=np.where(op == MALLOC, 50, 0), thread=thread))
+    assert alive_at_once(trace) == 2
     result = measure("glibc", trace)
     assert result.mapped_bytes_peak < 1 << 28
-    assert any("at most that many are kept" in note for note in result.notes)
+    assert any("3,001 threads" in note for note in result.notes)
+
+
+def test_more_than_a_thousand_threads_are_alive_at_once() -> None:
+    """Each has a real thread, and each block comes from where its thread's arena is."""
+    count = 1100
+    columns = events(op=[MALLOC] * count, slot=range(count), size=[50] * count, thread=range(count))
+    trace = InMemory(columns)
+    assert alive_at_once(trace) == count
+    with Drive("glibc", trace, placed=True) as real:
+        placed = real.replay(columns)[:, 0]
+    assert len(set(placed.tolist())) == count
+
+
+def test_the_first_thread_keeps_its_cache_when_it_ends() -> None:
+    """As after pthread_exit in main: what it freed is not given to others."""
+    placed, _ = drive("glibc", (MALLOC, 0, 24), (FREE, 0, 0), (THREAD_EXIT, -1, 0), (MALLOC, 0, 24))
+    assert placed[3].tolist() == placed[0].tolist()
+
+
+def test_the_heap_starts_where_it_did() -> None:
+    trace = InMemory(events(op=[MEMALIGN], slot=[0], size=[100], align=[13]))
+    for start in (0x5555_5555_6000, 0x1234_5000, 0):
+        trace.heap_start = start
+        with Drive("glibc", trace, placed=True) as real:
+            assert (real.heap_start - start) % (1 << 24) == 0
+            address = int(real.replay(trace.columns)[0, 0])
+            assert address % 8192 == 0
+            assert address - real.heap_start == (8192 if start & 4096 == 0 else 4096)
+
+
+def test_what_steers_the_allocator_is_done() -> None:
+    first, second = (MALLOC, 0, 100_000), (MALLOC, 1, 100_000)
+    placed, footprint = drive("glibc", first, (SBRK, -1, sbrk_size(2 * PAGE_BYTES)), second)
+    assert placed[2, 0] == (33 + 2) * PAGE_BYTES + 16  # past what the program took for itself
+    assert footprint.left_out == 0
+    placed, _ = drive("glibc", first, (MALLOPT, -1, mallopt_size(-3, 4096)), second)
+    assert placed[2, 0] > 1 << 35  # M_MMAP_THRESHOLD: what top has no room for is mapped
+    rows = [(MALLOC, 0, 1 << 16), (MALLOC, 1, 24), (FREE, 0, 0), (MALLOC, 2, 1 << 16)]
+    before = drive("glibc", *rows)[1]
+    after = drive("glibc", *rows[:3], (TRIM, -1, 0), rows[3])[1]
+    assert after.page_faults - before.page_faults >= 15  # its pages were given back
+
+
+def test_a_library_without_malloc_trim_is_told() -> None:
+    if "jemalloc" not in installed():
+        pytest.skip("jemalloc is not installed")
+    trace = InMemory(events(op=[MALLOC, TRIM, MALLOPT], slot=[0, -1, -1], size=[10, 0, 0]))
+    result = measure("jemalloc", trace)
+    assert any("Left out 2 calls of mallopt or malloc_trim" in note for note in result.notes)
 
 
 def test_an_event_without_an_object_is_a_sentence() -> None:
@@ -257,7 +320,9 @@ def test_without_a_compiler_there_is_a_sentence(
 
 def test_more_than_the_machine_has_is_refused() -> None:
     check_memory(1 << 20)
-    with pytest.raises(HeapwrightError, match="alive and this machine has"):
+    with pytest.raises(
+        HeapwrightError, match="alive, its threads' stacks included, and this machine has"
+    ):
         check_memory(1 << 60)
 
 

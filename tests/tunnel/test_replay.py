@@ -6,10 +6,11 @@ import pytest
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import BREAK_BASE
 from heapwright.result import PARTS, TIMELINE
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, SIZE_LIMIT, events
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, SIZE_LIMIT, TRIM, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel import replay as flight
 from heapwright.tunnel.replay import addresses, placements, replay
+from heapwright.words import title
 
 
 def write_trace(path, rows):
@@ -174,3 +175,36 @@ def test_addresses_do_not_overlap_and_start_at_the_break(trace):
 def test_mistakes_are_sentences(trace, arguments, sentence):
     with pytest.raises(HeapwrightError, match=sentence):
         replay(**{"manager_name": "linear", "trace": trace} | arguments)
+
+
+def test_what_the_recorded_environment_set_holds_for_its_own_manager(tmp_path):
+    path = tmp_path / "t.parquet"
+    rows = [(MALLOC, 0, 200_000), (FREE, 0, 0), (MALLOC, 1, 200_000)]
+    op, slot, size = zip(*rows, strict=True)
+    with TraceWriter(path, program="rows", kind="synthetic") as out:
+        out.write(events(op=op, slot=slot, size=size))
+        out.facts.settings = {"mmap_threshold": 131_072, "perturb": 1}
+        out.facts.origin = {"cores": "1"}
+    trace = Trace.open(path)
+    placed = [
+        next(addresses("glibc", trace, settings))[2]
+        for settings in ({}, {"mmap_threshold": 1 << 20}, {"mmap_max": 0})
+    ]
+    assert [address > 1 << 35 for address in placed] == [True, False, False]
+    result = replay("glibc", trace, {"mmap_max": 0})
+    assert result.recorded == result.to_json()["recorded_settings"]
+    assert result.recorded["mmap_threshold"] == 131_072
+    assert title(result) == "glibc (as recorded, mmap_max=0)"
+    assert any(note.startswith("As recorded: mmap_threshold=131072") for note in result.notes)
+    assert title(replay("first-fit", trace)) == "first-fit"
+
+
+def test_calls_that_steer_the_allocator_are_done_or_told(tmp_path):
+    rows = [(MALLOC, 0, 1 << 16), (MALLOC, 1, 24), (FREE, 0, 0), (TRIM, -1, 0), (MALLOC, 2, 1)]
+    trace = write_trace(tmp_path / "t.parquet", rows)
+    done, passed_over = replay("glibc", trace), replay("first-fit", trace)
+    assert not any("Passed over" in note for note in done.notes)
+    assert any("Passed over 1 calls of mallopt" in note for note in passed_over.notes)
+    plain = replay("glibc", write_trace(tmp_path / "u.parquet", [r for r in rows if r[0] != TRIM]))
+    resident = TIMELINE.index("resident_bytes")
+    assert plain.timeline[-1, resident] - done.timeline[-1, resident] == 15 * 4096

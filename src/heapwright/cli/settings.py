@@ -12,6 +12,7 @@ from fractions import Fraction
 from itertools import product
 
 from heapwright.errors import HeapwrightError
+from heapwright.versions import version_number
 
 _NUMBER = re.compile(r"(-?[0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
@@ -59,7 +60,8 @@ def parse_parameters(texts: Iterable[str]) -> dict[str, int]:
 def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, int]]:
     """Knob values by manager, from texts `MANAGER.KNOB=VALUE`; the last of a knob wins.
 
-    Values are sizes as `parse_bytes` reads them, or on/off, true/false, yes/no. Whether the manager
+    Values are sizes as `parse_bytes` reads them, or on/off, true/false, yes/no; a version is told
+    in numbers and points, as 2.36. Whether the manager
     and the knob exist is for the registry to say.
     """
     settings: dict[str, dict[str, int]] = {}
@@ -71,8 +73,17 @@ def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, int]]:
                 f"--set {text!r}: write MANAGER.KNOB=VALUE, as in glibc.arena_max=2."
             )
         word = _WORDS.get(value.strip().lower())
+        if knob == "version":
+            word = _version(text, value.strip())
         settings.setdefault(manager, {})[knob] = parse_bytes(value) if word is None else word
     return settings
+
+
+def _version(text: str, value: str) -> int:
+    try:
+        return version_number(value)
+    except ValueError as error:
+        raise HeapwrightError(f"--set {text!r}: {error}.") from None
 
 
 def parse_knobs(manager: str, texts: Iterable[str]) -> dict[str, int]:

@@ -3,7 +3,8 @@
     0 ........ STATIC_BASE .. BREAK_BASE ──brk──►      ◄──mmap── SPACE_BYTES
     never used  data segment   heap                     mapped areas, highest gap first
 
-Terms      gap: a free range of the mapped zone; resident: a page that holds physical memory
+Terms      gap: a free range of the mapped zone; resident: a page that holds physical memory; zero
+           page: the system's own zeros, which a page that was only read shows: a fault, no memory
 Invariant  meters[RESIDENT_PAGES] == pages flagged RESIDENT; a RESIDENT page is MAPPED;
            meters[MAPPED_BYTES] == PAGE_BYTES x pages flagged MAPPED           (check)
 Source     Linux mm/mmap.c (top-down placement), mm/memory.c (faults), mm/huge_memory.c, madvise(2)
@@ -32,7 +33,7 @@ HUGE_PAGE_PAGES = HUGE_PAGE_BYTES // PAGE_BYTES
 
 SPACE_BYTES = 1 << 36  # bytes of address space; reserved, not committed
 STATIC_BASE = 1 << 16  # bytes; start of the data segment
-BREAK_BASE = 1 << 24  # bytes; start of the heap that brk moves
+BREAK_BASE = 1 << 24  # bytes; the heap that brk moves starts here, or less than as much above
 MAPPED_TOP = SPACE_BYTES - (1 << 24)  # bytes; mapped areas lie below
 BREAK_LIMIT = SPACE_BYTES >> 1  # bytes; the heap and the mapped zone never meet
 
@@ -41,6 +42,8 @@ MAPPED = 1
 RESIDENT = 2
 LAZY_FREE = 4  # given up by ADVISE_FREE: resident until the kernel wants it or a write keeps it
 HUGE_ADVISED = 8
+ZERO = 16  # mapped to the zero page: a read needs no fault any more, a write does
+WRITTEN = 255 - ZERO  # keeps every other flag
 
 # Meters
 (
@@ -57,8 +60,9 @@ HUGE_ADVISED = 8
     HUGE_PAGES,  # setting: one of HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS
     CEILING,  # address: brk refuses to go beyond it; BREAK_LIMIT, unless there is less room
     STRAY_TOUCHES,  # touches of unmapped pages: a segmentation fault in a real process
+    FIRST_BREAK,  # address: where the heap starts
     METERS,
-) = range(14)
+) = range(15)
 
 HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS = range(3)
 ADVISE_DONTNEED, ADVISE_FREE, ADVISE_HUGEPAGE = 4, 8, 14  # Linux's MADV_* numbers
@@ -73,10 +77,14 @@ class Machine(NamedTuple):
     gaps: Gaps  # of the mapped zone
 
 
-def machine(huge_pages: int = HUGE_NEVER) -> Machine:
-    """A fresh address space of SPACE_BYTES with nothing mapped."""
+def machine(huge_pages: int = HUGE_NEVER, heap_start: int = 0) -> Machine:
+    """A fresh address space of SPACE_BYTES with nothing mapped.
+
+    `heap_start` is where a real process has its heap, a multiple of a page: here the heap has the
+    same address modulo BREAK_BASE, as what is aligned beyond a page lies by it.
+    """
     meters = np.zeros(METERS, np.int64)
-    meters[BREAK] = BREAK_BASE
+    meters[BREAK] = meters[FIRST_BREAK] = BREAK_BASE + heap_start % BREAK_BASE
     meters[CEILING] = BREAK_LIMIT
     meters[LOWEST_MAPPED] = MAPPED_TOP
     meters[HUGE_PAGES] = huge_pages
@@ -110,8 +118,20 @@ def touch(machine, address, length):
 
 
 @kernel(inline=True)
+def read(machine, address, length):
+    """Read every page of [address, address + length): one that holds nothing yet is faulted onto
+    the zero page."""
+    first, last = address >> PAGE_SHIFT, (address + length - 1) >> PAGE_SHIFT
+    if first == last and machine.pages[unsigned(first)] & RESIDENT:
+        return
+    _read_pages(machine, first, last)
+
+
+@kernel(inline=True)
 def copy(machine, target, source, length):
-    """Copy a block's content: its pages at `target` are faulted in, content is not modelled."""
+    """Copy a block's content: `source` is read, pages at `target` are faulted in; content is not
+    modelled."""
+    read(machine, source, length)
     touch(machine, target, length)
 
 
@@ -127,6 +147,26 @@ def _touch_pages(machine, first, last):
     for page in range(first, last + 1):
         if machine.pages[unsigned(page)] & (RESIDENT | LAZY_FREE) != RESIDENT:
             _fault(machine, page)
+
+
+@kernel
+def _read_pages(machine, first, last):
+    """Fault pages `first` to `last` onto the zero page where they hold nothing yet."""
+    pages, meters = machine.pages, machine.meters
+    for page in range(first, last + 1):
+        flags = pages[unsigned(page)]
+        if flags & (RESIDENT | ZERO):
+            continue
+        if not flags & MAPPED:
+            meters[STRAY_TOUCHES] += 1
+            continue
+        meters[FAULTS] += 1
+        if meters[HUGE_PAGES] != HUGE_NEVER and _huge_page_fits(machine, page):
+            start = page & ~(HUGE_PAGE_PAGES - 1)  # there is a huge page of zeros as well
+            for neighbour in range(start, start + HUGE_PAGE_PAGES):
+                pages[unsigned(neighbour)] |= ZERO
+        else:
+            pages[unsigned(page)] = flags | ZERO
 
 
 @kernel
@@ -146,10 +186,10 @@ def _fault(machine, page):
         meters[HUGE_FAULTS] += 1
         first = page & ~(HUGE_PAGE_PAGES - 1)
         for neighbour in range(first, first + HUGE_PAGE_PAGES):
-            pages[unsigned(neighbour)] |= RESIDENT
+            pages[unsigned(neighbour)] = (pages[unsigned(neighbour)] | RESIDENT) & WRITTEN
         meters[RESIDENT_PAGES] += HUGE_PAGE_PAGES
     else:
-        pages[unsigned(page)] = flags | RESIDENT
+        pages[unsigned(page)] = (flags | RESIDENT) & WRITTEN
         meters[RESIDENT_PAGES] += 1
     meters[PEAK_RESIDENT_PAGES] = max(meters[PEAK_RESIDENT_PAGES], meters[RESIDENT_PAGES])
 
@@ -197,7 +237,7 @@ def brk(machine, end):
     """Move the end of the heap to address `end`, any byte; its address, unchanged where refused."""
     meters = machine.meters
     meters[SYSCALLS] += 1
-    if end < BREAK_BASE or end > meters[CEILING]:
+    if end < meters[FIRST_BREAK] or end > meters[CEILING]:
         return meters[BREAK]
     old_top = (meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
     new_top = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
@@ -341,7 +381,7 @@ def check(machine):
     """0 if the invariants hold, else the number of the first that does not (1: resident, ...)."""
     pages, meters = machine.pages, machine.meters
     resident = mapped = lazy = 0
-    page = BREAK_BASE >> PAGE_SHIFT
+    page = meters[FIRST_BREAK] >> PAGE_SHIFT
     while page < MAPPED_TOP >> PAGE_SHIFT:
         if page << PAGE_SHIFT == ((meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)):
             page = meters[LOWEST_MAPPED] >> PAGE_SHIFT  # nothing lies between heap and mapped zone

@@ -16,9 +16,9 @@ from heapwright.compiler.raw import clear_bytes, copy_bytes, real_address
 from heapwright.compiler.system import MADVISE, MMAP, MREMAP, MUNMAP, system_call
 from heapwright.machine.address_space import (
     BREAK,
-    BREAK_BASE,
     BREAK_LIMIT,
     CEILING,
+    FIRST_BREAK,
     LOWEST_MAPPED,
     MAPPED_BYTES,
     MAPPED_TOP,
@@ -77,7 +77,7 @@ def brk(machine, end):
     meters = machine.meters
     old_top = (meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
     new_top = (end + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
-    if end < BREAK_BASE or end > meters[CEILING]:
+    if end < meters[FIRST_BREAK] or end > meters[CEILING]:
         return meters[BREAK]
     origin = real_address(machine.words)
     if new_top > old_top:

@@ -24,7 +24,18 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     passed(heap, address, size) -> (block, bytes)  of a block that it passed on to its ground with a
                                                    head of its own: the ground's block, and the
                                                    bytes asked for there (see machine/ground.py)
+    trim(heap, pad) -> bytes given back            what malloc_trim does
+    mallopt(heap, parameter, value)                what mallopt does
+    move_break(heap, increment)                    the program itself moves the break
+                                                   without one of these three such an event of a
+                                                   trace is passed over, and a note says so
   plain Python, optional:
+    configured(settings) -> what boot is given     instead of Config with the settings in it: where
+                                                   a setting at its default differs from one that
+                                                   was left alone, or the real parser has rules
+    AT_HEAP_START = True                           the machine's heap starts where the recorded one
+                                                   did, modulo machine.BREAK_BASE: blocks aligned
+                                                   beyond a page lie by it
     notes(heap) -> sentences                       what a reader of its figures must know
     courses(settings) -> [settings]                others under which the program may run as well,
                                                    where time decides: each is replayed too, and
@@ -43,7 +54,6 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
                                                    alloc and free cut in two, the few instructions
                                                    that usually do and the rest; no cache holds a
                                                    size above any class, or a negative one
-    trim(heap, pad) -> bytes given back            kernel: what malloc_trim does
     FOLLOWING = ("field", ...)                     arrays of the heap that are indexed from the
                                                    machine's address 0 upwards, up to the break's
                                                    limit, or by thread number: where

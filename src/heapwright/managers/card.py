@@ -53,6 +53,7 @@ class Card:
     stands_on: str = ""  # its ground where none is named: a manager, or "" the machine
     versions: tuple[str, ...] = ()  # of the real system, values of the knob `version`, newest last
     reference: str = ""  # module that finds, measures and agrees with the real one
+    recorded: bool = False  # the settings that a recording's environment has are its knobs
     limit_knob: str = ""  # the knob that limits the heap, for `--heap`
     deploy: Deploy | None = None  # None: a textbook manager, which explains and is not deployed
     flies: bool = True  # serves malloc of real programs; of one that serves malloc

@@ -6,10 +6,12 @@ managers/__init__.py.
 """
 
 import inspect
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from heapwright.managers.card import Card
+from heapwright.versions import version_text
 
 ALWAYS = ("Config", "PATHS", "boot", "usable", "extent", "cached", "metadata", "check")
 SERVING = {
@@ -35,6 +37,9 @@ ARGUMENTS = {  # of the kernels, as the loops call them
     "rooted": 2,
     "unrooted": 2,
     "trim": 2,
+    "mallopt": 3,
+    "move_break": 2,
+    "configured": 1,
 }
 HALVES = ("alloc_cached", "alloc_uncached", "free_cached", "free_uncached")
 FORK = ("fork_prepare", "fork_parent", "fork_child")
@@ -69,6 +74,13 @@ def faults(card: Card, module: ModuleType | Any) -> list[str]:
     return found
 
 
+def config_of(module: ModuleType | Any, settings: Mapping[str, int]) -> Any:
+    """What the module's `boot` is given for these settings, whose names are known."""
+    if hasattr(module, "configured"):
+        return module.configured(settings)
+    return module.Config()._replace(**settings)
+
+
 def _of_knobs(card: Card, module: Any, name: str) -> list[str]:
     """Faults of Config, PATHS and what the card says of knobs."""
     found = []
@@ -91,6 +103,8 @@ def _of_knobs(card: Card, module: Any, name: str) -> list[str]:
     told |= dict.fromkeys(deploy.environment if deploy else (), "deploy")
     told |= dict.fromkeys(deploy.tunables if deploy else (), "deploy")
     told |= {"version": "versions"} if card.versions else {}
+    if card.versions and version_text(defaults.get("version", 0)) not in card.versions:
+        found.append(f"the card of {name} does not name the default version among its versions")
     for knob, where in told.items():
         if knob not in defaults:
             found.append(f"the card of {name} names in {where} a knob {knob!r} that Config lacks")

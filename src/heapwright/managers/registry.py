@@ -20,6 +20,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.managers import contract
 from heapwright.managers.card import Card, Kind
 from heapwright.managers.grounds import MACHINE, OVER, storeys
+from heapwright.versions import version_number, version_text
 
 FAMILIES = ("textbook", "malloc", "runtime")  # in the order of tables
 THIRD_PARTY = "third party"
@@ -88,7 +89,8 @@ class Manager:
         return "graph_loop" if "malloc" not in serves or (graph and "graph" in serves) else "loop"
 
     def configured(self, settings: dict[str, int]) -> Any:
-        """The manager's Config with `settings` over its defaults; an unknown knob is an error."""
+        """What `boot` is given: the manager's Config with `settings` over its defaults, or what the
+        manager itself makes of them; an unknown knob or version is an error."""
         defaults = self.module.Config()
         for knob in settings:
             if knob not in defaults._fields:
@@ -96,7 +98,13 @@ class Manager:
                 raise HeapwrightError(
                     f"{self.name} has no knob named {knob!r}; its knobs: {known}."
                 )
-        return defaults._replace(**settings)
+        versions = {version_number(each): each for each in self.card.versions}
+        if versions and settings.get("version", defaults.version) not in versions:
+            raise HeapwrightError(
+                f"{self.name} has no version {version_text(settings['version'])} here; it has: "
+                f"{', '.join(versions.values())}."
+            )
+        return contract.config_of(self.module, settings)
 
 
 @dataclass(frozen=True)

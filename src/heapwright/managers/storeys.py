@@ -20,6 +20,7 @@ import numpy as np
 
 from heapwright.compiler import kernel
 from heapwright.managers import ground
+from heapwright.managers.contract import config_of
 from heapwright.managers.textbook.linear import manager as beneath
 from heapwright.managers.textbook.linear import manager as upper
 
@@ -43,15 +44,20 @@ for _verb in ("calloc", "realloc", "passed"):
         globals()[_verb] = getattr(upper, _verb)
 
 
-def boot(machine, config):
+def configured(settings):
+    """What each of the two makes of its settings: the upper one's, the ground's."""
+    above = {knob: value for knob, value in settings.items() if knob in _upper_knobs}
+    below = {knob: settings[name] for knob, name in _knob_of.items() if name in settings}
+    return config_of(upper, above), config_of(beneath, below)
+
+
+def boot(machine, configs):
     """The ground on the machine, the upper manager on it; both count their paths in one array."""
     paths, own = np.zeros(len(PATHS), np.int64), len(upper.PATHS)
-    knobs = config._asdict()
-    below = {knob: knobs[_knob_of[knob]] for knob in _ground_knobs}
-    stood_on = ground.ground(machine, beneath.Config(**below))
+    above, below = configs
+    stood_on = ground.ground(machine, below)
     stood_on = stood_on._replace(heap=stood_on.heap._replace(paths=paths[own:]))
-    heap = upper.boot(stood_on, upper.Config(**{knob: knobs[knob] for knob in _upper_knobs}))
-    return heap._replace(paths=paths)
+    return upper.boot(stood_on, above)._replace(paths=paths)
 
 
 @kernel

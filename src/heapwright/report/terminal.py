@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from heapwright.report.rows import ABSENT, BYTES, COUNT, RATE, Column, Row, Sheet
-from heapwright.words import digits
+from heapwright.words import digits, setting_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -183,6 +183,12 @@ def print_descriptions(
     for number, heading in enumerate(headings):
         table.add_column(heading, no_wrap=number != 1, overflow="fold")
     for name, description, knobs in rows:
-        told = "\n".join(f"{knob} = {value:,}" for knob, value in knobs.items()) or "none"
+        told = (
+            "\n".join(
+                f"{knob} = {setting_text(knob, value, grouped=True)}"
+                for knob, value in knobs.items()
+            )
+            or "none"
+        )
         table.add_row(Text(printable(name), "bold"), Text(printable(description)), Text(told))
     console.print(table)

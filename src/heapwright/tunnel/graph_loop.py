@@ -35,6 +35,7 @@ from heapwright.trace.schema import (
     CALLOC,
     FREE,
     HOLD,
+    MALLOPT,
     NEW,
     POP,
     PUSH,
@@ -81,8 +82,9 @@ class Run(NamedTuple):
     REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is flown after that
     TOUCH,  # setting: 1 when the program writes every page it allocates
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
+    PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk, which no collector answers
     PROGRESS,
-) = range(7)
+) = range(8)
 OUT_OF_MEMORY = 1  # the manager found no room
 UNSOUND = 2  # the trace writes to an object that nothing refers to
 
@@ -204,6 +206,8 @@ def step(heap, run, thread, event, request):
         tell_unrooted(heap, slot)
     elif op == THREAD_EXIT:
         thread_exit(heap, thread)
+    elif op >= MALLOPT:
+        run.progress[PASSED_OVER] += 1
     elif slot >= 0:  # else the real system refused
         return allocate(heap, run, thread, event, (size, field))
     return 0

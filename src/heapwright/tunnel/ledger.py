@@ -15,7 +15,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
     BREAK,
-    BREAK_BASE,
+    FIRST_BREAK,
     LOWEST_MAPPED,
     MAPPED_TOP,
     PAGE_SHIFT,
@@ -97,7 +97,7 @@ def add_up(machine, ledger, rows, collected, sample):
     sample[RESIDENT_BYTES:] = 0
     meters = machine.meters
     top = (meters[BREAK] + PAGE_BYTES - 1) >> PAGE_SHIFT
-    _add_pages(machine, ledger, (BREAK_BASE >> PAGE_SHIFT, top), collected, sample)
+    _add_pages(machine, ledger, (meters[FIRST_BREAK] >> PAGE_SHIFT, top), collected, sample)
     mapped = (meters[LOWEST_MAPPED] >> PAGE_SHIFT, MAPPED_TOP >> PAGE_SHIFT)
     _add_pages(machine, ledger, mapped, collected, sample)
     _enter_rows(ledger.cached, ledger.blocks, (0, cached), -1)

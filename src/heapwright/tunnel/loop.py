@@ -18,7 +18,18 @@ from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import clear, copy, touch
 from heapwright.machine.address_space import RESIDENT_PAGES
 from heapwright.managers.textbook.linear import manager
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, NEW, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    MALLOC,
+    MALLOPT,
+    MEMALIGN,
+    NEW,
+    REALLOC,
+    SBRK,
+    THREAD_EXIT,
+    TRIM,
+)
 from heapwright.tunnel.ledger import add_up, enter_block
 
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
@@ -51,8 +62,9 @@ class Run(NamedTuple):
     REFUSED,  # requests that the manager refused though the real system did not
     TOUCH,  # setting: 1 when the program writes every page it allocates
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
+    PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk that the manager has no answer to
     PROGRESS,
-) = range(7)
+) = range(8)
 
 
 def start(heap, slots):
@@ -93,6 +105,47 @@ realloc = getattr(manager, "realloc", realloc_by_copying)
 thread_exit = getattr(manager, "thread_exit", no_thread_exit)
 
 
+@kernel
+def nothing_to_trim(heap, pad):
+    """For a manager that does not know malloc_trim."""
+    return 0
+
+
+@kernel
+def nothing_to_set(heap, parameter, value):
+    """For a manager that does not know mallopt."""
+
+
+@kernel
+def nothing_to_move(heap, increment):
+    """For a manager to which the program's own break is nothing."""
+
+
+trim = getattr(manager, "trim", nothing_to_trim)
+mallopt = getattr(manager, "mallopt", nothing_to_set)
+move_break = getattr(manager, "move_break", nothing_to_move)
+TRIMS, SETS = hasattr(manager, "trim"), hasattr(manager, "mallopt")
+MOVES = hasattr(manager, "move_break")
+
+
+@kernel(cold=True)
+def steer(heap, run, op, operand):
+    """What the program does to its allocator; see `schema` for the operand."""
+    known = False
+    if op == TRIM:
+        known = TRIMS
+        trim(heap, operand)
+    elif op == MALLOPT:
+        known = SETS
+        parameter = ((operand >> 32) ^ (1 << 15)) - (1 << 15)
+        mallopt(heap, parameter, ((operand & 0xFFFFFFFF) ^ (1 << 31)) - (1 << 31))
+    elif op == SBRK:
+        known = MOVES
+        move_break(heap, (operand ^ (1 << 47)) - (1 << 47))
+    if not known:
+        run.progress[PASSED_OVER] += 1
+
+
 @kernel(inline=True)
 def step(heap, run, thread, event, request):
     """Fly one event: (op, slot) and (size, log2 of alignment); the object's address, 0 if none."""
@@ -123,6 +176,8 @@ def step(heap, run, thread, event, request):
     else:
         if op == THREAD_EXIT:
             thread_exit(heap, thread)
+        elif op >= MALLOPT:
+            steer(heap, run, op, size)
         return 0
     if slot < 0:  # the real system refused
         if address:

@@ -38,6 +38,7 @@ from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
+from heapwright.tunnel.steered import as_recorded, sentences
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -131,6 +132,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         high_water_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
         settings=settings,
         conditions=dict(vars(conditions)),
+        recorded=flight.recorded,
         paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
         refused=int(flown[flight.loop.REFUSED]),
         notes=conditions.sentences() + flight.notes(),
@@ -222,8 +224,14 @@ class Replay:
     """A booted manager, its bound loop, and the state of one pass."""
 
     def __init__(
-        self, manager_name: str, trace: "Trace", settings: dict[str, int], conditions: Conditions
+        self,
+        manager_name: str,
+        trace: "Trace",
+        settings: dict[str, int],
+        conditions: Conditions,
+        at: int | None = None,
     ) -> None:
+        """`settings` go over those of the recording; `at`: where the heap starts, if not there."""
         manager = named(manager_name)
         self.trace = trace
         self.clock = Clock()
@@ -235,8 +243,13 @@ class Replay:
         if hasattr(self.module, "beneath"):
             self.apart = bound_loop(manager, "storeys").apart
         self.loop: Any = bound_loop(manager, manager.template(graph=trace.graph))
-        space = machine(HUGE_PAGES.index(conditions.huge_pages))
-        config = manager.configured(settings)
+        self.recorded = as_recorded(manager, trace)
+        start = trace.heap_start if getattr(self.module, "AT_HEAP_START", False) else 0
+        space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
+        chosen = {**self.recorded, **settings}
+        config = manager.configured(chosen)
+        # The version of the real system that this is a twin of; 0 where there is none
+        self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
         if manager.collected:
             held = mutator(trace.slots, trace.peak_roots, every_handle=not trace.graph)
             self.heap = self.module.boot(space, config, held)
@@ -327,6 +340,7 @@ class Replay:
                 notes.append("Alignments are not asked of a collector: they are left out.")
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
+        notes += sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(

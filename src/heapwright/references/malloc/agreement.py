@@ -4,14 +4,18 @@
           ─► real       a fresh process, placed   ─┼─► compared batch by batch
           ─► recording  address and slack columns ─┘
 
-Key        the recorded addresses, where the recording knows them and where its heap began; else
-           those that the real system returns in the fresh process
+Key        the recorded addresses, where the recording knows them and where its heap began, and a
+           fresh process must get them; else those that the real system returns in a fresh process
 Equal      a block of the brk heap: the same offset from the heap's start. Any other block is
            outside it in both, of the same usable size, and if a further arena's at the same offset
            in its 64 MiB heap, if mapped on its own at the same offset in its page
-Source     ASLR moves the heap's start and nothing within it; glibc aligns heaps to their size
-           (HEAP_MAX_SIZE) and maps whole pages; a mapped chunk has two words of its own, any
-           other lends its last to its owner, so usable sizes are 0 and 8 modulo 16
+Random     a block aligned beyond a page and mapped on its own: how far into its area it lies, and
+           so its usable size, is where Linux put the area. It is counted and not compared
+Source     ASLR moves the heap's start and nothing within it, and both heaps start where the
+           recorded one did modulo 16 MiB (BREAK_BASE), so that alignments up to there come out
+           alike; glibc aligns heaps to their size (HEAP_MAX_SIZE) and maps whole pages; a mapped
+           chunk has two words of its own, any other lends its last to its owner, so usable sizes
+           are 0 and 8 modulo 16
 """
 
 from collections.abc import Callable, Mapping
@@ -26,12 +30,16 @@ from heapwright.machine.address_space import (
     BREAK_BASE,
     BREAK_LIMIT,
     FAULTS,
+    FIRST_BREAK,
     PEAK_MAPPED_BYTES,
     PEAK_RESIDENT_PAGES,
 )
+from heapwright.references.malloc import systems
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.tally import Tally, difference, percent
+from heapwright.trace.schema import THREAD_EXIT
 from heapwright.tunnel.replay import Conditions, Replay
+from heapwright.versions import version_text
 from heapwright.words import bytes_text
 
 if TYPE_CHECKING:
@@ -40,6 +48,10 @@ if TYPE_CHECKING:
 COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
 HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
 ARENA_HEAP_BYTES = 1 << 26  # glibc: HEAP_MAX_SIZE
+PAGE_SHIFT = 12
+MANY_DIGITS = 16  # no such count of a process is longer
+NEARBY_EVENTS = 4096  # before a difference, in which the end of a thread may be its cause
+AT_ONCE_EVENTS = 64  # likewise a call by another thread
 
 
 @dataclass
@@ -54,11 +66,18 @@ class Agreement:
     usable_sizes: Tally = field(default_factory=Tally)
     outside: Tally = field(default_factory=Tally)  # of the addresses: blocks outside the brk heap
     repeats: Tally = field(default_factory=Tally)  # recorded addresses that the real one repeats
-    first_difference: dict[str, int] | None = None  # event, and what each says there
+    random: int = 0  # blocks whose place is up to Linux, not compared
+    cause: str = ""  # why the first difference may be no fault of the twin; "" where none is known
+    inherited: bool = False  # the recorded heap was not empty at the start: its key is not exact
+    first_difference: dict[str, int | str] | None = None  # event, and what each says there
     resident: tuple[int, int] = (0, 0)  # bytes at the peak: twin, real
     mapped: tuple[int, int] = (0, 0)
     page_faults: tuple[int, int] = (0, 0)
     settings: dict[str, int] = field(default_factory=dict)
+    recorded: dict[str, int] = field(default_factory=dict)  # settings that the recording brought
+    left_out: int = 0  # what the twin has no answer to: mallopt, malloc_trim, sbrk
+    program: tuple[int, int] | None = None  # resident bytes and page faults of the recorded one
+    versions: tuple[str, str] = ("", "")  # of the twin and of the real system here
 
     @property
     def agrees(self) -> bool:
@@ -94,18 +113,45 @@ class Agreement:
         if self.repeats.compared and self.repeats.equal < self.repeats.compared:
             share = percent(self.repeats.equal, self.repeats.compared)
             said.append(f"The real system itself repeats {share} of the recorded addresses.")
-        if self.threads > 1:
-            said.append(
-                f"The trace has {self.threads:,} threads: which arena a thread gets depends on "
-                "locks, so a share below 100 % is no fault of the twin by itself."
-            )
         if self.first_difference:
             at = self.first_difference
             said.append(
-                f"First difference at event {at['event']:,}: offset {at['twin_offset']:,} (twin) "
-                f"and {at['real_offset']:,} (real), usable {at['twin_usable']:,} and "
-                f"{at['real_usable']:,} bytes; -1 is outside the heap or unknown."
+                f"First difference at event {at['event']:,}: {at['twin_place']} (twin) and "
+                f"{at['real_place']} (real)."
             )
+            if self.cause:
+                said.append(self.cause)
+        return said + self._of_the_recording()
+
+    def _of_the_recording(self) -> list[str]:
+        """What was done as in the recording, and what cannot be."""
+        said = []
+        if self.program:
+            held, faults = self.program
+            said.append(
+                f"The recorded program itself held {bytes_text(held)} more at its peak than at its "
+                f"first request, and took {faults:,} page faults from there on; what it wrote of "
+                "its blocks is its own affair; its code, stacks and the recorder count in."
+            )
+        if self.recorded:
+            knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
+            said.append(f"Both are set as recorded: {knobs}.")
+        if self.inherited:
+            said.append(
+                "The recorded heap was not empty at the start, as of a process that was forked: "
+                "its addresses are no key for a fresh process."
+            )
+        if self.random:
+            said.append(
+                f"{self.random:,} blocks aligned beyond a page and mapped on their own are not "
+                "compared: where in its area such a block begins is up to Linux, at random. The "
+                "mmap threshold adapts to those that are freed, and so to chance."
+            )
+        if self.left_out:
+            said.append(f"The twin passed over {self.left_out:,} calls that steer the allocator.")
+        twin, real = self.versions
+        if twin and real and twin != real:
+            said.append(f"The twin is of version {twin} and the real system here is {real}.")
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -125,12 +171,17 @@ class Agreement:
             "resident_bytes_peak": both(self.resident),
             "mapped_bytes_peak": both(self.mapped),
             "page_faults": both(self.page_faults),
+            "recorded_program": self.program
+            and {"resident_bytes_peak": self.program[0], "page_faults": self.program[1]},
             "threads": self.threads,
             "key": self.key,
             "outside_heap": tally(self.outside),
             "recorded_addresses_repeated": tally(self.repeats),
+            "random_places": self.random,
             "first_difference": self.first_difference,
+            "cause": self.cause,
             "settings": self.settings,
+            "recorded_settings": self.recorded,
         }
 
 
@@ -155,33 +206,43 @@ def validate(
         )
     settings = dict(settings or {})
     recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
+    key = "recorded" if recorded and trace.exact_addresses and not settings else "driven"
+    twin = Replay(manager, trace, settings, Conditions())
     found = Agreement(
         manager,
         trace.events,
         trace.threads,
-        "recorded" if recorded and not settings else "driven",
+        key,
         settings=settings,
+        recorded=twin.recorded,
+        program=None if settings else _of_the_program(trace),
+        inherited=recorded and not trace.exact_addresses,
+        versions=(version_text(twin.version), systems.version(counterpart or manager)),
     )
-    twin = Replay(manager, trace, settings, Conditions())
     ledger = twin.ledger()
+    start = int(twin.heap.machine.meters[FIRST_BREAK])
     seen = 0
-    with Drive(counterpart or manager, trace, placed=True, tunables=settings) as drive:
+    tunables = {**twin.recorded, **settings}
+    with Drive(counterpart or manager, trace, placed=True, tunables=tunables) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
             real = drive.replay(batch)
-            driven = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
-            kept = driven
-            if recorded:
+            driven = kept = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
+            random = np.zeros(len(batch.op), bool)
+            if len(batch.align):
+                random = (batch.align > PAGE_SHIFT) & driven.mapped
+            if recorded and not settings:
                 known = batch.slack >= 0
                 usable = np.where(known, batch.size + batch.slack, -1)
                 kept = _Blocks(batch.address, usable, trace.heap_start)
-                present = (kept.address != 0) & (driven.address != 0)
+                present = (kept.address != 0) & (driven.address != 0) & ~random
                 found.repeats.add(_equal(kept, driven)[present])
             _compare(
                 found,
-                _Blocks(placed[:, 0], placed[:, 1], BREAK_BASE),
+                _Blocks(placed[:, 0], placed[:, 1], start),
                 kept if found.key == "recorded" else driven,
+                random,
                 seen,
             )
             seen += len(batch.op)
@@ -194,6 +255,9 @@ def validate(
         footprint.high_water_bytes,
     )
     found.page_faults = (int(meters[FAULTS]), footprint.page_faults)
+    found.left_out = int(twin.run.progress[twin.loop.PASSED_OVER])
+    if found.first_difference and trace.threads > 1 and key == "recorded":
+        found.cause = _at_once(trace, int(found.first_difference["event"]))
     found.mapped = (int(meters[PEAK_MAPPED_BYTES]), footprint.mapped_bytes_peak)
     return found
 
@@ -212,6 +276,25 @@ class _Blocks:
         offset = self.address - self.heap_start
         return np.where((offset >= 0) & (offset < HEAP_SPAN), offset, -1)
 
+    @property
+    def mapped(self) -> np.ndarray:
+        """bool[event]: a block that was mapped on its own."""
+        return (self.address != 0) & (self.offset < 0) & (self.usable & 15 == 0)
+
+    def place(self, row: int) -> str:
+        """Where a block lies and how long it is, in words."""
+        address, usable, offset = (int(c[row]) for c in (self.address, self.usable, self.offset))
+        if not address:
+            return "no block"
+        length = f", {usable:,} usable bytes" if usable >= 0 else ""
+        if offset >= 0:
+            return f"{offset:,} bytes into the heap{length}"
+        if usable >= 0 and usable & 15 == 8:
+            heap, inside = divmod(address, ARENA_HEAP_BYTES)
+            return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
+        what = "mapped on its own" if usable >= 0 else "outside the heap"
+        return f"{what}, {address % PAGE_BYTES:,} bytes into its page{length}"
+
 
 def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
     """bool[event]: the same place, as far as places compare."""
@@ -224,9 +307,10 @@ def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
     return equal
 
 
-def _compare(found: Agreement, twin: _Blocks, key: _Blocks, start: int) -> None:
-    """Enter a batch whose first event is `start`."""
-    present = (key.address != 0) | (twin.address != 0)
+def _compare(found: Agreement, twin: _Blocks, key: _Blocks, random: np.ndarray, start: int) -> None:
+    """Enter a batch whose first event is `start`, without the places that are `random`."""
+    present = ((key.address != 0) | (twin.address != 0)) & ~random
+    found.random += int(np.count_nonzero(random))
     equal = _equal(twin, key)
     found.addresses.add(equal[present])
     found.outside.add(equal[present & (key.offset < 0)])
@@ -242,4 +326,44 @@ def _compare(found: Agreement, twin: _Blocks, key: _Blocks, start: int) -> None:
                 "real_offset": int(key.offset[row]),
                 "twin_usable": int(twin.usable[row]),
                 "real_usable": int(key.usable[row]),
+                "twin_place": twin.place(row),
+                "real_place": key.place(row),
             }
+
+
+def _of_the_program(trace: "Trace") -> tuple[int, int] | None:
+    """Resident bytes and page faults that the recorded program itself took since its first request,
+    as the kernel counted; None where the recording does not tell."""
+    told = [
+        trace.origin.get(f"{when}{what}", "")
+        for what in ("resident_bytes", "page_faults")
+        for when in ("start_", "")
+    ]
+    if not all(each.isdecimal() and len(each) < MANY_DIGITS for each in told):
+        return None
+    before, peak, faults_before, faults = map(int, told)
+    return max(peak - before, 0), max(faults - faults_before, 0)
+
+
+def _at_once(trace: "Trace", event: int) -> str:
+    """What other threads did just before an event, in an order that a recording cannot tell."""
+    first = max(event - NEARBY_EVENTS, 0)
+    parts = list(trace.batches(("op", "slot", "thread"), rows=(first, event + 1)))
+    op, thread = (np.concatenate([getattr(b, c) for b in parts]) for c in ("op", "thread"))
+    since = "after that what one thread finds depends on it"
+    ended = np.flatnonzero(op == THREAD_EXIT)
+    if len(ended):
+        who, ago = int(thread[ended[-1]]), event - first - int(ended[-1])
+        return (
+            f"Thread {who:,} had ended {ago:,} events before it: when its cache was emptied into "
+            f"the arenas, and its own was free for another thread, is not recorded; {since}."
+        )
+    others = np.flatnonzero(thread[-AT_ONCE_EVENTS:] != thread[-1])
+    if len(others):
+        who = int(thread[-AT_ONCE_EVENTS:][others[-1]])
+        ago = min(AT_ONCE_EVENTS, len(thread)) - 1 - int(others[-1])
+        return (
+            f"Thread {who:,} was in malloc {ago:,} events before it: which of two calls at once "
+            f"had an arena's lock first is not recorded; {since}."
+        )
+    return ""

@@ -9,11 +9,16 @@
  * and library constructors take nothing from the heap under test. The baseline is read in
  * .preinit_array, before any library's constructor, with every writable page of the image and
  * every buffer of this program resident: what a constructor of the allocator maps is counted, its
- * static data is not. One real thread per trace thread; whoever holds the baton runs.
+ * static data is not. One real thread per trace thread that is alive; whoever holds the baton runs.
+ *
+ * Before the baseline the break is moved to where the recorded program's was, modulo BREAK_BASE: what
+ * is aligned beyond a page lies by it. mallopt and malloc_trim are called where the library that has
+ * malloc has them too, and counted as LEFT_OUT elsewhere; sbrk is the program's own everywhere.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -26,21 +31,23 @@
 #include <unistd.h>
 #include "footprint.h"
 
-enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW };
-enum { SLOTS, THREADS, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, SETTINGS };
+enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK };
+enum { SLOTS, THREADS, ALIVE, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
+       SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
-       FAULTS, NANOSECONDS, REFUSED, EXACT, SAMPLES, FIGURES };
-enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, WORKERS = 1024, STACK = 1 << 16,
+       FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, FIGURES };
+enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16, BREAK_BASE = 1 << 24,
        LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 
 struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
 struct object { char *address; int64_t size; };
-struct worker { pthread_t id; _Atomic int baton; int alive; };
+struct worker { pthread_t id; _Atomic int baton; int alive, thread; }; /* a thread that is alive */
 
 static struct event batch[BATCH];
 static int64_t placed[BATCH][2], setting[SETTINGS], figure[FIGURES], sample[SAMPLE_ROWS][5];
-static struct worker worker[WORKERS];
+static struct worker *worker; /* [ALIVE]; row 0 is the main thread */
+static int32_t *row_of, *spare, spares; /* by trace thread: its row, 0 while it has none; free rows */
 static struct object *objects;
 static char *stacks;
 static int64_t next_event, count, flown, live, usable, last_probe, last_sample, leaving;
@@ -50,11 +57,7 @@ static void *(*real_malloc)(size_t), *(*real_calloc)(size_t, size_t);
 static void *(*real_realloc)(void *, size_t), *(*real_memalign)(size_t, size_t);
 static void (*real_free)(void *);
 static size_t (*real_usable)(void *);
-
-_Noreturn void die(const char *why) {
-    if (write(2, why, strlen(why))) {}
-    _exit(2);
-}
+static int (*real_mallopt)(int, int), (*real_trim)(size_t); /* 0: the library has none */
 
 static void take(void *into, size_t bytes) {
     for (char *at = into; bytes;) {
@@ -88,15 +91,36 @@ static void *under_test(const char *name) {
     return found;
 }
 
+static void *if_of(const char *name, void *library) { /* the function, if the library has it */
+    Dl_info found;
+    void *function = dlsym(RTLD_NEXT, name);
+    return function && dladdr(function, &found) && found.dli_fbase == library ? function : 0;
+}
+
+static void prepare_threads(void) { /* everything that they need is resident before the baseline */
+    int64_t alive = setting[ALIVE];
+    worker = reserve(alive * sizeof *worker);
+    if (alive < 2) return;
+    row_of = reserve(setting[THREADS] * sizeof *row_of);
+    spare = reserve(alive * sizeof *spare);
+    while (spares < alive - 1) spare[spares] = alive - 1 - spares, spares++;
+    stacks = reserve(alive * STACK);
+}
+
 static void prepare(void) {
     take(setting, sizeof setting);
     if (!setting[HUGE_PAGES]) prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     real_malloc = under_test("malloc"), real_calloc = under_test("calloc");
     real_realloc = under_test("realloc"), real_memalign = under_test("memalign");
     real_free = under_test("free"), real_usable = under_test("malloc_usable_size");
+    Dl_info library;
+    if (!dladdr(real_malloc, &library)) die("the library that has malloc cannot be told");
+    real_mallopt = if_of("mallopt", library.dli_fbase);
+    real_trim = if_of("malloc_trim", library.dli_fbase);
     objects = reserve(setting[SLOTS] * sizeof *objects + 1);
-    if (setting[THREADS] > WORKERS) setting[THREADS] = WORKERS;
-    if (setting[THREADS] > 1) stacks = reserve(setting[THREADS] * (int64_t)STACK);
+    prepare_threads();
+    if (sbrk((setting[HEAP_START] - (intptr_t)sbrk(0)) & (BREAK_BASE - 1)) == (void *)-1)
+        die("the break cannot be moved");
     figure[EXACT] = make_ready();
     figure[HIGH_WATER_PAGES] = reset_high_water() ? 0 : -1;
     int64_t heap_start = (intptr_t)sbrk(0);
@@ -128,8 +152,16 @@ static void touch(char *start, int64_t bytes) {
         *(volatile char *)at = 1;
 }
 
+static void steer(const struct event *e) { /* the operands: see schema.py */
+    if (e->op == MALLOPT && real_mallopt) real_mallopt((int16_t)(e->size >> 32), (int32_t)e->size);
+    else if (e->op == TRIM && real_trim) real_trim(e->size);
+    else if (e->op == SBRK) sbrk((int64_t)((uint64_t)e->size << 16) >> 16);
+    else figure[LEFT_OUT]++;
+}
+
 static void replay(const struct event *e, int64_t out[2]) {
     out[0] = out[1] = 0;
+    if (e->op >= MALLOPT) steer(e);
     if (e->op > NEW) return; /* between the objects of a graph: no business of malloc's */
     if (e->slot >= setting[SLOTS] || e->op == THREAD_EXIT) die("an event names no object");
     struct object none = {0}, *o = e->slot < 0 ? &none : &objects[e->slot];
@@ -172,6 +204,16 @@ static void await_baton(int me) {
         syscall(SYS_futex, &worker[me].baton, FUTEX_WAIT_PRIVATE, ASLEEP, 0, 0, 0);
     atomic_store(&worker[me].baton, PARKED);
 }
+static int row_for(int thread) { /* whoever runs this trace thread; a row of its own from now on */
+    if (setting[ALIVE] < 2 || !thread) return 0;
+    if (thread < 0 || thread >= setting[THREADS]) die("an event names no thread");
+    if (!row_of[thread]) {
+        if (!spares) die("more threads are alive than were announced");
+        row_of[thread] = spare[--spares];
+        worker[row_of[thread]].thread = thread;
+    }
+    return row_of[thread];
+}
 static void *work(void *row);
 static void pass_baton(int to) {
     if (to && !worker[to].alive) {
@@ -179,7 +221,7 @@ static void pass_baton(int to) {
         pthread_attr_init(&attributes);
         pthread_attr_setstack(&attributes, stacks + to * (size_t)STACK, STACK);
         if (pthread_create(&worker[to].id, &attributes, work, (void *)(intptr_t)to))
-            die("a thread could not be started");
+            die("a thread could not be started: this system allows no more of them");
         worker[to].alive = 1;
     }
     if (atomic_exchange(&worker[to].baton, GO) == ASLEEP)
@@ -190,7 +232,7 @@ static void fly(int me) { /* entered with the baton; thread 0 leaves at the batc
         int to = 0;
         if (next_event == count) {
             if (!me) return;
-        } else if ((to = setting[THREADS] > 1 ? batch[next_event].thread % WORKERS : 0) == me) {
+        } else if ((to = row_for(batch[next_event].thread)) == me) {
             const struct event *e = &batch[next_event];
             if (e->op == THREAD_EXIT) {
                 next_event++;
@@ -208,6 +250,7 @@ static void fly(int me) { /* entered with the baton; thread 0 leaves at the batc
         await_baton(me);
         if (!me && leaving) {
             pthread_join(worker[leaving].id, 0);
+            row_of[worker[leaving].thread] = 0, spare[spares++] = leaving;
             worker[leaving].alive = 0, leaving = 0;
         }
     }

@@ -11,6 +11,11 @@
 
 static int statm = -1;
 
+_Noreturn void die(const char *why) {
+    if (write(2, why, strlen(why))) {}
+    _exit(2);
+}
+
 struct footprint footprint(void) {
     char text[128];
     int64_t out[3]; /* pages: size, resident, shared */

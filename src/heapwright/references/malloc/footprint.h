@@ -14,4 +14,4 @@ int make_ready(void);
 /* Let VmHWM start from now; VmPeak cannot be reset, so VmSize is raised to it. Whether it worked. */
 int reset_high_water(void);
 
-_Noreturn void die(const char *why);
+_Noreturn void die(const char *why);     /* a sentence for whoever drives this process */

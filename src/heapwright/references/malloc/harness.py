@@ -15,6 +15,7 @@ Source     `drive.c`; proc(5) statm, status, clear_refs; Linux mm/memory.c
 
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,11 +24,12 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.references.child import Child
 from heapwright.references.malloc import build, systems
-from heapwright.trace.schema import Events
+from heapwright.trace.schema import THREAD_EXIT, Events
 
 PAGE_BYTES = 4096
 CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
-WORKERS = 1024  # drive.c: threads alive at once
+STACK_BYTES = 1 << 16  # drive.c: STACK, of each thread that is alive
+FEW_THREADS = 64  # up to here a stack for each is cheaper than to look who is alive
 SAMPLES = 1000  # rows of the timeline, about
 PROBES = 1 << 17  # resident memory is read about this often at most, 0.8 us each,
 PROBE_EVENTS = 64  # and at least once in so many events
@@ -47,6 +49,7 @@ FIGURES = (
     "nanoseconds",
     "refused",
     "exact",
+    "left_out",
     "samples",
 )
 
@@ -58,6 +61,10 @@ class Traced(Protocol):
     slots: int
     threads: int
     peak_live_bytes: int
+    heap_start: int
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Events]:
+        """Its events."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class Footprint:
     seconds: float  # of the replay, with touching
     refused: int  # requests refused here though not in the trace
     exact: bool  # whether the kernel counts every single page
+    left_out: int  # calls of mallopt and malloc_trim, which the library does not have
     samples: np.ndarray  # int64[sample, 5]: event, mapped, resident, live, usable; bytes
 
 
@@ -95,7 +103,8 @@ class Drive(Child):
         """`touch`: the program writes every page that it allocates, calloc excepted. `placed`:
         `replay` returns addresses. `tunables`: glibc's, as {"arena_max": 2}."""
         system, library = systems.named(name), systems.library(name)
-        check_memory(trace.peak_live_bytes if touch else 0)
+        alive = alive_at_once(trace)
+        check_memory((trace.peak_live_bytes if touch else 0) + alive * STACK_BYTES)
         environment = {"LD_BIND_NOW": "1", **system.environment}
         if library is not None:
             environment["LD_PRELOAD"] = str(library)
@@ -106,11 +115,13 @@ class Drive(Child):
         settings = (
             trace.slots,
             trace.threads,
+            alive,
             touch,
             placed,
             max(1, trace.events // SAMPLES),
             min(PROBE_EVENTS, 1 + trace.events // PROBES),
             huge_pages,
+            trace.heap_start,
         )
         self.send(np.array(settings, np.int64))
         start = np.zeros(1, np.int64)
@@ -157,8 +168,26 @@ class Drive(Child):
             seconds=known["nanoseconds"] / 1e9,
             refused=known["refused"],
             exact=bool(known["exact"]),
+            left_out=known["left_out"],
             samples=samples,
         )
+
+
+def alive_at_once(trace: Traced) -> int:
+    """Most threads between their first event and their end; `thread` 0 is always there."""
+    if trace.threads <= FEW_THREADS:
+        return max(1, trace.threads)
+    alive, most = {0}, 1
+    for batch in trace.batches(("op", "thread")):
+        ends = np.flatnonzero(batch.op == THREAD_EXIT)
+        first = 0
+        for end in [*ends.tolist(), len(batch.op) - 1]:
+            alive.update(np.unique(batch.thread[first : end + 1]).tolist())
+            most = max(most, len(alive))
+            if batch.op[end] == THREAD_EXIT and batch.thread[end]:
+                alive.discard(int(batch.thread[end]))
+            first = end + 1
+    return most
 
 
 def check_memory(peak_live_bytes: int) -> None:
@@ -170,6 +199,7 @@ def check_memory(peak_live_bytes: int) -> None:
                 free = int(line.split()[1]) * 1024
     if peak_live_bytes > free:
         raise HeapwrightError(
-            f"the trace keeps {peak_live_bytes:,} bytes alive and this machine has {free:,} free: "
-            "drive the real allocators on a larger one, or without touching."
+            f"the trace keeps {peak_live_bytes:,} bytes alive, its threads' stacks included, and "
+            f"this machine has {free:,} free: drive the real allocators on a larger one, or "
+            "without touching."
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from heapwright.references.malloc import systems
-from heapwright.references.malloc.harness import WORKERS, Drive, Footprint
+from heapwright.references.malloc.harness import Drive, Footprint
 from heapwright.result import PARTS, TIMELINE, Result
 
 REST = (
@@ -22,7 +22,10 @@ REST = (
 )
 CLOCK = "Replayed without the program's pauses: what it gives back by the clock comes later."
 THREADS = "{} threads, each a real one, took turns in the order of the trace."
-SHARED = "Trace threads {} apart shared a real one, since at most that many are kept."
+LEFT_OUT = (
+    "Left out {} calls of mallopt or malloc_trim, by which the recorded program steered its own "
+    "allocator: the real {} has no such function."
+)
 COARSE = "This kernel counts resident pages in steps: the peak may be off by 256 KiB a processor."
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -100,9 +103,9 @@ def _notes(
     if name != "glibc":
         notes.append(CLOCK)
     if threads > 1:
-        notes.append(THREADS.format(f"{min(threads, WORKERS):,}"))
-    if threads > WORKERS:
-        notes.append(SHARED.format(f"{WORKERS:,}"))
+        notes.append(THREADS.format(f"{threads:,}"))
+    if footprint.left_out:
+        notes.append(LEFT_OUT.format(f"{footprint.left_out:,}", name))
     if footprint.live_bytes > footprint.resident_bytes:
         notes.append("More was requested than ever became resident: live is cut to resident.")
     within = footprint.high_water_bytes - footprint.resident_bytes

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heapwright.managers.registry import managers
 from heapwright.references.malloc import build, systems
 from heapwright.references.malloc.measure import installed, measure
 from heapwright.references.malloc.rates import rates, serving
 from heapwright.result import Result
 from heapwright.tunnel.compare import Lane
 from heapwright.tunnel.replay import Conditions
+from heapwright.tunnel.steered import as_recorded
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -38,7 +40,8 @@ def measured(
     """
     conditions = conditions or Conditions()
     runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
-    knobs = settable(name, settings or {})
+    recorded = _recorded(name, trace)
+    knobs = {**recorded, **settable(name, settings or {})}
     result = measure(
         name,
         trace,
@@ -48,6 +51,7 @@ def measured(
         progress=progress,
     )
     result.conditions = dict(vars(conditions))
+    result.settings, result.recorded = settable(name, settings or {}), recorded
     result.seconds = rates(trace, [name], runs, knobs)[name]
     if progress:
         progress(2 * trace.events)
@@ -60,8 +64,13 @@ def measured(
 
 def settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
     """Those of a twin's knobs that the real system has too."""
-    known = systems.GLIBC_KNOBS if name == "glibc" else ()
+    known = (*systems.GLIBC_KNOBS, *systems.OWN_KNOBS) if name == "glibc" else ()
     return {knob: value for knob, value in settings.items() if knob in known}
+
+
+def _recorded(name: str, trace: "Trace") -> dict[str, int]:
+    """The settings of the recorded program's environment, for the system that it ran on."""
+    return as_recorded(managers()[name], trace) if name in managers() else {}
 
 
 def measured_lanes(
@@ -81,7 +90,9 @@ def measured_lanes(
         systems.library(name)
     for name in names:  # what all lanes share is made before they fork
         build.harness()
-        serving(systems.tunables(name, settable(name, (settings or {}).get(name, {}))))
+        recorded = _recorded(name, Trace.open(trace_path))
+        knobs = {**recorded, **settable(name, (settings or {}).get(name, {}))}
+        serving(systems.tunables(name, knobs))
     steps = 2 * Trace.open(trace_path).events
 
     def lane(name: str) -> Lane:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
+from heapwright.versions import version_number, version_text
 
 # A library that reaches its thread state by static TLS can be loaded late only with room for it.
 LATE_LOADING = "glibc.rtld.optional_static_tls=4096"
@@ -32,6 +33,8 @@ GLIBC_KNOBS = (
     "top_pad",
     "trim_threshold",
 )
+OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being what and where it is
+ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
 
 
 @dataclass(frozen=True)
@@ -124,12 +127,29 @@ def tunables(name: str, settings: dict[str, int]) -> str:
     """The value of GLIBC_TUNABLES that sets `settings` for a new process."""
     if settings and name != "glibc":
         raise HeapwrightError(f"the real {name} takes no knobs here; only glibc's can be set.")
-    for knob in settings:
-        if knob not in GLIBC_KNOBS:
+    told = {}
+    for knob, value in settings.items():
+        if knob in GLIBC_KNOBS:
+            told[knob] = value
+        elif knob not in OWN_KNOBS:
             raise HeapwrightError(
                 f"the real glibc has no tunable named {knob!r}; it has: {', '.join(GLIBC_KNOBS)}."
             )
-    return ":".join(f"glibc.malloc.{knob}={value}" for knob, value in settings.items())
+    _of_this_version(name, settings.get("version", 0))
+    cores = settings.get("cores", 0)
+    if cores not in (0, len(os.sched_getaffinity(0))):  # on other cores: as many arenas as there
+        least = settings.get("arena_test", ARENA_TEST) + 1
+        told.setdefault("arena_max", max(least, ARENAS_PER_CORE * cores))
+    return ":".join(f"glibc.malloc.{knob}={value}" for knob, value in told.items())
+
+
+def _of_this_version(name: str, number: int) -> None:
+    """Refuse a version that is asked for and is not this machine's."""
+    if number and version_number(version(name)) != number:
+        raise HeapwrightError(
+            f"the real {name} here is {version(name)}: version={version_text(number)} cannot be "
+            "driven on this machine."
+        )
 
 
 def version(name: str) -> str:

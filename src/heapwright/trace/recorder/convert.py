@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heapwright.trace import schema
 from heapwright.trace.notes import CUT, INHERITED, Note, of_kind
+from heapwright.trace.recorder.ends import Ends
 from heapwright.trace.recorder.log import ENDS_UNSEEN, Log, end_of, history, windows
 from heapwright.trace.recorder.matching import (
     MISSED,
@@ -59,12 +60,14 @@ def convert(
     told = origin(process[-1])
     events_written, now_ns = 0, 0
     ended: set[int] = set()  # threads
-    with TraceWriter(out, program=program, heap_start=heap_start(process[0])) as writer:
+    start = heap_start(process[0])
+    ends = Ends(start)
+    with TraceWriter(out, program=program, heap_start=start) as writer:
         facts = writer.facts
         inherited_threads = 0
         for rows, count, first, fraction in windows(logs):
             state, events = match_window(state, rows, count, room)
-            writer.write(events)
+            writer.write(ends.settle(events))
             events_written += len(events.op)
             if first < log.first:
                 facts.inherited_events = events_written
@@ -74,11 +77,12 @@ def convert(
                 now_ns = int(events.time_ns[-1])
             if progress:
                 progress(fraction)
+        writer.write(ends.rest())
         callers = state.callers[: state.counts[SITES]].tolist()
         writer.sites, facts.modules = stored_sites(callers, "\n".join(process))
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         facts.origin, facts.settings = told.facts, told.settings
-        facts.notes += [*notes, *told.notes]
+        facts.notes += [*notes, *told.notes, *ends.note()]
         facts.notes += _cut(logs, events_written, now_ns)
         facts.notes += _inherited(logs, facts.inherited_events, inherited_threads)
         if state.counts[MISSED]:

@@ -5,6 +5,8 @@ from heapwright.managers.card import Card, Deploy
 CARD = Card(
     summary="glibc 2.36: ptmalloc with thread caches, exact to the address",
     compared=("malloc", "graph"),
+    versions=("2.36",),
+    recorded=True,
     reference="heapwright.references.malloc",
     deploy=Deploy(
         environment={

@@ -5,6 +5,7 @@ Source     glibc 2.36 malloc/malloc.c: sysmalloc
 
 from heapwright.compiler import kernel
 from heapwright.machine import PAGE_BYTES, load, mmap, store
+from heapwright.machine.address_space import BREAK
 from heapwright.managers.malloc.glibc.bins import (
     ARENA_FLAGS,
     NONCONTIGUOUS,
@@ -12,6 +13,8 @@ from heapwright.managers.malloc.glibc.bins import (
     TOP,
 )
 from heapwright.managers.malloc.glibc.chunk import (
+    ALIGN_BYTES,
+    ALIGN_MASK,
     HEADER_BYTES,
     MIN_CHUNK_BYTES,
     NON_MAIN_ARENA,
@@ -22,10 +25,12 @@ from heapwright.managers.malloc.glibc.chunk import (
 )
 from heapwright.managers.malloc.glibc.release import arena_flag, int_free
 from heapwright.managers.malloc.glibc.system import (
+    BROKEN,
     HEAP_ARENA,
     HEAP_INFO_BYTES,
     HEAP_PREVIOUS,
     HEAP_SIZE,
+    IN_PIECES,
     MAIN_ARENA,
     MMAP_AS_MORECORE_BYTES,
     MMAP_COUNT,
@@ -34,6 +39,7 @@ from heapwright.managers.malloc.glibc.system import (
     SBRK_BASE,
     TOP_PAD,
     align_up,
+    below,
     grow_heap,
     heap_of,
     map_chunk,
@@ -121,26 +127,61 @@ def _extend_main(heap, tcache, size):
     more = align_up(more, PAGE_BYTES)
     start = sbrk(machine, more) if more > 0 else -1
     by_mmap = start < 0
-    if by_mmap:
-        if contiguous:
-            more = align_up(more + top_size, PAGE_BYTES)
-        more = max(more, MMAP_AS_MORECORE_BYTES)
-        start = mmap(machine, 0, more)
+    if by_mmap:  # a whole page at least, and the top's bytes again in units of 1 MiB: the real
+        if contiguous:  # call has the two the wrong way round
+            more = align_up(more + top_size, MMAP_AS_MORECORE_BYTES)
+        if below(more, PAGE_BYTES):
+            more = PAGE_BYTES
+        start = mmap(machine, 0, more) if below(size, more) else 0
         if not start:
             return
         store(machine, arena + ARENA_FLAGS, NONCONTIGUOUS)
+        contiguous = False
     if not load(machine, SBRK_BASE):
         store(machine, SBRK_BASE, start)
     store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) + more)
     if start == top + top_size and not by_mmap:
         set_head(machine, top, (top_size + more) | PREV_INUSE)
         return
+    end = start + more
+    if contiguous:
+        if top_size:
+            store(machine, IN_PIECES, 1)
+            if start < top + top_size:
+                store(machine, BROKEN, 1)
+                return
+        start, end = _reach_a_page(machine, start, end)
+    elif not by_mmap:
+        end = machine.meters[BREAK]
     store(machine, arena + TOP, start)
-    set_head(machine, start, more | PREV_INUSE)
+    set_head(machine, start, (end - start) | PREV_INUSE)
     if top_size:  # what was top ends in fenceposts
-        kept = top_size - 2 * HEADER_BYTES
+        kept = (top_size - 2 * HEADER_BYTES) & ~ALIGN_MASK
         set_head(machine, top, kept | PREV_INUSE)
         set_head(machine, top + kept, HEADER_BYTES | PREV_INUSE)
         set_head(machine, top + kept + HEADER_BYTES, HEADER_BYTES | PREV_INUSE)
         if kept >= MIN_CHUNK_BYTES:
             int_free(heap, arena, tcache, top)
+
+
+@kernel
+def _reach_a_page(machine, start, end):
+    """New space that the break gave, apart from the old top: from where on it can be a top, and its
+    end, moved up by the old top's size, since that was not asked for anew, and to a whole page.
+
+    Nothing moves at the first growth. After the program moved the break itself, `start` may be any
+    byte, and what lies between counts as the arena's.
+    """
+    arena = MAIN_ARENA
+    top_size = chunk_bytes(machine, load(machine, arena + TOP))
+    counted = load(machine, arena + SYSTEM_BYTES)
+    if top_size:
+        counted += start - (load(machine, arena + TOP) + top_size)
+    aligned = align_up(start, ALIGN_BYTES)
+    correction = aligned - start + top_size
+    correction = align_up(end + correction, PAGE_BYTES) - end
+    if sbrk(machine, correction) >= 0:
+        end += correction
+        counted += correction
+    store(machine, arena + SYSTEM_BYTES, counted)
+    return aligned, end

@@ -33,6 +33,7 @@ from heapwright.managers.malloc.glibc.system import (
     HEAP_INFO_BYTES,
     HEAP_PREVIOUS,
     HEAP_SIZE,
+    IN_PIECES,
     MAIN_ARENA,
     SBRK_BASE,
     THREADS,
@@ -57,7 +58,7 @@ def check(heap):
         if arena == MAIN_ARENA:
             break
     for thread in range(load(machine, THREADS)):
-        tcache = tcache_of(machine, thread)
+        tcache = tcache_of(heap, thread)
         for index in range(TCACHE_BIN_COUNT if tcache else 0):
             length = 0
             user = load(machine, tcache + ENTRIES + 8 * index)
@@ -79,6 +80,8 @@ def _check_arena(machine, arena):
         start = load(machine, SBRK_BASE)
         if not start or load(machine, arena + ARENA_FLAGS) & NONCONTIGUOUS:
             return 0  # no heap yet, or one in pieces that cannot be walked
+        if load(machine, IN_PIECES):
+            return 0
         broken, free_chunks = _walk(machine, start, top)
         if broken:
             return broken

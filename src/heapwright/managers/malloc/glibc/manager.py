@@ -8,12 +8,11 @@ Terms      chunk: a block with its header; arena: bins and a top, one lock in th
 Invariant  heaps are tiled by chunks, whose PREV_INUSE tells the truth (check: 1-3); no two free
            chunks touch (4); each free chunk is in one bin (5); tcache counts match (6);
            each arena's heaps are as long as its system bytes (7)
-Source     glibc 2.36 malloc/malloc.c and malloc/arena.c; parts beside this file
-Omits      locks (so no arena is passed over because another thread holds it), hooks, mallopt and
-           malloc_trim calls of the program, safe-linking, memory tagging, glibc.malloc.hugetlb
+Source     glibc 2.36 malloc/malloc.c and malloc/arena.c; parts in the files beside
+Omits      locks (so no arena is passed over because another thread holds it), hooks, safe-linking,
+           memory tagging, glibc.malloc.hugetlb and perturb
 """
 
-import os
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +40,15 @@ from heapwright.managers.malloc.glibc.chunk import (
 )
 from heapwright.managers.malloc.glibc.core import int_malloc, int_memalign, int_realloc
 from heapwright.managers.malloc.glibc.invariants import check
+from heapwright.managers.malloc.glibc.parameters import TCACHE_MAX_BYTES, Config, configured
 from heapwright.managers.malloc.glibc.paths import PATHS, TCACHE_HIT
 from heapwright.managers.malloc.glibc.release import int_free
+from heapwright.managers.malloc.glibc.steering import mallopt, move_break, trim
 from heapwright.managers.malloc.glibc.system import (
     ARENA_MAX,
     ARENA_TEST,
     ARENAS,
+    BROKEN,
     CORES,
     HEAP_INFO_BYTES,
     HEAP_PREVIOUS,
@@ -82,14 +84,18 @@ from heapwright.managers.malloc.glibc.threads import (
     arena_of,
     detach_thread,
     init_tcache,
+    is_alone,
     set_tcache,
     tcache_of,
+    thread_rows,
 )
 
-TCACHE_MAX_BYTES = 1032  # largest request of the last list
-
+FOLLOWING = ("threads",)  # in flight
+AT_HEAP_START = True
 
 __all__ = [
+    "AT_HEAP_START",
+    "FOLLOWING",
     "PATHS",
     "Config",
     "Heap",
@@ -98,32 +104,18 @@ __all__ = [
     "cached",
     "calloc",
     "check",
+    "configured",
     "extent",
+    "fatal",
     "free",
+    "mallopt",
     "metadata",
+    "move_break",
     "realloc",
     "thread_exit",
+    "trim",
     "usable",
 ]
-
-
-class Config(NamedTuple):
-    """The knobs of mallopt(3) and of GLIBC_TUNABLES, with their defaults; sizes in bytes.
-
-    As in the real system, setting one of the first four ends the mmap threshold's adaptation.
-    """
-
-    top_pad: int = 128 << 10  # M_TOP_PAD: extra bytes at each growth of the heap
-    trim_threshold: int = 128 << 10  # M_TRIM_THRESHOLD: top size that is given back
-    mmap_threshold: int = 128 << 10  # M_MMAP_THRESHOLD: requests mapped on their own
-    mmap_max: int = 65536  # M_MMAP_MAX: areas mapped at once
-    mxfast: int = 128  # M_MXFAST: largest request kept in fastbins
-    arena_max: int = 0  # M_ARENA_MAX, MALLOC_ARENA_MAX: 0 stands for 8 x cores
-    arena_test: int = 8  # M_ARENA_TEST: arenas before cores are counted
-    cores: int = 0  # 0 stands for this machine's
-    tcache_count: int = 7  # blocks per list of the thread cache
-    tcache_max: int = TCACHE_MAX_BYTES  # largest request kept in the thread cache
-    tcache_unsorted_limit: int = 0  # chunks binned while looking for more; 0: no limit
 
 
 class Heap(NamedTuple):
@@ -131,35 +123,31 @@ class Heap(NamedTuple):
 
     machine: Machine
     halves: np.ndarray  # uint16[word * 4]: the same words, for the thread caches' counts
+    threads: np.ndarray  # int64[2 * thread]: see threads.thread_rows
     paths: np.ndarray  # int64[path]  times taken
 
 
-def boot(machine, config):
+def boot(machine, parameters):
     """An empty main arena and the parameters; no memory is taken yet (ptmalloc_init)."""
-    heap = Heap(machine, machine.words.view(np.uint16), np.zeros(len(PATHS), np.int64))
-    init_arena(machine, MAIN_ARENA)
-    defaults = Config()
-    adaptive = all(
-        getattr(config, knob) == getattr(defaults, knob)
-        for knob in ("top_pad", "trim_threshold", "mmap_threshold", "mmap_max")
+    heap = Heap(
+        machine, machine.words.view(np.uint16), thread_rows(), np.zeros(len(PATHS), np.int64)
     )
-    max_fast = 16 if config.mxfast <= 7 else (min(config.mxfast, 160) + SIZE_WORD_BYTES) & ~15
-    largest = int(chunk_bytes_for(min(config.tcache_max, TCACHE_MAX_BYTES)))
+    init_arena(machine, MAIN_ARENA)
     values = {
         MAIN_ARENA + NEXT_ARENA: MAIN_ARENA,
         MAIN_ARENA + ATTACHED_THREADS: 1,
-        TOP_PAD: config.top_pad,
-        TRIM_THRESHOLD: config.trim_threshold,
-        MMAP_THRESHOLD: config.mmap_threshold,
-        MMAP_MAX: config.mmap_max,
-        NO_DYNAMIC_THRESHOLD: int(not adaptive),
-        MAX_FAST: max_fast,
-        TCACHE_BINS: int(tcache_index(largest)) + 1 if config.tcache_max else 0,
-        TCACHE_COUNT: min(config.tcache_count, (1 << 16) - 1),
-        TCACHE_UNSORTED_LIMIT: config.tcache_unsorted_limit,
-        ARENA_MAX: config.arena_max,
-        ARENA_TEST: config.arena_test,
-        CORES: config.cores or os.cpu_count() or 1,
+        TOP_PAD: parameters.top_pad,
+        TRIM_THRESHOLD: parameters.trim_threshold,
+        MMAP_THRESHOLD: parameters.mmap_threshold,
+        MMAP_MAX: parameters.mmap_max,
+        NO_DYNAMIC_THRESHOLD: parameters.no_dynamic_threshold,
+        MAX_FAST: parameters.max_fast,
+        TCACHE_BINS: parameters.tcache_bins,
+        TCACHE_COUNT: parameters.tcache_count,
+        TCACHE_UNSORTED_LIMIT: parameters.tcache_unsorted_limit,
+        ARENA_MAX: parameters.arena_max,
+        ARENA_TEST: parameters.arena_test,
+        CORES: parameters.cores,
         ARENAS: 1,
     }
     for address, value in values.items():
@@ -167,12 +155,22 @@ def boot(machine, config):
     return heap
 
 
+def fatal(heap):
+    """Why the real program would be dead by now."""
+    if load(heap.machine, BROKEN):
+        return (
+            "the program moved the break below the end of the heap, which glibc ends it for "
+            "(break adjusted to free malloc space): record it again without its calls of sbrk."
+        )
+    return ""
+
+
 @kernel(inline=True)
 def alloc(heap, thread, size, align):
     """malloc, or memalign where `align` exceeds 16. The fast path: the thread cache has one."""
     if align > HEADER_BYTES:
         return _memalign(heap, thread, size, align)
-    tcache = tcache_of(heap.machine, thread)
+    tcache = tcache_of(heap, thread)
     if size <= TCACHE_MAX_BYTES and tcache:
         index = tcache_index(chunk_bytes_for(size))
         if tcache_length(heap.halves, tcache, index):
@@ -191,7 +189,8 @@ def _malloc_slowly(heap, thread, chunk_size):
     chunk = int_malloc(heap, arena, tcache, chunk_size)
     if not chunk:
         arena = arena_for_retry(heap, thread, arena, chunk_size - SIZE_WORD_BYTES)
-        chunk = int_malloc(heap, arena, tcache, chunk_size)
+        if arena:
+            chunk = int_malloc(heap, arena, tcache, chunk_size)
     return chunk + HEADER_BYTES if chunk else 0
 
 
@@ -201,12 +200,13 @@ def _memalign(heap, thread, size, align):
     chunk_size = chunk_bytes_for(size)
     if not chunk_size or align > 1 << 46:
         return 0
-    tcache = tcache_of(heap.machine, thread)
+    tcache = tcache_of(heap, thread)
     arena = arena_for(heap, thread, size + align + 32)
     chunk = int_memalign(heap, arena, tcache, chunk_size, align)
     if not chunk:
         arena = arena_for_retry(heap, thread, arena, size)
-        chunk = int_memalign(heap, arena, tcache, chunk_size, align)
+        if arena:
+            chunk = int_memalign(heap, arena, tcache, chunk_size, align)
     return chunk + HEADER_BYTES if chunk else 0
 
 
@@ -226,7 +226,8 @@ def calloc(heap, thread, size):
     chunk = int_malloc(heap, arena, tcache, chunk_size)
     if not chunk:
         arena = arena_for_retry(heap, thread, arena, size)
-        chunk = int_malloc(heap, arena, tcache, chunk_size)
+        if arena:
+            chunk = int_malloc(heap, arena, tcache, chunk_size)
         if not chunk:
             return 0
     if not head(machine, chunk) & IS_MMAPPED:
@@ -245,7 +246,7 @@ def free(heap, thread, address):
         adapt_thresholds(heap.machine, chunk)
         unmap_chunk(heap.machine, chunk)
         return
-    tcache = tcache_of(heap.machine, thread)
+    tcache = tcache_of(heap, thread)
     if not tcache:
         tcache = init_tcache(heap, thread)
     int_free(heap, arena_of(heap.machine, chunk), tcache, chunk)
@@ -275,7 +276,7 @@ def realloc(heap, thread, address, size):
     chunk = int_realloc(heap, arena, tcache, old, chunk_size)
     if chunk:
         return chunk + HEADER_BYTES
-    if load(machine, ARENAS) == 1:
+    if is_alone(heap):
         return 0
     moved = alloc(heap, thread, size, HEADER_BYTES)  # perhaps another arena has room
     if moved:
@@ -286,18 +287,27 @@ def realloc(heap, thread, address, size):
 
 @kernel
 def thread_exit(heap, thread):
-    """Free what the thread cached, then the cache, and leave the arena to other threads."""
+    """Free what the thread cached, then the cache, and leave the arena to other threads.
+
+    The main thread keeps both: pthread_exit ends it without __libc_thread_freeres.
+    """
+    if thread == 0:
+        return
     machine = heap.machine
-    tcache = tcache_of(machine, thread)
-    set_tcache(machine, thread, 0)
+    tcache = tcache_of(heap, thread)
+    set_tcache(heap, thread, 0)
     if tcache:
         for index in range(TCACHE_BIN_COUNT):
             while load(machine, tcache + ENTRIES + 8 * index):
                 chunk = tcache_get(heap, tcache, index) - HEADER_BYTES
                 int_free(heap, arena_of(machine, chunk), 0, chunk)
         chunk = tcache - HEADER_BYTES
-        int_free(heap, arena_of(machine, chunk), 0, chunk)
-    detach_thread(machine, thread)
+        if head(machine, chunk) & IS_MMAPPED:
+            adapt_thresholds(machine, chunk)
+            unmap_chunk(machine, chunk)
+        else:
+            int_free(heap, arena_of(machine, chunk), 0, chunk)
+    detach_thread(heap, thread)
 
 
 @kernel
@@ -326,7 +336,7 @@ def cached(heap, blocks):
     machine = heap.machine
     count = 0
     for thread in range(load(machine, THREADS)):
-        tcache = tcache_of(machine, thread)
+        tcache = tcache_of(heap, thread)
         for index in range(TCACHE_BIN_COUNT if tcache else 0):
             user = load(machine, tcache + ENTRIES + 8 * index)
             while user:
@@ -359,9 +369,11 @@ def metadata(heap, blocks):
     machine = heap.machine
     count = 0
     for thread in range(load(machine, THREADS)):
-        tcache = tcache_of(machine, thread)
+        tcache = tcache_of(heap, thread)
         if tcache:
-            count = _note(heap, blocks, count, tcache - HEADER_BYTES)
+            if count < len(blocks):
+                blocks[count, 0], blocks[count, 1] = extent(heap, tcache, 0)
+            count += 1
     arena = load(machine, MAIN_ARENA + NEXT_ARENA)
     while arena != MAIN_ARENA:
         part = heap_of(load(machine, arena + TOP))

@@ -69,7 +69,9 @@ PARAMETERS = STATIC_BASE + PAGE_BYTES
     NEXT_ARENA_TO_USE,
     ALIGNED_HEAP_AREA,
     THREADS,  # one more than the largest thread number seen
-) = range(PARAMETERS, PARAMETERS + 20 * 8, 8)
+    IN_PIECES,  # 1 after the program moved the break: the main heap is in pieces
+    BROKEN,  # 1 after it moved the break below the heap's end, for which glibc ends the program
+) = range(PARAMETERS, PARAMETERS + 22 * 8, 8)
 
 MMAP_THRESHOLD_MAX = 32 << 20  # bytes: DEFAULT_MMAP_THRESHOLD_MAX
 MMAP_AS_MORECORE_BYTES = 1 << 20
@@ -79,6 +81,12 @@ HEAP_ARENA, HEAP_PREVIOUS, HEAP_SIZE, HEAP_PROTECTED = 0, 8, 16, 24
 HEAP_INFO_BYTES = 48
 HEAP_MIN_BYTES = 32 << 10
 HEAP_MAX_BYTES = 64 << 20
+
+
+@kernel(inline=True)
+def below(one, other):
+    """Whether `one` is less than `other`, both as size_t."""
+    return one < other if (one < 0) == (other < 0) else other < 0
 
 
 @kernel
@@ -98,18 +106,26 @@ def sbrk(machine, increment):
 
 @kernel
 def trim_main(machine, arena, pad):
-    """Give the end of the main arena's top back, but for `pad` bytes (systrim)."""
+    """Give the end of the main arena's top back, but for `pad` bytes; whether it moved (systrim).
+
+    A top of the least size counts as the largest: then the real one grows by a page, and so here.
+    """
     top = load(machine, arena + TOP)
     top_size = chunk_bytes(machine, top)
     spare = top_size - MIN_CHUNK_BYTES - 1
-    if spare <= pad:
-        return
+    if not below(pad, spare):
+        return False
     extra = (spare - pad) & ~(PAGE_BYTES - 1)
-    if extra == 0 or sbrk(machine, 0) != top + top_size:
-        return
-    if sbrk(machine, -extra) >= 0:
-        store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) - extra)
-        set_head(machine, top, (top_size - extra) | PREV_INUSE)
+    end = machine.meters[BREAK]
+    if extra == 0 or end != top + top_size:
+        return False
+    sbrk(machine, -extra)
+    released = end - machine.meters[BREAK]
+    if released == 0:
+        return False
+    store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) - released)
+    set_head(machine, top, (top_size - released) | PREV_INUSE)
+    return True
 
 
 @kernel
@@ -169,9 +185,9 @@ def heap_of(chunk):
 @kernel
 def new_heap(machine, size, pad):
     """A heap with `size` usable bytes or somewhat more, 0 if refused (alloc_new_heap)."""
-    if size + pad < HEAP_MIN_BYTES:
+    if below(size + pad, HEAP_MIN_BYTES):
         size = HEAP_MIN_BYTES
-    elif size + pad <= HEAP_MAX_BYTES:
+    elif not below(HEAP_MAX_BYTES, size + pad):
         size += pad
     elif size > HEAP_MAX_BYTES:
         return 0
@@ -191,12 +207,12 @@ def new_heap(machine, size, pad):
         if not area:
             return 0
         heap = align_up(area, HEAP_MAX_BYTES)
-        below = heap - area
-        if below:
-            munmap(machine, area, below)
+        lead = heap - area
+        if lead:
+            munmap(machine, area, lead)
         else:
             store(machine, ALIGNED_HEAP_AREA, heap + HEAP_MAX_BYTES)
-        munmap(machine, heap + HEAP_MAX_BYTES, HEAP_MAX_BYTES - below)
+        munmap(machine, heap + HEAP_MAX_BYTES, HEAP_MAX_BYTES - lead)
     mprotect(machine, heap, size)
     touch(machine, heap, HEAP_INFO_BYTES)
     store(machine, heap + HEAP_SIZE, size)
@@ -234,7 +250,8 @@ def trim_heap(machine, arena, pad):
         size = chunk_bytes(machine, chunk) + HEADER_BYTES + misalign
         if not below_in_use(machine, chunk):
             size += below_bytes(machine, chunk)
-        if size + HEAP_MAX_BYTES - previous_size < pad + MIN_CHUNK_BYTES + PAGE_BYTES:
+        least = pad + MIN_CHUNK_BYTES + PAGE_BYTES
+        if below(size + HEAP_MAX_BYTES - previous_size, least):
             break
         system = load(machine, arena + SYSTEM_BYTES) - load(machine, heap + HEAP_SIZE)
         store(machine, arena + SYSTEM_BYTES, system)
@@ -250,7 +267,7 @@ def trim_heap(machine, arena, pad):
         set_head(machine, top, size | PREV_INUSE)
     top_size = chunk_bytes(machine, top)
     spare = top_size - MIN_CHUNK_BYTES - 1
-    if top_size < load(machine, TRIM_THRESHOLD) or spare <= pad:
+    if top_size < load(machine, TRIM_THRESHOLD) or spare < 0 or not below(pad, spare):
         return
     extra = (spare - pad) & ~(PAGE_BYTES - 1)
     if extra:

@@ -8,8 +8,11 @@ Source     glibc 2.36 malloc/arena.c: arena_get2, reused_arena, arena_thread_fre
 Omits      contention: an arena in use by another thread is never skipped
 """
 
-from heapwright.compiler import kernel
-from heapwright.machine import PAGE_BYTES, load, store, touch
+import numpy as np
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.reserve import reserve
+from heapwright.machine import load, store, touch
 from heapwright.managers.malloc.glibc.bins import (
     ARENA_BYTES,
     ATTACHED_THREADS,
@@ -40,7 +43,6 @@ from heapwright.managers.malloc.glibc.system import (
     HEAP_SIZE,
     MAIN_ARENA,
     NEXT_ARENA_TO_USE,
-    PARAMETERS,
     THREADS,
     TOP_PAD,
     align_up,
@@ -51,26 +53,30 @@ from heapwright.managers.malloc.glibc.tcache import TCACHE_BYTES
 
 ARENAS_PER_CORE = 8  # NARENAS_FROM_NCORES
 
-# Two words per thread: its tcache and its arena (0: none yet)
-THREAD_TABLE = PARAMETERS + PAGE_BYTES
+THREAD_LIMIT = 1 << 26  # threads over a whole trace: 1 GiB of addresses for their rows
+
+
+def thread_rows():
+    """int64[2 * thread]: each thread's tcache and arena, addresses; 0: none yet, or no more."""
+    return reserve(2 * THREAD_LIMIT, np.int64)
 
 
 @kernel(inline=True)
-def tcache_of(machine, thread):
+def tcache_of(heap, thread):
     """The thread's cache, 0 before its first request and after its exit."""
-    return load(machine, THREAD_TABLE + 16 * thread)
+    return heap.threads[unsigned(2 * thread)]
 
 
 @kernel
-def set_tcache(machine, thread, tcache):
+def set_tcache(heap, thread, tcache):
     """Give the thread a cache, or take it."""
-    store(machine, THREAD_TABLE + 16 * thread, tcache)
+    heap.threads[unsigned(2 * thread)] = tcache
 
 
 @kernel(inline=True)
-def _thread_arena(machine, thread):
+def _thread_arena(heap, thread):
     """The thread's arena; the first thread starts on the main arena."""
-    return load(machine, THREAD_TABLE + 16 * thread + 8)
+    return heap.threads[unsigned(2 * thread + 1)]
 
 
 @kernel(inline=True)
@@ -84,7 +90,7 @@ def arena_of(machine, chunk):
 @kernel(inline=True)
 def init_tcache(heap, thread):
     """The thread's cache, made at its first request (MAYBE_INIT_TCACHE)."""
-    tcache = tcache_of(heap.machine, thread)
+    tcache = tcache_of(heap, thread)
     return tcache if tcache else _make_tcache(heap, thread)
 
 
@@ -93,47 +99,70 @@ def _make_tcache(heap, thread):
     """A cache in the thread's arena, 0 if refused (tcache_init)."""
     machine = heap.machine
     size = chunk_request(TCACHE_BYTES)
-    arena = arena_for(heap, thread, TCACHE_BYTES)
+    arena = _thread_arena(heap, thread)
+    if not arena:
+        arena = _first_arena(heap, thread, TCACHE_BYTES)
     chunk = int_malloc(heap, arena, 0, size)
     if not chunk:
-        return 0
+        arena = MAIN_ARENA if arena != MAIN_ARENA else _another_arena(heap, thread, TCACHE_BYTES)
+        chunk = int_malloc(heap, arena, 0, size)
+        if not chunk:
+            return 0
     tcache = chunk + HEADER_BYTES
     touch(machine, tcache, TCACHE_BYTES)
     for offset in range(0, TCACHE_BYTES, 8):
         store(machine, tcache + offset, 0)
-    set_tcache(machine, thread, tcache)
+    set_tcache(heap, thread, tcache)
     return tcache
 
 
 @kernel(inline=True)
 def arena_for(heap, thread, request):
-    """The arena for a request of this thread (arena_get)."""
-    arena = _thread_arena(heap.machine, thread)
-    return arena if arena else _first_arena(heap.machine, thread, request)
+    """The arena for a request of this thread (arena_get): the main one while there is no other
+    thread (SINGLE_THREAD_P), also where it was full when the thread's cache was made."""
+    arena = _thread_arena(heap, thread)
+    if arena == MAIN_ARENA:
+        return arena
+    return _first_arena(heap, thread, request) if not arena else _own_arena(heap, arena)
+
+
+@kernel(inline=True)
+def is_alone(heap):
+    """Whether only the first thread has asked for memory so far."""
+    return load(heap.machine, THREADS) <= 1
+
+
+@kernel(inline=True)
+def _own_arena(heap, arena):
+    """A further arena, for a thread that is not alone."""
+    return MAIN_ARENA if is_alone(heap) else arena
 
 
 @kernel
-def _first_arena(machine, thread, request):
-    """The arena for a thread's first request: the main one for the first thread."""
+def _first_arena(heap, thread, request):
+    """The arena for a thread's first request: the main one for the first thread that makes one."""
+    machine = heap.machine
+    is_first = load(machine, THREADS) == 0
     if thread >= load(machine, THREADS):
         store(machine, THREADS, thread + 1)
-    if thread == 0:
-        return _attach(machine, thread, MAIN_ARENA)
-    return _another_arena(machine, thread, request)
+    if is_first:
+        return _attach(heap, thread, MAIN_ARENA)
+    return _another_arena(heap, thread, request)
 
 
 @kernel
 def arena_for_retry(heap, thread, arena, request):
-    """Another arena after a refusal: the main one, or from there any (arena_get_retry)."""
-    if arena != MAIN_ARENA or load(heap.machine, ARENAS) == 1:
-        return MAIN_ARENA
-    return _another_arena(heap.machine, thread, request)
+    """Another arena after a refusal: the main one, or from there any (arena_get_retry); 0 while the
+    process has one thread (SINGLE_THREAD_P), which tries no other."""
+    if is_alone(heap):
+        return 0
+    return MAIN_ARENA if arena != MAIN_ARENA else _another_arena(heap, thread, request)
 
 
 @kernel
-def _attach(machine, thread, arena):
+def _attach(heap, thread, arena):
     """Make `arena` the thread's own."""
-    store(machine, THREAD_TABLE + 16 * thread + 8, arena)
+    heap.threads[unsigned(2 * thread + 1)] = arena
     return arena
 
 
@@ -146,9 +175,10 @@ def _count_thread(machine, arena, change):
 
 
 @kernel
-def _another_arena(machine, thread, request):
+def _another_arena(heap, thread, request):
     """A free arena, a new one, or the next in turn (arena_get2)."""
-    replaced = _thread_arena(machine, thread)
+    machine = heap.machine
+    replaced = _thread_arena(heap, thread)
     arena = load(machine, FREE_ARENAS)
     if arena:
         store(machine, FREE_ARENAS, load(machine, arena + NEXT_FREE_ARENA))
@@ -167,7 +197,7 @@ def _another_arena(machine, thread, request):
             arena = _arena_in_turn(machine)
     if replaced:
         _count_thread(machine, replaced, -1)
-    return _attach(machine, thread, arena)
+    return _attach(heap, thread, arena)
 
 
 @kernel
@@ -215,11 +245,12 @@ def _arena_in_turn(machine):
 
 
 @kernel
-def detach_thread(machine, thread):
+def detach_thread(heap, thread):
     """The thread leaves its arena; the last one out makes it free."""
-    arena = _thread_arena(machine, thread)
+    machine = heap.machine
+    arena = _thread_arena(heap, thread)
     if arena:
-        _attach(machine, thread, 0)
+        _attach(heap, thread, 0)
         if _count_thread(machine, arena, -1) == 0:
             store(machine, arena + NEXT_FREE_ARENA, load(machine, FREE_ARENAS))
             store(machine, FREE_ARENAS, arena)
