@@ -39,8 +39,8 @@ plays it.
   and the buddy system play powers of two, the others all sizes.
 - Whatever is found is played on the registered manager again, and what it takes is what is told.
 - Of a heap that is one run of memory that is its span, in units. Where blocks lie in **areas of
-  their own**, other things lie between them: what counts is what the machine has given, and Robson's
-  optimum, of one run of memory, is no measure for it.
+  their own**, other things lie between them: what counts is what the machine has given, and
+  Robson's optimum, of one run of memory, is no measure for it.
 
 Robson (1974) proved that for powers of two up to n the best manager needs
 M (1 + log2(n) / 2) - n + 1 units.
