@@ -16,6 +16,7 @@ EXACT = ((6, 2), (8, 2), (10, 2), (12, 2), (6, 4), (8, 4), (10, 4), (8, 8))
 SOLVED = ((6, 2), (8, 2), (6, 4), (8, 4))  # of the best manager there can be
 OTHERS = ("next-fit", "worst-fit", "segregated-fit", "half-fit", "tlsf", "fibonacci-buddy", "glibc")
 OTHERS_GAME = (6, 4)
+IN_AREAS = ("slots", "wright", "first-fit over glibc")
 PICTURED = ("best-fit", 6, 4)
 
 INTRODUCTION = """# The worst case
@@ -37,6 +38,9 @@ plays it.
 - **optimal** is the best any manager could do, found by solving the game for every placement. It
   and the buddy system play powers of two, the others all sizes.
 - Whatever is found is played on the registered manager again, and what it takes is what is told.
+- Of a heap that is one run of memory that is its span, in units. Where blocks lie in **areas of
+  their own**, other things lie between them: what counts is what the machine has given, and
+  Robson's optimum, of one run of memory, is no measure for it.
 
 Robson (1974) proved that for powers of two up to n the best manager needs
 M (1 + log2(n) / 2) - n + 1 units.
@@ -55,6 +59,22 @@ def others_row(found: WorstCase) -> tuple[object, ...]:
     how = "exhaustive" if found.exhaustive else "found"
     times = f"{found.high_water / found.optimum:.2f}"
     return found.manager, found.sizes, found.high_water, times, how, f"{found.states:,}"
+
+
+def areas_row(found: WorstCase) -> tuple[object, ...]:
+    """A manager whose blocks lie in areas of their own."""
+    assert found.areas
+    how = "exhaustive" if found.exhaustive else "found"
+    live, taken = found.live * found.unit_bytes, f"{found.taken_bytes:,}"
+    return found.manager, found.sizes, live, taken, f"{found.first_bytes:,}", how
+
+
+def in_areas(seconds: float) -> list[str]:
+    """The table of managers whose blocks lie in areas of their own."""
+    live, ratio = OTHERS_GAME
+    header = ["manager", "sizes", "bytes live", "taken", "for a first block", "search"]
+    found = (worst_case(name, live, ratio, seconds=seconds) for name in IN_AREAS)
+    return table(header, [areas_row(one) for one in found])
 
 
 def main() -> None:
@@ -78,6 +98,8 @@ def main() -> None:
     header = ["manager", "sizes", "units", "times Robson's", "search", "states"]
     found = (worst_case(name, live, ratio, seconds=options.seconds) for name in OTHERS)
     lines += table(header, [others_row(one) for one in found])
+    lines += ["", f"## In areas of their own, M = {live}, n = {ratio}", ""]
+    lines += in_areas(options.seconds)
     name, live, ratio = PICTURED
     lines += ["", f"## How {name} is made to take it: M = {live}, n = {ratio}", "", "```"]
     lines += [*drawn(worst_case(name, live, ratio)), "```", ""]

@@ -274,3 +274,12 @@ def test_a_circle_of_c_is_found():
         "e.c": "void *malloc(int x) { return one(); }",
     }
     assert circles(functions_needed(sources)) == {("a.c", "b.c", "c.c")}
+
+
+@pytest.mark.parametrize(
+    "name", ["first_fit", "next_fit", "best_fit", "worst_fit", "half_fit", "tlsf"]
+)
+def test_a_policy_takes_fifty_lines(name):
+    """What README says: what managers of a kind share is said once, in `allocators/`."""
+    source = (PACKAGE / "managers" / "textbook" / name / "manager.py").read_text()
+    assert len(source.splitlines()) <= 50

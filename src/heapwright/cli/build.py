@@ -38,7 +38,7 @@ def build(
     from heapwright.words import bytes_text
 
     knobs = parse_knobs(manager, settings or ())
-    out = output or Path(f"lib{manager}.so")
+    out = output or Path(f"lib{'-'.join(manager.split())}.so")
     with screen.progress(f"compiling {manager}", None):
         built(manager, out, knobs)
     typer.echo(f"{out}: {bytes_text(out.stat().st_size)}")

@@ -28,7 +28,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Which managers, or `all`; default: all but those for programs of one kind; "
+            help="Which managers, as `glibc` or `first-fit over glibc`, or `all`; default: all but "
+            "those for programs of one kind; "
             "of an object graph all with a collector, and two without.",
         ),
     ] = None,

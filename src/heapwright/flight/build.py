@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def _kept(manager: Manager, settings: dict[str, int], statistics: bool, linker: 
         digest.update(closure_digest(source).encode())
     about = [manager.module_path, sorted(settings.items()), statistics, linker, FLAGS]
     digest.update(json.dumps(about).encode())
-    return used(cache_home() / "flight" / digest.hexdigest()[:16]) / f"lib{manager.name}.so"
+    name = re.sub(r"\s+", "-", manager.name)  # LD_PRELOAD is cut at spaces
+    return used(cache_home() / "flight" / digest.hexdigest()[:16]) / f"lib{name}.so"
 
 
 def _make(
