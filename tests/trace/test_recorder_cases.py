@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -247,6 +248,11 @@ def test_a_recording_whose_recorder_was_killed_is_recovered(tmp_path, cases):
         os.kill(pid, signal.SIGKILL)
     assert of_kind(while_running.notes, "running")
     assert Trace.open(tmp_path / "early.parquet").allocations >= 500
+    while traces.running(folder):
+        time.sleep(0.05)
+    (after,) = recover(tmp_path / "o.parquet")
+    assert after.events == while_running.events and not of_kind(after.notes, "running")
+    assert not folder.exists()
     with pytest.raises(HeapwrightError, match="no recording"):
         recover(tmp_path / "o.parquet")
 
