@@ -71,6 +71,17 @@ def test_destructors_of_the_last_round_come_before_the_threads_end(tmp_path, cas
     assert [operations(trace, thread) for thread in (1, 2, 3)] == [[MALLOC, FREE, THREAD_EXIT]] * 3
 
 
+def test_threads_that_come_and_go(tmp_path, cases):
+    """Each has one end, its last event; no free is lost, whichever stream its thread inherited."""
+    _, trace = run(tmp_path, cases, "come_and_go", 200)
+    events = all_events(trace)
+    ends = np.flatnonzero(events.op == THREAD_EXIT)
+    last = np.full(trace.threads, -1)
+    last[events.thread] = np.arange(trace.events)
+    assert (trace.threads, trace.unmatched_frees, trace.notes) == (3201, 0, [])
+    assert sorted(last[1:].tolist()) == ends.tolist()
+
+
 def test_the_thread_that_runs_main_has_no_end(tmp_path, cases):
     _, trace = run(tmp_path, cases, "main_exits")
     assert THREAD_EXIT not in operations(trace, 0)
