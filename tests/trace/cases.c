@@ -88,6 +88,33 @@ static int last_round(void) {
     return 0;
 }
 
+/* threads of which sixteen at once are alive, each with a buffer that glibc frees last */
+static void *shared[64];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static void *passing(void *seed) {
+    unsigned draw = (unsigned)(size_t)seed;
+    strerror(100000 + (int)draw);
+    for (int i = 0; i < 50; i++) {
+        draw = draw * 1103515245 + 12345;
+        void *mine = malloc(draw >> 20 & 511);
+        if (i % 5 == 0) mine = realloc(mine, 1 + (draw >> 18 & 1023));
+        pthread_mutex_lock(&lock);
+        void *other = shared[draw >> 8 & 63];
+        shared[draw >> 8 & 63] = mine;
+        pthread_mutex_unlock(&lock);
+        free(other);
+    }
+    return NULL;
+}
+static int come_and_go(long rounds) {
+    pthread_t thread[16];
+    for (long round = 0; round < rounds; round++) {
+        for (long i = 0; i < 16; i++) pthread_create(&thread[i], NULL, passing, (void *)(round * 16 + i));
+        for (long i = 0; i < 16; i++) pthread_join(thread[i], NULL);
+    }
+    return 0;
+}
+
 static pthread_t main_thread;
 static void *after_main(void *nothing) {
     pthread_join(main_thread, NULL);
@@ -169,6 +196,7 @@ int main(int count, char **argument) {
     if (!strcmp(what, "churn")) churn(number);
     if (!strcmp(what, "cancel")) return cancel(number);
     if (!strcmp(what, "late")) return late(number);
+    if (!strcmp(what, "come_and_go")) return come_and_go(number);
     if (!strcmp(what, "last_round")) return last_round();
     if (!strcmp(what, "main_exits")) main_exits();
     if (!strcmp(what, "steer")) return steer();

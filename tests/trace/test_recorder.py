@@ -197,11 +197,13 @@ def test_without_a_compiler_the_library_of_the_wheel_serves(tmp_path, allocating
     folder = Path(build.__file__).parent
     for name in ("recorder.c", "log.h"):
         shutil.copy(folder / name, tmp_path)
-    shutil.copy(build.library(), tmp_path / "recorder.so")
+    shipped = tmp_path / "prebuilt" / "recorder.so"
+    shipped.parent.mkdir()
+    shutil.copy(build.library(), shipped)
     monkeypatch.setattr(build, "__file__", str(tmp_path / "build.py"))
     monkeypatch.setattr(build, "cache_home", lambda: tmp_path / "cache")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert build.library() == tmp_path / "recorder.so"
+    assert build.library() == shipped
     _, trace = run(tmp_path, allocating, "churn", 1000)
     assert trace.allocations == 500
 

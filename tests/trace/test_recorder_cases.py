@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_what_is_freed_after_the_last_destructor_is_before_the_threads_end(tmp_p
 def test_destructors_of_the_last_round_come_before_the_threads_end(tmp_path, cases):
     _, trace = run(tmp_path, cases, "last_round")
     assert [operations(trace, thread) for thread in (1, 2, 3)] == [[MALLOC, FREE, THREAD_EXIT]] * 3
+
+
+def test_threads_that_come_and_go(tmp_path, cases):
+    """Each has one end, its last event; no free is lost, whichever stream its thread inherited."""
+    _, trace = run(tmp_path, cases, "come_and_go", 200)
+    events = all_events(trace)
+    ends = np.flatnonzero(events.op == THREAD_EXIT)
+    last = np.full(trace.threads, -1)
+    last[events.thread] = np.arange(trace.events)
+    assert (trace.threads, trace.unmatched_frees, trace.notes) == (3201, 0, [])
+    assert sorted(last[1:].tolist()) == ends.tolist()
 
 
 def test_the_thread_that_runs_main_has_no_end(tmp_path, cases):
@@ -247,6 +259,11 @@ def test_a_recording_whose_recorder_was_killed_is_recovered(tmp_path, cases):
         os.kill(pid, signal.SIGKILL)
     assert of_kind(while_running.notes, "running")
     assert Trace.open(tmp_path / "early.parquet").allocations >= 500
+    while traces.running(folder):
+        time.sleep(0.05)
+    (after,) = recover(tmp_path / "o.parquet")
+    assert after.events == while_running.events and not of_kind(after.notes, "running")
+    assert not folder.exists()
     with pytest.raises(HeapwrightError, match="no recording"):
         recover(tmp_path / "o.parquet")
 

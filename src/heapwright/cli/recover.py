@@ -28,7 +28,8 @@ def recover(
 
     `heapwright record` keeps the log of a running program in a folder beside the trace that it is
     going to write. When it is killed, or stopped while it writes, the folder stays and holds every
-    event up to then, also of a program that still runs. It goes when the trace is written.
+    event up to then, also of a program that still runs. It goes when the trace is written, unless
+    something still writes there: then it can be recovered again.
 
     Example:
 

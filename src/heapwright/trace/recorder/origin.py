@@ -108,6 +108,7 @@ def number(text: str) -> int:
         value = int(octal[0] or "0", 8) if octal else 0
     else:
         value = int(digits)
-    value = min(value, (1 << 64) - 1)
+    if value >> 64:
+        return -1  # too large, whatever its sign: the largest there is
     word = (-value if sign == "-" else value) & ((1 << 64) - 1)
     return word - (1 << 64) if word >> 63 else word

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
@@ -25,6 +25,7 @@ from heapwright.trace.recorder.traces import (
     logs_in,
     nothing,
     outlive,
+    running,
     session_of,
     write_traces,
 )
@@ -69,7 +70,7 @@ def record(
     except OSError as error:
         raise HeapwrightError(f"cannot write {out}: {error.strerror}") from None
     folder = Path(made)
-    session = Session(list(command), out.name, children)
+    session = Session(list(command), out.name, children, recorder=os.getpid())
     told = {"HEAPWRIGHT_RECORD": f"{0 if children else os.getpid()}:{folder}"}
 
     def began(process: int) -> None:
@@ -77,7 +78,7 @@ def record(
         with contextlib.suppress(OSError):  # the program runs: a full disk is told at its end
             session.save(folder)
 
-    with kept(folder):
+    with _left_to_others(folder, session), kept(folder):
         try:
             session.save(folder)
             status, _ = run(program, command, preloaded(environment, preload, told), began)
@@ -94,6 +95,18 @@ def record(
             f"recorded nothing of {command[0]} (it ended with status {status}): {why}"
         )
     return status, converted
+
+
+@contextlib.contextmanager
+def _left_to_others(folder: Path, session: Session) -> Iterator[None]:
+    """If the block fails and keeps the folder, nobody waits for the program any longer."""
+    try:
+        yield
+    except HeapwrightError:
+        session.recorder = 0
+        with contextlib.suppress(OSError):
+            session.save(folder)
+        raise
 
 
 def recover(
@@ -117,8 +130,11 @@ def recover(
     target = Path(out) if out is not None else folder.with_name(session.out)
     if not target.parent.is_dir():
         raise HeapwrightError(f"cannot write {target}: there is no folder {target.parent}")
+    # While something still writes there it can be recovered once more, with what came later.
+    waits = session.recorder > 0 and Path(f"/proc/{session.recorder}").exists()
+    keep = waits or bool(running(folder))
     with kept(folder):
-        return write_traces(folder, session, target, progress)
+        return write_traces(folder, session, target, progress, keep)
 
 
 def _left(given: Path) -> Path:

@@ -42,6 +42,7 @@ class Session:
     out: str  # name of the main trace, beside the folder
     children: bool
     pid: int = 0  # of the first process
+    recorder: int = 0  # the process that waits for it
 
     def save(self, folder: Path) -> None:
         """Keep it with the logs: whole, or as it was."""
@@ -57,7 +58,8 @@ def session_of(folder: Path) -> Session:
             text = json.loads(file.read(SESSION_BYTES))
         session = Session(**text)
         sound = all(isinstance(word, str) for word in [*session.command, session.out])
-        if not sound or not session.command or type(session.pid) is not int:
+        sound = sound and type(session.pid) is type(session.recorder) is int
+        if not sound or not session.command or Path(session.out).name != session.out:
             raise ValueError
     except (OSError, ValueError, TypeError):
         raise HeapwrightError(
@@ -111,9 +113,14 @@ def outlive(folder: Path, patience_s: float, say: Callable[[str], None]) -> None
 
 
 def write_traces(
-    folder: Path, session: Session, out: Path, progress: Progress | None = None
+    folder: Path,
+    session: Session,
+    out: Path,
+    progress: Progress | None = None,
+    keep: bool = False,
 ) -> list[Converted]:
-    """Write the traces of the logs in `folder`, the main one to `out`; the folder goes then.
+    """Write the traces of the logs in `folder`, the main one to `out`; the folder goes then,
+    unless it is to be kept.
 
     HeapwrightError, and the folder stays, when the disk refuses.
     """
@@ -157,13 +164,18 @@ def write_traces(
                 )
             )
             del ancestors[log[2]]
-            if log[0] not in live and not any(log[2] in kept for kept in ancestors.values()):
+            if (
+                not keep
+                and log[0] not in live
+                and not any(log[2] in kept for kept in ancestors.values())
+            ):
                 log[2].unlink()
     except HeapwrightError as error:
         raise HeapwrightError(
             f"{error}; the recording is kept: `heapwright recover {folder} -o OUT` writes it"
         ) from None
-    shutil.rmtree(folder, ignore_errors=True)
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
     return converted
 
 
