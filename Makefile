@@ -82,7 +82,7 @@ mutants: install ## put small faults into the code; at most one in twenty may st
 
 docs: install ## the documents as a site in build/site; nothing in it comes from the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
 
 examples: install ## run the commands of the documents and put what they print there
 	$(BIN)/python tools/examples.py README.md docs/index.md docs/tutorials/*.md docs/how-to/*.md
