@@ -22,7 +22,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 system: ## install the real allocators and a browser where that is allowed; say what is missing
 	@sh tools/system_libraries.sh
 
-demo: install system ## record a real program, fly it through every manager, write the report
+demo: install system ## record a real program, replay it through every manager, write the report
 	$(BIN)/heapwright demo
 
 test: install system test-compiled test-interpreted test-checked ## the whole suite, all three ways
