@@ -22,7 +22,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 system: ## install the real allocators and a browser where that is allowed; say what is missing
 	@sh tools/system_libraries.sh
 
-demo: install system ## record a real program, fly it through every manager, write the report
+demo: install system ## record a real program, replay it through every manager, write the report
 	$(BIN)/heapwright demo
 
 test: install system test-compiled test-interpreted test-checked ## the whole suite, all three ways
@@ -82,7 +82,7 @@ mutants: install ## put small faults into the code; at most one in twenty may st
 
 docs: install ## the documents as a site in build/site; nothing in it comes from the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with search: python3 -m http.server --directory build/site"
 
 examples: install ## run the commands of the documents and put what they print there
 	$(BIN)/python tools/examples.py README.md docs/index.md docs/tutorials/*.md docs/how-to/*.md

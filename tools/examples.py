@@ -139,7 +139,8 @@ def renew(document: Path) -> None:
         for block, command, printed in execute(document, Path(folder)):
             if not command.shown.strip():
                 continue
-            lines = [line.rstrip() for line in printed.replace(folder, ".").strip("\n").split("\n")]
+            told = printed.replace(f"{folder}/", "").strip("\n")
+            lines = [line.rstrip() for line in told.split("\n")]
             lines = lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], "..."]
             old, new = (
                 textwrap.indent(f"$ {command.text}\n{shown.rstrip()}\n", " " * block.indent)

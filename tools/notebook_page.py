@@ -57,4 +57,4 @@ def _shown(output: Any) -> str:
 
 
 def _text(text: str) -> str:
-    return f'<pre class="notebook-output"><code>{html.escape(text.rstrip())}</code></pre>'
+    return f'<pre class="notebook-output">{html.escape(text.rstrip())}</pre>'

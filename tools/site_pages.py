@@ -68,7 +68,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     for name in ("CONTRIBUTING", "CHANGELOG"):
         inside = "../" * depth + name.lower() + ".md"
         markdown = markdown.replace(f"]({'../' * (depth + 1)}{name}.md", f"]({inside}")
-    return re.sub(r"<!-- not run: .*? -->\n", "", markdown)
+    return re.sub(r"^ *<!-- not run: .*? -->\n", "", markdown, flags=re.MULTILINE)
 
 
 def commands_page() -> str:
@@ -138,9 +138,11 @@ def _manager(manager: Any) -> str:
     if card.limit_knob:
         facts.append(f"`--heap` sets its knob `{card.limit_knob}`.")
     parts += [" ".join(facts) + "\n"] if facts else []
-    defaults = manager.module.Config()._asdict()
+    config = manager.module.Config
+    defaults = config()._asdict()
     if defaults:
-        told = knob_comments(manager.source.read_text())
+        home = sys.modules[config.__module__].__file__  # a frame's, where several share one
+        told = knob_comments(Path(str(home)).read_text())
         deploy = card.deploy
         outside = dict(deploy.environment) if deploy else {}
         outside |= {k: f"GLIBC_TUNABLES={v}" for k, v in deploy.tunables.items()} if deploy else {}

@@ -9,10 +9,11 @@ STYLE = """
 .heapwright .scroll { overflow-x: auto; }
 .heapwright table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .heapwright th, .heapwright td { padding: .2em .6em; text-align: right; white-space: nowrap; }
-.heapwright th[scope="row"], .heapwright dt { text-align: left; font-weight: 600; }
+.heapwright th[scope="row"], .heapwright th:first-child { text-align: left; font-weight: 600; }
 .heapwright tr + tr > * { border-top: 1px solid #8884; }
 .heapwright tr.winner > * { font-weight: 700; }
-.heapwright .chip { font-size: .8em; border: 1px solid #8888; border-radius: .6em; }
+.heapwright .chip { font-size: .75em; font-weight: 400; padding: 0 .5em; margin-left: .3em; }
+.heapwright .chip { border: 1px solid #8888; border-radius: 1em; }
 """.strip()
 
 

@@ -95,7 +95,7 @@ def parse_knobs(manager: str, texts: Iterable[str]) -> dict[str, int]:
     settings = parse_settings(named)
     for other in settings:
         if other != manager:
-            raise HeapwrightError(f"--set names {other}, but the manager flown is {manager}.")
+            raise HeapwrightError(f"--set names {other}, but the manager is {manager}.")
     return settings.get(manager, {})
 
 

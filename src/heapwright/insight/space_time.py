@@ -93,7 +93,7 @@ class SpaceTime:
 
 def traced(result: Result) -> float:
     """Mark/cons ratio: bytes marked and copied over bytes allocated. It does not depend on the
-    machine that flies."""
+    machine that replays."""
     totals = result.collecting.totals if result.collecting else {}
     worked = totals.get("marked_bytes", 0) + totals.get("copied_bytes", 0)
     return worked / max(1, totals.get("allocated_bytes", 0))

@@ -47,7 +47,7 @@ class Card:
     summary: str  # one line: what it is and whose
     serves: tuple[Kind, ...] = ("malloc",)  # the requests it answers: see managers/__init__.py
     compared: tuple[Kind, ...] | None = (
-        None  # traces on which it flies unasked; None: what it serves
+        None  # traces on which it is compared unasked; None: what it serves
     )
     ground: tuple[str, ...] = ()  # managers it may stand on instead of the machine; "*" any malloc
     stands_on: str = ""  # its ground where none is named: a manager, or "" the machine
@@ -69,5 +69,5 @@ class Card:
         return "malloc" not in self.serves
 
     def compared_on(self, kind: Kind) -> bool:
-        """Whether it flies on traces of this kind unless others are named."""
+        """Whether it is compared on traces of this kind unless others are named."""
         return kind in (self.serves if self.compared is None else self.compared)

@@ -1,4 +1,4 @@
-"""What a flight keeps for a picture of the heap: every page at some moments, all objects at one.
+"""What a replay keeps for a picture of the heap: every page at some moments, all objects at one.
 
     events up to the peak ─► birth and call site of each slot's object ─┐
     a keyframe            ─► level of each page, compressed            ─┼─► Keyframes

@@ -1,4 +1,4 @@
-"""One flight: a trace through a manager, measured and explained.
+"""One replay: a trace through a manager, measured and explained.
 
     pass 1   replay at full speed: the rate, page faults, paths, and the event of the peak
     pass 2   survey: the same events again, stopped about a thousand times and exactly at the
@@ -47,7 +47,7 @@ TOUCH = ("none", "all")  # what the program writes of the memory it allocates
 HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
 SAMPLES = 1000
 MOMENT_SECONDS = 0.05  # a neighbour's noise shows in a shorter replay:
-MOMENT_TRIES = 3  # it is flown so often and the median counts
+MOMENT_TRIES = 3  # it is replayed so often and the median counts
 IDEAL_LIVENESS = (
     "Ideal liveness: the trace knows no references, so each object is a root until the recorded "
     "program freed it; a real collector finds it dead later, or earlier."
@@ -57,7 +57,7 @@ _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a man
 _SETTLED_SLOTS = 1 << 28  # looked at, in all stops together, for objects that a collector moved
 _LEAST_SAMPLES = 60
 
-Progress = Callable[[int], None]  # told the events flown so far, out of `steps_of_replay`
+Progress = Callable[[int], None]  # told the events replayed so far, out of `steps_of_replay`
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Conditions:
 
 
 def steps_of_replay(trace: "Trace") -> int:
-    """Events flown in both passes, for a progress bar."""
+    """Events replayed in both passes, for a progress bar."""
     return 2 * trace.events
 
 
@@ -108,7 +108,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
 
     The time is the median of a few replays where one takes but a moment; with more than one try
-    the fastest of so many, as noise only adds to it. With `picture` the flight is filmed, and what
+    the fastest of so many, as noise only adds to it. With `picture` keyframes are taken, and what
     it makes of the keyframes is the result's `heap_map`.
     Raises HeapwrightError for an unknown manager, knob or condition and for a corrupt trace.
     """

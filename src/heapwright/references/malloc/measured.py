@@ -1,7 +1,7 @@
 """The real allocators as lanes of a comparison: memory from a fresh process, speed from the loop.
 
 measured(...) ─► measure              resident, mapped, faults
-              ─► rates                seconds of the loop that flies the twins
+              ─► rates                seconds of the loop that drives the twins
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""The speed of the real allocators, in the replay loop that flies the twins.
+"""The speed of the real allocators, in the replay loop of the twins.
 
-    rates(trace, names) ─ a socket of its own ─► server ─fork─► library loaded, events flown, timed
+    rates(trace, names) ─ a socket of its own ─► server ─fork─► library loaded, events replayed, timed
 
 The server is a fresh Python with one thread, since then glibc takes its short cuts as in the
 recorded program, and with room for the thread state of a library that is loaded late. It loads
@@ -8,7 +8,7 @@ the compiled loop once and forks for each measurement; it is started by whoever 
 the processes forked from there too, and ends with the last of them. Pages are not touched: the
 allocator is timed.
 Source     DESIGN.md's figures of 28-132 M events/s come from the same arrangement
-Omits      threads: a threaded trace is flown by one thread, as the twins fly it
+Omits      threads: a threaded trace is replayed by one thread, as the twins do
 """
 
 import atexit
@@ -174,7 +174,7 @@ def _fly(name: str, library: str | None, slots: int, connection: socket.socket |
 
 
 def _answer(request: bytes, connection: socket.socket) -> None:
-    """A fork of the server: fly what arrives, say the seconds or what went wrong, and end."""
+    """A fork of the server: replay what arrives, say the seconds or what went wrong, and end."""
     outcome: float | str = "its process was interrupted"
     try:
         name, library, slots = json.loads(request)

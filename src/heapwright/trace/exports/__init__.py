@@ -31,7 +31,7 @@ def export(
 ) -> list[str]:
     """Write `trace` in format `to` to `output`; returns what that format cannot hold.
 
-    `results` are those of managers that flew the trace, for a format that shows timelines.
+    `results` are those of managers that served the trace, for a format that shows timelines.
     """
     if to not in FORMATS:
         raise HeapwrightError(f"--to {to!r} is no format: choose one of {', '.join(FORMATS)}")
