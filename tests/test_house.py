@@ -39,10 +39,6 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 OTHER_SOURCES = sorted(
     path for kind in ("c", "h", "go", "js", "css", "html") for path in PACKAGE.rglob(f"*.{kind}")
 )
-# Files that still need each other; a circle that is mended is taken out of here.
-KNOWN_CIRCLES = {
-    ("heapwright.tunnel.keyframes", "heapwright.tunnel.replay"),
-}
 
 
 def imported_modules(source, module):
@@ -189,7 +185,7 @@ def test_no_two_files_import_each_other():
         module: imported_at_once(path.read_text(), module, paths, path.name == "__init__.py")
         for module, path in paths.items()
     }
-    assert circles(needs) == {c for c in KNOWN_CIRCLES if c[0].startswith("heapwright")}
+    assert circles(needs) == set()
 
 
 def test_no_two_files_of_c_call_each_other():
@@ -197,7 +193,7 @@ def test_no_two_files_of_c_call_each_other():
     for folder in {path.parent for path in PACKAGE.rglob("*.c")}:
         texts = {path.name: path.read_text() for path in folder.glob("*.[ch]")}
         found |= circles(functions_needed(texts))
-    assert found == {c for c in KNOWN_CIRCLES if c[0].endswith(".c")}
+    assert found == set()
 
 
 def test_every_room_is_known():

@@ -34,7 +34,6 @@ from heapwright.trace.schema import MALLOC, MEMALIGN, NEW, REALLOC, Events
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.replay import Replay
 
 KEYFRAMES = 60
 ZONES = 2  # the heap that brk moves, and the mapped areas
@@ -77,11 +76,11 @@ class Keyframes:
             return
         note(events, self._birth, self._site, first)
 
-    def take(self, event: int, flight: "Replay", ledger: Any) -> None:
-        """The state after `event`, if it is one of the keyframes."""
+    def take(self, event: int, heap: Any, objects: Any, ledger: Any) -> None:
+        """The state after `event`, if it is one of the keyframes: of the heap, of what lives at
+        which address, and of the ledger."""
         if len(self._zones) == len(self.events) or event != self.events[len(self._zones)]:
             return
-        heap = flight.heap
         self._zones.append(
             [
                 (first, _packed(_levels(heap.machine.pages, ledger.live, first, past)))
@@ -89,7 +88,7 @@ class Keyframes:
             ]
         )
         if event == self.peak_event:
-            self._take_peak(flight, ledger)
+            self._take_peak(heap, objects, ledger)
 
     def pages(self) -> np.ndarray:
         """int64[page]: numbers of the pages mapped at any keyframe, ascending."""
@@ -122,14 +121,12 @@ class Keyframes:
             _spread(zone_free, first, pages, free)
         return live, free
 
-    def _take_peak(self, flight: "Replay", ledger: Any) -> None:
+    def _take_peak(self, heap: Any, objects: Any, ledger: Any) -> None:
         """Pages and objects at the peak."""
-        heap = flight.heap
         for first, past in _zones(heap.machine.meters):
             resident = heap.machine.pages[first:past] & RESIDENT != 0
             free = np.where(resident, ledger.free[first:past], 0).astype(np.int16)
             self._peak.append((first, ledger.live[first:past].copy(), free))
-        objects = flight.run.objects
         slots = np.flatnonzero(objects.address)
         slots = slots[np.argsort(objects.address[slots])]
         self.blocks = Blocks(

@@ -297,7 +297,7 @@ class Replay:
                 timeline[row, :2] = stops[row], heap.machine.meters[MAPPED_BYTES]
                 if keyframes:
                     keyframes.follow(part, here)
-                    keyframes.take(int(stops[row]), self, pages)
+                    keyframes.take(int(stops[row]), heap, self.run.objects, pages)
                 here, row = until, row + 1
             rest = _cut(batch, here - first, len(batch.op))
             loop.survey(heap, self.run, rest, pages, nothing_placed)

@@ -1,6 +1,6 @@
 """The speed of the real allocators, in the replay loop of the twins.
 
-    rates(trace, names) ─ a socket of its own ─► server ─fork─► library loaded, events replayed, timed
+    rates(trace, names) ─ a socket of its own ─► server ─fork─► library loaded, trace replayed
 
 The server is a fresh Python with one thread, since then glibc takes its short cuts as in the
 recorded program, and with room for the thread state of a library that is loaded late. It loads

@@ -30,7 +30,7 @@ def export(
     advance: Callable[[float], None],
     results: Sequence[Result] = (),
 ) -> list[str]:
-    """Write live bytes and objects, and resident memory under each manager that served the trace."""
+    """Write live bytes and objects, and resident memory under each manager of `results`."""
     timed = "time_ns" in trace.columns and not results
     file.write(b'{"displayTimeUnit":"ms","traceEvents":[\n')
     _write(file, _named(PROGRAM, trace.program))
