@@ -221,6 +221,7 @@ int main(int count, char **argument) {
         usleep(number * 1000);
         churn(1000);
     }
+    if (!strcmp(what, "nobody")) { churn(100); if (setuid(65534)) return 1; churn(number); }
     if (!strcmp(what, "wait")) { churn(number); puts("ready"); fflush(stdout); pause(); }
     return 0;
 }

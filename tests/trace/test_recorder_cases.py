@@ -293,6 +293,14 @@ def test_a_cut_recording_is_a_failure_that_says_so(tmp_path):
     assert "its log could not grow (File too large)" in shown.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_program_that_becomes_another_user_is_told(tmp_path, cases):
+    status, trace = run(tmp_path, cases, "nobody", 100_000)
+    (cut,) = of_kind(trace.notes, "cut")
+    assert status == 0 and 1000 < trace.events < 50_000
+    assert "Permission denied: it became another user; record it as that one" in cut
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_a_full_disk_keeps_room_for_the_trace(tmp_path, cases):
     disk = tmp_path / "disk"

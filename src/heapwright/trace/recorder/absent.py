@@ -32,7 +32,7 @@ def why_absent(command: str) -> str:
         return f"{name} brings an allocator of its own ({own}), which does not ask glibc"
     return (
         f"{name} allocates nothing, or brings its own malloc that cannot be replaced, or its "
-        "environment kept the recorder out"
+        "environment or its user, who may not write the log, kept the recorder out"
     )
 
 

@@ -1,5 +1,6 @@
 """Convert a program's log into a trace, a window at a time."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ def _cut(logs: list[Log], events: int, now_ns: int) -> list[str]:
     if end_of(logs) == 1 << 62:
         return []
     reason = next(log.lost_reason for log in reversed(logs) if log.lost)
+    if reason == os.strerror(errno.EACCES):
+        reason += ": it became another user; record it as that one"
     text = (
         f"The recording stops before the program's end, after {events:,} events and "
         f"{now_ns / 1e9:.3g} s: its log could not grow ({reason})."

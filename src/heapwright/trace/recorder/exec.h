@@ -124,7 +124,8 @@ int fexecve(int fd, char *const argv[], char *const envp[]) {
     va_start(list, first);                                                   \
     va_copy(again, list);                                                    \
     size_t count = 1;                                                        \
-    while (va_arg(again, char *)) count++;                                   \
+    if (!first) count = 0;                                                   \
+    while (count && va_arg(again, char *)) count++;                          \
     va_end(again);                                                           \
     char *argv[count + 1];                                                   \
     argv[0] = (char *)first;                                                 \
