@@ -75,6 +75,14 @@ def test_a_small_difference_is_called_small():
     assert not any("Compared" in reason for reason in judged.reasons)
 
 
+def test_no_difference_is_called_none():
+    one = made("glibc", live=10, seconds=0.5, settings={"arena_max": 1})
+    assert verdict([made("glibc", live=10), one]).headline == (
+        "No change would help: glibc (arena_max=1) holds the least, 10.0 MiB at its peak, "
+        "as much as glibc."
+    )
+
+
 def test_peaks_at_different_moments_are_told():
     judged = verdict([made("glibc", live=10), made("linear", live=1, retained=90)])
     assert (

@@ -112,9 +112,11 @@ def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
             f"{full_title(rival)}, the next, would hold {more}."
         )
     if share < SMALL_SHARE:
+        below = percent_text(share)
+        much, said = (" much", f"only {below} below") if below != "0 %" else ("", "as much as")
         return (
-            f"No change would help much: {name} holds the least, {held} at its peak, "
-            f"only {percent_text(share)} below {full_title(rival)}."
+            f"No change would help{much}: {name} holds the least, {held} at its peak, "
+            f"{said} {full_title(rival)}."
         )
     if now is not None and best.manager == now.manager:
         return (
