@@ -172,9 +172,9 @@ def test_the_twin_is_told_what_the_real_one_has_beside_its_heap() -> None:
     real.rows[:, columns("unused_bytes")] = 300
     heap = SimpleNamespace(go=SimpleNamespace(outside=0), pacer=SimpleNamespace(next_stacks=0))
     surroundings, told = Surroundings(real), []
-    assert surroundings.stops == [101, 201, 301], "the event that began a collection is flown"
-    for flown in (0, 100, 101, 250, 301):
-        surroundings.tell(heap, flown)
+    assert surroundings.stops == [101, 201, 301], "the event that began a collection is past"
+    for replayed in (0, 100, 101, 250, 301):
+        surroundings.tell(heap, replayed)
         told.append((int(heap.go.outside), int(heap.pacer.next_stacks)))
     assert told == [(0, 10), (0, 10), (700, 20), (1700, 30), (2700, 30)]
 

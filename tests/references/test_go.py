@@ -248,11 +248,14 @@ def test_reading_and_timing_do_not_change_what_is_allocated() -> None:
     watched = observe(trace).after
     with Go(trace) as go:
         for batch in trace.batches():
-            go.fly(batch)
-        flown = go.state()
-    assert (flown.collections, flown.heap_in_use) == (watched.collections, watched.heap_in_use)
-    assert watched.mallocs - flown.mallocs == 0
-    assert flown.nanoseconds > 0
+            go.replay(batch)
+        replayed = go.state()
+    assert (replayed.collections, replayed.heap_in_use) == (
+        watched.collections,
+        watched.heap_in_use,
+    )
+    assert watched.mallocs - replayed.mallocs == 0
+    assert replayed.nanoseconds > 0
     assert 0 < seconds(trace) < 10
 
 
@@ -270,7 +273,7 @@ def test_a_slot_beyond_the_table_is_a_sentence() -> None:
     trace = rows((MALLOC, 1000, 8))
     trace.slots = 1
     with pytest.raises(HeapwrightError, match="real Go ended with status 2"), Go(trace) as go:
-        go.fly(trace.columns)
+        go.replay(trace.columns)
         go.state()
 
 

@@ -66,7 +66,7 @@ PASSES = 6  # over the trace, that take time: three of each
 class Live:
     """Live bytes after a full collection."""
 
-    event: int  # events flown
+    event: int  # events replayed
     twin: int
     real: int
 
@@ -178,7 +178,7 @@ def validate_go(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> GoAgreement:
-    """Fly `trace` through Go's twin and the real Go and compare.
+    """Replay `trace` through Go's twin and the real Go and compare.
 
     `settings` are knobs that both get: gogc, gomemlimit. `progress` is told the events compared
     so far. HeapwrightError without Go of the right release, and for a knob that the real one
@@ -193,9 +193,9 @@ def validate_go(
             )
     passes = 0
 
-    def told(flown: int) -> None:
+    def told(replayed: int) -> None:
         if progress:
-            progress((passes * trace.events + flown) // PASSES)
+            progress((passes * trace.events + replayed) // PASSES)
 
     version = go_build.toolchain().version
     kinds = Kinds.of(trace)
@@ -207,7 +207,7 @@ def validate_go(
     passes = 3
     found = GoAgreement(trace.events, version, settings=settings)
     knobs = {**settings, **STEADY, **own(observed)}
-    ours = _fly(trace, knobs, observed, told)
+    ours = _replay(trace, knobs, observed, told)
     passes = 4
     found.collections = (len(ours.cycles), observed.after.collections)
     found.heap_in_use = (ours.in_use[-1], observed.after.heap_in_use)
@@ -232,7 +232,7 @@ def live_at_checkpoints(
     progress: Callable[[int], None] | None = None,
 ) -> list[int]:
     """Live bytes of the twin after full collections at each of `go.checkpoint_events`."""
-    stops, flown = go.checkpoint_events(trace), 0
+    stops, replayed = go.checkpoint_events(trace), 0
     live: list[int] = []
     twin = Replay("go", trace, knobs, Conditions())
     surroundings = Surroundings(checked)
@@ -241,16 +241,16 @@ def live_at_checkpoints(
     for part in go.parts(trace.batches(columns=twin.loop.COLUMNS), cuts):
         twin.loop.replay(twin.heap, twin.run, part)
         twin.end_if_fatal()
-        flown += len(part.op)
-        if flown in stops:
+        replayed += len(part.op)
+        if replayed in stops:
             look = checked.looks[len(live)]
             twin.heap.pacer.next_stacks = look[STACKS_COLUMN]
             for _ in range(go.FULL_COLLECTIONS):
                 twin.module.collect(twin.heap)
             live.append(int(twin.heap.log.totals[HEAP_AFTER]))
-        surroundings.tell(twin.heap, flown)
+        surroundings.tell(twin.heap, replayed)
         if progress:
-            progress(flown)
+            progress(replayed)
     return live
 
 
@@ -267,7 +267,7 @@ def _rates(
 
 
 @dataclass(frozen=True)
-class _Flown:
+class _Replayed:
     """The twin on a whole trace, undisturbed."""
 
     cycles: np.ndarray  # int64[collection, CYCLE_COLUMNS]
@@ -275,25 +275,25 @@ class _Flown:
     goals: list[int]  # in force there
 
 
-def _fly(
+def _replay(
     trace: "Trace", knobs: dict[str, int], observed: go.Observed, progress: Callable[[int], None]
-) -> _Flown:
+) -> _Replayed:
     twin = Replay("go", trace, knobs, Conditions())
     stops = set(observed.samples[:, 0].tolist())
     surroundings = Surroundings(observed)
-    flown, in_use, goals = 0, [], []
+    replayed, in_use, goals = 0, [], []
     surroundings.tell(twin.heap, 0)
     for part in go.parts(trace.batches(columns=twin.loop.COLUMNS), surroundings.stops):
         twin.loop.replay(twin.heap, twin.run, part)
         twin.end_if_fatal()
-        flown += len(part.op)
-        surroundings.tell(twin.heap, flown)
-        if flown in stops:
+        replayed += len(part.op)
+        surroundings.tell(twin.heap, replayed)
+        if replayed in stops:
             in_use.append(int(twin.heap.go.in_use))
             goals.append(int(heap_goal(twin.heap.pacer, twin.heap.go)[0]))
-        progress(flown)
+        progress(replayed)
     rows = twin.heap.log.cycles.reshape(-1, CYCLE_COLUMNS)
-    return _Flown(rows[: int(twin.heap.log.totals[CYCLES])].copy(), in_use, goals)
+    return _Replayed(rows[: int(twin.heap.log.totals[CYCLES])].copy(), in_use, goals)
 
 
 def _compare_cycles(
@@ -328,7 +328,7 @@ def _compare_sizes(tally: Tally, trace: "Trace", kinds: Kinds) -> None:
 
 @dataclass(frozen=True)
 class _OneObject:
-    """What a flight asks of a trace, of a program that knows one object at a time."""
+    """What a replay asks of a trace, of a program that knows one object at a time."""
 
     slots: int = 1
     peak_roots: int = 2

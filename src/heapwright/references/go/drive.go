@@ -2,7 +2,7 @@
 //
 //	stdin   int64[PARAMETERS], kinds int64[kinds][2], then orders: int64[2] verb, count,
 //	        and the events or pairs of the order
-//	stdout  FLY    nothing
+//	stdout  REPLAY    nothing
 //	        WATCH  int64 rows, int64[rows][COLUMNS]: one after each collection, one at the end
 //	        SIZE   int64[count]: what an allocation of each (size, fields) really takes
 //	        STATE  int64[FIGURES+SIZES]; SETTLE the same, after two full collections
@@ -36,7 +36,7 @@ const ( // trace/schema.py
 	alloc, write, hold, root, unroot, push, pop         = 6, 7, 8, 9, 10, 11, 12
 )
 const (
-	verbEnd, verbFly, verbWatch, verbSize, verbState, verbSettle = 0, 1, 2, 3, 4, 5
+	verbEnd, verbReplay, verbWatch, verbSize, verbState, verbSettle = 0, 1, 2, 3, 4, 5
 
 	paramTouch, paramHuge, paramSlots, paramRoots, paramKinds, parameters = 0, 1, 2, 3, 4, 5
 
@@ -88,7 +88,7 @@ var (
 	rows     [batchEvents + 1][columns]int64
 	settings [parameters]int64
 
-	collections, flown, nanoseconds, live int64
+	collections, replayed, nanoseconds, live int64
 
 	stats  runtime.MemStats
 	sample = []metrics.Sample{
@@ -166,7 +166,7 @@ func typeOf(of kind) uintptr {
 	return made
 }
 
-func fly(events []event) {
+func replay(events []event) {
 	for i := range events {
 		e := &events[i]
 		if e.slot < 0 && e.op < write { // the recorded program was refused, or a thread ended
@@ -247,7 +247,7 @@ func touch(e *event) {
 // A row of what the heap is now; reading it stops and flushes nothing.
 func look(row *[columns]int64) {
 	metrics.Read(sample)
-	row[0], row[1], row[2] = flown, collections, live
+	row[0], row[1], row[2] = replayed, collections, live
 	for i := range sample {
 		row[3+i] = int64(sample[i].Value.Uint64())
 	}
@@ -257,7 +257,7 @@ func watch(events []event) {
 	seen, count := collections, int64(0)
 	for i := range events {
 		e := &events[i]
-		fly(events[i : i+1])
+		replay(events[i : i+1])
 		if e.slot >= 0 && (e.op <= memalign || e.op == alloc) {
 			live += e.size - sizes[e.slot]
 			sizes[e.slot] = e.size
@@ -270,7 +270,7 @@ func watch(events []event) {
 			look(&rows[count])
 			count++
 		}
-		flown++
+		replayed++
 	}
 	look(&rows[count])
 	count++
@@ -333,16 +333,16 @@ func main() {
 		switch verb {
 		case verbEnd:
 			syscall.Exit(0)
-		case verbFly, verbWatch:
+		case verbReplay, verbWatch:
 			take(unsafe.Pointer(&batch), uintptr(count)*unsafe.Sizeof(event{}))
 			if verb == verbWatch {
 				watch(batch[:count])
 				continue
 			}
 			started := nanotime()
-			fly(batch[:count])
+			replay(batch[:count])
 			nanoseconds += nanotime() - started
-			flown += count
+			replayed += count
 		case verbSize:
 			for ; count > 0; count-- {
 				var of kind

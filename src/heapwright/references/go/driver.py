@@ -36,7 +36,7 @@ BATCH_EVENTS = 1 << 15  # drive.go: batchEvents
 SAMPLES = 1000  # rows of a timeline, about
 CHECKPOINTS = 10
 FULL_COLLECTIONS = 2  # at each: the first one keeps the block that tiny objects are cut from
-END, FLY, WATCH, SIZE, STATE, SETTLE = range(6)  # drive.go: verbs
+END, REPLAY, WATCH, SIZE, STATE, SETTLE = range(6)  # drive.go: verbs
 EVENT = np.dtype(
     [("size", "i8"), ("slot", "i4"), ("field", "i4"), ("target", "i4"), ("op", "u1"), ("pad", "V3")]
 )
@@ -49,7 +49,7 @@ KNOBS = {"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"}
 class Row(NamedTuple):
     """Columns of `Observed.rows`."""
 
-    event: int  # events flown when it was read; of a collection, without the one that began it
+    event: int  # events replayed when it was read; of a collection, without the one that began it
     collections: int
     requested_bytes: int  # by live objects
     goal_bytes: int  # of the heap, in force from here on
@@ -153,10 +153,10 @@ class Go(Child):
         self.send(np.array(parameters, np.int64))
         self.send(padded(self.kinds.rows))
 
-    def fly(self, events: Events) -> None:
+    def replay(self, events: Events) -> None:
         """Replay `events`, timed, with nothing else in the loop."""
         for packed in self._packed(events, BATCH_EVENTS):
-            self._order(FLY, len(packed))
+            self._order(REPLAY, len(packed))
             self.send(packed)
 
     def watch(self, events: Events, every: int = BATCH_EVENTS) -> np.ndarray:
@@ -248,20 +248,20 @@ def observe(
     progress: Callable[[int], None] | None = None,
 ) -> Observed:
     """Replay `trace`, steady: its collections, and what the heap was, about SAMPLES times."""
-    rows, flown = [], 0
+    rows, replayed = [], 0
     every = max(1, trace.events // SAMPLES)
     with Go(trace, kinds, settings=settings) as go:
         before = go.state()
         for batch in trace.batches(columns=COLUMNS):
             rows.append(go.watch(batch, every))
-            flown += len(batch.op)
+            replayed += len(batch.op)
             if progress:
-                progress(flown)
+                progress(replayed)
         return Observed(before, np.concatenate(rows or [NO_ROWS]), go.state())
 
 
 def checkpoint_events(trace: Any) -> list[int]:
-    """Numbers of events flown at CHECKPOINTS moments, the last one at the trace's end."""
+    """Numbers of events replayed at CHECKPOINTS moments, the last one at the trace's end."""
     return sorted({trace.events * (k + 1) // CHECKPOINTS for k in range(CHECKPOINTS)} - {0})
 
 
@@ -276,31 +276,31 @@ def checkpoints(
     stops = checkpoint_events(trace)
     every = max(1, trace.events // SAMPLES)
     states: list[State] = []
-    rows, looks, flown = [NO_ROWS], [NO_ROWS], 0
+    rows, looks, replayed = [NO_ROWS], [NO_ROWS], 0
     with Go(trace, kinds, settings=settings) as go:
         before = go.state()
         for part in parts(trace.batches(columns=COLUMNS), stops):
             watched = go.watch(part, every)
             watched[:, Row._fields.index("collections")] -= FULL_COLLECTIONS * len(states)
             rows.append(watched)
-            flown += len(part.op)
-            if flown in stops:
+            replayed += len(part.op)
+            if replayed in stops:
                 states.append(go.state(settle=True))
                 looks.append(go.look())
             if progress:
-                progress(flown)
+                progress(replayed)
         return Checked(before, np.concatenate(rows), go.state(), states, np.concatenate(looks))
 
 
 def parts(batches: Iterable[Events], stops: Sequence[int]) -> Iterator[Events]:
     """The events of `batches`, none of which reaches past a stop (events from the start)."""
-    flown = 0
+    replayed = 0
     for batch in batches:
-        past = flown + len(batch.op)
-        cuts = [flown, *(stop for stop in stops if flown < stop < past), past]
+        past = replayed + len(batch.op)
+        cuts = [replayed, *(stop for stop in stops if replayed < stop < past), past]
         for first, last in itertools.pairwise(cuts):
-            yield Events(*(column[first - flown : last - flown] for column in batch))
-        flown = past
+            yield Events(*(column[first - replayed : last - replayed] for column in batch))
+        replayed = past
 
 
 def seconds(
@@ -313,5 +313,5 @@ def seconds(
     """Seconds of the replay loop, with nothing else in it."""
     with Go(trace, kinds, steady=steady, settings=settings) as go:
         for batch in trace.batches(columns=COLUMNS):
-            go.fly(batch)
+            go.replay(batch)
         return go.state().nanoseconds / 1e9

@@ -53,7 +53,7 @@ def measured_go(
     runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
     kinds = Kinds.of(trace) if trace.graph else None
     rows, resident = [], []
-    flown = 0
+    replayed = 0
     with go.Go(
         trace,
         kinds,
@@ -65,9 +65,9 @@ def measured_go(
         for part in go.parts(trace.batches(columns=go.COLUMNS), _stops(trace.events)):
             rows.append(process.watch(part)[-1])
             resident.append(process.footprint().anonymous_pages - before.anonymous_pages)
-            flown += len(part.op)
+            replayed += len(part.op)
             if progress:
-                progress(flown)
+                progress(replayed)
         after = process.footprint()
     watched = np.array(rows, np.int64).reshape(-1, len(go.Row._fields))
     timeline = _timeline(watched, np.array(resident, np.int64), own)
@@ -77,7 +77,7 @@ def measured_go(
     return Result(
         manager="go",
         kind="measured",
-        events=flown,
+        events=replayed,
         seconds=statistics.median(
             go.seconds(trace, kinds=kinds, settings=knobs) for _ in range(runs)
         ),
@@ -92,7 +92,7 @@ def measured_go(
 
 
 def _stops(events: int) -> list[int]:
-    """Numbers of events flown at about go.SAMPLES moments."""
+    """Numbers of events replayed at about go.SAMPLES moments."""
     return np.unique(np.linspace(0, events, go.SAMPLES + 1).astype(np.int64)).tolist()
 
 

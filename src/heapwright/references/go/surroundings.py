@@ -37,17 +37,17 @@ class Surroundings:
     def __init__(self, observed: go.Observed) -> None:
         rows, cycles = observed.rows, observed.cycles
         is_cycle = np.isin(np.arange(len(rows)), observed.cycle_rows)
-        self._past = rows[:, 0] + is_cycle  # the event that began a collection is flown
+        self._past = rows[:, 0] + is_cycle  # the event that began a collection is past
         self.stops: list[int] = np.unique(self._past).tolist()
         self._outside = outside_bytes(rows)
         self._scanned_at, self._scanned = cycles[:, 0], cycles[:, STACKS_COLUMN]
 
-    def tell(self, heap: Any, flown: int) -> None:
+    def tell(self, heap: Any, replayed: int) -> None:
         """Before the next event: memory outside of the heap, and what the next collection scans."""
-        row = np.searchsorted(self._past, flown, side="right") - 1
+        row = np.searchsorted(self._past, replayed, side="right") - 1
         if row >= 0:
             heap.go.outside = self._outside[row]
-        cycle = np.searchsorted(self._scanned_at, flown)
+        cycle = np.searchsorted(self._scanned_at, replayed)
         if cycle < len(self._scanned):
             heap.pacer.next_stacks = self._scanned[cycle]
 
