@@ -15,10 +15,11 @@ from heapwright.references.malloc.measured import measured, measured_lanes
 from heapwright.references.malloc.rates import rates
 from heapwright.trace.programs import synthesise
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, events
-from heapwright.trace.store import Trace
+from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.compare import compare
 from heapwright.tunnel.replay import Conditions, replay
+from heapwright.words import full_title
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,20 @@ def test_what_the_real_system_cannot_set_makes_no_second_row(trace: Trace) -> No
     variants = [{}, {"not_its_own": 4}, {"arena_max": 1}, {"arena_max": 1, "not_its_own": 4}]
     found = malloc.lanes("glibc", trace.path, Conditions(), variants)
     assert len(found) == 2
+
+
+def test_the_real_one_is_set_as_recorded(tmp_path: Path) -> None:
+    """What the recorded environment set holds for glibc, and for no other."""
+    columns = events(op=[MALLOC] * 20, slot=range(20), size=[20_000] * 20)
+    with TraceWriter(tmp_path / "t.parquet", program="made", kind="synthetic") as out:
+        out.write(columns)
+        out.facts.settings = {"mmap_threshold": 4096, "hugetlb": 1}
+    trace = Trace.open(tmp_path / "t.parquet")
+    real, other = measured("glibc", trace), measured("glibc", trace, settings={"top_pad": 0})
+    assert (real.settings, real.recorded) == ({}, {"mmap_threshold": 4096})
+    assert full_title(other) == "real glibc (as recorded, top_pad=0)"
+    twin = replay("glibc", trace)
+    assert real.mapped_bytes_peak == twin.mapped_bytes_peak
+    assert real.page_faults == twin.page_faults
+    for name in set(installed()) - {"glibc"}:
+        assert measured(name, trace).recorded == {}
