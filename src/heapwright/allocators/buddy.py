@@ -70,19 +70,19 @@ def buddies(machine, growth_bytes):
 _entry, _set_map_entry, map_zones, _tables = of_width(0)
 
 
-@kernel
+@kernel(inline=True)
 def entry(heap, address):
     """The order map's byte for the 32 bytes at `address`."""
     return _entry(heap.machine, heap.zones, address)
 
 
-@kernel
+@kernel(inline=True)
 def _set_entry(heap, address, value):
     """Write the order map's byte for the 32 bytes at `address`."""
     _set_map_entry(heap.machine, heap.zones, address, value)
 
 
-@kernel
+@kernel(inline=True)
 def has_buddy(heap, address, order):
     """Whether the buddy of the block of `order` at `address` lies in the heap."""
     if CONTINUES:

@@ -77,13 +77,13 @@ def fibonacci(machine, growth_bytes):
 _entry, _set_map_entry, map_zones, _tables = of_width(1)
 
 
-@kernel
+@kernel(inline=True)
 def entry(heap, address):
     """The map's entry for the unit at `address`."""
     return _entry(heap.machine, heap.zones, address)
 
 
-@kernel
+@kernel(inline=True)
 def _set_entry(heap, address, value):
     """Write the map's entry for the unit at `address`."""
     _set_map_entry(heap.machine, heap.zones, address, value)
