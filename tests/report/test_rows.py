@@ -302,6 +302,14 @@ def test_who_ran_out_is_marked_and_never_wins():
     assert "knob=4" in table(sheet) and any(line.strip() == "knob=4" for line in lines)
 
 
+def test_settings_of_the_recording_are_told_apart_from_those_of_the_row():
+    found = made(recorded={"arena_max": 2, "top_pad": 5}, settings={"top_pad": 0})
+    lines = [line.strip() for line in plain(comparison_sheet([found, now()]), 200)]
+    at = lines.index("arena_max=2 as recorded")
+    assert lines[at + 1] == "top_pad=0"
+    assert "<small>arena_max=2 as recorded, top_pad=0</small>" in table(comparison_sheet([found]))
+
+
 def test_a_measured_row_says_so_and_a_heap_that_is_too_small_too():
     sheet = comparison_sheet([made("jemalloc", "measured"), now()])
     assert "jemalloc (measured)" in "\n".join(plain(sheet, 200))

@@ -26,7 +26,7 @@ from heapwright.report.rows import (
     bytes_unit,
 )
 from heapwright.result import Result
-from heapwright.words import PART_MEANINGS, knobs_text
+from heapwright.words import PART_MEANINGS, knobs_text, setting_text
 
 # Of the parts of memory: how soon a narrow terminal leaves one out, and where a heading may break.
 _PART_COLUMNS = {
@@ -137,7 +137,7 @@ def comparison_sheet(results: Sequence[Result]) -> Sheet:
         Row(
             values,
             result.manager,
-            tuple(f"{knob}={value}" for knob, value in result.settings.items()),
+            _knobs(result),
             _flags(result, winner, now=values["present"] and len(results) > 1),
             {"manager": result.manager, "kind": result.kind},
         )
@@ -150,6 +150,15 @@ def comparison_sheet(results: Sequence[Result]) -> Sheet:
         caption=_caption(results),
         starred=True,
         unit=bytes_unit([result.held_bytes for result in results]),
+    )
+
+
+def _knobs(result: Result) -> tuple[str, ...]:
+    """What was set: by the recorded program's environment, then for this row."""
+    recorded = {k: v for k, v in result.recorded.items() if k not in result.settings}
+    return (
+        *(f"{knob}={setting_text(knob, value)} as recorded" for knob, value in recorded.items()),
+        *(f"{knob}={setting_text(knob, value)}" for knob, value in result.settings.items()),
     )
 
 
@@ -191,7 +200,7 @@ def collectors_sheet(results: Sequence[Result]) -> Sheet:
             Row(
                 result.to_json(),
                 result.manager,
-                tuple(f"{knob}={value}" for knob, value in result.settings.items()),
+                _knobs(result),
                 attributes={"collector": knobs_text(result.manager, result.settings)},
             )
             for result in collected
