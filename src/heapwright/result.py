@@ -167,6 +167,9 @@ class Result:
         from heapwright.cells import facts
 
         known = {"held_bytes": self.held_bytes}
+        if self.spread:
+            least, most = self.spread.held_bytes
+            known |= {"as time decides, least bytes": least, "as time decides, most bytes": most}
         known |= {name: value for name, value in self.peak.items() if value}
         known |= {"page faults": self.page_faults, "mapped bytes, peak": self.mapped_bytes_peak}
         return facts(f"{self.manager} ({self.kind}), at its peak", known, self.notes)

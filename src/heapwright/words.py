@@ -104,6 +104,14 @@ def full_title(result: Result) -> str:
     return title(result) if result.kind == "twin" else f"real {title(result)}"
 
 
+def room_text(result: Result) -> str:
+    """What the machine must have room for: the most it held, or of its range where time decides."""
+    if result.spread is None:
+        return bytes_text(result.held_bytes)
+    least, most = bytes_text(result.spread.held_bytes[0]), bytes_text(result.room_bytes)
+    return f"up to {most} (as time decides, from {least})" if least != most else most
+
+
 def held_text(result: Result) -> str:
     """The most it held, and the range of that where time decides."""
     text = bytes_text(result.held_bytes)

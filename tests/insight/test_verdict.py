@@ -152,14 +152,17 @@ def test_where_time_decides_the_most_of_the_range_is_judged():
     assert ranked([loose, tight]) == [tight, loose]
     judged = verdict([loose, tight])
     assert judged.headline == (
-        "go already holds the least: 20.0 MiB (as time decides, 15.0 MiB to 30.0 MiB) at its "
+        "go already holds the least: up to 30.0 MiB (as time decides, from 15.0 MiB) at its "
         "peak. go (gogc=200), the next, would hold 33 % more."
     )
     assert any("overlap: time may decide one run the other way" in r for r in judged.reasons)
     assert any("30.0 MiB and 40.0 MiB" in r for r in judged.reasons)
+    assert judged.reasons[0].startswith(
+        "In the course that is shown, at its peak of 20.0 MiB, 20.0 MiB of it (100 %) is live"
+    )
     apart = verdict([made("linear", live=50), tight])
     assert not any("overlap" in reason for reason in apart.reasons)
-    assert apart.headline.startswith("go would hold 40 % less memory than linear: 20.0 MiB (as")
+    assert apart.headline.startswith("go would hold 40 % less memory than linear: up to 30.0 MiB")
 
 
 def test_a_setting_is_judged_against_the_present_state_not_against_another_setting():

@@ -259,6 +259,8 @@ def test_a_range_says_its_least_and_its_most():
     lines = "\n".join(plain(sheet, 80))
     assert "45.0 MiB" in lines and "to 345 MiB" in lines, "it is never left out"
     assert "differ in nothing else" in sheet.caption
+    assert "as time decides, most bytes" in made(spread=spread())._repr_html_()
+    assert "as time decides" not in made()._repr_html_()
     alike = made(spread=Spread(9, (45 * MIB, 45 * MIB), (3, 3)))
     assert "45.0 MiB" in "\n".join(plain(comparison_sheet([alike]), 80))
     assert " to " not in "\n".join(plain(comparison_sheet([alike]), 80))

@@ -25,6 +25,7 @@ from heapwright.words import (
     full_title,
     held_text,
     percent_text,
+    room_text,
     title,
 )
 
@@ -101,7 +102,7 @@ def _rival(best: Result, now: Result | None, order: Sequence[Result]) -> Result 
 
 
 def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
-    name, held = full_title(best), held_text(best)
+    name, held = full_title(best), room_text(best)
     if rival is None:
         return f"{name} holds {held} at its peak."
     share = 1 - best.room_bytes / rival.room_bytes
@@ -121,11 +122,11 @@ def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
     if now is not None and best.manager == now.manager:
         return (
             f"{_as_set(best)} saves {percent_text(share)}: {best.manager} would hold {held} "
-            f"instead of {held_text(rival)} at the peak."
+            f"instead of {room_text(rival)} at the peak."
         )
     return (
         f"{name} would hold {percent_text(share)} less memory than {full_title(rival)}: "
-        f"{held} instead of {held_text(rival)} at the peak."
+        f"{held} instead of {room_text(rival)} at the peak."
     )
 
 
@@ -165,7 +166,7 @@ def _settings(best: Result, now: Result | None, order: Sequence[Result]) -> list
         ]
     return [
         f"Without another allocator, {_as_set(tried[0])} saves {percent_text(-share)}: "
-        f"{held_text(tried[0])} instead of {held_text(now)}."
+        f"{room_text(tried[0])} instead of {room_text(now)}."
     ]
 
 
@@ -174,8 +175,11 @@ def _more(ratio: float) -> str:
 
 
 def _share_of_live(best: Result) -> str:
+    when = "At that moment"
+    if best.room_bytes != best.held_bytes:
+        when = f"In the course that is shown, at its peak of {bytes_text(best.held_bytes)},"
     said = (
-        f"At that moment {bytes_text(best.peak['live_bytes'])} of it "
+        f"{when} {bytes_text(best.peak['live_bytes'])} of it "
         f"({percent_text(best.live_share)}) is live: asked for by the program and still held."
     )
     if best.within_event_bytes:
