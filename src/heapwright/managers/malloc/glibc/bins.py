@@ -10,6 +10,8 @@ Invariant  every bin is a circular doubly linked list; a large bin is sorted by 
 Source     glibc 2.36 malloc/malloc.c: malloc_state, bin_at, unlink_chunk, malloc_consolidate
 """
 
+import numpy as np
+
 from heapwright.compiler import kernel
 from heapwright.compiler.bits import trailing_zeros
 from heapwright.machine import load, store, touch
@@ -167,7 +169,7 @@ def link_sorted(machine, arena, chunk, size):
                 store(machine, previous + FD_NEXTSIZE, chunk)
             back = load(machine, forward + BK)
     word = arena + BINMAP + 8 * (number >> 6)
-    store(machine, word, load(machine, word) | (1 << (number & 63)))
+    store(machine, word, load(machine, word) | (np.int64(1) << (number & 63)))
     store(machine, chunk + BK, back)
     store(machine, chunk + FD, forward)
     store(machine, forward + BK, chunk)
@@ -212,7 +214,7 @@ def last_of_next_bin(machine, arena, number):
         victim = load(machine, bin_ + BK)
         if victim != bin_:
             return victim
-        bit = 1 << (number & 63)
+        bit = np.int64(1) << (number & 63)
         bits &= ~bit
         map_ = arena + BINMAP + 8 * word
         store(machine, map_, load(machine, map_) & ~bit)
