@@ -106,3 +106,58 @@ def test_settings_at_their_edges_mean_the_same_to_both(tmp_path: Path, steers: b
         if not same or not (found.agrees or in_pieces):
             told.append((seed, found.settings, found.first_difference, found.page_faults))
     assert not told
+
+
+CASES: dict[str, tuple[list[tuple[int, ...]], dict[str, int], int]] = {
+    # (operation, slot, size, log2 of alignment, thread), settings, page faults
+    "set to its default": (
+        [(MALLOC, 0, 1_048_560), (FREE, 0, 0), (CALLOC, 0, 1_048_568)],
+        {"mmap_max": 65_536},
+        258,
+    ),
+    "left alone": ([(MALLOC, 0, 1_048_560), (FREE, 0, 0), (CALLOC, 0, 1_048_568)], {}, 291),
+    "one list": ([(MALLOC, 0, 16), (FREE, 0, 0), (MALLOC, 0, 65_512)], {"tcache_max": 0}, 17),
+    "mapped zeros": (
+        [(MALLOC, 0, 131_080), (CALLOC, 1, 131_040), (REALLOC, 1, 2_097_128)],
+        {},
+        577,
+    ),
+    "zeros of the heap": (
+        [
+            *((MALLOC, 0, 131_071), (MALLOC, 1, 108_581), (MALLOC, 2, 28_720)),
+            *((MALLOC, 3, 78_267), (CALLOC, 4, 41_471), (CALLOC, 5, 1), (REALLOC, 4, 41_488)),
+        ],
+        {},
+        106,
+    ),
+    "the main thread's end": (
+        [
+            *((MALLOC, 0, 1), (MALLOC, 1, 88, 0, 1), (MALLOC, 2, 47, 0, 1), (REALLOC, 1, 32_776)),
+            *((THREAD_EXIT, -1, 0), (CALLOC, 3, 2032, 0, 1), (CALLOC, 4, 40, 0, 1)),
+        ],
+        {},
+        11,
+    ),
+    "nothing before the main thread's end": (
+        [(THREAD_EXIT, -1, 0), (MEMALIGN, 0, 9, 1, 1)],
+        {},
+        1,
+    ),
+    "never trimmed": (
+        [(MALLOC, 0, 4_000_000), (FREE, 0, 0), (MALLOC, 0, 4_000_000), (FREE, 0, 0)],
+        {"mmap_max": 0, "trim_threshold": -1},
+        977,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_once_differed_is_equal(tmp_path: Path, case: str) -> None:
+    rows, settings, faults = CASES[case]
+    op, slot, size, align, thread = zip(*((*row, 0, 0)[:5] for row in rows), strict=True)
+    with TraceWriter(tmp_path / "t.parquet", program="case", kind="synthetic") as out:
+        out.write(events(op=op, slot=slot, size=size, align=align, thread=thread))
+    found = validate("glibc", Trace.open(tmp_path / "t.parquet"), settings)
+    assert found.agrees
+    assert found.page_faults == (faults, faults)
+    assert found.resident[0] == found.resident[1]
