@@ -139,6 +139,11 @@ def test_of_blocks_in_areas_of_their_own_what_was_taken_counts():
     assert int(trial.machine.meters[PEAK_MAPPED_BYTES]) == said["taken_bytes"]
 
 
+def test_a_manager_over_another_is_played_too():
+    with pytest.raises(HeapwrightError, match="does not stand on semispace"):
+        worst_case("first-fit over semispace", 4, 2)
+
+
 def test_a_manager_is_set_back_without_a_trace():
     """After any play, back at boot, the same moves give the same blocks."""
     sizes, unit = [1, 2, 3, 4], (32, 8)

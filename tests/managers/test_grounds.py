@@ -135,12 +135,15 @@ def test_a_card_may_name_the_ground_it_always_stands_on():
     manager = Manager("on-glibc", managers()["first-fit"].package)
     manager.__dict__["card"] = replace(managers()["first-fit"].card, stands_on="glibc")
     assert manager.module.NAMES == ("on-glibc", "glibc")
-    assert {"order", "arena_max"} <= set(manager.configured({}).__class__._fields)
+    assert {"order", "arena_max"} <= set(manager.module.Config._fields)
 
 
 def test_knobs_of_both():
-    both = named("first-fit over segregated-fit").configured({"ground_growth_bytes": 1})
-    assert (both.growth_bytes, both.ground_growth_bytes, both.quick_blocks) == (1 << 17, 1, 64)
+    pair = named("first-fit over segregated-fit")
+    upper, below = pair.configured({"ground_growth_bytes": 1, "trim_bytes": 2})
+    assert (upper.growth_bytes, upper.trim_bytes) == (1 << 17, 2)
+    assert (below.growth_bytes, below.trim_bytes, below.quick_blocks) == (1, 0, 64)
+    assert {"growth_bytes", "ground_growth_bytes", "quick_blocks"} <= {*pair.module.Config._fields}
     with pytest.raises(HeapwrightError, match=r"no knob named 'arena_min'.*arena_max"):
         named("first-fit over glibc").configured({"arena_min": 1})
 

@@ -35,6 +35,7 @@ from heapwright.adversary.subject import (
 )
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import BREAK_LIMIT, PEAK_MAPPED_BYTES
+from heapwright.managers.grounds import OVER
 from heapwright.managers.registry import Manager, managers, named
 
 OPTIMAL = "optimal"  # instead of a manager's name
@@ -159,7 +160,7 @@ def worst_case(  # noqa: PLR0913 the first three say what, the others how
             raise HeapwrightError("the optimal manager has no knobs.")
         found = optimal(live, ratio, sizes or "powers", began + seconds, progress)
     else:
-        if name not in managers():
+        if OVER not in name and name not in managers():
             raise HeapwrightError(
                 f"no manager is named {name!r}; known: {', '.join([*managers(), OPTIMAL])}."
             )
