@@ -16,7 +16,7 @@ EXACT = ((6, 2), (8, 2), (10, 2), (12, 2), (6, 4), (8, 4), (10, 4), (8, 8))
 SOLVED = ((6, 2), (8, 2), (6, 4), (8, 4))  # of the best manager there can be
 OTHERS = ("next-fit", "worst-fit", "segregated-fit", "half-fit", "tlsf", "fibonacci-buddy", "glibc")
 OTHERS_GAME = (6, 4)
-IN_AREAS = ("slots", "first-fit over glibc")
+IN_AREAS = ("slots",)
 PICTURED = ("best-fit", 6, 4)
 
 INTRODUCTION = """# The worst case
