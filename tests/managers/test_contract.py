@@ -13,7 +13,7 @@ from heapwright.managers.textbook.linear import manager as linear
 
 class Knobs(NamedTuple):
     size: int = 1
-    version: int = 236
+    version: int = 2_036_000
 
 
 def module_with(**changes):
@@ -52,6 +52,7 @@ CARD = Card(summary="mine")
         (CARD, module_with(LOCKING="own"), "locks by itself and lacks one of fork_prepare"),
         (Card(summary="", variants=({"frob": 1},)), module_with(), "in variants a knob 'frob'"),
         (Card(summary="", limit_knob="frob"), module_with(), "in limit_knob a knob 'frob'"),
+        (Card(summary="", versions=("2.37",)), module_with(), "the default version"),
         (Card(summary="", incremental=1), module_with(), "has 1 incremental variants of fewer"),
         (
             Card(summary="", deploy=Deploy(environment={"frob": "FROB"})),

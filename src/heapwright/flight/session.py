@@ -6,8 +6,7 @@ from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.absent import obstacle, own_allocator, program_of
-from heapwright.trace.recorder.run import run
-from heapwright.trace.recorder.session import executable
+from heapwright.trace.recorder.run import executable, run
 
 
 def fly(

@@ -28,8 +28,8 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.convert import Converted
 from heapwright.trace.recorder.graph_convert import convert
-from heapwright.trace.recorder.run import run
-from heapwright.trace.recorder.session import executable, preloaded
+from heapwright.trace.recorder.run import executable, run
+from heapwright.trace.recorder.session import preloaded
 
 LOOK_EVERY = 10_000  # births
 LIMIT_BYTES = 1 << 30

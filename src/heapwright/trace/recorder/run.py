@@ -9,6 +9,7 @@ Handlers, not a mask: a library's thread that does not block a signal would be g
 import contextlib
 import os
 import select
+import shutil
 import signal
 import threading
 import time
@@ -122,3 +123,19 @@ def _in_foreground() -> bool:
         return False
     finally:
         os.close(terminal)
+
+
+def executable(name: str, what: str = "record") -> str:
+    """The file that `name` runs; HeapwrightError, of `what` cannot be done, when there is none or
+    it cannot be executed."""
+    program = shutil.which(name)
+    if program:
+        return program
+    if os.path.dirname(name) and os.path.isdir(name):
+        raise HeapwrightError(f"cannot {what} {name}: it is a folder")
+    if os.path.dirname(name) and os.path.exists(name):
+        raise HeapwrightError(
+            f"cannot {what} {name}: it is not executable; `chmod +x {name}` makes it so, or name "
+            "the interpreter before it"
+        )
+    raise HeapwrightError(f"cannot {what} {name}: there is no such program")

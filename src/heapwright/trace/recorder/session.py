@@ -17,7 +17,7 @@ from pathlib import Path
 from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.convert import Converted
-from heapwright.trace.recorder.run import run
+from heapwright.trace.recorder.run import executable, run
 from heapwright.trace.recorder.traces import (
     Progress,
     Session,
@@ -150,22 +150,6 @@ def _left(given: Path) -> Path:
             "`heapwright record` kept, or OUT"
         )
     return max(beside, key=lambda folder: folder.stat().st_mtime)
-
-
-def executable(name: str, what: str = "record") -> str:
-    """The file that `name` runs; HeapwrightError, of `what` cannot be done, when there is none or
-    it cannot be executed."""
-    program = shutil.which(name)
-    if program:
-        return program
-    if os.path.dirname(name) and os.path.isdir(name):
-        raise HeapwrightError(f"cannot {what} {name}: it is a folder")
-    if os.path.dirname(name) and os.path.exists(name):
-        raise HeapwrightError(
-            f"cannot {what} {name}: it is not executable; `chmod +x {name}` makes it so, or name "
-            "the interpreter before it"
-        )
-    raise HeapwrightError(f"cannot {what} {name}: there is no such program")
 
 
 def preloaded(
