@@ -21,6 +21,12 @@ def made(manager="buddy", kind="twin", **more):
         "page_faults": 4321,
         "mapped_bytes_peak": 333 * MIB,
         "high_water_bytes": peak["resident_bytes"] + 9 * MIB,
+        "end": {"resident_bytes": 47 * MIB, "live_bytes": 5 * MIB, "retained_bytes": 42 * MIB},
+        "end_event": 990_000,
+        "exit_resident_bytes": 46 * MIB,
+        "mean_resident_bytes": 98 * MIB,
+        "conditions": {"touch": "all", "huge_pages": "never"},
+        "clock_ns": np.array([0, 7_500_000_000]),
     }
     return Result(manager=manager, kind=kind, **figures | more)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def results_table(results: Sequence[Result], traces: Sequence[str] = ()) -> pyarrow.Table:
-    """A row per result: manager, kind, settings (JSON), bytes at the peak by part, faults, rate.
+    """A row per result: manager, kind, settings (JSON), bytes at the peak by part, what is held
+    on average, at the end and at exit, faults, seconds. What is not known is null.
 
     With `traces`, one name a result, a first column tells them apart.
     """
@@ -37,6 +38,14 @@ def results_table(results: Sequence[Result], traces: Sequence[str] = ()) -> pyar
         "high_water_bytes": [one.high_water_bytes for one in results],
         "held_bytes": [one.held_bytes for one in results],
         "room_bytes": [one.room_bytes for one in results],
+        "peak_resident_bytes": [one.held_bytes for one in results],
+        **{
+            name: pyarrow.array([getattr(one, name) for one in results], pyarrow.int64())
+            for name in ("mean_resident_bytes", "end_resident_bytes", "exit_resident_bytes")
+        },
+        "program_seconds": pyarrow.array(
+            [one.program_seconds for one in results], pyarrow.float64()
+        ),
         "page_faults": [one.page_faults for one in results],
         "refused": [one.refused for one in results],
     }
@@ -44,12 +53,19 @@ def results_table(results: Sequence[Result], traces: Sequence[str] = ()) -> pyar
 
 
 def timeline_table(result: Result) -> pyarrow.Table:
-    """A result's timeline: a row per sample, events and bytes."""
+    """A result's timeline: a row per sample: event, bytes, nanoseconds since the first event, which
+    are null where the recording has no time."""
     import pyarrow
 
     if result.timeline is None:
-        return pyarrow.table({name: pyarrow.array([], pyarrow.int64()) for name in TIMELINE})
-    return pyarrow.table({name: result.timeline[:, n] for n, name in enumerate(TIMELINE)})
+        return pyarrow.table(
+            {name: pyarrow.array([], pyarrow.int64()) for name in (*TIMELINE, "time_ns")}
+        )
+    columns = {name: result.timeline[:, n] for n, name in enumerate(TIMELINE)}
+    clock = result.clock_ns
+    if clock is None:
+        clock = pyarrow.nulls(len(result.timeline), pyarrow.int64())
+    return pyarrow.table({**columns, "time_ns": clock})
 
 
 def in_pandas(table: pyarrow.Table) -> pandas.DataFrame:

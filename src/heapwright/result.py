@@ -123,6 +123,25 @@ class Result:
     # one's sum to the ground's "taken"; they and the ground's other parts to resident memory.
     storeys: dict[str, dict[str, int]] = field(default_factory=dict)
     spread: Spread | None = None  # where the outcome depends on time
+    # What stays: as `peak`, after `end_event`, where the program has settled (trace/ending.py);
+    # empty where it is not known
+    end: dict[str, int] = field(default_factory=dict)
+    end_event: int = -1
+    exit_resident_bytes: int | None = None  # after the last event
+    mean_resident_bytes: int | None = None  # over the recorded time, or events where it has none
+    clock_ns: np.ndarray | None = None  # int64[sample] of the timeline, since the first event
+
+    @property
+    def end_resident_bytes(self) -> int | None:
+        """Resident bytes once the program has settled; None where that is not known."""
+        return self.end.get("resident_bytes")
+
+    @property
+    def program_seconds(self) -> float | None:
+        """What the recorded program took from its first event to its last, where it has time."""
+        if self.clock_ns is None or not len(self.clock_ns):
+            return None
+        return float(self.clock_ns[-1]) / 1e9
 
     @property
     def events_per_second(self) -> float:
@@ -152,7 +171,7 @@ class Result:
         return self.peak["live_bytes"] / self.held_bytes if self.held_bytes else 0.0
 
     def to_arrow(self) -> pyarrow.Table:
-        """The timeline: a row per sample, its event and bytes."""
+        """The timeline: a row per sample, its event, bytes and nanoseconds (null if not known)."""
         from heapwright.frames import timeline_table
 
         return timeline_table(self)
@@ -171,6 +190,8 @@ class Result:
             least, most = self.spread.held_bytes
             known |= {"as time decides, least bytes": least, "as time decides, most bytes": most}
         known |= {name: value for name, value in self.peak.items() if value}
+        stays = {"mean": self.mean_resident_bytes, "end": self.end_resident_bytes}
+        known |= {f"{name}_resident_bytes": size for name, size in stays.items() if size}
         known |= {"page faults": self.page_faults, "mapped bytes, peak": self.mapped_bytes_peak}
         return facts(f"{self.manager} ({self.kind}), at its peak", known, self.notes)
 
@@ -194,6 +215,13 @@ class Result:
             "page_faults": self.page_faults,
             "mapped_bytes_peak": self.mapped_bytes_peak,
             "high_water_bytes": self.high_water_bytes,
+            "peak_resident_bytes": self.held_bytes,
+            "mean_resident_bytes": self.mean_resident_bytes,
+            "end_resident_bytes": self.end_resident_bytes,
+            "exit_resident_bytes": self.exit_resident_bytes,
+            "end": self.end,
+            "end_event": self.end_event,
+            "program_seconds": self.program_seconds,
             "paths": self.paths,
             "notes": self.notes,
             **({"collector": self.collecting.to_json()} if self.collecting else {}),

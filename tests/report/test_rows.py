@@ -47,6 +47,9 @@ WIDE = 1 << 14
 # a terminal's unit stands on top of a column of memory where the sheet has one.
 COMPARED = [
     ("held_bytes", 190 * MIB, "190 MiB", "190"),
+    ("mean_resident_bytes", 98 * MIB, "98.0 MiB", "98.0"),
+    ("end_resident_bytes", 47 * MIB, "47.0 MiB", "47.0"),
+    ("exit_resident_bytes", 46 * MIB, "46.0 MiB", "46.0"),
     ("change_to_present", 190 / 200 - 1, "−5 %", "−5 %"),
     ("live_share", 100 / 190, "53 %", "53 %"),
     ("peak.rounding_bytes", 11 * MIB, "11.0 MiB", "11.0"),
@@ -58,6 +61,7 @@ COMPARED = [
     ("within_event_bytes", 9 * MIB, "9.00 MiB", "9.00"),
     ("mapped_bytes_peak", 333 * MIB, "333 MiB", "333"),
     ("page_faults", 4321, "4,321", "4,321"),
+    ("program_seconds", 7.5, "7.50 s", "7.50 s"),
     ("events_per_second", 4e6, "4.00 M/s", "4.00M"),
 ]
 COLLECTED = [
@@ -77,8 +81,9 @@ COLLECTED = [
 SPREAD = [
     COMPARED[0],
     ("spread.held_bytes", None, "45.0 MiB, to 345 MiB", "45.0 MiB"),
+    *COMPARED[1:4],
     ("change_to_present", 345 / 200 - 1, "+73 %", "+73 %"),
-    *COMPARED[2:],
+    *COMPARED[5:],
 ]
 SPREAD_COLLECTED = [
     COLLECTED[0],
@@ -156,12 +161,12 @@ TABLES = {
 
 
 HEADINGS = {
-    "comparison": "manager|peak|vs now|live|rounding|headers|cached|partial|retained|garbage"
-    "|in one event|mapped peak|faults|events",
+    "comparison": "manager|peak|mean|end|at exit|vs now|live|rounding|headers|cached"
+    "|partial|retained|garbage|in one event|mapped peak|faults|took|events",
     "collectors": "collector|collections|pauses|median pause|99 %|longest pause|of the time|marked"
     "|copied|promoted|swept|survived|barriers",
-    "comparison where time decides": "manager|peak|as time decides|vs now|live|rounding|headers"
-    "|cached|partial|retained|garbage|in one event|mapped peak|faults|events",
+    "comparison where time decides": "manager|peak|as time decides|mean|end|at exit|vs now|live"
+    "|rounding|headers|cached|partial|retained|garbage|in one event|mapped peak|faults|took|events",
     "collectors where time decides": "collector|collections|as time decides|pauses|median pause"
     "|99 %|longest pause|of the time|marked|copied|promoted|swept|survived|barriers",
     "space-time": "collector|heap|time|memory|collections|mark/cons",
@@ -271,7 +276,7 @@ def test_the_unit_stands_on_top_of_a_column_without_one():
     lines = plain(comparison_sheet([made(), now()]), WIDE)
     units = [line for line in lines if line.startswith("manager")]
     assert re.sub(" +", " ", units[0]) == (
-        "manager MiB now live MiB MiB MiB MiB MiB MiB MiB MiB faults events/s"
+        "manager MiB MiB MiB MiB now live MiB MiB MiB MiB MiB MiB MiB MiB faults took events/s"
     )
     top = " ".join(lines[:3])
     for heading in ("peak", "vs", "cached", "partial", "mapped"):
@@ -349,8 +354,8 @@ def test_call_sites_in_another_order_are_not_shown_twice():
 def test_where_nothing_is_the_present_state_there_is_no_change_to_it():
     shown = [column.key for column in comparison_sheet([made("a"), made("b")]).shown()]
     assert shown == [key for key, *_ in COMPARED if key != "change_to_present"]
-    assert [column.key for column in comparison_sheet([now()]).shown()][:2] == [
-        "held_bytes",
+    assert [column.key for column in comparison_sheet([now()]).shown()][3:5] == [
+        "exit_resident_bytes",
         "live_share",
     ]
 

@@ -126,8 +126,8 @@ def test_columns_go_before_a_name_is_shortened(width):
     [
         (
             comparison_sheet([made(), now()]),
-            "mapped peak, headers, cached, rounding, faults, events, retained, partial, garbage, "
-            "in one event, vs now",
+            "took, at exit, mapped peak, headers, cached, rounding, faults, events, mean, "
+            "retained, partial, garbage, in one event, vs now",
         ),
         (
             collectors_sheet([made("a", collecting=collecting())]),
@@ -157,7 +157,9 @@ def test_bars_go_first_that_of_requests_before_that_of_bytes():
 def test_what_is_left_out_is_told():
     text = io.StringIO()
     print_sheet(Console(file=text, width=80, color_system=None), comparison_sheet(large()))
-    assert "Left out at this width: mapped peak, headers" in " ".join(text.getvalue().split())
+    assert "Left out at this width: took, at exit, mapped peak, headers" in " ".join(
+        text.getvalue().split()
+    )
     assert max(map(len, text.getvalue().splitlines())) <= 80
 
 

@@ -6,6 +6,7 @@ import pytest
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import BREAK_BASE
 from heapwright.result import PARTS, TIMELINE
+from heapwright.trace.ending import ending
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, SIZE_LIMIT, TRIM, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel import replay as flight
@@ -62,7 +63,8 @@ def test_timeline_is_evenly_spaced_and_holds_the_first_event_of_the_peak(trace):
     assert every[:, 0].tolist() == list(range(trace.events))
     peak_event = int(every[every[:, 2].argmax(), 0])
     spread = np.linspace(0, trace.events - 1, 10).astype(int).tolist()
-    assert result.timeline[:, 0].tolist() == sorted({*spread, peak_event})
+    assert result.timeline[:, 0].tolist() == sorted({*spread, peak_event, result.end_event})
+    assert result.end_event == ending(trace).end
     assert (result.timeline == every[result.timeline[:, 0]]).all()
 
 

@@ -9,6 +9,9 @@ Where it is not among the results the next best takes its place.
 Where time decides what a manager holds, the most of its range counts, as the machine must have room
 for that; and where two ranges overlap it is said that a run may end the other way.
 
+What stays once the program has settled is another question than the peak, and is told in a sentence
+of its own, of what can be deployed only.
+
 A result that refused requests is not ranked: it did not carry the same load.
 """
 
@@ -79,6 +82,7 @@ def verdict(results: Sequence[Result]) -> Verdict:
     reasons = [_share_of_live(best)]
     if rival is not None:
         reasons += _difference(_told_apart(best, order), _told_apart(rival, order))
+    reasons += _stays(best, now, order)
     reasons += _settings(best, now, order) + _measured(best, order) + _agreement(order)
     reasons += _overlap(best, rival) + _rates(best, order)
     reasons += [
@@ -149,6 +153,49 @@ def _as_set(result: Result) -> str:
     deploy = known.card.deploy if known else None
     said = deploy.said(result.settings) if deploy else ""
     return said or ", ".join(f"{knob}={value}" for knob, value in result.settings.items())
+
+
+def _deployable(result: Result) -> bool:
+    """Whether a program outside can be given it: a real system that was measured, or a twin whose
+    card says how, with knobs that can be set from outside."""
+    known = managers().get(result.manager)
+    deploy = known.card.deploy if known else None
+    if deploy is None:
+        return result.kind == "measured"
+    return not result.settings or bool(deploy.said(result.settings))
+
+
+def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[str]:
+    """What stays under the present state once the program has settled, and what that can be
+    deployed leaves least, in one sentence; none where no end is known."""
+    ends = {id(r): r.end_resident_bytes for r in order if r.end_resident_bytes is not None}
+    state = now if now is not None and id(now) in ends else best
+    if id(state) not in ends:
+        return []
+    stay = ends[id(state)]
+    said = (
+        f"Once the program has settled, {bytes_text(stay)} stay with {full_title(state)}, "
+        f"{bytes_text(state.end['live_bytes'])} of it live"
+    )
+    others = [r for r in order if id(r) in ends and _deployable(r) and not _is_now(r, state)]
+    if not others:
+        return [said + "."]
+    least = min(others, key=lambda r: ends[id(r)])
+    saved = stay - ends[id(least)]
+    if saved < SMALL_SHARE * stay or saved <= 0:
+        return [said + "; nothing else that was tried and can be deployed leaves less."]
+    own = least.manager == state.manager and least.kind == state.kind
+    name = _as_set(least) if own and least.settings else full_title(least)
+    said += (
+        f"; of what can be deployed, {name} leaves least: {bytes_text(ends[id(least)])}, "
+        f"{percent_text(saved / stay)} less"
+    )
+    if least is best:
+        return [said + ", and it has the lowest peak too."]
+    change = least.room_bytes / state.room_bytes - 1
+    if abs(change) < SMALL_SHARE:
+        return [said + ", though the peaks are alike."]
+    return [said + f" (peak {change_text(change)})."]
 
 
 def _settings(best: Result, now: Result | None, order: Sequence[Result]) -> list[str]:

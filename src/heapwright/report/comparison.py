@@ -18,6 +18,7 @@ from heapwright.report.rows import (
     EXACT,
     RATE,
     RATIO,
+    SECONDS,
     SHARE,
     SHARE_BY_KIND,
     Column,
@@ -47,6 +48,20 @@ COMPARISON = (
         "the peak over replays that differ only in what time decides in the real system",
         sparse=True,
     ),
+    Column(
+        "mean_resident_bytes",
+        "mean",
+        BYTES,
+        "resident on average: over the recorded time, or over events where none is known",
+        rank=4,
+    ),
+    Column(
+        "end_resident_bytes",
+        "end",
+        BYTES,
+        "what stays: resident once the program has settled, before it frees all at its exit",
+    ),
+    Column("exit_resident_bytes", "at exit", BYTES, "resident after the last event", rank=10),
     Column("change_to_present", "vs now", CHANGE, "against what the program runs on now", rank=1),
     Column("live_share", "live", SHARE, f"share of the peak that is {PART_MEANINGS['live']}"),
     *(
@@ -70,8 +85,22 @@ COMPARISON = (
     ),
     Column("mapped_bytes_peak", "mapped peak", BYTES, "most address space mapped", rank=9),
     Column("page_faults", "faults", COUNT, "page faults, of 4 KiB each", rank=6),
+    Column(
+        "program_seconds",
+        "took",
+        SECONDS,
+        "time of the recorded program from its first event to its last",
+        rank=11,
+        sparse=True,
+    ),
     Column("events_per_second", "events", RATE, "rate of the replay loop alone", rank=5),
 )
+
+# What the program is assumed to have written of its memory, by the condition `touch`.
+_WRITTEN = {
+    "all": " Assumes that all that is allocated is written, but for fresh calloc pages.",
+    "none": " Assumes that the program writes nothing.",
+}
 
 _TOTALS = "collector.totals."
 COLLECTORS = (
@@ -173,7 +202,13 @@ def _flags(result: Result, winner: Result | None, *, now: bool) -> tuple[tuple[s
 
 
 def _caption(results: Sequence[Result]) -> str:
-    text = "Memory at each manager's own peak."
+    text = "Memory at each manager's own peak." + "".join(
+        _WRITTEN[touch]
+        for touch in sorted({result.conditions.get("touch", "") for result in results})
+        if touch in _WRITTEN
+    )
+    if any(result.end for result in results):
+        text += " End: what stays once the program has settled."
     if any(result.within_event_bytes for result in results):
         text += (
             " The peak counts what is held within one event too; the parts are those after the "

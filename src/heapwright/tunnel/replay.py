@@ -33,11 +33,13 @@ from heapwright.machine.address_space import (
 )
 from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
+from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
+from heapwright.tunnel.settled import settle, stops_of
 from heapwright.tunnel.steered import as_recorded, sentences
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ ORACLE_DEATHS = "Frees each object as soon as nothing refers to it any longer: t
 _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
 _SETTLED_SLOTS = 1 << 28  # looked at, in all stops together, for objects that a collector moved
 _LEAST_SAMPLES = 60
+_CLOCKED = 4  # one sample in so many more is spread over time instead of events
 
 Progress = Callable[[int], None]  # told the events replayed so far, out of `steps_of_replay`
 
@@ -143,7 +146,8 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     survey = Replay(manager_name, trace, settings, conditions)
     if survey.collected:
         samples = min(samples, max(_LEAST_SAMPLES, _SETTLED_SLOTS // max(1, trace.slots)))
-    stops = _stops(trace.events, samples, peak_event)
+    ends = ending(trace, samples // _CLOCKED)
+    stops = stops_of(trace.events, samples, peak_event, ends)
     keyframes = Keyframes(trace, stops, peak_event) if picture and len(stops) else None
     survey.peak_event = peak_event
     result.timeline = survey.survey(trace, stops, progress, keyframes)
@@ -152,6 +156,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     if picture and keyframes:
         result.heap_map = picture(keyframes)
     result.peak = _peak(result.timeline, peak_event)
+    settle(result, trace, ends)
     assert result.peak["resident_bytes"] == peak_pages * PAGE_BYTES, "the two passes differ"
     del survey
     result.spread = _spread(result, trace, conditions)
@@ -367,14 +372,6 @@ def _of_storeys(storeys: Mapping[str, Mapping[str, int]]) -> list[str]:
         known = ", ".join(f"{part} {size:,}" for part, size in parts.items() if size)
         told.append(f"At the peak {name} holds, in bytes: {known or 'nothing'}.")
     return told
-
-
-def _stops(event_count: int, samples: int, peak_event: int) -> np.ndarray:
-    """int64[stop]: about `samples` evenly spaced events, the last one and the peak's."""
-    if not event_count:
-        return np.zeros(0, np.int64)
-    spread = np.linspace(0, event_count - 1, max(1, min(samples, event_count))).astype(np.int64)
-    return np.unique(np.concatenate([spread, [event_count - 1, peak_event]]))
 
 
 def _peak(timeline: np.ndarray, peak_event: int) -> dict[str, int]:

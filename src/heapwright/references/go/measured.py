@@ -20,8 +20,10 @@ from heapwright.references.kinds import Kinds
 from heapwright.references.malloc.harness import PAGE_BYTES
 from heapwright.references.malloc.measured import MOMENT_EVENTS
 from heapwright.result import PARTS, TIMELINE, Result
+from heapwright.trace.ending import ending
 from heapwright.tunnel.compare import Lane
 from heapwright.tunnel.replay import IDEAL_LIVENESS, Conditions
+from heapwright.tunnel.settled import settle
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -53,7 +55,7 @@ def measured_go(
     runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
     kinds = Kinds.of(trace) if trace.graph else None
     rows, resident = [], []
-    replayed = 0
+    replayed, ends = 0, ending(trace)
     with go.Go(
         trace,
         kinds,
@@ -62,7 +64,7 @@ def measured_go(
         settings=knobs,
     ) as process:
         own, before = process.state(), process.footprint()
-        for part in go.parts(trace.batches(columns=go.COLUMNS), _stops(trace.events)):
+        for part in go.parts(trace.batches(columns=go.COLUMNS), _stops(trace.events, ends.end)):
             rows.append(process.watch(part)[-1])
             resident.append(process.footprint().anonymous_pages - before.anonymous_pages)
             replayed += len(part.op)
@@ -74,7 +76,7 @@ def measured_go(
     peak = np.zeros(len(TIMELINE) - 2, np.int64)
     if len(timeline):
         peak = timeline[timeline[:, 2].argmax(), 2:]
-    return Result(
+    result = Result(
         manager="go",
         kind="measured",
         events=replayed,
@@ -89,11 +91,14 @@ def measured_go(
         timeline=timeline,
         notes=[*NOTES, *(() if trace.graph else (IDEAL_LIVENESS,))],
     )
+    settle(result, trace, ends)
+    return result
 
 
-def _stops(events: int) -> list[int]:
-    """Numbers of events replayed at about go.SAMPLES moments."""
-    return np.unique(np.linspace(0, events, go.SAMPLES + 1).astype(np.int64)).tolist()
+def _stops(events: int, end_event: int) -> list[int]:
+    """Numbers of events replayed at about go.SAMPLES moments, and past `end_event`."""
+    spread = np.linspace(0, events, go.SAMPLES + 1).astype(np.int64)
+    return np.unique(np.append(spread, end_event + 1)).tolist()
 
 
 def _timeline(rows: np.ndarray, resident_pages: np.ndarray, own: go.State) -> np.ndarray:

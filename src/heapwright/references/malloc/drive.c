@@ -33,7 +33,7 @@
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK };
 enum { SLOTS, THREADS, ALIVE, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
-       SETTINGS };
+       END_EVENT /* after it the program has settled: always a sample */, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, FIGURES };
 enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16, BREAK_BASE = 1 << 24,
@@ -140,7 +140,7 @@ static void probe(int64_t event) {
         figure[PEAK_LIVE] = live, figure[PEAK_USABLE] = usable;
     }
     last_probe = event;
-    if (event - last_sample < setting[SAMPLE_EVERY] || figure[SAMPLES] == SAMPLE_ROWS) return;
+    if ((event - last_sample < setting[SAMPLE_EVERY] && event != setting[END_EVENT]) || figure[SAMPLES] == SAMPLE_ROWS) return;
     int64_t *row = sample[figure[SAMPLES]++];
     row[0] = event, row[1] = now.mapped - start.mapped, row[2] = pages, row[3] = live, row[4] = usable;
     last_sample = event;
@@ -243,7 +243,8 @@ static void fly(int me) { /* entered with the baton; thread 0 leaves at the batc
             }
             replay(e, placed[next_event]);
             int64_t event = flown + next_event++;
-            if (e->size >= LARGE || event - last_probe >= setting[PROBE_EVERY]) probe(event);
+            if (e->size >= LARGE || event - last_probe >= setting[PROBE_EVERY] || event == setting[END_EVENT])
+                probe(event);
             continue;
         }
         pass_baton(to);

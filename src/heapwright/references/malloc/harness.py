@@ -90,7 +90,7 @@ class Drive(Child):
 
     blame = "; a trace that frees or grows what was never allocated does this."
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 the first two say what, the others how
         self,
         name: str,
         trace: Traced,
@@ -99,9 +99,11 @@ class Drive(Child):
         placed: bool = False,
         huge_pages: bool = False,
         tunables: dict[str, int] | None = None,
+        end_event: int = -1,
     ) -> None:
         """`touch`: the program writes every page that it allocates, calloc excepted. `placed`:
-        `replay` returns addresses. `tunables`: glibc's, as {"arena_max": 2}."""
+        `replay` returns addresses. `tunables`: glibc's, as {"arena_max": 2}. `end_event`:
+        always among the samples."""
         system, library = systems.named(name), systems.library(name)
         alive = alive_at_once(trace)
         check_memory((trace.peak_live_bytes if touch else 0) + alive * STACK_BYTES)
@@ -122,6 +124,7 @@ class Drive(Child):
             min(PROBE_EVENTS, 1 + trace.events // PROBES),
             huge_pages,
             trace.heap_start,
+            end_event,
         )
         self.send(np.array(settings, np.int64))
         start = np.zeros(1, np.int64)

@@ -14,13 +14,18 @@ import numpy as np
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.harness import Drive, Footprint
 from heapwright.result import PARTS, TIMELINE, Result
+from heapwright.trace.ending import ending
+from heapwright.tunnel.settled import settle
 
 REST = (
     "Measured from outside: what is neither requested nor usable (headers, caches, fragments, "
     "retained pages) cannot be told apart and stands under partial; the allocator's static data "
     "is left out."
 )
-CLOCK = "Replayed without the program's pauses: what it gives back by the clock comes later."
+CLOCK = (
+    "Replayed without the program's pauses: what it gives back by the clock comes later, so "
+    "mean and end may be lower in the program."
+)
 THREADS = "{} threads, each a real one, took turns in the order of the trace."
 LEFT_OUT = (
     "Left out {} calls of mallopt or malloc_trim, by which the recorded program steered its own "
@@ -45,15 +50,22 @@ def measure(
     tunables, as {"arena_max": 2}. `seconds` are those of the replay with touching.
     HeapwrightError when the allocator or a compiler is missing.
     """
-    flown = 0
-    with Drive(name, trace, touch=touch, huge_pages=huge_pages, tunables=settings) as drive:
+    flown, ends = 0, ending(trace)
+    with Drive(
+        name,
+        trace,
+        touch=touch,
+        huge_pages=huge_pages,
+        tunables=settings,
+        end_event=ends.end,
+    ) as drive:
         for batch in trace.batches(columns=("op", "slot", "size", "align", "thread")):
             drive.replay(batch)
             flown += len(batch.op)
             if progress:
                 progress(flown)
         footprint = drive.finish()
-    return Result(
+    result = Result(
         manager=name,
         kind="measured",
         events=flown,
@@ -67,6 +79,8 @@ def measure(
         refused=footprint.refused,
         notes=_notes(name, trace.threads, footprint, touch, huge_pages),
     )
+    settle(result, trace, ends)
+    return result
 
 
 def parts(resident: int, live: int, usable: int) -> dict[str, int]:

@@ -1,0 +1,184 @@
+"""When a program has settled, and where its exit begins: of the trace alone, the same for all.
+
+    0 ───────────────── 2/3 ──── high ───────── end ├── exit phase ──┤
+                         └──────── last third ──────┘   frees, by one thread
+
+Exit phase  the run of frees with which the trace ends, all by its last thread, none behind the end
+            of a thread: what a program does that frees everything before it returns. One
+            request, of a destructor that prints, is made up for by 16 frees: it is the suffix with
+            most frees less 16 times its requests
+High        within the last third of what is before: the first moment at which live memory is
+            within 1/16 of its range there from its most. What comes before, the third's own ascent,
+            is not yet settled
+End         between high and the exit phase: the last moment at which live memory is within 1/16 of
+            that range from its least there. Of a load that was freed, the quiet after it; of a
+            service, the last quiet between two requests; of what only grows, its last moment
+Omits       a free of everything by one thread that is followed by nothing is an exit, though the
+            program may have gone on without memory: `Ending.note` says so
+
+Events count, not seconds: it does not depend on whether the clock was read. Large traces are looked
+at in blocks of one 65,536th of their events.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    MALLOC,
+    MEMALIGN,
+    NEW,
+    REALLOC,
+    THREAD_EXIT,
+)
+from heapwright.words import bytes_text
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+BLOCKS = 1 << 16  # that a trace is looked at in, at most
+FREES_A_REQUEST = 16  # a request within the exit phase weighs as many frees
+NEAR = 16  # within one part in so many is as good as there
+TELLING = 20  # bytes freed in the exit phase of which it is said: one part of the peak in so many
+
+# Words of Books.counts
+(
+    NEXT,  # number of the next event
+    LIVE,  # bytes requested by live objects
+    SCORE,  # frees less FREES_A_REQUEST times requests, since the last thread took over
+    LEAST_SCORE,
+    EXIT,  # the event after the least score: where the exit phase begins if the trace ends here
+    LIVE_AT_EXIT,  # before it
+    THREAD,  # of the last event
+    COUNTS,
+) = range(8)
+
+
+class Ending(NamedTuple):
+    """Moments of a trace, as numbers of events; -1 of an empty one."""
+
+    end: int  # the state after this event is what stays
+    exit: int  # the first event of the exit phase; the number of events where there is none
+    end_live_bytes: int  # requested by live objects after `end`
+    exit_live_bytes: int  # before the exit phase
+    last_live_bytes: int  # after the last event
+    clocked: np.ndarray  # int64[moment]: about evenly spaced in time, ascending; none if not known
+
+    def note(self, trace: "Trace") -> list[str]:
+        """What a reader must know of the end: a sentence where the exit phase frees much."""
+        freed = self.exit_live_bytes - self.last_live_bytes
+        if freed * TELLING <= trace.peak_live_bytes or freed <= 0:
+            return []
+        return [
+            f"The trace ends with frees of {bytes_text(freed)} by one thread, taken for the "
+            "program's exit: the end is judged before them. If a load was freed there and the "
+            "program went on, what stays stands under exit."
+        ]
+
+
+class Books(NamedTuple):
+    """What is kept while a trace streams by."""
+
+    size: np.ndarray  # int64[slot], bytes requested; 0 of the dead
+    high: np.ndarray  # int64[block], most live bytes after an event of the block
+    low: np.ndarray  # int64[block], least
+    low_event: np.ndarray  # int64[block], the last event with it
+    clock_ns: np.ndarray  # int64[block], of its last event
+    counts: np.ndarray  # int64[COUNTS]
+
+
+@kernel
+def follow(books, events, width):
+    """Enter a batch; a block is `width` events. About 2 ns an event."""
+    count, size = books.counts, books.size
+    live, score, least = count[LIVE], count[SCORE], count[LEAST_SCORE]
+    threaded, timed = len(events.thread) > 0, len(events.time_ns) > 0
+    for row in range(len(events.op)):
+        i = unsigned(row)
+        number = count[NEXT] + row
+        op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
+        thread = np.int64(events.thread[i]) if threaded else 0
+        if thread != count[THREAD]:
+            count[THREAD], count[EXIT], count[LIVE_AT_EXIT] = thread, number, live
+            score = least = 0
+        if op == FREE:
+            score += 1
+            live -= size[unsigned(slot)]
+            size[unsigned(slot)] = 0
+        elif op in (MALLOC, CALLOC, REALLOC, MEMALIGN, NEW):
+            score -= FREES_A_REQUEST
+            if slot >= 0:
+                live += events.size[i] - size[unsigned(slot)]
+                size[unsigned(slot)] = events.size[i]
+        if score <= least or op == THREAD_EXIT:
+            least = score
+            count[EXIT], count[LIVE_AT_EXIT] = number + 1, live
+        block = unsigned(number // width)
+        if number % width == 0 or live > books.high[block]:
+            books.high[block] = live
+        if number % width == 0 or live <= books.low[block]:
+            books.low[block], books.low_event[block] = live, number
+        if timed:
+            books.clock_ns[block] = events.time_ns[i]
+    count[LIVE], count[SCORE], count[LEAST_SCORE] = live, score, least
+    count[NEXT] += len(events.op)
+
+
+def ending(trace: "Trace", moments: int = 0) -> Ending:
+    """Stream `trace` by once; `clocked` has up to so many `moments` of its time."""
+    if not trace.events:
+        return Ending(-1, 0, 0, 0, 0, np.zeros(0, np.int64))
+    width = -(-trace.events // BLOCKS)
+    rows = -(-trace.events // width)
+    timed = moments > 0 and "time_ns" in trace.columns
+    lengths = (trace.slots, rows, rows, rows, rows, COUNTS)
+    books = Books(*(np.zeros(length, np.int64) for length in lengths))
+    columns = ("op", "slot", "size", "thread", *(("time_ns",) if timed else ()))
+    for batch in trace.batches(columns):
+        follow(books, batch, width)
+    leaving, last_live = int(books.counts[EXIT]), int(books.counts[LIVE])
+    exit_live = int(books.counts[LIVE_AT_EXIT])
+    past = max(1, leaving // width)  # blocks that end before the exit phase
+    block = _settled(books.high[:past], books.low[:past])
+    return Ending(
+        int(books.low_event[block]),
+        leaving,
+        int(books.low[block]),
+        exit_live,
+        last_live,
+        _clocked(books.clock_ns, width, trace.events, moments) if timed else np.zeros(0, np.int64),
+    )
+
+
+def _settled(high: np.ndarray, low: np.ndarray) -> int:
+    """The block in whose quietest moment the program has settled, of those before its exit."""
+    start = 2 * len(high) // 3
+    most, least = int(high[start:].max()), int(low[start:].min())
+    reached = start + int((high[start:] >= most - (most - least) // NEAR).argmax())
+    near = low[reached:] <= int(low[reached:].min()) + (most - least) // NEAR
+    return reached + int(np.flatnonzero(near)[-1])
+
+
+def _clocked(clock_ns: np.ndarray, width: int, events: int, moments: int) -> np.ndarray:
+    """int64[moment]: at each of as many evenly spaced times the last event before it, so that one
+    that a pause follows is among them."""
+    clock = np.maximum.accumulate(clock_ns)
+    times = np.linspace(0, int(clock[-1]), moments + 1)[:-1]
+    blocks = np.searchsorted(clock, times, side="right") - 1
+    return np.unique(np.clip((blocks + 1) * width - 1, 0, events - 1))
+
+
+def clock(trace: "Trace", numbers: np.ndarray) -> np.ndarray | None:
+    """int64[number]: nanoseconds since the first event at these events, which ascend; None where
+    the trace has no time."""
+    if "time_ns" not in trace.columns or not len(numbers):
+        return None
+    found, first = np.zeros(len(numbers), np.int64), 0
+    for batch in trace.batches(("op", "time_ns")):
+        low, high = np.searchsorted(numbers, (first, first + len(batch.op)))
+        found[low:high] = batch.time_ns[numbers[low:high] - first]
+        first += len(batch.op)
+    return np.maximum.accumulate(found)

@@ -1,0 +1,169 @@
+"""Where a program has settled and its exit begins, of programs made to end so."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from heapwright.trace import ending as module
+from heapwright.trace.ending import clock, ending
+from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, events
+from heapwright.trace.store import Trace, TraceWriter
+
+BLOCK = 1000  # bytes
+
+
+def written(path, rows, **columns):
+    """A trace of (op, slot, size, thread) rows."""
+    op, slot, size, thread = (np.array(column) for column in zip(*rows, strict=True))
+    with TraceWriter(path, program="rows", kind="synthetic") as out:
+        out.write(events(op=op, slot=slot, size=size, thread=thread, **columns))
+    return Trace.open(path)
+
+
+def taken(slots, thread=0, size=BLOCK):
+    return [(MALLOC, slot, size, thread) for slot in slots]
+
+
+def freed(slots, thread=0):
+    return [(FREE, slot, 0, thread) for slot in slots]
+
+
+def blips(slot, count, thread=0):
+    """What a program that idles still does: a small block that comes and goes."""
+    return (taken([slot], thread, 10) + freed([slot], thread)) * count
+
+
+def live_after(rows):
+    """int64[event], the slow way."""
+    held, total, found = {}, 0, []
+    for op, slot, size, _ in rows:
+        if op == FREE:
+            total -= held.pop(slot)
+        elif op != THREAD_EXIT and slot >= 0:
+            total += size - held.get(slot, 0)
+            held[slot] = size
+        found.append(total)
+    return found
+
+
+def test_a_load_that_is_freed_and_then_idle(tmp_path):
+    rows = taken(range(100)) + freed(range(100)) + blips(0, 60)
+    found = ending(written(tmp_path / "t", rows))
+    assert found.end >= len(rows) - 3  # the last of its quiet
+    assert found.end_live_bytes <= 10
+    assert found.exit >= len(rows) - 1
+    assert found.note(Trace.open(tmp_path / "t")) == []
+
+
+def test_a_service_that_keeps_a_cache(tmp_path):
+    cache = taken(range(50))
+    request = taken(range(50, 80)) + freed(range(50, 80))
+    rows = cache + request * 12 + taken(range(50, 65))  # stopped within a request
+    found = ending(written(tmp_path / "t", rows))
+    quiet = len(cache) + 12 * len(request) - 1
+    assert found.end_live_bytes <= 50 * BLOCK + 30 * BLOCK // 16 + 1
+    assert quiet - 1 <= found.end <= quiet + 1
+    assert found.exit == len(rows)
+
+
+def test_a_program_that_frees_everything_at_exit(tmp_path):
+    rows = taken(range(200)) + blips(300, 50) + freed(range(200))
+    trace = written(tmp_path / "t", rows)
+    found = ending(trace)
+    # the last blip's free is of the same run, as far as anybody can tell
+    assert found.exit == len(rows) - 201
+    assert found.end == found.exit - 2 or found.end == found.exit - 1
+    assert found.end_live_bytes >= 200 * BLOCK
+    assert (found.exit_live_bytes, found.last_live_bytes) == (200 * BLOCK + 10, 0)
+    (sentence,) = found.note(trace)
+    assert "195 KiB by one thread" in sentence
+
+
+def test_a_request_within_the_exit_does_not_end_it(tmp_path):
+    out = freed(range(100)) + blips(300, 1) + freed(range(100, 200))
+    found = ending(written(tmp_path / "t", taken(range(200)) + out))
+    assert found.exit == 200
+
+
+def test_frees_by_several_threads_are_no_exit(tmp_path):
+    """Workers free their load; the process goes on."""
+    turns = [row for n in range(100) for row in freed([n], 1) + freed([100 + n], 2)]
+    rows = taken(range(100), 1) + taken(range(100, 200), 2) + turns
+    found = ending(written(tmp_path / "t", rows))
+    assert found.end_live_bytes <= 200 * BLOCK // 16
+    assert found.exit >= len(rows) - 1
+
+
+def test_frees_before_a_threads_end_are_no_exit(tmp_path):
+    rows = taken(range(100), 1) + freed(range(100), 1) + [(THREAD_EXIT, -1, 0, 1)]
+    found = ending(written(tmp_path / "t", rows))
+    assert found.exit == len(rows)
+    assert found.end_live_bytes <= 100 * BLOCK // 16
+    assert found.end == len(rows) - 1
+
+
+def test_a_program_that_ends_at_its_peak(tmp_path):
+    rows = taken(range(300))
+    found = ending(written(tmp_path / "t", rows))
+    assert (found.end, found.end_live_bytes, found.exit) == (299, 300 * BLOCK, 300)
+
+
+def test_a_resize_counts_as_what_it_comes_to(tmp_path):
+    rows = [*taken(range(3)), (REALLOC, 1, 7 * BLOCK, 0)]
+    found = ending(written(tmp_path / "t", rows))
+    assert found.last_live_bytes == 9 * BLOCK
+
+
+def test_an_empty_trace(tmp_path):
+    with TraceWriter(tmp_path / "t", program="rows", kind="synthetic"):
+        pass
+    found = ending(Trace.open(tmp_path / "t"))
+    assert (found.end, found.exit, len(found.clocked)) == (-1, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("blocks", [1 << 16, 40])
+def test_as_defined_event_by_event(tmp_path, monkeypatch, seed, blocks):
+    """Against the definition, written the slow way; in blocks to within one of them."""
+    monkeypatch.setattr(module, "BLOCKS", blocks)
+    draw = np.random.default_rng(seed)
+    held, rows = [], []
+    for slot in itertools.count():
+        if slot == 300:
+            break
+        rows += taken([slot], int(draw.integers(2)), int(draw.integers(1, 5000)))
+        held.append(slot)
+        while held and draw.random() < 0.45:
+            rows += freed([held.pop(int(draw.integers(len(held))))], int(draw.integers(2)))
+    rows += freed(held[: int(draw.integers(len(held) + 1))])
+    found = ending(written(tmp_path / "t", rows))
+    live = live_after(rows)
+    last = rows[-1][3]
+    run = next((n for n in range(len(rows), 0, -1) if rows[n - 1][3] != last), 0)
+    weights = [1 if row[0] == FREE else -16 for row in rows]
+    score = {n: sum(weights[n:]) for n in range(run, len(rows) + 1)}
+    exits = max(n for n in score if score[n] == max(score.values()))
+    assert found.exit == exits
+    width = -(-len(rows) // blocks)
+    before = live[: max(1, exits // width) * width]
+    start = 2 * (len(before) // width) // 3 * width
+    most, least = max(before[start:]), min(before[start:])
+    near = (most - least) // 16
+    if width == 1:
+        reached = next(n for n in range(start, len(before)) if before[n] >= most - near)
+        floor = min(before[reached:]) + near
+        assert found.end == max(n for n in range(reached, len(before)) if before[n] <= floor)
+    assert found.end_live_bytes == live[found.end]
+
+
+def test_moments_are_spread_over_time_and_stand_before_a_pause(tmp_path):
+    rows = blips(0, 50)
+    times = np.arange(100) * 1000
+    times[60:] += 1_000_000  # the program slept
+    trace = written(tmp_path / "t", rows, time_ns=times)
+    found = ending(trace, 10)
+    assert 59 in found.clocked
+    assert clock(trace, found.clocked).tolist() == times[found.clocked].tolist()
+    assert len(ending(written(tmp_path / "u", rows), 10).clocked) == 0
+    assert clock(Trace.open(tmp_path / "u"), found.clocked) is None
