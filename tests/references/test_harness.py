@@ -40,7 +40,7 @@ class InMemory:
     """Events with the face of a `Trace`."""
 
     def __init__(self, columns: Events) -> None:
-        self.columns = columns
+        self.kept, self.columns = columns, ()
         self.events = len(columns.op)
         self.slots = max(1, int(columns.slot.max(initial=0)) + 1)
         self.threads = int(columns.thread.max(initial=0)) + 1
@@ -57,7 +57,7 @@ class InMemory:
         """Three batches, as a reader would stream them."""
         third = self.events // 3 + 1
         for start in range(0, self.events, third):
-            yield Events(*(column[start : start + third] for column in self.columns))
+            yield Events(*(column[start : start + third] for column in self.kept))
 
 
 def churn(count: int, slots: int, seed: int) -> Events:
@@ -84,7 +84,7 @@ def drive(
     op, slot, size = zip(*rows, strict=True)
     trace = InMemory(events(op=op, slot=slot, size=size))
     with Drive(name, trace, placed=True, touch=touch) as real:
-        placed = real.replay(trace.columns)
+        placed = real.replay(trace.kept)
         placed[:, 0] -= np.where(placed[:, 0] > 0, real.heap_start, 0)
         return placed, real.finish()
 
@@ -154,7 +154,7 @@ def test_heap_offsets_repeat_in_every_process() -> None:
     runs = []
     for _ in range(2):
         with Drive("glibc", trace, placed=True) as real:
-            offset = real.replay(trace.columns)[:, 0] - real.heap_start
+            offset = real.replay(trace.kept)[:, 0] - real.heap_start
             runs.append(offset[(offset > 0) & (offset < 1 << 35)])
     assert len(runs[0]) > 9000
     assert np.array_equal(*runs)
@@ -238,7 +238,7 @@ def test_the_heap_starts_where_it_did() -> None:
         trace.heap_start = start
         with Drive("glibc", trace, placed=True) as real:
             assert (real.heap_start - start) % (1 << 24) == 0
-            address = int(real.replay(trace.columns)[0, 0])
+            address = int(real.replay(trace.kept)[0, 0])
             assert address % 8192 == 0
             assert address - real.heap_start == (8192 if start & 4096 == 0 else 4096)
 
@@ -271,7 +271,7 @@ def test_an_event_without_an_object_is_a_sentence() -> None:
         pytest.raises(HeapwrightError, match="real glibc ended with status 2: an event names"),
         Drive("glibc", trace) as real,
     ):
-        real.replay(trace.columns)
+        real.replay(trace.kept)
         real.finish()
 
 

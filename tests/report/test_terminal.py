@@ -126,7 +126,7 @@ def test_columns_go_before_a_name_is_shortened(width):
     [
         (
             comparison_sheet([made(), now()]),
-            "took, at exit, mapped peak, headers, cached, rounding, faults, events, mean, "
+            "at exit, mapped peak, headers, cached, rounding, faults, events, mean, "
             "retained, partial, garbage, in one event, vs now",
         ),
         (
@@ -157,7 +157,7 @@ def test_bars_go_first_that_of_requests_before_that_of_bytes():
 def test_what_is_left_out_is_told():
     text = io.StringIO()
     print_sheet(Console(file=text, width=80, color_system=None), comparison_sheet(large()))
-    assert "Left out at this width: took, at exit, mapped peak, headers" in " ".join(
+    assert "Left out at this width: at exit, mapped peak, headers" in " ".join(
         text.getvalue().split()
     )
     assert max(map(len, text.getvalue().splitlines())) <= 80
@@ -196,3 +196,13 @@ def test_of_descriptions_only_the_sentence_gives_way(width):
 def test_a_name_moves_no_cursor_and_breaks_no_line():
     lines, _ = drawn(sites_sheet(statistics("\x1b[2Jevil\nname\x07")), 80)
     assert lines[1].plain.endswith("\ufffd[2Jevil\ufffdname\ufffd")
+
+
+def test_the_caption_names_what_is_assumed_written_and_how_long_the_program_took():
+    said = comparison_sheet([made(), now()]).caption
+    assert "Assumes that all that is allocated is written, but for fresh calloc pages." in said
+    assert "The recorded program took 7.50 s." in said
+    nothing = made(conditions={"touch": "none", "huge_pages": "never"}, clock_ns=None)
+    said = comparison_sheet([nothing]).caption
+    assert "Assumes that the program writes nothing." in said
+    assert "took" not in said

@@ -5,14 +5,27 @@
 const replays = data.timelines.filter((timeline) => timeline.event.length > 0);
 const holder = document.getElementById("timeline");
 const readout = document.querySelector(".readout");
-const last = Math.max(1, ...replays.map((timeline) => timeline.event[timeline.event.length - 1]));
+// What the axis counts: seconds only where every timeline knows them; they rise with the events.
+const AXES = replays.every((timeline) => timeline.seconds) ? ["seconds", "events"] : ["events"];
+let axis = AXES[0];
+const places = (timeline) => (axis === "seconds" ? timeline.seconds : timeline.event);
+const last = () => Math.max(axis === "seconds" ? 1e-9 : 1, ...replays.map((timeline) => places(timeline).at(-1)));
 let moment = null; // the event that the slider shows; null until it is moved
 let moveCursor = () => {}; // of the chart drawn last
 let shown = replays.findIndex((timeline) => timeline.kind === "twin") + 1;
 
 const peakRow = (timeline) => timeline.resident_bytes.indexOf(Math.max(...timeline.resident_bytes));
 
-const rowAt = (timeline, event) => lastAtMost(timeline.event, event);
+const rowAt = (timeline, place) => lastAtMost(places(timeline), place);
+
+// Where an event stands on the axis: by the timeline's last sample before it, and its share of the way.
+function placeOf(timeline, event) {
+  if (axis === "events") return event;
+  const row = lastAtMost(timeline.event, event), next = Math.min(row + 1, timeline.event.length - 1);
+  const span = timeline.event[next] - timeline.event[row];
+  const share = span > 0 ? Math.max(0, event - timeline.event[row]) / span : 0;
+  return timeline.seconds[row] + share * (timeline.seconds[next] - timeline.seconds[row]);
+}
 
 function layers(timeline) {
   return data.parts.filter((part) => timeline[`${part.key}_bytes`]).map((part) => {
@@ -23,11 +36,14 @@ function layers(timeline) {
 }
 
 function xAxis(box) {
-  const x = (event) => box.left + (box.right - box.left) * event / last;
-  for (const mark of ticks(last, box.width < 500 ? 4 : 8, 1000)) {
-    node(box.svg, "text", { x: x(mark), y: box.bottom + 18, "text-anchor": "middle" }, tickCount(mark));
+  const x = (place) => box.left + (box.right - box.left) * place / last();
+  // ticks are whole numbers: of seconds they are taken in nanoseconds
+  const scale = axis === "seconds" ? 1e9 : 1, text = axis === "seconds" ? durationText : tickCount;
+  for (const mark of ticks(last() * scale, box.width < 500 ? 4 : 8, 1000)) {
+    node(box.svg, "text", { x: x(mark / scale), y: box.bottom + 18, "text-anchor": "middle" }, text(mark));
   }
-  node(box.svg, "text", { x: (box.left + box.right) / 2, y: box.bottom + 35, "text-anchor": "middle" }, "events");
+  const named = axis === "seconds" ? "time of the recorded program" : "events";
+  node(box.svg, "text", { x: (box.left + box.right) / 2, y: box.bottom + 35, "text-anchor": "middle" }, named);
   return x;
 }
 
@@ -35,7 +51,7 @@ function drawParts(timeline) {
   const box = frame(holder, 380, `Resident memory of ${timeline.title} over time, by part`);
   const y = yAxis(box, 1.04 * Math.max(1, ...timeline.resident_bytes), tickBytes, 1024);
   const x = xAxis(box);
-  const xs = timeline.event.map((event) => x(event).toFixed(1));
+  const xs = places(timeline).map((place) => x(place).toFixed(1));
   let below = timeline.event.map(() => 0);
   for (const layer of layers(timeline)) {
     const above = below.map((value, row) => value + layer.values[row]);
@@ -44,18 +60,23 @@ function drawParts(timeline) {
     node(box.svg, "polygon", { points: there.concat(back).join(" "), fill: `var(--${layer.key})` });
     below = above;
   }
-  const marks = timeline.collected.map((event) => `M${x(event).toFixed(1)} ${box.top - 8}v6`);
+  const marks = timeline.collected.map((event) => `M${x(placeOf(timeline, event)).toFixed(1)} ${box.top - 8}v6`);
   if (marks.length) {
     const path = node(box.svg, "path", { class: "collected", d: marks.join("") });
     node(path, "title", {}, "collections");
   }
   const peak = peakRow(timeline);
   node(box.svg, "circle", { class: "peak", cx: xs[peak], cy: y(timeline.resident_bytes[peak]), r: 4 });
-  reading(box, x, timeline.event[peak], (event) => {
-    const row = rowAt(timeline, event);
+  if (timeline.end_event !== null) {
+    const end = lastAtMost(timeline.event, timeline.end_event);
+    const mark = node(box.svg, "circle", { class: "end", cx: xs[end], cy: y(timeline.resident_bytes[end]), r: 4 });
+    node(mark, "title", {}, `the end, settled: ${bytesText(timeline.resident_bytes[end])} stay`);
+  }
+  reading(box, x, timeline, placeOf(timeline, timeline.event[peak]), (place, event) => {
+    const row = event === null ? rowAt(timeline, place) : lastAtMost(timeline.event, event);
     const rows = layers(timeline).map((layer) => [`var(--${layer.key})`, layer.name, layer.values[row]]);
     rows.reverse().push([null, "resident", timeline.resident_bytes[row]]);
-    fill(row === peak ? "at the peak, " : "", timeline.event[row], rows);
+    fill(row === peak ? "at the peak, " : "", timeline.event[row], timeline.seconds?.[row], rows);
   });
 }
 
@@ -68,8 +89,8 @@ function drawAll() {
   const y = yAxis(box, top, tickBytes, 1024);
   const x = xAxis(box);
   replays.forEach((timeline, number) => {
-    const points = timeline.event.map((event, row) =>
-      `${x(event).toFixed(1)},${y(timeline.resident_bytes[row]).toFixed(1)}`);
+    const points = places(timeline).map((place, row) =>
+      `${x(place).toFixed(1)},${y(timeline.resident_bytes[row]).toFixed(1)}`);
     node(box.svg, "polyline", { points: points.join(" "), fill: "none", "stroke-width": number === 0 ? 3 : 1.6,
       stroke: LINES[number % LINES.length], "stroke-dasharray": timeline.kind === "measured" ? "5 3" : "none" });
   });
@@ -77,40 +98,44 @@ function drawAll() {
   if (beyond.length) {
     node(box.svg, "text", { x: box.left + 8, y: box.top + 12 }, `beyond the top: ${beyond.join(", ")}`);
   }
-  reading(box, x, last, (event) => {
+  reading(box, x, replays[0], last(), (place, event) => {
     const rows = replays.map((timeline, number) => [LINES[number % LINES.length], timeline.title,
-      timeline.resident_bytes[rowAt(timeline, event)]]);
-    fill("resident, ", Math.round(event), rows);
+      timeline.resident_bytes[event === null ? rowAt(timeline, place) : lastAtMost(timeline.event, event)]]);
+    const row = rowAt(replays[0], place);
+    const shown = axis === "events" ? Math.round(place) : event ?? replays[0].event[row];
+    fill("resident, ", shown, axis === "seconds" ? place : undefined, rows);
   });
 }
 
-// Follow the pointer or the arrow keys; `show` is told the event under the cursor.
-function reading(box, x, start, show) {
-  let event = start;
+// Follow the pointer or the arrow keys; `show` is told the place on the axis under the cursor, and the
+// event where the slider asks for one: several may have the same second.
+function reading(box, x, timeline, start, show) {
+  let place = start;
   const cursor = node(box.svg, "line", { class: "cursor", y1: box.top, y2: box.bottom });
-  const move = (to) => {
-    event = Math.max(0, Math.min(last, to));
-    cursor.setAttribute("x1", x(event));
-    cursor.setAttribute("x2", x(event));
-    show(event);
+  const move = (to, event = null) => {
+    place = Math.max(0, Math.min(last(), to));
+    cursor.setAttribute("x1", x(place));
+    cursor.setAttribute("x2", x(place));
+    show(place, event);
   };
   box.svg.setAttribute("tabindex", "0");
   box.svg.addEventListener("pointermove", (at) => {
     const area = box.svg.getBoundingClientRect();
     const pixel = (at.clientX - area.left) * box.width / area.width;
-    move((pixel - box.left) / (box.right - box.left) * last);
+    move((pixel - box.left) / (box.right - box.left) * last());
   });
   box.svg.addEventListener("keydown", (key) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[key.key];
-    if (step) { key.preventDefault(); move(event + step * last / 200); }
+    if (step) { key.preventDefault(); move(place + step * last() / 200); }
   });
-  moveCursor = (to) => move(to);
-  move(moment ?? start);
+  moveCursor = (event) => move(placeOf(timeline, event), event);
+  if (moment === null) move(start); else moveCursor(moment);
 }
 
-function fill(prefix, event, rows) {
+function fill(prefix, event, seconds, rows) {
   readout.replaceChildren();
-  element(readout, "caption", {}, `${prefix}after event ${event.toLocaleString("en")}`);
+  const when = seconds === undefined ? "" : `, at ${durationText(1e9 * seconds)}`;
+  element(readout, "caption", {}, `${prefix}after event ${event.toLocaleString("en")}${when}`);
   const body = element(readout, "tbody");
   for (const [colour, name, value] of rows) {
     const row = element(body, "tr", colour === null ? { class: "total" } : {});
@@ -227,6 +252,12 @@ if (replays.length) {
     shown = number;
     drawTimeline();
   });
+  if (AXES.length > 1) {
+    tabs(document.getElementById("axis"), AXES, 0, (number) => {
+      axis = AXES[number];
+      drawTimeline();
+    });
+  }
   redraws.push(drawTimeline);
 }
 tabs(document.getElementById("counted"), HISTOGRAMS.map((histogram) => histogram.tab), counted, (number) => {

@@ -18,7 +18,6 @@ from heapwright.report.rows import (
     EXACT,
     RATE,
     RATIO,
-    SECONDS,
     SHARE,
     SHARE_BY_KIND,
     Column,
@@ -27,7 +26,7 @@ from heapwright.report.rows import (
     bytes_unit,
 )
 from heapwright.result import Result
-from heapwright.words import PART_MEANINGS, knobs_text, setting_text
+from heapwright.words import PART_MEANINGS, duration_text, knobs_text, setting_text
 
 # Of the parts of memory: how soon a narrow terminal leaves one out, and where a heading may break.
 _PART_COLUMNS = {
@@ -85,14 +84,6 @@ COMPARISON = (
     ),
     Column("mapped_bytes_peak", "mapped peak", BYTES, "most address space mapped", rank=9),
     Column("page_faults", "faults", COUNT, "page faults, of 4 KiB each", rank=6),
-    Column(
-        "program_seconds",
-        "took",
-        SECONDS,
-        "time of the recorded program from its first event to its last",
-        rank=11,
-        sparse=True,
-    ),
     Column("events_per_second", "events", RATE, "rate of the replay loop alone", rank=5),
 )
 
@@ -209,6 +200,9 @@ def _caption(results: Sequence[Result]) -> str:
     )
     if any(result.end for result in results):
         text += " End: what stays once the program has settled."
+    took = next((r.program_seconds for r in results if r.program_seconds), None)
+    if took:
+        text += f" The recorded program took {duration_text(1e9 * took)}."
     if any(result.within_event_bytes for result in results):
         text += (
             " The peak counts what is held within one event too; the parts are those after the "

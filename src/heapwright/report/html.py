@@ -191,23 +191,27 @@ def _timeline(result: Result) -> dict[str, Any]:
     rows = (
         result.timeline if result.timeline is not None else np.zeros((0, len(TIMELINE)), np.int64)
     )
+    kept = list(range(len(rows)))
     if len(rows) > TIMELINE_ROWS:
         # of each run of rows the one that holds most, so that no spike is lost
         edges = np.linspace(0, len(rows), TIMELINE_ROWS - 1).astype(int)
         runs = itertools.pairwise(edges)
         held = rows[:, TIMELINE.index("resident_bytes")]
-        kept = {0, len(rows) - 1, *(int(a + held[a:b].argmax()) for a, b in runs)}
-        rows = rows[sorted(kept)]
+        kept = sorted({0, len(rows) - 1, *(int(a + held[a:b].argmax()) for a, b in runs)})
+        rows = rows[kept]
     columns = {name: rows[:, n].tolist() for n, name in enumerate(TIMELINE)}
     for name in [f"{part}_bytes" for part in PARTS]:
         if not any(columns[name]):
             del columns[name]
+    if result.clock_ns is not None and result.clock_ns[-1] > result.clock_ns[0]:
+        columns["seconds"] = (result.clock_ns[kept] / 1e9).round(6).tolist()
     did = result.collecting
     cycles = did.cycles[:, CYCLE.index("event")].tolist() if did is not None else []
     return {
         "manager": result.manager,
         "kind": result.kind,
         "collected": cycles,
+        "end_event": result.end_event if result.end else None,
         **columns,
     }
 

@@ -275,6 +275,7 @@ int main(void) {
         figure[NANOSECONDS] += now_ns() - started;
         if (setting[PLACED]) give(placed, count * sizeof *placed);
     }
+    if (figure[SAMPLES] && sample[figure[SAMPLES] - 1][0] == flown - 1) figure[SAMPLES]--; /* once */
     if (flown) last_sample = -setting[SAMPLE_EVERY], probe(flown - 1);
     figure[FAULTS] = faults() - base_faults;
     struct footprint now = footprint();
