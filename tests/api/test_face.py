@@ -75,6 +75,9 @@ def test_a_comparison_turns_into_everything(trace, tmp_path):
         assert row["manager"] == result["manager"]
         assert row["resident_bytes"] == result["peak"]["resident_bytes"]
         assert row["page_faults"] == result["page_faults"]
+        for name in ("peak", "mean", "end", "exit"):
+            assert row[f"{name}_resident_bytes"] == result[f"{name}_resident_bytes"] > 0
+        assert row["program_seconds"] == result["program_seconds"]
         assert json.loads(row["settings"]) == result["settings"]
     assert found.to_pandas()["resident_bytes"].tolist() == [row["resident_bytes"] for row in rows]
     assert "first-fit" in found._repr_html_()

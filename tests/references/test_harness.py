@@ -16,6 +16,7 @@ from heapwright.references.malloc.harness import (
     check_memory,
 )
 from heapwright.references.malloc.measure import installed, measure, parts
+from heapwright.trace.ending import ending
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -174,6 +175,22 @@ def test_parts_sum_to_resident(name: str) -> None:
     assert result.timeline[:, 2].max() <= resident <= result.mapped_bytes_peak
     assert result.events == trace.events
     assert "cannot be told apart" in result.notes[0]
+
+
+def test_what_stays_is_sampled_at_the_very_event_the_trace_names() -> None:
+    """The end lies between two samples, in a quiet of a few events; the trace ends in a load."""
+    load = [(MALLOC, slot, 1 << 20) for slot in range(1, 9)]
+    load += [(FREE, slot, 0) for slot in range(1, 9)]
+    rows = [(MALLOC, 0, 1 << 20), *load * 200, *load[:12]]
+    op, slot, size = (np.array(column) for column in zip(*rows, strict=True))
+    trace = InMemory(events(op=op, slot=slot, size=size))
+    result, ends = measure("glibc", trace), ending(trace)
+    assert ends.end_live_bytes == 1 << 20
+    assert result.end_event == ends.end == len(rows) - 13
+    assert 1 << 20 <= result.end_resident_bytes < (1 << 20) + (1 << 18)
+    assert result.exit_resident_bytes > 4 << 20
+    assert 1 << 20 < result.mean_resident_bytes < 9 << 20
+    assert result.peak["resident_bytes"] > 9 << 20
 
 
 def test_live_bytes_that_never_became_resident_are_cut() -> None:

@@ -165,5 +165,26 @@ def test_moments_are_spread_over_time_and_stand_before_a_pause(tmp_path):
     found = ending(trace, 10)
     assert 59 in found.clocked
     assert clock(trace, found.clocked).tolist() == times[found.clocked].tolist()
+    assert clock(trace, np.arange(100)).tolist() == times.tolist()
     assert len(ending(written(tmp_path / "u", rows), 10).clocked) == 0
     assert clock(Trace.open(tmp_path / "u"), found.clocked) is None
+
+
+def test_between_two_readings_of_the_clock_events_are_evenly_apart(tmp_path, monkeypatch):
+    rows = blips(0, 50)
+    times = np.zeros(100, np.int64)
+    times[40:] = 4000
+    times[90:] = 5000
+    trace = written(tmp_path / "t", rows, time_ns=times)
+    expected = [0, 1000, 4000, 4500, 4980, 5000, 5000]
+    moments = np.array([0, 10, 40, 65, 89, 90, 99])
+    assert clock(trace, moments).tolist() == expected
+    whole = trace.batches
+
+    def slices(columns):
+        for batch in whole(columns):
+            for first in range(0, len(batch.op), 7):
+                yield type(batch)(*(column[first : first + 7] for column in batch))
+
+    monkeypatch.setattr(trace, "batches", slices)
+    assert clock(trace, moments).tolist() == expected

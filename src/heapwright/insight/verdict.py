@@ -155,14 +155,16 @@ def _as_set(result: Result) -> str:
     return said or ", ".join(f"{knob}={value}" for knob, value in result.settings.items())
 
 
-def _deployable(result: Result) -> bool:
-    """Whether a program outside can be given it: a real system that was measured, or a twin whose
-    card says how, with knobs that can be set from outside."""
+def _deployable(result: Result, state: Result) -> bool:
+    """Whether the program, which runs on `state` now, can be given it from outside: other settings
+    of the same manager, or a library to preload, as the real systems are that have no twin."""
     known = managers().get(result.manager)
-    deploy = known.card.deploy if known else None
-    if deploy is None:
+    if known is None:
         return result.kind == "measured"
-    return not result.settings or bool(deploy.said(result.settings))
+    deploy = known.card.deploy
+    if deploy is None or (result.settings and not deploy.said(result.settings)):
+        return False
+    return bool(deploy.preload) or result.manager == state.manager
 
 
 def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[str]:
@@ -177,7 +179,7 @@ def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[st
         f"Once the program has settled, {bytes_text(stay)} stay with {full_title(state)}, "
         f"{bytes_text(state.end['live_bytes'])} of it live"
     )
-    others = [r for r in order if id(r) in ends and _deployable(r) and not _is_now(r, state)]
+    others = [r for r in order if id(r) in ends and _deployable(r, state) and not _is_now(r, state)]
     if not others:
         return [said + "."]
     least = min(others, key=lambda r: ends[id(r)])

@@ -173,12 +173,23 @@ def _clocked(clock_ns: np.ndarray, width: int, events: int, moments: int) -> np.
 
 def clock(trace: "Trace", numbers: np.ndarray) -> np.ndarray | None:
     """int64[number]: nanoseconds since the first event at these events, which ascend; None where
-    the trace has no time."""
+    the trace has no time.
+
+    A recorder reads its clock now and then: the events between two readings are taken to be evenly
+    apart, those after the last one to follow at once.
+    """
     if "time_ns" not in trace.columns or not len(numbers):
         return None
-    found, first = np.zeros(len(numbers), np.int64), 0
+    first, latest = 0, -1
+    events, times = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for batch in trace.batches(("op", "time_ns")):
-        low, high = np.searchsorted(numbers, (first, first + len(batch.op)))
-        found[low:high] = batch.time_ns[numbers[low:high] - first]
-        first += len(batch.op)
-    return np.maximum.accumulate(found)
+        rising = np.maximum(np.maximum.accumulate(batch.time_ns), latest)
+        read = np.flatnonzero(np.diff(rising, prepend=latest))
+        low, high = np.searchsorted(numbers, (first, first + len(rising)))
+        before = np.searchsorted(first + read, numbers[low:high], side="right") - 1
+        around = np.concatenate([before, before + 1, [0, len(read) - 1]])
+        kept = read[np.unique(around[(around >= 0) & (around < len(read))])]
+        events.append(first + kept)
+        times.append(rising[kept])
+        first, latest = first + len(rising), int(rising[-1])
+    return np.interp(numbers, np.concatenate(events), np.concatenate(times)).astype(np.int64)

@@ -5,8 +5,8 @@
     settle ─► mean, end, exit of a Result
 
 The mean takes the memory after a stop to hold until the next one: exact where every event is a
-stop, else of about a thousand samples. It is weighted by time where the recording has it, which
-reads its clock once in 4,096 events of a thread.
+stop, else of about a thousand samples. It is weighted by time where the recording has it; the
+recorder reads its clock once in 4,096 events of a thread, and between them they are evenly apart.
 """
 
 from typing import TYPE_CHECKING
