@@ -18,6 +18,7 @@ Omits      giving back a part of an area
 """
 
 from heapwright.compiler import kernel
+from heapwright.compiler.compiled import AHEAD
 from heapwright.machine import PAGE_BYTES, brk, load, mmap, mremap, munmap, store, touch
 from heapwright.machine.address_space import BREAK, BREAK_BASE, BREAK_LIMIT
 
@@ -78,7 +79,12 @@ def obtain(machine, thread, bytes_, align):
 @kernel
 def obtain_clear(machine, thread, bytes_):
     """Likewise, holding zeros: for tables."""
-    return mmap(machine, 0, bytes_)
+    area = mmap(machine, 0, bytes_)
+    if area and not AHEAD:  # the model keeps the words of what was unmapped
+        for word in range(area, area + bytes_, 8):
+            if load(machine, word):
+                store(machine, word, 0)
+    return area
 
 
 @kernel

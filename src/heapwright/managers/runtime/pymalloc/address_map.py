@@ -1,10 +1,10 @@
 """Whether an address is pymalloc's: a radix tree from 3.10 on, before that the pool's own word.
 
-    address   47 ... 38 │ 37 ... 28 │ 27 ... 20 │ 19 ... 0
+    address   63 ... 49 │ 48 ... 34 │ 33 ... 20 │ 19 ... 0
               root       middle      bottom      where in its MiB an arena starts or ends
 
-Terms      bottom: 256 entries of 8 bytes; LOW 32 bits: an arena from the MiB below reaches so far
-           into this one (tail_lo); HIGH: one starts here (tail_hi)
+Terms      bottom: an entry of 8 bytes per MiB; LOW 32 bits: an arena from the MiB below reaches so
+           far into this one (tail_lo); HIGH: one starts here (tail_hi)
 Source     CPython 3.10 Objects/obmalloc.c, arena_map_get, arena_map_mark_used, arena_map_is_used;
            3.9 address_in_range
 
@@ -15,12 +15,13 @@ it counts if that arena spans the address.
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store, touch
+from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.machine.ground import obtain_clear
 from heapwright.managers.runtime.pymalloc.state import OWNER, ROW_MASK, pool_of
 
-ROOT_SHIFT, MIDDLE_SHIFT, BOTTOM_SHIFT = 38, 28, 20
-ROOT_ENTRIES = MIDDLE_ENTRIES = 1 << 10
-BOTTOM_ENTRIES = 1 << 8
+ROOT_SHIFT, MIDDLE_SHIFT, BOTTOM_SHIFT = 49, 34, 20
+ROOT_ENTRIES = MIDDLE_ENTRIES = 1 << 15
+BOTTOM_ENTRIES = 1 << 14
 MIDDLE_BYTES, BOTTOM_BYTES = MIDDLE_ENTRIES * 8, BOTTOM_ENTRIES * 8
 TAIL_MASK = (1 << BOTTOM_SHIFT) - 1
 LOW = (1 << 32) - 1
@@ -58,28 +59,17 @@ def is_ours(heap, address):
     return tail < (entry & LOW) or (starts == WHOLE or 0 < starts <= tail)
 
 
-@kernel(cold=True)
-def _node(heap, thread, bytes_):
-    """A node of zeros; 0 where refused."""
-    node = obtain_clear(heap.machine, thread, bytes_)
-    if node:
-        for word in range(node, node + bytes_, 8):  # of a mapping the model keeps old words
-            if load(heap.machine, word):
-                store(heap.machine, word, 0)
-    return node
-
-
 @kernel
 def _entry(heap, thread, address):
     """Address of the bottom entry for an address, with the nodes above it; 0 where refused."""
     top = _root_index(address)
     if not heap.root[top]:
-        heap.root[top] = _node(heap, thread, MIDDLE_BYTES)
+        heap.root[top] = obtain_clear(heap.machine, thread, MIDDLE_BYTES)
         if not heap.root[top]:
             return 0
     slot = _slot(heap.root[top], address, MIDDLE_SHIFT, MIDDLE_ENTRIES)
     if not load(heap.machine, slot):
-        bottom = _node(heap, thread, BOTTOM_BYTES)
+        bottom = obtain_clear(heap.machine, thread, BOTTOM_BYTES)
         if not bottom:
             return 0
         touch(heap.machine, slot, 8)
@@ -111,14 +101,15 @@ def mark(heap, thread, base, used):
 @kernel
 def write_nodes(heap, blocks, row):
     """Write the nodes as rows of `blocks` from `row` on, as many as fit; the next number."""
-    for top in range(ROOT_ENTRIES):
-        middle = heap.root[unsigned(top)]
+    for top in range(0, SPACE_BYTES, 1 << ROOT_SHIFT):
+        middle = heap.root[_root_index(top)]
         if not middle:
             continue
         row = _write(blocks, row, middle, MIDDLE_BYTES)
-        for slot in range(middle, middle + MIDDLE_BYTES, 8):
-            if load(heap.machine, slot):
-                row = _write(blocks, row, load(heap.machine, slot), BOTTOM_BYTES)
+        for part in range(top, min(top + (1 << ROOT_SHIFT), SPACE_BYTES), 1 << MIDDLE_SHIFT):
+            bottom = load(heap.machine, _slot(middle, part, MIDDLE_SHIFT, MIDDLE_ENTRIES))
+            if bottom:
+                row = _write(blocks, row, bottom, BOTTOM_BYTES)
     return row
 
 

@@ -106,7 +106,7 @@ class Heap(NamedTuple):
     used: np.ndarray  # int64[class]  first pool with a used and a free block (usedpools)
     arenas: Arenas
     last_with: np.ndarray  # int64[pools]  last usable row with so many free (nfp2lasta)
-    root: np.ndarray  # int64[1024]  addresses of the tree's middle nodes (arena_map_root)
+    root: np.ndarray  # int64[32768]  addresses of the tree's middle nodes (arena_map_root)
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
