@@ -1,7 +1,9 @@
 /* Drives a real CPython's pymalloc with the events of a trace and says where every block lies.
  *
  *   environment  HEAPWRIGHT_LIBPYTHON: the library; PYTHONHOME: its prefix
- *   stdin        int64 slots, then batches: int64 count, count x struct event; count 0 ends
+ *   stdin        int64 slots, int64 stray: pages mapped before each arena, so that arenas lie at
+ *                other multiples of a page than Linux would choose; then batches: int64 count,
+ *                count x struct event; count 0 ends
  *   stdout       int64 version (hexadecimal, as sys.hexversion >> 16); after each batch
  *                count x {address}, int64 rows, rows x {event, base, bytes: negative when given back};
  *                after the last batch int64 bytes and what sys._debugmallocstats() writes
@@ -18,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW };
@@ -63,7 +66,7 @@ static void die(const char *what) {
 }
 
 /* From 3.11 on the interpreter's frames lie in smaller chunks that come the same way. */
-static int64_t arena_bytes;
+static int64_t arena_bytes, stray;
 
 static void note(void *base, int64_t bytes) {
     if (llabs(bytes) != arena_bytes) return;
@@ -72,6 +75,8 @@ static void note(void *base, int64_t bytes) {
     memcpy(changes[changed++], row, sizeof row);
 }
 static void *arena_alloc(void *ctx, size_t bytes) {
+    if (stray && (int64_t)bytes == arena_bytes)
+        mmap(0, stray << 12, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void *base = real.alloc(ctx, bytes);
     if (base) note(base, bytes);
     return base;
@@ -134,7 +139,7 @@ int main(void) {
     set_arenas(&watched);
     if (number >= NEEDS_INTERPRETER) initialize(0);
     if (changed) die("the interpreter made an arena of its own");
-    take(&slots, 8);
+    take(&slots, 8), take(&stray, 8);
     objects = calloc(slots + 1, sizeof *objects);
     give(&number, 8);
     for (take(&count, 8); count; take(&count, 8)) {

@@ -27,8 +27,9 @@ class Drive(Child):
 
     blame = "; a trace that frees or grows what was never allocated does this."
 
-    def __init__(self, slots: int, library: Path | None = None) -> None:
-        """`library` is a libpython; None: see `build.library`."""
+    def __init__(self, slots: int, library: Path | None = None, stray: int = 0) -> None:
+        """`library` is a libpython; None: see `build.library`. `stray`: pages that something else
+        maps before each arena, so that arenas begin elsewhere."""
         library = library or build.library()
         if library is None:
             raise HeapwrightError(f"{build.missing()}.")
@@ -37,7 +38,7 @@ class Drive(Child):
             "PYTHONHOME": str(library).partition("/lib/")[0],
         }
         super().__init__("real pymalloc", build.driver(), environment)
-        self.send(np.array([slots], np.int64))
+        self.send(np.array([slots, stray], np.int64))
         number = int(self.receive(np.zeros(1, np.int64))[0])
         self.version = version_number(f"{number >> 8}.{number & 255}")
         self.flown = 0
