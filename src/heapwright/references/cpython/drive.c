@@ -1,8 +1,8 @@
 /* Drives a real CPython's pymalloc with the events of a trace and says where every block lies.
  *
  *   environment  HEAPWRIGHT_LIBPYTHON: the library; PYTHONHOME: its prefix
- *   stdin        int64 slots, int64 stray: pages mapped before each arena, so that arenas lie at
- *                other multiples of a page than Linux would choose; then batches: int64 count,
+ *   stdin        int64 slots, int64 stray: 0, or arena n begins n x stray pages beyond a multiple of
+ *                its size, where Linux might have put it too; then batches: int64 count,
  *                count x struct event; count 0 ends
  *   stdout       int64 version (hexadecimal, as sys.hexversion >> 16); after each batch
  *                count x {address}, int64 rows, rows x {event, base, bytes: negative when given back};
@@ -74,10 +74,17 @@ static void note(void *base, int64_t bytes) {
     int64_t row[3] = {event, (int64_t)base, bytes};
     memcpy(changes[changed++], row, sizeof row);
 }
+static void *strayed(void) {
+    static int64_t made;
+    char *area = mmap(0, 3 * arena_bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (area == MAP_FAILED) return 0;
+    int64_t start = ((int64_t)area + arena_bytes - 1) & -arena_bytes;
+    return (void *)(start + (made++ * stray << 12) % arena_bytes);
+}
 static void *arena_alloc(void *ctx, size_t bytes) {
-    if (stray && (int64_t)bytes == arena_bytes)
-        mmap(0, stray << 12, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    void *base = real.alloc(ctx, bytes);
+    int ours = stray && (int64_t)bytes == arena_bytes;
+    void *base = ours ? strayed() : real.alloc(ctx, bytes);
     if (base) note(base, bytes);
     return base;
 }

@@ -28,8 +28,8 @@ class Drive(Child):
     blame = "; a trace that frees or grows what was never allocated does this."
 
     def __init__(self, slots: int, library: Path | None = None, stray: int = 0) -> None:
-        """`library` is a libpython; None: see `build.library`. `stray`: pages that something else
-        maps before each arena, so that arenas begin elsewhere."""
+        """`library` is a libpython; None: see `build.library`. `stray`: pages by
+        which an arena begins further into a multiple of its size than the one before."""
         library = library or build.library()
         if library is None:
             raise HeapwrightError(f"{build.missing()}.")
