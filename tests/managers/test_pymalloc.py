@@ -13,8 +13,10 @@ from heapwright.managers import named
 from heapwright.references.cpython.agreement import NOWHERE, Agreement, Arenas, Follower
 from heapwright.references.cpython.stats import said_by, stats_of
 from heapwright.trace.schema import events
+from heapwright.tunnel.replay import replay as replayed
 from heapwright.versions import version_number
 from pymalloc_programs import FOLDER, slots_of
+from small_traces import churn, write
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 KEYS = sorted(path.stem for path in FOLDER.glob("*.npz"))
@@ -115,6 +117,27 @@ def test_a_wholly_free_arena_goes_back_unless_it_is_the_last(version):
     assert int(trial.heap.mapped) == 1
     assert before - int(trial.machine.meters[MAPPED_BYTES]) == 2 * int(trial.heap.arena_bytes)
     trial.verify()
+
+
+def test_storeys_are_told_apart_and_sum_to_resident_memory(tmp_path):
+    """Arenas are live to glibc, which knows nothing of them, as are the tables, its blocks."""
+    trace = write(tmp_path / "t.heap.parquet", churn(400 if INTERPRETED else 4000))
+    result = replayed("pymalloc", trace, samples=5)
+    parts, ground = result.storeys["pymalloc"], result.storeys["glibc"]
+    assert sum(parts.values()) == ground["taken"] > 0
+    assert sum(ground.values()) == result.peak["resident_bytes"]
+    assert parts["live"] == result.peak["live_bytes"]
+    assert parts["header"] > 48 * 20 and ground["header"] > 0
+    assert any("requests" in note and "went on to malloc" in note for note in result.notes)
+
+
+def test_the_tables_memory_is_mallocs_and_resident():
+    trial = Trial("pymalloc")
+    trial.step(MALLOC, 0, 16)
+    table, middle, bottom, pool = trial.rows("metadata")[:4]
+    assert (table[1], middle[1], bottom[1], pool[1]) == (16 * 48, 1 << 18, 1 << 17, 48)
+    resident = trial.decompose()["header"]
+    assert 768 + 2 * 4096 + 48 <= resident < 5 * 4096, "a page of each node was written"
 
 
 def test_a_version_that_is_not_known_is_refused():

@@ -79,7 +79,8 @@ class Follower:
         `addresses` int64[event] and `changes` int64[row, 3] (event, base, bytes) are the real ones.
         """
         ours, real = np.zeros_like(addresses), np.zeros_like(addresses)
-        stops = np.unique(np.append(changes[:, 0] - first, len(addresses) - 1))
+        at = changes[:, 0] - first  # such an event is a part of its own: see `_make_room`
+        stops = np.unique(np.concatenate([at[at > 0] - 1, at, np.array([len(addresses) - 1])]))
         start = 0
         for stop in stops.tolist():
             rows = changes[changes[:, 0] == first + stop]

@@ -30,9 +30,10 @@ class Drive(Child):
     def __init__(self, slots: int, library: Path | None = None, stray: int = 0) -> None:
         """`library` is a libpython; None: see `build.library`. `stray`: pages by
         which an arena begins further into a multiple of its size than the one before."""
-        library = library or build.library()
         if library is None:
-            raise HeapwrightError(f"{build.missing()}.")
+            if missing := build.missing():
+                raise HeapwrightError(f"driving the real pymalloc: {missing}.")
+            library = build.library()
         environment = {
             build.VARIABLE: str(library),
             "PYTHONHOME": str(library).partition("/lib/")[0],
