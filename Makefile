@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement flights arrays mutants worst-cases tri-colour space-time picture golden docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ picture: install system ## regenerate the README's picture from a real recording
 
 golden: install ## rewrite tests/golden: where every manager puts the objects of a small trace
 	PYTHONPATH=tests $(BIN)/python tests/golden_addresses.py
+
+keys: install ## rewrite tests/managers/keys: where real Pythons' pymalloc puts blocks; LIBPYTHONS="..."
+	PYTHONPATH=tests $(BIN)/python tests/pymalloc_programs.py $(LIBPYTHONS)
 
 mutants: install ## put small faults into the code; at most one in twenty may stay unseen
 	$(BIN)/python tools/mutants.py --count $(or $(COUNT),60) --seed $(or $(SEED),1)

@@ -30,7 +30,8 @@ def validate(
     The twin and the real system, in a fresh process, get the same events. Of glibc addresses are
     compared with those that the recording kept, or with the fresh process's where it kept none;
     resident and mapped bytes with the fresh process's. Of Go size classes, live bytes after full
-    collections, the number of collections and their goals, and the heap in use.
+    collections, the number of collections and their goals, and the heap in use. Of pymalloc
+    addresses in their arenas, arenas, and what sys._debugmallocstats() says.
 
     Example:
 

@@ -1,7 +1,8 @@
 """What a manager stands on: here the machine; over another manager a copy of `managers/ground.py`.
 
     heap that goes on   more, less, until                   at its end if it can be, else elsewhere
-    area                obtain, give_back                   a run of pages, or a block of the ground
+    area                obtain, give_back, resize           a run of pages, or a block of the ground
+    mapping             obtain_mapped, give_back_mapped     of the system, whatever the ground
     passed on           pass_alloc, pass_free, ...          a request that the manager leaves to its
                                                             ground: the block is the ground's
 
@@ -17,6 +18,7 @@ Omits      giving back a part of an area
 """
 
 from heapwright.compiler import kernel
+from heapwright.compiler.compiled import AHEAD
 from heapwright.machine import PAGE_BYTES, brk, load, mmap, mremap, munmap, store, touch
 from heapwright.machine.address_space import BREAK, BREAK_BASE, BREAK_LIMIT
 
@@ -77,12 +79,35 @@ def obtain(machine, thread, bytes_, align):
 @kernel
 def obtain_clear(machine, thread, bytes_):
     """Likewise, holding zeros: for tables."""
-    return mmap(machine, 0, bytes_)
+    area = mmap(machine, 0, bytes_)
+    if area and not AHEAD:  # the model keeps the words of what was unmapped
+        for word in range(area, area + bytes_, 8):
+            if load(machine, word):
+                store(machine, word, 0)
+    return area
 
 
 @kernel
 def give_back(machine, thread, area, bytes_):
     """The reverse of `obtain`, with the same bytes."""
+    munmap(machine, area, bytes_)
+
+
+@kernel
+def resize(machine, thread, area, bytes_, wanted):
+    """The area with `wanted` bytes, moved if it must be; 0 where refused. Its content is lost."""
+    return mremap(machine, area, bytes_, wanted)
+
+
+@kernel
+def obtain_mapped(machine, thread, bytes_):
+    """Address of a fresh mapping of whole pages; 0 where refused."""
+    return mmap(machine, 0, bytes_)
+
+
+@kernel
+def give_back_mapped(machine, area, bytes_):
+    """The reverse of `obtain_mapped`."""
     munmap(machine, area, bytes_)
 
 
@@ -98,6 +123,12 @@ def pass_alloc(machine, thread, size, align):
     store(machine, area + lead - 16, area)
     store(machine, area + lead - 8, bytes_)
     return area + lead
+
+
+@kernel
+def pass_calloc(machine, thread, size):
+    """Such a block holding zeros, as a fresh mapping does."""
+    return pass_alloc(machine, thread, size, HEAD_BYTES)
 
 
 @kernel

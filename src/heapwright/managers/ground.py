@@ -1,6 +1,7 @@
 """A manager as the ground of another: the verbs of `machine/ground.py` over its alloc and free.
 
     upper ─► more, obtain, pass_alloc ─► ground's alloc ─► machine
+          └► obtain_mapped ─────────────────────────────► machine
 
 Terms      area: what the upper manager holds of the ground, live to it; its row is kept until it
            goes back, so that what the two managers cost can be told apart
@@ -17,7 +18,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.reserve import reserve
-from heapwright.machine import Machine, clear, copy, load, store
+from heapwright.machine import Machine, clear, copy, load, mmap, munmap, store
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.textbook.linear import manager
 
@@ -32,6 +33,7 @@ class Areas(NamedTuple):
 
     start: np.ndarray  # int64[row]  address
     bytes: np.ndarray  # int64[row]  asked for
+    mapped: np.ndarray  # int64[row]  1: mapped beside the ground, which knows nothing of it
     count: np.ndarray  # int64[1]  rows
 
 
@@ -48,7 +50,7 @@ class Ground(NamedTuple):
 
 def ground(machine: Machine, config):
     """A booted ground of which nothing is held."""
-    rows = (reserve(MOST_AREAS, np.int64) for _ in range(2))
+    rows = (reserve(MOST_AREAS, np.int64) for _ in range(3))
     return Ground(*machine, manager.boot(machine, config), Areas(*rows, np.zeros(1, np.int64)))
 
 
@@ -56,6 +58,24 @@ def ground(machine: Machine, config):
 def pass_alloc(machine, thread, size, align):
     """A block that the ground serves; 0 where refused."""
     return manager.alloc(machine.heap, thread, size, align)
+
+
+@kernel
+def _calloc_by_clearing(heap, thread, size):
+    """For a ground without a calloc of its own."""
+    address = manager.alloc(heap, thread, size, ALIGN_BYTES)
+    if address:
+        clear(heap.machine, address, size)
+    return address
+
+
+_calloc = getattr(manager, "calloc", _calloc_by_clearing)
+
+
+@kernel
+def pass_calloc(machine, thread, size):
+    """A block that the ground serves, holding zeros; 0 where refused."""
+    return _calloc(machine.heap, thread, size)
 
 
 @kernel(inline=True)
@@ -99,16 +119,33 @@ def pass_realloc(machine, thread, address, size):
 
 
 @kernel
+def _held(machine, area, bytes_, mapped):
+    """Enter an area, for which there is a row."""
+    held = machine.areas
+    row = unsigned(held.count[0])
+    held.start[row], held.bytes[row], held.mapped[row] = area, bytes_, mapped
+    held.count[0] += 1
+
+
+@kernel
 def obtain(machine, thread, bytes_, align):
     """Address of an area of `bytes_` at a multiple of `align`; 0 where refused."""
-    held = machine.areas
-    row = held.count[0]
-    if row >= MOST_AREAS:
+    if machine.areas.count[0] >= MOST_AREAS:
         return 0
     area = pass_alloc(machine, thread, bytes_, max(align, ALIGN_BYTES))
     if area:
-        held.start[unsigned(row)], held.bytes[unsigned(row)] = area, bytes_
-        held.count[0] = row + 1
+        _held(machine, area, bytes_, 0)
+    return area
+
+
+@kernel
+def obtain_mapped(machine, thread, bytes_):
+    """Address of a fresh mapping of whole pages; 0 where refused."""
+    if machine.areas.count[0] >= MOST_AREAS:
+        return 0
+    area = mmap(machine, 0, bytes_)
+    if area:
+        _held(machine, area, bytes_, 1)
     return area
 
 
@@ -125,17 +162,47 @@ def obtain_clear(machine, thread, bytes_):
 
 
 @kernel
-def give_back(machine, thread, area, bytes_):
-    """The reverse of `obtain`."""
+def _row_of(machine, area):
+    """The row of an area that is held."""
     held = machine.areas
-    last = held.count[0] - 1
-    row = last
+    row = held.count[0] - 1
     while row > 0 and held.start[unsigned(row)] != area:
         row -= 1
-    held.start[unsigned(row)] = held.start[unsigned(last)]
-    held.bytes[unsigned(row)] = held.bytes[unsigned(last)]
-    held.count[0] = last
+    return row
+
+
+@kernel
+def _let_go(machine, area):
+    """Take an area's row away; the last one takes its place."""
+    held, row = machine.areas, unsigned(_row_of(machine, area))
+    last = unsigned(held.count[0] - 1)
+    held.start[row], held.bytes[row] = held.start[last], held.bytes[last]
+    held.mapped[row] = held.mapped[last]
+    held.count[0] -= 1
+
+
+@kernel
+def give_back(machine, thread, area, bytes_):
+    """The reverse of `obtain`."""
+    _let_go(machine, area)
     pass_free(machine, thread, area)
+
+
+@kernel
+def give_back_mapped(machine, area, bytes_):
+    """The reverse of `obtain_mapped`."""
+    _let_go(machine, area)
+    munmap(machine, area, bytes_)
+
+
+@kernel
+def resize(machine, thread, area, bytes_, wanted):
+    """The area with `wanted` bytes, moved if it must be; 0 where refused. Its content is lost."""
+    moved = pass_realloc(machine, thread, area, wanted)
+    if moved:
+        row = unsigned(_row_of(machine, area))
+        machine.areas.start[row], machine.areas.bytes[row] = moved, wanted
+    return moved
 
 
 @kernel
@@ -177,6 +244,8 @@ def own_memory(machine, blocks):
     """What the ground adds to each area, as rows of `blocks` (start, bytes); their number."""
     rows, held = 0, machine.areas
     for row in range(held.count[0]):
+        if held.mapped[unsigned(row)]:
+            continue
         area, bytes_ = held.start[unsigned(row)], held.bytes[unsigned(row)]
         start, length = manager.extent(machine.heap, area, bytes_)
         rows = _row(blocks, rows, start, area - start)

@@ -45,7 +45,8 @@ TAKEN = "taken"  # what the upper manager holds of its ground, areas and blocks 
 
 @kernel
 def view_below(heap, objects, ledger, areas, sample):
-    """The ground's own decomposition; `areas` int64[area, 2]: start and bytes, ascending.
+    """The ground's own decomposition; `areas` int64[area, 3]: start, bytes, and 1 where it was
+    mapped beside the ground; ascending.
 
     Returns 0, or the number of rows that `ledger.blocks` must have.
     """
@@ -56,7 +57,9 @@ def view_below(heap, objects, ledger, areas, sample):
         return own + rows
     for row in range(len(areas)):
         start, bytes_ = areas[row, 0], areas[row, 1]
-        extent = beneath.extent(ground, start, bytes_)
+        extent = start, bytes_
+        if not areas[row, 2]:
+            extent = beneath.extent(ground, start, bytes_)
         enter_block(ledger, extent, (start, bytes_, bytes_), 1)
     for slot in range(len(objects.address)):
         address, size = objects.address[slot], objects.size[slot]
@@ -94,7 +97,7 @@ def free_above(machine, whole, below, free):
 def apart(heap, objects, whole, sample):
     """Bytes by part of "upper" and "below", from a sample of `whole` that was just made."""
     held, count = heap.machine.areas, int(heap.machine.areas.count[0])
-    areas = np.stack([held.start[:count], held.bytes[:count]], axis=1)
+    areas = np.stack([column[:count] for column in held[:3]], axis=1)
     areas = np.ascontiguousarray(areas[np.argsort(areas[:, 0])])
     ground, rows = np.zeros(SAMPLE_COLUMNS, np.int64), 1 << 12
     while rows:

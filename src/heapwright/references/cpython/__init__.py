@@ -1,0 +1,48 @@
+"""CPython's own pymalloc, driven with the events of a trace.
+
+build      libpython, found; the driver (drive.c) built
+driver     the process, fed and asked
+agreement  its twin beside it: every address relative to its arena, arenas made and given back
+stats      what sys._debugmallocstats() says, of both
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heapwright.references.cpython import build
+
+if TYPE_CHECKING:
+    from heapwright.references import Agreement, Settings
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.compare import Lane
+    from heapwright.tunnel.replay import Conditions
+
+
+def names() -> Iterable[str]:
+    """See `Reference`: none is measured, as from 3.12 on there is an interpreter around it."""
+    return []
+
+
+def missing(name: str) -> str:
+    """See `Reference`."""
+    return build.missing()
+
+
+def lanes(
+    name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
+) -> "list[Lane]":
+    """See `Reference`: none."""
+    return []
+
+
+def agree(
+    name: str,
+    trace: "Trace",
+    settings: "Settings | None",
+    progress: Callable[[int], None] | None,
+) -> "Agreement":
+    """See `Reference`."""
+    from heapwright.references.cpython.agreement import validate
+
+    return validate(trace, settings, progress=progress)
