@@ -5,7 +5,7 @@
                     or clear a global, allocate: whatever it can do with what it holds
     the oracle      the same graph by slot numbers; it is told nothing of addresses or colours
 
-Each move is atomic. The collector's are the kernels of `collectors/` that the manager flies, on the
+Each move is atomic. The collector's are the kernels of `collectors/` that the manager runs, on the
 same machine; the program's go through the same barriers.
 
 Terms      lost: reachable, and reclaimed all the same

@@ -25,7 +25,7 @@ CYCLE_ROWS = 1 << 18
 
 # Log.totals, and the columns of a cycle.
 TOTALS = (
-    "event",  # that is being flown, written by the replay loop
+    "event",  # that is being replayed, written by the replay loop
     "kind",  # of the cycle: one of CYCLE_KINDS
     "start_ticks",  # of the cycle's first pause
     "end_ticks",

@@ -41,7 +41,7 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
                                                    where time decides: each is replayed too, and
                                                    the result has their range
     fatal(heap) -> sentence                        why a real program would be dead by now, else "";
-                                                   asked after each batch, ends the flight
+                                                   asked after each batch, ends the replay
   in flight, where the same source serves real threads (see flight/):
     LOCKING = "own"                                the manager locks by itself (kernel/atomics.py);
                                                    without it one lock serves all threads

@@ -22,7 +22,7 @@ A REALLOC keeps its slot. realloc(NULL, n) is recorded as MALLOC, realloc(p, 0) 
 frees), free(NULL) not at all, a refused realloc not at all.
 
 What a program does to its allocator is an event too. slot is -1 and site -1; thread, time_ns as
-ever. The operand stands in `size`, so that who flies a trace needs no further column:
+ever. The operand stands in `size`, so that who replays a trace needs no further column:
 
     MALLOPT  mallopt(param, value): size = (param & 0xffff) << 32 | value & 0xffffffff, both two's
              complement: see `mallopt_size`, `mallopt_call`
@@ -49,7 +49,7 @@ A **graph trace** says what a program with a garbage collector did. It has one t
             is reached from one. A collector is not told; what has no collector frees it here
 
 So a graph trace carries its own oracle: a slot is live exactly as long as its object is
-reachable, and explicit managers fly the same trace.
+reachable, and explicit managers serve the same trace.
 """
 
 from typing import NamedTuple

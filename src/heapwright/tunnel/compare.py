@@ -69,7 +69,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
 ) -> list[Lane]:
     """A lane per manager, or one for each of its `settings` (knob values that go together).
 
-    With `picture` each is filmed, and timed `tries` times, as `replay` says.
+    With `picture` keyframes are taken of each; it is timed `tries` times, as `replay` says.
     Raises HeapwrightError for unknown managers and knobs before any runs; a manager that cannot
     be imported fails in its lane.
     """

@@ -1,7 +1,7 @@
 """The replay loop of managers with a collector; `bind` makes a copy of this file for each.
 
-    replay   flies events at full speed and notes where resident memory peaked
-    survey   flies the same events and, at its end, brings the ledger up to what lives where
+    replay   serves events at full speed and notes where resident memory peaked
+    survey   serves the same events and, at its end, brings the ledger up to what lives where
 
     graph trace   NEW ─► new, the frame on top holds it      WRITE ─► write
                   HOLD, ROOT ─► rooted   POP, UNROOT ─► unrooted
@@ -47,7 +47,7 @@ from heapwright.trace.schema import (
 )
 from heapwright.tunnel.ledger import add_up, enter_block
 
-COLUMNS = ("op", "slot", "size", "thread", "field", "target")  # of a trace, that are flown
+COLUMNS = ("op", "slot", "size", "thread", "field", "target")  # of a trace, that are replayed
 
 new, write, vacant = manager.new, manager.write, manager.vacant
 usable, extent, cached, metadata = (
@@ -76,10 +76,10 @@ class Run(NamedTuple):
 
 # Run.progress
 (
-    NEXT,  # events flown
+    NEXT,  # events replayed
     PEAK_PAGES,  # most resident pages at the end of an event
     PEAK_EVENT,  # the first event that reached it
-    REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is flown after that
+    REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is replayed after that
     TOUCH,  # setting: 1 when the program writes every page it allocates
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
     PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk, which no collector answers
@@ -180,7 +180,7 @@ def drop(heap, run, slot):
 
 @kernel(inline=True)
 def step(heap, run, thread, event, request):
-    """Fly one event: (op, slot) and (size, field, target); the new object's address, 0 if none."""
+    """One event: (op, slot) and (size, field, target); the new object's address, 0 if none."""
     op, slot = event
     size, field, target = request
     mutator = heap.mutator
@@ -215,7 +215,7 @@ def step(heap, run, thread, event, request):
 
 @kernel
 def replay(heap, run, events):
-    """Fly `events` at full speed, noting the peak of resident memory."""
+    """Replay `events` at full speed, noting the peak of resident memory."""
     heap, run = bare(heap), bare(run)
     meters, progress = heap.machine.meters, run.progress
     threaded = len(events.thread) > 0
@@ -240,7 +240,7 @@ def replay(heap, run, events):
 
 @kernel
 def survey(heap, run, events, ledger, placed):
-    """Fly `events` and bring the ledger up to date; with room in `placed`, int64[event, 2], write
+    """Replay `events`, bring the ledger up to date; with room in `placed`, int64[event, 2], write
     each new object's address and usable size there (0, 0 for an event without one)."""
     heap, run = bare(heap), bare(run)
     objects, progress = run.objects, run.progress

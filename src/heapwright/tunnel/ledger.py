@@ -4,7 +4,7 @@
     add_up      ─► cached, vacant, the manager's own memory   entered for a moment, then summed
 
 Invariant  the columns of a page never add up to more than PAGE_BYTES; a sample's parts add up to
-           the resident bytes                                        (asserted by `flight`)
+           the resident bytes                                        (asserted by `replay`)
 """
 
 from typing import NamedTuple

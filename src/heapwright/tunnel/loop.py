@@ -1,9 +1,9 @@
 """The replay loop, written once; `bind` makes a copy of this file for each manager.
 
-    replay   flies events at full speed and notes where resident memory peaked
-    survey   flies the same events and keeps a ledger of every page, for `decompose`
+    replay   serves events at full speed and notes where resident memory peaked
+    survey   serves the same events and keeps a ledger of every page, for `decompose`
 
-A graph trace flies too: NEW allocates, FREE, the oracle's word that nothing refers to the object
+A graph trace too: NEW allocates, FREE, the oracle's word that nothing refers to the object
 any longer, frees, and what happens between objects is no business of malloc's. It is the
 explicitly freeing program of Hertz and Berger (OOPSLA 2005, section 3).
 
@@ -34,7 +34,7 @@ from heapwright.tunnel.ledger import add_up, enter_block
 
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
 
-COLUMNS = ("op", "slot", "size", "align", "thread")  # of a trace, that are flown
+COLUMNS = ("op", "slot", "size", "align", "thread")  # of a trace, that are replayed
 
 alloc, free, usable = manager.alloc, manager.free, manager.usable
 extent, cached, metadata = manager.extent, manager.cached, manager.metadata
@@ -56,7 +56,7 @@ class Run(NamedTuple):
 
 # Run.progress
 (
-    NEXT,  # events flown
+    NEXT,  # events replayed
     PEAK_PAGES,  # most resident pages at the end of an event
     PEAK_EVENT,  # the first event that reached it
     REFUSED,  # requests that the manager refused though the real system did not
@@ -148,7 +148,7 @@ def steer(heap, run, op, operand):
 
 @kernel(inline=True)
 def step(heap, run, thread, event, request):
-    """Fly one event: (op, slot) and (size, log2 of alignment); the object's address, 0 if none."""
+    """One event: (op, slot) and (size, log2 of alignment); the object's address, 0 if none."""
     op, slot = event
     size, align = request
     addresses = run.objects.address
@@ -193,7 +193,7 @@ def step(heap, run, thread, event, request):
 
 @kernel
 def replay(heap, run, events):
-    """Fly `events` at full speed, noting the peak of resident memory."""
+    """Replay `events` at full speed, noting the peak of resident memory."""
     heap, run = bare(heap), bare(run)
     meters, progress = heap.machine.meters, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
@@ -219,7 +219,7 @@ def enter_object(heap, ledger, address, size, sign):
 
 @kernel
 def survey(heap, run, events, ledger, placed):
-    """Fly `events` and keep the ledger; with room in `placed`, int64[event, 2], write each
+    """Replay `events` and keep the ledger; with room in `placed`, int64[event, 2], write each
     object's address and usable size there (0, 0 for an event without an object)."""
     heap, run = bare(heap), bare(run)
     objects, progress = run.objects, run.progress

@@ -193,7 +193,7 @@ def validate(
     counterpart: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Agreement:
-    """Fly `trace` through the twin and the real system and compare.
+    """Replay `trace` through the twin and the real system and compare.
 
     `settings` are knobs that both get; the recorded addresses, made without them, are then no key.
     `progress` is told the events compared so far. HeapwrightError for a manager without a real

@@ -1,6 +1,6 @@
 """A real allocator as a manager: each verb calls a C function through its address.
 
-So the real ones fly in the same replay loop as the twins. The machine is an empty stand-in: a real
+So the real ones serve the same replay loop as the twins. The machine is an empty stand-in: a real
 allocator takes its memory from Linux, and nothing here counts it (`harness` does).
 
 Source     malloc(3), malloc_usable_size(3)

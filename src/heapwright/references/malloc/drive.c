@@ -50,7 +50,7 @@ static struct worker *worker; /* [ALIVE]; row 0 is the main thread */
 static int32_t *row_of, *spare, spares; /* by trace thread: its row, 0 while it has none; free rows */
 static struct object *objects;
 static char *stacks;
-static int64_t next_event, count, flown, live, usable, last_probe, last_sample, leaving;
+static int64_t next_event, count, replayed, live, usable, last_probe, last_sample, leaving;
 static struct footprint start; /* the baseline */
 static int64_t base_faults, base_high_water;
 static void *(*real_malloc)(size_t), *(*real_calloc)(size_t, size_t);
@@ -227,7 +227,7 @@ static void pass_baton(int to) {
     if (atomic_exchange(&worker[to].baton, GO) == ASLEEP)
         syscall(SYS_futex, &worker[to].baton, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 }
-static void fly(int me) { /* entered with the baton; thread 0 leaves at the batch's end */
+static void serve(int me) { /* entered with the baton; thread 0 leaves at the batch's end */
     for (;;) {
         int to = 0;
         if (next_event == count) {
@@ -242,7 +242,7 @@ static void fly(int me) { /* entered with the baton; thread 0 leaves at the batc
                 return;
             }
             replay(e, placed[next_event]);
-            int64_t event = flown + next_event++;
+            int64_t event = replayed + next_event++;
             if (e->size >= LARGE || event - last_probe >= setting[PROBE_EVERY] || event == setting[END_EVENT])
                 probe(event);
             continue;
@@ -258,12 +258,12 @@ static void fly(int me) { /* entered with the baton; thread 0 leaves at the batc
 }
 static void *work(void *row) {
     await_baton((int)(intptr_t)row);
-    fly((int)(intptr_t)row);
+    serve((int)(intptr_t)row);
     return 0;
 }
 
 int main(void) {
-    for (;; flown += count) {
+    for (;; replayed += count) {
         take(&count, sizeof count);
         if (!count) break;
         if (count < 0 || count > BATCH) die("a batch is too long");
@@ -271,12 +271,12 @@ int main(void) {
         memset(placed, 0, count * sizeof *placed);
         next_event = 0;
         int64_t started = now_ns();
-        fly(0);
+        serve(0);
         figure[NANOSECONDS] += now_ns() - started;
         if (setting[PLACED]) give(placed, count * sizeof *placed);
     }
-    if (figure[SAMPLES] && sample[figure[SAMPLES] - 1][0] == flown - 1) figure[SAMPLES]--; /* once */
-    if (flown) last_sample = -setting[SAMPLE_EVERY], probe(flown - 1);
+    if (figure[SAMPLES] && sample[figure[SAMPLES] - 1][0] == replayed - 1) figure[SAMPLES]--; /* once */
+    if (replayed) last_sample = -setting[SAMPLE_EVERY], probe(replayed - 1);
     figure[FAULTS] = faults() - base_faults;
     struct footprint now = footprint();
     int64_t high_water = status_pages("VmHWM:");

@@ -50,7 +50,7 @@ def measure(
     tunables, as {"arena_max": 2}. `seconds` are those of the replay with touching.
     HeapwrightError when the allocator or a compiler is missing.
     """
-    flown, ends = 0, ending(trace)
+    replayed, ends = 0, ending(trace)
     with Drive(
         name,
         trace,
@@ -61,14 +61,14 @@ def measure(
     ) as drive:
         for batch in trace.batches(columns=("op", "slot", "size", "align", "thread")):
             drive.replay(batch)
-            flown += len(batch.op)
+            replayed += len(batch.op)
             if progress:
-                progress(flown)
+                progress(replayed)
         footprint = drive.finish()
     result = Result(
         manager=name,
         kind="measured",
-        events=flown,
+        events=replayed,
         seconds=footprint.seconds,
         peak=parts(footprint.resident_bytes, footprint.live_bytes, footprint.usable_bytes),
         page_faults=footprint.page_faults,

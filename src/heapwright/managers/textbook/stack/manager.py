@@ -13,7 +13,7 @@ Omits      return addresses and saved registers; the guard page
 What a trace of malloc means here: a program that returns its blocks in the reverse order of
 asking could have kept them in frames. Each block is a frame; one that is freed out of order
 returns when all above it are dead, as a caller's frame outlives those it calls. An overflow is
-never NULL: a real process is killed, so the flight ends and says where. `below` is the
+never NULL: a real process is killed, so the replay ends and says where. `below` is the
 simulator's: a program knows by itself how far to raise its stack pointer.
 """
 
@@ -96,7 +96,7 @@ def _open(heap, thread):
 
 @kernel
 def _overflow(heap, thread, size):
-    """Note the first overflow, which ends the flight: see `fatal`."""
+    """Note the first overflow, which ends the replay: see `fatal`."""
     if heap.paths[OVERFLOW] == 0:
         limit = 1 << heap.limit_shift
         heap.wanted_bytes, heap.wanted_thread = size, thread
@@ -199,7 +199,7 @@ def check(heap):
 
 
 def fatal(heap):
-    """The sentence with which the flight ends after an overflow; "" while there was none."""
+    """The sentence with which the replay ends after an overflow; "" while there was none."""
     if not heap.paths[OVERFLOW]:
         return ""
     wanted, used = int(heap.wanted_bytes), int(heap.wanted_used)
