@@ -10,6 +10,7 @@ optimised once. Figures: docs/decisions/0003.
 This reaches into numba.core: `_Library` extends the class that holds a function's LLVM module.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,12 @@ from typing import Any
 import llvmlite.binding as llvm
 from numba import types
 from numba.core import codegen
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    _CacheLocator,
+)
 
 from heapwright.cache import kernels, sweep_once, used
 from heapwright.closure import digest, sources_of
@@ -108,7 +114,12 @@ class _Kept(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's disk cache, of whole programs; a kernel's place is found when first asked for."""
+    """Numba's disk cache, of whole programs; a kernel's place is found when first asked for.
+
+    Each signature has an index of its own. Numba keeps all of a function's in one file, which can
+    be read only where every class in any of them can be imported: a kernel that was once compiled
+    for a copy of a module (`bind.rebound`) could not be loaded by a process without that copy.
+    """
 
     _impl_class = _Kept
 
@@ -127,13 +138,36 @@ class _Cache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         if _is_part(sig):
             return None
+        self._turn_to(sig)
         with _part(False):  # it is whole, though a part that is being compiled asked for it
             return super().load_overload(sig, target_context)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         if not _is_part(sig):
+            self._turn_to(sig)
             super().save_overload(sig, data)
             sweep_once()
+
+    def _turn_to(self, sig: Any) -> None:
+        """Use the index of this signature."""
+        base = f"{self._impl.filename_base}-{_told(sig)}"
+        self._cache_file = IndexDataCacheFile(self._cache_path, base, "")
+
+
+def _told(signature: Any) -> str:
+    """Twelve hexadecimal digits of a signature: its types and the modules of their classes."""
+    arguments = signature.args if hasattr(signature, "args") else signature
+    told = [str(arguments), *(name for kind in arguments for name in _classes(kind))]
+    return hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
+
+
+def _classes(kind: Any) -> Iterator[str]:
+    """Full names of the classes of a type's named tuples."""
+    if isinstance(kind, types.BaseNamedTuple):
+        yield f"{kind.instance_class.__module__}.{kind.instance_class.__qualname__}"
+    if isinstance(kind, types.BaseTuple):
+        for inner in kind.types:
+            yield from _classes(inner)
 
 
 def _edited_since_start(path: Path) -> bool:
