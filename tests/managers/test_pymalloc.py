@@ -10,6 +10,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.machine import machine, mmap
 from heapwright.machine.address_space import MAPPED_BYTES
 from heapwright.managers import named
+from heapwright.managers.runtime.pymalloc.address_map import is_ours, mark
 from heapwright.references.cpython.agreement import NOWHERE, Agreement, Arenas, Follower
 from heapwright.references.cpython.stats import said_by, stats_of
 from heapwright.trace.schema import events
@@ -75,6 +76,18 @@ def test_the_first_pool_is_aligned_where_the_arena_is_not():
     assert base % (1 << 14) and first == -(-base // (1 << 14)) * (1 << 14) + 48
     assert int(trial.heap.arenas.pools[1]) == 63
     trial.verify()
+
+
+@pytest.mark.parametrize("into", [0, 4096, 16384, (1 << 20) - 4096])
+def test_the_tree_knows_an_arena_to_the_byte(into):
+    """Wherever in a MiB it begins; and not once it is gone, beside one that stays."""
+    heap = Trial("pymalloc over machine").heap
+    base, mib = (5 << 30) + into, 1 << 20
+    edges = [base - 1, base, base + mib - 1, base + mib]
+    assert mark(heap, 0, base, 1)
+    assert [is_ours(heap, address) for address in edges] == [False, True, True, False]
+    assert mark(heap, 0, base + mib, 1) and mark(heap, 0, base, 0)
+    assert [is_ours(heap, address) for address in edges] == [False, False, False, True]
 
 
 def test_realloc_stays_unless_a_quarter_is_saved():
