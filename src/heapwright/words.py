@@ -46,6 +46,11 @@ def digits(value: float) -> str:
     return f"{value:,.{places}f}"
 
 
+def counted(count: int, thing: str) -> str:
+    """A count and what is counted: 1 event, 2 events, 12,345 events."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+
+
 def count_text(count: float) -> str:
     """A count with three significant digits: 999, 12.3 k, 4.20 M."""
     if abs(count) < 999.5:

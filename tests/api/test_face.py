@@ -95,11 +95,16 @@ def test_a_replay_is_the_row_of_a_comparison(trace):
 def test_info_and_a_trace_in_a_notebook(trace):
     assert hw.info(trace)["events"] == trace.events == 150
     assert "150" in trace._repr_html_()
+    shown = hw.info(trace)._repr_html_()
+    assert "<td>150</td>" in shown and "<td>synthetic</td>" in shown
 
 
 def test_mistakes_are_sentences(trace, tmp_path):
     with pytest.raises(hw.HeapwrightError, match="no manager is named 'frob'"):
         hw.replay("frob", trace)
+    for none in ([], ""):
+        with pytest.raises(hw.HeapwrightError, match="no manager is named"):
+            hw.compare(trace, none)
     with pytest.raises(hw.HeapwrightError, match="buddy has no real counterpart"):
         hw.validate("buddy", trace)
     with pytest.raises(hw.HeapwrightError, match="nowhere"):

@@ -187,7 +187,10 @@ def test_options_of_a_program_without_two_dashes_are_hinted_at():
     done = runner.invoke(cli.app, ["record", "ls", "-l"])
     assert done.exit_code == 2
     said = " ".join(done.output.split())
-    assert "put -- before the program: heapwright record -- ls -l" in said
+    assert (
+        "No such option: -l. If it is the program's, put -- before the program: "
+        "heapwright record -- ls -l"
+    ) in said
     other = runner.invoke(cli.app, ["record", "--no-such", "--", "ls"])
     assert other.exit_code == 2 and "put --" not in other.output
 

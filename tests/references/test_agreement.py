@@ -239,8 +239,8 @@ def test_the_addresses_of_a_forked_child_are_no_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("near", "cause"),
     [
-        ((MALLOC, 1), "Thread 1 was in malloc 1 events before it"),
-        ((THREAD_EXIT, 1), "Thread 1 had ended 1 events before it"),
+        ((MALLOC, 1), "Thread 1 was in malloc 1 event before it"),
+        ((THREAD_EXIT, 1), "Thread 1 had ended 1 event before it"),
         ((MALLOC, 0), ""),
     ],
 )

@@ -56,8 +56,10 @@ def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     from heapwright.managers.registry import managers as registered
     from heapwright.managers.registry import usual
 
-    if not managers:
+    if managers is None:
         return usual(graph=trace.graph)
+    if not managers:
+        raise HeapwrightError("no manager is named: name one or more, or leave the choice out")
     listed = managers.split(",") if isinstance(managers, str) else managers
     names = [name.strip() for name in listed]
     return list(registered()) if names == ["all"] else names

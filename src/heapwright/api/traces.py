@@ -84,6 +84,12 @@ class Info(dict[str, Any]):
         """A plain dictionary."""
         return dict(self)
 
+    def _repr_html_(self) -> str:
+        from heapwright.cells import facts
+
+        known = {name: value for name, value in self.items() if isinstance(value, int | str)}
+        return facts(f"{known.pop('program')}: {known.pop('path')}", known, self["notes"])
+
 
 def info(
     trace: str | os.PathLike[str] | Trace,

@@ -94,7 +94,7 @@ class Deferred(TyperCommand):
             runs = "-- CMD" in str(inspect.signature(function))
             if type(error).__name__ == "NoSuchOption" and runs and "--" not in given:
                 error.message += (  # type: ignore[attr-defined]
-                    f" If it is the program's, put -- before the program: "
+                    f". If it is the program's, put -- before the program: "
                     f"heapwright {self.name} -- {' '.join(given)}"
                 )
             raise

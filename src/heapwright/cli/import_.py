@@ -52,7 +52,7 @@ def import_(
     from heapwright.trace.importers import import_file
     from heapwright.trace.importers.tabular import parse_map
     from heapwright.trace.store import Trace
-    from heapwright.words import bytes_text
+    from heapwright.words import bytes_text, counted
 
     columns = parse_map(map_) if map_ else None
     with screen.progress(f"importing {file.name}", 1) as advance:
@@ -66,7 +66,8 @@ def import_(
         screen.print_json(told | {"unmatched_frees": trace.unmatched_frees})
         return
     typer.echo(
-        f"{output}: {trace.events:,} events, {trace.threads:,} threads, peak live "
-        f"{bytes_text(trace.peak_live_bytes)}, {trace.unmatched_frees:,} unmatched frees"
+        f"{output}: {counted(trace.events, 'event')}, {counted(trace.threads, 'thread')}, "
+        f"peak live {bytes_text(trace.peak_live_bytes)}, "
+        f"{counted(trace.unmatched_frees, 'unmatched free')}"
     )
     screen.show_notes(trace.notes)

@@ -105,12 +105,13 @@ def record(
 def show(traces: Sequence[Converted]) -> None:
     """What was written, and what is not in it."""
     from heapwright.cli import screen
-    from heapwright.words import bytes_text
+    from heapwright.words import bytes_text, counted
 
     for trace in traces:
         unmatched = f", {trace.unmatched_frees:,} unmatched frees" if trace.unmatched_frees else ""
         size = bytes_text(trace.path.stat().st_size)
-        typer.echo(f"{trace.path}: {trace.events:,} events of {trace.program}{unmatched}, {size}")
+        events = counted(trace.events, "event")
+        typer.echo(f"{trace.path}: {events} of {trace.program}{unmatched}, {size}")
         screen.show_notes(trace.notes)
 
 

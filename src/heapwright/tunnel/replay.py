@@ -117,17 +117,17 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     """
     conditions = Conditions(touch, huge_pages)
     settings = dict(settings or {})
-    flight = Replay(manager_name, trace, settings, conditions)
-    seconds = [flight.replay(trace, progress)]
+    twin = Replay(manager_name, trace, settings, conditions)
+    seconds = [twin.replay(trace, progress)]
     moment = seconds[0] < MOMENT_SECONDS
     while len(seconds) < max(tries, MOMENT_TRIES if moment else 1):
         seconds.append(Replay(manager_name, trace, settings, conditions).replay(trace, None))
-    meters, flown = flight.heap.machine.meters, flight.run.progress
-    peak_pages, peak_event = int(flown[flight.loop.PEAK_PAGES]), int(flown[flight.loop.PEAK_EVENT])
+    meters, counts = twin.heap.machine.meters, twin.run.progress
+    peak_pages, peak_event = int(counts[twin.loop.PEAK_PAGES]), int(counts[twin.loop.PEAK_EVENT])
     result = Result(
         manager=manager_name,
         kind="twin",
-        events=int(flown[flight.loop.NEXT]),
+        events=int(counts[twin.loop.NEXT]),
         seconds=min(seconds) if tries > 1 else statistics.median(seconds),
         peak={},
         page_faults=int(meters[FAULTS]),
@@ -135,13 +135,13 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         high_water_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
         settings=settings,
         conditions=dict(vars(conditions)),
-        recorded=flight.recorded,
-        paths=dict(zip(flight.module.PATHS, flight.heap.paths.tolist(), strict=True)),
-        refused=int(flown[flight.loop.REFUSED]),
-        notes=conditions.sentences() + flight.notes(),
-        collecting=collecting(flight.heap.log, flight.clock) if flight.collected else None,
+        recorded=twin.recorded,
+        paths=dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True)),
+        refused=int(counts[twin.loop.REFUSED]),
+        notes=conditions.sentences() + twin.notes(),
+        collecting=collecting(twin.heap.log, twin.clock) if twin.collected else None,
     )
-    del flight, meters  # give its address space back before the next one is reserved
+    del twin, meters  # give its address space back before the next one is reserved
 
     survey = Replay(manager_name, trace, settings, conditions)
     if survey.collected:
@@ -206,15 +206,15 @@ def placements(
     Both are 0 for an event without an object. Addresses are those of the twin's machine, whose
     heap starts at `heapwright.machine.address_space.BREAK_BASE`.
     """
-    flight = Replay(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
-    pages = flight.ledger()
-    for batch in trace.batches(flight.loop.COLUMNS):
+    twin = Replay(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
+    pages = twin.ledger()
+    for batch in trace.batches(twin.loop.COLUMNS):
         placed = np.zeros((len(batch.op), 2), np.int64)
-        flight.loop.survey(flight.heap, flight.run, batch, pages, placed)
-        flight.end_if_fatal()
+        twin.loop.survey(twin.heap, twin.run, batch, pages, placed)
+        twin.end_if_fatal()
         yield placed
         if progress:
-            progress(int(flight.run.progress[flight.loop.NEXT]))
+            progress(int(twin.run.progress[twin.loop.NEXT]))
 
 
 def addresses(

@@ -48,7 +48,7 @@ from heapwright.references.malloc.measured import MOMENT_EVENTS
 from heapwright.references.tally import Tally, difference, percent
 from heapwright.trace.schema import FREE, NEW, POP, PUSH, events
 from heapwright.tunnel.replay import Conditions, Replay
-from heapwright.words import bytes_text
+from heapwright.words import bytes_text, counted
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -103,7 +103,7 @@ class GoAgreement:
     @property
     def title(self) -> str:
         """What was compared."""
-        return f"go on {self.events:,} events, beside Go {self.real_version}"
+        return f"go on {counted(self.events, 'event')}, beside Go {self.real_version}"
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """What was compared, the twin's figure, the real one's, and how far they agree."""

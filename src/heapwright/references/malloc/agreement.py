@@ -40,7 +40,7 @@ from heapwright.references.tally import Tally, difference, percent
 from heapwright.trace.schema import THREAD_EXIT
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.versions import version_text
-from heapwright.words import bytes_text
+from heapwright.words import bytes_text, counted
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -87,7 +87,7 @@ class Agreement:
     @property
     def title(self) -> str:
         """What was compared."""
-        return f"{self.manager} on {self.events:,} events"
+        return f"{self.manager} on {counted(self.events, 'event')}"
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """What was compared, the twin's figure, the real one's, and how far they agree."""
@@ -355,15 +355,16 @@ def _at_once(trace: "Trace", event: int) -> str:
     if len(ended):
         who, ago = int(thread[ended[-1]]), event - first - int(ended[-1])
         return (
-            f"Thread {who:,} had ended {ago:,} events before it: when its cache was emptied into "
-            f"the arenas, and its own was free for another thread, is not recorded; {since}."
+            f"Thread {who:,} had ended {counted(ago, 'event')} before it: when its cache was "
+            "emptied into the arenas, and its own was free for another thread, is not recorded; "
+            f"{since}."
         )
     others = np.flatnonzero(thread[-AT_ONCE_EVENTS:] != thread[-1])
     if len(others):
         who = int(thread[-AT_ONCE_EVENTS:][others[-1]])
         ago = min(AT_ONCE_EVENTS, len(thread)) - 1 - int(others[-1])
         return (
-            f"Thread {who:,} was in malloc {ago:,} events before it: which of two calls at once "
-            f"had an arena's lock first is not recorded; {since}."
+            f"Thread {who:,} was in malloc {counted(ago, 'event')} before it: which of two calls "
+            f"at once had an arena's lock first is not recorded; {since}."
         )
     return ""
