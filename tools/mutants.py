@@ -6,9 +6,9 @@ A fault is one of: a comparison turned (< and <=, == and !=), + and -, * and //,
 `not` left out, a whole number one larger, a call whose result nobody uses left out. It is put into
 a copy of the tree, and the tests that stand for the file run there, interpreted, its own first, up
 to the first failure; what they do not notice is a survivor. Faults are drawn evenly over a group's
-files. Survivors are printed with their line; more than one in twenty of a group is a failure. Lines
-of `tools/equivalent_mutants.txt`, FILE: line -> line with the fault, name faults that change nothing that
-anyone could see, each with its reason.
+files. Survivors are printed with their line; more than one in twenty of a group is a failure.
+Lines of `tools/equivalent_mutants.txt`, FILE: line -> line with the fault, name faults that change
+nothing that anyone could see, each with its reason.
 """
 
 import argparse
