@@ -232,7 +232,9 @@ class Bench:
 def equivalent() -> set[str]:
     """The faults that are known to change nothing."""
     lines = (ROOT / "tools/equivalent_mutants.txt").read_text().splitlines()
-    return {line.split("  #")[0].strip() for line in lines if line and not line.startswith("#")}
+    return {
+        line.rpartition("  # ")[0].strip() for line in lines if line and not line.startswith("#")
+    }
 
 
 def drawn(group: str, count: int, draw: random.Random) -> list[tuple[Mutant, str]]:

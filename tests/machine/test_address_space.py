@@ -66,6 +66,18 @@ def test_the_break_is_any_byte(fresh):
     assert fresh.meters[space.MAPPED_BYTES] == PAGE_BYTES
 
 
+def test_a_byte_of_a_page_is_the_page(fresh):
+    mapped = fresh.meters[space.MAPPED_BYTES :][:1]
+    area = mmap(fresh, MAPPED_TOP - 9 * PAGE_BYTES, PAGE_BYTES + 1)
+    assert mapped == 2 * PAGE_BYTES
+    assert mremap(fresh, area, PAGE_BYTES + 1, 2 * PAGE_BYTES + 1) == area
+    assert mapped == 3 * PAGE_BYTES
+    assert mremap(fresh, area, 2 * PAGE_BYTES + 1, 2 * PAGE_BYTES + 2) == area
+    assert mapped == 3 * PAGE_BYTES
+    munmap(fresh, area, 2 * PAGE_BYTES + 1)
+    assert mapped == 0
+
+
 def test_peaks_and_system_calls_are_counted(fresh):
     area = mmap(fresh, 0, 4 * MIB)
     touch(fresh, area + 10, 3 * PAGE_BYTES)
