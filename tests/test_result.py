@@ -21,6 +21,8 @@ def test_every_figure_of_a_cell():
         "as time decides, least bytes": f"{45 * MIB:,}",
         "as time decides, most bytes": f"{345 * MIB:,}",
         **{name.replace("_", " "): size for name, size in bytes_.items()},
+        "mean resident bytes": f"{98 * MIB:,}",
+        "end resident bytes": f"{47 * MIB:,}",
         "page faults": "4,321",
         "mapped bytes, peak": f"{333 * MIB:,}",
     }

@@ -36,7 +36,7 @@ LIFETIMES = [
 
 
 @pytest.fixture
-def view(browser, tmp_path, monkeypatch):
+def view(browser, tmp_path, monkeypatch, request):
     def timeline(rows):
         found = np.array(rows, np.int64)
         found[:, 1:] *= MIB
@@ -47,9 +47,10 @@ def view(browser, tmp_path, monkeypatch):
     assert cycles.shape[1] == len(CYCLE) and len(ROWS[0]) == len(TIMELINE)
     other = [[row[0], *(size + 300 for size in row[1:])] for row in ROWS]
     did = collecting(cycles=cycles, collections={"full": 1, "minor": 1})
+    clock = {"clock_ns": getattr(request, "param", None), "end_event": 999}
     results = [
-        made("semispace", timeline=timeline(ROWS), collecting=did),
-        made("jemalloc", "measured", timeline=timeline(other)),
+        made("semispace", timeline=timeline(ROWS), collecting=did, **clock),
+        made("jemalloc", "measured", timeline=timeline(other), **clock),
     ]
     known = statistics() | {"lifetimes_by_size": LIFETIMES}
     monkeypatch.setattr(html, "statistics", lambda trace: known)
@@ -93,6 +94,46 @@ def test_of_all_together_resident_memory_is_read_and_of_a_measured_one_the_rest(
     assert readout(view) == {"semispace": "281 MiB", "real jemalloc": "581 MiB"}
     view.locator("#replays button", has_text="real jemalloc").click()
     assert readout(view)["not told apart"] == "328 MiB"
+
+
+SLEPT = np.array([0, 9_000_000_000, 10_000_000_000])  # nanoseconds at the events of ROWS
+
+
+@pytest.mark.parametrize("view", [SLEPT], indirect=True)
+def test_where_the_recording_has_time_the_axis_counts_seconds_or_events(view):
+    view.locator("#replays button", has_text="semispace").click()
+    axis = view.locator("#axis button")
+    assert axis.all_inner_texts() == ["seconds", "events"]
+    assert axis.first.get_attribute("aria-pressed") == "true"
+    marks = view.locator("#timeline svg text").all_text_contents()
+    assert "10.0 s" in marks and "time of the recorded program" in marks
+    assert view.inner_text(".readout caption") == "at the peak, after event 500, at 9.00 s"
+    left, right = 66, view.evaluate("document.querySelector('#timeline svg').viewBox.baseVal.width")
+    at = float(view.locator("#timeline .peak").get_attribute("cx"))
+    assert at == pytest.approx(left + 0.9 * (right - 12 - left), abs=1)
+    axis.last.click()
+    assert "events" in view.locator("#timeline svg text").all_text_contents()
+    at = float(view.locator("#timeline .peak").get_attribute("cx"))
+    assert at == pytest.approx(left + 500 / 999 * (right - 12 - left), abs=1)
+    view.locator("#replays button").first.click()
+    view.locator("#timeline svg").focus()
+    view.keyboard.press("ArrowLeft")
+    assert view.inner_text(".readout caption") == "resident, after event 994"
+    assert readout(view)["semispace"] == "281 MiB"
+    axis.first.click()
+    assert view.inner_text(".readout caption") == "resident, after event 999, at 10.0 s"
+    assert readout(view)["semispace"] == "181 MiB"
+
+
+def test_without_time_the_axis_counts_events_and_has_no_other(view):
+    assert view.locator("#axis button").count() == 0
+    assert "events" in view.locator("#timeline svg text").all_text_contents()
+
+
+def test_the_end_is_marked_where_the_program_has_settled(view):
+    view.locator("#replays button", has_text="semispace").click()
+    said = view.locator("#timeline .end title").text_content()
+    assert said == "the end, settled: 181 MiB stay"
 
 
 def drawn_mib(view, element, attribute, most):
