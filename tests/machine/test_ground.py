@@ -4,10 +4,14 @@ import pytest
 
 from heapwright.machine import PAGE_BYTES, load, machine, mmap
 from heapwright.machine import address_space as space
-from heapwright.machine.address_space import MAPPED_TOP, check
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, MAPPED_TOP, check
 from heapwright.machine.ground import (
     HEAD_BYTES,
+    area,
+    areas,
     give_back,
+    less,
+    more,
     obtain,
     obtain_clear,
     pass_alloc,
@@ -15,6 +19,7 @@ from heapwright.machine.ground import (
     pass_free,
     pass_realloc,
     pass_usable,
+    until,
 )
 
 
@@ -28,6 +33,20 @@ def fresh():
 
 def mapped_pages(made):
     return int(made.meters[space.MAPPED_BYTES]) // PAGE_BYTES
+
+
+def test_the_heap_goes_on_at_its_end_and_stops_at_the_limit(fresh):
+    assert more(fresh, BREAK_BASE, 3 * PAGE_BYTES, 16) == BREAK_BASE
+    top = BREAK_BASE + 3 * PAGE_BYTES
+    assert until(fresh, BREAK_BASE) == top
+    assert area(fresh, 0, top) == (BREAK_BASE, 3 * PAGE_BYTES) and areas(fresh) == 1
+    calls = int(fresh.meters[space.SYSCALLS])
+    for bytes_ in (BREAK_LIMIT - top + 1, BREAK_LIMIT, 1 << 62):
+        assert more(fresh, top, bytes_, 16) == 0
+    assert fresh.meters[space.SYSCALLS] == calls == 1, "no call asks for what cannot be"
+    less(fresh, BREAK_BASE + PAGE_BYTES)
+    assert until(fresh, BREAK_BASE) == BREAK_BASE + PAGE_BYTES
+    assert mapped_pages(fresh) == 1
 
 
 @pytest.mark.parametrize("shift", [11, 12])
