@@ -242,6 +242,21 @@ def test_refuses_what_is_larger_than_memory(name):
         trial.run.progress[trial.loop.REFUSED] = 0
 
 
+OF_FIXED_SIZE = [
+    name for name in COLLECTED if "heap_bytes" in managers()[name].module.Config._fields
+]
+
+
+@pytest.mark.parametrize("name", OF_FIXED_SIZE)
+def test_no_collection_is_made_for_what_none_could_make_room_for(name):
+    trial = CollectedTrial(name, {"heap_bytes": 1 << 16}, graph=False)
+    trial.step(MALLOC, 0, 100)
+    before = int(trial.heap.log.totals[CYCLES])  # one, where the first space is made by it
+    trial.loop.replay(trial.heap, trial.run, batch_of([(MALLOC, 1, 1 << 17, 0, -1)]))
+    assert trial.run.progress[trial.loop.REFUSED] == 1
+    assert trial.heap.log.totals[CYCLES] == before
+
+
 NAMING = [case for case in CASES if managers()[case.values[0]].card.names_slots]
 
 

@@ -66,6 +66,18 @@ def test_the_break_is_any_byte(fresh):
     assert fresh.meters[space.MAPPED_BYTES] == PAGE_BYTES
 
 
+def test_a_byte_of_a_page_is_the_page(fresh):
+    mapped = fresh.meters[space.MAPPED_BYTES :][:1]
+    area = mmap(fresh, MAPPED_TOP - 9 * PAGE_BYTES, PAGE_BYTES + 1)
+    assert mapped == 2 * PAGE_BYTES
+    assert mremap(fresh, area, PAGE_BYTES + 1, 2 * PAGE_BYTES + 1) == area
+    assert mapped == 3 * PAGE_BYTES
+    assert mremap(fresh, area, 2 * PAGE_BYTES + 1, 2 * PAGE_BYTES + 2) == area
+    assert mapped == 3 * PAGE_BYTES
+    munmap(fresh, area, 2 * PAGE_BYTES + 1)
+    assert mapped == 0
+
+
 def test_peaks_and_system_calls_are_counted(fresh):
     area = mmap(fresh, 0, 4 * MIB)
     touch(fresh, area + 10, 3 * PAGE_BYTES)
@@ -106,6 +118,37 @@ def test_a_moved_area_keeps_pages_and_first_words(fresh):
     flags = fresh.pages[moved >> 12 : (moved + MIB) >> 12] & space.RESIDENT
     assert np.flatnonzero(flags).tolist() == [1]
     assert fresh.meters[space.PEAK_MAPPED_BYTES] == MIB + PAGE_BYTES
+    assert fresh.meters[space.SYSCALLS] == 3, "a move is one call"
+
+
+def test_each_call_is_counted_once(fresh):
+    calls = fresh.meters[space.SYSCALLS :][:1]
+    area = mmap(fresh, 0, 4 * PAGE_BYTES)
+    other = mmap(fresh, area - 8 * PAGE_BYTES, 2 * PAGE_BYTES)
+    assert calls == 2
+    assert mremap(fresh, area, 4 * PAGE_BYTES, 3 * PAGE_BYTES + 1) == area and calls == 3
+    assert mremap(fresh, area, 4 * PAGE_BYTES, 3 * PAGE_BYTES) == area and calls == 4
+    assert mremap(fresh, area, 3 * PAGE_BYTES, 4 * PAGE_BYTES) == area and calls == 5
+    touch(fresh, area, PAGE_BYTES)
+    assert space.move(fresh, area, other, PAGE_BYTES) and calls == 6
+    assert mremap(fresh, other, 2 * PAGE_BYTES, 1 << 47) == 0 and calls == 7
+    assert brk(fresh, BREAK_BASE + 1) and brk(fresh, BREAK_BASE - 1) and calls == 9
+    munmap(fresh, other, 2 * PAGE_BYTES)
+    munmap(fresh, area, 4 * PAGE_BYTES)
+    assert calls == 11
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_an_area_that_grows_keeps_the_advice_of_its_last_page(fresh, moves):
+    area = mmap(fresh, MAPPED_TOP - 8 * PAGE_BYTES, 2 * PAGE_BYTES)
+    beside = mmap(fresh, area + (2 if moves else 4) * PAGE_BYTES, PAGE_BYTES)
+    madvise(fresh, area + PAGE_BYTES, PAGE_BYTES, ADVISE_HUGEPAGE)
+    grown = mremap(fresh, area, 2 * PAGE_BYTES, 4 * PAGE_BYTES)
+    assert (grown != area) == moves
+    flags = fresh.pages[(grown >> 12) - 1 : (grown >> 12) + 5] & space.HUGE_ADVISED
+    assert flags.tolist() == [0, 0] + [space.HUGE_ADVISED] * 3 + [0]
+    munmap(fresh, grown, 4 * PAGE_BYTES)
+    munmap(fresh, beside, PAGE_BYTES)
 
 
 @pytest.mark.parametrize(

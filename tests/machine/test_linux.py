@@ -99,6 +99,18 @@ def test_areas_lie_where_the_model_says(both, seed):
             assert real.meters[meter] == counted.meters[meter]
 
 
+def test_a_byte_of_a_page_is_the_page(both):
+    real, _, areas = both
+    address = linux.mmap(real, 0, PAGE_BYTES + 1)
+    areas[address] = 2 * PAGE_BYTES
+    assert real.meters[MAPPED_BYTES] == 2 * PAGE_BYTES
+    assert linux.mremap(real, address, PAGE_BYTES + 1, 1) == address
+    areas[address] = PAGE_BYTES
+    assert real.meters[MAPPED_BYTES] == PAGE_BYTES
+    linux.munmap(real, areas.popitem()[0], 1)
+    assert real.meters[MAPPED_BYTES] == 0
+
+
 def test_moved_pages_keep_their_content_and_leave_zeros(both):
     real, _, areas = both
     pages = 6 * PAGE_BYTES

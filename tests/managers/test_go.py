@@ -11,6 +11,7 @@ from go_trial import COLLECT, DROP, NEW, ROOT, SLOTS, SPOIL, UNROOT, WRITE, Tria
 from heapwright.collectors import log as logs
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
+from heapwright.machine.address_space import RESIDENT
 from heapwright.managers.runtime.go import manager as go
 from heapwright.managers.runtime.go.layout import (
     span_of,
@@ -249,6 +250,11 @@ def test_pages_that_the_heap_no_longer_needs_go_back_in_the_background():
     trial.take(*[(NEW, 0, 64 << 10)] * (100 if INTERPRETED else 2000))
     assert trial.meter("free") < kept
     assert trial.meter("scavenged") > 0
+    machine, pages = trial.heap.machine, trial.heap.go.pages
+    without = (pages.free & pages.gone).astype("<i8").view(np.uint8)
+    without = np.flatnonzero(np.unpackbits(without, bitorder="little"))
+    flags = machine.pages.reshape(-1, 2)[without]  # Go's pages are two of the machine's
+    assert not (flags & RESIDENT).any(), "what is given back holds no memory"
 
 
 def test_used_memory_is_cleared_and_fresh_memory_is_not():

@@ -28,6 +28,19 @@ def path(trial, name):
     return int(trial.heap.paths[state.PATHS.index(name)])
 
 
+def test_the_parts_of_a_threads_row_do_not_overlap():
+    parts = [
+        *(range(first, first + sizes.MOST_CLASSES) for first in (state.HEADS, state.PARTIAL)),
+        range(state.FRESH, state.FRESH + sizes.MOST_CLASSES),
+        [state.ALIVE],
+        [state.OUT_OWNER, state.OUT_FIRST, state.OUT_LAST, state.OUT_COUNT],
+        [state.MAILBOX],
+    ]
+    words = [word for part in parts for word in part]
+    assert len(set(words)) == len(words) and max(words) < 1 << state.ROW_SHIFT
+    assert state.MAILBOX % 8 == 0, "a line of its own"
+
+
 @pytest.mark.parametrize("steps", [4, 8])
 def test_a_request_gets_the_first_class_that_holds_it(steps):
     table = sizes.classes(steps, 1 << 14, 1 << 18, 1 << 14)

@@ -150,6 +150,16 @@ def test_a_request_that_the_program_was_refused_leaves_nothing() -> None:
     assert not placed.any()
 
 
+def test_what_the_program_was_refused_is_given_back_at_once() -> None:
+    _, once = drive("glibc", (MALLOC, -1, 1 << 20))
+    _, often = drive("glibc", *[(MALLOC, -1, 1 << 20)] * 64)
+    assert often.refused == 0
+    assert often.mapped_bytes_peak - once.mapped_bytes_peak < 4 << 20
+    placed, _ = drive("glibc", (MALLOC, 0, 64), (MALLOC, -1, 64), (MALLOC, 1, 64))
+    apart, _ = drive("glibc", (MALLOC, 0, 64), (MALLOC, 1, 64))
+    assert placed[2, 0] - placed[0, 0] == apart[1, 0] - apart[0, 0]
+
+
 def test_heap_offsets_repeat_in_every_process() -> None:
     trace = InMemory(churn(20_000, slots=500, seed=3))
     runs = []

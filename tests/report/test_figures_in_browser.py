@@ -136,6 +136,27 @@ def test_the_end_is_marked_where_the_program_has_settled(view):
     assert said == "the end, settled: 181 MiB stay"
 
 
+def drawn_mib(view, element, attribute, most):
+    """What the heights of an element's points stand for; `most` MiB are 1 of 1.04 of the axis."""
+    cursor = view.locator("#timeline line.cursor")
+    top, bottom = (float(cursor.get_attribute(end)) for end in ("y1", "y2"))
+    told = view.locator(f"#timeline {element}").get_attribute(attribute)
+    heights = [float(point.split(",")[-1]) for point in told.split()]
+    return [(bottom - y) / (bottom - top) * 1.04 * most for y in heights]
+
+
+def test_lines_are_as_high_as_what_was_resident(view):
+    view.locator("#replays button").first.click()
+    for number, more in enumerate((0, 300)):
+        line = drawn_mib(view, f"polyline >> nth={number}", "points", 581)
+        assert line == pytest.approx([81 + more, 281 + more, 181 + more], abs=0.5)
+    view.locator("#replays button", has_text="semispace").click()
+    assert drawn_mib(view, "circle.peak", "cy", 281) == pytest.approx([281], abs=0.5)
+    live = drawn_mib(view, 'polygon[fill="var(--live)"]', "points", 281)
+    assert live[0] - live[5] == pytest.approx(21, abs=0.5)
+    assert live[1] - live[4] == pytest.approx(121, abs=0.5)
+
+
 def test_bars_of_histograms(view):
     for tab, words in (
         ("requests by size", ["up to 32 B: 400 requests", "up to 2 KiB: 153 requests"]),
