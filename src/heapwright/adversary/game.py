@@ -144,9 +144,10 @@ def span(game):
 
 @kernel
 def cost(heap, game):
-    """Bytes that the adversary makes the manager take, now."""
+    """What the adversary is after, in bytes: the span of the blocks. Where they lie in areas, what
+    was taken for these as well: it grows by whole areas, and within one the span tells."""
     if game.fields[TAKES_AREAS]:
-        return heap.machine.meters[MAPPED_BYTES]
+        return heap.machine.meters[MAPPED_BYTES] + span(game)
     return span(game)
 
 

@@ -230,7 +230,7 @@ def _against(
         starts=played.starts,
         settings=settings,
         notes=notes,
-        areas=low[1] > 0,
+        areas=low[1] > 0 and played.taken_bytes > first.taken_bytes,
         taken_bytes=played.taken_bytes,
         first_bytes=first.taken_bytes,
     )
