@@ -279,3 +279,23 @@ def test_a_policy_takes_fifty_lines(name):
     """What README says: what managers of a kind share is said once, in `allocators/`."""
     source = (PACKAGE / "managers" / "textbook" / name / "manager.py").read_text()
     assert len(source.splitlines()) <= 50
+
+
+def folder_of(module):
+    """The folder of a manager that a module lies in, as `textbook.linear`; "" of any other."""
+    parts = module.split(".")
+    return ".".join(parts[2:4]) if parts[:2] == ["heapwright", "managers"] and parts[4:] else ""
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "managers").glob("*/*/*.py")), ids=label)
+def test_a_manager_imports_no_other(path):
+    """Only its ground, and that through the contract: by a card's name, bound below it."""
+    own = folder_of(module_name(path))
+    assert own
+    others = {folder_of(target) for target in imported_modules(path.read_text(), module_name(path))}
+    assert others <= {own, ""}
+
+
+def test_another_managers_folder_is_told():
+    assert folder_of("heapwright.managers.malloc.glibc.bins") == "malloc.glibc"
+    assert folder_of("heapwright.managers.registry") == folder_of("heapwright.machine.gaps") == ""
