@@ -17,6 +17,7 @@ from heapwright.managers import managers
 
 # What is begun in the background of a shell ignores Ctrl-C, and so would the tests' commands.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # likewise under nohup
 
 settings.register_profile(
     "repeatable",
