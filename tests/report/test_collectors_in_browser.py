@@ -1,5 +1,8 @@
 """The page's parts about collectors, opened in headless Chromium."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,3 +100,23 @@ def test_without_collectors_the_page_says_nothing_of_them(compared):
     text = page([compared._replace(results=compared.results[-1:], points=())])
     assert 'aria-labelledby="collectors" hidden' in text
     assert 'aria-labelledby="space-time" hidden' in text
+
+
+@pytest.mark.parametrize("axis", ["seconds", "events"])
+def test_collections_lie_within_the_axis_whatever_it_counts(browser, compared, tmp_path, axis):
+    """The same collections, at the same share of the way where events are evenly apart."""
+    timed = [
+        replace(one, clock_ns=np.asarray(one.timeline[:, 0]) * 1_000_000)
+        for one in compared.results
+    ]
+    write_page(tmp_path / "out.html", [compared._replace(results=timed)])
+    view, complaints = opened(browser, tmp_path / "out.html")
+    view.locator("#axis button", has_text=axis).click()
+    teeth = view.locator("#collecting .tooth").first.get_attribute("d")
+    across = [float(place.split()[0]) for place in re.findall(r"[ML]([-0-9.]+ [-0-9.]+)", teeth)]
+    width = view.eval_on_selector("#collecting svg", "svg => svg.viewBox.baseVal.width")
+    assert len(across) > 2 and min(across) > 0 and max(across) < width
+    assert max(across) - min(across) > width / 3
+    named = "time of the recorded program" if axis == "seconds" else "events"
+    assert named in view.locator("#collecting svg").first.text_content()
+    assert complaints == []

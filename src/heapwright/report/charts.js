@@ -255,7 +255,7 @@ if (replays.length) {
   if (AXES.length > 1) {
     tabs(document.getElementById("axis"), AXES, 0, (number) => {
       axis = AXES[number];
-      drawTimeline();
+      redraws.forEach((draw) => draw()); // those about collections have this axis too
     });
   }
   redraws.push(drawTimeline);

@@ -34,14 +34,20 @@ function under(box, text) {
   node(box.svg, "text", { x: (box.left + box.right) / 2, y: box.bottom + 35, "text-anchor": "middle" }, text);
 }
 
+// Events of a collector on the axis of its timeline, be it of events or of seconds.
+function collectionsAxis(box, one) {
+  const x = xAxis(box), timeline = replays.find((each) => each.title === one.title) ?? replays[0];
+  return (event) => x(placeOf(timeline, event));
+}
+
 // Each tooth is a collection: what the heap had grown to, what was left, and the goal.
 function drawTeeth(chart, one) {
   const { event, kind, before_bytes: before, after_bytes: after, goal_bytes: goal } = one.cycles;
   const box = frame(chart, 260, `Heap of ${one.title} before and after each collection`);
   const y = yAxis(box, 1.04 * Math.max(1, ...before, ...goal), tickBytes, 1024);
-  const x = xAxis(box);
+  const x = collectionsAxis(box, one);
   const at = (number, value) => `${x(event[number]).toFixed(1)} ${y(value).toFixed(1)}`;
-  const left = (n) => (n < 0 ? `${x(0)} ${y(0)}` : at(n, after[n]));
+  const left = (n) => (n < 0 ? `${box.left} ${y(0)}` : at(n, after[n]));
   const grown = event.map((_, n) => `M${left(n - 1)}L${at(n, before[n])}`);
   node(box.svg, "path", { class: "grown", d: grown.join("") });
   one.kinds.forEach((name, number) => {
@@ -95,7 +101,7 @@ function drawSurvival(chart, one) {
   const { event, kind, before_bytes: before, after_bytes: after, survived_bytes: survived } = one.cycles;
   const box = frame(chart, 260, `What survived each collection of ${one.title}`);
   const y = shareAxis(box);
-  const x = xAxis(box);
+  const x = collectionsAxis(box, one);
   event.forEach((moment, n) => {
     const lookedAt = survived[n] + Math.max(0, before[n] - after[n]);
     if (!lookedAt) return;
