@@ -11,6 +11,7 @@ import pytest
 
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
+from peak_memory import PEAK_KIB
 from text_recordings import (
     ANDROID,
     FORMATS,
@@ -164,14 +165,14 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_recording_costs_bounded_memory(name, tmp_path):
     code = (
-        "import resource, sys\n"
+        f"{PEAK_KIB}import sys\n"
         "from pathlib import Path\n"
         "from heapwright.trace.importers import import_file\n"
         "before, after, out = (Path(arg) for arg in sys.argv[1:])\n"
         "import_file(before, out)\n"
-        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "start = peak_kib()\n"
         "import_file(after, out)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)\n"
+        "print(peak_kib() - start)\n"
     )
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_text("".join(HOSTILE[name].splitlines(True)[:16]))

@@ -20,6 +20,7 @@ from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.session import record, recover
 from heapwright.trace.schema import FREE, MALLOC, MALLOPT, SBRK, THREAD_EXIT, TRIM
 from heapwright.trace.store import Trace
+from peak_memory import PEAK_KIB
 from recorded import all_events, compiled, replayed_addresses, run
 
 pytestmark = [
@@ -327,12 +328,10 @@ def test_converting_takes_memory_of_what_lives_not_of_what_happened(tmp_path, ca
         told = {"LD_PRELOAD": str(library()), "HEAPWRIGHT_RECORD": f"0:{folder}"}
         subprocess.run([cases, "churn", str(events)], env={**os.environ, **told}, check=True)
         code = (
-            "import re, sys; from pathlib import Path\n"
+            f"{PEAK_KIB}import sys; from pathlib import Path\n"
             "from heapwright.trace.recorder.convert import convert\n"
             "convert(Path(sys.argv[1]), sys.argv[2])\n"
-            # not getrusage's, which begins with that of the process that began this one
-            "status = Path('/proc/self/status').read_text()\n"
-            "print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) >> 10)"
+            "print(peak_kib() >> 10)"
         )
         (log,) = [path for _, _, path in traces.logs_in(folder)]
         done = subprocess.run(

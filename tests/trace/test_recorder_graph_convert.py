@@ -15,6 +15,7 @@ from heapwright.trace.recorder import graph_books as books
 from heapwright.trace.recorder import graph_convert
 from heapwright.trace.store import Trace
 from naive.graph_teller import Known, Rows, Teller
+from peak_memory import PEAK_KIB
 
 OPS = [
     *([books.NEW] * 6),
@@ -121,14 +122,14 @@ def test_why_a_recording_stops_is_told(end, words, tmp_path):
 def test_memory_is_that_of_the_living(tmp_path):
     """Three million births, at most a thousand alive: no more memory than for a few."""
     code = (
-        "import resource, sys\n"
+        f"{PEAK_KIB}import sys\n"
         "from pathlib import Path\n"
         "from heapwright.trace.recorder.graph_convert import convert\n"
         "few, many, out = (Path(arg) for arg in sys.argv[1:])\n"
         "convert(few, out, 'p', 1)\n"
-        "start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "start = peak_kib()\n"
         "print(convert(many, out, 'p', 1).events)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)\n"
+        "print(peak_kib() - start)\n"
     )
     for name, births in (("few", 1_000_000), ("many", 3_000_000)):
         rows = np.zeros((2 * births, WORDS), np.int64)

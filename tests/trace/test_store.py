@@ -26,6 +26,7 @@ from heapwright.trace.schema import (
     TRIM,
 )
 from heapwright.trace.store import Trace, TraceWriter
+from peak_memory import PEAK_KIB
 from small_traces import SMALL, churn, write
 
 
@@ -252,8 +253,10 @@ def test_a_reader_that_stops_early_leaves_no_thread(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(INTERPRETED, reason="ten million events")
 def test_memory_does_not_grow_with_the_trace(tmp_path):
-    code = """
-import resource, sys
+    code = (
+        PEAK_KIB
+        + """
+import sys
 import numpy as np
 from heapwright.trace import schema
 from heapwright.trace.store import Trace, TraceWriter
@@ -261,7 +264,7 @@ draw = np.random.default_rng(1)
 op = np.tile(np.array([1, 0], np.uint8), 1 << 19)
 slot = np.repeat(draw.integers(0, 100000, 1 << 19), 2).astype(np.int32)
 batch = schema.events(op=op, slot=slot, size=op * draw.integers(0, 1 << 20, 1 << 20))
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+def peak(): return peak_kib() >> 10
 with TraceWriter(sys.argv[1], program="p") as out:
     out.write(batch)
 list(Trace.open(sys.argv[1]).batches())
@@ -273,6 +276,7 @@ for events in Trace.open(sys.argv[1]).batches():
     pass
 print(peak() - before)
 """
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "t.parquet"],
         capture_output=True,
