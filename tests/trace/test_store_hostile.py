@@ -51,7 +51,7 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 4}, "schema version 4"),
+        ({"version": 5}, "schema version 5"),
         ({"version": "1"}, "no version"),
         ({"events": 10}, "do not hold the events"),
         ({"events": -1}, "'events' is missing or out of range"),
@@ -65,6 +65,7 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
         ({"settings": {"a": "1"}}, "'settings' is missing"),
         ({"settings": {"a": 1 << 70}}, "'settings' is missing"),
         ({"inherited_events": -1}, "'inherited_events' is missing"),
+        ({"stack_nodes": -1}, "'stack_nodes' is missing"),
         ({"notes": "a"}, "'notes' is missing"),
         ({"notes": [{"text": 1}]}, "'notes' is missing"),
         ({"notes": [{"text": "a", "count": "1"}]}, "'notes' is missing"),

@@ -8,14 +8,15 @@ from heapwright.trace import notes as sentences
 from heapwright.trace.schema import COLUMNS
 
 # Of the schema and of this record; a reader refuses a later one. 1: no graphs. 2: no MALLOPT, TRIM
-# and SBRK, notes without kind and count, no origin and settings.
-VERSION = 3
+# and SBRK, notes without kind and count, no origin and settings. 3: no stacks.
+VERSION = 4
 SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what an older trace has
     "graph_events": (2, 0),
     "peak_roots": (2, 0),
     "inherited_events": (3, 0),
     "origin": (3, {}),
     "settings": (3, {}),
+    "stack_nodes": (4, 0),
 }
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
@@ -56,6 +57,7 @@ class Facts:
     peak_live_objects: int = 0
     graph_events: int = 0  # events that only a graph trace has
     peak_roots: int = 0  # most locals and global roots at once
+    stack_nodes: int = 0  # of the tree of call stacks; 0: a site is a place alone
 
     @property
     def graph(self) -> bool:

@@ -4,7 +4,9 @@
     batches()     ◄─ audited ◄─ decoded ahead in a thread ◄─ row group
 
 Columns    those of `schema.COLUMNS`, none nullable; what is unknown holds `facts.OPTIONAL`'s value
-Metadata   `heapwright` (facts, JSON), `heapwright.sites` (JSON list: a label, or `file+0xoffset`)
+Metadata   `heapwright` (facts, JSON), `heapwright.sites` (JSON list: a label, or `file+0xoffset`),
+           `heapwright.stacks` (see `stacks.py`): then a site is a node of the tree of call stacks
+           and the list names its frames
 Sound      each page carries a checksum; on reading every event is audited again (`trace/audit.py`),
            so that a replay may index by slot and thread unchecked whoever made the file
 """
@@ -33,10 +35,12 @@ from heapwright.trace.layout import (
     SCHEMA,
     SCHEMA_1,
     SITES_KEY,
+    STACKS_KEY,
     first_line,
 )
 from heapwright.trace.schema import COLUMNS, Events
 from heapwright.trace.sites import labels
+from heapwright.trace.stacks import Stacks, innermost, loaded
 from heapwright.trace.writer import TraceWriter
 
 __all__ = ["Trace", "TraceWriter"]
@@ -51,7 +55,10 @@ class Trace(Facts):
     path: Path
     size_bytes_on_disk: int
     _sites: bytes = field(repr=False)
+    _stacks: bytes = field(default=b"", repr=False)
+    _frames: list[str] | None = field(default=None, repr=False, compare=False)
     _labels: list[str] | None = field(default=None, repr=False, compare=False)
+    _tree: Stacks | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Trace":
@@ -85,8 +92,8 @@ class Trace(Facts):
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         if sum(rows) != known["events"] or any(not 0 < n <= ROW_GROUP_LIMIT for n in rows):
             raise _damaged(path, "its row groups do not hold the events its facts count")
-        sites = stored.get(SITES_KEY, b"[]")
-        return cls(path=path, size_bytes_on_disk=size, _sites=sites, **known)
+        sites, stacks = stored.get(SITES_KEY, b"[]"), stored.get(STACKS_KEY, b"")
+        return cls(path=path, size_bytes_on_disk=size, _sites=sites, _stacks=stacks, **known)
 
     def batches(
         self,
@@ -153,24 +160,54 @@ class Trace(Facts):
         return facts(f"{self.program}: {self.path}", known, self.notes)
 
     def sites(self) -> list[str]:
-        """A label for each row of the site table, such as `parse_value (json.c:120)`.
+        """A label for each call site, such as `parse_value (json.c:120)`.
 
-        Names are looked up when first asked for, in the files of this machine; what is not found
-        stays `libfoo.so+0x1234`.
+        Of a trace with stacks it is the innermost frame that is not an allocator's wrapper. Names
+        are looked up when first asked for, in the files of this machine; what is not found stays
+        `libfoo.so+0x1234`.
         """
         if self._labels is None:
-            self._labels = self._looked_up()
+            frames = self.frames()
+            self._labels = frames
+            if self.stack_nodes:
+                rows = innermost(self.stacks(), frames).tolist()
+                self._labels = [frames[row] for row in rows]
         return self._labels
 
-    def _looked_up(self) -> list[str]:
-        """The labels, named where their files are found."""
-        try:
-            stored = json.loads(self._sites)
-        except ValueError:
-            stored = None
-        if not isinstance(stored, list) or not all(isinstance(label, str) for label in stored):
-            raise _damaged(self.path, "its table of call sites cannot be read")
-        return labels(stored, self.modules)
+    def stack(self, site: int) -> list[str]:
+        """The labels of a call site's frames, outermost first; empty for an unknown site."""
+        if not self.stack_nodes:
+            return self.frames()[site : site + 1] if site >= 0 else []
+        frames, tree, found = self.frames(), self.stacks(), []
+        node = site if 0 <= site < self.stack_nodes else -1
+        while node >= 0:
+            found.append(frames[tree.frame[node]])
+            node = int(tree.parent[node])
+        return found[::-1]
+
+    def stacks(self) -> Stacks:
+        """The tree of call stacks; without any each site is a node that nobody called."""
+        if self._tree is None:
+            names = len(self.frames())
+            if not self.stack_nodes:
+                return Stacks(np.full(names, -1, np.int32), np.arange(names, dtype=np.int32))
+            try:
+                self._tree = loaded(self._stacks, self.stack_nodes, names)
+            except ValueError as error:
+                raise _damaged(self.path, str(error)) from None
+        return self._tree
+
+    def frames(self) -> list[str]:
+        """A label for each row of the table of frames, which without stacks are the sites."""
+        if self._frames is None:
+            try:
+                stored = json.loads(self._sites)
+            except ValueError:
+                stored = None
+            if not isinstance(stored, list) or not all(isinstance(label, str) for label in stored):
+                raise _damaged(self.path, "its table of call sites cannot be read")
+            self._frames = labels(stored, self.modules)
+        return self._frames
 
     def _decode(self, file: pq.ParquetFile, group: int, start: int, wanted: list[str]) -> Events:
         """Row group `group`, whose first event is row `start` of the trace."""

@@ -29,11 +29,13 @@ from heapwright.trace.layout import (
     ROW_GROUP_EVENTS,
     SCHEMA,
     SITES_KEY,
+    STACKS_KEY,
     ZSTD_LEVEL,
     first_line,
 )
 from heapwright.trace.notes import Note
 from heapwright.trace.schema import COLUMNS, NEW, POP, Events
+from heapwright.trace.stacks import checked, stored
 
 
 class TraceWriter:
@@ -43,8 +45,9 @@ class TraceWriter:
     otherwise nothing is left. Counts, peaks and the number of slots and threads are found while
     writing; HeapwrightError when an event is not sound or the disk refuses.
 
-    sites, unmatched_frees, and of `facts` modules, notes (`note`), origin, settings and heap_start
-    may be set until the block ends
+    sites, stacks (parents and frames of the tree whose nodes the events' sites are; `sites` then
+    names its frames), unmatched_frees, and of `facts` modules, notes (`note`), origin, settings
+    and heap_start may be set until the block ends
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class TraceWriter:
         for text in notes:
             self.note(text)
         self.sites: list[str] = []
+        self.stacks: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray] = ((), ())
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._stages = (_stage(), _stage())  # one is filled while the other is encoded
         self._pending_events = 0
@@ -133,10 +137,9 @@ class TraceWriter:
             if kind is None:
                 self._flush()
                 self._wait()
+                footer = self._footer()
                 with self._disk():
-                    self._writer.add_key_value_metadata(
-                        {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
-                    )
+                    self._writer.add_key_value_metadata(footer)
                     self._writer.close()
                     self._sink.close()
                     os.replace(self._beside, self.path)
@@ -147,6 +150,16 @@ class TraceWriter:
             with contextlib.suppress(*ARROW_ERRORS):
                 self._sink.close()
             self._beside.unlink(missing_ok=True)
+
+    def _footer(self) -> dict[bytes, bytes]:
+        """What stands beside the columns."""
+        try:
+            tree = checked(self.stacks, len(self.sites))
+        except ValueError as error:
+            raise HeapwrightError(f"cannot write {self.path}: {error}") from None
+        self.facts.stack_nodes = len(tree.parent)
+        kept = {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
+        return kept | ({STACKS_KEY: stored(tree)} if len(tree.parent) else {})
 
     def _flush(self) -> None:
         """Audit and count what is pending, and begin to write it as one row group."""
