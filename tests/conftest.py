@@ -8,6 +8,8 @@ import faulthandler
 import os
 import signal
 import sys
+from collections import Counter
+from itertools import chain
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -54,6 +56,49 @@ def pytest_runtest_protocol(item, nextitem):
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--processor-time",
+        type=int,
+        default=0,
+        metavar="N",
+        help="name the N files and the N tests that take most processor time, their children's too",
+    )
+
+
+def _processor_seconds():
+    """Used by this process and the children that it waited for; wall time tells of others too."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """A report carries the processor time since the last one, from xdist's workers too."""
+    report = yield
+    now = _processor_seconds()
+    spent = now - getattr(item.config, "processor_seconds", now)
+    item.config.processor_seconds = now
+    report.user_properties.append(("processor_seconds", spent))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """The table of --processor-time, which the budget in CONTRIBUTING is kept by."""
+    shown = config.getoption("processor_time")
+    if not shown:
+        return
+    files, tests = Counter(), Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        spent = dict(getattr(report, "user_properties", ())).get("processor_seconds")
+        if spent is not None:
+            files[report.nodeid.split("::")[0]] += spent
+            tests[report.nodeid] += spent
+    terminalreporter.section(f"processor time: {files.total():.0f} s")
+    for spent in (files, tests):
+        for name, seconds in spent.most_common(shown):
+            terminalreporter.write_line(f"{seconds:8.1f} s  {name}")
 
 
 @pytest.fixture(scope="session")
