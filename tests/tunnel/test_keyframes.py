@@ -45,28 +45,32 @@ def filmed(rows, tmp_path):
     return taken[0], result
 
 
-def test_the_objects_at_the_peak_are_those_of_a_naive_book(filmed, rows):
+@pytest.mark.parametrize("moment", ["peak_event", "end_event"])
+def test_the_objects_at_peak_and_end_are_those_of_a_naive_book(filmed, rows, moment):
     keyframes, _ = filmed
+    moment = getattr(keyframes, moment)
     book = {}
-    for event, (op, slot, size, site) in enumerate(rows[: keyframes.peak_event + 1]):
+    for event, (op, slot, size, site) in enumerate(rows[: moment + 1]):
         if op == FREE:
             del book[slot]
         else:
             born = book[slot][0] if op == REALLOC else event
             book[slot] = (born, size, site)
-    wanted = sorted((keyframes.peak_event - born, size, site) for born, size, site in book.values())
-    blocks = keyframes.blocks
+    wanted = sorted((moment - born, size, site) for born, size, site in book.values())
+    blocks = keyframes.taken[moment].blocks
     columns = (blocks.age.tolist(), blocks.size.tolist(), blocks.site.tolist())
     assert sorted(zip(*columns, strict=True)) == wanted
     assert (np.diff(blocks.address) > 0).all()
 
 
-def test_bytes_of_the_peak_are_those_of_the_result(filmed):
+def test_bytes_of_peak_and_end_are_those_of_the_result(filmed):
     keyframes, result = filmed
-    live, free = keyframes.peak_bytes(keyframes.pages())
-    assert live.sum() == result.peak["live_bytes"]
-    assert free[live > 0].sum() == result.peak["partial_bytes"]
-    assert free[live == 0].sum() == result.peak["retained_bytes"]
+    assert keyframes.peak_event != keyframes.end_event == result.end_event
+    for event, parts in ((keyframes.peak_event, result.peak), (result.end_event, result.end)):
+        live, free = keyframes.bytes_at(event, keyframes.pages())
+        assert live.sum() == parts["live_bytes"]
+        assert free[live > 0].sum() == parts["partial_bytes"]
+        assert free[live == 0].sum() == parts["retained_bytes"]
 
 
 def test_keyframes_are_spread_and_agree_with_the_timeline(filmed):

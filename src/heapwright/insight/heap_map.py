@@ -7,6 +7,7 @@ The least full pages are the telling ones: what lies there strands the rest.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,11 +29,11 @@ def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
         group *= 2
     frames = [keyframes.levels(frame, pages) for frame in range(len(keyframes.events))]
     at_peak = frames[int(np.searchsorted(keyframes.events, keyframes.peak_event))]
-    live, free = keyframes.peak_bytes(pages)
-    assert keyframes.blocks is not None, "the peak is a keyframe"
+    live, free = keyframes.bytes_at(keyframes.peak_event, pages)
+    blocks = keyframes.blocks
     if labels:  # a site beyond the table, of a damaged trace, is unknown
-        site = keyframes.blocks.site
-        keyframes.blocks.site = alike(labels)[np.where(site < len(labels), site, -1) + 1]
+        known = alike(labels)[np.where(blocks.site < len(labels), blocks.site, -1) + 1]
+        blocks = replace(blocks, site=known)
     found = HeapMap(
         pages=pages,
         events=keyframes.events,
@@ -42,7 +43,7 @@ def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
         state=np.minimum(at_peak, EMPTY_LEVEL),
         live=live,
         free=free,
-        blocks=keyframes.blocks,
+        blocks=blocks,
         known_live=PAGE_BYTES,
     )
     found.stranded = stranded(found)

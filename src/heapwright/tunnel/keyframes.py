@@ -1,14 +1,14 @@
-"""What a replay keeps for a picture of the heap: every page at some moments, all objects at one.
+"""What a replay keeps for a picture of the heap: every page at some moments, all objects at two.
 
-    events up to the peak ─► birth and call site of each slot's object ─┐
-    a keyframe            ─► level of each page, compressed            ─┼─► Keyframes
-    the peak              ─► live and free bytes of each page          ─┘
+    events up to them   ─► birth and call site of each slot's object ─┐
+    a keyframe          ─► level of each page, compressed            ─┼─► Keyframes
+    the peak, the end   ─► live and free bytes of each page          ─┘
 
 It reads the ledger and the machine's pages between events: the replay loop knows nothing of it.
 """
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -57,24 +57,40 @@ def note(events, birth, site, first):  # type: ignore[no-untyped-def]
             site[unsigned(slot)] = events.site[i]
 
 
-class Keyframes:
-    """Filled by one survey; read by `pages`, `levels` and the columns of the peak."""
+class Taken(NamedTuple):
+    """The heap at one moment, page by page and object by object."""
 
-    def __init__(self, trace: "Trace", stops: np.ndarray, peak_event: int) -> None:
+    zones: list[tuple[int, np.ndarray, np.ndarray]]  # first page, live and free bytes of each page
+    blocks: Blocks
+
+
+class Keyframes:
+    """Filled by one survey; read by `pages`, `levels`, `bytes_at` and `taken`.
+
+    `peak_event`, and `end_event` if the trace has one, are the moments of which all is kept.
+    """
+
+    def __init__(
+        self, trace: "Trace", stops: np.ndarray, peak_event: int, end_event: int = -1
+    ) -> None:
         spread = np.linspace(0, len(stops) - 1, min(KEYFRAMES, len(stops))).astype(np.int64)
-        self.events = np.union1d(stops[spread], [peak_event])  # int64[frame]
-        self.peak_event = peak_event
+        self._whole = {peak_event, end_event} & set(stops.tolist())
+        self.events = np.union1d(stops[spread], sorted(self._whole))  # int64[frame]
+        self.peak_event, self.end_event = peak_event, end_event
         self._zones: list[list[tuple[int, bytes]]] = []  # [frame][zone], first page and levels
         self._birth = np.zeros(trace.slots, np.int64)  # event
         self._site = np.full(trace.slots, -1, np.int32)
-        self._peak: list[tuple[int, np.ndarray, np.ndarray]] = []  # [zone], first, live, free
-        self.blocks: Blocks | None = None  # at the peak
+        self.taken: dict[int, Taken] = {}  # by event
+
+    @property
+    def blocks(self) -> Blocks:
+        """The objects at the peak."""
+        return self.taken[self.peak_event].blocks
 
     def follow(self, events: Events, first: int) -> None:
         """Note who allocated what among `events`, whose first is event `first`."""
-        if self.blocks is not None:  # past the peak
-            return
-        note(events, self._birth, self._site, first)
+        if len(self.taken) < len(self._whole):
+            note(events, self._birth, self._site, first)
 
     def take(self, event: int, heap: Any, objects: Any, ledger: Any) -> None:
         """The state after `event`, if it is one of the keyframes: of the heap, of what lives at
@@ -87,8 +103,8 @@ class Keyframes:
                 for first, past in _zones(heap.machine.meters)
             ]
         )
-        if event == self.peak_event:
-            self._take_peak(heap, objects, ledger)
+        if event in self._whole:
+            self.taken[event] = self._take(event, heap, objects, ledger)
 
     def pages(self) -> np.ndarray:
         """int64[page]: numbers of the pages mapped at any keyframe, ascending."""
@@ -110,32 +126,34 @@ class Keyframes:
             _spread(_unpacked(packed), first, pages, found)
         return found
 
-    def peak_bytes(self, pages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bytes_at(self, event: int, pages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """int16[page] twice: live bytes, and those neither in a block nor in a cache, if resident.
 
-        The latter are `partial` where there are live ones and otherwise `retained`.
+        The latter are `partial` where there are live ones and otherwise `retained`. `event` is one
+        of which all is kept.
         """
         live, free = np.zeros(len(pages), np.int16), np.zeros(len(pages), np.int16)
-        for first, zone_live, zone_free in self._peak:
+        for first, zone_live, zone_free in self.taken[event].zones:
             _spread(zone_live, first, pages, live)
             _spread(zone_free, first, pages, free)
         return live, free
 
-    def _take_peak(self, heap: Any, objects: Any, ledger: Any) -> None:
-        """Pages and objects at the peak."""
+    def _take(self, event: int, heap: Any, objects: Any, ledger: Any) -> Taken:
+        """Pages and objects."""
+        zones = []
         for first, past in _zones(heap.machine.meters):
             resident = heap.machine.pages[first:past] & RESIDENT != 0
             free = np.where(resident, ledger.free[first:past], 0).astype(np.int16)
-            self._peak.append((first, ledger.live[first:past].copy(), free))
+            zones.append((first, ledger.live[first:past].copy(), free))
         slots = np.flatnonzero(objects.address)
         slots = slots[np.argsort(objects.address[slots])]
-        self.blocks = Blocks(
+        blocks = Blocks(
             address=objects.address[slots],
             size=objects.size[slots],
-            age=self.peak_event - self._birth[slots],
+            age=event - self._birth[slots],
             site=self._site[slots],
         )
-        del self._birth, self._site
+        return Taken(zones, blocks)
 
 
 def _zones(meters: np.ndarray) -> list[tuple[int, int]]:

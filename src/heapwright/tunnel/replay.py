@@ -148,7 +148,9 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         samples = min(samples, max(_LEAST_SAMPLES, _SETTLED_SLOTS // max(1, trace.slots)))
     ends = ending(trace, samples // _CLOCKED)
     stops = stops_of(trace.events, samples, peak_event, ends)
-    keyframes = Keyframes(trace, stops, peak_event) if picture and len(stops) else None
+    keyframes = None
+    if picture and len(stops):
+        keyframes = Keyframes(trace, stops, peak_event, ends.end)
     survey.peak_event = peak_event
     result.timeline = survey.survey(trace, stops, progress, keyframes)
     result.storeys = survey.storeys

@@ -1,0 +1,308 @@
+"""Why a program's memory is what it is: one cause in one sentence, its share, the stacks behind it.
+
+    trace ─► growth    what each call stack holds through time: what leaks
+    twin  ─► parts     what each resident byte is, at the end and at the peak
+          ─► pins      which blocks keep free pages
+                 └─► shares of the causes ─► the verdict, the others below it
+
+Causes          where the bytes stand in the parts of a result
+    leak            live: never freed and still growing (`growth.leaking`), and its rounding
+    live            live: the rest
+    fragmentation   partial: free bytes on pages that live blocks hold
+    retention       retained: empty pages that were not given back
+    caches          cached: free blocks kept at hand
+    rounding        rounding and headers: what small blocks cost
+    garbage         garbage: dead and not yet collected
+Judged at       the end, as that is what stays; at the peak where little stays
+Verdict         a leak that is at least LEAK_SHARE, counted double as it goes on growing, or another
+                cause of at least WASTE_SHARE, whichever is most; else what is simply live
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heapwright.insight.causes import Course, Culprit, Place, sentences
+from heapwright.insight.growth import Growth, Moment, grouped, growth, leaking
+from heapwright.insight.pins import Pins, pins, rounding
+from heapwright.result import Result
+from heapwright.trace.ending import ending
+from heapwright.tunnel.keyframes import Keyframes, Taken
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+CAUSES = ("leak", "fragmentation", "caches", "rounding", "retention", "garbage", "live")
+_PARTS = {
+    "fragmentation": ("partial",),
+    "caches": ("cached",),
+    "rounding": ("rounding", "header"),
+    "retention": ("retained",),
+    "garbage": ("garbage",),
+}
+LEAK_SHARE, WASTE_SHARE = 0.1, 0.25  # of the resident bytes
+STAYS = 0.25  # of the peak; where less stays at the end it is the peak that is judged
+STACKS = 10  # that are named of a cause
+MOMENTS = ("end", "peak")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One cause: how much of the resident bytes, in words, and what to do."""
+
+    cause: str
+    bytes: int  # at the judged moment
+    share: float  # of the resident bytes then
+    sentence: str
+    mend: str
+    stacks: list[Culprit] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The verdict, and what it rests on."""
+
+    kind: str  # one of CAUSES
+    moment: str  # at which it was judged, one of MOMENTS
+    shares: dict[str, dict[str, float]]  # by moment: a share for each of CAUSES; they sum to 1
+    bytes: dict[str, dict[str, int]]  # by moment: resident_bytes, event, and each of CAUSES
+    findings: list[Finding]  # the verdict first, then the others by size
+    growth: Growth = field(repr=False)
+    leaked: np.ndarray = field(repr=False)  # int64[row of the growth], bytes
+
+    @property
+    def sentence(self) -> str:
+        """The verdict."""
+        return self.findings[0].sentence
+
+    @property
+    def mend(self) -> str:
+        """What to do about it."""
+        return self.findings[0].mend
+
+    @property
+    def stacks(self) -> list[Culprit]:
+        """Those behind the verdict first."""
+        return [stack for finding in self.findings for stack in finding.stacks]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `why --json` prints it."""
+        return {
+            "verdict": self.sentence,
+            "kind": self.kind,
+            "mend": self.mend,
+            "moment": self.moment,
+            "shares": self.shares,
+            "bytes": self.bytes,
+            "findings": [
+                {name: value for name, value in vars(one).items() if name != "stacks"}
+                for one in self.findings
+            ],
+            "stacks": [stack.to_json() for stack in self.stacks],
+        }
+
+
+@dataclass
+class Heaps:
+    """What a replay is asked to keep for a diagnosis: the whole heap at the peak and at the end."""
+
+    taken: dict[int, Taken] = field(default_factory=dict)  # by event
+
+    def picture(self, keyframes: Keyframes) -> None:
+        """For `replay(..., picture=...)`: no map is made."""
+        self.taken = keyframes.taken
+
+
+def diagnosis(
+    trace: "Trace",
+    result: Result,
+    heaps: Heaps | None = None,
+    advance: Callable[[int], None] = lambda events: None,
+) -> Diagnosis:
+    """Why `trace` holds what `result`, a twin's, says it holds; streams the trace once more.
+
+    With `heaps` of the same replay the stacks that pin free pages are named too.
+    """
+    ends = ending(trace)
+    events = {"end": result.end_event, "peak": _peak_event(result)}
+    profile = growth(trace, ends, list(events.values()), advance)
+    labels = trace.sites()
+    places = _places(labels)
+    leaked = leaks(profile, places)
+    parts = {"end": result.end, "peak": result.peak}
+    counted = {
+        moment: _causes(parts[moment], profile, leaked, events[moment]) for moment in MOMENTS
+    }
+    shares = {moment: _shares(causes) for moment, causes in counted.items()}
+    stays, peak = (counted[moment]["resident_bytes"] for moment in MOMENTS)
+    moment = "end" if stays >= STAYS * peak else "peak"
+    kind = _kind(shares[moment])
+    held = heaps.taken.get(events[moment]) if heaps else None
+    charges = _charges(profile, leaked, events[moment], held)
+    course = Course.of(trace, profile, leaked, counted, moment)
+    others = sorted(
+        (cause for cause in CAUSES if cause != kind and counted[moment][cause]),
+        key=lambda cause: -counted[moment][cause],
+    )
+    findings = []
+    for cause in [kind, *others]:
+        size = counted[moment][cause]
+        charge = charges.get(cause)
+        stacks = _culprits(trace, labels, (cause, moment), charge, size)
+        sentence, mend = sentences(cause, size, course, _first(labels, places, charge, size))
+        findings.append(Finding(cause, size, shares[moment][cause], sentence, mend, stacks))
+    return Diagnosis(kind, moment, shares, counted, findings, profile, leaked)
+
+
+def _peak_event(result: Result) -> int:
+    """The event of the peak: the first row of the timeline with the most resident bytes."""
+    if result.timeline is None or not len(result.timeline):
+        return -1
+    return int(result.timeline[int(result.timeline[:, 2].argmax()), 0])
+
+
+def _kind(shares: Mapping[str, float]) -> str:
+    """The cause that the verdict names."""
+    weight = {cause: share for cause, share in shares.items() if share >= WASTE_SHARE}
+    weight.pop("live", None)
+    if shares["leak"] >= LEAK_SHARE:
+        weight["leak"] = 2 * shares["leak"]
+    return max(weight, key=lambda cause: weight[cause]) if weight else "live"
+
+
+def _causes(
+    parts: Mapping[str, int], profile: Growth, leaked: np.ndarray, event: int
+) -> dict[str, int]:
+    """The parts of a moment as causes; they sum to its resident bytes."""
+    found = {"event": event, "resident_bytes": parts.get("resident_bytes", 0)}
+    found |= dict.fromkeys(CAUSES, 0)
+    for cause, names in _PARTS.items():
+        found[cause] = sum(parts.get(f"{name}_bytes", 0) for name in names)
+    live, leak, added = parts.get("live_bytes", 0), 0, 0
+    if moment := profile.moments.get(event):
+        rows, _, beyond = _leak_rows(profile, leaked, moment)
+        leak, added = min(live, int(rows.sum())), min(found["rounding"], int(beyond.sum()))
+    found["rounding"] -= added
+    return found | {"leak": leak + added, "live": live - leak}
+
+
+def _shares(causes: Mapping[str, int]) -> dict[str, float]:
+    resident = causes["resident_bytes"]
+    return {cause: causes[cause] / resident if resident else 0.0 for cause in CAUSES}
+
+
+def leaks(profile: Growth, place: np.ndarray) -> np.ndarray:
+    """int64[row]: the bytes that each row leaks.
+
+    A row is looked at alone first; what is left of the rows of one place together, as a leak may
+    come by many ways; then what is left of all, as it may come from many places.
+
+    place: int64[row], the same number for rows whose call sites read the same
+    """
+    found = leaking(profile.low, profile.kept, profile.exit.live)
+    for group in (place, np.zeros_like(place)):
+        rest = np.flatnonzero(found == 0)
+        of, count = group[rest], int(group.max(initial=0)) + 1
+        kept = profile.kept[rest]
+        sums = (grouped(values, of, count) for values in (kept, profile.exit.live[rest]))
+        total = leaking(grouped(profile.low[:, rest], of, count), *sums)
+        whole = np.maximum(grouped(kept, of, count), 1)
+        found[rest] = (total[of] * (kept / whole[of])).astype(np.int64)
+    return found
+
+
+def _places(labels: Sequence[str]) -> np.ndarray:
+    """int64[row]: 0 for the unknown site, and a number for each label."""
+    first: dict[str, int] = {}
+    return np.array([0, *(first.setdefault(label, len(first) + 1) for label in labels)], np.int64)
+
+
+def _leak_rows(
+    profile: Growth, leaked: np.ndarray, moment: Moment
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three of int64[row]: bytes leaked by a moment, as if they grew evenly, blocks, rounding."""
+    share = min(1.0, (moment.event + 1) / max(1, profile.exit.event + 1))
+    size = np.minimum(moment.live, (leaked * share).astype(np.int64))
+    mean = np.maximum(1, moment.live // np.maximum(1, moment.blocks))
+    blocks = np.minimum(moment.blocks, -(-size // mean))
+    return size, blocks, blocks * rounding(mean)
+
+
+def _charges(
+    profile: Growth, leaked: np.ndarray, event: int, held: Taken | None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each cause that has culprits: bytes and blocks of each row at `event`."""
+    moment = profile.moments.get(event, profile.exit)
+    leak, leaking_blocks, beyond = _leak_rows(profile, leaked, moment)
+    found = {
+        "leak": (leak + beyond, leaking_blocks),
+        "live": (moment.live - leak, moment.blocks - leaking_blocks),
+    }
+    if held is None:
+        return found
+    cost: Pins = pins(held)
+    row = held.blocks.site.astype(np.int64) + 1
+    of_cause = {
+        "fragmentation": cost.partial,
+        "retention": cost.retained,
+        "rounding": cost.rounding,
+    }
+    for cause, charge in of_cause.items():
+        charged = np.bincount(row, weights=charge, minlength=len(leak))
+        blocks = np.bincount(row[charge > 0], minlength=len(leak))
+        if cause == "rounding":  # that of leaks counts as theirs
+            charged, blocks = np.maximum(charged - beyond, 0), blocks - leaking_blocks
+        found[cause] = (np.rint(charged).astype(np.int64), blocks)
+    return found
+
+
+def _first(
+    labels: Sequence[str],
+    places: np.ndarray,
+    charged: tuple[np.ndarray, np.ndarray] | None,
+    whole: int,
+) -> Place | None:
+    """The call site with most bytes of a cause, over all its stacks."""
+    if charged is None or not whole:
+        return None
+    size, blocks = (np.bincount(places, weights=values) for values in charged)
+    size[0] = 0  # the unknown one
+    place = int(size.argmax())
+    row = int(np.flatnonzero(places == place)[0])
+    share = min(1.0, float(size[place]) / whole)
+    return Place(labels[row - 1], share, int(blocks[place])) if place else None
+
+
+def _culprits(
+    trace: "Trace",
+    labels: Sequence[str],
+    of: tuple[str, str],
+    charged: tuple[np.ndarray, np.ndarray] | None,
+    whole: int,
+) -> list[Culprit]:
+    """The call stacks with most bytes of a cause; those that read the same are one."""
+    if charged is None or not whole:
+        return []
+    size, blocks = charged
+    order = np.argsort(-size, kind="stable")[: 20 * STACKS]
+    merged: dict[tuple[str, ...], list[int]] = {}
+    for row in order[size[order] > 0].tolist():
+        frames = tuple(trace.stack(row - 1)) if row else ()
+        known = merged.setdefault(frames, [row - 1, 0, 0])
+        known[1] += int(size[row])
+        known[2] += int(blocks[row])
+    found = [
+        Culprit(
+            *of,
+            site,
+            total,
+            min(1.0, total / whole),
+            count,
+            labels[site] if site >= 0 else "unknown",
+            list(frames),
+        )
+        for frames, (site, total, count) in merged.items()
+    ]
+    return sorted(found, key=lambda one: -one.bytes)[:STACKS]
