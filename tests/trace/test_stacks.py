@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from heapwright.errors import HeapwrightError
 from heapwright.trace import layout, stacks
 from heapwright.trace.facts import to_json
+from heapwright.trace.sites import elf, labels
 from heapwright.trace.store import Trace, TraceWriter
 from small_traces import SMALL, write
 
@@ -48,6 +51,33 @@ def test_stacks_come_back(tmp_path):
     assert trace.stack(-1) == trace.stack(trace.stack_nodes) == []
     assert trace.stack_nodes == len(trace.sites()) == 10  # main and parse are shared
     assert (trace.stacks().parent < np.arange(10)).all()
+
+
+def test_inlined_functions_are_frames_of_their_own(tmp_path):
+    trace = traced(tmp_path / "t.parquet", ["main", "serve\nparse\nmalloc"], ["main\ncalloc"])
+    assert trace.stack(1) == ["main", "serve", "parse", "malloc"]
+    assert trace.sites() == ["main", "parse", "main"]
+
+
+def test_inlined_functions_are_named_from_debug_information(tmp_path):
+    """A real program whose function is inlined, looked up by addr2line."""
+    source = tmp_path / "p.c"
+    source.write_text(
+        "#include <stdlib.h>\n"
+        "static inline __attribute__((always_inline)) void *inner(int n) { return malloc(n); }\n"
+        "__attribute__((noinline)) void *outer(int n) { return inner(n * 2); }\n"
+        "int main(int c, char **v) { return outer(c) == 0; }\n"
+    )
+    program = tmp_path / "p"
+    subprocess.run(["gcc", "-O1", "-g", "-o", program, source], check=True)
+    listing = subprocess.run(
+        ["objdump", "-d", program], capture_output=True, text=True, check=True
+    ).stdout
+    body = listing[listing.index("<outer>:") :]
+    (call,) = re.findall(r"^ *([0-9a-f]+):.*call.*<malloc@plt>", body.split("\n\n")[0], re.M)
+    stored, modules = [f"{program}+0x{call}"], {str(program): elf(str(program))[1]}
+    assert labels(stored, modules, inlined=True) == ["outer (p.c:3)\ninner (p.c:2)"]
+    assert labels(stored, modules) == ["inner (p.c:2)"]
 
 
 def test_a_trace_without_stacks_has_places_alone(tmp_path):

@@ -18,10 +18,11 @@ _STORED = re.compile(r"(?P<file>/.*)\+0x(?P<offset>[0-9a-f]{1,16})")
 _PT_LOAD, _PT_NOTE, _NT_GNU_BUILD_ID = 1, 4, 3
 
 
-def labels(stored: list[str], modules: dict[str, str]) -> list[str]:
+def labels(stored: list[str], modules: dict[str, str], *, inlined: bool = False) -> list[str]:
     """Function, and file and line where the debug information is installed, of each stored site.
 
-    Asks `addr2line` where there is one, else `nm`; what neither knows is `libfoo.so+0x1234`.
+    With `inlined` a line for each function that was inlined there, the outermost first. Asks
+    `addr2line` where there is one, else `nm`; what neither knows is `libfoo.so+0x1234`.
     """
     answer = list(stored)
     rows: dict[str, list[tuple[int, int]]] = {}
@@ -32,7 +33,7 @@ def labels(stored: list[str], modules: dict[str, str]) -> list[str]:
     for path, wanted in rows.items():
         offsets = [offset for _, offset in wanted]
         same = Path(path).is_file() and elf(path)[1] == modules[path]
-        names = _lines(path, offsets) if same else [""] * len(offsets)
+        names = _lines(path, offsets, inlined) if same else [""] * len(offsets)
         symbols = _symbols(path) if same else []
         for (row, offset), name in zip(wanted, names, strict=True):
             answer[row] = name or _nearest(symbols, path, offset)
@@ -63,16 +64,27 @@ def _run(command: list[str], text: str = "") -> str:
     return done.stdout
 
 
-def _lines(path: str, offsets: list[int]) -> list[str]:
+def _lines(path: str, offsets: list[int], inlined: bool) -> list[str]:
     """`function (file.c:12)` of each offset by addr2line; empty where it knows no line."""
     asked = "".join(f"0x{offset:x}\n" for offset in offsets)
-    answer = _run(["addr2line", "-f", "-C", "-s", "-e", path], asked).splitlines()
-    if len(answer) != 2 * len(offsets):
+    options = ["-a", "-f", "-C", "-s", *(["-i"] if inlined else [])]
+    found: list[list[str]] = []  # lines after each address
+    for line in _run(["addr2line", *options, "-e", path], asked).splitlines():
+        if line.startswith("0x"):
+            found.append([])
+        elif found:
+            found[-1].append(line)
+    if len(found) != len(offsets):
         return [""] * len(offsets)
-    return [
-        f"{function} ({place.split(' ')[0]})" if not place.startswith(("?", ":")) else ""
-        for function, place in zip(answer[::2], answer[1::2], strict=True)
-    ]
+    answer = []
+    for lines in found:
+        frames = [
+            f"{function} ({place.split(' ')[0]})"
+            for function, place in zip(lines[::2], lines[1::2], strict=False)
+            if not place.startswith(("?", ":"))
+        ]
+        answer.append("\n".join(reversed(frames)))
+    return answer
 
 
 def _symbols(path: str) -> list[tuple[int, int, str]]:

@@ -5,7 +5,8 @@
     node    parent (-1 outermost), frame (a row of the trace's table of frame names)
     stored  NODES ':' base64 of zlib of the int32 columns row - parent, frame, little-endian
 
-A parent comes before its children, so one pass in the order of the rows sums over callers.
+A parent comes before its children, so one pass in the order of the rows sums over callers. A frame
+into which functions were inlined is one row; its name has a line for each, outermost first.
 """
 
 import base64
@@ -165,12 +166,16 @@ def loaded(text: bytes, nodes: int, names: int) -> Stacks:
     return checked((np.arange(nodes) - above, frame), names)
 
 
-def innermost(stacks: Stacks, frames: list[str]) -> np.ndarray:
-    """int32[node]: the row of the frame that asked, allocator wrappers such as operator new apart.
+def askers(stacks: Stacks, frames: list[str]) -> list[str]:
+    """Who asked, of each node: the innermost function but for wrappers such as operator new.
 
     A stack of nothing but wrappers is known by its innermost one.
     """
-    passes_on = np.array([bool(WRAPPERS.fullmatch(name)) for name in frames], bool)
+    known = [
+        next((f for f in reversed(name.split("\n")) if not WRAPPERS.fullmatch(f)), "")
+        for name in frames
+    ]
+    passes_on = np.array([not name for name in known], bool)
     chosen = np.arange(len(stacks.parent))
     at = chosen.copy()
     climbing = np.flatnonzero(passes_on[stacks.frame])
@@ -180,4 +185,5 @@ def innermost(stacks: Stacks, frames: list[str]) -> np.ndarray:
         found = ~passes_on[stacks.frame[at[climbing]]]
         chosen[climbing[found]] = at[climbing[found]]
         climbing = climbing[~found]
-    return stacks.frame[chosen]
+    rows = stacks.frame[chosen].tolist()
+    return [known[row] or frames[row].rpartition("\n")[2] for row in rows]

@@ -40,7 +40,7 @@ from heapwright.trace.layout import (
 )
 from heapwright.trace.schema import COLUMNS, Events
 from heapwright.trace.sites import labels
-from heapwright.trace.stacks import Stacks, innermost, loaded
+from heapwright.trace.stacks import Stacks, askers, loaded
 from heapwright.trace.writer import TraceWriter
 
 __all__ = ["Trace", "TraceWriter"]
@@ -170,8 +170,7 @@ class Trace(Facts):
             frames = self.frames()
             self._labels = frames
             if self.stack_nodes:
-                rows = innermost(self.stacks(), frames).tolist()
-                self._labels = [frames[row] for row in rows]
+                self._labels = askers(self.stacks(), frames)
         return self._labels
 
     def stack(self, site: int) -> list[str]:
@@ -181,7 +180,7 @@ class Trace(Facts):
         frames, tree, found = self.frames(), self.stacks(), []
         node = site if 0 <= site < self.stack_nodes else -1
         while node >= 0:
-            found.append(frames[tree.frame[node]])
+            found += reversed(frames[tree.frame[node]].split("\n"))
             node = int(tree.parent[node])
         return found[::-1]
 
@@ -198,7 +197,10 @@ class Trace(Facts):
         return self._tree
 
     def frames(self) -> list[str]:
-        """A label for each row of the table of frames, which without stacks are the sites."""
+        """A label for each row of the table of frames, which without stacks are the sites.
+
+        Functions that were inlined into a frame stand in lines of their own, the outermost first.
+        """
         if self._frames is None:
             try:
                 stored = json.loads(self._sites)
@@ -206,7 +208,7 @@ class Trace(Facts):
                 stored = None
             if not isinstance(stored, list) or not all(isinstance(label, str) for label in stored):
                 raise _damaged(self.path, "its table of call sites cannot be read")
-            self._frames = labels(stored, self.modules)
+            self._frames = labels(stored, self.modules, inlined=self.stack_nodes > 0)
         return self._frames
 
     def _decode(self, file: pq.ParquetFile, group: int, start: int, wanted: list[str]) -> Events:
