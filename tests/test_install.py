@@ -154,7 +154,7 @@ def test_without_a_compiler_it_records_or_says_what_to_do(installed, tmp_path):
 
 
 ELSEWHERE = """
-import mmap, multiprocessing, os, sys, sysconfig
+import mmap, multiprocessing, os, signal, sys, sysconfig
 sysconfig.get_config_vars()
 import concurrent.futures, ctypes, multiprocessing.connection, subprocess, uuid
 import numpy, pyarrow.parquet, pyarrow.csv, rich.console, typer.testing  # know their system
@@ -166,6 +166,9 @@ for name in ("fcntl", "resource", "pwd", "grp", "termios"):
 for name in ("sched_getaffinity", "memfd_create", "getuid", "geteuid", "setpgid", "killpg"):
     if hasattr(os, name):
         delattr(os, name)
+for name in ("SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGKILL", "SIGCHLD", "SIGPIPE"):
+    if sys.platform == "win32":
+        delattr(signal, name)
 
 import heapwright as hw
 from heapwright.trace.importers import FORMATS

@@ -207,7 +207,7 @@ def test_names_are_whole_at_every_width_and_lines_fit(trace_path, columns):
     assert {"linear", "segregated-fit"} <= {word for line in table for word in line.split()}
     assert max(map(len, table)) <= (columns or 1 << 14)
     assert ("Left out" in found.stdout) == (columns == 80)
-    assert "note: All: Assumes that the program writes all" in found.stdout
+    assert "note: All. Assumes that the program writes all" in found.stdout
 
 
 @pytest.mark.parametrize("columns", [80, 100, 200, None])
@@ -234,7 +234,7 @@ def test_notes_of_the_recording_are_told_wherever_its_figures_are(trace_path, tm
         ("replay", "linear", noted),
         ("info", noted),
     ):
-        assert "note: The trace: The disk was full: the end is missing." in run(*arguments).stdout
+        assert "note: The trace. The disk was full: the end is missing." in run(*arguments).stdout
         said = json.loads(run(*arguments, "--json").stdout)
         assert said.get("trace", said)["notes"] == ["The disk was full: the end is missing."]
         assert said["schema_version"] == SCHEMA_VERSION

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from heapwright import __version__, cli
-from heapwright.cli.failures import sentences
+from heapwright.cli.failures import Ended, sentences
 from heapwright.errors import HeapwrightError
 
 HEAPWRIGHT = [sys.executable, "-m", "heapwright"]
@@ -112,6 +113,41 @@ def raising(error):
 def test_failures_are_sentences(error, status, line):
     code, stderr, _ = raising(error)
     assert code == status and stderr.startswith(line) and stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [
+        (signal.SIGTERM, 143, "heapwright: ended by SIGTERM.\n"),
+        (signal.SIGHUP, 129, "heapwright: ended by SIGHUP.\n"),
+    ],
+)
+def test_a_signal_that_ends_it_is_told_and_what_was_begun_is_tidied(number, status, line):
+    left, app = [], typer.Typer()
+
+    @app.command()
+    def wait() -> None:
+        with sentences():
+            try:
+                signal.raise_signal(number)
+            finally:
+                left.append("tidy")
+
+    shown = runner.invoke(app, [])
+    assert (shown.exit_code, shown.stderr, left) == (status, line, ["tidy"])
+    assert signal.getsignal(number) is signal.SIG_DFL
+    with pytest.raises(SystemExit), sentences():
+        raise Ended(number)
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with sentences():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("bug", [ZeroDivisionError("x"), OSError("of a library, without a number")])

@@ -161,7 +161,10 @@ def test_a_truncated_trace_is_one_sentence(ramp, tmp_path):
         assert done.returncode == 1 and done.stderr.count("\n") == 1 and str(cut) in done.stderr
 
 
-def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "told"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")]
+)
+def test_a_signal_is_one_line_and_leaves_nothing(number, told, tmp_path):
     path = tmp_path / "long.parquet"
     words = [*HEAPWRIGHT, "synthesise", "log-uniform", "--events", "1G", "-o", str(path)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as writer:
@@ -169,9 +172,9 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path):
         while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert list(tmp_path.iterdir()), "nothing was begun"
-        writer.send_signal(signal.SIGINT)
-        assert writer.stderr.read() == "heapwright: interrupted.\n"
-        assert writer.wait(60) == 130
+        writer.send_signal(number)
+        assert writer.stderr.read() == f"heapwright: {told}.\n"
+        assert writer.wait(60) == 128 + number
     assert not list(tmp_path.iterdir())
 
 

@@ -12,6 +12,7 @@ from heapwright.managers.malloc.glibc.parameters import (
     UNREACHABLE,
     WORDS,
     configured,
+    ignored,
     size_t,
     taken,
 )
@@ -53,6 +54,16 @@ def test_numbers_are_read_as_the_loader_reads_them():
 def test_what_is_out_of_range_was_never_set(knob, refused, kept):
     assert [taken({knob: value}) for value in refused] == [{}] * len(refused)
     assert [taken({knob: value}) for value in kept] == [{knob: size_t(value)} for value in kept]
+
+
+def test_what_is_ignored_is_said():
+    told = ignored({"tcache_count": 100_000, "arena_max": 0, "mxfast": 160, "cores": 4})
+    assert told == [
+        "tcache_count=100000 is ignored, as glibc's own parser does: it takes 0 to 65,535.",
+        "arena_max=0 is ignored, as glibc's own parser does: it takes 1 or more.",
+    ]
+    assert named("first-fit over glibc").ignored({"order": 1, "tcache_count": 100_000}) == told[:1]
+    assert named("first-fit").ignored({"order": 1}) == []
 
 
 @pytest.mark.parametrize("knob", ["top_pad", "trim_threshold", "mmap_threshold", "mmap_max"])

@@ -11,7 +11,8 @@ from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.managers import contract, named
 from heapwright.managers.registry import Manager, managers
-from heapwright.trace.schema import events
+from heapwright.result import TIMELINE
+from heapwright.trace.schema import MALLOPT, TRIM, events, mallopt_size
 from heapwright.tunnel.replay import replay as replayed
 from managers.test_conformance import REQUESTS, concrete
 from small_traces import churn, write
@@ -128,6 +129,23 @@ def test_storeys_are_told_apart_and_sum_to_resident_memory(tmp_path, name):
     assert sum(free) == result.peak["partial_bytes"] + result.peak["retained_bytes"]
     assert any(note.startswith(f"At the peak {below} holds") for note in result.notes)
     assert result.to_json()["storeys"] == result.storeys
+
+
+def test_what_the_program_does_to_its_allocator_reaches_the_ground(tmp_path):
+    """malloc_trim gives back the end of glibc's heap, which it keeps below its threshold."""
+    rows = [(MALLOC, slot, 5000) for slot in range(20)] + [(FREE, slot, 0) for slot in range(20)]
+    knobs = {"trim_bytes": 1, "growth_bytes": 0, "arena_max": 1}
+    at_once = [(MALLOPT, -1, mallopt_size(knob, 0)) for knob in (-1, -2)]  # M_TRIM_..., M_TOP_PAD
+    told = {"": rows, "trim": [*rows, (TRIM, -1, 0)], "mallopt": [*at_once, *rows]}
+    left = {}
+    for steered, said in told.items():
+        op, slot, size = (np.array(column) for column in zip(*said, strict=True))
+        trace = write(tmp_path / "t.heap.parquet", events(op=op, slot=slot, size=size))
+        result = replayed("first-fit over glibc", trace, knobs, samples=100)
+        assert not any("Passed over" in note for note in result.notes)
+        left[steered] = int(result.timeline[-1, TIMELINE.index("resident_bytes")])
+    assert left[""] - left["trim"] > 64 << 10, "the ground's heap was not trimmed"
+    assert left[""] - left["mallopt"] > 64 << 10, "the ground did not hear of it"
 
 
 def test_a_card_may_name_the_ground_it_always_stands_on():

@@ -1,5 +1,7 @@
 """Importers: formats are known by content, addresses become slots as a dictionary would do it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,8 +153,9 @@ def test_a_foreign_file_is_a_sentence_and_nothing_is_written(content, sentence, 
     pytest.importorskip("memray")
     source = tmp_path / "source"
     source.write_bytes(content)
-    with pytest.raises(HeapwrightError, match=sentence):
+    with pytest.raises(HeapwrightError, match=sentence) as raised:
         import_file(source, tmp_path / "out.parquet")
+    assert not {".;", ".:", ".)"} & set(map("".join, pairwise(str(raised.value))))
     assert list(tmp_path.iterdir()) == [source]
 
 

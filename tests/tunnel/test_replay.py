@@ -199,6 +199,10 @@ def test_what_the_recorded_environment_set_holds_for_its_own_manager(tmp_path):
     assert title(result) == "glibc (as recorded, mmap_max=0)"
     assert any(note.startswith("As recorded: mmap_threshold=131072") for note in result.notes)
     assert title(replay("first-fit", trace)) == "first-fit"
+    assert any(
+        "tcache_count=-1 is ignored" in n
+        for n in replay("glibc", trace, {"tcache_count": -1}).notes
+    )
 
 
 def test_calls_that_steer_the_allocator_are_done_or_told(tmp_path):

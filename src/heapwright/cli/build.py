@@ -34,10 +34,11 @@ def build(
     """
     from heapwright.api.flying import build as built
     from heapwright.cli import screen
-    from heapwright.cli.settings import parse_knobs
+    from heapwright.cli.settings import parse_knobs, tell_ignored
     from heapwright.words import bytes_text
 
     knobs = parse_knobs(manager, settings or ())
+    tell_ignored(manager, knobs)
     out = output or Path(f"lib{'-'.join(manager.split())}.so")
     with screen.progress(f"compiling {manager}", None):
         built(manager, out, knobs)

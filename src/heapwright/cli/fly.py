@@ -38,11 +38,12 @@ def fly(
     """
     from heapwright.api.flying import fly as flown
     from heapwright.cli import screen
-    from heapwright.cli.settings import parse_knobs
+    from heapwright.cli.settings import parse_knobs, tell_ignored
     from heapwright.flight.build import build
     from heapwright.flight.session import unserved
 
     knobs = parse_knobs(manager, settings or ())
+    tell_ignored(manager, knobs)
     counted = stats or json
     with screen.progress(f"compiling {manager}", None):
         build(manager, knobs, statistics=counted)

@@ -7,6 +7,7 @@ Sizes and knobs count in powers of 1024 (64k = 65,536), counts of events in powe
 """
 
 import re
+import sys
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
@@ -97,6 +98,14 @@ def parse_knobs(manager: str, texts: Iterable[str]) -> dict[str, int]:
         if other != manager:
             raise HeapwrightError(f"--set names {other}, but the manager is {manager}.")
     return settings.get(manager, {})
+
+
+def tell_ignored(manager: str, knobs: dict[str, int]) -> None:
+    """Say on stderr what is set and as if it were not: where no result carries it as a note."""
+    from heapwright.managers.registry import named
+
+    for sentence in named(manager).ignored(knobs) if knobs else ():
+        print(f"note: {manager}. {sentence}", file=sys.stderr)
 
 
 def parse_variants(texts: Iterable[str]) -> dict[str, list[dict[str, int]]]:

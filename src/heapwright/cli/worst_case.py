@@ -61,12 +61,13 @@ def worst_case(
     """
     from heapwright.adversary.worst_case import worst_case as played
     from heapwright.cli import screen
-    from heapwright.cli.settings import parse_settings
+    from heapwright.cli.settings import parse_settings, tell_ignored
     from heapwright.errors import HeapwrightError
 
     knobs = parse_settings(settings or [])
     for other in knobs.keys() - {manager}:
         raise HeapwrightError(f"--set names {other}, but it is {manager} that is played against.")
+    tell_ignored(manager, knobs.get(manager, {}))
     with screen.progress(f"playing against {manager}", None) as advance:
         found = played(
             manager,

@@ -33,6 +33,8 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     configured(settings) -> what boot is given     instead of Config with the settings in it: where
                                                    a setting at its default differs from one that
                                                    was left alone, or the real parser has rules
+    ignored(settings) -> sentences                 settings that the real parser does not take: what
+                                                   is as if it had not been given is told
     AT_HEAP_START = True                           the machine's heap starts where the recorded one
                                                    did, modulo machine.BREAK_BASE: blocks aligned
                                                    beyond a page lie by it

@@ -40,6 +40,7 @@ ARGUMENTS = {  # of the kernels, as the loops call them
     "mallopt": 3,
     "move_break": 2,
     "configured": 1,
+    "ignored": 1,
 }
 HALVES = ("alloc_cached", "alloc_uncached", "free_cached", "free_uncached")
 FORK = ("fork_prepare", "fork_parent", "fork_child")

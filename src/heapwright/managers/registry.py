@@ -106,6 +106,11 @@ class Manager:
             )
         return contract.config_of(self.module, settings)
 
+    def ignored(self, settings: dict[str, int]) -> list[str]:
+        """A sentence for each of these settings that is as if it had not been given."""
+        said: list[str] = getattr(self.module, "ignored", lambda settings: [])(settings)
+        return said
+
 
 @dataclass(frozen=True)
 class Storeys(Manager):

@@ -46,9 +46,21 @@ for _verb in ("calloc", "realloc", "passed"):
 
 def configured(settings):
     """What each of the two makes of its settings: the upper one's, the ground's."""
-    above = {knob: value for knob, value in settings.items() if knob in _upper_knobs}
-    below = {knob: settings[name] for knob, name in _knob_of.items() if name in settings}
+    above, below = _split(settings)
     return config_of(upper, above), config_of(beneath, below)
+
+
+def _split(settings):
+    """Those of the upper manager, and those of the ground by their names there."""
+    above = {knob: value for knob, value in settings.items() if knob in _upper_knobs}
+    return above, {knob: settings[name] for knob, name in _knob_of.items() if name in settings}
+
+
+def ignored(settings):
+    """What either of the two does not take, in sentences."""
+    above, below = _split(settings)
+    told = upper.ignored(above) if hasattr(upper, "ignored") else []
+    return told + (beneath.ignored(below) if hasattr(beneath, "ignored") else [])
 
 
 def boot(machine, configs):
@@ -93,6 +105,38 @@ elif _beneath_exit:
     def thread_exit(heap, thread):
         """The thread leaves the ground."""
         _beneath_exit(heap.machine.heap, thread)
+
+
+# What the program does to its allocator reaches whichever knows it; the break is the ground's.
+if hasattr(upper, "trim"):
+    trim = upper.trim
+elif hasattr(beneath, "trim"):
+    _beneath_trim = beneath.trim
+
+    @kernel
+    def trim(heap, pad):
+        """malloc_trim of the ground."""
+        return _beneath_trim(heap.machine.heap, pad)
+
+
+if hasattr(upper, "mallopt"):
+    mallopt = upper.mallopt
+elif hasattr(beneath, "mallopt"):
+    _beneath_mallopt = beneath.mallopt
+
+    @kernel
+    def mallopt(heap, parameter, value):
+        """mallopt of the ground."""
+        _beneath_mallopt(heap.machine.heap, parameter, value)
+
+
+if hasattr(beneath, "move_break"):
+    _beneath_move_break = beneath.move_break
+
+    @kernel
+    def move_break(heap, increment):
+        """The program moves the break below the ground."""
+        _beneath_move_break(heap.machine.heap, increment)
 
 
 @kernel

@@ -42,9 +42,9 @@ def print_comparison(console: "Console", one: Compared, page: Path | None = None
 
 
 def print_notes(console: "Console", told: "Sequence[Note]") -> None:
-    """Print each note with whom it is about."""
+    """Print each note with whom it is about, as the page does."""
     if told:
         console.print()
     for about, sentence in told:
-        line = Text("note: ", "dim").append(f"{printable(about)}: {printable(sentence)}")
+        line = Text("note: ", "dim").append(f"{printable(about)}. {printable(sentence)}")
         console.print(line, soft_wrap=True)

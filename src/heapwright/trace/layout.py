@@ -22,5 +22,7 @@ ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 
 
 def first_line(error: BaseException) -> str:
-    """What pyarrow says is wrong, without the stack that it may add."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+    """What a library says is wrong, as a part of our sentence: without the stack that it may add,
+    and without full stops."""
+    said = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return said.replace(".: ", ": ").rstrip(". ")

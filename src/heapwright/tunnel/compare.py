@@ -185,7 +185,8 @@ def _work(lane: Lane, counter: np.ndarray, sender: Connection, parent: int) -> N
     """The worker: run the lane, send its Result or a sentence."""
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
     def progress(done: int) -> None:
         counter[0] = done

@@ -254,7 +254,7 @@ class Replay:
         start = trace.heap_start if getattr(self.module, "AT_HEAP_START", False) else 0
         space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
         chosen = {**self.recorded, **settings}
-        config = manager.configured(chosen)
+        config, self.ignored = manager.configured(chosen), manager.ignored(chosen)
         # The version of the real system that this is a twin of; 0 where there is none
         self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
         if manager.collected:
@@ -347,7 +347,7 @@ class Replay:
                 notes.append("Alignments are not asked of a collector: they are left out.")
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
-        notes += sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))
+        notes += [*self.ignored, *sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))]
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(

@@ -75,6 +75,7 @@ class Agreement:
     page_faults: tuple[int, int] = (0, 0)
     settings: dict[str, int] = field(default_factory=dict)
     recorded: dict[str, int] = field(default_factory=dict)  # settings that the recording brought
+    ignored: list[str] = field(default_factory=list)  # sentences on settings that neither takes
     left_out: int = 0  # what the twin has no answer to: mallopt, malloc_trim, sbrk
     program: tuple[int, int] | None = None  # resident bytes and page faults of the recorded one
     versions: tuple[str, str] = ("", "")  # of the twin and of the real system here
@@ -136,6 +137,7 @@ class Agreement:
         if self.recorded:
             knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
             said.append(f"Both are set as recorded: {knobs}.")
+        said += self.ignored
         if self.inherited:
             said.append(
                 "The recorded heap was not empty at the start, as of a process that was forked: "
@@ -215,6 +217,7 @@ def validate(
         key,
         settings=settings,
         recorded=twin.recorded,
+        ignored=twin.ignored,
         program=None if settings else _of_the_program(trace),
         inherited=recorded and not trace.exact_addresses,
         versions=(version_text(twin.version), systems.version(counterpart or manager)),

@@ -57,6 +57,8 @@ def measured(
         progress(2 * trace.events)
     if trace.threads > 1:
         result.notes.append(ONE_THREAD)
+    if name in managers():
+        result.notes += managers()[name].ignored(knobs)
     for knob in (settings or {}).keys() - knobs.keys():
         result.notes.append(f"The real {name} has no setting {knob}: it is measured without.")
     return result

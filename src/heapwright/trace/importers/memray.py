@@ -29,6 +29,7 @@ import pyarrow as pa
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.matching import GUESSED_REALLOC, Matcher, Records
+from heapwright.trace.layout import first_line
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, SIZE_LIMIT
 from heapwright.trace.store import TraceWriter
 
@@ -88,7 +89,8 @@ def convert(path: Path, output: Path, advance: Callable[[float], None], *apart: 
         reader = memray.FileReader(path)
     except _STUMBLES as error:
         raise HeapwrightError(
-            f"{path} cannot be read by memray {importlib.metadata.version('memray')}: {error}"
+            f"{path} cannot be read by memray {importlib.metadata.version('memray')}: "
+            f"{first_line(error)}"
         ) from None
     with reader:
         about = reader.metadata

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.layout import first_line
 
 PIECE_BYTES = 1 << 22
 EXPANDED_BYTES = 1 << 30  # up to here a file may expand as it likes
@@ -115,7 +116,7 @@ class Source:
         return archive.open(members[0])
 
     def _damaged(self, error: Exception) -> HeapwrightError:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         where = "expanded, " if self._kind else ""
         return HeapwrightError(
             f"{self.path} is damaged after byte {self.expanded:,} ({where}{reason}); "

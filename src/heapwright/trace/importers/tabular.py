@@ -25,9 +25,9 @@ from pyarrow import csv
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import lines as at
 from heapwright.trace.importers.isolation import isolated
-from heapwright.trace.importers.lines import take_rows
 from heapwright.trace.importers.source import Source, open_source
 from heapwright.trace.importers.text import FAULTS, Reading, write
+from heapwright.trace.layout import first_line
 from heapwright.trace.notes import Note, exported
 from heapwright.trace.schema import (
     CALLOC,
@@ -113,7 +113,7 @@ class Table(Reading):
     """Reads batches of rows; those without slots go through the matcher."""
 
     def __init__(self, source: Source, columns: Mapping[str, str]) -> None:
-        super().__init__(source, take_rows)
+        super().__init__(source, at.take_rows)
         self._columns = columns
         self._labels: list[str] = []
         self._site_of: dict[str, int] = {}
@@ -148,7 +148,7 @@ class Table(Reading):
                     yield from self._verbatim(made) if "slot" in made else self._matched(made)
                 self._row += len(batch)
         except _ARROW_ERRORS as error:
-            raise self._unreadable(str(error).splitlines()[0]) from None
+            raise self._unreadable(first_line(error)) from None
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         path = self.source.path

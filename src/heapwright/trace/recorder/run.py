@@ -18,8 +18,15 @@ from types import FrameType
 
 from heapwright.errors import HeapwrightError
 
-OF_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
-PASSED_ON = (*OF_TERMINAL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+def _known(*names: str) -> tuple[signal.Signals, ...]:
+    """Those signals of these names that this system has."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+# By name: this is imported where a system has fewer of them, and cannot record.
+OF_TERMINAL = _known("SIGINT", "SIGQUIT")
+PASSED_ON = (*OF_TERMINAL, *_known("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"))
 POLL_S = 0.05  # where the end of a process cannot be waited for together with signals
 MOMENT_S = 0.2  # a signal to the whole group has reached the program by then
 

@@ -172,7 +172,8 @@ def write_traces(
                 log[2].unlink()
     except HeapwrightError as error:
         raise HeapwrightError(
-            f"{error}; the recording is kept: `heapwright recover {folder} -o OUT` writes it"
+            f"{str(error).rstrip('.')}; "
+            f"the recording is kept: `heapwright recover {folder} -o OUT` writes it"
         ) from None
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)

@@ -40,7 +40,12 @@ from heapwright.managers.malloc.glibc.chunk import (
 )
 from heapwright.managers.malloc.glibc.core import int_malloc, int_memalign, int_realloc
 from heapwright.managers.malloc.glibc.invariants import check
-from heapwright.managers.malloc.glibc.parameters import TCACHE_MAX_BYTES, Config, configured
+from heapwright.managers.malloc.glibc.parameters import (
+    TCACHE_MAX_BYTES,
+    Config,
+    configured,
+    ignored,
+)
 from heapwright.managers.malloc.glibc.paths import PATHS, TCACHE_HIT
 from heapwright.managers.malloc.glibc.release import int_free
 from heapwright.managers.malloc.glibc.steering import mallopt, move_break, trim
@@ -108,6 +113,7 @@ __all__ = [
     "extent",
     "fatal",
     "free",
+    "ignored",
     "mallopt",
     "metadata",
     "move_break",

@@ -97,6 +97,21 @@ def taken(settings: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
+def ignored(settings: Mapping[str, int]) -> list[str]:
+    """A sentence for each that the real parser does not take; see `managers/contract.py`."""
+    kept = taken({knob: value for knob, value in settings.items() if knob in BOUNDS})
+    said = []
+    for knob in settings:
+        if knob in BOUNDS and knob not in kept:
+            low, high = BOUNDS[knob]
+            most = f" to {high:,}" if high < WORDS - 1 else " or more"
+            said.append(
+                f"{knob}={settings[knob]} is ignored, as glibc's own parser does: it takes "
+                f"{low:,}{most}."
+            )
+    return said
+
+
 def configured(settings: Mapping[str, int]) -> Parameters:
     """The parameters after ptmalloc_init with these settings; see `managers/contract.py`."""
     own = {knob: value for knob, value in settings.items() if knob not in BOUNDS}
