@@ -34,6 +34,7 @@ from heapwright.machine.address_space import (
     PEAK_MAPPED_BYTES,
     PEAK_RESIDENT_PAGES,
 )
+from heapwright.managers.registry import named
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.tally import Tally, difference, percent
@@ -207,9 +208,10 @@ def validate(
             "validate go with it."
         )
     settings = dict(settings or {})
-    recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
-    key = "recorded" if recorded and trace.exact_addresses and not settings else "driven"
     twin = Replay(manager, trace, settings, Conditions())
+    recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
+    recorded = recorded and named(manager).card.recorded  # else they are another malloc's
+    key = "recorded" if recorded and trace.exact_addresses and not settings else "driven"
     found = Agreement(
         manager,
         trace.events,
