@@ -11,8 +11,8 @@
  * every buffer of this program resident: what a constructor of the allocator maps is counted, its
  * static data is not. One real thread per trace thread that is alive; whoever holds the baton runs.
  *
- * Before the baseline the break is moved to where the recorded program's was, modulo BREAK_BASE: what
- * is aligned beyond a page lies by it. mallopt and malloc_trim are called where the library that has
+ * Before the baseline the break is moved to where the twin's is, modulo SPAN, or where there is no room
+ * modulo BREAK_BASE, as the recorded program's: what is aligned beyond a page lies by it. mallopt and malloc_trim are called where the library that has
  * malloc has them too, and counted as LEFT_OUT elsewhere; sbrk is the program's own everywhere.
  */
 #define _GNU_SOURCE
@@ -37,7 +37,7 @@ enum { SLOTS, THREADS, ALIVE, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAG
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, FIGURES };
 enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16, BREAK_BASE = 1 << 24,
-       LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
+       SPAN = 1U << 31 /* bytes that a leaf of tcmalloc's page map names */, LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 
 struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
@@ -119,9 +119,10 @@ static void prepare(void) {
     real_trim = if_of("malloc_trim", library.dli_fbase);
     objects = reserve(setting[SLOTS] * sizeof *objects + 1);
     prepare_threads();
-    if (sbrk((setting[HEAP_START] - (intptr_t)sbrk(0)) & (BREAK_BASE - 1)) == (void *)-1)
-        die("the break cannot be moved");
     figure[EXACT] = make_ready();
+    int64_t home = BREAK_BASE + setting[HEAP_START] % BREAK_BASE - (intptr_t)sbrk(0);
+    if (sbrk(home & (SPAN - 1)) == (void *)-1 && sbrk(home & (BREAK_BASE - 1)) == (void *)-1)
+        die("the break cannot be moved");
     figure[HIGH_WATER_PAGES] = reset_high_water() ? 0 : -1;
     int64_t heap_start = (intptr_t)sbrk(0);
     give(&heap_start, sizeof heap_start);

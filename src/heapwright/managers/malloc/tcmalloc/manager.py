@@ -25,7 +25,7 @@ from heapwright.compiler import kernel, likely, unlikely, unsigned
 from heapwright.compiler.record import words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
-from heapwright.machine import copy, load, store, touch
+from heapwright.machine import clear, copy, load, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.tcmalloc import state
 from heapwright.managers.malloc.tcmalloc.caches import (
@@ -86,6 +86,7 @@ __all__ = [
     "alloc",
     "boot",
     "cached",
+    "calloc",
     "check",
     "extent",
     "fatal",
@@ -211,8 +212,9 @@ def _block_of(heap, span):
 @kernel(cold=True)
 def _alloc_aligned(heap, thread, size, align):
     """memalign: rounded up to a multiple of `align`, beyond a page cut out of a longer run."""
+    size = max(size, 1)
     if align <= PAGE_BYTES:
-        return _alloc(heap, thread, max((size + align - 1) & -align, align))
+        return _alloc(heap, thread, (size + align - 1) & -align)
     if unsigned(size) > unsigned(SPACE_BYTES) or unsigned(align) > unsigned(SPACE_BYTES):
         return 0
     open_cache(heap, row_of(thread))
@@ -226,7 +228,7 @@ def _alloc_aligned(heap, thread, size, align):
         rest = split(heap, span, skip)
         give(heap, span)
         span = rest
-    pages = (max(size, 1) + PAGE_BYTES - 1) >> PAGE_SHIFT
+    pages = (size + PAGE_BYTES - 1) >> PAGE_SHIFT
     if load(machine, span + LENGTH) > pages:
         give(heap, split(heap, span, pages))
     return _block_of(heap, span)
@@ -277,6 +279,15 @@ def _free_slowly(heap, row, class_, address):
     list_too_long(heap, row, class_)
     if heap.rows[unsigned(words_ + SIZE)] > heap.rows[unsigned(words_ + LIMIT)]:
         scavenge(heap, row)
+
+
+@kernel
+def calloc(heap, thread, size):
+    """Such a block, cleared to its end (nallocx)."""
+    address = _alloc(heap, thread, size)
+    if address:
+        clear(heap.machine, address, usable(heap, address, size))
+    return address
 
 
 @kernel
