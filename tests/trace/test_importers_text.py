@@ -1,6 +1,7 @@
 """Every text format, in small: what a recording says, and what becomes of it."""
 
 import gzip
+import os
 import subprocess
 import sys
 import zipfile
@@ -97,6 +98,34 @@ def test_heaptracks_stacks_are_kept_whole(tmp_path):
     )
     trace = imported(inlined.replace("a a 1", "a a 2").replace("a 14 1", "a 14 2"), tmp_path)
     assert stacks_of(trace)[0] == ["/bin/p", "/bin/p (src/p.c:14)", "main (src/p.c:12)"]
+
+
+EXPORTED_BY_BYTEHOUND = """\
+v 10100 2
+X /opt/app
+s libapp.so
+s parse
+s src/parse.c
+i 7f0000001020 1 2 3 c
+t 1 0
+i 7f0000002040 1
+t 2 1
+a 48 2
++ 0
+c 5
+- 0
+"""
+
+
+def test_a_recording_of_bytehound_is_imported_by_way_of_heaptracks_format(tmp_path):
+    trace = imported(EXPORTED_BY_BYTEHOUND, tmp_path)
+    assert [row[0] for row in told(trace)] == ["malloc", "free"]
+    assert stacks_of(trace)[0] == ["parse (src/parse.c:12)", "libapp.so 0x7f0000002040"]
+    header = (120).to_bytes(4, "little") + bytes(4) + os.urandom(60)
+    block = bytes([0xF0, len(header) - 15]) + header
+    own = b"\x01" + len(block).to_bytes(4, "little") + block
+    with pytest.raises(HeapwrightError, match="export-heaptrack -o source"):
+        imported(own, tmp_path)
 
 
 def test_a_stack_deeper_than_a_traces_is_cut_and_told(tmp_path):
