@@ -110,23 +110,23 @@ def test_reallocs_are_joined_and_counted_or_kept_apart(record, tmp_path):
     assert f": {joined.reallocations + parted:,} stand" in note
 
 
-def test_call_sites_are_python_stacks_innermost_first(record, tmp_path):
+def test_python_stacks_are_kept_whole(record, tmp_path):
     trace, events = imported(record(), tmp_path)
-    labels = trace.sites()
     (row,) = np.flatnonzero((events.op == MALLOC) & (events.size == 100_005))
-    assert labels[events.site[row]].startswith(
-        "<listcomp> (program.py:6) < keep (program.py:6) < "
-    ) or (labels[events.site[row]].startswith("keep (program.py:6) < <module> (program.py:"))
-    worker = events.site[(events.size == 70_001) & (events.thread == 1)]
-    assert all(labels[site].startswith("churn (program.py:10) < run (") for site in worker)
+    stack = trace.stack(events.site[row])
+    assert stack[0].startswith("<module> (program.py:") and "keep (program.py:6)" in stack
+    assert trace.sites()[events.site[row]] == stack[-1]
+    for site in events.site[(events.size == 70_001) & (events.thread == 1)].tolist():
+        assert trace.stack(site)[-1] == "churn (program.py:10)"
+        assert trace.stack(site)[-2].startswith("run (")
     assert (events.site[events.op == FREE] == -1).all()
 
 
-def test_native_stacks_go_below_the_python_ones(record, tmp_path):
+def test_native_frames_stand_among_the_python_ones(record, tmp_path):
     trace, events = imported(record("--native"), tmp_path)
     (row,) = np.flatnonzero((events.op == MALLOC) & (events.size == 100_005))
-    label = trace.sites()[events.site[row]]
-    assert "keep (program.py:6)" in label and not label.startswith(("keep", "<listcomp>"))
+    stack = trace.stack(events.site[row])
+    assert "keep (program.py:6)" in stack[:-1] and ".py" not in stack[-1]
     assert any("native and Python stacks" in note for note in trace.notes)
 
 

@@ -1,6 +1,7 @@
 """Every text format, in small: what a recording says, and what becomes of it."""
 
 import gzip
+import os
 import subprocess
 import sys
 import zipfile
@@ -75,11 +76,63 @@ def test_call_sites_keep_their_names(tmp_path):
         "./p:(main+0x1d)[0x11bb]", "./p:[0x11e3]", "./p:[0x131d]", "./p:[0x11bb]",
         "/a path/lib x.so:[0x9]",
     ]  # fmt: skip
-    assert imported(HEAPTRACK, tmp_path).sites() == ["p+0x40 < p+0x20", "p+0x80 < p+0x20"]
     trace = imported(HEAPTRACK_INTERPRETED, tmp_path)
     assert trace.sites() == ["main (src/p.c:12)"] and trace.program == "./p 1"
     assert imported(FORMATS["table"][0], tmp_path).sites() == ["main", "grow"]
     assert imported(VALGRIND, tmp_path).program == "./p --fast"
+
+
+def stacks_of(trace):
+    """The stack of each event."""
+    (batch,) = trace.batches(("op", "site"))
+    return [trace.stack(site) for site in batch.site.tolist()]
+
+
+def test_heaptracks_stacks_are_kept_whole(tmp_path):
+    inner, other = ["p+0x20", "p+0x40"], ["p+0x20", "p+0x80"]
+    trace = imported(HEAPTRACK, tmp_path)
+    assert stacks_of(trace) == [inner, inner, [], other, [], inner, []]
+    assert trace.sites()[1:] == ["p+0x40", "p+0x80"]
+    inlined = HEAPTRACK_INTERPRETED.replace("i 1020 1 2 3 c", "i 1020 1 2 3 c 1 3 e").replace(
+        "t 1 0", "i 9 1 1\nt 2 0\nt 1 1"
+    )
+    trace = imported(inlined.replace("a a 1", "a a 2").replace("a 14 1", "a 14 2"), tmp_path)
+    assert stacks_of(trace)[0] == ["/bin/p", "/bin/p (src/p.c:14)", "main (src/p.c:12)"]
+
+
+EXPORTED_BY_BYTEHOUND = """\
+v 10100 2
+X /opt/app
+s libapp.so
+s parse
+s src/parse.c
+i 7f0000001020 1 2 3 c
+t 1 0
+i 7f0000002040 1
+t 2 1
+a 48 2
++ 0
+c 5
+- 0
+"""
+
+
+def test_a_recording_of_bytehound_is_imported_by_way_of_heaptracks_format(tmp_path):
+    trace = imported(EXPORTED_BY_BYTEHOUND, tmp_path)
+    assert [row[0] for row in told(trace)] == ["malloc", "free"]
+    assert stacks_of(trace)[0] == ["parse (src/parse.c:12)", "libapp.so 0x7f0000002040"]
+    header = (120).to_bytes(4, "little") + bytes(4) + os.urandom(60)
+    block = bytes([0xF0, len(header) - 15]) + header
+    own = b"\x01" + len(block).to_bytes(4, "little") + block
+    with pytest.raises(HeapwrightError, match="export-heaptrack -o source"):
+        imported(own, tmp_path)
+
+
+def test_a_stack_deeper_than_a_traces_is_cut_and_told(tmp_path):
+    deep = "".join(f"t 1020 {row:x}\n" for row in range(3, 3000))
+    trace = imported(HEAPTRACK + deep + "+ 5 bb0 8000\n", tmp_path)
+    assert len(stacks_of(trace)[-1]) <= 1024
+    assert any("deeper than 1,024 frames, cut: 2" in note for note in trace.notes)
 
 
 def test_393_threads_by_the_order_of_their_events(tmp_path):

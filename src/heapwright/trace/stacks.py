@@ -92,6 +92,15 @@ class Tree:
                 return -1
         return node
 
+    def notes(self) -> list[str]:
+        """What was left out, a sentence each."""
+        told = []
+        if self.cut:
+            told.append(f"stacks deeper than {DEPTH:,} frames, cut: {self.cut:,}")
+        if self.without:
+            told.append(f"stacks that found no room, left out: {self.without:,}")
+        return told
+
     def arrays(self) -> Stacks:
         """The tree as a trace keeps it."""
         return Stacks(np.array(self._parent, np.int32), np.array(self._frame, np.int32))
@@ -127,6 +136,13 @@ def depths(parent: np.ndarray) -> np.ndarray:
         depth[rising] += depth[up]
         above[rising] = above[up]
     return depth
+
+
+def shortened(stacks: Stacks) -> tuple[Stacks, int]:
+    """The tree with what is deeper than DEPTH cut off from its outermost frames; how many cuts."""
+    depth = depths(stacks.parent)
+    cut = (depth > DEPTH) & (depth % DEPTH == 1)
+    return Stacks(np.where(cut, -1, stacks.parent).astype(np.int32), stacks.frame), int(cut.sum())
 
 
 def subtotals(parent: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -29,6 +29,7 @@ from heapwright.trace.importers.source import open_source
 
 FORMATS = (
     "memray",
+    "bytehound",
     "android",
     "csapp",
     "heaptrack",

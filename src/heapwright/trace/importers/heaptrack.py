@@ -49,10 +49,10 @@ from heapwright.trace.importers.lines import (
 from heapwright.trace.importers.matching import GUESSED_REALLOC
 from heapwright.trace.importers.source import Source, plain
 from heapwright.trace.schema import FREE, MALLOC
+from heapwright.trace.stacks import DEPTH, NODES, Stacks, shortened
 
 TITLE = "heaptrack's recordings (plain, gzip or zstd; raw or interpreted)"
-STACKS = 1 << 22  # known by their frames; later ones have no call site
-SITES_LIMIT = 1 << 20  # that events can name
+STACKS = NODES + 1  # known by their frames; later ones have no call site
 KINDS = 1 << 23  # of allocation in an interpreted recording
 OBJECTS = 1 << 26  # live at once in an interpreted recording
 LIBSTDCXX_POOL_BYTES = 72704  # allocated by the C++ runtime that heaptrack brings along
@@ -62,10 +62,10 @@ NAME_LINES = tuple(b"simxX")
 TIME_LINES = tuple(b"cR")  # written by another thread, between two calls
 _HEAD = re.compile(rb"v [0-9a-f]+ [0-9a-f]+\n|v [0-9a-f]+\n[xX] ")
 
-# Stacks.count
+# Books.count
 (
     STACK_COUNT,
-    SITES,
+    MADE,  # allocations so far
     HELD,  # address of a free that may be the first half of a realloc
     KIND_COUNT,
     OBJECT_COUNT,
@@ -81,12 +81,11 @@ _HEAD = re.compile(rb"v [0-9a-f]+ [0-9a-f]+\n|v [0-9a-f]+\n[xX] ")
 ) = range(14)
 
 
-class Stacks(NamedTuple):
+class Books(NamedTuple):
     """Stacks and kinds, row 0 unused; the arrays are as large as the limits, untouched at first."""
 
     ip: np.ndarray  # int64[stack]  innermost frame: an address, or an index when interpreted
     parent: np.ndarray  # int32[stack]  the stack below
-    site: np.ndarray  # int32[stack]  1 + row of the site table, 0 while no event named it
     made: np.ndarray  # int32[stack]  allocations so far
     after_free: np.ndarray  # int32[stack]  those that followed a free at once
     size: np.ndarray  # int64[kind]  bytes
@@ -120,9 +119,9 @@ class Recording(text_.Reading):
         self._names = Names()
         stacks = source.most(len("t 1 0\n"), STACKS)
         kinds = source.most(len("a 1 0\n"), KINDS)
-        self._stacks = Stacks(
+        self._stacks = Books(
             np.zeros(stacks, np.int64),
-            *(np.zeros(stacks, np.int32) for _ in range(4)),
+            *(np.zeros(stacks, np.int32) for _ in range(3)),
             np.zeros(kinds, np.int64),
             *(np.zeros(kinds, np.int32) for _ in range(2)),
             np.zeros(source.most(len("+ 0\n"), OBJECTS), np.int32),
@@ -130,6 +129,7 @@ class Recording(text_.Reading):
             np.zeros(COUNTS, np.int64),
         )
         self._stacks.count[GUESSING] = guess_reallocs
+        self._cut = 0  # stacks that are deeper than a trace's
         super().__init__(source, scan, self._stacks)
 
     def collect(self, text: np.ndarray) -> None:
@@ -141,11 +141,17 @@ class Recording(text_.Reading):
         self.program = self._names.program
 
     def labels(self) -> list[str]:
-        """A label per call site."""
-        stacks = self._stacks
-        used = np.flatnonzero(stacks.site[: stacks.count[STACK_COUNT] + 1])
-        order = used[np.argsort(stacks.site[used])]
-        return self._names.labels(order.tolist(), stacks.ip, stacks.parent)
+        """A name per address, or per `i` line."""
+        known = 1 + int(self._stacks.count[STACK_COUNT])
+        return self._names.frames(np.unique(self._stacks.ip[1:known]).tolist())
+
+    def stacks(self) -> Stacks:
+        """heaptrack's own tree: row 1 of its stacks is node 0."""
+        known = 1 + int(self._stacks.count[STACK_COUNT])
+        frame = np.unique(self._stacks.ip[1:known], return_inverse=True)[1]
+        tree = Stacks(self._stacks.parent[1:known] - 1, frame.astype(np.int32))
+        tree, self._cut = shortened(tree)
+        return tree
 
     def notes(self) -> list[str]:
         """What heaptrack does not tell."""
@@ -166,6 +172,8 @@ class Recording(text_.Reading):
             told.append(f"stacks past the first {STACKS:,}, left out: {count[NO_STACK]:,}")
         if count[NO_SITE]:
             told.append(f"allocations whose call site found no room: {count[NO_SITE]:,}")
+        if self._cut:
+            told.append(f"stacks deeper than {DEPTH:,} frames, cut: {self._cut:,}")
         if self._names.left_out:
             told.append(f"names past {NAMES_BYTES:,} bytes, left out: {self._names.left_out:,}")
         if self._stacks.count[OWN_POOL]:
@@ -318,17 +326,15 @@ def _made_of_kind(lines, stacks, kind):
 def _made(lines, stacks, size, stack, address):
     """An allocation, perhaps the second half of a realloc."""
     count = stacks.count
-    if size == LIBSTDCXX_POOL_BYTES and count[SITES] == 0:
+    if size == LIBSTDCXX_POOL_BYTES and count[MADE] == 0:
         count[OWN_POOL] = 1
+    count[MADE] += 1
     site = np.int64(-1)
     held = count[HELD]
     count[AFTER_FREE] += 1 if held else 0
     if 0 < stack <= count[STACK_COUNT]:
         row = unsigned(stack)
-        if stacks.site[row] == 0 and count[SITES] < SITES_LIMIT:
-            count[SITES] += 1
-            stacks.site[row] = count[SITES]
-        site = np.int64(stacks.site[row]) - 1
+        site = stack - 1
         if stacks.made[row] < 1 << 30:
             stacks.made[row] += 1
             stacks.after_free[row] += 1 if held else 0

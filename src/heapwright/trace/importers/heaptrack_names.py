@@ -1,4 +1,4 @@
-"""The names in heaptrack's recordings: program, files, functions; and the labels made of them.
+"""The names in heaptrack's recordings: program, files, functions; and the frames made of them.
 
     raw          x PATH / m PATH BASE (OFFSET BYTES)*       a file and where it was mapped
     interpreted  s STRING, i IP FILE FUNCTION (SOURCE LINE (FUNCTION SOURCE LINE)*)
@@ -9,14 +9,12 @@ From version 3 on a string or path comes after its length. Indices count from 1,
 
 import bisect
 import contextlib
-from typing import Any
 
 KEPT = 1 << 12  # lines with names that one call of the scan kernel can mark
 NAMES_BYTES = 1 << 26  # of names that are kept at most
 SEGMENTS = 1 << 14  # mapped by a process at most; Linux allows 65,530 mappings of all kinds
-LABELS_BYTES = 1 << 24  # of the whole site table
-STACK_FRAMES = 16  # innermost ones, in a call site's label
-NAME_BYTES = 160  # of one frame in a label
+FRAMES_BYTES = 1 << 24  # of the whole table of frames
+NAME_BYTES = 160  # of one function
 
 
 class Names:
@@ -64,26 +62,14 @@ class Names:
                 self._starts.insert(place, numbers[0] + offset)
                 self._files.insert(place, (numbers[0], name))
 
-    def labels(self, stacks: list[int], ip: Any, parent: Any) -> list[str]:
-        """A label for each stack: its innermost frames, `a < b < c`."""
-        labels: list[str] = []
-        known: dict[int, list[str]] = {}
+    def frames(self, places: list[int]) -> list[str]:
+        """The name of each address or `i` line; see `Trace.frames` for inlined functions."""
+        names: list[str] = []
         total = 0
-        for row in stacks:
-            if total > LABELS_BYTES:
-                labels.append("unknown")
-                continue
-            stack, frames = row, list[str]()
-            while stack and len(frames) < STACK_FRAMES:
-                where = int(ip[stack])
-                if where not in known:
-                    known[where] = self._frame(where)
-                frames += known[where]
-                stack = int(parent[stack])
-            label = " < ".join(frames[:STACK_FRAMES]) + (" < ..." if stack else "")
-            total += len(label)
-            labels.append(label)
-        return labels
+        for where in places:
+            names.append("\n".join(reversed(self._frame(where))) if total < FRAMES_BYTES else "?")
+            total += len(names[-1])
+        return names
 
     def _frame(self, where: int) -> list[str]:
         """The functions at an address (raw) or of an `i` line (interpreted), inlined ones first."""

@@ -31,6 +31,7 @@ from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.matching import GUESSED_REALLOC, Matcher, Records
 from heapwright.trace.layout import first_line
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, SIZE_LIMIT
+from heapwright.trace.stacks import Tree
 from heapwright.trace.store import TraceWriter
 
 GUESSES_REALLOCS = True  # unless asked not to
@@ -42,7 +43,6 @@ BATCH_RECORDS = 1 << 17
 GROUP_RECORDS = 1000  # memray's own pool holds 1,024 records: more at once is three times slower
 ADDRESS_LIMIT = 1 << 62
 THREAD_LIMIT = 1 << 20
-STACK_FRAMES = 16  # innermost ones, kept in a call site's label
 CACHE_LINE_LOG2, PAGE_LOG2 = 6, 12
 
 # What `_paired` counts
@@ -111,9 +111,10 @@ def convert(path: Path, output: Path, advance: Callable[[float], None], *apart: 
             for batch in source.batches():
                 writer.write(matcher.events(_paired(batch, skipped, joining=not apart)))
                 advance(len(batch["size"]) / read)
-            writer.sites = source.labels
+            writer.sites, writer.stacks = source.tree.frames, source.tree.arrays()
             writer.unmatched_frees = matcher.unmatched_frees
             writer.facts.notes += _notes(about, skipped, matcher, promised)
+            writer.facts.notes += source.tree.notes()
 
 
 def _library(path: Path) -> Any:
@@ -149,10 +150,9 @@ class _Source:
     """Reads a capture in batches; threads and call sites get numbers as they appear."""
 
     def __init__(self, path: Path, reader: Any, native: bool) -> None:
-        self.labels: list[str] = []
+        self.tree = Tree()
         self._path, self._reader, self._native = path, reader, native
         self._site_of_stack: dict[int, int] = {0: -1}
-        self._site_of_label: dict[str, int] = {}
         self._thread_of_tid: dict[int, int] = {}
         self._done = 0
 
@@ -210,15 +210,8 @@ class _Source:
         """The number of the call site of a record whose stack is new."""
         stack = record.hybrid_stack_trace if self._native else record.stack_trace
         frames = self._read(stack)  # all of them: memray hides its own only then
-        if not frames:
-            return -1
-        label = " < ".join(_frame(*frame) for frame in frames[:STACK_FRAMES])
-        if len(frames) > STACK_FRAMES:
-            label += " < ..."
-        if label not in self._site_of_label:
-            self._site_of_label[label] = len(self.labels)
-            self.labels.append(label)
-        return self._site_of_label[label]
+        outermost_first = itertools.dropwhile(_of_memray, reversed(frames))
+        return self.tree.node([_frame(*frame) for frame in outermost_first])
 
     def _read(self, step: Callable[[], list[Any]]) -> list[Any]:
         """What `step` gets from memray, which stumbles over damage in several ways."""
@@ -245,6 +238,11 @@ def _numbered(keys: np.ndarray, known: dict[int, int], number: Callable[[int], i
         if key not in known:
             known[key] = number(int(first[place]))
     return np.array([known[key] for key in distinct.tolist()], np.int32)[which]
+
+
+def _of_memray(frame: tuple[str, str, int]) -> bool:
+    """Whether a frame is of what starts the program: memray's command and runpy."""
+    return frame[1].endswith(("memray/commands/run.py", "<frozen runpy>", "runpy.py"))
 
 
 def _frame(function: str, file: str, line: int) -> str:

@@ -26,6 +26,7 @@ from heapwright.trace.importers.matching import Matcher, Records
 from heapwright.trace.importers.source import PIECE_BYTES, Source, open_source
 from heapwright.trace.notes import Note
 from heapwright.trace.schema import Events
+from heapwright.trace.stacks import Stacks
 from heapwright.trace.store import TraceWriter
 
 THREAD_LIMIT = 1 << 20
@@ -139,6 +140,10 @@ class Reading:
         """The site table."""
         return []
 
+    def stacks(self) -> Stacks:
+        """The tree of stacks, where the site table names frames."""
+        return Stacks(np.zeros(0, np.int32), np.zeros(0, np.int32))
+
     def notes(self) -> list[str]:
         """What was not taken literally, a sentence each."""
         counts, matcher = self.counts, self.matcher
@@ -204,7 +209,7 @@ def write(
             if not count:
                 raise HeapwrightError(f"{path} holds no allocation: there is nothing to import")
             writer.facts.program = reading.program or path.name
-            writer.sites = reading.labels()
+            writer.sites, writer.stacks = reading.labels(), reading.stacks()
             writer.unmatched_frees = reading.matcher.unmatched_frees
             writer.facts.notes += reading.notes()
 
