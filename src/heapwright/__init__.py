@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from heapwright.api.advising import Advice, advise
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 _HOMES = {
+    "api.advising": ("Advice", "advise"),
     "api.comparing": ("Comparison", "compare"),
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
@@ -45,6 +47,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "record",
     "open",
     "info",
+    "advise",
     "compare",
     "replay",
     "validate",
@@ -54,6 +57,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Trace",
     "Result",
     "Comparison",
+    "Advice",
     "HeapwrightError",
     "__version__",
 ]

@@ -98,6 +98,21 @@ class Spread:
 
 
 @dataclass
+class Footprint:
+    """What one manager held on one trace, its bytes not told apart: see tunnel/footprint.py."""
+
+    peak_resident_bytes: int  # within events too
+    mean_resident_bytes: int
+    end_resident_bytes: int
+    page_faults: int
+    seconds: float  # of the replay loop alone
+    refused: int = 0
+    recorded: dict[str, int] = field(default_factory=dict)  # knobs set as in the recording
+    notes: list[str] = field(default_factory=list)
+    trims: int = 0  # calls of malloc_trim that were added
+
+
+@dataclass
 class Result:
     """One manager on one trace. Of a measured system only live, rounding and the total are known:
     the rest of its resident bytes stands under `partial_bytes`, and a note says so."""

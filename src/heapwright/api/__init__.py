@@ -2,6 +2,7 @@
 
     traces      open, record, info
     selection   which managers are compared, at which settings and heap sizes
+    advising    advise: what a program can be given so that it holds less
     comparing   compare: one trace or several through managers and real systems
     replaying   replay, validate
     flying      build, fly

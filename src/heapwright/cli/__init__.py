@@ -43,6 +43,7 @@ from heapwright.cli.failures import sentences
 # Names in the order of --help, each with the first line of its docstring.
 COMMANDS = {
     "demo": "Record a program, replay it through every manager, compare.",
+    "advise": "Say what to change so that a program holds less memory.",
     "record": "Record what a program allocates.",
     "recover": "Write the trace of a recording that was interrupted.",
     "import": "Turn a recording of another tool into a trace.",

@@ -16,28 +16,53 @@ Kind = Literal["malloc", "graph"]  # of trace, and of the requests that a manage
 
 @dataclass(frozen=True)
 class Deploy:
-    """How a program outside gets this manager, or one of its settings."""
+    """How a program outside gets this manager, or one of its settings; and which are worth trying.
+
+    The real systems that have no twin say so in the same words: see `references`.
+    """
 
     environment: Mapping[str, str] = field(default_factory=dict)  # knob: variable that sets it
-    tunables: Mapping[str, str] = field(default_factory=dict)  # knob: name in GLIBC_TUNABLES
-    preload: str = ""  # command that makes the library to preload; "": it is in the program
+    tunables: Mapping[str, str] = field(default_factory=dict)  # knob: its name within `variable`
+    variable: str = "GLIBC_TUNABLES"  # that holds several knobs,
+    equals: str = "="  # each a name, this, and its value,
+    between: str = ":"  # with this in between
+    preload: str = ""  # command that makes the library to preload; "": none is made
+    library: str = ""  # name of the library to preload that `package` installs; "": none
+    package: str = ""  # Debian's and Ubuntu's name
+    tries: tuple[Mapping[str, int], ...] = ()  # settings that are tried by `heapwright advise`
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # knob: least, most of a
+    # search; what grows by factors, as sizes and times do, is searched so
+    threaded: tuple[str, ...] = ()  # knobs that matter to programs of several threads only
+
+    def knobs(self) -> list[str]:
+        """Every knob that can be set from outside."""
+        return list(dict.fromkeys([*self.environment, *self.tunables]))
+
+    def variables(self, settings: Mapping[str, int]) -> dict[str, str] | None:
+        """The environment for `settings`; None where one of the knobs cannot be set from outside.
+
+        >>> Deploy(environment={"arena_max": "MALLOC_ARENA_MAX"}).variables({"arena_max": 2})
+        {'MALLOC_ARENA_MAX': '2'}
+        """
+        if any(knob not in self.knobs() for knob in settings):
+            return None
+        told = {
+            self.environment[knob]: str(value)
+            for knob, value in settings.items()
+            if knob in self.environment
+        }
+        packed = [
+            f"{self.tunables[knob]}{self.equals}{value}"
+            for knob, value in settings.items()
+            if knob not in self.environment
+        ]
+        return told | ({self.variable: self.between.join(packed)} if packed else {})
 
     def said(self, settings: Mapping[str, int]) -> str:
         """What to put before a command for `settings`, as MALLOC_ARENA_MAX=1; "" where one of the
         knobs cannot be set from outside."""
-        words = [
-            f"{self.environment[knob]}={value}"
-            for knob, value in settings.items()
-            if knob in self.environment
-        ]
-        tuned = [
-            f"{self.tunables[knob]}={value}"
-            for knob, value in settings.items()
-            if knob in self.tunables and knob not in self.environment
-        ]
-        if len(words) + len(tuned) < len(settings):
-            return ""
-        return " ".join([*words, *([f"GLIBC_TUNABLES={':'.join(tuned)}"] if tuned else [])])
+        told = self.variables(settings) or {}
+        return " ".join(f"{name}={value}" for name, value in told.items())
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,9 @@ def _of_knobs(card: Card, module: Any, name: str) -> list[str]:
     deploy = card.deploy
     told = {knob: "variants" for variant in card.variants for knob in variant}
     told |= {card.limit_knob: "limit_knob"} if card.limit_knob else {}
-    told |= dict.fromkeys(deploy.environment if deploy else (), "deploy")
-    told |= dict.fromkeys(deploy.tunables if deploy else (), "deploy")
+    if deploy:
+        named = [*deploy.knobs(), *deploy.ranges, *deploy.threaded]
+        told |= dict.fromkeys([*named, *(knob for each in deploy.tries for knob in each)], "deploy")
     told |= {"version": "versions"} if card.versions else {}
     if card.versions and version_text(defaults.get("version", 0)) not in card.versions:
         found.append(f"the card of {name} does not name the default version among its versions")

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from heapwright.managers.card import Deploy
+    from heapwright.result import Footprint
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Lane
     from heapwright.tunnel.replay import Conditions
@@ -68,6 +70,24 @@ class Reference(Protocol):
         """The twin of this name beside the real system on `trace`."""
 
 
+class Deployable(Reference, Protocol):
+    """A reference whose systems a program can be given from outside: it has these names too."""
+
+    def deployed(self, name: str) -> "Deploy":
+        """How a program gets it, and what it can be told."""
+
+    def footprint(
+        self,
+        name: str,
+        trace: "Trace",
+        settings: Settings,
+        conditions: "Conditions",
+        progress: Callable[[int], None] | None,
+    ) -> "Footprint":
+        """What the real one held for `trace`, in a fresh process, at the trace's own pace where it
+        gives memory back by the clock and that takes no longer than a moment."""
+
+
 def references() -> list[Reference]:
     """Every package here that drives real systems."""
     found = pkgutil.iter_modules([str(Path(__file__).parent)])
@@ -80,4 +100,4 @@ def reference(package: str) -> Reference:
     return found
 
 
-__all__ = ["Agreement", "Reference", "reference", "references"]
+__all__ = ["Agreement", "Deployable", "Reference", "reference", "references"]

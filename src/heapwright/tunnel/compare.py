@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,10 +44,10 @@ class Lane:
 
     name: str
     steps: int  # what `done` counts up to
-    run: Callable[[Progress], Result]  # called in the worker
+    run: Callable[[Progress], Any]  # called in the worker; gives a Result, or what is asked for
     done: int = 0
     state: str = "waiting"  # then "running", and at last "done" or "failed"
-    outcome: Result | str | None = None  # of a failure: the sentence
+    outcome: Any = None  # of a failure: the sentence
 
 
 @dataclass
@@ -135,9 +136,8 @@ def compare(
             for connection in [c for c in wait(list(running), _TICK_SECONDS) if c in running]:
                 number, process = running.pop(connection)
                 lanes[number].outcome = _outcome(lanes[number].name, connection, process)
-                lanes[number].state = (
-                    "done" if isinstance(lanes[number].outcome, Result) else "failed"
-                )
+                failed = isinstance(lanes[number].outcome, str)
+                lanes[number].state = "failed" if failed else "done"
             for lane, done in zip(lanes, counters.tolist(), strict=False):
                 lane.done = lane.steps if lane.state == "done" else done
             if progress:
@@ -147,7 +147,7 @@ def compare(
             _kill(process)
     outcomes = [lane.outcome for lane in lanes]
     return Comparison(
-        results=[outcome for outcome in outcomes if isinstance(outcome, Result)],
+        results=[outcome for outcome in outcomes if not isinstance(outcome, str)],
         failures=[outcome for outcome in outcomes if isinstance(outcome, str)],
     )
 
@@ -207,9 +207,8 @@ def _work(lane: Lane, counter: np.ndarray, sender: Connection, parent: int) -> N
         sender.send(f"{lane.name}: a bug, {type(error).__name__} at {where}: {error}")
 
 
-def _outcome(name: str, connection: Connection, process: BaseProcess) -> Result | str:
+def _outcome(name: str, connection: Connection, process: BaseProcess) -> Any:
     """What the worker sent; a sentence when it died without a word."""
-    outcome: Result | str
     try:
         outcome = connection.recv()
     except EOFError:

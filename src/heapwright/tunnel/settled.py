@@ -45,14 +45,20 @@ def settle(result: Result, trace: "Trace", ends: Ending) -> None:
     result.end = dict(zip(TIMELINE[2:], timeline[row, 2:].tolist(), strict=True))
     result.end_event = int(timeline[row, EVENT])
     result.exit_resident_bytes = int(timeline[-1, RESIDENT])
-    result.mean_resident_bytes = _mean(timeline, result.clock_ns, trace.events)
+    result.mean_resident_bytes = mean_resident(
+        timeline[:, EVENT], timeline[:, RESIDENT], result.clock_ns, trace.events
+    )
     result.notes += ends.note(trace)
 
 
-def _mean(timeline: np.ndarray, clock_ns: np.ndarray | None, events: int) -> int:
-    """Mean resident bytes, each row until the next; by time, or by events where none passed."""
-    resident = timeline[:, RESIDENT].astype(np.float64)
+def mean_resident(
+    at: np.ndarray, resident: np.ndarray, clock_ns: np.ndarray | None, events: int
+) -> int:
+    """Mean of int64[stop] resident bytes after the events `at`, each until the next one; by time,
+    or by events where none passed."""
+    if not len(at):
+        return 0
     if clock_ns is not None and clock_ns[-1] > clock_ns[0]:
         return round(float(np.average(resident[:-1], weights=np.diff(clock_ns))))
-    held = np.diff(timeline[:, EVENT], append=max(events, int(timeline[-1, EVENT]) + 1))
+    held = np.diff(at, append=max(events, int(at[-1]) + 1))
     return round(float(np.average(resident, weights=held)))

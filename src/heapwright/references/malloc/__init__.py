@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from heapwright.references.malloc import systems
 
 if TYPE_CHECKING:
+    from heapwright.managers.card import Deploy
     from heapwright.references import Agreement, Settings
+    from heapwright.result import Footprint
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Lane
     from heapwright.tunnel.replay import Conditions
@@ -57,3 +59,21 @@ def agree(
     from heapwright.references.malloc.agreement import validate
 
     return validate(name, trace, settings, progress=progress)
+
+
+def deployed(name: str) -> "Deploy":
+    """See `Deployable`."""
+    return systems.deployed(name)
+
+
+def footprint(
+    name: str,
+    trace: "Trace",
+    settings: "Settings",
+    conditions: "Conditions",
+    progress: Callable[[int], None] | None,
+) -> "Footprint":
+    """See `Deployable`."""
+    from heapwright.references.malloc.measured import footprint as held
+
+    return held(name, trace, settings, conditions, progress)

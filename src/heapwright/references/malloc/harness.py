@@ -102,7 +102,7 @@ class Drive(Child):
         end_event: int = -1,
     ) -> None:
         """`touch`: the program writes every page that it allocates, calloc excepted. `placed`:
-        `replay` returns addresses. `tunables`: glibc's, as {"arena_max": 2}. `end_event`:
+        `replay` returns addresses. `tunables`: its settings, as {"arena_max": 2}. `end_event`:
         always among the samples."""
         system, library = systems.named(name), systems.library(name)
         alive = alive_at_once(trace)
@@ -110,8 +110,7 @@ class Drive(Child):
         environment = {"LD_BIND_NOW": "1", **system.environment}
         if library is not None:
             environment["LD_PRELOAD"] = str(library)
-        if tunables:
-            environment["GLIBC_TUNABLES"] = systems.tunables(name, tunables)
+        environment |= systems.variables(name, tunables or {})
         super().__init__(f"real {name}", build.harness(), environment)
         self.placed = placed
         settings = (

@@ -12,7 +12,7 @@ from heapwright.managers.registry import managers
 from heapwright.references.malloc import build, systems
 from heapwright.references.malloc.measure import installed, measure
 from heapwright.references.malloc.rates import rates, serving
-from heapwright.result import Result
+from heapwright.result import Footprint, Result
 from heapwright.tunnel.compare import Lane
 from heapwright.tunnel.replay import Conditions
 from heapwright.tunnel.steered import as_recorded
@@ -64,9 +64,41 @@ def measured(
     return result
 
 
+def footprint(
+    name: str,
+    trace: "Trace",
+    settings: Mapping[str, int],
+    conditions: Conditions,
+    progress: Callable[[int], None] | None = None,
+) -> Footprint:
+    """What the real `name` held, without the pass that times it; what a program's environment
+    said to it holds too. HeapwrightError when something is missing."""
+    recorded = _recorded(name, trace)
+    result = measure(
+        name,
+        trace,
+        touch=conditions.touch == "all",
+        huge_pages=conditions.huge_pages != "never",
+        settings={**recorded, **settable(name, settings)},
+        progress=progress,
+    )
+    return Footprint(
+        peak_resident_bytes=result.held_bytes,
+        mean_resident_bytes=result.mean_resident_bytes or 0,
+        end_resident_bytes=result.end_resident_bytes or 0,
+        page_faults=result.page_faults,
+        seconds=result.seconds,
+        refused=result.refused,
+        recorded=recorded,
+        notes=result.notes,
+    )
+
+
 def settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
     """Those of a twin's knobs that the real system has too."""
-    known = (*systems.GLIBC_KNOBS, *systems.OWN_KNOBS) if name == "glibc" else ()
+    known = [*systems.GLIBC_KNOBS, *systems.OWN_KNOBS]
+    if name != "glibc":
+        known = systems.deployed(name).knobs()
     return {knob: value for knob, value in settings.items() if knob in known}
 
 
@@ -94,7 +126,7 @@ def measured_lanes(
         build.harness()
         recorded = _recorded(name, Trace.open(trace_path))
         knobs = {**recorded, **settable(name, (settings or {}).get(name, {}))}
-        serving(systems.tunables(name, knobs))
+        serving(systems.variables(name, knobs))
     steps = 2 * Trace.open(trace_path).events
 
     def lane(name: str) -> Lane:

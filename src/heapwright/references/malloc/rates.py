@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,32 +39,36 @@ def rates(
 ) -> dict[str, float]:
     """Seconds that the replay loop takes with each real allocator, the median of `runs`.
 
-    `settings` are glibc's tunables. HeapwrightError when an allocator is missing or fails.
+    `settings` are each one's own. HeapwrightError when an allocator is missing or fails.
     """
     said: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
         for name in names:
-            server = serving(systems.tunables(name, settings or {}))
+            server = serving(systems.variables(name, settings or {}))
             said[name].append(server.seconds(name, trace))
     return {name: statistics.median(each) for name, each in said.items()}
 
 
-def serving(tunables: str = "") -> "Server":
-    """The server with these GLIBC_TUNABLES, started now unless it already runs."""
-    if tunables not in _servers:
-        _servers[tunables] = Server(tunables)
-    return _servers[tunables]
+def serving(variables: Mapping[str, str] | None = None) -> "Server":
+    """The server with these in its environment, started now unless it already runs."""
+    told = tuple(sorted((variables or {}).items()))
+    if told not in _servers:
+        _servers[told] = Server(dict(told))
+    return _servers[told]
 
 
 class Server:
     """A fresh Python that forks to measure; see the module's header."""
 
-    def __init__(self, tunables: str) -> None:
+    def __init__(self, variables: Mapping[str, str]) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the process
         environment = {
             **os.environ,
-            "GLIBC_TUNABLES": ":".join(filter(None, (systems.LATE_LOADING, tunables))),
+            **variables,
+            "GLIBC_TUNABLES": ":".join(
+                filter(None, (systems.LATE_LOADING, variables.get("GLIBC_TUNABLES", "")))
+            ),
             "OPENBLAS_NUM_THREADS": "1",  # a single thread
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
@@ -112,7 +116,7 @@ class Server:
         self._stderr.close()
 
 
-_servers: dict[str, Server] = {}  # by GLIBC_TUNABLES
+_servers: dict[tuple[tuple[str, str], ...], Server] = {}  # by what their environment says
 
 
 def _send(connection: socket.socket, batch: Events) -> None:

@@ -11,10 +11,12 @@ import functools
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
+from heapwright.managers.card import Deploy
 from heapwright.versions import version_number, version_text
 
 # A library that reaches its thread state by static TLS can be loaded late only with room for it.
@@ -36,6 +38,49 @@ GLIBC_KNOBS = (
 OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being what and where it is
 ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
 
+# How a program gets them, and what each can be told. Source: jemalloc(3) TUNING; mimalloc 2.0.9
+# src/options.c; gperftools 2.10 docs/tcmalloc.html.
+JEMALLOC = Deploy(
+    tunables={
+        knob: knob for knob in ("dirty_decay_ms", "muzzy_decay_ms", "narenas", "lg_tcache_max")
+    },
+    variable="MALLOC_CONF",
+    equals=":",
+    between=",",
+    library="libjemalloc.so.2",
+    package="libjemalloc2",
+    tries=(
+        {"dirty_decay_ms": 0, "muzzy_decay_ms": 0},
+        {"dirty_decay_ms": 1000, "muzzy_decay_ms": 0},
+        {"narenas": 1},
+        {"narenas": 2, "dirty_decay_ms": 0, "muzzy_decay_ms": 0},
+    ),
+    ranges={"dirty_decay_ms": (0, 60_000), "narenas": (1, 16)},
+    threaded=("narenas",),
+)
+MIMALLOC = Deploy(
+    environment={
+        "decommit_delay": "MIMALLOC_DECOMMIT_DELAY",
+        "page_reset": "MIMALLOC_PAGE_RESET",
+        "segment_decommit_delay": "MIMALLOC_SEGMENT_DECOMMIT_DELAY",
+    },
+    library="libmimalloc.so.2",
+    package="libmimalloc2.0",
+    tries=({"decommit_delay": 0},),
+    ranges={"decommit_delay": (0, 10_000)},
+)
+TCMALLOC = Deploy(
+    environment={
+        "release_rate": "TCMALLOC_RELEASE_RATE",
+        "aggressive_decommit": "TCMALLOC_AGGRESSIVE_DECOMMIT",
+        "max_total_thread_cache_bytes": "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES",
+    },
+    library="libtcmalloc_minimal.so.4",
+    package="libtcmalloc-minimal4",
+    tries=({"release_rate": 10}, {"aggressive_decommit": 1}),
+    ranges={"release_rate": (1, 10)},
+)
+
 
 @dataclass(frozen=True)
 class System:
@@ -48,13 +93,20 @@ class System:
     prefix: str = ""
     usable: str = "malloc_usable_size"  # the function that tells a block's usable size
     environment: dict[str, str] = field(default_factory=dict)  # for a quiet, default run
+    deploy: Deploy | None = None  # None: its manager's card says it
 
 
 SYSTEMS = {
     system.name: system
     for system in (
         System("glibc", "the C library's malloc"),
-        System("jemalloc", "FreeBSD's and Meta's malloc", "libjemalloc.so.2", "libjemalloc2"),
+        System(
+            "jemalloc",
+            "FreeBSD's and Meta's malloc",
+            "libjemalloc.so.2",
+            "libjemalloc2",
+            deploy=JEMALLOC,
+        ),
         System(
             "mimalloc",
             "Microsoft's malloc",
@@ -62,6 +114,7 @@ SYSTEMS = {
             "libmimalloc2.0",
             "mi_",
             "mi_usable_size",
+            deploy=MIMALLOC,
         ),
         System(
             "tcmalloc",
@@ -71,6 +124,7 @@ SYSTEMS = {
             "tc_",
             "tc_malloc_size",
             environment={"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
+            deploy=TCMALLOC,
         ),
     )
 }
@@ -123,10 +177,35 @@ def library(name: str) -> Path | None:
     return found.library
 
 
-def tunables(name: str, settings: dict[str, int]) -> str:
+def deployed(name: str) -> Deploy:
+    """How a program gets the real allocator `name`: as its card says, or it does itself."""
+    from heapwright.managers.registry import managers
+
+    own = named(name).deploy
+    if own is None and name in managers():
+        own = managers()[name].card.deploy
+    return own or Deploy()
+
+
+def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
+    """The environment that sets `settings` for a new process; HeapwrightError for what the real
+    allocator cannot be told."""
+    if name == "glibc":
+        told = tunables(name, settings)
+        return {"GLIBC_TUNABLES": told} if told else {}
+    own = deployed(name)
+    if unknown := [knob for knob in settings if knob not in own.knobs()]:
+        raise HeapwrightError(
+            f"the real {name} has no setting named {unknown[0]!r}; it has: "
+            f"{', '.join(own.knobs()) or 'none'}."
+        )
+    return own.variables(settings) or {}
+
+
+def tunables(name: str, settings: Mapping[str, int]) -> str:
     """The value of GLIBC_TUNABLES that sets `settings` for a new process."""
     if settings and name != "glibc":
-        raise HeapwrightError(f"the real {name} takes no knobs here; only glibc's can be set.")
+        raise HeapwrightError(f"the real {name} takes no knobs of glibc.")
     told = {}
     for knob, value in settings.items():
         if knob in GLIBC_KNOBS:

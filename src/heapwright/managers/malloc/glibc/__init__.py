@@ -21,5 +21,29 @@ CARD = Card(
             knob: f"glibc.malloc.{knob}"
             for knob in ("mxfast", "tcache_count", "tcache_max", "tcache_unsorted_limit")
         },
+        tries=(
+            {"arena_max": 1},
+            {"arena_max": 2},
+            {"arena_max": 4},
+            {"trim_threshold": 64 << 10},
+            {"trim_threshold": 128 << 10},  # the default, which set so no longer grows
+            {"trim_threshold": 1 << 20},
+            {"mmap_threshold": 64 << 10},
+            {"mmap_threshold": 1 << 20},
+            {"mmap_threshold": 64 << 10, "trim_threshold": 64 << 10},
+            {"tcache_count": 0},
+            {"tcache_count": 0, "trim_threshold": 64 << 10},
+            {"arena_max": 1, "trim_threshold": 64 << 10},
+            {"arena_max": 2, "trim_threshold": 64 << 10},
+            {"arena_max": 2, "mmap_threshold": 64 << 10, "trim_threshold": 64 << 10},
+        ),
+        ranges={
+            "arena_max": (1, 16),
+            "mmap_threshold": (16 << 10, 32 << 20),
+            "trim_threshold": (16 << 10, 64 << 20),
+            "top_pad": (4 << 10, 1 << 20),
+            "tcache_count": (0, 127),
+        },
+        threaded=("arena_max", "arena_test"),
     ),
 )

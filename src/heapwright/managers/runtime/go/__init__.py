@@ -7,7 +7,11 @@ CARD = Card(
     serves=("graph",),
     compared=("malloc", "graph"),
     reference="heapwright.references.go",
-    deploy=Deploy(environment={"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"}),
+    deploy=Deploy(
+        environment={"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"},
+        tries=({"gogc": 25}, {"gogc": 50}, {"gogc": 75}, {"gogc": 150}, {"gogc": 200}),
+        ranges={"gogc": (10, 400)},
+    ),
     shares_below=16,
     names_slots=False,
     variants=(

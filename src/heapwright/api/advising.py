@@ -1,0 +1,251 @@
+"""Advise: what a program can be given so that it holds less, as lines to put where it is started.
+
+    trace ─► present state ─► candidates ─► a lane each ─► ranked ─► headline, lines, JSON
+
+All lanes share one look at the trace: where it has settled, and where they stop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from heapwright.errors import HeapwrightError
+from heapwright.insight.advice import Advised
+
+if TYPE_CHECKING:
+    from heapwright.insight.advice import Candidate, Row
+    from heapwright.insight.candidates import Field
+    from heapwright.insight.standing import Standing
+    from heapwright.result import Footprint, Result
+    from heapwright.trace.store import Trace
+    from heapwright.tunnel.compare import Lane
+    from heapwright.tunnel.footprint import Stops
+    from heapwright.tunnel.replay import Conditions
+
+Watch = Callable[[Sequence["Lane"]], None]
+
+
+class Advice(Advised):
+    """What follows for one program; see `insight.advice.Advised`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `heapwright advise --json` prints."""
+        from heapwright.report.advice import document
+
+        return document(self)
+
+    def _repr_html_(self) -> str:
+        from heapwright.report.advice import advice_html
+
+        return advice_html(self)
+
+
+def advise(  # noqa: PLR0913 what, then how; all but the first are named
+    trace: str | os.PathLike[str] | Trace,
+    managers: Sequence[str] | str | None = None,
+    *,
+    by: str | None = None,
+    touch: str = "all",
+    huge_pages: str = "never",
+    jobs: int | None = None,
+    progress: Watch | None = None,
+) -> Advice:
+    """Say what the program of `trace` can be given so that it holds less memory.
+
+    `managers`: names, or None for all that can be deployed on it. `by`: "end", "mean" or "peak",
+    or None for the three together. HeapwrightError for an unknown name and what is no trace.
+
+    >>> import heapwright as hw
+    >>> found = hw.advise("log-uniform", "glibc")
+    >>> found.present.candidate.manager
+    'glibc'
+    """
+    from heapwright.api.selection import opened_traces
+    from heapwright.insight.advice import FIGURES
+    from heapwright.tunnel.replay import Conditions
+
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are forked from this process
+    if by is not None and by not in FIGURES:
+        raise HeapwrightError(f"--by is one of {', '.join(FIGURES)}, not {by!r}.")
+    with opened_traces([trace]) as (opened,):
+        if not opened.events:
+            raise HeapwrightError(f"{opened.path} holds no events: there is nothing to advise on.")
+        wind = Tunnel(opened, Conditions(touch, huge_pages), jobs, progress)
+        return _advised(wind, _names(managers), by)
+
+
+def _names(managers: Sequence[str] | str | None) -> list[str] | None:
+    if managers is None:
+        return None
+    listed = managers.split(",") if isinstance(managers, str) else managers
+    names = [name.strip() for name in listed if name.strip()]
+    if not names:
+        raise HeapwrightError("no manager is named: name one or more, or leave the choice out")
+    return names
+
+
+def _advised(wind: Tunnel, only: list[str] | None, by: str | None) -> Advice:
+    """The whole of it, on one trace."""
+    from heapwright.insight.advice import Row, rank
+    from heapwright.insight.candidates import Field, present_of
+    from heapwright.insight.standing import standing
+    from heapwright.references.faults import fault_ns
+
+    name, _ = present_of(wind.trace)
+    everyone = Field(wind.trace, None)
+    now = everyone.candidate(name, {})
+    if now is None or name not in [*everyone.twins, *everyone.real]:
+        raise HeapwrightError(
+            f"the program ran on {name}, which is not here: {'; '.join(everyone.missing)}"
+        )
+    field_ = everyone if only is None else Field(wind.trace, only)
+    others = field_.all(now, wind.at.seconds)
+    whole, flown, real = wind.fly(now, others, everyone)
+    present = Row(now, _as_footprint(whole))
+    rows = [Row(one, held) for one, held in flown]
+    found = standing(wind.trace, whole)
+    agreement = _agreement(present, whole, real.get(name))
+    for row in [present, *rows]:
+        row.uncertainty = _uncertainty(row, agreement, found)
+    share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
+    order = rank(rows, present, by, share)
+    notes = list(dict.fromkeys([*wind.trace.notes, *whole.notes]))
+    missing = field_.missing
+    failures = [*wind.failures, *missing]
+    return Advice(wind.trace, present, order, found, failures, notes, by)
+
+
+def _as_footprint(result: Result) -> Footprint:
+    """The figures of a whole replay that any candidate has."""
+    from heapwright.result import Footprint
+
+    return Footprint(
+        peak_resident_bytes=result.held_bytes,
+        mean_resident_bytes=result.mean_resident_bytes or 0,
+        end_resident_bytes=result.end_resident_bytes or 0,
+        page_faults=result.page_faults,
+        seconds=result.seconds,
+        refused=result.refused,
+        recorded=result.recorded,
+        notes=result.notes,
+    )
+
+
+def _agreement(present: Row, whole: Result, real: Footprint | None) -> float | None:
+    """By which share of the real one's the twin's figures differ at most; None: not measured."""
+    from heapwright.insight.advice import FIGURES, value_of
+
+    if whole.kind == "measured":
+        return 0.0
+    if real is None:
+        return None
+    return max(
+        abs(value_of(present.predicted, name) - value_of(real, name)) / max(1, value_of(real, name))
+        for name in FIGURES
+    )
+
+
+def _uncertainty(row: Row, agreement: float | None, found: Standing) -> dict[str, float]:
+    """What a row's figures may be off by, as shares, by what it comes from."""
+    told: dict[str, float] = {}
+    if row.candidate.kind == "twin" and agreement is not None:
+        told["agreement"] = agreement
+    if found.excess:
+        told["written"] = found.excess
+    return told
+
+
+class Tunnel:
+    """One trace, where its replays stop, and the lanes that replay it."""
+
+    def __init__(
+        self, trace: Trace, conditions: Conditions, jobs: int | None, progress: Watch | None
+    ) -> None:
+        from heapwright.tunnel.footprint import stops
+
+        self.trace, self.conditions = trace, conditions
+        self.jobs, self.progress = jobs, progress
+        self.at: Stops = stops(trace)
+        self.failures: list[str] = []
+
+    def fly(
+        self, now: Candidate, others: Sequence[Candidate], field_: Field
+    ) -> tuple[Result, list[tuple[Candidate, Footprint]], dict[str, Footprint]]:
+        """The present state with its parts, the others' footprints, and, of a present twin, the
+        real one beside it."""
+        lanes = [self._whole(now, field_), *(self._lane(one, field_) for one in others)]
+        beside = [now.manager] if now.kind == "twin" and now.manager in field_.systems else []
+        lanes += [self._real(name, {}, field_) for name in beside]
+        self._warm({one.manager for one in [now, *others] if one.kind == "twin"})
+        self.run(lanes)
+        if isinstance(lanes[0].outcome, str):
+            raise HeapwrightError(lanes[0].outcome)
+        pairs = zip(others, lanes[1:], strict=False)
+        flown = [(one, lane.outcome) for one, lane in pairs if not isinstance(lane.outcome, str)]
+        measured = zip(beside, lanes[1 + len(others) :], strict=True)
+        real = {name: lane.outcome for name, lane in measured if not isinstance(lane.outcome, str)}
+        return lanes[0].outcome, flown, real
+
+    def run(self, lanes: list[Lane]) -> None:
+        """Run them side by side, the long ones first; what failed becomes a sentence."""
+        from heapwright.tunnel.compare import compare
+
+        order = sorted(lanes, key=lambda lane: -lane.steps)
+        self.failures += compare(order, self.jobs, self.progress).failures
+
+    def _warm(self, managers: set[str]) -> None:
+        """Load each manager's compiled loop here, once, for all the workers that are forked."""
+        from heapwright.trace.schema import events
+        from heapwright.tunnel.replay import Replay
+
+        for name in sorted(managers):
+            twin = Replay(name, self.trace, {}, self.conditions)
+            twin.loop.replay(twin.heap, twin.run, events())
+            del twin
+
+    def _whole(self, now: Candidate, field_: Field) -> Lane:
+        from heapwright.tunnel.compare import twin_lanes
+
+        if now.kind == "twin":
+            settings = {now.manager: [dict(now.settings)]}
+            return twin_lanes(self.trace.path, [now.manager], settings, self.conditions)[0]
+        return field_.systems[now.manager].lanes(
+            now.manager, self.trace.path, self.conditions, [now.settings]
+        )[0]
+
+    def _lane(self, one: Candidate, field_: Field) -> Lane:
+        from heapwright.trace.store import Trace
+        from heapwright.tunnel.compare import Lane
+        from heapwright.tunnel.footprint import footprint
+
+        if one.kind == "measured":
+            return self._real(one.manager, one.settings, field_)
+        path = self.trace.path
+
+        def run(progress: Callable[[int], None]) -> Footprint:
+            return footprint(
+                one.manager,
+                Trace.open(path),
+                one.settings,
+                at=self.at,
+                conditions=self.conditions,
+                trim_seconds=one.trim_seconds,
+                progress=progress,
+            )
+
+        return Lane(one.title, self.trace.events, run)
+
+    def _real(self, name: str, settings: Mapping[str, int], field_: Field) -> Lane:
+        from heapwright.trace.store import Trace
+        from heapwright.tunnel.compare import Lane
+        from heapwright.words import knobs_text
+
+        reference, path = field_.systems[name], self.trace.path
+
+        def run(progress: Callable[[int], None]) -> Footprint:
+            trace = Trace.open(path)
+            return reference.footprint(name, trace, settings, self.conditions, progress)
+
+        return Lane(f"real {knobs_text(name, settings)}", self.trace.events, run)

@@ -1,0 +1,281 @@
+"""What to change: candidates that can be deployed, ranked against the present state.
+
+    cards, references ─► candidates ─► footprints ─► rows: score, level or not, on the front or not
+                                                └─► sentences: what to do, what it saves
+
+A score is how much is held against the present state: end, mean and peak as shares of the
+present's, the average of the three or the one that is asked for, and what more page faults cost as
+a share of the program's time. 1 is as now; less is better.
+
+What lies within the uncertainty is called level with the present, and is no advice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from heapwright.managers.deploying import Deployment
+from heapwright.result import Footprint
+from heapwright.words import bytes_text, change_text, knobs_text, percent_text
+
+if TYPE_CHECKING:
+    from heapwright.insight.standing import Standing
+    from heapwright.trace.store import Trace
+
+FIGURES = ("end", "mean", "peak")  # in the order in which people ask for them
+LEVEL_SHARE = 0.02  # a smaller difference is not worth a change
+LEVEL_BYTES = 1 << 20  # nor is one of less than this
+TRIM_SECONDS = (60.0, 10.0, 1.0, 0.1)  # periods of malloc_trim; the longest that comes
+TRIM_PERIODS = 4  # so often in the recorded time
+UNSURE = ("agreement", "written", "time")  # what a prediction's uncertainty may come from
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that the program can be given."""
+
+    manager: str
+    settings: Mapping[str, int]
+    deployment: Deployment
+    kind: str = "twin"  # or "measured": the real one served the trace
+    trim_seconds: float = 0  # malloc_trim is called as often; 0: never
+
+    @property
+    def title(self) -> str:
+        """Its name and settings."""
+        if self.trim_seconds:
+            return f"{self.manager}, malloc_trim every {self.trim_seconds:g} s"
+        return knobs_text(self.manager, self.settings)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run of the real program held, over its baseline; the median of several runs."""
+
+    peak_resident_bytes: int
+    mean_resident_bytes: int
+    end_resident_bytes: int
+    seconds: float
+    runs: int
+    spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # least, most of each
+    statuses: Sequence[int] = ()  # of the runs that did not end with 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Bytes of the heap, seconds, and the range of each."""
+        figures = {f"{name}_resident_bytes": value_of(self, name) for name in FIGURES}
+        ranges = {name: {"least": low, "most": high} for name, (low, high) in self.spread.items()}
+        return figures | {
+            "seconds": self.seconds,
+            "runs": self.runs,
+            "spread": ranges,
+            "failed_statuses": list(self.statuses),
+        }
+
+
+@dataclass
+class Row:
+    """A candidate and what is known of it."""
+
+    candidate: Candidate
+    predicted: Footprint
+    score: float = 1.0
+    level: bool = False  # with the present state, within the uncertainty
+    front: bool = False  # nothing else holds less at no more page faults
+    slower_share: float = 0.0  # of the program's time, by page faults beyond the present's
+    uncertainty: dict[str, float] = field(default_factory=dict)  # share, by what it comes from
+    measured: Measured | None = None
+
+    @property
+    def unsure(self) -> float:
+        """By which share a figure may be off, all causes together."""
+        return sum(self.uncertainty.values())
+
+    def to_json(self, present: "Row", command: str = "") -> dict[str, Any]:
+        """The stable form that `--json` prints."""
+        one = self.candidate
+        return {
+            "manager": one.manager,
+            "settings": dict(one.settings),
+            "kind": one.kind,
+            "trim_seconds": one.trim_seconds or None,
+            "deploy": {
+                "environment": dict(one.deployment.environment),
+                "install": one.deployment.install,
+                "build": one.deployment.build,
+                "code": one.deployment.code,
+                "lines": one.deployment.lines(command),
+            },
+            "predicted": {f"{n}_resident_bytes": value_of(self.predicted, n) for n in FIGURES},
+            "page_faults": self.predicted.page_faults,
+            "change": {name: change(self, present, name) for name in FIGURES},
+            "score": self.score,
+            "level": self.level,
+            "pareto": self.front,
+            "slower_share": self.slower_share,
+            "uncertainty": {"share": self.unsure, "from": dict(self.uncertainty)},
+            "measured": self.measured.to_json() if self.measured else None,
+        }
+
+
+@dataclass
+class Advised:
+    """What follows for one program: the present state, and what else it could be given, best
+    first; what is level with the present state comes last."""
+
+    trace: "Trace"
+    present: Row
+    rows: list[Row]
+    standing: "Standing"
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    by: str | None = None
+
+    @property
+    def headline(self) -> str:
+        """What to do and what it saves; or that nothing helps."""
+        return headline(self.rows, self.present, self.standing.ceiling)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What must be known before, then what follows."""
+        return [*self.standing.sentences, self.headline, *reasons(self.rows, self.present)]
+
+    @property
+    def best(self) -> Row | None:
+        """The first row that is better than the present state by more than the uncertainty."""
+        return next((row for row in self.rows if not row.level), None)
+
+
+def value_of(held: Any, name: str) -> int:
+    """`end`, `mean` or `peak` of what has such bytes."""
+    return int(getattr(held, f"{name}_resident_bytes"))
+
+
+def change(row: Row, present: Row, name: str) -> float:
+    """A figure against the present's, as a share of that."""
+    now = value_of(present.predicted, name)
+    return value_of(row.predicted, name) / now - 1 if now else 0.0
+
+
+def trim_period(seconds: float) -> float:
+    """How often a program that takes so long would call malloc_trim; 0: it ends too soon."""
+    return next((p for p in TRIM_SECONDS if p * TRIM_PERIODS <= seconds), 0.0)
+
+
+def applicable(settings: Mapping[str, int], threaded: Sequence[str], threads: int) -> bool:
+    """Whether settings may matter: of arenas only where there are threads."""
+    return threads > 1 or not any(knob in threaded for knob in settings)
+
+
+def rank(rows: Sequence[Row], present: Row, by: str | None, fault_share: float) -> list[Row]:
+    """The rows, best first, each judged against the present state, which is left out.
+
+    `by`: one of FIGURES, or None for all three. `fault_share`: what one page fault takes, as a
+    share of the program's time; 0 where that is not known.
+    """
+    for row in [*rows, present]:
+        more = row.predicted.page_faults - present.predicted.page_faults
+        row.slower_share = more * fault_share
+        row.score = memory_score(row.predicted, present.predicted, by) + max(0, row.slower_share)
+        row.level = row is present or _level(row, present, by)
+    for row in [*rows, present]:
+        row.front = not any(_dominates(other, row, by) for other in [*rows, present])
+    carried = [row for row in rows if row is not present and not row.predicted.refused]
+    return sorted(carried, key=lambda row: (row.level, row.score, len(row.candidate.settings)))
+
+
+def memory_score(held: Any, now: Any, by: str | None) -> float:
+    """What is held against what is held now: one figure, or the average of the three shares."""
+    names = [by] if by else list(FIGURES)
+    shares = [value_of(held, n) / value_of(now, n) if value_of(now, n) else 1.0 for n in names]
+    return sum(shares) / len(shares)
+
+
+def _level(row: Row, present: Row, by: str | None) -> bool:
+    """Whether no figure that counts is less by more than the uncertainty, or it is no better."""
+    if row.score >= 1 - LEVEL_SHARE / len([by] if by else FIGURES):
+        return True
+    for name in [by] if by else FIGURES:
+        now, then = value_of(present.predicted, name), value_of(row.predicted, name)
+        if now - then > max(LEVEL_BYTES, (LEVEL_SHARE + row.unsure) * now):
+            return False
+    return True
+
+
+def _dominates(other: Row, row: Row, by: str | None) -> bool:
+    """Whether `other` holds no more and faults no more, and one of them less."""
+    names = [by] if by else list(FIGURES)
+    theirs = [*(value_of(other.predicted, n) for n in names), other.predicted.page_faults]
+    ours = [*(value_of(row.predicted, n) for n in names), row.predicted.page_faults]
+    return theirs != ours and all(a <= b for a, b in zip(theirs, ours, strict=True))
+
+
+def headline(order: Sequence[Row], present: Row, ceiling: int | None = None) -> str:
+    """What to do, and what it saves against the present state.
+
+    `ceiling`: bytes beyond which no saving is promised, as the process never held more.
+    """
+    now = {name: value_of(present.predicted, name) for name in FIGURES}
+    best = next((row for row in order if not row.level), None)
+    tried = len(order)
+    if best is None and order and order[0].score < 1 - LEVEL_SHARE:
+        return (
+            f"No change is sure to help: of {tried} settings and allocators that were tried "
+            f"{order[0].candidate.title} does best, and what it saves is within the uncertainty "
+            f"({percent_text(order[0].unsure)}); `heapwright advise --run` measures it."
+        )
+    if best is None:
+        return (
+            f"Nothing to change: {bytes_text(now['end'])} stay and {bytes_text(now['peak'])} are "
+            f"held at the peak, and of {tried} settings and allocators that were tried none saves "
+            "more than the uncertainty."
+        )
+    then = {name: value_of(best.predicted, name) for name in FIGURES}
+    telling = max(FIGURES, key=lambda name: now[name] - then[name])
+    others = [name for name in ("end", "peak") if name != telling]
+    saved = now[telling] - then[telling]
+    what = {"end": "stay", "peak": "are held at the peak", "mean": "are held on average"}
+    said = (
+        f"{best.candidate.deployment.said()}: {bytes_text(then[telling])} {what[telling]} instead "
+        f"of {bytes_text(now[telling])} ({change_text(then[telling] / now[telling] - 1)})"
+    )
+    told = []
+    for name in others:
+        word = {"end": "what stays", "peak": "the peak"}[name]
+        share = change(best, present, name)
+        alike = abs(share) < LEVEL_SHARE
+        told.append(f"{word} {'is alike' if alike else change_text(share)}")
+    said += "; " + ", ".join(told) + "."
+    if ceiling is not None and saved > ceiling:
+        said += f" The process never held so much: it saves {bytes_text(ceiling)} at most."
+    if best.slower_share > 0.01:
+        said += (
+            f" It costs page faults, about {percent_text(best.slower_share)} of the program's time."
+        )
+    return said
+
+
+def reasons(order: Sequence[Row], present: Row) -> list[str]:
+    """What else follows: the next best of another kind, what is level, what costs time."""
+    found = []
+    better = [row for row in order if not row.level]
+    if better:
+        others = [r for r in better if r.candidate.manager != better[0].candidate.manager]
+        if others:
+            found.append(_beside(others[0], present, other=True))
+        least = min(better, key=lambda row: row.predicted.page_faults)
+        if least is not better[0] and better[0].slower_share > 0.01:
+            found.append(_beside(least, present, other=False))
+    level = [row for row in order if row.level]
+    if better and level:
+        found.append(
+            f"{len(level)} of {len(order)} that were tried are level with the present state, "
+            "within the uncertainty, or worse."
+        )
+    return found
+
+
+def _beside(row: Row, present: Row, *, other: bool) -> str:
+    figures = ", ".join(f"{name} {change_text(change(row, present, name))}" for name in FIGURES)
+    what = "Of other allocators the best is" if other else "With the fewest page faults:"
+    return f"{what} {row.candidate.title}: {figures}."

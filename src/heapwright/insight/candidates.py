@@ -1,0 +1,124 @@
+"""What a program can be given: derived from the cards of managers and from the real systems.
+
+    card.deploy, reference.deployed ─► settings worth trying ─► Candidate, each with its lines
+
+A manager with a twin is replayed, a real system without one serves the trace; one that is not
+installed is told with what to install, and is no candidate. Of a graph trace the runtimes that have
+a collector are asked, of any other trace the mallocs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from heapwright.errors import HeapwrightError
+from heapwright.insight.advice import Candidate, applicable, trim_period
+from heapwright.managers.card import Deploy
+from heapwright.managers.deploying import deployment, trimming
+from heapwright.managers.registry import managers, named, system_malloc
+from heapwright.references import references
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+
+class Field:
+    """Who can be asked: twins with their cards, real systems that have none, what is missing."""
+
+    def __init__(self, trace: "Trace", only: Sequence[str] | None) -> None:
+        """`only`: these alone; HeapwrightError for one that is not known or is not deployed."""
+        self.trace = trace
+        kind = "graph" if trace.graph else "malloc"
+        self.twins: dict[str, Deploy] = {
+            name: deploy
+            for name, one in managers().items()
+            if (deploy := one.card.deploy)
+            and kind in one.card.serves
+            and (one.collected or not trace.graph)
+        }
+        self.real: dict[str, Deploy] = {}  # without a twin
+        self.systems: dict[str, Any] = {}  # every real system that is here: its reference
+        self.missing: list[str] = []
+        for reference in references() if not trace.graph else ():
+            if not hasattr(reference, "deployed"):
+                continue
+            for name in reference.names():
+                if missing := reference.missing(name):
+                    self.missing.append(f"{name}: not tried, {missing}")
+                    continue
+                self.systems[name] = reference
+                if name not in self.twins:
+                    self.real[name] = reference.deployed(name)
+        if only is not None:
+            self._narrow(only)
+
+    def _narrow(self, only: Sequence[str]) -> None:
+        known = [*self.twins, *self.real]
+        for name in only:
+            if name not in known:
+                gone = [said for said in self.missing if said.startswith(f"{name}:")]
+                if gone:
+                    raise HeapwrightError(gone[0].rstrip("."))
+                if name in managers():
+                    raise HeapwrightError(
+                        f"{name} explains and is not deployed on such a program; what can be: "
+                        f"{', '.join(known)}."
+                    )
+                named(name)
+        self.twins = {name: deploy for name, deploy in self.twins.items() if name in only}
+        self.real = {name: deploy for name, deploy in self.real.items() if name in only}
+        self.missing = []
+
+    def deploy(self, name: str) -> Deploy:
+        """How a program gets it."""
+        return self.twins.get(name) or self.real.get(name) or Deploy()
+
+    def candidate(self, name: str, settings: Mapping[str, int]) -> Candidate | None:
+        """It with these settings; None where they cannot be set from outside."""
+        kept = self.trace.settings if name == system_malloc() else {}
+        made = deployment(self.deploy(name), settings, kept)
+        if made is None:
+            return None
+        return Candidate(name, dict(settings), made, "twin" if name in self.twins else "measured")
+
+    def all(self, now: Candidate, seconds: float) -> list[Candidate]:
+        """Every candidate but the present one; `seconds`: what the recorded program took."""
+        found = []
+        for name in [*self.twins, *self.real]:
+            deploy = self.deploy(name)
+            for settings in [{}, *deploy.tries]:
+                own = deploy.preload or deploy.library or name == now.manager
+                if not own or not applicable(settings, deploy.threaded, self.trace.threads):
+                    continue
+                one = self.candidate(name, settings)
+                if one and (one.manager, one.settings) != (now.manager, now.settings):
+                    found.append(one)
+        return found + self._trimmed(now, seconds)
+
+    def _trimmed(self, now: Candidate, seconds: float) -> list[Candidate]:
+        """A call of malloc_trim now and then, where the present manager knows it."""
+        every = trim_period(seconds)
+        if not every or now.kind != "twin" or now.manager not in self.twins:
+            return []
+        if not hasattr(named(now.manager).module, "trim"):
+            return []
+        return [Candidate(now.manager, now.settings, trimming(every), "twin", every)]
+
+
+def present_of(trace: "Trace") -> tuple[str, str]:
+    """The manager that the recorded program ran on, and the library that it preloaded for it, if
+    any: what is named in LD_PRELOAD, or else the system's malloc; of a graph trace Go's heap."""
+    if trace.graph:
+        own = [n for n, m in managers().items() if m.collected and m.card.deploy]
+        if not own:
+            raise HeapwrightError("no collector that can be deployed is known here.")
+        return own[0], ""
+    named_there = ":".join(trace.origin.get(key, "") for key in ("preload", "aside"))
+    for reference in references():
+        if not hasattr(reference, "deployed"):
+            continue
+        for name in reference.names():
+            library = reference.deployed(name).library
+            stem = library.partition(".so")[0]
+            if stem and stem in named_there:
+                return name, library
+    return system_malloc(), ""

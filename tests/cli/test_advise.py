@@ -1,0 +1,131 @@
+"""`heapwright advise`: what is tried, what is said, and that the first advice holds less."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import few_managers
+from heapwright.cli import app
+from heapwright.references.malloc import systems
+from heapwright.trace.schema import FREE, MALLOC, events
+from heapwright.trace.store import TraceWriter
+
+BLOCKS, BYTES = 300, 100_000  # under the mmap threshold: they come from the heap itself
+
+
+def write(path, op, slot, size, **more):
+    facts = more.pop("facts", {})
+    seconds = np.linspace(0, 5e9, len(op)).astype(np.int64)
+    columns = {"op": op, "slot": slot, "size": size, "time_ns": seconds, **more}
+    with TraceWriter(path, program="load", kind="recording") as out:
+        for name, value in facts.items():
+            setattr(out.facts, name, value)
+        out.write(events(**columns))
+    return str(path)
+
+
+@pytest.fixture
+def pinned(tmp_path):
+    """A load that is freed under a block that stays: glibc keeps it all, mapped blocks go."""
+    op = [MALLOC] * (BLOCKS + 1) + [FREE] * BLOCKS + [MALLOC, FREE] * 50
+    slot = [*range(BLOCKS + 1), *range(BLOCKS), *([0] * 100)]
+    size = [BYTES] * BLOCKS + [64] + [0] * BLOCKS + [100, 0] * 50
+    return write(tmp_path / "pinned", op, slot, size)
+
+
+def advised(*arguments):
+    result = CliRunner().invoke(app, ["advise", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def twins_alone(monkeypatch):
+    """No real system is here, and one twin."""
+    few_managers.only(monkeypatch, "glibc")
+    gone = {name: one for name, one in systems.SYSTEMS.items() if name == "glibc"}
+    monkeypatch.setattr(systems, "SYSTEMS", gone)
+
+
+def test_the_knob_that_helps_is_the_first_advice(pinned, twins_alone):
+    said = json.loads(advised(pinned, "--json", "--jobs", "1"))
+    now, best = said["present"], said["advice"][0]
+    assert now["settings"] == {} and now["predicted"]["end_resident_bytes"] > BLOCKS * BYTES
+    assert best["settings"]["mmap_threshold"] == 65536
+    assert best["predicted"]["end_resident_bytes"] < 2 * BYTES
+    assert best["deploy"]["environment"]["MALLOC_MMAP_THRESHOLD_"] == "65536"
+    assert "MALLOC_MMAP_THRESHOLD_=65536" in best["deploy"]["lines"]["shell"]
+    assert said["headline"].startswith("MALLOC_MMAP_THRESHOLD_=65536")
+    assert not any("arena_max" in row["settings"] for row in said["advice"]), "there is one thread"
+    assert best["measured"] is None and best["uncertainty"]["share"] < 0.05
+
+
+def test_a_terminal_has_the_lines_to_copy(pinned, twins_alone, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = advised(pinned, "--jobs", "1")
+    for words in ("ENV MALLOC_MMAP_THRESHOLD_", "Environment=", "- name: MALLOC_", "(now)"):
+        assert words in said
+    table = said[: said.index("In a shell")].splitlines()[4:]
+    assert max(len(line) for line in table) <= 80
+
+
+def test_live_data_is_said_first_and_there_is_nothing_to_change(tmp_path, twins_alone):
+    count = 2000
+    path = write(
+        tmp_path / "grows", [MALLOC] * count, range(count), [10_000] * count
+    )  # never freed
+    said = json.loads(advised(path, "--json", "--jobs", "1"))
+    assert "grows until the end: a leak, or data" in said["sentences"][0]
+    assert said["headline"].startswith("Nothing to change")
+
+
+def test_a_small_heap_and_a_large_process_are_said_first(pinned, tmp_path, twins_alone):
+    count = 300
+    origin = {"resident_bytes": str(900 << 20), "start_resident_bytes": str(3 << 20)}
+    path = write(
+        tmp_path / "jvm",
+        [MALLOC, FREE] * count,
+        [0] * (2 * count),
+        [50_000, 0] * count,
+        facts={"origin": origin},
+    )
+    said = json.loads(advised(path, "--json", "--jobs", "1"))
+    assert "of the 900 MiB that the process held" in said["sentences"][0]
+
+
+def test_no_more_is_promised_than_the_process_held(tmp_path, twins_alone):
+    op = [MALLOC] * (BLOCKS + 1) + [FREE] * BLOCKS + [MALLOC, FREE] * 50
+    slot = [*range(BLOCKS + 1), *range(BLOCKS), *([0] * 100)]
+    size = [BYTES] * BLOCKS + [64] + [0] * BLOCKS + [100, 0] * 50
+    origin = {"resident_bytes": str(9 << 20), "start_resident_bytes": str(4 << 20)}
+    path = write(tmp_path / "unwritten", op, slot, size, facts={"origin": origin})
+    said = json.loads(advised(path, "--json", "--jobs", "1"))
+    assert "the figures are too high" in said["sentences"][0]
+    assert said["present"]["uncertainty"]["from"]["written"] > 1
+    assert said["headline"].startswith("No change is sure to help")
+
+
+def test_a_real_system_that_is_missing_is_told_with_its_package(pinned, monkeypatch):
+    few_managers.only(monkeypatch, "glibc")
+    monkeypatch.setattr(systems, "_find", lambda soname: None)
+    result = CliRunner().invoke(app, ["advise", pinned, "--json", "--jobs", "1"])
+    said = json.loads(result.stdout)
+    assert any("apt install libjemalloc2" in failure for failure in said["failures"])
+    assert {row["manager"] for row in said["advice"]} == {"glibc"}
+    result = CliRunner().invoke(app, ["advise", pinned, "--managers", "jemalloc"])
+    assert result.exit_code == 1 and "apt install libjemalloc2" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--managers", "first-fit"], "explains and is not deployed"),
+        (["--managers", "frob"], "no manager is named 'frob'"),
+        (["--by", "size"], "--by is one of end, mean, peak"),
+    ],
+)
+def test_mistakes_are_sentences(pinned, arguments, words):
+    result = CliRunner().invoke(app, ["advise", pinned, *arguments])
+    assert result.exit_code == 1 and words in " ".join(result.output.split())

@@ -1,0 +1,60 @@
+from heapwright.managers.card import Deploy
+from heapwright.managers.deploying import Deployment, deployment, trimming
+from heapwright.managers.registry import managers
+from heapwright.references.malloc.systems import JEMALLOC
+
+GLIBC = managers()["glibc"].card.deploy
+
+
+def test_settings_become_an_environment() -> None:
+    made = deployment(GLIBC, {"arena_max": 2, "tcache_count": 0})
+    assert made == Deployment(
+        {"MALLOC_ARENA_MAX": "2", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
+    )
+    assert made.said() == "MALLOC_ARENA_MAX=2 GLIBC_TUNABLES=glibc.malloc.tcache_count=0"
+
+
+def test_what_one_variable_already_says_stays_in_it() -> None:
+    made = deployment(GLIBC, {"tcache_count": 0}, {"mxfast": 64, "arena_max": 1})
+    assert made.environment == {
+        "GLIBC_TUNABLES": "glibc.malloc.mxfast=64:glibc.malloc.tcache_count=0"
+    }
+    assert deployment(GLIBC, {"arena_max": 2}, {"mxfast": 64}).environment == {
+        "MALLOC_ARENA_MAX": "2"
+    }
+
+
+def test_what_cannot_be_set_from_outside_is_not_deployed() -> None:
+    assert deployment(GLIBC, {"cores": 2}) is None
+    assert Deploy().said({"knob": 1}) == ""
+
+
+def test_a_library_is_installed_and_preloaded() -> None:
+    made = deployment(JEMALLOC, {"dirty_decay_ms": 0, "narenas": 2})
+    lines = made.lines("./serve --all")
+    assert made.environment == {
+        "LD_PRELOAD": "libjemalloc.so.2",
+        "MALLOC_CONF": "dirty_decay_ms:0,narenas:2",
+    }
+    assert lines["shell"].splitlines() == [
+        "sudo apt-get install -y libjemalloc2",
+        "LD_PRELOAD=libjemalloc.so.2 MALLOC_CONF=dirty_decay_ms:0,narenas:2 ./serve --all",
+    ]
+    assert lines["dockerfile"].endswith(
+        'ENV LD_PRELOAD="libjemalloc.so.2" MALLOC_CONF="dirty_decay_ms:0,narenas:2"'
+    )
+    assert lines["systemd"].startswith("[Service]\nEnvironment=")
+    assert '  - name: LD_PRELOAD\n    value: "libjemalloc.so.2"' in lines["kubernetes"]
+
+
+def test_ours_is_built_with_its_settings_in_it() -> None:
+    wright = managers()["wright"].card.deploy
+    made = deployment(wright, {"hardened": 1})
+    assert made.environment == {"LD_PRELOAD": "/usr/local/lib/libwright.so"}
+    assert made.build == "heapwright build wright -o /usr/local/lib/libwright.so --set hardened=1"
+
+
+def test_a_call_in_the_program_has_no_line_outside() -> None:
+    made = trimming(10)
+    assert set(made.lines().values()) == {""}
+    assert "malloc_trim(0)" in made.said()
