@@ -262,6 +262,21 @@ def test_the_cause_of_a_difference_is_named(
     assert bool(found.cause) == bool(cause)
 
 
+def test_a_thread_that_is_ending_is_the_cause(tmp_path: Path) -> None:
+    """Its end stands behind: where it emptied its cache among the calls of others is not known."""
+    op = [MALLOC, MALLOC, *[MALLOC] * 20, THREAD_EXIT, MALLOC]
+    thread = [2, 1, *[0] * 20, 1, 0]
+    slot = [100, 101, *range(20), -1, 50]
+    size = [0 if each == THREAD_EXIT else 50 for each in op]
+    columns = events(op=op, slot=slot, size=size, thread=thread)
+    kept = next(recorded(tmp_path / "t.parquet", columns).batches(TAKEN))
+    kept.address[10:] += 16 * (kept.address[10:] > 0)
+    start = Trace.open(tmp_path / "t.parquet").heap_start
+    found = validate("glibc", written(tmp_path / "u.parquet", kept, heap_start=start))
+    assert found.first_difference is not None and found.first_difference["event"] == 10
+    assert found.cause.startswith("Thread 1 was ending, 9 events before it and on")
+
+
 def test_another_version_than_the_one_here_is_refused(tmp_path: Path) -> None:
     trace = written(tmp_path / "t.parquet", columns_of(6), kind="synthetic")
     installed = systems.version("glibc")

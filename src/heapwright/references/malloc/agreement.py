@@ -352,10 +352,20 @@ def _of_the_program(trace: "Trace") -> tuple[int, int] | None:
 
 def _at_once(trace: "Trace", event: int) -> str:
     """What other threads did just before an event, in an order that a recording cannot tell."""
-    first = max(event - NEARBY_EVENTS, 0)
-    parts = list(trace.batches(("op", "slot", "thread"), rows=(first, event + 1)))
+    first, past = max(event - NEARBY_EVENTS, 0), min(event + NEARBY_EVENTS, trace.events)
+    parts = list(trace.batches(("op", "slot", "thread"), rows=(first, past)))
     op, thread = (np.concatenate([getattr(b, c) for b in parts]) for c in ("op", "thread"))
     since = "after that what one thread finds depends on it"
+    here = event - first
+    for row in (here + np.flatnonzero(op[here:] == THREAD_EXIT)).tolist():
+        own = np.flatnonzero(thread[:row] == thread[row])
+        if len(own) and own[-1] < here:  # it did nothing more, and where it ended is inferred
+            return (
+                f"Thread {int(thread[row]):,} was ending, {counted(here - int(own[-1]), 'event')}"
+                " before it and on: which blocks of its cache went back to the arenas between "
+                f"the calls of others is not recorded; {since}."
+            )
+    op, thread = op[: here + 1], thread[: here + 1]
     ended = np.flatnonzero(op == THREAD_EXIT)
     if len(ended):
         who, ago = int(thread[ended[-1]]), event - first - int(ended[-1])
