@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from heapwright.tunnel.replay import Conditions
 
 Watch = Callable[[Sequence["Lane"]], None]
+Told = Callable[[str, float], None]
 
 
 class Advice(Advised):
@@ -51,17 +52,26 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     huge_pages: str = "never",
     jobs: int | None = None,
     progress: Watch | None = None,
+    run: Sequence[str] | bool = False,
+    few: int = 3,
+    rounds: int = 3,
+    seconds: float | None = None,
+    told: Told | None = None,
 ) -> Advice:
     """Say what the program of `trace` can be given so that it holds less memory.
 
     `managers`: names, or None for all that can be deployed on it. `by`: "end", "mean" or "peak",
-    or None for the three together. HeapwrightError for an unknown name and what is no trace.
+    or None for the three together. `run`: a command that is run under the present state and the
+    best `few`, `rounds` times each, for `seconds` at most; True: the one that was recorded. `told`
+    is told which one runs. HeapwrightError for an unknown name, what is no trace, and a command
+    that cannot be run.
 
     >>> import heapwright as hw
     >>> found = hw.advise("log-uniform", "glibc")
     >>> found.present.candidate.manager
     'glibc'
     """
+    from heapwright.api.running import prove
     from heapwright.api.selection import opened_traces
     from heapwright.insight.advice import FIGURES
     from heapwright.tunnel.replay import Conditions
@@ -73,7 +83,21 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
         if not opened.events:
             raise HeapwrightError(f"{opened.path} holds no events: there is nothing to advise on.")
         wind = Tunnel(opened, Conditions(touch, huge_pages), jobs, progress)
-        return _advised(wind, _names(managers), by)
+        found = _advised(wind, _names(managers), by)
+        if run:
+            command = recorded_command(opened) if run is True else list(run)
+            prove(found, command, few=few, rounds=rounds, seconds=seconds, progress=told)
+        return found
+
+
+def recorded_command(trace: Trace) -> list[str]:
+    """The command that was recorded; HeapwrightError where the trace does not know it."""
+    import shlex
+
+    known = trace.origin.get("command", "")
+    if not known:
+        raise HeapwrightError(f"{trace.path} does not know its command: name it, --run -- CMD.")
+    return shlex.split(known)
 
 
 def _names(managers: Sequence[str] | str | None) -> list[str] | None:

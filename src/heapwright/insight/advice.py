@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FIGURES = ("end", "mean", "peak")  # in the order in which people ask for them
 LEVEL_SHARE = 0.02  # a smaller difference is not worth a change
 LEVEL_BYTES = 1 << 20  # nor is one of less than this
+ALIKE = 0.01  # of a score: who is as near to the best is as good
+TIME_NOISE = 0.05  # of the time of a run: less is no slow-down
 TRIM_SECONDS = (60.0, 10.0, 1.0, 0.1)  # periods of malloc_trim; the longest that comes
 TRIM_PERIODS = 4  # so often in the recorded time
 UNSURE = ("agreement", "written", "time")  # what a prediction's uncertainty may come from
@@ -181,7 +183,48 @@ def rank(rows: Sequence[Row], present: Row, by: str | None, fault_share: float) 
     for row in [*rows, present]:
         row.front = not any(_dominates(other, row, by) for other in [*rows, present])
     carried = [row for row in rows if row is not present and not row.predicted.refused]
-    return sorted(carried, key=lambda row: (row.level, row.score, len(row.candidate.settings)))
+    order = sorted(carried, key=lambda row: (row.level, row.score))
+    return _simplest_first(order, present)
+
+
+def _simplest_first(order: list[Row], present: Row) -> list[Row]:
+    """The order, with the least change first of those that are as good as the best: a setting of
+    the present manager before another allocator, few settings before many, few page faults."""
+    if not order or order[0].level:
+        return order
+    limit = order[0].score + ALIKE
+    alike = [row for row in order if not row.level and row.score <= limit]
+
+    def effort(row: Row) -> tuple[bool, int, int]:
+        one = row.candidate
+        return (
+            one.manager != present.candidate.manager,
+            len(one.settings) + (one.trim_seconds > 0),
+            row.predicted.page_faults,
+        )
+
+    first = min(alike, key=effort)
+    return [first, *(row for row in order if row is not first)]
+
+
+def reorder(advice: "Advised") -> None:
+    """Put what was measured in the program first, by what was measured."""
+    now = advice.present.measured
+    if now is None:
+        return
+    run = []
+    for row in advice.rows:
+        if row.measured is None or row.measured.statuses:
+            continue
+        slower = row.measured.seconds / now.seconds - 1 - TIME_NOISE
+        row.score = memory_score(row.measured, now, advice.by) + max(0.0, slower)
+        names = [advice.by] if advice.by else FIGURES
+        saved = max(value_of(now, name) - value_of(row.measured, name) for name in names)
+        row.level = row.score >= 1 - LEVEL_SHARE or saved < LEVEL_BYTES
+        run.append(row)
+    order = _simplest_first(sorted(run, key=lambda row: (row.level, row.score)), advice.present)
+    better = [row for row in order if not row.level]
+    advice.rows[:] = better + [row for row in advice.rows if row not in better]
 
 
 def memory_score(held: Any, now: Any, by: str | None) -> float:
@@ -211,48 +254,68 @@ def _dominates(other: Row, row: Row, by: str | None) -> bool:
 
 
 def headline(order: Sequence[Row], present: Row, ceiling: int | None = None) -> str:
-    """What to do, and what it saves against the present state.
+    """What to do, and what it saves against the present state: as measured in the program where it
+    was run.
 
     `ceiling`: bytes beyond which no saving is promised, as the process never held more.
     """
-    now = {name: value_of(present.predicted, name) for name in FIGURES}
     best = next((row for row in order if not row.level), None)
-    tried = len(order)
-    if best is None and order and order[0].score < 1 - LEVEL_SHARE:
+    if best is None:
+        return _nothing(order, present)
+    run = best.measured is not None and present.measured is not None
+    before: Any = present.measured if run else present.predicted
+    after: Any = best.measured if run else best.predicted
+    now = {name: value_of(before, name) for name in FIGURES}
+    then = {name: value_of(after, name) for name in FIGURES}
+    telling = max(FIGURES, key=lambda name: now[name] - then[name])
+    what = {"end": "stay", "peak": "are held at the peak", "mean": "are held on average"}
+    said = (
+        f"{best.candidate.deployment.said()}: {bytes_text(then[telling])} {what[telling]} instead "
+        f"of {bytes_text(now[telling])} ({change_text(_share(then[telling], now[telling]))})"
+    )
+    told = []
+    for name in ("end", "peak"):
+        if name == telling:
+            continue
+        word = {"end": "what stays", "peak": "the peak"}[name]
+        share = _share(then[name], now[name])
+        told.append(f"{word} {'is alike' if abs(share) < LEVEL_SHARE else change_text(share)}")
+    said += "; " + ", ".join(told)
+    said += ", measured in the program." if run else "."
+    if not run and ceiling is not None and now[telling] - then[telling] > ceiling:
+        said += f" The process never held so much: it saves {bytes_text(ceiling)} at most."
+    if not run and best.slower_share > 0.01:
+        said += (
+            f" It costs page faults, about {percent_text(best.slower_share)} of the program's time."
+        )
+    return said
+
+
+def _nothing(order: Sequence[Row], present: Row) -> str:
+    """That nothing helps, or that it is not sure."""
+    tried, run = len(order), [row for row in order if row.measured]
+    if present.measured and run:
+        names = " and ".join(row.candidate.title for row in run)
+        return (
+            f"Nothing to change: run for real, {names} {'hold' if len(run) > 1 else 'holds'} no "
+            f"less than the present state, {bytes_text(present.measured.end_resident_bytes)} at "
+            f"the end and {bytes_text(present.measured.peak_resident_bytes)} at the peak."
+        )
+    if order and order[0].score < 1 - LEVEL_SHARE:
         return (
             f"No change is sure to help: of {tried} settings and allocators that were tried "
             f"{order[0].candidate.title} does best, and what it saves is within the uncertainty "
             f"({percent_text(order[0].unsure)}); `heapwright advise --run` measures it."
         )
-    if best is None:
-        return (
-            f"Nothing to change: {bytes_text(now['end'])} stay and {bytes_text(now['peak'])} are "
-            f"held at the peak, and of {tried} settings and allocators that were tried none saves "
-            "more than the uncertainty."
-        )
-    then = {name: value_of(best.predicted, name) for name in FIGURES}
-    telling = max(FIGURES, key=lambda name: now[name] - then[name])
-    others = [name for name in ("end", "peak") if name != telling]
-    saved = now[telling] - then[telling]
-    what = {"end": "stay", "peak": "are held at the peak", "mean": "are held on average"}
-    said = (
-        f"{best.candidate.deployment.said()}: {bytes_text(then[telling])} {what[telling]} instead "
-        f"of {bytes_text(now[telling])} ({change_text(then[telling] / now[telling] - 1)})"
+    return (
+        f"Nothing to change: {bytes_text(present.predicted.end_resident_bytes)} stay and "
+        f"{bytes_text(present.predicted.peak_resident_bytes)} are held at the peak, and of {tried} "
+        "settings and allocators that were tried none saves more than the uncertainty."
     )
-    told = []
-    for name in others:
-        word = {"end": "what stays", "peak": "the peak"}[name]
-        share = change(best, present, name)
-        alike = abs(share) < LEVEL_SHARE
-        told.append(f"{word} {'is alike' if alike else change_text(share)}")
-    said += "; " + ", ".join(told) + "."
-    if ceiling is not None and saved > ceiling:
-        said += f" The process never held so much: it saves {bytes_text(ceiling)} at most."
-    if best.slower_share > 0.01:
-        said += (
-            f" It costs page faults, about {percent_text(best.slower_share)} of the program's time."
-        )
-    return said
+
+
+def _share(then: int, now: int) -> float:
+    return then / now - 1 if now else 0.0
 
 
 def reasons(order: Sequence[Row], present: Row) -> list[str]:

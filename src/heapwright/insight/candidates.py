@@ -122,3 +122,10 @@ def present_of(trace: "Trace") -> tuple[str, str]:
             if stem and stem in named_there:
                 return name, library
     return system_malloc(), ""
+
+
+def recorded_environment(trace: "Trace") -> dict[str, str]:
+    """The variables by which the recorded program's environment set its malloc."""
+    deploy = managers()[system_malloc()].card.deploy if system_malloc() else None
+    known = {k: v for k, v in trace.settings.items() if deploy and k in deploy.knobs()}
+    return (deploy.variables(known) or {}) if deploy else {}

@@ -1,0 +1,144 @@
+"""Advice proven: the program run for real under the best few and the present state, in turns.
+
+    round 1: present, first, second, third     round 2: ...     ─► medians beside the predictions
+
+What is applied is the environment of the printed lines, over that of the recording.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from heapwright.errors import HeapwrightError
+
+if TYPE_CHECKING:
+    from heapwright.insight.advice import Advised, Measured, Row
+    from heapwright.references.program import Held, Moments
+    from heapwright.trace.store import Trace
+
+Told = Callable[[str, float], None]  # what runs, and the share of all runs that is done
+
+
+def prove(
+    advice: Advised,
+    command: Sequence[str],
+    *,
+    few: int = 3,
+    rounds: int = 3,
+    seconds: float | None = None,
+    progress: Told | None = None,
+) -> None:
+    """Run `command` under the present state and the best few rows, `rounds` times in turns; each
+    of them gets its `measured`, and the rows are put in order by it.
+
+    HeapwrightError when it cannot be run at all; a candidate under which it fails is a sentence
+    among the advice's failures.
+    """
+    from heapwright.insight.advice import reorder
+    from heapwright.references.program import held, run
+
+    chosen = [advice.present, *few_of(advice.rows, few)]
+    moments = moments_of(advice.trace)
+    surroundings = {id(row): environment(row, advice) for row in chosen}
+    found: dict[int, list[Held]] = {id(row): [] for row in chosen}
+    for turn in range(rounds):
+        for number, row in enumerate(chosen):
+            done = (turn * len(chosen) + number) / (rounds * len(chosen))
+            if progress:
+                progress(row.candidate.title, done)
+            one = run(command, surroundings[id(row)], seconds=seconds)
+            found[id(row)].append(held(one, moments))
+            if one.status and not one.stopped and turn == 0:
+                said = f": {one.said.splitlines()[-1]}" if one.said else ""
+                advice.failures.append(
+                    f"Run with {row.candidate.title}, {command[0]} ended with status "
+                    f"{one.status}{said}."
+                )
+    for row in chosen:
+        row.measured = _median(found[id(row)])
+    if moments.outside is None:
+        advice.notes.append(
+            "The recording did not look at the whole process: what lies outside of its heap is "
+            "taken to be what was there at the first look at each run."
+        )
+    reorder(advice)
+
+
+def few_of(rows: Sequence[Row], few: int) -> list[Row]:
+    """The rows that are run: the best, among them the best of the present manager and the best of
+    another; of rows that are level only the first two. A call in the program cannot be made."""
+    able = [row for row in rows if row.candidate.deployment.environment]
+    better = [row for row in able if not row.level]
+    if not better:
+        return able[: min(few, 2)]
+    chosen = better[:few]
+    if len({row.candidate.manager for row in chosen}) == 1:
+        others = [r for r in better if r.candidate.manager != chosen[0].candidate.manager]
+        if others and few > 1:
+            chosen = [*chosen[: few - 1], others[0]]
+    return chosen
+
+
+def environment(row: Row, advice: Advised) -> dict[str, str]:
+    """What the program is run with: this process's environment, the recording's settings, and what
+    the lines say."""
+    from heapwright.insight.candidates import recorded_environment
+    from heapwright.managers.deploying import PRELOAD
+
+    told = {**os.environ, **recorded_environment(advice.trace)}
+    own = dict(row.candidate.deployment.environment)
+    if row.candidate.deployment.build:
+        own[PRELOAD] = _built(row.candidate.manager, row.candidate.settings)
+    if own.get(PRELOAD):
+        theirs = advice.present.candidate.deployment.library
+        others = [name for name in told.get(PRELOAD, "").replace(":", " ").split() if name]
+        kept = [name for name in others if not theirs or theirs not in name]
+        own[PRELOAD] = ":".join([own[PRELOAD], *kept])
+    return {**told, **own}
+
+
+def _built(manager: str, settings: Mapping[str, int]) -> str:
+    from heapwright.flight.build import build
+
+    return str(build(manager, dict(settings)))
+
+
+def moments_of(trace: Trace) -> Moments:
+    """The recording's moments as shares of its time, and what lay outside of its heap."""
+    import numpy as np
+
+    from heapwright.references.program import Moments
+    from heapwright.trace.ending import clock, ending
+
+    ends = ending(trace)
+    numbers = np.unique([ends.end, min(ends.exit, trace.events - 1), trace.events - 1])
+    times = clock(trace, numbers)
+    if times is None or times[-1] <= 0:
+        return Moments()
+    told = dict(zip(numbers.tolist(), (times / times[-1]).tolist(), strict=True))
+    return Moments(told[ends.end], told[min(ends.exit, trace.events - 1)])
+
+
+def _median(runs: Sequence[Held]) -> Measured:
+    from heapwright.insight.advice import FIGURES, Measured, value_of
+
+    if not runs:
+        raise HeapwrightError("no run was made: give at least one round.")
+    figures = {name: [value_of(one, name) for one in runs] for name in FIGURES}
+    seconds = [one.seconds for one in runs]
+    middle = {name: int(statistics.median(values)) for name, values in figures.items()}
+    return Measured(
+        middle["peak"],
+        middle["mean"],
+        middle["end"],
+        statistics.median(seconds),
+        len(runs),
+        {
+            **{name: (float(min(each)), float(max(each))) for name, each in figures.items()},
+            "seconds": (min(seconds), max(seconds)),
+        },
+        [one.status for one in runs if one.status],
+    )

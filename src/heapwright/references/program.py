@@ -1,0 +1,187 @@
+"""A real program, run as it is and looked at from outside: what it had in memory through time.
+
+    run(command, environment) ─► Run: anonymous memory through time, high-water mark, exit status
+    held(run, moments)        ─► peak, mean, end of the heap: what lies outside of it is taken off
+
+Nothing is put into the program, so that it runs exactly as the printed lines would have it run.
+Looked at is the process that is started, and of it the last program that it executed, as the
+recorder has it; its children are not.
+
+Exact      anonymous pages are the kernel's count, within 128 KiB a processor (proc(5) statm); a
+           peak between two looks is made up for by the high-water mark of the process, less files
+Source     proc(5) statm, status; Linux mm/percpu_counter: counted in steps of 32 pages
+"""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+
+PAGE_BYTES = 4096
+LOOK_SECONDS = 0.001  # between two looks at first,
+LOOKS = 2000  # and then a share of the time that passed: so many looks in each doubling, about
+STOP_SECONDS = 10.0  # that a program has to end once it was told to
+WINDOW = 0.02  # share of the time around a moment in which its quietest look counts
+SAID_CHARACTERS = 300  # of what a program that failed said last
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, from its start to its end."""
+
+    status: int  # of its exit; 128 + n for signal n
+    seconds: float
+    clock_ns: np.ndarray  # int64[look], since it was started
+    anonymous: np.ndarray  # int64[look], bytes
+    files: np.ndarray  # int64[look], bytes of files and shared memory
+    high_water_bytes: int  # of all resident memory, at the last look
+    said: str = ""  # the last it wrote to its standard error, if it failed
+    stopped: bool = False  # by us, as its time was over
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Where a recording has the moments that a run is judged at; shares of its time."""
+
+    end: float = 1.0  # what stays
+    exit: float = 1.0  # where the exit phase begins
+    at: np.ndarray | None = None  # float64[sample], ascending
+    outside: np.ndarray | None = None  # int64[sample], anonymous bytes that are not the heap's
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the heap held in one run; bytes over the process's baseline."""
+
+    peak_resident_bytes: int
+    mean_resident_bytes: int
+    end_resident_bytes: int
+    seconds: float
+    status: int
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    seconds: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Run:
+    """Run `command` with `environment` and nothing else; its output goes nowhere.
+
+    After `seconds` it is sent SIGTERM. `progress` is told the seconds that passed. HeapwrightError
+    when it cannot be started or is gone before it was looked at.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        try:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=complaints,
+                env=dict(environment),
+            )
+        except OSError as error:
+            raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
+        try:
+            looks, passed, stopped = _watch(process, seconds, progress)
+        finally:
+            _end(process)
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace").strip()[-SAID_CHARACTERS:]
+    status = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    if not looks:
+        raise HeapwrightError(
+            f"{command[0]} ended with status {status} before it could be looked at"
+            + (f": {said}" if said else "")
+        )
+    clock, anonymous, files, high = np.array(looks, np.int64).T
+    return Run(
+        status, passed, clock, anonymous, files, int(high.max()), said if status else "", stopped
+    )
+
+
+def _watch(
+    process: "subprocess.Popen[bytes]",
+    seconds: float | None,
+    progress: Callable[[float], None] | None,
+) -> tuple[list[tuple[int, int, int, int]], float, bool]:
+    """Look until it ends; only looks at the last program that it executed are kept."""
+    looks: list[tuple[int, int, int, int]] = []
+    image, stopped = "", False
+    start = time.perf_counter_ns()
+    proc = f"/proc/{process.pid}"
+    while process.poll() is None:
+        passed = time.perf_counter_ns() - start
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            now = os.readlink(f"{proc}/exe")
+            _, resident, shared, *_ = _read(f"{proc}/statm").split()
+            high = _read(f"{proc}/status").partition("VmHWM:")[2].split(maxsplit=1)[0]
+            if now != image:
+                image, looks = now, []
+            files = int(shared) * PAGE_BYTES
+            looks.append((passed, int(resident) * PAGE_BYTES - files, files, int(high) << 10))
+        if progress:
+            progress(passed / 1e9)
+        if seconds is not None and passed > 1e9 * seconds and not stopped:
+            process.terminate()
+            stopped = True
+        elif stopped and seconds is not None and passed > 1e9 * (seconds + STOP_SECONDS):
+            process.kill()
+        time.sleep(max(LOOK_SECONDS, passed / 1e9 / LOOKS))
+    return looks, (time.perf_counter_ns() - start) / 1e9, stopped
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Leave no process behind."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def held(run: Run, moments: Moments) -> Held:
+    """What the heap held in a run, at the moments of the recording."""
+    clock, heap = run.clock_ns, heap_bytes(run, moments)
+    total = max(1.0, 1e9 * run.seconds)
+    share = clock / total
+    peak = int(heap.argmax())
+    unseen = run.high_water_bytes - int(run.files[-1]) - int(run.anonymous[peak])
+    before = share <= max(moments.exit, moments.end)
+    near = before & (np.abs(share - moments.end) <= WINDOW)
+    if not near.any():
+        near = np.arange(len(share)) == int(np.abs(share - moments.end).argmin())
+    lengths = np.diff(clock, append=max(int(clock[-1]) + 1, int(total)))
+    return Held(
+        peak_resident_bytes=int(heap[peak]) + max(0, unseen),
+        mean_resident_bytes=round(float(np.average(heap, weights=lengths))),
+        end_resident_bytes=int(heap[near].min()),
+        seconds=run.seconds,
+        status=0 if run.stopped else run.status,
+    )
+
+
+def heap_bytes(run: Run, moments: Moments) -> np.ndarray:
+    """int64[look]: anonymous memory less what the recording saw outside of the heap at that share
+    of its time; where it did not look, less what was there at the first look."""
+    if moments.at is None or moments.outside is None or not len(moments.at):
+        outside = np.full(len(run.clock_ns), run.anonymous[0])
+    else:
+        share = run.clock_ns / max(1.0, 1e9 * run.seconds)
+        outside = np.interp(share, moments.at, moments.outside)
+    return np.maximum(run.anonymous - outside, 0).astype(np.int64)

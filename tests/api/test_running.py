@@ -1,0 +1,110 @@
+"""Proof by running: which rows are run, with which environment, and what follows."""
+
+from pathlib import Path
+
+import pytest
+
+import heapwright as hw
+from heapwright.api.running import environment, few_of
+from heapwright.insight.advice import Advised, Candidate, Measured, Row, reorder
+from heapwright.insight.standing import Standing
+from heapwright.managers.deploying import Deployment
+from heapwright.result import Footprint
+from recorded import compiled
+
+MIB = 1 << 20
+
+
+class Told:
+    """Of a trace what is asked of it."""
+
+    def __init__(self):
+        self.settings, self.origin = {"arena_max": 3}, {}
+
+
+def row(name, figure, **environment_):
+    held = Footprint(figure * MIB, figure * MIB, figure * MIB, 0, 1.0)
+    return Row(Candidate(name, {}, Deployment(environment_ or {"X": "1"})), held)
+
+
+def measured(figure, seconds=1.0, statuses=()):
+    return Measured(figure * MIB, figure * MIB, figure * MIB, seconds, 3, {}, statuses)
+
+
+def test_the_best_are_run_and_of_another_manager_the_best():
+    rows = [row("a", 10), row("a", 11), row("a", 12), row("b", 20)]
+    assert [one.candidate.manager for one in few_of(rows, 3)] == ["a", "a", "b"]
+    assert [one.candidate.manager for one in few_of(rows, 1)] == ["a"]
+    for one in rows:
+        one.level = True
+    assert len(few_of(rows, 3)) == 2
+    silent = Row(Candidate("a", {}, Deployment({}, code="malloc_trim(0)")), rows[0].predicted)
+    assert few_of([silent], 3) == []
+
+
+def test_the_environment_is_that_of_the_lines_over_the_recordings(monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "/lib/mine.so:/lib/libjemalloc.so.2")
+    present = row("jemalloc", 10, LD_PRELOAD="libjemalloc.so.2")
+    advice = Advised(Told(), present, [], Standing())
+    told = environment(row("mimalloc", 5, LD_PRELOAD="libmimalloc.so.2"), advice)
+    assert told["LD_PRELOAD"] == "libmimalloc.so.2:/lib/mine.so"
+    assert told["MALLOC_ARENA_MAX"] == "3"
+    told = environment(row("glibc", 5, MALLOC_ARENA_MAX="1"), advice)
+    assert told["MALLOC_ARENA_MAX"] == "1"
+
+
+def test_what_was_measured_decides():
+    present, one, two = row("now", 100), row("one", 50), row("two", 60)
+    advice = Advised(Told(), present, [one, two], Standing())
+    present.measured, one.measured, two.measured = measured(100), measured(99), measured(70)
+    reorder(advice)
+    assert advice.best is two
+    assert advice.headline.endswith("measured in the program.")
+    assert "70.0 MiB stay instead of 100 MiB" in advice.headline
+
+
+def test_what_fails_or_takes_its_time_is_no_advice():
+    present, one, two = row("now", 100), row("one", 50), row("two", 60)
+    one.level = two.level = True
+    advice = Advised(Told(), present, [one, two], Standing())
+    present.measured = measured(100)
+    one.measured, two.measured = measured(50, statuses=(1,)), measured(60, seconds=2.0)
+    reorder(advice)
+    assert advice.best is None
+    assert advice.headline.startswith("Nothing to change: run for real")
+
+
+PINNED = """
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    static void *p[400];
+    for (int i = 0; i < 400; i++) memset(p[i] = malloc(100000), 1, 100000);
+    void *kept = malloc(100000);
+    memset(kept, 1, 100000);
+    usleep(50000);
+    for (int i = 0; i < 400; i++) free(p[i]);
+    usleep(400000);
+    return kept == 0;
+}
+"""
+
+
+@pytest.mark.timeout(300)
+def test_the_advised_line_holds_in_the_program(tmp_path: Path):
+    """400 blocks of 100 kB freed below one that stays: 38 MiB stay with glibc, next to nothing
+    with a threshold of 64 KiB; as predicted, and as measured."""
+    (tmp_path / "pinned.c").write_text(PINNED)
+    program = compiled(tmp_path, tmp_path / "pinned.c")
+    (trace,) = hw.record([program], tmp_path / "pinned.heap.parquet")
+    found = hw.advise(trace, "glibc", run=[program], few=1, rounds=1, jobs=1)
+    best = found.best
+    assert best is not None and best.candidate.settings["mmap_threshold"] == 65536
+    now, then = found.present.measured, best.measured
+    assert now.end_resident_bytes == pytest.approx(38.2 * MIB, rel=0.05)
+    assert now.end_resident_bytes == pytest.approx(
+        found.present.predicted.end_resident_bytes, rel=0.05
+    )
+    assert then.end_resident_bytes < MIB
+    assert then.peak_resident_bytes == pytest.approx(best.predicted.peak_resident_bytes, rel=0.05)

@@ -1,0 +1,103 @@
+"""A program looked at from outside: its peak, what stays, its exit; beside what it says itself."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from heapwright.errors import HeapwrightError
+from heapwright.references.program import Held, Moments, Run, heap_bytes, held, run
+
+MIB = 1 << 20
+
+LOAD = """
+import ctypes, sys, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = libc.memset.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+def taken(mib):
+    at = libc.mmap(None, mib << 20, 3, 0x22, -1, 0)
+    ctypes.memset(at, 1, mib << 20)
+    return at
+kept = taken(10)
+load = taken(50)
+time.sleep(0.15)
+libc.munmap(load, 50 << 20)
+time.sleep(0.3)
+"""
+
+
+def test_a_load_that_is_given_back_is_the_peak_and_does_not_stay():
+    one = run([sys.executable, "-c", LOAD], dict(os.environ))
+    assert one.status == 0 and len(one.clock_ns) > 20
+    assert 60 * MIB <= int(one.anonymous.max()) < 80 * MIB
+    base = int(one.anonymous[-1]) - 10 * MIB  # the interpreter's own
+    flat = Moments(1.0, 1.0, np.array([0.0, 1.0]), np.array([base, base]))
+    figures = held(one, flat)
+    assert figures.end_resident_bytes == pytest.approx(10 * MIB, abs=MIB)
+    assert figures.peak_resident_bytes == pytest.approx(60 * MIB, abs=2 * MIB)
+    assert 10 * MIB < figures.mean_resident_bytes < 60 * MIB
+    assert figures.seconds == pytest.approx(one.seconds)
+
+
+def made(anonymous, *, high=0, status=0, stopped=False):
+    """Looks a second apart at so many MiB."""
+    looks = len(anonymous)
+    return Run(
+        status,
+        float(looks),
+        np.arange(looks, dtype=np.int64) * 10**9,
+        np.array(anonymous, np.int64) * MIB,
+        np.full(looks, 2 * MIB, np.int64),
+        high * MIB,
+        stopped=stopped,
+    )
+
+
+def test_what_is_outside_of_the_heap_is_taken_off_as_it_was_recorded():
+    moments = Moments(at=np.array([0.0, 1.0]), outside=np.array([0, 10]) * MIB)
+    heap = heap_bytes(made([20] * 10), moments) / MIB
+    assert heap.tolist() == pytest.approx([20 - n for n in range(10)], abs=0.01)
+
+
+def test_without_a_recorded_look_the_first_one_is_the_baseline():
+    assert (heap_bytes(made([5, 30, 7, 1]), Moments()) / MIB).tolist() == [0, 25, 2, 0]
+
+
+def test_a_peak_between_two_looks_is_seen_by_the_high_water_mark():
+    assert held(made([5, 30, 7], high=32 + 8), Moments()).peak_resident_bytes == 33 * MIB
+    assert held(made([5, 30, 7], high=20), Moments()).peak_resident_bytes == 25 * MIB
+
+
+def test_the_end_is_the_quietest_look_around_its_moment_and_before_the_exit():
+    looks = [0] + [50] * 49 + [40] + [50] * 39 + [1] * 10
+    assert held(made(looks), Moments(end=0.5, exit=0.9)).end_resident_bytes == 40 * MIB
+    assert held(made(looks), Moments(end=0.9, exit=0.9)).end_resident_bytes == 1 * MIB
+    assert held(made(looks), Moments(end=0.89, exit=0.895)).end_resident_bytes == 50 * MIB
+
+
+def test_the_mean_is_over_time():
+    one = made([0, 10, 40])
+    assert held(one, Moments()) == Held(40 * MIB, round(50 * MIB / 3), 40 * MIB, 3.0, 0)
+
+
+def test_what_failed_says_why_and_what_was_ended_did_not_fail():
+    failing = "import sys, time; time.sleep(.05); sys.exit('no room for it')"
+    one = run([sys.executable, "-c", failing], dict(os.environ))
+    assert (one.status, one.said) == (1, "no room for it")
+    endless = run([sys.executable, "-c", "import time; time.sleep(60)"], {}, seconds=0.3)
+    assert endless.stopped and endless.seconds < 30
+    assert held(endless, Moments()).status == 0
+
+
+def test_of_several_programs_the_last_that_was_executed_counts():
+    shell = f"exec {sys.executable} -S -c 'import time; time.sleep(.1)'"
+    one = run(["/bin/sh", "-c", f"sleep .1; {shell}"], {})
+    assert one.clock_ns[0] > 90_000_000
+
+
+def test_what_cannot_be_run_is_a_sentence():
+    with pytest.raises(HeapwrightError, match="cannot run"):
+        run(["./not-there"], {})
