@@ -145,7 +145,9 @@ def _manager(manager: Any) -> str:
         told = knob_comments(Path(str(home)).read_text())
         deploy = card.deploy
         outside = dict(deploy.environment) if deploy else {}
-        outside |= {k: f"GLIBC_TUNABLES={v}" for k, v in deploy.tunables.items()} if deploy else {}
+        outside |= (
+            {k: f"{deploy.variable}={v}" for k, v in deploy.tunables.items()} if deploy else {}
+        )
         parts.append("| knob | default | what it is |" + (" set outside by |" if outside else ""))
         parts.append("|---|---:|---|" + ("---|" if outside else ""))
         for knob, value in defaults.items():
@@ -155,6 +157,11 @@ def _manager(manager: Any) -> str:
             parts.append(row)
     if card.deploy and card.deploy.preload:
         parts.append(f"\nA program gets it by preloading `{card.deploy.preload}`.")
+    if card.deploy and card.deploy.library:
+        parts.append(
+            f"\nA program gets it by preloading `{card.deploy.library}`, which Debian and "
+            f"Ubuntu have in `{card.deploy.package}`."
+        )
     return "\n".join(parts) + "\n"
 
 

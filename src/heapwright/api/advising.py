@@ -130,7 +130,7 @@ def _advised(wind: Tunnel, only: list[str] | None, by: str | None) -> Advice:
     present = Row(now, _as_footprint(whole))
     rows = [Row(one, held) for one, held in flown]
     found = standing(wind.trace, whole)
-    agreement = _agreement(present, whole, real.get(name))
+    agreement = _agreements([present, *rows], real)
     for row in [present, *rows]:
         row.uncertainty = _uncertainty(row, agreement, found)
     share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
@@ -157,25 +157,28 @@ def _as_footprint(result: Result) -> Footprint:
     )
 
 
-def _agreement(present: Row, whole: Result, real: Footprint | None) -> float | None:
-    """By which share of the real one's the twin's figures differ at most; None: not measured."""
+def _agreements(rows: Sequence[Row], real: Mapping[str, Footprint]) -> dict[str, float]:
+    """By which share of the real one's figures those of each twin differ at most, as it is."""
     from heapwright.insight.advice import FIGURES, value_of
 
-    if whole.kind == "measured":
-        return 0.0
-    if real is None:
-        return None
-    return max(
-        abs(value_of(present.predicted, name) - value_of(real, name)) / max(1, value_of(real, name))
-        for name in FIGURES
-    )
+    found = {}
+    for row in rows:
+        name = row.candidate.manager
+        plain = row.candidate.kind == "twin" and not row.candidate.settings
+        if name in real and plain and not row.candidate.trim_seconds:
+            found[name] = max(
+                abs(value_of(row.predicted, figure) - value_of(real[name], figure))
+                / max(1, value_of(real[name], figure))
+                for figure in FIGURES
+            )
+    return found
 
 
-def _uncertainty(row: Row, agreement: float | None, found: Standing) -> dict[str, float]:
+def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> dict[str, float]:
     """What a row's figures may be off by, as shares, by what it comes from."""
     told: dict[str, float] = {}
-    if row.candidate.kind == "twin" and agreement is not None:
-        told["agreement"] = agreement
+    if row.candidate.kind == "twin" and row.candidate.manager in agreement:
+        told["agreement"] = agreement[row.candidate.manager]
     if found.excess:
         told["written"] = found.excess
     return told
@@ -200,7 +203,8 @@ class Tunnel:
         """The present state with its parts, the others' footprints, and, of a present twin, the
         real one beside it."""
         lanes = [self._whole(now, field_), *(self._lane(one, field_) for one in others)]
-        beside = [now.manager] if now.kind == "twin" and now.manager in field_.systems else []
+        twins = dict.fromkeys(one.manager for one in [now, *others] if one.kind == "twin")
+        beside = [name for name in twins if name in field_.systems]
         lanes += [self._real(name, {}, field_) for name in beside]
         self._warm({one.manager for one in [now, *others] if one.kind == "twin"})
         self.run(lanes)

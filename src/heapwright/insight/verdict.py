@@ -164,7 +164,7 @@ def _deployable(result: Result, state: Result) -> bool:
     deploy = known.card.deploy
     if deploy is None or (result.settings and not deploy.said(result.settings)):
         return False
-    return bool(deploy.preload) or result.manager == state.manager
+    return bool(deploy.preload or deploy.library) or result.manager == state.manager
 
 
 def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[str]:

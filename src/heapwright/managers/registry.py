@@ -210,7 +210,7 @@ def system_malloc() -> str:
         for name, manager in _own().items()
         if "malloc" in manager.card.serves
         and manager.card.deploy is not None
-        and not manager.card.deploy.preload
+        and not (manager.card.deploy.preload or manager.card.deploy.library)
     )
     return next(own, "")
 

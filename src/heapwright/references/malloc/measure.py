@@ -5,7 +5,9 @@ malloc_usable_size says. The rest (headers, caches, fragments, what is kept for 
 told apart from outside: it stands under `partial_bytes`, and a note says so.
 """
 
-from collections.abc import Callable
+import itertools
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import numpy as np
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.harness import Drive, Footprint
 from heapwright.result import PARTS, TIMELINE, Result
-from heapwright.trace.ending import ending
+from heapwright.trace.ending import clock, ending
+from heapwright.trace.schema import Events
 from heapwright.tunnel.settled import settle
 
 REST = (
@@ -26,6 +29,10 @@ CLOCK = (
     "Replayed without the program's pauses: what it gives back by the clock comes later, so "
     "mean and end may be lower in the program."
 )
+PACED = "Replayed at the program's own pace, as far as its clock was read."
+PACED_SECONDS = 15.0  # the longest program whose time passes again
+STEP_NS = 1_000_000  # of its clock
+SENT = ("op", "slot", "size", "align", "thread")
 THREADS = "{} threads, each a real one, took turns in the order of the trace."
 LEFT_OUT = (
     "Left out {} calls of mallopt or malloc_trim, by which the recorded program steered its own "
@@ -35,7 +42,7 @@ COARSE = "This kernel counts resident pages in steps: the peak may be off by 256
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def measure(
+def measure(  # noqa: PLR0913 the first two say what, the others how
     name: str,
     trace: Any,
     *,
@@ -43,14 +50,17 @@ def measure(
     huge_pages: bool = False,
     settings: dict[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
+    pace: bool = False,
 ) -> Result:
     """Drive the real allocator `name` with `trace` in a fresh process.
 
     `huge_pages`: leave them as this machine has them, instead of none. `settings`: glibc's
-    tunables, as {"arena_max": 2}. `seconds` are those of the replay with touching.
+    tunables, as {"arena_max": 2}. `seconds` are those of the replay with touching. With `pace` the
+    trace's own time passes, of a system that goes by the clock and a trace that is short.
     HeapwrightError when the allocator or a compiler is missing.
     """
     replayed, ends = 0, ending(trace)
+    paced = pace and by_the_clock(name, trace)
     with Drive(
         name,
         trace,
@@ -59,8 +69,12 @@ def measure(
         tunables=settings,
         end_event=ends.end,
     ) as drive:
-        for batch in trace.batches(columns=("op", "slot", "size", "align", "thread")):
-            drive.replay(batch)
+        start = time.perf_counter()
+        for batch in trace.batches(columns=(*SENT, "time_ns") if paced else SENT):
+            for seconds, part in _in_time(batch) if paced else [(0.0, batch)]:
+                if (early := seconds - (time.perf_counter() - start)) > 0 and paced:
+                    time.sleep(early)
+                drive.replay(part)
             replayed += len(batch.op)
             if progress:
                 progress(replayed)
@@ -77,10 +91,27 @@ def measure(
         settings=dict(settings or {}),
         timeline=_timeline(footprint.samples),
         refused=footprint.refused,
-        notes=_notes(name, trace.threads, footprint, touch, huge_pages),
+        notes=_notes(name, trace.threads, footprint, touch, huge_pages, paced=paced),
     )
     settle(result, trace, ends)
     return result
+
+
+def by_the_clock(name: str, trace: Any) -> bool:
+    """Whether the real `name` gives memory back as time passes, and `trace` knows its time and is
+    short enough to let it pass."""
+    if not systems.named(name).by_clock or "time_ns" not in getattr(trace, "columns", ()):
+        return False
+    last = clock(trace, np.array([trace.events - 1]))
+    return last is not None and last[0] <= 1e9 * PACED_SECONDS
+
+
+def _in_time(batch: Events) -> Iterator[tuple[float, Events]]:
+    """The batch in parts, each with the seconds at which the program came to it."""
+    times = np.maximum.accumulate(batch.time_ns)
+    edges = np.flatnonzero(np.diff(times // STEP_NS)) + 1
+    for first, past in itertools.pairwise([0, *edges.tolist(), len(batch.op)]):
+        yield float(times[first]) / 1e9, Events(*(column[first:past] for column in batch))
 
 
 def parts(resident: int, live: int, usable: int) -> dict[str, int]:
@@ -108,14 +139,14 @@ def _timeline(samples: np.ndarray) -> np.ndarray:
 
 
 def _notes(
-    name: str, threads: int, footprint: Footprint, touch: bool, huge_pages: bool
+    name: str, threads: int, footprint: Footprint, touch: bool, huge_pages: bool, *, paced: bool
 ) -> list[str]:
     """What a reader of the figures must know."""
     notes = [REST]
     if not touch:
         notes.append("The replay wrote nothing: only what the allocator itself writes is resident.")
-    if name != "glibc":
-        notes.append(CLOCK)
+    if systems.named(name).by_clock:
+        notes.append(PACED if paced else CLOCK)
     if threads > 1:
         notes.append(THREADS.format(f"{threads:,}"))
     if footprint.left_out:

@@ -81,6 +81,7 @@ def footprint(
         huge_pages=conditions.huge_pages != "never",
         settings={**recorded, **settable(name, settings)},
         progress=progress,
+        pace=True,
     )
     return Footprint(
         peak_resident_bytes=result.held_bytes,

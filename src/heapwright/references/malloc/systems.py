@@ -39,7 +39,7 @@ OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being 
 ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
 
 # How a program gets them, and what each can be told. Source: jemalloc(3) TUNING; mimalloc 2.0.9
-# src/options.c; gperftools 2.10 docs/tcmalloc.html.
+# src/options.c. Those with a twin say it on their card.
 JEMALLOC = Deploy(
     tunables={
         knob: knob for knob in ("dirty_decay_ms", "muzzy_decay_ms", "narenas", "lg_tcache_max")
@@ -69,17 +69,6 @@ MIMALLOC = Deploy(
     tries=({"decommit_delay": 0},),
     ranges={"decommit_delay": (0, 10_000)},
 )
-TCMALLOC = Deploy(
-    environment={
-        "release_rate": "TCMALLOC_RELEASE_RATE",
-        "aggressive_decommit": "TCMALLOC_AGGRESSIVE_DECOMMIT",
-        "max_total_thread_cache_bytes": "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES",
-    },
-    library="libtcmalloc_minimal.so.4",
-    package="libtcmalloc-minimal4",
-    tries=({"release_rate": 10}, {"aggressive_decommit": 1}),
-    ranges={"release_rate": (1, 10)},
-)
 
 
 @dataclass(frozen=True)
@@ -94,6 +83,7 @@ class System:
     usable: str = "malloc_usable_size"  # the function that tells a block's usable size
     environment: dict[str, str] = field(default_factory=dict)  # for a quiet, default run
     deploy: Deploy | None = None  # None: its manager's card says it
+    by_clock: bool = False  # gives memory back as time passes, so that the program's pauses matter
 
 
 SYSTEMS = {
@@ -106,6 +96,7 @@ SYSTEMS = {
             "libjemalloc.so.2",
             "libjemalloc2",
             deploy=JEMALLOC,
+            by_clock=True,
         ),
         System(
             "mimalloc",
@@ -115,6 +106,7 @@ SYSTEMS = {
             "mi_",
             "mi_usable_size",
             deploy=MIMALLOC,
+            by_clock=True,
         ),
         System(
             "tcmalloc",
@@ -124,7 +116,6 @@ SYSTEMS = {
             "tc_",
             "tc_malloc_size",
             environment={"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
-            deploy=TCMALLOC,
         ),
     )
 }
@@ -194,6 +185,8 @@ def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
         told = tunables(name, settings)
         return {"GLIBC_TUNABLES": told} if told else {}
     own = deployed(name)
+    _of_this_version(name, settings.get("version", 0))
+    settings = {knob: value for knob, value in settings.items() if knob not in OWN_KNOBS}
     if unknown := [knob for knob in settings if knob not in own.knobs()]:
         raise HeapwrightError(
             f"the real {name} has no setting named {unknown[0]!r}; it has: "
