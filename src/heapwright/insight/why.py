@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.insight.causes import Course, Culprit, Place, sentences
+from heapwright.insight.escape import StackLike, Watch
 from heapwright.insight.growth import Growth, Moment, grouped, growth, leaking
 from heapwright.insight.pins import Pins, pins, rounding
 from heapwright.result import Result
@@ -69,6 +70,7 @@ class Diagnosis:
     shares: dict[str, dict[str, float]]  # by moment: a share for each of CAUSES; they sum to 1
     bytes: dict[str, dict[str, int]]  # by moment: resident_bytes, event, and each of CAUSES
     findings: list[Finding]  # the verdict first, then the others by size
+    stack_like: list[StackLike]  # call sites that an arena or the stack would serve
     growth: Growth = field(repr=False)
     leaked: np.ndarray = field(repr=False)  # int64[row of the growth], bytes
 
@@ -101,6 +103,7 @@ class Diagnosis:
                 for one in self.findings
             ],
             "stacks": [stack.to_json() for stack in self.stacks],
+            "stack_like": [one.to_json() for one in self.stack_like],
         }
 
 
@@ -127,7 +130,8 @@ def diagnosis(
     """
     ends = ending(trace)
     events = {"end": result.end_event, "peak": _peak_event(result)}
-    profile = growth(trace, ends, list(events.values()), advance)
+    watch = Watch(trace)
+    profile = growth(trace, ends, list(events.values()), advance, watch)
     labels = trace.sites()
     places = _places(labels)
     leaked = leaks(profile, places)
@@ -153,7 +157,8 @@ def diagnosis(
         stacks = _culprits(trace, labels, (cause, moment), charge, size)
         sentence, mend = sentences(cause, size, course, _first(labels, places, charge, size))
         findings.append(Finding(cause, size, shares[moment][cause], sentence, mend, stacks))
-    return Diagnosis(kind, moment, shares, counted, findings, profile, leaked)
+    like = watch.found(profile, labels)
+    return Diagnosis(kind, moment, shares, counted, findings, like, profile, leaked)
 
 
 def _peak_event(result: Result) -> int:
