@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
     from heapwright.api.traces import info, open, record
+    from heapwright.api.why import Why, why
     from heapwright.errors import HeapwrightError
     from heapwright.managers.registry import managers
     from heapwright.result import Result
@@ -35,6 +36,7 @@ _HOMES = {
     "api.comparing": ("Comparison", "compare"),
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
+    "api.why": ("Why", "why"),
     "api.traces": ("info", "open", "record"),
     "errors": ("HeapwrightError",),
     "managers.registry": ("managers",),
@@ -49,6 +51,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "info",
     "advise",
     "compare",
+    "why",
     "replay",
     "validate",
     "build",
@@ -58,6 +61,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Result",
     "Comparison",
     "Advice",
+    "Why",
     "HeapwrightError",
     "__version__",
 ]

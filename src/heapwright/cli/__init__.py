@@ -50,6 +50,7 @@ COMMANDS = {
     "export": "Write a trace in a format of other tools.",
     "synthesise": "Write the trace of a made-up program.",
     "info": "Say what a trace holds: sizes, lifetimes, who allocates.",
+    "why": "Say why a program's memory is what it is.",
     "managers": "List the memory managers and their knobs.",
     "compare": "Replay a trace through several managers, side by side.",
     "replay": "Replay a trace through one manager.",

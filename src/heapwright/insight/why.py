@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.insight.causes import Course, Culprit, Place, sentences
-from heapwright.insight.growth import Growth, Moment, grouped, growth, leaking
+from heapwright.insight.escape import StackLike, Watch
+from heapwright.insight.growth import Growth, grouped, growth, leaking
 from heapwright.insight.pins import Pins, pins, rounding
-from heapwright.result import Result
+from heapwright.result import TIMELINE, Result
 from heapwright.trace.ending import ending
 from heapwright.tunnel.keyframes import Keyframes, Taken
 
@@ -43,9 +44,11 @@ _PARTS = {
     "garbage": ("garbage",),
 }
 LEAK_SHARE, WASTE_SHARE = 0.1, 0.25  # of the resident bytes
+KEPT_ANYWAY_BYTES = 256 << 10  # that are retained are no finding: glibc pads and trims by 128 KiB
 STAYS = 0.25  # of the peak; where less stays at the end it is the peak that is judged
 STACKS = 10  # that are named of a cause
 MOMENTS = ("end", "peak")
+TIMES = 60  # at which the causes are told
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Diagnosis:
     shares: dict[str, dict[str, float]]  # by moment: a share for each of CAUSES; they sum to 1
     bytes: dict[str, dict[str, int]]  # by moment: resident_bytes, event, and each of CAUSES
     findings: list[Finding]  # the verdict first, then the others by size
+    stack_like: list[StackLike]  # call sites that an arena or the stack would serve
     growth: Growth = field(repr=False)
     leaked: np.ndarray = field(repr=False)  # int64[row of the growth], bytes
 
@@ -101,6 +105,7 @@ class Diagnosis:
                 for one in self.findings
             ],
             "stacks": [stack.to_json() for stack in self.stacks],
+            "stack_like": [one.to_json() for one in self.stack_like],
         }
 
 
@@ -127,7 +132,8 @@ def diagnosis(
     """
     ends = ending(trace)
     events = {"end": result.end_event, "peak": _peak_event(result)}
-    profile = growth(trace, ends, list(events.values()), advance)
+    watch = Watch(trace)
+    profile = growth(trace, ends, list(events.values()), advance, watch)
     labels = trace.sites()
     places = _places(labels)
     leaked = leaks(profile, places)
@@ -138,7 +144,7 @@ def diagnosis(
     shares = {moment: _shares(causes) for moment, causes in counted.items()}
     stays, peak = (counted[moment]["resident_bytes"] for moment in MOMENTS)
     moment = "end" if stays >= STAYS * peak else "peak"
-    kind = _kind(shares[moment])
+    kind = _kind(shares[moment], counted[moment])
     held = heaps.taken.get(events[moment]) if heaps else None
     charges = _charges(profile, leaked, events[moment], held)
     course = Course.of(trace, profile, leaked, counted, moment)
@@ -153,7 +159,8 @@ def diagnosis(
         stacks = _culprits(trace, labels, (cause, moment), charge, size)
         sentence, mend = sentences(cause, size, course, _first(labels, places, charge, size))
         findings.append(Finding(cause, size, shares[moment][cause], sentence, mend, stacks))
-    return Diagnosis(kind, moment, shares, counted, findings, profile, leaked)
+    like = watch.found(profile, labels)
+    return Diagnosis(kind, moment, shares, counted, findings, like, profile, leaked)
 
 
 def _peak_event(result: Result) -> int:
@@ -163,10 +170,12 @@ def _peak_event(result: Result) -> int:
     return int(result.timeline[int(result.timeline[:, 2].argmax()), 0])
 
 
-def _kind(shares: Mapping[str, float]) -> str:
+def _kind(shares: Mapping[str, float], sizes: Mapping[str, int]) -> str:
     """The cause that the verdict names."""
     weight = {cause: share for cause, share in shares.items() if share >= WASTE_SHARE}
     weight.pop("live", None)
+    if sizes["retention"] < KEPT_ANYWAY_BYTES:
+        weight.pop("retention", None)
     if shares["leak"] >= LEAK_SHARE:
         weight["leak"] = 2 * shares["leak"]
     return max(weight, key=lambda cause: weight[cause]) if weight else "live"
@@ -180,10 +189,9 @@ def _causes(
     found |= dict.fromkeys(CAUSES, 0)
     for cause, names in _PARTS.items():
         found[cause] = sum(parts.get(f"{name}_bytes", 0) for name in names)
-    live, leak, added = parts.get("live_bytes", 0), 0, 0
-    if moment := profile.moments.get(event):
-        rows, _, beyond = _leak_rows(profile, leaked, moment)
-        leak, added = min(live, int(rows.sum())), min(found["rounding"], int(beyond.sum()))
+    live = parts.get("live_bytes", 0)
+    rows, _, beyond = _leak_rows(profile, leaked, event)
+    leak, added = min(live, int(rows.sum())), min(found["rounding"], int(beyond.sum()))
     found["rounding"] -= added
     return found | {"leak": leak + added, "live": live - leak}
 
@@ -220,13 +228,19 @@ def _places(labels: Sequence[str]) -> np.ndarray:
 
 
 def _leak_rows(
-    profile: Growth, leaked: np.ndarray, moment: Moment
+    profile: Growth, leaked: np.ndarray, event: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Three of int64[row]: bytes leaked by a moment, as if they grew evenly, blocks, rounding."""
-    share = min(1.0, (moment.event + 1) / max(1, profile.exit.event + 1))
-    size = np.minimum(moment.live, (leaked * share).astype(np.int64))
-    mean = np.maximum(1, moment.live // np.maximum(1, moment.blocks))
-    blocks = np.minimum(moment.blocks, -(-size // mean))
+    """Three of int64[row]: bytes leaked by `event`, as if they grew evenly, blocks, rounding.
+
+    Where the rows are known then, no more than they hold.
+    """
+    share = min(1.0, (event + 1) / max(1, profile.exit.event + 1))
+    size = (leaked * share).astype(np.int64)
+    moment = profile.moments.get(event)
+    size = np.minimum(size, moment.live) if moment else size
+    at = moment or profile.exit
+    mean = np.maximum(1, at.live // np.maximum(1, at.blocks))
+    blocks = np.minimum(at.blocks, -(-size // mean))
     return size, blocks, blocks * rounding(mean)
 
 
@@ -235,7 +249,7 @@ def _charges(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each cause that has culprits: bytes and blocks of each row at `event`."""
     moment = profile.moments.get(event, profile.exit)
-    leak, leaking_blocks, beyond = _leak_rows(profile, leaked, moment)
+    leak, leaking_blocks, beyond = _leak_rows(profile, leaked, event)
     found = {
         "leak": (leak + beyond, leaking_blocks),
         "live": (moment.live - leak, moment.blocks - leaking_blocks),
@@ -306,3 +320,20 @@ def _culprits(
         for frames, (site, total, count) in merged.items()
     ]
     return sorted(found, key=lambda one: -one.bytes)[:STACKS]
+
+
+def course(found: Diagnosis, result: Result, rows: int = TIMES) -> list[dict[str, Any]]:
+    """The causes through time: about `rows` moments of the result's timeline, its peak and its end
+    among them. The leak is taken to grow evenly."""
+    timeline = result.timeline
+    if timeline is None or not len(timeline):
+        return []
+    spread = np.linspace(0, len(timeline) - 1, min(rows, len(timeline))).astype(np.int64)
+    named = [int((timeline[:, 0] == found.bytes[moment]["event"]).argmax()) for moment in MOMENTS]
+    clock = result.clock_ns
+    told: list[dict[str, Any]] = []
+    for row in sorted({*spread.tolist(), *named}):
+        parts = dict(zip(TIMELINE, timeline[row].tolist(), strict=True))
+        causes = _causes(parts, found.growth, found.leaked, parts["event"])
+        told.append({**causes, "time_ns": int(clock[row]) if clock is not None else None})
+    return told

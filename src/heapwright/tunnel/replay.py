@@ -106,7 +106,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     samples: int = SAMPLES,
     tries: int = 1,
     progress: Progress | None = None,
-    picture: Callable[[Keyframes], HeapMap] | None = None,
+    picture: Callable[[Keyframes], HeapMap | None] | None = None,
 ) -> Result:
     """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
 

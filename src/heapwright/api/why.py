@@ -1,0 +1,122 @@
+"""Why a program's memory is what it is: a verdict, its shares, the call stacks behind it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heapwright.insight.flame import Flame
+    from heapwright.insight.why import Diagnosis
+    from heapwright.result import Result
+    from heapwright.trace.store import Trace
+
+MANAGER = "glibc"  # whose twin says what each byte is; with the settings of the recording
+SAMPLES = 300
+PASSES = 3  # over the events: two of the replay, one of the profile
+
+
+@dataclass
+class Why:
+    """The answer: `diagnosis.sentence`, and all that it rests on."""
+
+    trace: dict[str, Any]  # facts, under the names of `heapwright info`
+    diagnosis: Diagnosis
+    result: Result  # of the twin
+    flame: Flame = field(repr=False)
+    timeline: list[dict[str, Any]] = field(repr=False)  # the causes through time
+    stacked: bool = False  # whether call stacks are known, not only call sites
+
+    @property
+    def sentence(self) -> str:
+        """The verdict."""
+        return self.diagnosis.sentence
+
+    @property
+    def notes(self) -> list[str]:
+        """What was assumed or not seen."""
+        return [*self.trace["notes"], *self.result.notes]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `heapwright why --json` prints."""
+        return self.diagnosis.to_json() | {
+            "timeline": self.timeline,
+            "trace": self.trace,
+            "manager": self.result.manager,
+            "settings": self.result.recorded | self.result.settings,
+            "conditions": self.result.conditions,
+            "notes": self.notes,
+        }
+
+    def write_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page with the flame graph; its path."""
+        from heapwright.report.why_page import write_why_page
+
+        write_why_page(Path(path), self)
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        from heapwright.cells import facts
+
+        shares = self.diagnosis.shares[self.diagnosis.moment]
+        known = {cause: f"{share:.1%}" for cause, share in shares.items() if share}
+        return facts(self.sentence, {"what to do": self.diagnosis.mend, **known}, self.notes)
+
+
+def why(
+    trace: str | os.PathLike[str] | Trace,
+    settings: Mapping[str, int] | None = None,
+    *,
+    touch: str = "all",
+    huge_pages: str = "never",
+    progress: Callable[[int], None] | None = None,
+) -> Why:
+    """Say why a program's memory is what it is: leak, fragmentation, caches, rounding, retention,
+    or simply live.
+
+    `trace`: a trace, a path, or the name of a synthetic program. `settings` are knobs of glibc,
+    over those of the recording. `progress` is told events done, of PASSES times the trace's.
+
+    >>> import heapwright as hw
+    >>> found = hw.why("ramp")
+    >>> found.diagnosis.kind
+    'live'
+    """
+    from heapwright.api.selection import opened_traces
+    from heapwright.insight.flame import columns, flame
+    from heapwright.insight.why import Heaps, course, diagnosis
+    from heapwright.report.document import trace_facts
+    from heapwright.tunnel.replay import replay
+
+    told = progress or (lambda events: None)
+    with opened_traces([trace]) as (opened,):
+        heaps, done = Heaps(), 0
+
+        def advance(events: int) -> None:
+            nonlocal done
+            told(events - done)
+            done = events
+
+        result = replay(
+            MANAGER,
+            opened,
+            settings,
+            touch=touch,
+            huge_pages=huge_pages,
+            samples=SAMPLES,
+            progress=advance,
+            picture=heaps.picture,
+        )
+        found = diagnosis(opened, result, heaps, told)
+        events = {moment: known["event"] for moment, known in found.bytes.items()}
+        return Why(
+            trace_facts(opened),
+            found,
+            result,
+            flame(opened, columns(found.growth, found.leaked, events)),
+            course(found, result),
+            opened.stack_nodes > 0,
+        )
