@@ -89,7 +89,7 @@ def test_a_recursion_deeper_than_the_depth_keeps_its_innermost_frames(tmp_path, 
 
 def test_threads_and_handlers_of_signals(tmp_path, calling):
     """A handler's stack goes on in what it interrupted; a thread's ends where the thread began."""
-    trace, found = stacks_of(tmp_path, calling / "tables", "threads")
+    _, found = stacks_of(tmp_path, calling / "tables", "threads")
     assert sum(names == ["work", "step", "step"] for size, names in found if size == 50) == 4 * 300
     _, found = stacks_of(tmp_path, calling / "tables", "signal")
     assert [names for size, names in found if size == 60] == [["main", "raising", "handler"]] * 50
@@ -124,7 +124,8 @@ __attribute__((noinline)) int thrower(int n) {
     return s.size();
 }
 __attribute__((noinline)) int outer(int n) {
-    try { return thrower(n); } catch (const std::exception &e) { return std::string(e.what()).size(); }
+    try { return thrower(n); }
+    catch (const std::exception &e) { return std::string(e.what()).size(); }
 }
 int main() {
     long sum = 0;

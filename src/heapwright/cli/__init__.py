@@ -81,9 +81,8 @@ def keeping_examples(docstring: str) -> str:
 def with_values(args: list[str], without: dict[str, str]) -> list[str]:
     """`args` with the value of each option in `without` that is given without any."""
     own = args.index("--") if "--" in args else len(args)
-    return [f"{word}={without[word]}" if word in without else word for word in args[:own]] + args[
-        own:
-    ]
+    given = [f"{word}={without[word]}" if word in without else word for word in args[:own]]
+    return given + args[own:]
 
 
 class Deferred(TyperCommand):

@@ -1,4 +1,4 @@
-"""What a recording asks of the recorder while it runs: the file `control` beside the logs, see control.h.
+"""What a recording asks of the recorder: the file `control` beside the logs, see control.h.
 
 `record` and the recorders of all its processes map the same page.
 """

@@ -25,8 +25,8 @@ from heapwright.errors import HeapwrightError
 # Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC = range(8, 12)
-# Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node of
-# `tree.h`; some stacks had no room there.
+# Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
+# of `tree.h`; some stacks had no room there.
 ENDS_UNSEEN, STACKED, STACKS_CUT = 1, 2, 4
 
 _HEADER = struct.Struct("=8s7Q4096s4096s4096s")

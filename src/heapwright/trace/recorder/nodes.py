@@ -26,7 +26,7 @@ class Nodes:
     pc: np.ndarray  # int64[row]  return address
 
     def to_keys(self, rows: Window, count: int, log: int) -> None:
-        """Replace nodes of this log in `caller` by 1 + the row; one more than there are: unknown."""
+        """Replace nodes of this log in `caller` by 1 + the row; an unknown one by 1 + all rows."""
         here = rows.op[:count]
         asks = np.flatnonzero((here >= MALLOC) & (here <= MEMALIGN))
         nodes, known = rows.caller[asks], self.rows[log]

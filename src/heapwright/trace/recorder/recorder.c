@@ -39,8 +39,16 @@ extern void __libc_free(void *), *__sbrk(intptr_t), *__curbrk;
 extern int __libc_mallopt(int, int);
 
 #include "log.h"
+#ifdef __x86_64__
 #include "unwind.h"
 #include "tree.h"
+#else /* call sites alone */
+#define TABLES ((char *)0x2e0000000000)
+static struct { uint64_t depth; } tree;
+static void want_stacks(uint64_t depth) { (void)depth; }
+static int stacks_wanted(void) { return 0; }
+static uint64_t stack_node(uint64_t caller) { return caller; }
+#endif
 #include "control.h"
 #include "exec.h"
 #include "origin.h"

@@ -39,7 +39,7 @@ def _silent(sentence: str) -> None:
     pass
 
 
-def record(
+def record(  # noqa: PLR0913 what, then how; all but the first two are named
     command: Sequence[str],
     out: str | os.PathLike[str],
     *,

@@ -243,11 +243,6 @@ static inline struct rule rule_of(uintptr_t pc) {
     return learned(pc, &remembered[first && !second ? at ^ 1 : at]);
 }
 
-static void forget_rules(void) { /* modules went: others may lie there */
-    for (size_t i = 0; i < 1 << REMEMBERED_BITS; i++)
-        if (remembered[i]) __atomic_store_n(&remembered[i], 0, __ATOMIC_RELAXED);
-}
-
 struct walk {
     uintptr_t pc, sp, bp;
     uintptr_t saved, by; /* where bp was saved, 0: not; the word that holds sp, 0: none */
