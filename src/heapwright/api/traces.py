@@ -33,6 +33,7 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
     output: str | os.PathLike[str] | None = None,
     *,
     children: bool = False,
+    stacks: int = 0,
     graph: bool = False,
     look_every: int = 10_000,
     limit_bytes: int = 1 << 30,
@@ -41,7 +42,8 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
 ) -> Recorded:
     """Run a program and keep what it allocates in a trace; with `children` in one per process.
 
-    `output` is by default the program's name with `.heap.parquet`. With `graph`, of a CPython
+    `output` is by default the program's name with `.heap.parquet`. `stacks` is how many frames of a
+    call stack are kept at most, 0 the call site alone. With `graph`, of a CPython
     program, its objects and their references, in at most `limit_bytes` of its memory. `progress`
     is called while the trace is written.
     HeapwrightError when the program cannot be run or made no event.
@@ -55,6 +57,7 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
 
     from heapwright.trace.recorder.graph import record_graph
     from heapwright.trace.recorder.session import record as run
+    from heapwright.trace.recorder.wishes import Wishes
     from heapwright.trace.store import Trace
 
     command = list(command)
@@ -70,7 +73,12 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
         written = [one]
     else:
         status, written = run(
-            command, out, children=children, environment=environment, progress=progress
+            command,
+            out,
+            children=children,
+            wishes=Wishes(stacks=stacks),
+            environment=environment,
+            progress=progress,
         )
     found = Recorded(Trace.open(one.path) for one in written)
     found.status = status

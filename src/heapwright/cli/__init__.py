@@ -23,6 +23,7 @@ How a command file looks (cli/import_.py holds `import_`: a Python keyword takes
   are `settings.parse_bytes` ("64k") and `settings.parse_count` ("10M").
 - `--json` prints through `screen.print_json`: one JSON document on stdout and nothing else there.
 - `options.py` holds the arguments that commands share.
+- An option whose value may be left out, `--stacks[=DEPTH]`, is in the file's WITHOUT_VALUE.
 - Tables go to `screen.console()`, progress to `screen.progress(...)` (stderr, terminals only).
 - A person's mistake is a HeapwrightError: a sentence on stderr, status 1. See `failures.py`.
 """
@@ -79,6 +80,13 @@ def keeping_examples(docstring: str) -> str:
     return "\n\n".join(f"\b\n{p}" if p.startswith("    ") else p for p in paragraphs)
 
 
+def with_values(args: list[str], without: dict[str, str]) -> list[str]:
+    """`args` with the value of each option in `without` that is given without any."""
+    own = args.index("--") if "--" in args else len(args)
+    given = [f"{word}={without[word]}" if word in without else word for word in args[:own]]
+    return given + args[own:]
+
+
 class Deferred(TyperCommand):
     """A command whose file is imported when it is about to parse its arguments."""
 
@@ -88,6 +96,7 @@ class Deferred(TyperCommand):
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(self.name, help=keeping_examples(function.__doc__ or ""))(function)
         given = list(args)
+        args = with_values(given, getattr(sys.modules[function.__module__], "WITHOUT_VALUE", {}))
         try:
             return typer.main.get_command(single).make_context(
                 info_name, args, parent=parent, **extra

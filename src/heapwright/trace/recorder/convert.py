@@ -9,7 +9,14 @@ from pathlib import Path
 from heapwright.trace import schema
 from heapwright.trace.notes import CUT, INHERITED, Note, of_kind
 from heapwright.trace.recorder.ends import Ends
-from heapwright.trace.recorder.log import ENDS_UNSEEN, Log, end_of, history, windows
+from heapwright.trace.recorder.log import (
+    ENDS_UNSEEN,
+    STACKS_CUT,
+    Log,
+    end_of,
+    history,
+    windows,
+)
 from heapwright.trace.recorder.matching import (
     MISSED,
     SITES,
@@ -19,6 +26,7 @@ from heapwright.trace.recorder.matching import (
     match_window,
     matching,
 )
+from heapwright.trace.recorder.nodes import nodes_of
 from heapwright.trace.recorder.origin import origin
 from heapwright.trace.recorder.sites import heap_start, stored_sites
 from heapwright.trace.store import TraceWriter
@@ -56,7 +64,7 @@ def convert(
     log = Log(log_path)
     logs = history(log)
     program = program or os.path.basename(log.executable)
-    state, room = matching(), made()
+    state, room, nodes = matching(), made(), nodes_of(logs)
     process = [_beside(one.path) for one in logs]
     told = origin(process[-1])
     events_written, now_ns = 0, 0
@@ -67,7 +75,12 @@ def convert(
         facts = writer.facts
         inherited_threads = 0
         for rows, count, first, fraction in windows(logs):
+            if nodes:
+                of = max(i for i, one in enumerate(logs) if one.first <= first or not i)
+                nodes.to_keys(rows, count, of)
             state, events = match_window(state, rows, count, room)
+            if nodes:
+                nodes.to_sites(events.site, state.callers[: state.counts[SITES]])
             writer.write(ends.settle(events))
             events_written += len(events.op)
             if first < log.first:
@@ -79,8 +92,13 @@ def convert(
             if progress:
                 progress(fraction)
         writer.write(ends.rest())
-        callers = state.callers[: state.counts[SITES]].tolist()
-        writer.sites, facts.modules = stored_sites(callers, "\n".join(process))
+        where = "\n".join(process)
+        if nodes:
+            writer.sites, facts.modules, frame = nodes.frames(where)
+            writer.stacks = (nodes.parent, frame)
+        else:
+            callers = state.callers[: state.counts[SITES]].tolist()
+            writer.sites, facts.modules = stored_sites(callers, where)
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         facts.origin, facts.settings = told.facts, told.settings
         facts.notes += [*notes, *told.notes, *ends.note()]
@@ -94,6 +112,10 @@ def convert(
                     "missed",
                     missed,
                 )
+            )
+        if log.flags & STACKS_CUT:
+            facts.notes.append(
+                Note("Some call stacks lack their innermost frames: there was no room.", "stacks")
             )
         if log.flags & ENDS_UNSEEN:
             facts.notes.append(

@@ -39,7 +39,8 @@
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
 enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC };
-enum { ENDS_UNSEEN = 1 }; /* header.flags: there was no key */
+enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4 }; /* header.flags: there was no key; callers are nodes
+                                                        * of tree.h; some stacks had no room there */
 struct header {
     char magic[8];
     uint64_t header_bytes, chunk_bytes, pid;
@@ -57,7 +58,7 @@ struct stream {              /* one thread's place in the log */
 
 static struct {
     enum { UNSTARTED, ON, OFF } phase; /* UNSTARTED again in a forked child */
-    int lock;
+    int lock, nodes_told; /* tree.h */
     uint64_t streams, chunks, bytes; /* counts; of the log file */
     struct header *header;
     char path[4096];
@@ -79,6 +80,8 @@ static pthread_key_t key;
 static int key_made;
 static void tell_origin(void); /* origin.h */
 static void tell_file(const char *);
+static void obey(void); /* control.h */
+static int stacks_wanted(void); /* tree.h */
 
 static void add_text(char *into, size_t room, const char *text) {
     size_t at = strlen(into);
@@ -136,6 +139,7 @@ static void remember(void) { /* HEAPWRIGHT_RECORD is PARENT:FOLDER; the program 
     kept.parent = parent;
     add_text(kept.folder, sizeof kept.folder, folder + 1);
     if (getpid() == syscall(SYS_gettid)) kept.main = pthread_self();
+    obey(); /* control.h */
 }
 
 static int followed(void) { return *kept.folder && (!kept.parent || kept.parent == getppid()); }
@@ -184,6 +188,7 @@ static void start(uint64_t number) {
         add_text(header->parent, sizeof header->parent, strrchr(kept.path, '/') + 1);
     }
     if (key_made != 1) header->flags |= ENDS_UNSEEN;
+    if (stacks_wanted()) header->flags |= STACKED;
     *kept.path = 0;
     add_text(kept.path, sizeof kept.path, state.path);
     kept.pid = getpid();

@@ -25,7 +25,9 @@ from heapwright.errors import HeapwrightError
 # Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC = range(8, 12)
-ENDS_UNSEEN = 1  # a flag of the header: there was no key whose destructor tells of threads' ends
+# Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
+# of `tree.h`; some stacks had no room there.
+ENDS_UNSEEN, STACKED, STACKS_CUT = 1, 2, 4
 
 _HEADER = struct.Struct("=8s7Q4096s4096s4096s")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number

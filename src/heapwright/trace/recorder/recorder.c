@@ -39,6 +39,17 @@ extern void __libc_free(void *), *__sbrk(intptr_t), *__curbrk;
 extern int __libc_mallopt(int, int);
 
 #include "log.h"
+#ifdef __x86_64__
+#include "unwind.h"
+#include "tree.h"
+#else /* call sites alone */
+#define TABLES ((char *)0x2e0000000000)
+static struct { uint64_t depth; } tree;
+static void want_stacks(uint64_t depth) { (void)depth; }
+static int stacks_wanted(void) { return 0; }
+static uint64_t stack_node(uint64_t caller) { return caller; }
+#endif
+#include "control.h"
 #include "exec.h"
 #include "origin.h"
 
@@ -68,6 +79,7 @@ static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uin
     uint64_t head, *place = append(op, 3, &head), slack = p ? usable(p) - size : LOW_48;
     if (!place) return p;
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
+    if (__builtin_expect(tree.depth != 0, 0)) caller = stack_node(caller);
     place[2] = (caller & LOW_48) | align << 48;
     __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
     return p;

@@ -29,6 +29,7 @@ from heapwright.trace.recorder.traces import (
     session_of,
     write_traces,
 )
+from heapwright.trace.recorder.wishes import PLAIN, Wishes
 
 OUTLIVE_S = 10.0  # that `children` waits for processes which outlive the first one
 _MALLOCS = re.compile("malloc|libhoard|libscudo|libmesh")  # as in exec.h
@@ -38,11 +39,12 @@ def _silent(sentence: str) -> None:
     pass
 
 
-def record(
+def record(  # noqa: PLR0913 what, then how; all but the first two are named
     command: Sequence[str],
     out: str | os.PathLike[str],
     *,
     children: bool = False,
+    wishes: Wishes = PLAIN,
     environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = _silent,
@@ -51,7 +53,8 @@ def record(
 
     `out` becomes the last program that the first process executed. With `children` every process
     image gets a trace beside it, `out`'s stem followed by process number and program; one that
-    outlives the first process is waited for, OUTLIVE_S at most. Signals to this process reach the
+    outlives the first process is waited for, OUTLIVE_S at most. `wishes` say what else is
+    kept. Signals to this process reach the
     program, and what was recorded is kept. `progress` is called while converting, with the name
     of the trace and the fraction done; `say` with a sentence for who waits.
 
@@ -81,6 +84,7 @@ def record(
     with _left_to_others(folder, session), kept(folder):
         try:
             session.save(folder)
+            wishes.tell(folder)
             status, _ = run(program, command, preloaded(environment, preload, told), began)
         except (HeapwrightError, OSError):
             shutil.rmtree(folder, ignore_errors=True)
