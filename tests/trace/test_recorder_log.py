@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from heapwright.errors import HeapwrightError
 from heapwright.trace import schema
 from heapwright.trace.recorder import log as logs
-from heapwright.trace.recorder import matching
+from heapwright.trace.recorder import matching, tables
 from heapwright.trace.recorder.convert import convert
 from heapwright.trace.recorder.sites import executable_mappings, heap_start, stored_sites
 from heapwright.trace.sites import labels
@@ -304,21 +304,21 @@ def test_damaged_logs_never_crash(tmp_path):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=80))
 def test_the_table_against_a_dict(operations):
-    table, model = matching._table(128), {}
+    table, model = tables.table(128), {}
     for insert, number in operations:
         key = number * 16 << (number % 3 * 9)
-        at = matching._place(table, key)
+        at = tables.place(table, key)
         assert (table.key[at] == key) == (key in model)
         if insert:
-            matching._insert(table, key, len(model))
-            model[key] = int(table.value[matching._place(table, key)])
+            tables.insert(table, key, len(model))
+            model[key] = int(table.value[tables.place(table, key)])
         elif key in model:
-            matching._delete(table, at)
+            tables.delete(table, at)
             del model[key]
     found = {int(key): int(value) for key, value in zip(*table, strict=True) if key}
     assert found == model
     for key in model:
-        assert table.key[matching._place(table, key)] == key
+        assert table.key[tables.place(table, key)] == key
 
 
 PROCESS = f"""77 (a) b (c) S {"9 " * 43}21917696 9 9

@@ -99,7 +99,7 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     *,
     heap: str | None = None,
     references: bool | None = None,
-    touch: str = "all",
+    touch: str | None = None,
     huge_pages: str = "never",
     jobs: int | None = None,
     samples: int = 1000,
@@ -112,8 +112,9 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     names, "all", or None for those that suit the trace. `settings`: knobs by manager, or several
     such dictionaries, each a row of its own beside the manager as it is. `heap`: "1.5x,2x,3x" draws
     time against space of collectors instead. `references`: whether the real systems are measured;
-    by default where no managers are named. With `maps` the heap is kept for pictures of a page.
-    `progress` is told the lanes, their states and the events done.
+    by default where no managers are named. `touch`: what the program writes of its memory, "all",
+    "none" or as "recorded", the default of a trace that tells it. With `maps` the heap is kept for
+    pictures of a page. `progress` is told the lanes, their states and the events done.
 
     A name of a real system that has no twin is measured, and a note says so.
 
@@ -140,10 +141,10 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(traces, str | os.PathLike) or not isinstance(traces, Sequence):
         traces = [traces]
-    conditions = Conditions(touch, huge_pages)
     rows = []
     with contextlib.ExitStack() as kept:
         for trace in kept.enter_context(opened_traces(traces)):
+            conditions = Conditions.of(trace, touch, huge_pages)
             names, real = without_twin(selected(trace, managers))
             chosen = beside_defaults(variants(settings or {}))
             checked(trace, chosen)

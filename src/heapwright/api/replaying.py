@@ -19,7 +19,7 @@ def replay(  # noqa: PLR0913 what, then how; all but the first two are named
     trace: str | os.PathLike[str] | Trace,
     settings: Mapping[str, int] | None = None,
     *,
-    touch: str = "all",
+    touch: str | None = None,
     huge_pages: str = "never",
     samples: int = 1000,
     progress: Callable[[int], None] | None = None,

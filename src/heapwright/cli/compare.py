@@ -49,7 +49,7 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
     ] = None,
-    touch: Touch = "all",
+    touch: Touch = None,
     huge_pages: HugePages = "never",
     references: Annotated[
         bool | None,

@@ -24,7 +24,14 @@ Flown = Annotated[
     str, typer.Argument(metavar="MANAGER", help="See `heapwright managers`.", show_default=False)
 ]
 Touch = Annotated[
-    str, typer.Option("--touch", metavar="all|none", help="What the program writes of its memory.")
+    str | None,
+    typer.Option(
+        "--touch",
+        metavar="recorded|all|none",
+        help="What the program writes of its memory; default: as recorded, of a trace that tells "
+        "it, else all.",
+        show_default=False,
+    ),
 ]
 HugePages = Annotated[
     str,

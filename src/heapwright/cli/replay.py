@@ -29,7 +29,7 @@ def replay(
     ] = None,
     settings: Settings = None,
     json: Json = False,
-    touch: Touch = "all",
+    touch: Touch = None,
     huge_pages: HugePages = "never",
 ) -> None:
     """Replay a trace through one manager.
@@ -62,8 +62,8 @@ def replay(
     asked = parse_settings(settings or ())
     if others := [name for name in asked if name != manager]:
         raise HeapwrightError(f"--set names {others[0]}, but the manager replayed is {manager}.")
-    knobs, conditions = asked.get(manager, {}), Conditions(touch, huge_pages)
     opened = Trace.open(trace)
+    knobs, conditions = asked.get(manager, {}), Conditions.of(opened, touch, huge_pages)
     passes = steps_of_replay(opened) + (opened.events if addresses else 0)
     with screen.progress(manager, passes) as advance:
         result = replayed(

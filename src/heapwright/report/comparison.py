@@ -89,6 +89,7 @@ COMPARISON = (
 
 # What the program is assumed to have written of its memory, by the condition `touch`.
 _WRITTEN = {
+    "recorded": " Written as recorded: of blocks of 64 KiB and more the pages seen to be written.",
     "all": " Assumes that all that is allocated is written, but for fresh calloc pages.",
     "none": " Assumes that the program writes nothing.",
 }

@@ -5,22 +5,25 @@
 
 Graph traces have an audit of their own (`graph_audit.py`).
 
-Invariant  after `audit` returned -1, live[slot] is 1 exactly for the slots that hold an object
+Invariant  after `audit` returned -1, live[slot] is 0 exactly for the slots that hold no object; 1
+           for a small one, for a large one the bits of its size: none is touched far beyond it
 """
 
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length
 from heapwright.trace import graph_audit
 from heapwright.trace.schema import (
     FREE,
+    LARGE_BYTES,
     MALLOPT,
     NEW,
     POP,
     REALLOC,
-    SBRK,
     SIZE_LIMIT,
     THREAD_EXIT,
+    TOUCH,
     Events,
 )
 
@@ -35,6 +38,7 @@ WRONG = (
     "an allocation into a slot that is still live",
     "a size out of range",
     "an alignment out of range",
+    "a touch of an object that is not live, or of more than it has",
 )
 
 # Rows of `totals`
@@ -47,8 +51,10 @@ WRONG = (
     REALLOCATIONS,
     FREES,
     REFUSED,
+    TOUCHES,
+    BEYOND,  # touches of more than their object has
     TOTALS,
-) = range(9)
+) = range(11)
 
 
 def first_unsound(
@@ -78,7 +84,7 @@ def first_unsound(
     if books is not None:
         ranges |= {"thread": (0, 0), "align": (0, 0)}
     if not together:
-        last = SBRK if books is None else POP
+        last = TOUCH if books is None else POP
         ranges |= {"op": (0, last), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
         ranges |= {"align": (0, ALIGN_LIMIT - 1)}
     for name, (low, high) in ranges.items():
@@ -100,6 +106,12 @@ def _unsound(events: Events, live: np.ndarray, slots: int) -> tuple[int, str] | 
     return row, WRONG[wrong[0]]
 
 
+@kernel(inline=True)
+def _size_bits(size):
+    """1 of a small block, of a large one the bits of its size, at most 63."""
+    return bit_length(size) if size >= LARGE_BYTES else 1
+
+
 @kernel
 def audit(events, live, wrong):
     """Row of the first unsound event, with its number of `WRONG` in wrong[0]; -1 if all are sound.
@@ -115,10 +127,17 @@ def audit(events, live, wrong):
         i = unsigned(row)
         op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
         fault = -1
-        if (op > THREAD_EXIT and op < MALLOPT) or op > SBRK:
+        if (op > THREAD_EXIT and op < MALLOPT) or op > TOUCH:
             fault = 0
         elif slot < -1 or slot >= slots or (slot < 0 and op in (FREE, REALLOC)):
             fault = 1
+        elif op == TOUCH:
+            if slot < 0:
+                fault = 1
+            elif followed:
+                bits = np.int64(live[unsigned(slot)])
+                if bits == 0 or (sized and (bits == 1 or events.size[i] >> bits)):
+                    fault = 7
         elif op >= THREAD_EXIT:
             if slot >= 0:
                 fault = 1
@@ -131,10 +150,11 @@ def audit(events, live, wrong):
             elif op == REALLOC:
                 if not alive:
                     fault = 3
+                live[unsigned(slot)] = _size_bits(events.size[i]) if sized else 1
             else:
                 if alive:
                     fault = 4
-                live[unsigned(slot)] = 1
+                live[unsigned(slot)] = _size_bits(events.size[i]) if sized else 1
         if sized and (events.size[i] < 0 or events.size[i] >= SIZE_LIMIT):
             fault = 5
         if aligned and np.int64(events.align[i]) >= ALIGN_LIMIT:
@@ -153,6 +173,9 @@ def tally(events, sizes, totals):
         i = unsigned(row)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
         if op == THREAD_EXIT or op > NEW:
+            if op == TOUCH:
+                totals[TOUCHES] += 1
+                totals[BEYOND] += size > sizes[unsigned(slot)]
             continue
         if slot < 0:
             totals[REFUSED] += 1

@@ -17,6 +17,7 @@ SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what a
     "origin": (3, {}),
     "settings": (3, {}),
     "stack_nodes": (4, 0),
+    "touches": (4, 0),
 }
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
@@ -56,6 +57,7 @@ class Facts:
     peak_live_bytes: int = 0
     peak_live_objects: int = 0
     graph_events: int = 0  # events that only a graph trace has
+    touches: int = 0  # events that tell what was written of large blocks
     peak_roots: int = 0  # most locals and global roots at once
     stack_nodes: int = 0  # of the tree of call stacks; 0: a site is a place alone
 
@@ -63,6 +65,11 @@ class Facts:
     def graph(self) -> bool:
         """Whether this is a graph trace, for collectors."""
         return self.graph_events > 0
+
+    @property
+    def written_known(self) -> bool:
+        """Whether it is told what the program wrote of its large blocks."""
+        return self.touches > 0
 
     @property
     def aligned(self) -> bool:

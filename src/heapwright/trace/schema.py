@@ -8,7 +8,7 @@ replay keeps one array as long as the largest number of objects alive at once.
     slot     int32   the object; -1 for a request that the real system refused, for THREAD_EXIT,
                      MALLOPT, TRIM, SBRK, PUSH, and a POP that returns nothing
     size     int64   bytes requested, 0 <= size < SIZE_LIMIT; 0 where nothing is allocated; the
-                     operand of MALLOPT, TRIM and SBRK
+                     operand of MALLOPT, TRIM and SBRK; of TOUCH bytes written
     align    uint8   log2 of the requested alignment; 0 unless MEMALIGN
     thread   int32   dense thread number in order of first appearance
     site     int32   row of the trace's site table; -1 when unknown
@@ -31,6 +31,13 @@ ever. The operand stands in `size`, so that who replays a trace needs no further
              complement in 48 bits, see `sbrk_size`, `sbrk_increment`. brk(address) is told by the
              increment it comes to. address = the break before, 0 where it is not known or the
              system refused (then nothing moved)
+
+What of a large block, LARGE_BYTES and more, is really written is an event too, where known:
+
+    TOUCH    `size` bytes of the block in `slot` are written by now, counted from its start on in
+             whole pages; at most the block's size. Of a large block without one nothing is written.
+             thread and time_ns are those of the event before. Blocks below LARGE_BYTES have none:
+             they are taken as written whole
 
 A THREAD_EXIT stands behind the last event of its thread. The first thread of a process has none
 if it calls pthread_exit: glibc keeps its cache and its arena (sysdeps/nptl/libc_start_call_main.h
@@ -59,12 +66,14 @@ import numpy as np
 FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT = range(6)
 NEW, WRITE, HOLD, ROOT, UNROOT, PUSH, POP = range(6, 13)  # of graph traces
 MALLOPT, TRIM, SBRK = range(13, 16)  # what a program does to its allocator
+TOUCH = 16  # what it has written of a large block
 OPERATIONS = (
     *("free", "malloc", "calloc", "realloc", "memalign", "thread_exit"),
     *("new", "write", "hold", "root", "unroot", "push", "pop"),
-    *("mallopt", "trim", "sbrk"),
+    *("mallopt", "trim", "sbrk", "touch"),
 )
 
+LARGE_BYTES = 1 << 16  # of a block of which is told how much was written
 SIZE_LIMIT = 1 << 48  # bytes; larger than any user address space, so always refused
 
 

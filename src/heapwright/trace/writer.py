@@ -34,7 +34,7 @@ from heapwright.trace.layout import (
     first_line,
 )
 from heapwright.trace.notes import Note
-from heapwright.trace.schema import COLUMNS, NEW, POP, Events
+from heapwright.trace.schema import COLUMNS, NEW, POP, TOUCH, Events
 from heapwright.trace.stacks import checked, stored
 
 
@@ -181,6 +181,9 @@ class TraceWriter:
         if fault:
             raise self._refused(*fault)
         audit.tally(batch, self._sizes, self._totals)
+        if self._totals[audit.BEYOND]:
+            beyond = "a touch of more than its object has, in it or in one of the next"
+            raise self._refused(int((batch.op == TOUCH).argmax()), beyond)
         facts.events += len(batch.op)
         facts.peak_live_bytes, facts.peak_live_objects = (
             int(self._totals[row]) for row in (audit.PEAK_BYTES, audit.PEAK_OBJECTS)
@@ -189,6 +192,7 @@ class TraceWriter:
             int(self._totals[row])
             for row in (audit.ALLOCATIONS, audit.REALLOCATIONS, audit.FREES, audit.REFUSED)
         )
+        facts.touches = int(self._totals[audit.TOUCHES])
         if self._books:
             facts.graph_events += int((batch.op >= NEW).sum())
             facts.peak_roots = int(self._books.counts[graph_audit.PEAK_ROOTS])

@@ -75,7 +75,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
     be imported fails in its lane.
     """
     settings = dict(settings or {})
-    conditions = conditions or Conditions()
+    conditions = conditions or Conditions.of(Trace.open(trace_path))
     for name in settings:
         named(name)
         if name not in managers:

@@ -29,7 +29,7 @@ from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, hold
 from heapwright.compiler import bare, kernel, unlikely, unsigned
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import touch
-from heapwright.machine.address_space import RESIDENT_PAGES
+from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES
 from heapwright.managers.textbook.semispace import manager
 from heapwright.trace.schema import (
     CALLOC,
@@ -45,6 +45,7 @@ from heapwright.trace.schema import (
     UNROOT,
     WRITE,
 )
+from heapwright.trace.schema import TOUCH as WRITTEN
 from heapwright.tunnel.ledger import add_up, enter_block
 
 COLUMNS = ("op", "slot", "size", "thread", "field", "target")  # of a trace, that are replayed
@@ -80,7 +81,7 @@ class Run(NamedTuple):
     PEAK_PAGES,  # most resident pages at the end of an event
     PEAK_EVENT,  # the first event that reached it
     REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is replayed after that
-    TOUCH,  # setting: 1 when the program writes every page it allocates
+    TOUCH,  # setting: blocks below so many bytes are written whole; those above as the trace says
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
     PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk, which no collector answers
     PROGRESS,
@@ -147,9 +148,18 @@ def allocate(heap, run, thread, event, request):
             unrooted(heap, slot)
             handles[unsigned(slot)] = address
         rooted(heap, slot)
-    if op != CALLOC and run.progress[TOUCH]:
+    if op != CALLOC and size < run.progress[TOUCH]:
         touch(heap.machine, address, size)
     return address
+
+
+@kernel(cold=True)
+def written(heap, run, slot, size):
+    """The program has written `size` bytes of an object, from its start on."""
+    address = run.objects.address[unsigned(slot)]
+    if address and size and run.progress[TOUCH]:
+        size = min(size, usable(heap, address, size), SPACE_BYTES - address)
+        touch(heap.machine, address, size)
 
 
 @kernel
@@ -206,6 +216,8 @@ def step(heap, run, thread, event, request):
         tell_unrooted(heap, slot)
     elif op == THREAD_EXIT:
         thread_exit(heap, thread)
+    elif op == WRITTEN:
+        written(heap, run, slot, size)
     elif op >= MALLOPT:
         run.progress[PASSED_OVER] += 1
     elif slot >= 0:  # else the real system refused

@@ -16,7 +16,7 @@ import numpy as np
 
 from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import clear, copy, touch
-from heapwright.machine.address_space import RESIDENT_PAGES
+from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES
 from heapwright.managers.textbook.linear import manager
 from heapwright.trace.schema import (
     CALLOC,
@@ -30,6 +30,7 @@ from heapwright.trace.schema import (
     THREAD_EXIT,
     TRIM,
 )
+from heapwright.trace.schema import TOUCH as WRITTEN
 from heapwright.tunnel.ledger import add_up, enter_block
 
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
@@ -60,7 +61,7 @@ class Run(NamedTuple):
     PEAK_PAGES,  # most resident pages at the end of an event
     PEAK_EVENT,  # the first event that reached it
     REFUSED,  # requests that the manager refused though the real system did not
-    TOUCH,  # setting: 1 when the program writes every page it allocates
+    TOUCH,  # setting: blocks below so many bytes are written whole; those above as the trace says
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
     PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk that the manager has no answer to
     PROGRESS,
@@ -146,6 +147,15 @@ def steer(heap, run, op, operand):
         run.progress[PASSED_OVER] += 1
 
 
+@kernel(cold=True)
+def written(heap, run, slot, size):
+    """The program has written `size` bytes of an object, from its start on."""
+    address = run.objects.address[unsigned(slot)]
+    if address and size and run.progress[TOUCH]:
+        size = min(size, usable(heap, address, size), SPACE_BYTES - address)
+        touch(heap.machine, address, size)
+
+
 @kernel(inline=True)
 def step(heap, run, thread, event, request):
     """One event: (op, slot) and (size, log2 of alignment); the object's address, 0 if none."""
@@ -176,6 +186,8 @@ def step(heap, run, thread, event, request):
     else:
         if op == THREAD_EXIT:
             thread_exit(heap, thread)
+        elif op == WRITTEN:
+            written(heap, run, slot, size)
         elif op >= MALLOPT:
             steer(heap, run, op, size)
         return 0
@@ -186,7 +198,7 @@ def step(heap, run, thread, event, request):
     addresses[unsigned(slot)] = address
     if not address:
         run.progress[REFUSED] += 1
-    elif op != CALLOC and run.progress[TOUCH]:
+    elif op != CALLOC and size < run.progress[TOUCH]:
         touch(heap.machine, address, size)
     return address
 

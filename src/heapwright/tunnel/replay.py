@@ -34,7 +34,7 @@ from heapwright.machine.address_space import (
 from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.ending import ending
-from heapwright.trace.schema import Events, events
+from heapwright.trace.schema import LARGE_BYTES, SIZE_LIMIT, Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
 from heapwright.tunnel.keyframes import Keyframes
@@ -45,7 +45,9 @@ from heapwright.tunnel.steered import as_recorded, sentences
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
-TOUCH = ("none", "all")  # what the program writes of the memory it allocates
+# What the program writes of the memory it allocates: blocks below so many bytes are written whole;
+# larger ones as the trace tells, where it does.
+TOUCH = {"none": 0, "all": SIZE_LIMIT, "recorded": LARGE_BYTES}
 HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
 SAMPLES = 1000
 MOMENT_SECONDS = 0.05  # a neighbour's noise shows in a shorter replay:
@@ -67,8 +69,21 @@ Progress = Callable[[int], None]  # told the events replayed so far, out of `ste
 class Conditions:
     """What is assumed of program and machine, the same for every manager of a comparison."""
 
-    touch: str = "all"
+    touch: str = "all"  # one of TOUCH
     huge_pages: str = "never"
+
+    @classmethod
+    def of(
+        cls, trace: "Trace", touch: str | None = None, huge_pages: str = "never"
+    ) -> "Conditions":
+        """Those for `trace`: where nothing else is asked for, what the program wrote as recorded,
+        if the trace tells it. HeapwrightError where it is asked for and the trace does not."""
+        if touch == "recorded" and not trace.written_known:
+            raise HeapwrightError(
+                f"{trace.path} does not tell what was written of large blocks, or has none: record "
+                "it again, or leave --touch recorded out."
+            )
+        return cls(touch or ("recorded" if trace.written_known else "all"), huge_pages)
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -83,7 +98,12 @@ class Conditions:
         written = (
             "Assumes that the program writes all that it allocates, except fresh calloc pages."
         )
-        if self.touch == "none":
+        if self.touch == "recorded":
+            written = (
+                "Written as recorded: of blocks of 64 KiB and more the pages that the program was "
+                "seen to have written, smaller ones whole."
+            )
+        elif self.touch == "none":
             written = (
                 "Assumes that the program writes nothing: only pages that the manager itself "
                 "writes are resident."
@@ -101,7 +121,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     trace: "Trace",
     settings: Mapping[str, int] | None = None,
     *,
-    touch: str = "all",
+    touch: str | None = None,
     huge_pages: str = "never",
     samples: int = SAMPLES,
     tries: int = 1,
@@ -115,7 +135,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     it makes of the keyframes is the result's `heap_map`.
     Raises HeapwrightError for an unknown manager, knob or condition and for a corrupt trace.
     """
-    conditions = Conditions(touch, huge_pages)
+    conditions = Conditions.of(trace, touch, huge_pages)
     settings = dict(settings or {})
     twin = Replay(manager_name, trace, settings, conditions)
     seconds = [twin.replay(trace, progress)]
@@ -191,7 +211,9 @@ def replay_seconds(
     manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None
 ) -> float:
     """Seconds in the replay loop alone, under the default conditions."""
-    return Replay(manager_name, trace, dict(settings or {}), Conditions()).replay(trace, None)
+    return Replay(manager_name, trace, dict(settings or {}), Conditions.of(trace)).replay(
+        trace, None
+    )
 
 
 def placements(
@@ -199,7 +221,7 @@ def placements(
     trace: "Trace",
     settings: Mapping[str, int] | None = None,
     *,
-    touch: str = "all",
+    touch: str | None = None,
     huge_pages: str = "never",
     progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
@@ -208,7 +230,9 @@ def placements(
     Both are 0 for an event without an object. Addresses are those of the twin's machine, whose
     heap starts at `heapwright.machine.address_space.BREAK_BASE`.
     """
-    twin = Replay(manager_name, trace, dict(settings or {}), Conditions(touch, huge_pages))
+    twin = Replay(
+        manager_name, trace, dict(settings or {}), Conditions.of(trace, touch, huge_pages)
+    )
     pages = twin.ledger()
     for batch in trace.batches(twin.loop.COLUMNS):
         placed = np.zeros((len(batch.op), 2), np.int64)
@@ -263,7 +287,7 @@ class Replay:
         else:
             self.heap = self.module.boot(space, config)
         self.run = self.loop.start(self.heap, trace.slots)
-        self.run.progress[self.loop.TOUCH] = TOUCH.index(conditions.touch)
+        self.run.progress[self.loop.TOUCH] = TOUCH[conditions.touch]
 
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""

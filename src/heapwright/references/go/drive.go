@@ -34,6 +34,7 @@ func atCollection(hook func())
 const ( // trace/schema.py
 	free, malloc, calloc, realloc, memalign, threadExit = 0, 1, 2, 3, 4, 5
 	alloc, write, hold, root, unroot, push, pop         = 6, 7, 8, 9, 10, 11, 12
+	written                                             = 16
 )
 const (
 	verbEnd, verbReplay, verbWatch, verbSize, verbState, verbSettle = 0, 1, 2, 3, 4, 5
@@ -223,7 +224,11 @@ func touch(e *event) {
 	var start unsafe.Pointer
 	switch e.op {
 	case malloc, realloc, memalign:
-		if e.slot >= 0 {
+		if e.slot >= 0 && e.size < settings[paramTouch] {
+			start = roots[e.slot]
+		}
+	case written:
+		if e.size <= sizes[e.slot] {
 			start = roots[e.slot]
 		}
 	case alloc:

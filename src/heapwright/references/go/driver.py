@@ -31,6 +31,7 @@ from heapwright.references.go.build import build
 from heapwright.references.kinds import NO_KINDS, Kinds, padded
 from heapwright.references.malloc.harness import check_memory
 from heapwright.trace.schema import NEW, Events
+from heapwright.tunnel.replay import TOUCH
 
 BATCH_EVENTS = 1 << 15  # drive.go: batchEvents
 SAMPLES = 1000  # rows of a timeline, about
@@ -135,13 +136,13 @@ class Go(Child):
         kinds: Kinds | None = None,
         *,
         steady: bool = True,
-        touch: bool = False,
+        touch: str = "none",
         huge_pages: bool = False,
         gctrace: bool = False,
         settings: dict[str, int] | None = None,
     ) -> None:
-        """`settings`: gogc (percent; -1 is off) and gomemlimit (bytes; 0 is off). `touch`: a
-        program that is watched writes every page that it allocates, calloc excepted.
+        """`settings`: gogc (percent; -1 is off) and gomemlimit (bytes; 0 is off). `touch`: what
+        a program that is watched writes, as in `Conditions`.
         `huge_pages`: as this machine has them, instead of none. `gctrace`: print each collection;
         see `goals_printed`."""
         check_memory(trace.peak_live_bytes)
@@ -149,7 +150,7 @@ class Go(Child):
         super().__init__("real Go", executable, environment(steady, gctrace, settings or {}))
         self.kinds = (kinds or Kinds.of(trace)) if trace.graph else NO_KINDS
         roots = 1 + trace.peak_roots
-        parameters = (touch, huge_pages, trace.slots, roots, len(self.kinds.rows))
+        parameters = (TOUCH[touch], huge_pages, trace.slots, roots, len(self.kinds.rows))
         self.send(np.array(parameters, np.int64))
         self.send(padded(self.kinds.rows))
 

@@ -50,7 +50,7 @@ def measured_go(
     `settings` are knobs of the twin; those that the real one has too are set. `progress` is told
     of twice the trace's events. HeapwrightError when there is no Go of the right release.
     """
-    conditions = conditions or Conditions()
+    conditions = conditions or Conditions.of(trace)
     knobs = {knob: value for knob, value in (settings or {}).items() if knob in go.KNOBS}
     runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
     kinds = Kinds.of(trace) if trace.graph else None
@@ -59,7 +59,7 @@ def measured_go(
     with go.Go(
         trace,
         kinds,
-        touch=conditions.touch == "all",
+        touch=conditions.touch,
         huge_pages=conditions.huge_pages != "never",
         settings=knobs,
     ) as process:

@@ -77,6 +77,7 @@ class Agreement:
     settings: dict[str, int] = field(default_factory=dict)
     recorded: dict[str, int] = field(default_factory=dict)  # settings that the recording brought
     ignored: list[str] = field(default_factory=list)  # sentences on settings that neither takes
+    touch: str = "all"  # what the program writes: see Conditions
     left_out: int = 0  # what the twin has no answer to: mallopt, malloc_trim, sbrk
     program: tuple[int, int] | None = None  # resident bytes and page faults of the recorded one
     versions: tuple[str, str] = ("", "")  # of the twin and of the real system here
@@ -130,10 +131,13 @@ class Agreement:
         said = []
         if self.program:
             held, faults = self.program
+            wrote = "what it wrote of its blocks is its own affair; "
+            if self.touch == "recorded":
+                wrote = "both write of large blocks what it was seen to have written; "
             said.append(
                 f"The recorded program itself held {bytes_text(held)} more at its peak than at its "
-                f"first request, and took {faults:,} page faults from there on; what it wrote of "
-                "its blocks is its own affair; its code, stacks and the recorder count in."
+                f"first request, and took {faults:,} page faults from there on; {wrote}its "
+                "code, stacks and the recorder count in."
             )
         if self.recorded:
             knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
@@ -208,7 +212,8 @@ def validate(
             "validate go with it."
         )
     settings = dict(settings or {})
-    twin = Replay(manager, trace, settings, Conditions())
+    conditions = Conditions.of(trace)
+    twin = Replay(manager, trace, settings, conditions)
     recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
     recorded = recorded and named(manager).card.recorded  # else they are another malloc's
     key = "recorded" if recorded and trace.exact_addresses and not settings else "driven"
@@ -220,6 +225,7 @@ def validate(
         settings=settings,
         recorded=twin.recorded,
         ignored=twin.ignored,
+        touch=conditions.touch,
         program=None if settings else _of_the_program(trace),
         inherited=recorded and not trace.exact_addresses,
         versions=(version_text(twin.version), systems.version(counterpart or manager)),
@@ -228,7 +234,9 @@ def validate(
     start = int(twin.heap.machine.meters[FIRST_BREAK])
     seen = 0
     tunables = {**twin.recorded, **settings}
-    with Drive(counterpart or manager, trace, placed=True, tunables=tunables) as drive:
+    with Drive(
+        counterpart or manager, trace, placed=True, touch=conditions.touch, tunables=tunables
+    ) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)

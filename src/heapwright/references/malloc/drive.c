@@ -31,8 +31,8 @@
 #include <unistd.h>
 #include "footprint.h"
 
-enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK };
-enum { SLOTS, THREADS, ALIVE, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
+enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK, WRITTEN };
+enum { SLOTS, THREADS, ALIVE, TOUCH /* blocks below so many bytes are written whole */, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
        END_EVENT /* after it the program has settled: always a sample */, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, FIGURES };
@@ -162,7 +162,11 @@ static void steer(const struct event *e) { /* the operands: see schema.py */
 
 static void replay(const struct event *e, int64_t out[2]) {
     out[0] = out[1] = 0;
-    if (e->op >= MALLOPT) steer(e);
+    if (e->op == WRITTEN) {
+        if (e->slot < 0 || e->slot >= setting[SLOTS]) die("an event names no object");
+        struct object *o = &objects[e->slot];
+        if (o->address && setting[TOUCH]) touch(o->address, e->size < o->size ? e->size : o->size);
+    } else if (e->op >= MALLOPT) steer(e);
     if (e->op > NEW) return; /* between the objects of a graph: no business of malloc's */
     if (e->slot >= setting[SLOTS] || e->op == THREAD_EXIT) die("an event names no object");
     struct object none = {0}, *o = e->slot < 0 ? &none : &objects[e->slot];
@@ -191,7 +195,7 @@ static void replay(const struct event *e, int64_t out[2]) {
     if (!p) return;
     out[1] = real_usable(p);
     live += size, usable += out[1];
-    if (setting[TOUCH] && e->op != CALLOC) touch(p, size);
+    if (e->size < setting[TOUCH] && e->op != CALLOC) touch(p, size);
 }
 
 static void await_baton(int me) {

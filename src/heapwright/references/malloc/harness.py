@@ -25,6 +25,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.references.child import Child
 from heapwright.references.malloc import build, systems
 from heapwright.trace.schema import THREAD_EXIT, Events
+from heapwright.tunnel.replay import TOUCH
 
 PAGE_BYTES = 4096
 CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
@@ -95,18 +96,18 @@ class Drive(Child):
         name: str,
         trace: Traced,
         *,
-        touch: bool = True,
+        touch: str = "all",
         placed: bool = False,
         huge_pages: bool = False,
         tunables: dict[str, int] | None = None,
         end_event: int = -1,
     ) -> None:
-        """`touch`: the program writes every page that it allocates, calloc excepted. `placed`:
+        """`touch`: what the program writes, as in `Conditions`. `placed`:
         `replay` returns addresses. `tunables`: its settings, as {"arena_max": 2}. `end_event`:
         always among the samples."""
         system, library = systems.named(name), systems.library(name)
         alive = alive_at_once(trace)
-        check_memory((trace.peak_live_bytes if touch else 0) + alive * STACK_BYTES)
+        check_memory((trace.peak_live_bytes if touch == "all" else 0) + alive * STACK_BYTES)
         environment = {"LD_BIND_NOW": "1", **system.environment}
         if library is not None:
             environment["LD_PRELOAD"] = str(library)
@@ -117,7 +118,7 @@ class Drive(Child):
             trace.slots,
             trace.threads,
             alive,
-            touch,
+            TOUCH[touch],
             placed,
             max(1, trace.events // SAMPLES),
             min(PROBE_EVENTS, 1 + trace.events // PROBES),

@@ -46,7 +46,7 @@ def measure(  # noqa: PLR0913 the first two say what, the others how
     name: str,
     trace: Any,
     *,
-    touch: bool = True,
+    touch: str = "all",
     huge_pages: bool = False,
     settings: dict[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
@@ -139,11 +139,11 @@ def _timeline(samples: np.ndarray) -> np.ndarray:
 
 
 def _notes(
-    name: str, threads: int, footprint: Footprint, touch: bool, huge_pages: bool, *, paced: bool
+    name: str, threads: int, footprint: Footprint, touch: str, huge_pages: bool, *, paced: bool
 ) -> list[str]:
     """What a reader of the figures must know."""
     notes = [REST]
-    if not touch:
+    if touch == "none":
         notes.append("The replay wrote nothing: only what the allocator itself writes is resident.")
     if systems.named(name).by_clock:
         notes.append(PACED if paced else CLOCK)

@@ -38,14 +38,14 @@ def measured(
 
     `progress` is told of twice the trace's events. HeapwrightError when something is missing.
     """
-    conditions = conditions or Conditions()
+    conditions = conditions or Conditions.of(trace)
     runs = runs or (3 if trace.events < MOMENT_EVENTS else 1)
     recorded = _recorded(name, trace)
     knobs = {**recorded, **settable(name, settings or {})}
     result = measure(
         name,
         trace,
-        touch=conditions.touch == "all",
+        touch=conditions.touch,
         huge_pages=conditions.huge_pages != "never",
         settings=knobs,
         progress=progress,

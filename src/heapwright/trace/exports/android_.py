@@ -13,7 +13,7 @@ from heapwright.trace.exports.digits import (
     put_word,
     word_table,
 )
-from heapwright.trace.schema import CALLOC, FREE, MALLOPT, MEMALIGN, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import CALLOC, FREE, MALLOPT, MEMALIGN, REALLOC, THREAD_EXIT, TOUCH
 from heapwright.trace.store import Trace
 
 SUMMARY = "Android memory_replay text: the malloc family and threads"
@@ -25,7 +25,7 @@ WORDS = word_table("free ", "malloc ", "calloc ", "realloc ", "memalign ", "thre
 
 def export(trace: Trace, file: BinaryIO, advance: Callable[[float], None]) -> list[str]:
     """Write the trace; returns what was lost."""
-    lost, ended = np.zeros(3, np.int64), np.zeros(trace.threads, np.uint8)
+    lost, ended = np.zeros(4, np.int64), np.zeros(trace.threads, np.uint8)
     for batch in trace.batches(("op", "slot", "size", "align", "thread")):
         text = np.empty(LINE_BYTES * len(batch.op), np.uint8)
         file.write(memoryview(text[: write_lines(batch, text, ended, WORDS, lost)]))
@@ -42,6 +42,8 @@ def export(trace: Trace, file: BinaryIO, advance: Callable[[float], None]) -> li
         losses.append(
             f"memory_replay knows no calls of mallopt, malloc_trim and sbrk, left out: {lost[2]:,}"
         )
+    if lost[3]:
+        losses.append(f"memory_replay does not know what was written, left out: {lost[3]:,}")
     if "site" in trace.columns:
         losses.append("memory_replay knows no call sites")
     return losses
@@ -55,6 +57,9 @@ def write_lines(events, text, ended, words, lost):
         i = unsigned(row)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
         thread = np.int64(events.thread[i]) if len(events.thread) else np.int64(0)
+        if op == TOUCH:
+            lost[3] += 1
+            continue
         if op != THREAD_EXIT and slot < 0:
             lost[2 if op >= MALLOPT else 0] += 1
             continue

@@ -7,7 +7,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace.exports.digits import NUMBER_BYTES, put_decimal
-from heapwright.trace.schema import CALLOC, FREE, MALLOPT, MEMALIGN, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import CALLOC, FREE, MALLOPT, MEMALIGN, REALLOC, THREAD_EXIT, TOUCH
 from heapwright.trace.store import Trace
 
 SUMMARY = "the CS:APP malloc lab's .rep: malloc, realloc and free only"
@@ -15,7 +15,7 @@ LINE_BYTES = 2 * NUMBER_BYTES + 4
 HEAP_BYTES = 20_000_000  # the size that the lab's own traces suggest, unread by its driver
 
 # Rows of `lost`
-(CALLOCS, ALIGNED, REFUSED, EXITS, ZERO_REALLOCS, STEERING, LOST) = range(7)
+(CALLOCS, ALIGNED, REFUSED, EXITS, ZERO_REALLOCS, STEERING, TOUCHES, LOST) = range(8)
 
 
 def export(trace: Trace, file: BinaryIO, advance: Callable[[float], None]) -> list[str]:
@@ -33,6 +33,7 @@ def export(trace: Trace, file: BinaryIO, advance: Callable[[float], None]) -> li
         (REFUSED, "refused requests, left out"),
         (EXITS, "ends of threads, left out"),
         (STEERING, "calls of mallopt, malloc_trim and sbrk, left out"),
+        (TOUCHES, "what was written of large blocks, left out"),
         (ZERO_REALLOCS, "reallocs to 0 bytes, written as 1 byte: the lab's would free"),
     )
     losses = [
@@ -50,6 +51,9 @@ def write_lines(events, text, lost):
     for row in range(len(events.op)):
         i = unsigned(row)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
+        if op == TOUCH:
+            lost[TOUCHES] += 1
+            continue
         if op == THREAD_EXIT or slot < 0:
             if op >= MALLOPT:
                 lost[STEERING] += 1

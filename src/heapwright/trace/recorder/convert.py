@@ -15,8 +15,10 @@ from heapwright.trace.recorder.log import (
     Log,
     end_of,
     history,
+    window,
     windows,
 )
+from heapwright.trace.recorder.looks import placed
 from heapwright.trace.recorder.matching import (
     MISSED,
     SITES,
@@ -64,7 +66,8 @@ def convert(
     log = Log(log_path)
     logs = history(log)
     program = program or os.path.basename(log.executable)
-    state, room, nodes = matching(), made(), nodes_of(logs)
+    touches, of_looks = placed(logs)
+    state, room, nodes = matching(touches), made(), nodes_of(logs)
     process = [_beside(one.path) for one in logs]
     told = origin(process[-1])
     events_written, now_ns = 0, 0
@@ -78,7 +81,7 @@ def convert(
             if nodes:
                 of = max(i for i, one in enumerate(logs) if one.first <= first or not i)
                 nodes.to_keys(rows, count, of)
-            state, events = match_window(state, rows, count, room)
+            state, events = match_window(state, rows, count, room, first)
             if nodes:
                 nodes.to_sites(events.site, state.callers[: state.counts[SITES]])
             writer.write(ends.settle(events))
@@ -91,6 +94,9 @@ def convert(
                 now_ns = int(events.time_ns[-1])
             if progress:
                 progress(fraction)
+        state, events = match_window(state, window(), 1, room, 1 << 62)  # touches of the last event
+        writer.write(ends.settle(events))
+        events_written += len(events.op)
         writer.write(ends.rest())
         where = "\n".join(process)
         if nodes:
@@ -101,7 +107,7 @@ def convert(
             writer.sites, facts.modules = stored_sites(callers, where)
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         facts.origin, facts.settings = told.facts, told.settings
-        facts.notes += [*notes, *told.notes, *ends.note()]
+        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks]
         facts.notes += _cut(logs, events_written, now_ns)
         facts.notes += _inherited(logs, facts.inherited_events, inherited_threads)
         if state.counts[MISSED]:

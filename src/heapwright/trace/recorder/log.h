@@ -25,6 +25,8 @@
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
  *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
  *   SYNC                               3 words  thread | op << 44; number of the next record; time, ns
+ *   LOOK                               3 words  as MALLOC: of a live block, bytes resident; bytes reached; or,
+ *                                               of address 0: before which number a look at all began
  *            Address 0 is a refused request, slack (usable less requested size) 0xffff unknown. A number
  *            without a record is no event. Operands as in schema.py. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */
@@ -38,7 +40,7 @@
 #define LOW_48 ((1UL << 48) - 1)
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
-enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC };
+enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK };
 enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4 }; /* header.flags: there was no key; callers are nodes
                                                         * of tree.h; some stacks had no room there */
 struct header {
@@ -49,6 +51,7 @@ struct header {
     char program[4096];        /* path of the executable */
     char parent[4096];         /* name of the log that holds the numbers below `first` */
     char executed[4096];       /* what the process has become since; empty while it is itself */
+    uint64_t unseen;           /* looks at large blocks that were left out: looks.h */
 };
 struct stream {              /* one thread's place in the log */
     uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
@@ -79,6 +82,8 @@ static void leave(void *); /* the destructor of `key` tells that a thread ends *
 static pthread_key_t key;
 static int key_made;
 static void tell_origin(void); /* origin.h */
+static void begin_looks(void); /* looks.h */
+static int look_now_and_then(void);
 static void tell_file(const char *);
 static void obey(void); /* control.h */
 static int stacks_wanted(void); /* tree.h */
@@ -194,6 +199,7 @@ static void start(uint64_t number) {
     kept.pid = getpid();
     state.header = header;
     state.streams = 1;
+    begin_looks();
     state.phase = ON;
     tell_origin();
 }
@@ -248,6 +254,7 @@ static inline uint64_t take_number(void) {
 static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
     if (state.phase == OFF) return NULL;
     int error = errno;
+    if (state.phase == ON && look_now_and_then()) *taken = take_number(); /* behind what it logged */
     sigset_t old = hold();
     if (state.phase == UNSTARTED) start(*taken);
     struct stream *s = mine->end ? mine : NULL;

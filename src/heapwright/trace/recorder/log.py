@@ -24,12 +24,12 @@ from heapwright.errors import HeapwrightError
 
 # Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
-MALLOPT, TRIM, SBRK, SYNC = range(8, 12)
+MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
 # of `tree.h`; some stacks had no room there.
 ENDS_UNSEEN, STACKED, STACKS_CUT = 1, 2, 4
 
-_HEADER = struct.Struct("=8s7Q4096s4096s4096s")
+_HEADER = struct.Struct("=8s7Q4096s4096s4096sQ")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number
 MAGIC = b"HWRECRD2"
 CHUNK_BYTES = 1 << 16  # as in log.h
@@ -46,9 +46,12 @@ class Window(NamedTuple):
 
     op: np.ndarray  # uint8[row], 0 where nothing was written
     address: np.ndarray  # int64[row], 0 for a refused request
-    size: np.ndarray  # int64[row], bytes; of what steers the allocator its operand
+    size: (
+        np.ndarray
+    )  # int64[row], bytes; of what steers the allocator its operand; of LOOK resident
     slack: np.ndarray  # int32[row], bytes; -1 unknown
-    caller: np.ndarray  # int64[row], return address; 0 for those of one word; of SBRK the break
+    caller: np.ndarray  # int64[row], return address; 0 for those of one word; of SBRK the break; of
+    # LOOK the bytes that resident ones reach up to
     align: np.ndarray  # uint8[row], log2
     thread: np.ndarray  # int32[row], the recorder's number
     time_ns: np.ndarray  # int64[row], 0 where the clock was not read
@@ -73,7 +76,7 @@ def scatter(words, cursor, rows, first):
     while at < len(words):
         head = words[unsigned(at)]
         op = (head >> 44) & 15
-        if op == 0 or op > SYNC or (op >= MALLOC and at + 3 > len(words)):
+        if op == 0 or op > LOOK or (op >= MALLOC and at + 3 > len(words)):
             break
         if op == SYNC:
             number, thread = words[unsigned(at + 1)], head & 0xFFFFFFFFFFF
@@ -130,10 +133,13 @@ class Log:
             head = file.read(_HEADER.size)
         if len(head) < _HEADER.size:
             raise HeapwrightError(f"{path} is damaged: the recording has no header")
-        magic, header_bytes, chunk_bytes, *numbers, program, parent, executed = _HEADER.unpack(head)
+        magic, header_bytes, chunk_bytes, *numbers, program, parent, executed, unseen = (
+            _HEADER.unpack(head)
+        )
         if magic != MAGIC or not 0 < header_bytes <= 1 << 20 or chunk_bytes != CHUNK_BYTES:
             raise HeapwrightError(f"{path} is damaged: it was not written by this recorder")
         self.pid, self.lost, lost_errno, first, self.flags = numbers
+        self.unseen = min(unseen, 1 << 48)  # looks at large blocks that were left out
         self.first = min(first, 1 << 62)  # number of its first event
         self.lost_reason = os.strerror(lost_errno & 0xFFFF) if self.lost else ""
         self.executable, parent_name, self.executed = (

@@ -2,8 +2,7 @@
 
     Window ─► match ─► Events         live: address -> slot        sites: caller -> row
 
-Both maps are open-addressing tables, at most half full, linear probing; a deletion moves later
-entries back, so that there are no tombstones (Knuth 6.4, algorithm R).
+What was written of large blocks (`looks.py`) becomes TOUCH events behind the events that it names.
 Invariant  slots in the live table, on the free stack and pending in a realloc: 0 .. SLOTS - 1, once
 """
 
@@ -15,6 +14,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.trace import schema
 from heapwright.trace.recorder.log import (
     FREE,
+    LOOK,
     MALLOC,
     MALLOPT,
     MEMALIGN,
@@ -25,16 +25,11 @@ from heapwright.trace.recorder.log import (
     WINDOW_EVENTS,
     Window,
 )
+from heapwright.trace.recorder.looks import Touches
+from heapwright.trace.recorder.tables import Table, copy, delete, insert, place, table
 
 _NOBODY = -1  # slot of a realloc whose old block was never seen allocated
 OUT_EVENTS = 2 * WINDOW_EVENTS  # an allocation at a live address also frees the object there
-
-
-class Table(NamedTuple):
-    """An open-addressing map of positive keys; a key of 0 is an empty place."""
-
-    key: np.ndarray  # int64[place], a power of two of them
-    value: np.ndarray  # int32[place]
 
 
 class Threads(NamedTuple):
@@ -53,6 +48,7 @@ class Matching(NamedTuple):
     sites: Table  # caller -> row of the site table
     callers: np.ndarray  # int64[row], the site table
     threads: Threads
+    touches: Touches  # that are told, those before counts[TOUCHED] already
     counts: np.ndarray  # int64[COUNTS]
 
 
@@ -69,22 +65,22 @@ class Matching(NamedTuple):
     MISSED,  # frees that must have happened and were not seen
     ROW,  # of the window, where to go on
     OUT,  # events written
+    FIRST,  # number of the window's first row
+    TOUCHED,  # row of the next touch
+    LAST_THREAD,  # of the last event
     COUNTS,
-) = range(12)
+) = range(15)
 
 
-def matching(places: int = 1 << 12) -> Matching:
-    """Nothing seen yet."""
+def matching(touches: Touches | None = None, places: int = 1 << 12) -> Matching:
+    """Nothing seen yet; `touches` are to be told."""
+    none = np.zeros(0, np.int64)
     counts = np.zeros(COUNTS, np.int64)
     counts[START_NS] = -1
     return Matching(
-        _table(places), np.zeros(places, np.int32), _table(places), np.zeros(places, np.int64),
-        _threads(64), counts,
+        table(places), np.zeros(places, np.int32), table(places), np.zeros(places, np.int64),
+        _threads(64), touches or Touches(none, none, none), counts,
     )  # fmt: skip
-
-
-def _table(places: int) -> Table:
-    return Table(np.zeros(places, np.int64), np.zeros(places, np.int32))
 
 
 def _threads(rows: int) -> Threads:
@@ -98,13 +94,15 @@ def made() -> schema.Events:
 
 
 def match_window(
-    state: Matching, rows: Window, count: int, out: schema.Events
+    state: Matching, rows: Window, count: int, out: schema.Events, first: int = 0
 ) -> tuple[Matching, schema.Events]:
-    """The events of the first `count` rows, written into `out`, and the state after them.
+    """The events of the first `count` rows, of which the first has number `first`, and the state
+    after them. `out` is written to while it has room.
 
     Its tables may have grown.
     """
     state.counts[ROW] = state.counts[OUT] = 0
+    state.counts[FIRST] = first
     used = rows.thread[:count][rows.op[:count] > 0]
     highest = int(used.max(initial=0))
     if highest >= len(state.threads.number):
@@ -113,6 +111,8 @@ def match_window(
         state = state._replace(threads=Threads(*joined))
     while state.counts[ROW] < count:
         match(state, rows, count, out)
+        if state.counts[OUT] + 2 > len(out.op):
+            out = schema.Events(*(np.resize(c, 2 * len(c)) for c in out))
         if state.counts[LIVE] * 2 >= len(state.live.key):
             places = len(state.live.key) * 2
             state = state._replace(
@@ -126,63 +126,16 @@ def match_window(
     return state, schema.Events(*(column[: state.counts[OUT]] for column in out))
 
 
-def _grown(table: Table) -> Table:
-    larger = _table(len(table.key) * 2)
-    _copy(table, larger)
+def _grown(small: Table) -> Table:
+    larger = table(len(small.key) * 2)
+    copy(small, larger)
     return larger
-
-
-@kernel
-def _home(key, mask):
-    """Where probing for `key` begins: neighbours in a KiB of addresses share cache lines."""
-    block = (key >> 10) & 0x7FFFFFFF
-    return (((block * 0x9E3779B1) >> 16) + (key >> 4)) & mask
-
-
-@kernel
-def _place(table, key):
-    """Where `key` is, or the empty place where it belongs."""
-    mask = len(table.key) - 1
-    at = _home(key, mask)
-    while table.key[unsigned(at)] != 0 and table.key[unsigned(at)] != key:
-        at = (at + 1) & mask
-    return at
-
-
-@kernel
-def _insert(table, key, value):
-    at = unsigned(_place(table, key))
-    table.key[at] = key
-    table.value[at] = value
-
-
-@kernel
-def _delete(table, at):
-    """Empty place `at`, moving back what probing would no longer reach."""
-    mask = len(table.key) - 1
-    hole, at = at, (at + 1) & mask
-    while table.key[unsigned(at)] != 0:
-        key = table.key[unsigned(at)]
-        home = _home(key, mask)
-        if ((at - home) & mask) >= ((at - hole) & mask):
-            table.key[unsigned(hole)] = key
-            table.value[unsigned(hole)] = table.value[unsigned(at)]
-            hole = at
-        at = (at + 1) & mask
-    table.key[unsigned(hole)] = 0
-
-
-@kernel
-def _copy(table, larger):
-    for place in range(len(table.key)):
-        if table.key[place]:
-            _insert(larger, table.key[place], table.value[place])
 
 
 @kernel
 def _site(state, caller):
     """Row of `caller` in the site table."""
-    at = unsigned(_place(state.sites, caller))
+    at = unsigned(place(state.sites, caller))
     if state.sites.key[at] == 0:
         row = state.counts[SITES]
         state.sites.key[at] = caller
@@ -205,11 +158,11 @@ def _new_slot(state):
 @kernel
 def _take(state, address):
     """Take the object at `address` out of the live table: its slot, or _NOBODY."""
-    at = _place(state.live, address)
+    at = place(state.live, address)
     if state.live.key[unsigned(at)] == 0:
         return _NOBODY
     slot = np.int64(state.live.value[unsigned(at)])
-    _delete(state.live, at)
+    delete(state.live, at)
     state.counts[LIVE] -= 1
     return slot
 
@@ -233,12 +186,31 @@ def _push_free(state, out, slot, thread):
 
 
 @kernel
+def _push_touch(state, out):
+    """Tell the next touch, if its block is there."""
+    touches, row = state.touches, unsigned(state.counts[TOUCHED])
+    state.counts[TOUCHED] += 1
+    at = unsigned(place(state.live, touches.address[row]))
+    if state.live.key[at]:
+        slot = np.int64(state.live.value[at])
+        j = _emit(state, out, schema.TOUCH, slot, state.counts[LAST_THREAD])
+        out.size[j] = touches.size[row]
+
+
+@kernel
 def match(state, rows, count, out):
-    """Turn rows from counts[ROW] on into events; stops early when a table is half full."""
-    counts, threads = state.counts, state.threads
+    """Turn rows from counts[ROW] on into events; stops early when a table is half full, or `out`
+    is full."""
+    counts, threads, touches = state.counts, state.threads, state.touches
     live_room, site_room = len(state.live.key) >> 1, len(state.sites.key) >> 1
     row = counts[ROW]
     while row < count and counts[LIVE] < live_room and counts[SITES] < site_room:
+        if counts[OUT] + 2 > len(out.op):
+            break
+        touch = counts[TOUCHED]
+        if touch < len(touches.number) and touches.number[unsigned(touch)] < counts[FIRST] + row:
+            _push_touch(state, out)
+            continue
         i = unsigned(row)
         row += 1
         if rows.time_ns[i]:
@@ -253,6 +225,9 @@ def match(state, rows, count, out):
             thread = counts[THREADS]
             counts[THREADS] = thread + 1
             threads.number[owner] = thread
+        if op == LOOK:
+            continue
+        counts[LAST_THREAD] = thread
         if op == FREE:
             slot = _take(state, address)
             if slot == _NOBODY:
@@ -275,7 +250,7 @@ def match(state, rows, count, out):
                 threads.old_address[owner] = 0
                 if address == 0:  # refused: the old block stays
                     if slot != _NOBODY:
-                        _insert(state.live, old_address, slot)
+                        insert(state.live, old_address, slot)
                         counts[LIVE] += 1
                     continue
                 if slot == _NOBODY:
@@ -288,7 +263,7 @@ def match(state, rows, count, out):
                     _push_free(state, out, stale, thread)
                 if slot == _NOBODY:
                     slot = _new_slot(state)
-                _insert(state.live, address, slot)
+                insert(state.live, address, slot)
                 counts[LIVE] += 1
             j = _emit(state, out, kind, slot, thread)
             out.size[j], out.address[j], out.slack[j] = rows.size[i], address, rows.slack[i]

@@ -3,6 +3,7 @@
  *   malloc ─► __libc_malloc ─► number the event ─► append to this thread's stream: log.h
  *   mallopt, malloc_trim, sbrk ─► the same: what steers the allocator
  *   exec ─► the next image is recorded too: exec.h          at the start: origin.h
+ *   a large block ─► what of it was written: looks.h        now and then: process.h
  *
  * Exactness  glibc's heap must lie where it would without us: nothing here allocates. */
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/single_threaded.h> /* glibc 2.32 */
@@ -53,10 +55,14 @@ static uint64_t stack_node(uint64_t caller) { return caller; }
 #include "exec.h"
 #include "origin.h"
 
+static int serves; /* whose malloc: see who_serves */
+#include "looks.h"
+#include "process.h"
+
 /* Whose malloc serves: glibc's, whose chunk headers we read, or another preloaded after us under glibc's
  * names for it (a flight), which is asked. Found at the first event, while the program has one thread. */
 static size_t (*other_usable)(void *);
-static int serves; /* 0 not yet known, 1 glibc's, 2 another */
+/* serves: 0 not yet known, 1 glibc's, 2 another */
 static __attribute__((noinline)) int who_serves(void) {
     Dl_info malloc_of, libc;
     int other = dladdr((void *)__libc_malloc, &malloc_of) && dladdr((void *)__sbrk, &libc)
@@ -76,13 +82,20 @@ static inline void gone(uint64_t op, void *p) {
     if (place) *place = (uint64_t)p >> 4 | head;
 }
 static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
-    uint64_t head, *place = append(op, 3, &head), slack = p ? usable(p) - size : LOW_48;
+    uint64_t head, *place = append(op, 3, &head), slack = LOW_48;
     if (!place) return p;
+    if (p) slack = usable(p) - size;
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
     if (__builtin_expect(tree.depth != 0, 0)) caller = stack_node(caller);
     place[2] = (caller & LOW_48) | align << 48;
     __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
+    if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
+    if (__builtin_expect(size >= LARGE_BYTES, 0) && p) given_large(p, size, op == CALLOC);
     return p;
+}
+static inline int leaves(void *p) { /* before it is freed or resized; whether calloc had given it */
+    size_t head = __builtin_expect(serves == 1, 1) ? ((const size_t *)p)[-1] : usable(p);
+    return __builtin_expect(head >= LARGE_BYTES, 0) ? gone_large(p) : 0;
 }
 
 static inline void *aligned(size_t align, size_t size, uint64_t caller) { /* glibc rounds align up */
@@ -92,9 +105,14 @@ static inline void *aligned(size_t align, size_t size, uint64_t caller) { /* gli
 
 static inline void *resized(void *old, size_t size, uint64_t caller) {
     if (!old) return given(MALLOC, __libc_realloc(old, size), size, 0, caller);
+    size_t room = usable(old);
+    int zeroed = leaves(old);
     gone(size ? REALLOC_FROM : FREE, old);
     void *p = __libc_realloc(old, size);
-    return size ? given(REALLOC, p, size, 0, caller) : p;
+    if (size) given(REALLOC, p, size, 0, caller);
+    if (p && zeroed && size >= LARGE_BYTES) given_large(p, size, 1);
+    if (size && !p && room >= LARGE_BYTES) given_large(old, room, zeroed); /* it stays */
+    return p;
 }
 
 static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, &a) ? SIZE_MAX : a; }
@@ -115,7 +133,7 @@ int posix_memalign(void **out, size_t align, size_t n) {
     return p ? *out = p, 0 : ENOMEM;
 }
 void free(void *p) {
-    if (p) gone(FREE, p);
+    if (p) leaves(p), gone(FREE, p);
     __libc_free(p);
 }
 
@@ -161,8 +179,17 @@ __attribute__((constructor)) static void begin(void) { /* while there are few ke
         add_text(kept.library, sizeof kept.library, here.dli_fname);
 }
 
-__attribute__((destructor)) static void finish(void) { /* libraries loaded late get their names */
+static void tell_end(void) { /* what large blocks hold, the process's memory, files mapped late */
+    uint64_t now = now_ns();
+    whole.next = 0;
+    look(now);
     sigset_t old = hold();
-    if (state.phase == ON) tell_taken("resident_kib", "page_faults"), tell_file("/proc/self/maps");
+    if (state.phase == ON) tell_mappers(), tell_taken("resident_kib", "page_faults"), tell_file("/proc/self/maps");
     release(old);
 }
+__attribute__((destructor)) static void finish(void) { tell_end(); }
+void _exit(int status) {
+    if (state.phase == ON && state.header->pid == (uint64_t)getpid()) tell_end(); /* no child of vfork */
+    for (;;) syscall(SYS_exit_group, status);
+}
+void _Exit(int status) { _exit(status); }

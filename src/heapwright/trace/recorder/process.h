@@ -1,0 +1,179 @@
+/* What the whole process has in memory, now and then, so that a reader can tell which part of it the
+ * recording explains. Included by recorder.c; lines of the file beside the log, see origin.h:
+ *
+ *   @sample NUMBER NS RSS ANON FILE HEAP STACKS MAPPED    NUMBER: of the next event; the rest bytes:
+ *   /proc/self/statm ─► RSS, ANON, FILE (shared memory and this log included)
+ *   /proc/self/maps, and which pages are there ─► HEAP: brk, arenas, chunks that glibc mapped; STACKS;
+ *       MAPPED: other anonymous memory, which the program mapped itself
+ *   @mapped CALLER CALLS BYTES LEAST MOST                 who in the program mapped anonymous memory itself
+ *
+ * Arenas are known by the blocks that lie in them; a stack by the guard below it, and what follows a
+ * file's pages without a gap belongs to the image (.bss). Called by who holds looks.looking. */
+#define ARENA_SHIFT 26 /* HEAP_MAX_SIZE */
+#define ARENAS 4096 /* places for heaps of arenas: beyond half of them, they count as mapped */
+#define GUARD_MOST 65536
+#define MAPPERS 64 /* places that map memory of which is told */
+#define SAMPLES_DOUBLE 512 /* so many samples, and they are twice as far apart */
+
+static struct {
+    uint64_t arena[ARENAS]; /* address >> ARENA_SHIFT, open addressing */
+    uint64_t arenas;
+    uint64_t samples, next; /* ns */
+    struct mapper { uint64_t caller, calls, bytes, least, most; } mapper[MAPPERS];
+} whole;
+static __thread uint64_t my_arena __attribute__((tls_model("initial-exec")));
+
+static uint64_t *arena_place(uint64_t base) {
+    uint64_t at = base * 0x9E3779B97F4A7C15UL >> 40;
+    while (whole.arena[at % ARENAS] && whole.arena[at % ARENAS] != base) at++;
+    return &whole.arena[at % ARENAS];
+}
+static __attribute__((noinline, cold)) void new_arena(uint64_t base) {
+    my_arena = base;
+    for (uint64_t none = 0; whole.arenas < ARENAS / 2; none = 0) {
+        uint64_t *place = arena_place(base);
+        if (*place == base) return;
+        if (!__atomic_compare_exchange_n(place, &none, base, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) continue;
+        __atomic_fetch_add(&whole.arenas, 1, __ATOMIC_RELAXED);
+        return;
+    }
+}
+static inline void lies_in(uint64_t address) { /* a block of another arena than the main one */
+    if (address >> ARENA_SHIFT != my_arena) new_arena(address >> ARENA_SHIFT);
+}
+
+struct area { uint64_t start, end; char kind[5]; int file; char name[8]; };
+static const char *hex(const char *at, uint64_t *number) {
+    for (*number = 0;; at++) {
+        int digit = *at >= '0' && *at <= '9' ? *at - '0' : *at >= 'a' && *at <= 'f' ? *at - 'a' + 10 : -1;
+        if (digit < 0) return at;
+        *number = *number << 4 | (uint64_t)digit;
+    }
+}
+static int area_of(const char *line, struct area *area) { /* START-END KIND OFFSET DEVICE INODE NAME */
+    line = hex(line, &area->start);
+    if (*line++ != '-') return 0;
+    line = hex(line, &area->end);
+    if (*line++ != ' ' || strlen(line) < 4) return 0;
+    memcpy(area->kind, line, 4);
+    for (int field = 0; field < 3; field++) line += strcspn(line, " "), line += strspn(line, " ");
+    area->file = *line != '0';
+    line += strcspn(line, " "), line += strspn(line, " ");
+    *area->name = 0;
+    add_text(area->name, sizeof area->name, line);
+    return 1;
+}
+
+struct parts { uint64_t heap, stacks, mapped; struct area last; };
+static void add_area(struct parts *to, const struct area *area) {
+    int anonymous = !area->file && area->kind[1] == 'w' && area->kind[3] == 'p', joined = to->last.end == area->start;
+    int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
+    uint64_t reach;
+    if (anonymous && !image) {
+        uint64_t bytes = present(area->start, area->end, 0, &reach) * looks.page, base = area->start >> ARENA_SHIFT;
+        int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
+        if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
+        else if (starts(area->name, "[stack") || guarded) to->stacks += bytes;
+        else to->mapped += bytes;
+    }
+    to->last = *area;
+    if (anonymous && image) to->last.kind[0] = 'i';
+}
+
+static uint64_t numbered(const char **text) {
+    uint64_t number = 0;
+    while (**text == ' ') ++*text;
+    while (**text >= '0' && **text <= '9') number = 10 * number + (uint64_t)(*(*text)++ - '0');
+    return number;
+}
+
+static void sample_now(uint64_t number, uint64_t now) {
+    static char buffer[LINE_BYTES], line[256];
+    int from = opened("/proc/self/statm", O_RDONLY);
+    ssize_t length = from < 0 ? 0 : syscall(SYS_read, from, buffer, sizeof buffer - 1);
+    closed(from);
+    buffer[length > 0 ? length : 0] = 0;
+    const char *at = buffer;
+    numbered(&at);
+    uint64_t rss = numbered(&at) * looks.page, file = numbered(&at) * looks.page;
+    struct parts parts = {0};
+    size_t used = 0;
+    from = opened("/proc/self/maps", O_RDONLY);
+    while (from >= 0 && (length = syscall(SYS_read, from, buffer, sizeof buffer)) > 0)
+        for (ssize_t i = 0; i < length; i++) {
+            struct area area;
+            if (buffer[i] != '\n') {
+                if (used < sizeof line - 1) line[used++] = buffer[i];
+                continue;
+            }
+            line[used] = 0, used = 0;
+            if (area_of(line, &area)) add_area(&parts, &area);
+        }
+    closed(from);
+    uint64_t chunks = looks.chunks < parts.mapped ? looks.chunks : parts.mapped;
+    const uint64_t told[] = {number, now, rss, rss - file, file, parts.heap + chunks, parts.stacks, parts.mapped - chunks};
+    *line = 0;
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        if (i) add_text(line, sizeof line, " ");
+        add_number(line, sizeof line, told[i]);
+    }
+    sigset_t old = hold(); /* as lines of different threads share their room */
+    tell("sample", line);
+    release(old);
+}
+
+static void sample(uint64_t number, uint64_t now) {
+    if (now < whole.next) return;
+    uint64_t began = mine_ns();
+    sample_now(number, now);
+    uint64_t apart = APART_NS << (++whole.samples / SAMPLES_DOUBLE), rest = REST * (mine_ns() - began);
+    whole.next = now + (apart > rest ? apart : rest);
+}
+
+static void tell_mappers(void) {
+    static char line[256];
+    for (int i = 0; i < MAPPERS; i++) {
+        const uint64_t *told = &whole.mapper[i].caller;
+        if (!told[0]) continue;
+        *line = 0;
+        for (int field = 0; field < 5; field++) {
+            if (field) add_text(line, sizeof line, " ");
+            add_number(line, sizeof line, told[field]);
+        }
+        tell("mapped", line);
+    }
+}
+
+/* The program's own mappings: passed on as they are, counted by who asks. */
+static void count_mapped(uint64_t caller, uint64_t bytes) {
+    for (uint64_t at = caller * 0x9E3779B97F4A7C15UL >> 40, turn = 0; turn < MAPPERS; turn++) {
+        struct mapper *m = &whole.mapper[(at + turn) % MAPPERS];
+        uint64_t none = 0;
+        if (m->caller != caller
+            && !__atomic_compare_exchange_n(&m->caller, &none, caller, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
+            && none != caller) continue;
+        __atomic_fetch_add(&m->calls, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&m->bytes, bytes, __ATOMIC_RELAXED);
+        if (!m->least || bytes < m->least) m->least = bytes; /* a race may lose one */
+        if (bytes > m->most) m->most = bytes;
+        return;
+    }
+}
+static void *mapped(void *hint, size_t length, const int how[3], off_t offset, uint64_t caller) {
+    void *p = (void *)syscall(SYS_mmap, hint, length, how[0], how[1], how[2], offset);
+    if (p != MAP_FAILED && how[1] & MAP_ANONYMOUS && how[1] & MAP_PRIVATE) {
+        count_mapped(caller, length);
+        if (state.phase == ON) look_if_due(now_ns());
+    }
+    return p;
+}
+void *mmap(void *hint, size_t length, int protection, int flags, int fd, off_t offset) {
+    return mapped(hint, length, (const int[]){protection, flags, fd}, offset, CALLER);
+}
+void *mmap64(void *hint, size_t length, int protection, int flags, int fd, off_t offset) {
+    return mapped(hint, length, (const int[]){protection, flags, fd}, offset, CALLER);
+}
+int munmap(void *p, size_t length) {
+    if (state.phase == ON && length >= LARGE_BYTES) look_if_due(now_ns()); /* before it shrinks */
+    return (int)syscall(SYS_munmap, p, length);
+}
