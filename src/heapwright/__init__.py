@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
+    from heapwright.api.sweeping import Sweep, sweep
     from heapwright.api.traces import info, open, record
     from heapwright.api.why import Why, why
     from heapwright.errors import HeapwrightError
@@ -37,6 +38,7 @@ _HOMES = {
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
     "api.why": ("Why", "why"),
+    "api.sweeping": ("Sweep", "sweep"),
     "api.traces": ("info", "open", "record"),
     "errors": ("HeapwrightError",),
     "managers.registry": ("managers",),
@@ -52,6 +54,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "advise",
     "compare",
     "why",
+    "sweep",
     "replay",
     "validate",
     "build",
@@ -62,6 +65,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Comparison",
     "Advice",
     "Why",
+    "Sweep",
     "HeapwrightError",
     "__version__",
 ]

@@ -54,6 +54,7 @@ COMMANDS = {
     "why": "Say why a program's memory is what it is.",
     "managers": "List the memory managers and their knobs.",
     "compare": "Replay a trace through several managers, side by side.",
+    "sweep": "Replay many traces through many managers at many settings.",
     "replay": "Replay a trace through one manager.",
     "worst-case": "Find the program that makes a manager's heap largest.",
     "lower-bound": "Say in how little memory a trace could be served.",
