@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heapwright.api.advising import Advice, advise
+    from heapwright.api.classes import size_classes
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.advising": ("Advice", "advise"),
+    "api.classes": ("size_classes",),
     "api.comparing": ("Comparison", "compare"),
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "sweep",
     "replay",
     "validate",
+    "size_classes",
     "build",
     "fly",
     "managers",

@@ -5,10 +5,14 @@ Sizes and knobs count in powers of 1024 (64k = 65,536), counts of events in powe
 """
 
 import re
+from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.versions import version_number
+
+FILES = {"classes"}  # knobs whose value may be given as a file: see `class_tables`
 
 _NUMBER = re.compile(r"(-?[0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
@@ -43,7 +47,10 @@ def parse_count(text: str) -> int:
 
 
 def parse_knob(knob: str, value: str) -> int:
-    """The value of a knob: a size, or on/off, true/false, yes/no; of `version` as 2.36."""
+    """The value of a knob: a size, or on/off, true/false, yes/no; of `version` as 2.36, of
+    `classes` the file of a table."""
+    if knob in FILES:
+        return _table(value.strip())
     if knob == "version":
         try:
             return version_number(value.strip())
@@ -51,3 +58,12 @@ def parse_knob(knob: str, value: str) -> int:
             raise HeapwrightError(f"{error}.") from None
     word = _WORDS.get(value.strip().lower())
     return parse_bytes(value) if word is None else word
+
+
+def _table(value: str) -> int:
+    """The number of the table in a file, or that number itself."""
+    from heapwright.class_tables import keep, read_table  # most knobs are no files
+
+    with suppress(HeapwrightError):
+        return parse_bytes(value)
+    return keep(read_table(Path(value)))
