@@ -23,6 +23,8 @@ NOT_RUN = {
     "docs/numpy.md": 1,
     "docs/recording.md": 1,
     "docs/tutorials/go-service.md": 1,
+    "docs/how-to/size-classes.md": 1,
+    "docs/how-to/sweep.md": 1,
     "docs/how-to/which-malloc.md": 1,
     "docs/how-to/cache-and-containers.md": 1,
 }

@@ -3,9 +3,9 @@
     cli > api > report > insight > flight > adversary > references > tunnel > managers > collectors
         > allocators > machine > trace > structures > compiler
 
-`errors.py`, `result.py`, `words.py`, `cells.py`, `frames.py`, `cache.py` and `closure.py` at the
-package's root may be imported by all, and import no room themselves; `__init__.py` is the public
-face, over all.
+`errors.py`, `result.py`, `words.py`, `quantities.py`, `cells.py`, `frames.py`, `cache.py` and
+`closure.py` at the package's root may be imported by all, and import no room themselves;
+`__init__.py` is the public face, over all.
 """
 
 import ast

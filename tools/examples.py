@@ -29,7 +29,7 @@ SECONDS = 800  # that one command may take, on a busy machine with nothing compi
 
 _BLOCK = re.compile(
     r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n *)?"
-    r"(?P<indent>^ *)```(?P<language>console|python|c|cpp|go|text)(?P<options>[^\n]*)\n"
+    r"(?P<indent>^ *)```(?P<language>console|python|c|cpp|go|toml|text)(?P<options>[^\n]*)\n"
     r"(?P<body>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )

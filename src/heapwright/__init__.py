@@ -21,9 +21,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heapwright.api.advising import Advice, advise
+    from heapwright.api.classes import size_classes
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
+    from heapwright.api.sweeping import Sweep, sweep
     from heapwright.api.traces import info, open, record
     from heapwright.api.why import Why, why
     from heapwright.errors import HeapwrightError
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api.advising": ("Advice", "advise"),
+    "api.classes": ("size_classes",),
     "api.comparing": ("Comparison", "compare"),
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
     "api.why": ("Why", "why"),
+    "api.sweeping": ("Sweep", "sweep"),
     "api.traces": ("info", "open", "record"),
     "errors": ("HeapwrightError",),
     "managers.registry": ("managers",),
@@ -52,8 +56,10 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "advise",
     "compare",
     "why",
+    "sweep",
     "replay",
     "validate",
+    "size_classes",
     "build",
     "fly",
     "managers",
@@ -62,6 +68,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Comparison",
     "Advice",
     "Why",
+    "Sweep",
     "HeapwrightError",
     "__version__",
 ]

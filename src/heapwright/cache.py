@@ -2,6 +2,7 @@
 
     HOME/kernels/SETTINGS/SOURCE-DIGEST/      a kernel, by what its module imports (`closure`)
     HOME/kernels/SETTINGS/loops/DIGEST/       a loop bound to a manager
+    HOME/classes/NUMBER.json                  a table of size classes (`class_tables`)
     HOME/flight, recorder, references, ...    whatever else is built
 
 SETTINGS is a digest of what freezes into code beside the sources: the versions of Python, NumPy and
@@ -23,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-KEPT = ("kernels", "flight", "recorder", "references", "go-build")
+KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes")
 UNUSED_SECONDS = 30 * 24 * 3600
 FLAGS = ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 

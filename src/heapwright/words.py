@@ -100,7 +100,9 @@ def knobs_text(manager: str, settings: Mapping[str, int], *, as_recorded: bool =
 
 
 def setting_text(knob: str, value: int, *, grouped: bool = False) -> str:
-    """A knob's value as people write it: a version as 2.36."""
+    """A knob's value as people write it: a version as 2.36, a table's number in hexadecimal."""
+    if knob == "classes" and value:
+        return f"{value:#x}"
     return version_text(value) if knob == "version" else f"{value:,}" if grouped else str(value)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from heapwright.class_tables import keep
 from heapwright.errors import HeapwrightError
 from heapwright.machine import store
 from heapwright.machine.address_space import (
@@ -311,3 +312,23 @@ def test_hardened_sees_a_write_to_a_freed_block(word):
     store(trial.machine, addresses[1] + 8 * word, 12345)
     trial.step(MALLOC, 3, 100)
     assert trial.module.fatal(trial.heap) == hardened.SENTENCES[hardened.WRITTEN]
+
+
+def test_a_table_that_was_made_for_a_program_serves_it():
+    number = keep([48, 112, 1100, 5000, 70_000])
+    trial = Trial("wright", {"classes": number})
+    asked = [1, 48, 49, 113, 1100, 1101, 5001, 65_537, 70_000, 200_000, 300_000]
+    given = []
+    for slot, size in enumerate(asked):
+        given.append(trial.step(MALLOC, slot, size)[1])
+        trial.verify()
+    assert given[:9] == [48, 48, 112, 1152, 1152, 1152, 5056, 73728, 73728]
+    trial.step(MEMALIGN, 20, 100, align=12)
+    for slot in range(len(asked)):
+        trial.step(FREE, slot)
+    trial.verify()
+
+
+def test_classes_beyond_the_room_are_refused():
+    with pytest.raises(HeapwrightError, match="room for 127 size classes"):
+        sizes.given_sizes(range(16, 1024, 8), 8)

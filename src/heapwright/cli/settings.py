@@ -6,45 +6,21 @@ Sizes and knobs count in powers of 1024 (64k = 65,536), counts of events in powe
 (1M = 1,000,000).
 """
 
-import re
 import sys
 from collections.abc import Iterable
-from fractions import Fraction
 from itertools import product
 
 from heapwright.errors import HeapwrightError
-from heapwright.versions import version_number
+from heapwright.quantities import parse_bytes, parse_count, parse_knob
 
-_NUMBER = re.compile(r"(-?[0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
-_HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
-_WORDS = {"true": 1, "on": 1, "yes": 1, "false": 0, "off": 0, "no": 0}
-_LARGEST = (1 << 63) - 1
-
-
-def _parse(text: str, base: int, what: str) -> int:
-    text = text.strip()
-    value = Fraction(-1, 2)
-    if _HEXADECIMAL.fullmatch(text):
-        value = Fraction(int(text, 16))
-    elif match := _NUMBER.fullmatch(text):
-        digits, suffix, _ = match.groups()
-        power = " kmgt".index(suffix.lower() or " ")
-        value = Fraction(re.sub("[_,]", "", digits)) * base**power
-    if value.denominator != 1:
-        raise HeapwrightError(f"{text!r} is not {what}.")
-    if not -_LARGEST <= value <= _LARGEST:
-        raise HeapwrightError(f"{text!r} is too large: at most {_LARGEST:,}.")
-    return int(value)
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from "4096", "64k", "1.5M", "2GiB", "0x1000"; suffixes are powers of 1024."""
-    return _parse(text, 1024, "a size; write a whole number of bytes, as 4096, 64k or 1.5M")
-
-
-def parse_count(text: str) -> int:
-    """A number from "1000", "10k", "1.5M"; suffixes are powers of 1000."""
-    return _parse(text, 1000, "a count; write a whole number, as 1000, 10k or 1.5M")
+__all__ = [
+    "parse_bytes",
+    "parse_count",
+    "parse_knobs",
+    "parse_parameters",
+    "parse_settings",
+    "parse_variants",
+]
 
 
 def parse_parameters(texts: Iterable[str]) -> dict[str, int]:
@@ -73,18 +49,11 @@ def parse_settings(texts: Iterable[str]) -> dict[str, dict[str, int]]:
             raise HeapwrightError(
                 f"--set {text!r}: write MANAGER.KNOB=VALUE, as in glibc.arena_max=2."
             )
-        word = _WORDS.get(value.strip().lower())
-        if knob == "version":
-            word = _version(text, value.strip())
-        settings.setdefault(manager, {})[knob] = parse_bytes(value) if word is None else word
+        try:
+            settings.setdefault(manager, {})[knob] = parse_knob(knob, value)
+        except HeapwrightError as error:
+            raise HeapwrightError(f"--set {text!r}: {error}") from None
     return settings
-
-
-def _version(text: str, value: str) -> int:
-    try:
-        return version_number(value)
-    except ValueError as error:
-        raise HeapwrightError(f"--set {text!r}: {error}.") from None
 
 
 def parse_knobs(manager: str, texts: Iterable[str]) -> dict[str, int]:

@@ -256,6 +256,10 @@ def _check_footer(path: Path, size: int) -> None:
     if size == 0:
         raise HeapwrightError(f"{path} is empty: it is no trace")
     if head != b"PAR1":
+        from heapwright.trace.importers.sums import told  # of no use to who opens a trace
+
+        if sentence := told(path):
+            raise HeapwrightError(sentence)
         raise HeapwrightError(
             f"{path} is not a trace: make one with `heapwright record`, or convert this file "
             "with `heapwright import`"

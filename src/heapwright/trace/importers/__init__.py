@@ -11,6 +11,8 @@ A format is a module with these names, and one line in FORMATS:
                                                  guessed: whether that is done unasked;
                                                  import_trace takes it as its last argument
 
+`sums.py` knows the files that cannot be turned into one, and what to record instead.
+
 What a format cannot tell, and what was guessed, is counted and kept as the trace's notes.
 
     Source (bytes) ─► text.Reading ─► a format's scan kernel ─► Matcher ─► TraceWriter
@@ -25,6 +27,7 @@ from pathlib import Path
 from types import ModuleType
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.importers import sums
 from heapwright.trace.importers.source import open_source
 
 FORMATS = (
@@ -67,6 +70,8 @@ def import_file(
         tabular = importlib.import_module(f"{__name__}.tabular")
         tabular.import_table(path, output, columns or {}, advance)
         return
+    if kind := sums.recognised(head):
+        raise HeapwrightError(sums.sentence(path, kind))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in FORMATS]
     for module in modules:
         if not module.recognises(head, path):

@@ -10,11 +10,13 @@ Source     jemalloc and mimalloc space their classes geometrically; TCMalloc's t
 Omits      classes that fit whole pages without waste
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.errors import HeapwrightError
 
 GRANULE_BYTES = 16
 FINE_BYTES = 1024  # requests up to here are told apart by 16 bytes, above by COARSE_BYTES
@@ -58,6 +60,26 @@ def class_sizes(steps: int) -> list[int]:
     return sizes
 
 
+def given_sizes(sizes: Sequence[int], steps: int) -> list[int]:
+    """Bytes of class 1, 2, ... of a table that was made for a program, as wright can have them:
+    above FINE_BYTES multiples of COARSE_BYTES, of single blocks whole pages; what the table does
+    not reach has wright's own classes. HeapwrightError for more classes than there is room for."""
+    taken = set()
+    for size in sizes:
+        unit = GRANULE_BYTES
+        if size > FINE_BYTES:
+            unit = COARSE_BYTES if size <= SPAN_MOST_BYTES else PAGE_BYTES
+        taken.add((size + unit - 1) // unit * unit)
+    found = sorted(size for size in taken if size <= MOST_BYTES)
+    found += [size for size in class_sizes(steps) if size > max(found, default=0)]
+    if len(found) >= MOST_CLASSES:
+        raise HeapwrightError(
+            f"wright has room for {MOST_CLASSES - 1} size classes, and this table makes "
+            f"{len(found)} with those above its largest: make one with fewer (--most)."
+        )
+    return found
+
+
 def span_pages(size: int, least_bytes: int) -> int:
     """Pages of a span of blocks of `size` bytes."""
     if size > SPAN_MOST_BYTES:
@@ -66,9 +88,17 @@ def span_pages(size: int, least_bytes: int) -> int:
     return (want + PAGE_BYTES - 1) // PAGE_BYTES
 
 
-def classes(steps: int, cache_bytes: int, single_bytes: int, span_bytes: int) -> Classes:
-    """Tables for `steps` classes a doubling and caches of so many bytes a class."""
-    sizes = np.array([0, *class_sizes(steps)], np.int64)
+def classes(
+    steps: int,
+    cache_bytes: int,
+    single_bytes: int,
+    span_bytes: int,
+    given: Sequence[int] | None = None,
+) -> Classes:
+    """Tables for `steps` classes a doubling, or the `given` ones, and caches of so many bytes a
+    class."""
+    chosen = class_sizes(steps) if given is None else given_sizes(given, steps)
+    sizes = np.array([0, *chosen], np.int64)
     fine = np.arange(FINE_BYTES // GRANULE_BYTES + 1) * GRANULE_BYTES
     coarse = np.arange(FINE_BYTES // COARSE_BYTES + 1, MOST_BYTES // COARSE_BYTES + 1)
     largest = np.maximum(1, np.concatenate([fine, coarse * COARSE_BYTES]))

@@ -22,6 +22,7 @@ Omits      arenas, transfer caches and a background thread; its tables lie outsi
 
 from typing import NamedTuple
 
+from heapwright.class_tables import kept
 from heapwright.compiler import kernel, likely, unlikely, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.machine import ADVISE_DONTNEED, clear, copy, load, madvise, store, touch
@@ -125,6 +126,7 @@ class Config(NamedTuple):
     limit_percent: int = 100  # and of the pages in use
     remote_batch: int = 32  # blocks posted to another thread at a time
     huge_from_bytes: int = 0  # in use, from which on growth asks for huge pages; 0: never
+    classes: int = 0  # a table of size classes made for a program: its file; 0: wright's own
     hardened: int = 0  # 1: tests every request, ends the program at its first mistake
 
 
@@ -134,7 +136,9 @@ def boot(machine, config):
         raise HeapwrightError("a knob of wright is not negative.")
     if config.steps not in (4, 8):
         raise HeapwrightError(f"steps of wright is 4 or 8, not {config.steps}.")
-    sizes = classes(config.steps, config.cache_bytes, config.single_cache_bytes, config.span_bytes)
+    given = kept(config.classes) if config.classes else None
+    room = config.cache_bytes, config.single_cache_bytes
+    sizes = classes(config.steps, *room, config.span_bytes, given)
     if config.hardened:  # without room in any cache every request meets the tests
         sizes.empty_word[:] = 0
         sizes.carved_of[:] = 1
