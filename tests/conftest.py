@@ -14,6 +14,7 @@ from itertools import chain
 import pytest
 from hypothesis import HealthCheck, settings
 
+import groups
 from heapwright.compiler import INTERPRETED
 from heapwright.managers import managers
 
@@ -107,12 +108,7 @@ def effort() -> int:
     return 1 if INTERPRETED else 20
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Tests of one manager go to one worker, which compiles it once; else those of a file."""
-    known = managers()
-    for item in items:
-        parameters = getattr(getattr(item, "callspec", None), "params", {})
-        own = item.path.stem.removeprefix("test_").replace("_", "-")
-        named = [parameters.get("name"), parameters.get("manager"), own]
-        group = next((name for name in named if name in known), item.nodeid.split("::")[0])
-        item.add_marker(pytest.mark.xdist_group(group))
+    return groups.scheduler(config, log, set(managers()))
