@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from heapwright.insight.advice import Candidate, Row
     from heapwright.insight.candidates import Field
     from heapwright.insight.standing import Standing, Why
+    from heapwright.managers.card import Deploy
     from heapwright.result import Footprint, Result
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Lane
@@ -133,6 +134,8 @@ def _advised(wind: Tunnel, only: list[str] | None, by: str | None) -> Advice:
     agreement = _agreements([present, *rows], real)
     for row in [present, *rows]:
         row.uncertainty = _uncertainty(row, agreement, found)
+        if row.predicted.by_time:
+            row.uncertainty["time"] = by_time(row, rows, everyone.deploy(row.candidate.manager))
     share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
     order = rank(rows, present, by, share)
     notes = list(dict.fromkeys([*wind.trace.notes, *whole.notes]))
@@ -182,6 +185,25 @@ def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> d
     if found.excess:
         told["written"] = found.excess
     return told
+
+
+def by_time(row: Row, rows: Sequence[Row], deploy: Deploy) -> float:
+    """How far a row that goes by the clock is from the one of its manager that does not wait, at
+    most, as a share of its own: where the program pauses it comes as near to that."""
+    from heapwright.insight.advice import FIGURES, value_of
+
+    still = [
+        other.predicted
+        for other in rows
+        if other.candidate.manager == row.candidate.manager
+        and dict(other.candidate.settings) == dict(deploy.at_once)
+    ]
+    if not still:
+        return 1.0
+    return max(
+        abs(value_of(row.predicted, name) / max(1, value_of(still[0], name)) - 1)
+        for name in FIGURES
+    )
 
 
 class Tunnel:

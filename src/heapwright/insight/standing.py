@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from heapwright.result import Result
+from heapwright.trace.process import FILE, HEAP, MAPPED, STACKS
 from heapwright.words import bytes_text, percent_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
-SMALL_HEAP = 0.5  # of what the process grew by; a smaller heap is told first
+SMALL_HEAP = 0.5  # of what the process held; a smaller heap is told first
 EXCESS_SHARE = 0.05  # by which a replay may exceed the process before it is told
 EXCESS_BYTES = 1 << 20
 LIVE_SHARE = 0.75  # of what stays; more is live data, which no setting makes less
@@ -69,30 +70,48 @@ def standing(trace: "Trace", now: Result, why: Why | None) -> Standing:
 
 def _of_the_process(trace: "Trace", now: Result, found: Standing) -> None:
     grown = grown_bytes(trace)
-    if grown is None:
+    if grown is None or not trace.origin.get("resident_bytes", "").isdecimal():
         return
     held, whole = now.held_bytes, int(trace.origin["resident_bytes"])
     found.ceiling = grown
     if held > grown * (1 + EXCESS_SHARE) + EXCESS_BYTES:
         found.excess = held / max(grown, 1) - 1
         found.sentences.append(
-            f"The process held {bytes_text(whole)} at most, {bytes_text(grown)} of it since its "
-            f"first request, and the replay says {bytes_text(held)}: the program does not write "
-            "all that it allocates, so the figures are too high, and no more is promised than what "
-            "the process held."
+            f"The process held {bytes_text(whole)} at most, {bytes_text(grown)} of it in its heap, "
+            f"and the replay says {bytes_text(held)}: the program does not write all that it "
+            "allocates, so the figures are too high, and no more is promised than what it held."
         )
-    elif held < SMALL_HEAP * grown:
+    elif held < SMALL_HEAP * whole:
         found.sentences.append(
             f"The recorded heap is {bytes_text(held)} of the {bytes_text(whole)} that the process "
             f"held at most ({percent_text(held / whole)}): no setting of malloc saves more than "
-            "that. The rest is code, stacks, and memory that was not asked of malloc, as a "
-            "runtime's own heap or mapped files."
+            f"that. {_rest(trace)}"
         )
 
 
+def _rest(trace: "Trace") -> str:
+    """What the rest of the process is."""
+    top = trace.process().peak
+    if top is None:
+        return (
+            "The rest is code, stacks, and memory that was not asked of malloc, as a runtime's own "
+            "heap or mapped files."
+        )
+    parts = {
+        "memory that it mapped itself, as a runtime's own heap": int(top[MAPPED]),
+        "files, its code among them": int(top[FILE]),
+        "stacks": int(top[STACKS]),
+    }
+    told = [f"{bytes_text(size)} {name}" for name, size in parts.items() if size >= EXCESS_BYTES]
+    return f"Of the rest {', '.join(told)}." if told else "The rest is its code."
+
+
 def grown_bytes(trace: "Trace") -> int | None:
-    """What the recorded process held at most beyond what it had before its first request; None
-    where the recording does not know."""
+    """What the recorded process held at most in its heap, as the recorder saw it, or else beyond
+    what it had before its first request; None where the recording does not know."""
+    seen = trace.process().samples
+    if len(seen):
+        return int(seen[:, HEAP].max())
     told = [trace.origin.get(name, "") for name in ("resident_bytes", "start_resident_bytes")]
     if not all(text.isdecimal() for text in told):
         return None
