@@ -49,7 +49,7 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     managers: Sequence[str] | str | None = None,
     *,
     by: str | None = None,
-    touch: str = "all",
+    touch: str | None = None,
     huge_pages: str = "never",
     jobs: int | None = None,
     progress: Watch | None = None,
@@ -83,7 +83,7 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     with opened_traces([trace]) as (opened,):
         if not opened.events:
             raise HeapwrightError(f"{opened.path} holds no events: there is nothing to advise on.")
-        wind = Tunnel(opened, Conditions(touch, huge_pages), jobs, progress)
+        wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
         found = _advised(wind, _names(managers), by)
         if run:
             command = recorded_command(opened) if run is True else list(run)

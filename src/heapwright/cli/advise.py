@@ -71,7 +71,7 @@ def advise(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
     ] = None,
-    touch: Touch = "all",
+    touch: Touch = None,
     huge_pages: HugePages = "never",
 ) -> None:
     """Say what to change so that a program holds less memory.

@@ -129,6 +129,8 @@ def show(traces: Sequence[Converted]) -> None:
         size = bytes_text(trace.path.stat().st_size)
         events = counted(trace.events, "event")
         typer.echo(f"{trace.path}: {events} of {trace.program}{unmatched}, {size}")
+        for sentence in trace.explained:
+            typer.echo(sentence)
         screen.show_notes(trace.notes)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.insight import census as c
+from heapwright.trace.reconciled import reconciled
 from heapwright.trace.schema import OPERATIONS
 from heapwright.trace.store import Trace
 
@@ -50,6 +51,7 @@ def statistics(
         "notes": trace.notes,
         "origin": trace.origin,
         "settings": trace.settings,
+        "process": {one.moment: one.to_json() for one in reconciled(trace.process(), trace.origin)},
         "inherited_events": trace.inherited_events,
         "size_bytes_on_disk": trace.size_bytes_on_disk,
         "events": trace.events,

@@ -8,6 +8,8 @@ from heapwright.insight.space_time import Asked, space_time
 from heapwright.insight.verdict import present, verdict
 from heapwright.report.comparison import comparison_rows
 from heapwright.result import SCHEMA_VERSION, Result
+from heapwright.trace.process import COLUMNS
+from heapwright.trace.reconciled import reconciled
 from heapwright.words import full_title
 
 if TYPE_CHECKING:
@@ -45,7 +47,18 @@ class Compared(NamedTuple):
 
 def trace_facts(trace: "Trace") -> dict[str, Any]:
     """Where the trace is, what it records, its counts."""
-    return {"path": str(trace.path)} | {name: getattr(trace, name) for name in FACTS}
+    known = {"path": str(trace.path)} | {name: getattr(trace, name) for name in FACTS}
+    return known | {"process": process_facts(trace)}
+
+
+def process_facts(trace: "Trace") -> dict[str, Any]:
+    """What the process had in memory: at its peak and when last seen, with what the recording
+    explains of it, and the samples, rows of `columns`. Empty where it is not known."""
+    process = trace.process()
+    if not len(process.samples):
+        return {}
+    told = {one.moment: one.to_json() for one in reconciled(process, trace.origin)}
+    return told | {"columns": list(COLUMNS), "samples": process.samples.tolist()}
 
 
 def comparison_document(one: Compared) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from heapwright.report.comparison import collectors_sheet, comparison_sheet, spa
 from heapwright.report.document import Compared
 from heapwright.report.notes import Note, notes
 from heapwright.report.terminal import print_sheet, printable
+from heapwright.trace.reconciled import lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,8 @@ def print_comparison(console: "Console", one: Compared, page: Path | None = None
     console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
     for reason in [*judged.reasons, distance_line(one.results, one.trace.peak_live_bytes)]:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
+    for sentence in lines(one.trace):
+        console.print(f"  {sentence}", markup=False, soft_wrap=True)
     print_notes(console, notes("The trace", one.trace.notes, ranked(one.results)))
     if page is not None:
         console.print(f"\nThe report: {page.resolve()}", markup=False, soft_wrap=True)

@@ -28,6 +28,7 @@ def facts(known: Mapping[str, Any]) -> list[Fact]:
         f"{known['size_bytes_on_disk'] / max(events, 1):.1f} bytes an event",
         "kind": known["kind"],
         **_origin(known.get("origin", {}), known.get("settings", {})),
+        **_process(known.get("process", {})),
         "events": f"{events:,}" + (f": {operations}" if operations else ""),
         "requested": f"{bytes_text(known['requested_bytes'])} in all",
         "peak live": f"{bytes_text(known['peak_live_bytes'])} ({known['peak_live_bytes']:,} bytes)",
@@ -64,6 +65,12 @@ def facts(known: Mapping[str, Any]) -> list[Fact]:
             f"{known['unmatched_frees']:,} frees of objects allocated before the trace"
         )
     return [Fact(*one) for one in said.items()]
+
+
+def _process(process: Mapping[str, Any]) -> dict[str, str]:
+    """How much of the process's memory the recording explains."""
+    told = [one["sentence"] for one in process.values()]
+    return {"process": " ".join(told)} if told else {}
 
 
 def _origin(origin: Mapping[str, str], settings: Mapping[str, int]) -> dict[str, str]:

@@ -8,6 +8,7 @@ ROW_GROUP_EVENTS = 1 << 18  # what two of them take fits caches: read faster tha
 ROW_GROUP_LIMIT = 1 << 22  # events; a row group that claims more is refused
 FOOTER_BYTES = 1 << 26  # the longest footer that is read
 FACTS_KEY, SITES_KEY, STACKS_KEY = b"heapwright", b"heapwright.sites", b"heapwright.stacks"
+PROCESS_KEY = b"heapwright.process"
 SCHEMA = pa.schema(
     [pa.field(name, pa.from_numpy_dtype(dtype), nullable=False) for name, dtype in COLUMNS.items()]
 )

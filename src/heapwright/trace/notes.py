@@ -7,6 +7,7 @@ Kinds that others act upon
     inherited   the heap was not as a fresh process has it: the addresses are no exact key
     running     the program still ran when its log was read
     elsewhere   a part of the program was not recorded: another process, another image
+    unexplained the process had much memory that the recording does not hold
 """
 
 import json
@@ -21,6 +22,7 @@ NOTES_KEY = b"heapwright.notes"  # of the metadata of an exported table
 NOTES_BYTES = 1 << 20  # there
 
 CUT, INHERITED, RUNNING, ELSEWHERE = "cut", "inherited", "running", "elsewhere"
+UNEXPLAINED = "unexplained"
 
 
 class Note(str):

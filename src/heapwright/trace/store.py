@@ -31,6 +31,7 @@ from heapwright.trace.layout import (
     ARROW_ERRORS,
     FACTS_KEY,
     FOOTER_BYTES,
+    PROCESS_KEY,
     ROW_GROUP_LIMIT,
     SCHEMA,
     SCHEMA_1,
@@ -38,6 +39,7 @@ from heapwright.trace.layout import (
     STACKS_KEY,
     first_line,
 )
+from heapwright.trace.process import Process, parsed
 from heapwright.trace.schema import COLUMNS, Events
 from heapwright.trace.sites import labels
 from heapwright.trace.stacks import Stacks, askers, loaded
@@ -57,6 +59,7 @@ class Trace(Facts):
     _sites: bytes = field(repr=False)
     _stacks: bytes = field(default=b"", repr=False)
     _frames: list[str] | None = field(default=None, repr=False, compare=False)
+    _process: bytes = field(default=b"", repr=False)
     _labels: list[str] | None = field(default=None, repr=False, compare=False)
     _tree: Stacks | None = field(default=None, repr=False, compare=False)
 
@@ -93,7 +96,15 @@ class Trace(Facts):
         if sum(rows) != known["events"] or any(not 0 < n <= ROW_GROUP_LIMIT for n in rows):
             raise _damaged(path, "its row groups do not hold the events its facts count")
         sites, stacks = stored.get(SITES_KEY, b"[]"), stored.get(STACKS_KEY, b"")
-        return cls(path=path, size_bytes_on_disk=size, _sites=sites, _stacks=stacks, **known)
+        process = stored.get(PROCESS_KEY, b"")
+        return cls(
+            path=path,
+            size_bytes_on_disk=size,
+            _sites=sites,
+            _stacks=stacks,
+            _process=process,
+            **known,
+        )
 
     def batches(
         self,
@@ -149,6 +160,14 @@ class Trace(Facts):
                 yield batch
             if ahead is not None:
                 yield ahead.result()
+
+    def process(self) -> Process:
+        """What the recorded process had in memory as a whole; no rows where that is not known."""
+        try:
+            return parsed(self._process)
+        except ValueError as error:
+            told = f"what the process had in memory cannot be read ({first_line(error)})"
+            raise _damaged(self.path, told) from None
 
     def _repr_html_(self) -> str:
         from heapwright.cells import facts

@@ -26,6 +26,7 @@ from heapwright.trace.layout import (
     DICTIONARY,
     ENCODING,
     FACTS_KEY,
+    PROCESS_KEY,
     ROW_GROUP_EVENTS,
     SCHEMA,
     SITES_KEY,
@@ -34,6 +35,8 @@ from heapwright.trace.layout import (
     first_line,
 )
 from heapwright.trace.notes import Note
+from heapwright.trace.process import NOTHING
+from heapwright.trace.process import stored as process_stored
 from heapwright.trace.schema import COLUMNS, NEW, POP, TOUCH, Events
 from heapwright.trace.stacks import checked, stored
 
@@ -65,6 +68,7 @@ class TraceWriter:
         for text in notes:
             self.note(text)
         self.sites: list[str] = []
+        self.process = NOTHING  # what the whole process had in memory
         self.stacks: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray] = ((), ())
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._stages = (_stage(), _stage())  # one is filled while the other is encoded
@@ -159,6 +163,8 @@ class TraceWriter:
             raise HeapwrightError(f"cannot write {self.path}: {error}") from None
         self.facts.stack_nodes = len(tree.parent)
         kept = {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
+        if len(self.process.samples):
+            kept[PROCESS_KEY] = process_stored(self.process)
         return kept | ({STACKS_KEY: stored(tree)} if len(tree.parent) else {})
 
     def _flush(self) -> None:

@@ -64,7 +64,7 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     HeapwrightError for an unknown manager or knob, for a corrupt trace, and where the real program
     would have been killed.
     """
-    twin = Replay(manager_name, trace, dict(settings or {}), conditions or Conditions())
+    twin = Replay(manager_name, trace, dict(settings or {}), conditions or Conditions.of(trace))
     loop, run, meters = twin.loop, twin.run, twin.heap.machine.meters
     loop.replay(twin.heap, run, events())  # compile, or load the compiled
     trims = _trims(at, trim_seconds)

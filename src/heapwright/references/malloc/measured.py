@@ -77,7 +77,7 @@ def footprint(
     result = measure(
         name,
         trace,
-        touch=conditions.touch == "all",
+        touch=conditions.touch,
         huge_pages=conditions.huge_pages != "never",
         settings={**recorded, **settable(name, settings)},
         progress=progress,

@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from heapwright.trace import schema
-from heapwright.trace.notes import CUT, INHERITED, Note, of_kind
+from heapwright.trace.notes import CUT, INHERITED, UNEXPLAINED, Note, of_kind
+from heapwright.trace.reconciled import note as unexplained
+from heapwright.trace.reconciled import reconciled
 from heapwright.trace.recorder.ends import Ends
 from heapwright.trace.recorder.log import (
     ENDS_UNSEEN,
@@ -22,6 +26,7 @@ from heapwright.trace.recorder.looks import placed
 from heapwright.trace.recorder.matching import (
     MISSED,
     SITES,
+    START_NS,
     THREADS,
     UNMATCHED,
     made,
@@ -30,6 +35,7 @@ from heapwright.trace.recorder.matching import (
 )
 from heapwright.trace.recorder.nodes import nodes_of
 from heapwright.trace.recorder.origin import origin
+from heapwright.trace.recorder.process import process as process_of
 from heapwright.trace.recorder.sites import heap_start, stored_sites
 from heapwright.trace.store import TraceWriter
 
@@ -43,6 +49,7 @@ class Converted:
     events: int
     unmatched_frees: int
     notes: list[str] = field(default_factory=list)
+    explained: list[str] = field(default_factory=list)  # how much of the process it holds
 
     @property
     def cut(self) -> bool:
@@ -77,6 +84,8 @@ def convert(
     with TraceWriter(out, program=program, heap_start=start) as writer:
         facts = writer.facts
         inherited_threads = 0
+        steering = np.zeros(256, np.int64)  # events by operation
+        numbers = [(0, 0)]  # of events in the log and in the trace
         for rows, count, first, fraction in windows(logs):
             if nodes:
                 of = max(i for i, one in enumerate(logs) if one.first <= first or not i)
@@ -85,7 +94,10 @@ def convert(
             if nodes:
                 nodes.to_sites(events.site, state.callers[: state.counts[SITES]])
             writer.write(ends.settle(events))
+            numbers.append((first, events_written))
+            steering += np.bincount(events.op, minlength=len(steering))
             events_written += len(events.op)
+            numbers.append((first + count, events_written))
             if first < log.first:
                 facts.inherited_events = events_written
                 ended.update(events.thread[events.op == schema.THREAD_EXIT].tolist())
@@ -106,8 +118,12 @@ def convert(
             callers = state.callers[: state.counts[SITES]].tolist()
             writer.sites, facts.modules = stored_sites(callers, where)
         writer.unmatched_frees = int(state.counts[UNMATCHED])
+        start_ns = int(state.counts[START_NS])
+        writer.process = process_of(process[-1], numbers, start_ns)
         facts.origin, facts.settings = told.facts, told.settings
         facts.notes += [*notes, *told.notes, *ends.note(), *of_looks]
+        facts.notes += unexplained(writer.process, facts.origin)
+        facts.notes += _steered(steering)
         facts.notes += _cut(logs, events_written, now_ns)
         facts.notes += _inherited(logs, facts.inherited_events, inherited_threads)
         if state.counts[MISSED]:
@@ -127,7 +143,23 @@ def convert(
             facts.notes.append(
                 Note("When threads ended was not seen: the program had no key to spare.", "missed")
             )
-    return Converted(Path(out), program, facts.events, writer.unmatched_frees, facts.notes)
+    explained = [one.sentence for one in reconciled(writer.process, facts.origin)[:1]]
+    if of_kind(facts.notes, UNEXPLAINED):  # a note says it
+        explained = []
+    return Converted(
+        Path(out), program, facts.events, writer.unmatched_frees, facts.notes, explained
+    )
+
+
+def _steered(operations: np.ndarray) -> list[str]:
+    """By which calls the program steered its own allocator."""
+    calls = {"mallopt": schema.MALLOPT, "malloc_trim": schema.TRIM, "sbrk or brk": schema.SBRK}
+    made = [f"{operations[op]:,} of {name}" for name, op in calls.items() if operations[op]]
+    if not made:
+        return []
+    count = int(operations[list(calls.values())].sum())
+    text = f"The program steers its allocator itself, by calls: {', '.join(made)}."
+    return [Note(text, "steered", count)]
 
 
 def _beside(log: Path) -> str:

@@ -65,10 +65,10 @@ static void unseen(void) {
     if (state.phase == ON) __atomic_fetch_add(&state.header->unseen, 1, __ATOMIC_RELAXED);
 }
 
-static unsigned home(uint64_t address) { return (address >> 12) * 0x9E3779B97F4A7C15UL >> 40 & (looks.rows - 1); }
+static unsigned large_home(uint64_t address) { return (address >> 12) * 0x9E3779B97F4A7C15UL >> 40 & (looks.rows - 1); }
 static struct large *row_at(unsigned place) { return looks.row + looks.first + (place & (looks.rows - 1)); }
-static unsigned place_of(uint64_t address) { /* where it is, or the empty row where it belongs */
-    unsigned at = home(address);
+static unsigned large_place(uint64_t address) { /* where it is, or the empty row where it belongs */
+    unsigned at = large_home(address);
     while (row_at(at)->address && row_at(at)->address != address) at++;
     return at;
 }
@@ -79,18 +79,18 @@ static int more_rows(void) { /* twice as many, behind the present ones; under th
     unsigned count = looks.rows;
     looks.first = looks.rows = 2 * count;
     for (unsigned i = 0; i < count; i++)
-        if (old[i].address) *row_at(place_of(old[i].address)) = old[i];
+        if (old[i].address) *row_at(large_place(old[i].address)) = old[i];
     uintptr_t from = ((uintptr_t)old + looks.page - 1) & -looks.page, to = (uintptr_t)(old + count) & -looks.page;
     if (to > from) syscall(SYS_madvise, from, to - from, MADV_DONTNEED);
     return 1;
 }
 
-static void enter(const struct large *block) {
+static void enter_large(const struct large *block) {
     if (!take_looks()) return unseen();
-    unsigned at = place_of(block->address);
+    unsigned at = large_place(block->address);
     if (!row_at(at)->address) {
         if (2 * looks.used >= looks.rows && !more_rows()) return leave_looks(), unseen();
-        at = place_of(block->address);
+        at = large_place(block->address);
         looks.used++;
     }
     *row_at(at) = *block;
@@ -99,12 +99,12 @@ static void enter(const struct large *block) {
 
 static int remove_row(uint64_t address, struct large *block) { /* Knuth 6.4, algorithm R; 0: not there */
     if (!looks.rows || !take_looks()) return 0;
-    unsigned at = place_of(address), hole = at;
+    unsigned at = large_place(address), hole = at;
     int found = row_at(at)->address == address;
     if (found) {
         *block = *row_at(at);
         while (row_at(++at)->address) {
-            unsigned mask = looks.rows - 1, from = home(row_at(at)->address);
+            unsigned mask = looks.rows - 1, from = large_home(row_at(at)->address);
             if (((at - from) & mask) >= ((at - hole) & mask)) *row_at(hole) = *row_at(at), hole = at;
         }
         row_at(hole)->address = 0;
@@ -203,7 +203,7 @@ static void look_at_all(void) {
             uint64_t seen = look_at(&some[i]);
             chunks += some[i].mapped ? seen : 0;
             if (seen == some[i].seen || !take_looks()) continue;
-            struct large *row = row_at(place_of(some[i].address));
+            struct large *row = row_at(large_place(some[i].address));
             if (row->address == some[i].address && row->bytes == some[i].bytes) row->seen = seen;
             leave_looks();
         }
@@ -235,7 +235,7 @@ static __attribute__((noinline)) void given_large(void *p, size_t size, int zero
     if (state.phase != ON) return;
     struct large block = {.address = (uintptr_t)p, .bytes = size, .zeroed = zeroed, .seen = UNKNOWN_YET};
     block.mapped = serves == 1 && ((const size_t *)p)[-1] & 2;
-    enter(&block);
+    enter_large(&block);
     if (looks.let_go <= 0) look_if_due(now_ns());
 }
 

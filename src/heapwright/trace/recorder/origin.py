@@ -48,6 +48,8 @@ def origin(process: str) -> Origin:
         if not match:
             continue
         name, text = match.groups()
+        if name in ("sample", "mapped"):  # see process.py
+            continue
         if name == "env":
             variable, _, value = text.partition("=")
             variables[variable] = value
