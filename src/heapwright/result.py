@@ -110,6 +110,7 @@ class Footprint:
     recorded: dict[str, int] = field(default_factory=dict)  # knobs set as in the recording
     notes: list[str] = field(default_factory=list)
     trims: int = 0  # calls of malloc_trim that were added
+    by_time: bool = False  # it goes by the clock, and the program's pauses were left out
 
 
 @dataclass

@@ -77,7 +77,18 @@ def test_live_data_is_said_first_and_there_is_nothing_to_change(tmp_path, twins_
         tmp_path / "grows", [MALLOC] * count, range(count), [10_000] * count
     )  # never freed
     said = json.loads(advised(path, "--json", "--jobs", "1"))
-    assert "grows until the end: a leak, or data" in said["sentences"][0]
+    assert said["sentences"][0].startswith("A leak: 19.1 MiB of the 19.1 MiB that stay")
+    assert said["headline"].startswith("Nothing to change")
+
+
+def test_a_cache_is_live_and_said_to_be(tmp_path, twins_alone):
+    count = 2000
+    op = [MALLOC] * count + [FREE, MALLOC] * count
+    slot = [*range(count), *np.repeat(np.arange(count), 2)]
+    size = [10_000] * count + [0, 10_000] * count
+    said = json.loads(advised(write(tmp_path / "cache", op, slot, size), "--json", "--jobs", "1"))
+    assert said["sentences"][0].startswith("Simply live")
+    assert "a setting can save" in said["sentences"][0]
     assert said["headline"].startswith("Nothing to change")
 
 

@@ -109,7 +109,7 @@ def test_measured_systems_are_ranked_and_compared_with_their_twin():
 def test_the_best_real_system_is_named_when_a_twin_wins():
     judged = verdict(
         [
-            made("best-fit", live=10),
+            made("wright", live=10),
             made("glibc", "measured", live=10, partial=10),
             made("jemalloc", "measured", live=10, partial=6),
         ]
@@ -182,16 +182,42 @@ def test_a_setting_is_judged_against_the_present_state_not_against_another_setti
 def test_a_setting_that_helps_is_told_though_another_manager_wins():
     now, buddy = made("glibc", live=10, partial=2), made("buddy", live=9)
     tuned = {"tcache_count": 0, "mxfast": 0}
-    judged = verdict([now, buddy, made("glibc", live=10, settings=tuned)])
-    assert judged.winner is buddy and "25 % less memory than glibc: 9.00 MiB" in judged.headline
+    able = made("glibc", live=10, settings=tuned)
+    judged = verdict([now, buddy, able])
+    assert judged.winner is able
+    assert judged.headline.startswith(
+        "GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0 saves 17 %"
+    )
+    assert (
+        "In comparison: buddy, which explains and is not deployed, would hold 10 % less, 9.00 MiB."
+        in judged.reasons
+    )
+    other = verdict([now, made("wright", live=9), able])
+    assert other.headline == (
+        "wright would hold 25 % less memory than glibc: 9.00 MiB instead of 12.0 MiB at the peak; "
+        "LD_PRELOAD=/usr/local/lib/libwright.so gives it to the program."
+    )
     assert (
         "Without another allocator, GLIBC_TUNABLES=glibc.malloc.tcache_count=0:"
-        "glibc.malloc.mxfast=0 saves 17 %: 10.0 MiB instead of 12.0 MiB." in judged.reasons
+        "glibc.malloc.mxfast=0 saves 17 %: 10.0 MiB instead of 12.0 MiB." in other.reasons
     )
     useless = made("glibc", live=10, partial=2.5, settings={"arena_max": 1})
     assert (
         "Of the settings of glibc that were tried none helps much: the best, MALLOC_ARENA_MAX=1, "
         "changes its peak by +4.2 %." in verdict([now, buddy, useless]).reasons
+    )
+
+
+def test_a_textbook_manager_wins_no_headline_where_another_can_be_deployed():
+    now, best_fit = made("glibc", live=10, partial=2), made("best-fit", live=10)
+    real = made("jemalloc", "measured", live=10, partial=1)
+    judged = verdict([now, best_fit, real])
+    assert judged.winner is real
+    assert judged.headline.endswith("LD_PRELOAD=libjemalloc.so.2 gives it to the program.")
+    worse = made("jemalloc", "measured", live=10, partial=4)
+    assert verdict([now, best_fit, worse]).headline == (
+        "glibc already holds the least of what can be deployed: 12.0 MiB at its peak. "
+        "real jemalloc, the next, would hold 17 % more."
     )
 
 

@@ -17,7 +17,8 @@ from heapwright.insight.advice import Advised
 if TYPE_CHECKING:
     from heapwright.insight.advice import Candidate, Row
     from heapwright.insight.candidates import Field
-    from heapwright.insight.standing import Standing
+    from heapwright.insight.standing import Standing, Why
+    from heapwright.managers.card import Deploy
     from heapwright.result import Footprint, Result
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Lane
@@ -126,13 +127,15 @@ def _advised(wind: Tunnel, only: list[str] | None, by: str | None) -> Advice:
         )
     field_ = everyone if only is None else Field(wind.trace, only)
     others = field_.all(now, wind.at.seconds)
-    whole, flown, real = wind.fly(now, others, everyone)
+    (whole, cause), flown, real = wind.fly(now, others, everyone)
     present = Row(now, _as_footprint(whole))
     rows = [Row(one, held) for one, held in flown]
-    found = standing(wind.trace, whole)
+    found = standing(wind.trace, whole, cause)
     agreement = _agreements([present, *rows], real)
     for row in [present, *rows]:
         row.uncertainty = _uncertainty(row, agreement, found)
+        if row.predicted.by_time:
+            row.uncertainty["time"] = by_time(row, rows, everyone.deploy(row.candidate.manager))
     share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
     order = rank(rows, present, by, share)
     notes = list(dict.fromkeys([*wind.trace.notes, *whole.notes]))
@@ -184,6 +187,25 @@ def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> d
     return told
 
 
+def by_time(row: Row, rows: Sequence[Row], deploy: Deploy) -> float:
+    """How far a row that goes by the clock is from the one of its manager that does not wait, at
+    most, as a share of its own: where the program pauses it comes as near to that."""
+    from heapwright.insight.advice import FIGURES, value_of
+
+    still = [
+        other.predicted
+        for other in rows
+        if other.candidate.manager == row.candidate.manager
+        and dict(other.candidate.settings) == dict(deploy.at_once)
+    ]
+    if not still:
+        return 1.0
+    return max(
+        abs(value_of(row.predicted, name) / max(1, value_of(still[0], name)) - 1)
+        for name in FIGURES
+    )
+
+
 class Tunnel:
     """One trace, where its replays stop, and the lanes that replay it."""
 
@@ -199,9 +221,9 @@ class Tunnel:
 
     def fly(
         self, now: Candidate, others: Sequence[Candidate], field_: Field
-    ) -> tuple[Result, list[tuple[Candidate, Footprint]], dict[str, Footprint]]:
-        """The present state with its parts, the others' footprints, and, of a present twin, the
-        real one beside it."""
+    ) -> tuple[tuple[Result, Why | None], list[tuple[Candidate, Footprint]], dict[str, Footprint]]:
+        """The present state with its parts and their cause, the others' footprints, and the real
+        ones beside their twins."""
         lanes = [self._whole(now, field_), *(self._lane(one, field_) for one in others)]
         twins = dict.fromkeys(one.manager for one in [now, *others] if one.kind == "twin")
         beside = [name for name in twins if name in field_.systems]
@@ -234,14 +256,31 @@ class Tunnel:
             del twin
 
     def _whole(self, now: Candidate, field_: Field) -> Lane:
-        from heapwright.tunnel.compare import twin_lanes
+        """A lane of the present state's result, and of what is the cause of it."""
+        from heapwright.trace.store import Trace
+        from heapwright.tunnel.compare import Lane
+
+        path, conditions = self.trace.path, self.conditions
+
+        def replayed(progress: Callable[[int], None]) -> tuple[Result, Why | None]:
+            from heapwright.insight.standing import why
+            from heapwright.tunnel.replay import replay
+
+            trace = Trace.open(path)
+            result = replay(
+                now.manager,
+                trace,
+                now.settings,
+                touch=conditions.touch,
+                huge_pages=conditions.huge_pages,
+                progress=progress,
+            )
+            return result, None if trace.graph else why(trace, result)
 
         if now.kind == "twin":
-            settings = {now.manager: [dict(now.settings)]}
-            return twin_lanes(self.trace.path, [now.manager], settings, self.conditions)[0]
-        return field_.systems[now.manager].lanes(
-            now.manager, self.trace.path, self.conditions, [now.settings]
-        )[0]
+            return Lane(now.title, 2 * self.trace.events, replayed)
+        lane = field_.systems[now.manager].lanes(now.manager, path, conditions, [now.settings])[0]
+        return Lane(lane.name, lane.steps, lambda progress: (lane.run(progress), None))
 
     def _lane(self, one: Candidate, field_: Field) -> Lane:
         from heapwright.trace.store import Trace

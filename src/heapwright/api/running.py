@@ -107,19 +107,30 @@ def _built(manager: str, settings: Mapping[str, int]) -> str:
 
 
 def moments_of(trace: Trace) -> Moments:
-    """The recording's moments as shares of its time, and what lay outside of its heap."""
+    """The recording's moments as shares of its time, and what lay outside of its heap: as the
+    recorder saw the process, or else as far as its clock was read."""
     import numpy as np
 
     from heapwright.references.program import Moments
     from heapwright.trace.ending import clock, ending
+    from heapwright.trace.process import ANON, EVENT, HEAP, TIME_NS
 
     ends = ending(trace)
-    numbers = np.unique([ends.end, min(ends.exit, trace.events - 1), trace.events - 1])
+    leaving = min(ends.exit, trace.events - 1)
+    seen = trace.process().samples
+    if len(seen) > 1 and seen[-1, TIME_NS] > 0:
+        total = float(seen[-1, TIME_NS])
+        end, leaves = np.interp((ends.end + 1, leaving), seen[:, EVENT], seen[:, TIME_NS]) / total
+        if ends.exit >= trace.events:
+            leaves = 1.0
+        outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
+        return Moments(float(end), float(leaves), seen[:, TIME_NS] / total, outside)
+    numbers = np.unique([ends.end, leaving, trace.events - 1])
     times = clock(trace, numbers)
     if times is None or times[-1] <= 0:
         return Moments()
     told = dict(zip(numbers.tolist(), (times / times[-1]).tolist(), strict=True))
-    return Moments(told[ends.end], told[min(ends.exit, trace.events - 1)])
+    return Moments(told[ends.end], told[leaving])
 
 
 def _median(runs: Sequence[Held]) -> Measured:

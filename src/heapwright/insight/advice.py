@@ -140,7 +140,9 @@ class Advised:
     @property
     def sentences(self) -> list[str]:
         """What must be known before, then what follows."""
-        return [*self.standing.sentences, self.headline, *reasons(self.rows, self.present)]
+        cause = [self.standing.cause] if self.standing.cause else []
+        before = [*self.standing.sentences, self.headline, *cause]
+        return [*before, *reasons(self.rows, self.present)]
 
     @property
     def best(self) -> Row | None:

@@ -6,24 +6,43 @@ Said before any advice: where the recorded heap is a small part of the process, 
 live, or where the replay holds more than the process ever did.
 """
 
-import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from heapwright.result import TIMELINE, Result
+from heapwright.result import Result
+from heapwright.trace.process import FILE, HEAP, MAPPED, STACKS
 from heapwright.words import bytes_text, percent_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
-SMALL_HEAP = 0.5  # of what the process grew by; a smaller heap is told first
+SMALL_HEAP = 0.5  # of what the process held; a smaller heap is told first
 EXCESS_SHARE = 0.05  # by which a replay may exceed the process before it is told
 EXCESS_BYTES = 1 << 20
 LIVE_SHARE = 0.75  # of what stays; more is live data, which no setting makes less
-GROWN = 0.9  # of the most that was ever live, and still live at the end
-RISING = 0.1  # of that, added in each of the last two thirds
+
+
+@dataclass(frozen=True)
+class Why:
+    """Of a diagnosis what advice needs: see `insight.why`."""
+
+    kind: str  # one of why.CAUSES
+    sentence: str
+    mend: str
+    shares: dict[str, float]  # of the causes, of what is resident at the judged moment
+
+    @property
+    def held(self) -> float:
+        """Share that is live, leaks included: no setting makes it less."""
+        return self.shares["leak"] + self.shares["live"]
+
+
+def why(trace: "Trace", now: Result) -> Why:
+    """The diagnosis of the present state; streams the trace once more."""
+    from heapwright.insight.why import diagnosis
+
+    found = diagnosis(trace, now)
+    return Why(found.kind, found.sentence, found.mend, found.shares[found.moment])
 
 
 @dataclass
@@ -34,77 +53,78 @@ class Standing:
     ceiling: int | None = None  # bytes that the heap of the process held at most; None: not known
     excess: float = 0.0  # share by which the replay's peak exceeds that
     live_share: float = 0.0  # of what stays
+    why: Why | None = None
+    cause: str = ""  # what is said of it behind the advice, where a setting can help
 
 
-def standing(trace: "Trace", now: Result) -> Standing:
-    """Judge the present state."""
-    found = Standing()
+def standing(trace: "Trace", now: Result, why: Why | None) -> Standing:
+    """Judge the present state; `why` is known of twins only."""
+    found = Standing(why=why)
+    if now.end.get("resident_bytes"):
+        found.live_share = now.end["live_bytes"] / now.end["resident_bytes"]
     _of_the_process(trace, now, found)
-    _of_the_end(now, found)
+    if why is not None:
+        _of_the_cause(now, why, found)
     return found
 
 
 def _of_the_process(trace: "Trace", now: Result, found: Standing) -> None:
     grown = grown_bytes(trace)
-    if grown is None:
+    if grown is None or not trace.origin.get("resident_bytes", "").isdecimal():
         return
     held, whole = now.held_bytes, int(trace.origin["resident_bytes"])
     found.ceiling = grown
     if held > grown * (1 + EXCESS_SHARE) + EXCESS_BYTES:
         found.excess = held / max(grown, 1) - 1
         found.sentences.append(
-            f"The process held {bytes_text(whole)} at most, {bytes_text(grown)} of it since its "
-            f"first request, and the replay says {bytes_text(held)}: the program does not write "
-            "all that it allocates, so the figures are too high, and no more is promised than what "
-            "the process held."
+            f"The process held {bytes_text(whole)} at most, {bytes_text(grown)} of it in its heap, "
+            f"and the replay says {bytes_text(held)}: the program does not write all that it "
+            "allocates, so the figures are too high, and no more is promised than what it held."
         )
-    elif held < SMALL_HEAP * grown:
+    elif held < SMALL_HEAP * whole:
         found.sentences.append(
             f"The recorded heap is {bytes_text(held)} of the {bytes_text(whole)} that the process "
             f"held at most ({percent_text(held / whole)}): no setting of malloc saves more than "
-            "that. The rest is code, stacks, and memory that was not asked of malloc, as a "
-            "runtime's own heap or mapped files."
+            f"that. {_rest(trace)}"
         )
 
 
+def _rest(trace: "Trace") -> str:
+    """What the rest of the process is."""
+    top = trace.process().peak
+    if top is None:
+        return (
+            "The rest is code, stacks, and memory that was not asked of malloc, as a runtime's own "
+            "heap or mapped files."
+        )
+    parts = {
+        "memory that it mapped itself, as a runtime's own heap": int(top[MAPPED]),
+        "files, its code among them": int(top[FILE]),
+        "stacks": int(top[STACKS]),
+    }
+    told = [f"{bytes_text(size)} {name}" for name, size in parts.items() if size >= EXCESS_BYTES]
+    return f"Of the rest {', '.join(told)}." if told else "The rest is its code."
+
+
 def grown_bytes(trace: "Trace") -> int | None:
-    """What the recorded process held at most beyond what it had before its first request; None
-    where the recording does not know."""
+    """What the recorded process held at most in its heap, as the recorder saw it, or else beyond
+    what it had before its first request; None where the recording does not know."""
+    seen = trace.process().samples
+    if len(seen):
+        return int(seen[:, HEAP].max())
     told = [trace.origin.get(name, "") for name in ("resident_bytes", "start_resident_bytes")]
     if not all(text.isdecimal() for text in told):
         return None
     return max(0, int(told[0]) - int(told[1]))
 
 
-def _of_the_end(now: Result, found: Standing) -> None:
-    if not now.end or not now.end["resident_bytes"]:
+def _of_the_cause(now: Result, why: Why, found: Standing) -> None:
+    """A leak and what is simply live come first, as no setting makes them less."""
+    if why.kind not in ("leak", "live"):
+        found.cause = why.sentence
         return
-    stay, live = now.end["resident_bytes"], now.end["live_bytes"]
-    found.live_share = live / stay
-    if found.live_share < LIVE_SHARE:
-        return
-    growing = _growing(now)
-    what = (
-        "and it grows until the end: a leak, or data that the program means to keep"
-        if growing
-        else "asked for by the program and still held"
-    )
-    found.sentences.append(
-        f"Of the {bytes_text(stay)} that stay, {bytes_text(live)} ({percent_text(live / stay)}) is "
-        f"live, {what}; a setting can save {bytes_text(stay - live)} at most."
-    )
-
-
-def _growing(now: Result) -> bool:
-    """Whether live memory rises through the thirds of the trace and is near its most at the end."""
-    timeline = now.timeline
-    if timeline is None or len(timeline) < 3:
-        return False
-    live = timeline[:, TIMELINE.index("live_bytes")]
-    end = int(np.searchsorted(timeline[:, 0], now.end_event, side="right"))
-    parts = np.array_split(live[:end], 3)
-    if any(not len(part) for part in parts):
-        return False
-    most = [float(part.max()) for part in parts]
-    grown = float(live[end - 1]) >= GROWN * max(most)
-    return grown and all(b - a > RISING * most[2] for a, b in itertools.pairwise(most))
+    said = f"{why.sentence} {why.mend}"
+    if why.kind == "live" and why.held >= LIVE_SHARE and now.end:
+        rest = max(0, now.end["resident_bytes"] - now.end["live_bytes"])
+        said += f" Of what stays a setting can save {bytes_text(rest)} at most."
+    found.sentences.append(said)

@@ -9,16 +9,22 @@ Where it is not among the results the next best takes its place.
 Where time decides what a manager holds, the most of its range counts, as the machine must have room
 for that; and where two ranges overlap it is said that a run may end the other way.
 
+Who explains and cannot be deployed, as the textbook's managers, wins no headline where something
+that can be deployed was compared beside the present state: it is told below, as the comparison.
+
 What stays once the program has settled is another question than the peak, and is told in a sentence
 of its own, of what can be deployed only.
 
 A result that refused requests is not ranked: it did not carry the same load.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from heapwright.managers.card import Deploy
+from heapwright.managers.deploying import deployment
 from heapwright.managers.registry import managers, system_malloc
+from heapwright.references import references
 from heapwright.result import Result
 from heapwright.words import (
     bytes_text,
@@ -51,7 +57,7 @@ _WITHIN = "what is held only within one event"
 class Verdict:
     """The winner and the sentences that say why."""
 
-    winner: Result | None
+    winner: Result | None  # of what can be deployed, where the present state is known
     headline: str
     reasons: list[str]
 
@@ -77,18 +83,22 @@ def verdict(results: Sequence[Result]) -> Verdict:
     order = [r for r in ranked(results) if not r.refused and r.held_bytes]
     if not order:
         return Verdict(None, "No manager carried the whole trace, so there is no winner.", [])
-    best, now = order[0], present(results)
-    rival = _rival(best, now, order)
+    now = present(results)
+    able = [r for r in order if now and (_is_now(r, now) or _deployable(r, now))]
+    deployed = any(not _is_now(r, now) for r in able)
+    best = able[0] if deployed else order[0]
+    rival = _rival(best, now, able if deployed else order)
     reasons = [_share_of_live(best)]
     if rival is not None:
         reasons += _difference(_told_apart(best, order), _told_apart(rival, order))
+    reasons += _explained(best, order)
     reasons += _stays(best, now, order)
     reasons += _settings(best, now, order) + _measured(best, order) + _agreement(order)
     reasons += _overlap(best, rival) + _rates(best, order)
     reasons += [
         f"{full_title(r)} ran out of memory and is not ranked." for r in results if r.refused
     ]
-    return Verdict(best, _headline(best, rival, now), reasons)
+    return Verdict(best, _headline(best, rival, now, order[0]), reasons)
 
 
 def _is_now(result: Result, now: Result | None) -> bool:
@@ -105,22 +115,23 @@ def _rival(best: Result, now: Result | None, order: Sequence[Result]) -> Result 
     return others[0] if others else next((r for r in order if r is not best), None)
 
 
-def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
+def _headline(best: Result, rival: Result | None, now: Result | None, least: Result) -> str:
     name, held = full_title(best), room_text(best)
+    among = "" if least is best else " of what can be deployed"
     if rival is None:
         return f"{name} holds {held} at its peak."
     share = 1 - best.room_bytes / rival.room_bytes
     if _is_now(best, now):
         more = _more(rival.room_bytes / best.room_bytes)
         return (
-            f"{name} already holds the least: {held} at its peak. "
+            f"{name} already holds the least{among}: {held} at its peak. "
             f"{full_title(rival)}, the next, would hold {more}."
         )
     if share < SMALL_SHARE:
         below = percent_text(share)
         much, said = (" much", f"only {below} below") if below != "0 %" else ("", "as much as")
         return (
-            f"No change would help{much}: {name} holds the least, {held} at its peak, "
+            f"No change would help{much}: {name} holds the least{among}, {held} at its peak, "
             f"{said} {full_title(rival)}."
         )
     if now is not None and best.manager == now.manager:
@@ -130,8 +141,46 @@ def _headline(best: Result, rival: Result | None, now: Result | None) -> str:
         )
     return (
         f"{name} would hold {percent_text(share)} less memory than {full_title(rival)}: "
-        f"{held} instead of {room_text(rival)} at the peak."
+        f"{held} instead of {room_text(rival)} at the peak{_given_by(best, now)}."
     )
+
+
+def _given_by(best: Result, now: Result | None) -> str:
+    """`; LD_PRELOAD=libjemalloc.so.2 gives it to the program`; nothing of what is not deployed."""
+    if now is None or not _deployable(best, now):
+        return ""
+    said = how(best.manager, best.settings)
+    return f"; {said} gives it to the program" if said else ""
+
+
+def how(manager: str, settings: Mapping[str, int]) -> str:
+    """What gives a program a manager with its settings, as one puts it before a command."""
+    made = deployment(deploy_of(manager), settings)
+    return made.said() if made else ""
+
+
+def deploy_of(name: str) -> Deploy:
+    """How a program gets a manager: its card says it, or the real system of this name."""
+    known = managers().get(name)
+    if known is not None:
+        return known.card.deploy or Deploy()
+    for reference in references():
+        if hasattr(reference, "deployed") and name in reference.names():
+            found: Deploy = reference.deployed(name)
+            return found
+    return Deploy()
+
+
+def _explained(best: Result, order: Sequence[Result]) -> list[str]:
+    """Who would hold less and cannot be deployed: the comparison, not the advice."""
+    least = order[0]
+    share = 1 - least.room_bytes / best.room_bytes
+    if least is best or share < SMALL_SHARE:
+        return []
+    return [
+        f"In comparison: {full_title(least)}, which explains and is not deployed, would hold "
+        f"{percent_text(share)} less, {room_text(least)}."
+    ]
 
 
 def _overlap(best: Result, rival: Result | None) -> list[str]:
@@ -192,11 +241,11 @@ def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[st
         f"; of what can be deployed, {name} leaves least: {bytes_text(ends[id(least)])}, "
         f"{percent_text(saved / stay)} less"
     )
-    if least is best:
-        return [said + ", and it has the lowest peak too."]
     change = least.room_bytes / state.room_bytes - 1
     if abs(change) < SMALL_SHARE:
         return [said + ", though the peaks are alike."]
+    if least is best:
+        return [said + ", and it has the lowest peak too."]
     return [said + f" (peak {change_text(change)})."]
 
 

@@ -33,6 +33,8 @@ class Deploy:
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # knob: least, most of a
     # search; what grows by factors, as sizes and times do, is searched so
     threaded: tuple[str, ...] = ()  # knobs that matter to programs of several threads only
+    # Settings under which nothing waits for the clock; empty of what never does
+    at_once: Mapping[str, int] = field(default_factory=dict)
 
     def knobs(self) -> list[str]:
         """Every knob that can be set from outside."""

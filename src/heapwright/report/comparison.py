@@ -159,7 +159,7 @@ def comparison_sheet(results: Sequence[Result]) -> Sheet:
             values,
             result.manager,
             _knobs(result),
-            _flags(result, winner, now=values["present"] and len(results) > 1),
+            _flags(result, winner, order[0], now=values["present"] and len(results) > 1),
             {"manager": result.manager, "kind": result.kind},
         )
         for result, values in zip(order, comparison_rows(order), strict=True)
@@ -183,9 +183,11 @@ def _knobs(result: Result) -> tuple[str, ...]:
     )
 
 
-def _flags(result: Result, winner: Result | None, *, now: bool) -> tuple[tuple[str, str], ...]:
+def _flags(
+    result: Result, winner: Result | None, least: Result, *, now: bool
+) -> tuple[tuple[str, str], ...]:
     flags = {
-        ("best", "least"): result is winner,
+        ("best", "least" if winner is least else "best to deploy"): result is winner,
         ("now", "now"): now,
         ("", "measured"): result.kind == "measured",
         ("bad", "ran out of memory"): result.refused > 0,

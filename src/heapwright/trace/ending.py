@@ -6,7 +6,8 @@
 Exit phase  the run of frees with which the trace ends, all by its last thread, none behind the end
             of a thread: what a program does that frees everything before it returns. One
             request, of a destructor that prints, is made up for by 16 frees: it is the suffix with
-            most frees less 16 times its requests
+            most frees less 16 times its requests. Where the recorder looked at the process (see
+            `process`) and it rested in there, what comes behind the rest
 High        within the last third of what is before: the first moment at which live memory is
             within 1/16 of its range there from its most. What comes before, the third's own ascent,
             is not yet settled
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.trace.process import EVENT, TIME_NS
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 BLOCKS = 1 << 16  # that a trace is looked at in, at most
 FREES_A_REQUEST = 16  # a request within the exit phase weighs as many frees
 NEAR = 16  # within one part in so many is as good as there
+REST_NS, RESTS = 50_000_000, 20  # a pause of that, and of one part in so many of the time
 TELLING = 20  # bytes freed in the exit phase of which it is said: one part of the peak in so many
 
 # Words of Books.counts
@@ -141,6 +144,9 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
         follow(books, batch, width)
     leaving, last_live = int(books.counts[EXIT]), int(books.counts[LIVE])
     exit_live = int(books.counts[LIVE_AT_EXIT])
+    if later := _after_a_rest(trace, leaving):
+        leaving = later
+        exit_live = last_live if later >= trace.events else int(books.high[later // width])
     past = max(1, leaving // width)  # blocks that end before the exit phase
     block = _settled(books.high[:past], books.low[:past])
     return Ending(
@@ -151,6 +157,18 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
         last_live,
         _clocked(books.clock_ns, width, trace.events, moments) if timed else np.zeros(0, np.int64),
     )
+
+
+def _after_a_rest(trace: "Trace", leaving: int) -> int:
+    """The event at which the program went on after it rested in what looks like its exit phase; 0
+    where it did not rest, or nobody looked. Who leaves does not rest."""
+    seen = trace.process().samples
+    if len(seen) < 2:
+        return 0
+    events, times = seen[:, EVENT], seen[:, TIME_NS]
+    rest = max(REST_NS, int(times[-1]) // RESTS)
+    long = np.flatnonzero((np.diff(times) >= rest) & (events[:-1] > leaving))
+    return min(int(events[long[-1] + 1]), trace.events) if len(long) else 0
 
 
 def _settled(high: np.ndarray, low: np.ndarray) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.harness import Drive, Footprint
 from heapwright.result import PARTS, TIMELINE, Result
-from heapwright.trace.ending import clock, ending
+from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events
 from heapwright.tunnel.settled import settle
 
@@ -31,6 +31,7 @@ CLOCK = (
 )
 PACED = "Replayed at the program's own pace, as far as its clock was read."
 PACED_SECONDS = 15.0  # the longest program whose time passes again
+READINGS = 50  # of its clock, at least
 STEP_NS = 1_000_000  # of its clock
 SENT = ("op", "slot", "size", "align", "thread")
 THREADS = "{} threads, each a real one, took turns in the order of the trace."
@@ -60,7 +61,7 @@ def measure(  # noqa: PLR0913 the first two say what, the others how
     HeapwrightError when the allocator or a compiler is missing.
     """
     replayed, ends = 0, ending(trace)
-    paced = pace and by_the_clock(name, trace)
+    paced = pace and systems.by_clock(name, settings or {}) and in_time(trace)
     with Drive(
         name,
         trace,
@@ -97,13 +98,16 @@ def measure(  # noqa: PLR0913 the first two say what, the others how
     return result
 
 
-def by_the_clock(name: str, trace: Any) -> bool:
-    """Whether the real `name` gives memory back as time passes, and `trace` knows its time and is
-    short enough to let it pass."""
-    if not systems.named(name).by_clock or "time_ns" not in getattr(trace, "columns", ()):
+def in_time(trace: Any) -> bool:
+    """Whether `trace` knows its time well and is short enough to let it pass again."""
+    if "time_ns" not in getattr(trace, "columns", ()):
         return False
-    last = clock(trace, np.array([trace.events - 1]))
-    return last is not None and last[0] <= 1e9 * PACED_SECONDS
+    last, readings = 0, 0
+    for batch in trace.batches(("time_ns",)):
+        times = np.maximum.accumulate(batch.time_ns)
+        readings += int(np.count_nonzero(np.diff(times, prepend=last)))
+        last = max(last, int(times[-1]))
+    return readings >= READINGS and last <= 1e9 * PACED_SECONDS
 
 
 def _in_time(batch: Events) -> Iterator[tuple[float, Events]]:
@@ -145,7 +149,7 @@ def _notes(
     notes = [REST]
     if touch == "none":
         notes.append("The replay wrote nothing: only what the allocator itself writes is resident.")
-    if systems.named(name).by_clock:
+    if systems.deployed(name).at_once:
         notes.append(PACED if paced else CLOCK)
     if threads > 1:
         notes.append(THREADS.format(f"{threads:,}"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from heapwright.managers.registry import managers
 from heapwright.references.malloc import build, systems
-from heapwright.references.malloc.measure import installed, measure
+from heapwright.references.malloc.measure import CLOCK, installed, measure
 from heapwright.references.malloc.rates import rates, serving
 from heapwright.result import Footprint, Result
 from heapwright.tunnel.compare import Lane
@@ -92,6 +92,7 @@ def footprint(
         refused=result.refused,
         recorded=recorded,
         notes=result.notes,
+        by_time=systems.by_clock(name, result.settings) and CLOCK in result.notes,
     )
 
 

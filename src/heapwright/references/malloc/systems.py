@@ -57,6 +57,7 @@ JEMALLOC = Deploy(
     ),
     ranges={"dirty_decay_ms": (0, 60_000), "narenas": (1, 16)},
     threaded=("narenas",),
+    at_once={"dirty_decay_ms": 0, "muzzy_decay_ms": 0},
 )
 MIMALLOC = Deploy(
     environment={
@@ -68,6 +69,7 @@ MIMALLOC = Deploy(
     package="libmimalloc2.0",
     tries=({"decommit_delay": 0},),
     ranges={"decommit_delay": (0, 10_000)},
+    at_once={"decommit_delay": 0},
 )
 
 
@@ -83,7 +85,6 @@ class System:
     usable: str = "malloc_usable_size"  # the function that tells a block's usable size
     environment: dict[str, str] = field(default_factory=dict)  # for a quiet, default run
     deploy: Deploy | None = None  # None: its manager's card says it
-    by_clock: bool = False  # gives memory back as time passes, so that the program's pauses matter
 
 
 SYSTEMS = {
@@ -96,7 +97,6 @@ SYSTEMS = {
             "libjemalloc.so.2",
             "libjemalloc2",
             deploy=JEMALLOC,
-            by_clock=True,
         ),
         System(
             "mimalloc",
@@ -106,7 +106,6 @@ SYSTEMS = {
             "mi_",
             "mi_usable_size",
             deploy=MIMALLOC,
-            by_clock=True,
         ),
         System(
             "tcmalloc",
@@ -176,6 +175,12 @@ def deployed(name: str) -> Deploy:
     if own is None and name in managers():
         own = managers()[name].card.deploy
     return own or Deploy()
+
+
+def by_clock(name: str, settings: Mapping[str, int]) -> bool:
+    """Whether it gives memory back as time passes, so that the program's pauses matter."""
+    still = deployed(name).at_once
+    return bool(still) and any(settings.get(knob) != value for knob, value in still.items())
 
 
 def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
