@@ -70,7 +70,7 @@ def why(
     trace: str | os.PathLike[str] | Trace,
     settings: Mapping[str, int] | None = None,
     *,
-    touch: str = "all",
+    touch: str | None = None,
     huge_pages: str = "never",
     progress: Callable[[int], None] | None = None,
 ) -> Why:

@@ -19,7 +19,7 @@ def why(
     top: Annotated[int, typer.Option(metavar="N", min=1, help="How many stacks to show.")] = 5,
     settings: Knobs = None,
     json: Json = False,
-    touch: Touch = "all",
+    touch: Touch = None,
     huge_pages: HugePages = "never",
 ) -> None:
     """Say why a program's memory is what it is.

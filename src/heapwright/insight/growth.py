@@ -61,6 +61,8 @@ class Moment:
     event: int
     live: np.ndarray  # int64[row], bytes
     blocks: np.ndarray  # int64[row]
+    sizes: np.ndarray | None = None  # int64[bucket, 2], live blocks and their bytes by size, where
+    # bucket b holds 2^(b-1) < size <= 2^b
 
 
 @dataclass
@@ -170,6 +172,7 @@ def growth(
                 window += 1
             if until - 1 in kept:
                 found.moments[until - 1] = _moment(held, until - 1)
+                found.moments[until - 1].sizes = _sizes(held.size)
             if until == leaving:
                 found.exit = _moment(held, until - 1)
                 survivors = np.flatnonzero(held.size >= 0)
@@ -222,6 +225,16 @@ def leaking(low: np.ndarray, kept: np.ndarray, live: np.ndarray) -> np.ndarray:
 
 def _moment(held: Held, event: int) -> Moment:
     return Moment(event, held.now[:, LIVE].copy(), held.now[:, BLOCKS].copy())
+
+
+def _sizes(size: np.ndarray) -> np.ndarray:
+    """int64[bucket, 2]: live blocks and their bytes by size."""
+    live = size[size >= 0]
+    bucket = np.searchsorted(1 << np.arange(48, dtype=np.int64), live)
+    blocks = np.bincount(bucket, minlength=49)
+    total = np.zeros(49, np.int64)
+    np.add.at(total, bucket, live)
+    return np.stack([blocks, total], axis=1)
 
 
 def _within(trace: "Trace", batch: Events, sites: int, first: int) -> None:

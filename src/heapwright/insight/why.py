@@ -131,7 +131,7 @@ def diagnosis(
     With `heaps` of the same replay the stacks that pin free pages are named too.
     """
     ends = ending(trace)
-    events = {"end": result.end_event, "peak": _peak_event(result)}
+    events = {"end": result.end_event, "peak": peak_event(result)}
     watch = Watch(trace)
     profile = growth(trace, ends, list(events.values()), advance, watch)
     labels = trace.sites()
@@ -163,7 +163,7 @@ def diagnosis(
     return Diagnosis(kind, moment, shares, counted, findings, like, profile, leaked)
 
 
-def _peak_event(result: Result) -> int:
+def peak_event(result: Result) -> int:
     """The event of the peak: the first row of the timeline with the most resident bytes."""
     if result.timeline is None or not len(result.timeline):
         return -1
