@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from heapwright.api.advising import Advice, advise
     from heapwright.api.classes import size_classes
     from heapwright.api.comparing import Comparison, compare
+    from heapwright.api.differing import Diff, diff
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
     from heapwright.api.sweeping import Sweep, sweep
@@ -37,6 +38,7 @@ _HOMES = {
     "api.advising": ("Advice", "advise"),
     "api.classes": ("size_classes",),
     "api.comparing": ("Comparison", "compare"),
+    "api.differing": ("Diff", "diff"),
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
     "api.why": ("Why", "why"),
@@ -56,6 +58,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "advise",
     "compare",
     "why",
+    "diff",
     "sweep",
     "replay",
     "validate",
@@ -68,6 +71,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Comparison",
     "Advice",
     "Why",
+    "Diff",
     "Sweep",
     "HeapwrightError",
     "__version__",

@@ -52,6 +52,7 @@ COMMANDS = {
     "synthesise": "Write the trace of a made-up program.",
     "info": "Say what a trace holds: sizes, lifetimes, who allocates.",
     "why": "Say why a program's memory is what it is.",
+    "diff": "Say what grew from one trace of a program to the next.",
     "managers": "List the memory managers and their knobs.",
     "compare": "Replay a trace through several managers, side by side.",
     "sweep": "Replay many traces through many managers at many settings.",

@@ -11,7 +11,13 @@ from heapwright.cli.options import TracePath
 def export(
     trace: TracePath,
     to: Annotated[
-        str, typer.Option("--to", metavar="csapp|android|csv|parquet|perfetto", help="The format.")
+        str,
+        typer.Option(
+            "--to",
+            "--format",
+            metavar="csapp|android|csv|parquet|perfetto|pprof|speedscope|collapsed",
+            help="The format.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUT", help="The file to write.")
@@ -22,16 +28,26 @@ def export(
             metavar="A,B", help="For perfetto: replay the trace through these and show them too."
         ),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="Of a heap profile: alloc_space, peak_space, inuse_space, leaked_space, "
+            "alloc_objects, peak_objects, inuse_objects.",
+        ),
+    ] = None,
 ) -> None:
     """Write a trace in a format of other tools.
 
     Exported and imported again, a trace is equal event by event but for what is said here that the
-    format cannot hold.
+    format cannot hold. pprof, speedscope and collapsed hold a heap profile: what each call stack
+    asked for, had live at the peak and at the end, and leaks.
 
     Example:
 
         heapwright export app.heap.parquet --to android -o app.txt
         heapwright export app.heap.parquet --to perfetto --managers glibc,buddy -o app.json
+        heapwright export app.heap.parquet --format pprof -o app.pb.gz
     """
     from heapwright.cli import screen
     from heapwright.errors import HeapwrightError
@@ -41,9 +57,17 @@ def export(
     opened = Trace.open(trace)
     if managers and to != "perfetto":
         raise HeapwrightError(f"--managers is for --to perfetto; {to} holds the trace alone")
+    profiled = to in exports.PROFILES
+    if kind and not profiled:
+        raise HeapwrightError(f"--kind is for {', '.join(exports.PROFILES)}; {to} has none")
     results = _flown(opened, managers.split(",")) if managers else []
     with screen.progress(f"exporting {trace.name}", opened.events) as advance:
-        losses = exports.export(opened, to, output, advance, results)
+        if profiled:
+            from heapwright.report.profiles import write_profile
+
+            losses = write_profile(opened, to, output, kind, advance)
+        else:
+            losses = exports.export(opened, to, output, advance, results)
     typer.echo(f"{output}: {opened.events:,} events as {to}, {output.stat().st_size:,} bytes")
     for loss in losses:
         typer.echo(f"note: {loss}")

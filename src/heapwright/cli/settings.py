@@ -6,6 +6,7 @@ Sizes and knobs count in powers of 1024 (64k = 65,536), counts of events in powe
 (1M = 1,000,000).
 """
 
+import re
 import sys
 from collections.abc import Iterable
 from itertools import product
@@ -19,8 +20,17 @@ __all__ = [
     "parse_knobs",
     "parse_parameters",
     "parse_settings",
+    "parse_share",
     "parse_variants",
 ]
+
+
+def parse_share(text: str) -> float:
+    """A share of 1 from "5%" or "0.5 %"."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
+    if not match:
+        raise HeapwrightError(f"{text!r} is not a share; write it in per cent, as 5%.")
+    return float(match[1]) / 100
 
 
 def parse_parameters(texts: Iterable[str]) -> dict[str, int]:

@@ -35,6 +35,9 @@ ONGOING = 0.25  # of the middle third's growth that the last third has, at least
 NEVER_FREED = 0.5  # of the growth that must not be freed at all
 LEAST_GROWTH = 1024  # bytes from the first third to the end
 
+# Held.words: the next event's number, live bytes, the most there will be (-1: was there)
+NEXT, TOTAL, MOST, COUNTS = range(4)
+
 # Columns of Held.now
 LIVE, BLOCKS, ALLOCATED, CALLS, FIGURES = range(5)
 
@@ -47,7 +50,8 @@ class Held(NamedTuple):
     row: np.ndarray  # int32[slot], of the site that asked last
     now: np.ndarray  # int64[row, FIGURES]: live bytes and blocks; bytes and calls so far
     low: np.ndarray  # int64[row], least live bytes since it was last set
-    next: np.ndarray  # int64[1], number of the next event
+    peak: np.ndarray  # int64[row, 2], live bytes and blocks when most was live at once
+    words: np.ndarray  # int64[COUNTS]
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Moment:
     event: int
     live: np.ndarray  # int64[row], bytes
     blocks: np.ndarray  # int64[row]
+    sizes: np.ndarray | None = None  # int64[bucket, 2], live blocks and their bytes by size, where
+    # bucket b holds 2^(b-1) < size <= 2^b
 
 
 @dataclass
@@ -67,6 +73,7 @@ class Growth:
     live: np.ndarray  # int64[window]: live bytes of all at its end
     moments: dict[int, Moment]  # by the event that was asked for
     exit: Moment  # before the exit phase
+    peak: Moment  # when most bytes were live at once; its event is not known
     born: np.ndarray  # int64[row, AGES]: bytes live before the exit phase, by third of birth
     kept: np.ndarray  # int64[row]: bytes of those that the exit phase did not free
     kept_blocks: np.ndarray  # int64[row]
@@ -78,7 +85,7 @@ class Growth:
 def follow(held, events):  # type: ignore[no-untyped-def]
     """Enter a batch. Slots and sites must lie within the arrays. About 5 ns an event."""
     sited = len(events.site) > 0
-    size, now, low = held.size, held.now, held.low
+    size, now, low, count = held.size, held.now, held.low, held.words
     for number in range(len(events.op)):
         i = unsigned(number)
         op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
@@ -91,19 +98,26 @@ def follow(held, events):  # type: ignore[no-untyped-def]
             now[row, LIVE] -= size[s]
             now[row, BLOCKS] -= 1
             low[row] = min(low[row], now[row, LIVE])
+            count[TOTAL] -= size[s]
             size[s] = -1
         if not allocates:
             continue
         row = unsigned(np.int64(events.site[i]) + 1) if sited else unsigned(0)
         if op != REALLOC:
-            held.birth[s] = held.next[0] + number
+            held.birth[s] = count[NEXT] + number
         size[s] = events.size[i]
         held.row[s] = row
         now[row, LIVE] += size[s]
         now[row, BLOCKS] += 1
         now[row, ALLOCATED] += size[s]
         now[row, CALLS] += 1
-    held.next[0] += len(events.op)
+        count[TOTAL] += size[s]
+        if count[TOTAL] == count[MOST]:
+            count[MOST] = -1
+            for other in range(len(now)):
+                held.peak[unsigned(other), LIVE] = now[unsigned(other), LIVE]
+                held.peak[unsigned(other), BLOCKS] = now[unsigned(other), BLOCKS]
+    count[NEXT] += len(events.op)
 
 
 def growth(
@@ -125,7 +139,8 @@ def growth(
         np.zeros(trace.slots, np.int32),
         np.zeros((rows, FIGURES), np.int64),
         np.zeros(rows, np.int64),
-        np.zeros(1, np.int64),
+        np.zeros((rows, 2), np.int64),
+        np.array([0, 0, trace.peak_live_bytes], np.int64),
     )
     leaving = max(ends.exit, 0)
     bounds = [leaving * (window + 1) // windows for window in range(windows)]
@@ -135,6 +150,7 @@ def growth(
         np.zeros((windows, rows), np.int64),
         np.zeros(windows, np.int64),
         {},
+        _moment(held, -1),
         _moment(held, -1),
         np.zeros((rows, AGES), np.int64),
         *(np.zeros(rows, np.int64) for _ in range(4)),
@@ -156,6 +172,7 @@ def growth(
                 window += 1
             if until - 1 in kept:
                 found.moments[until - 1] = _moment(held, until - 1)
+                found.moments[until - 1].sizes = _sizes(held.size)
             if until == leaving:
                 found.exit = _moment(held, until - 1)
                 survivors = np.flatnonzero(held.size >= 0)
@@ -168,6 +185,7 @@ def growth(
     still = survivors[(held.size[survivors] >= 0) & (held.birth[survivors] == births)]
     np.add.at(found.kept, held.row[still], held.size[still])
     np.add.at(found.kept_blocks, held.row[still], 1)
+    found.peak = Moment(-1, held.peak[:, LIVE].copy(), held.peak[:, BLOCKS].copy())
     found.allocated[:], found.calls[:] = held.now[:, ALLOCATED], held.now[:, CALLS]
     return found
 
@@ -207,6 +225,16 @@ def leaking(low: np.ndarray, kept: np.ndarray, live: np.ndarray) -> np.ndarray:
 
 def _moment(held: Held, event: int) -> Moment:
     return Moment(event, held.now[:, LIVE].copy(), held.now[:, BLOCKS].copy())
+
+
+def _sizes(size: np.ndarray) -> np.ndarray:
+    """int64[bucket, 2]: live blocks and their bytes by size."""
+    live = size[size >= 0]
+    bucket = np.searchsorted(1 << np.arange(48, dtype=np.int64), live)
+    blocks = np.bincount(bucket, minlength=49)
+    total = np.zeros(49, np.int64)
+    np.add.at(total, bucket, live)
+    return np.stack([blocks, total], axis=1)
 
 
 def _within(trace: "Trace", batch: Events, sites: int, first: int) -> None:

@@ -131,12 +131,12 @@ def diagnosis(
     With `heaps` of the same replay the stacks that pin free pages are named too.
     """
     ends = ending(trace)
-    events = {"end": result.end_event, "peak": _peak_event(result)}
+    events = {"end": result.end_event, "peak": peak_event(result)}
     watch = Watch(trace)
     profile = growth(trace, ends, list(events.values()), advance, watch)
     labels = trace.sites()
-    places = _places(labels)
-    leaked = leaks(profile, places)
+    place = places(labels)
+    leaked = leaks(profile, place)
     parts = {"end": result.end, "peak": result.peak}
     counted = {
         moment: _causes(parts[moment], profile, leaked, events[moment]) for moment in MOMENTS
@@ -157,13 +157,13 @@ def diagnosis(
         size = counted[moment][cause]
         charge = charges.get(cause)
         stacks = _culprits(trace, labels, (cause, moment), charge, size)
-        sentence, mend = sentences(cause, size, course, _first(labels, places, charge, size))
+        sentence, mend = sentences(cause, size, course, _first(labels, place, charge, size))
         findings.append(Finding(cause, size, shares[moment][cause], sentence, mend, stacks))
     like = watch.found(profile, labels)
     return Diagnosis(kind, moment, shares, counted, findings, like, profile, leaked)
 
 
-def _peak_event(result: Result) -> int:
+def peak_event(result: Result) -> int:
     """The event of the peak: the first row of the timeline with the most resident bytes."""
     if result.timeline is None or not len(result.timeline):
         return -1
@@ -221,7 +221,7 @@ def leaks(profile: Growth, place: np.ndarray) -> np.ndarray:
     return found
 
 
-def _places(labels: Sequence[str]) -> np.ndarray:
+def places(labels: Sequence[str]) -> np.ndarray:
     """int64[row]: 0 for the unknown site, and a number for each label."""
     first: dict[str, int] = {}
     return np.array([0, *(first.setdefault(label, len(first) + 1) for label in labels)], np.int64)
@@ -274,19 +274,19 @@ def _charges(
 
 def _first(
     labels: Sequence[str],
-    places: np.ndarray,
+    place: np.ndarray,
     charged: tuple[np.ndarray, np.ndarray] | None,
     whole: int,
 ) -> Place | None:
     """The call site with most bytes of a cause, over all its stacks."""
     if charged is None or not whole:
         return None
-    size, blocks = (np.bincount(places, weights=values) for values in charged)
+    size, blocks = (np.bincount(place, weights=values) for values in charged)
     size[0] = 0  # the unknown one
-    place = int(size.argmax())
-    row = int(np.flatnonzero(places == place)[0])
-    share = min(1.0, float(size[place]) / whole)
-    return Place(labels[row - 1], share, int(blocks[place])) if place else None
+    most = int(size.argmax())
+    row = int(np.flatnonzero(place == most)[0])
+    share = min(1.0, float(size[most]) / whole)
+    return Place(labels[row - 1], share, int(blocks[most])) if most else None
 
 
 def _culprits(

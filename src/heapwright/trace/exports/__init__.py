@@ -19,6 +19,7 @@ from heapwright.result import Result
 from heapwright.trace.store import Trace
 
 FORMATS = ("csapp", "android", "csv", "parquet", "perfetto")
+PROFILES = ("pprof", "speedscope", "collapsed")  # of sums by call stack: see `report.profiles`
 MALLOC_FORMATS = ("csapp", "android")  # which have no word for a reference
 
 
@@ -34,7 +35,9 @@ def export(
     `results` are those of managers that served the trace, for a format that shows timelines.
     """
     if to not in FORMATS:
-        raise HeapwrightError(f"--to {to!r} is no format: choose one of {', '.join(FORMATS)}")
+        raise HeapwrightError(
+            f"--to {to!r} is no format: choose one of {', '.join(FORMATS + PROFILES)}"
+        )
     if trace.graph and to in MALLOC_FORMATS:
         raise HeapwrightError(
             f"{trace.path} is a graph trace, and --to {to} holds only mallocs and frees: choose "

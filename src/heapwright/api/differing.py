@@ -1,0 +1,108 @@
+"""Two traces of one program, before and after a change."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heapwright.insight.differing import Difference
+    from heapwright.trace.store import Trace
+
+MANAGER = "glibc"
+SAMPLES = 200
+PASSES = 3  # over the events of each trace
+
+
+@dataclass
+class Diff:
+    """What changed: `difference.sentence`, and the rows it rests on."""
+
+    before: dict[str, Any]  # facts of the traces
+    after: dict[str, Any]
+    difference: Difference
+    notes: dict[str, list[str]]  # of either trace and its replay
+
+    @property
+    def sentence(self) -> str:
+        """What changed, in a sentence."""
+        return self.difference.sentence
+
+    def grown(self) -> float:
+        """By which share the resident bytes grew, at the end or at the peak, whichever is more."""
+        return max(self.difference.growth.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `heapwright diff --json` prints."""
+        known = self.difference.to_json()
+        return known | {"before": self.before, "after": self.after, "notes": self.notes}
+
+    def _repr_html_(self) -> str:
+        from heapwright.cells import facts
+        from heapwright.words import change_text
+
+        rows = {
+            row["what"]: change_text(row["change"]) if row["change"] is not None else "new"
+            for row in self.difference.whole
+        }
+        return facts(self.sentence, rows, [n for notes in self.notes.values() for n in notes])
+
+
+def diff(
+    before: str | os.PathLike[str] | Trace,
+    after: str | os.PathLike[str] | Trace,
+    *,
+    touch: str | None = None,
+    huge_pages: str = "never",
+    progress: Callable[[int], None] | None = None,
+) -> Diff:
+    """What grew from one trace of a program to the next, by call stack and size, at the end and at
+    the peak.
+
+    Live bytes are the program's; resident ones are told by glibc's twin, set as each was recorded.
+    `progress` is told events done, of PASSES times those of both.
+
+    >>> import heapwright as hw
+    >>> hw.diff("ramp", "ramp").grown()
+    0.0
+    """
+    from heapwright.api.selection import opened_traces
+    from heapwright.insight.differing import difference, side
+    from heapwright.report.document import trace_facts
+    from heapwright.tunnel.replay import replay
+
+    told = progress or (lambda events: None)
+    with opened_traces([before, after]) as traces:
+        stacked = all(trace.stack_nodes for trace in traces)
+        sides, notes = [], {}
+        for which, trace in zip(("before", "after"), traces, strict=True):
+            done = 0
+
+            def advance(events: int) -> None:
+                nonlocal done
+                told(events - done)
+                done = events
+
+            result = replay(
+                MANAGER,
+                trace,
+                touch=touch,
+                huge_pages=huge_pages,
+                samples=SAMPLES,
+                progress=advance,
+            )
+            sides.append(side(trace, result, stacked, told))
+            notes[which] = [*trace.notes, *result.notes]
+        names = _names(traces)
+        facts = [trace_facts(trace) for trace in traces]
+        return Diff(facts[0], facts[1], difference(sides[0], sides[1], names), notes)
+
+
+def _names(traces: list[Trace]) -> list[str]:
+    """What the two are called: their files' names, with folders where those are alike."""
+    names = [trace.path.name for trace in traces]
+    if names[0] == names[1]:
+        names = [str(trace.path) for trace in traces]
+    return names if names[0] != names[1] else ["before", "after"]

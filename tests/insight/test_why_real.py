@@ -1,0 +1,49 @@
+"""Real programs with one cause each, recorded: the cause is found first."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import recorded
+from heapwright.compiler import INTERPRETED
+from heapwright.insight.why import Heaps, diagnosis
+from heapwright.tunnel.replay import replay
+
+pytestmark = [
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the recorder is for Linux"),
+    pytest.mark.skipif(INTERPRETED, reason="hundreds of thousands of events"),
+    pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler"),
+]
+# The verdict's kind, and words of it
+KINDS = {
+    "leak": ("leak", "never freed and still grow"),
+    "cache": ("live", "filled once"),
+    "evicting": ("live", "filled once"),
+    "table": ("live", "freed at the exit"),
+    "pinned": ("fragmentation", "on pages that live blocks hold"),
+    "retained": ("retention", "not given back"),
+    "tiny": ("rounding", "small blocks"),
+    "server": ("live", "filled once"),
+}
+
+
+@pytest.fixture(scope="module")
+def causes(tmp_path_factory):
+    return recorded.compiled(
+        tmp_path_factory.mktemp("causes"), Path(__file__).with_name("causes.c")
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_cause_of_a_real_program_is_found_first(tmp_path, causes, kind):
+    status, trace = recorded.run(tmp_path, causes, kind)
+    heaps = Heaps()
+    result = replay("glibc", trace, picture=heaps.picture, samples=60)
+    found = diagnosis(trace, result, heaps)
+    wanted, words = KINDS[kind]
+    assert status == 0
+    assert found.kind == wanted, found.sentence
+    assert words in found.sentence
+    assert found.stacks[0].label.endswith(".c)") or "causes.c:" in found.stacks[0].label
