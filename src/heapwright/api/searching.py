@@ -1,6 +1,6 @@
 """A search among more settings than a table holds: thresholds, decay times, size classes.
 
-    cards' ranges ─► Optuna proposes ─► a batch of lanes ─► scores ─► Optuna, until the budget is spent
+    cards' ranges ─► Optuna proposes ─► a batch of lanes ─► scores ─► Optuna, until the budget ends
 
 What was tried before is told to it first. Proposals are round (powers of two, where a knob grows by
 factors) and the seed is fixed, so that the same trace and budget of trials find the same.
@@ -132,5 +132,3 @@ def _optuna() -> Any:
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
-
-
