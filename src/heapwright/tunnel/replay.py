@@ -13,7 +13,6 @@ never to events: the trace is streamed.
 import contextlib
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +33,11 @@ from heapwright.machine.address_space import (
 from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.ending import ending
-from heapwright.trace.schema import LARGE_BYTES, SIZE_LIMIT, Events, events
+from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
+from heapwright.tunnel.conditions import HUGE_PAGES, TOUCH
+from heapwright.tunnel.conditions import Conditions as Conditions
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 from heapwright.tunnel.settled import settle, stops_of
@@ -45,10 +46,6 @@ from heapwright.tunnel.steered import as_recorded, sentences
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
-# What the program writes of the memory it allocates: blocks below so many bytes are written whole;
-# larger ones as the trace tells, where it does.
-TOUCH = {"none": 0, "all": SIZE_LIMIT, "recorded": LARGE_BYTES}
-HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
 SAMPLES = 1000
 MOMENT_SECONDS = 0.05  # a neighbour's noise shows in a shorter replay:
 MOMENT_TRIES = 3  # it is replayed so often and the median counts
@@ -63,52 +60,6 @@ _LEAST_SAMPLES = 60
 _CLOCKED = 4  # one sample in so many more is spread over time instead of events
 
 Progress = Callable[[int], None]  # told the events replayed so far, out of `steps_of_replay`
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What is assumed of program and machine, the same for every manager of a comparison."""
-
-    touch: str = "all"  # one of TOUCH
-    huge_pages: str = "never"
-
-    @classmethod
-    def of(
-        cls, trace: "Trace", touch: str | None = None, huge_pages: str = "never"
-    ) -> "Conditions":
-        """Those for `trace`: where nothing else is asked for, what the program wrote as recorded,
-        if the trace tells it. HeapwrightError where it is asked for and the trace does not."""
-        if touch == "recorded" and not trace.written_known:
-            raise HeapwrightError(
-                f"{trace.path} does not tell what was written of large blocks, or has none: record "
-                "it again, or leave --touch recorded out."
-            )
-        return cls(touch or ("recorded" if trace.written_known else "all"), huge_pages)
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("touch", self.touch, TOUCH),
-            ("huge_pages", self.huge_pages, HUGE_PAGES),
-        ):
-            if value not in known:
-                raise HeapwrightError(f"{name} is one of {', '.join(known)}, not {value!r}.")
-
-    def sentences(self) -> list[str]:
-        """The assumptions in words."""
-        written = (
-            "Assumes that the program writes all that it allocates, except fresh calloc pages."
-        )
-        if self.touch == "recorded":
-            written = (
-                "Written as recorded: of blocks of 64 KiB and more the pages that the program was "
-                "seen to have written, smaller ones whole."
-            )
-        elif self.touch == "none":
-            written = (
-                "Assumes that the program writes nothing: only pages that the manager itself "
-                "writes are resident."
-            )
-        return [written, f"Transparent huge pages: {self.huge_pages}."]
 
 
 def steps_of_replay(trace: "Trace") -> int:

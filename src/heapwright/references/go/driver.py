@@ -31,7 +31,7 @@ from heapwright.references.go.build import build
 from heapwright.references.kinds import NO_KINDS, Kinds, padded
 from heapwright.references.malloc.harness import check_memory
 from heapwright.trace.schema import NEW, Events
-from heapwright.tunnel.replay import TOUCH
+from heapwright.tunnel.conditions import TOUCH
 
 BATCH_EVENTS = 1 << 15  # drive.go: batchEvents
 SAMPLES = 1000  # rows of a timeline, about

@@ -25,7 +25,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.references.child import Child
 from heapwright.references.malloc import build, systems
 from heapwright.trace.schema import THREAD_EXIT, Events
-from heapwright.tunnel.replay import TOUCH
+from heapwright.tunnel.conditions import TOUCH
 
 PAGE_BYTES = 4096
 CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
