@@ -35,6 +35,7 @@ from heapwright.trace.recorder.matching import (
 )
 from heapwright.trace.recorder.nodes import nodes_of
 from heapwright.trace.recorder.origin import origin
+from heapwright.trace.recorder.owners import owners
 from heapwright.trace.recorder.process import process as process_of
 from heapwright.trace.recorder.sites import heap_start, stored_sites
 from heapwright.trace.store import TraceWriter
@@ -123,7 +124,7 @@ def convert(
         facts.origin, facts.settings = told.facts, told.settings
         facts.notes += [*notes, *told.notes, *ends.note(), *of_looks]
         facts.notes += unexplained(writer.process, facts.origin)
-        facts.notes += _steered(steering)
+        facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]
         facts.notes += _cut(logs, events_written, now_ns)
         facts.notes += _inherited(logs, facts.inherited_events, inherited_threads)
         if state.counts[MISSED]:
