@@ -6,6 +6,8 @@ import shutil
 import struct
 from pathlib import Path
 
+from heapwright.trace.recorder.owners import defined
+
 ELF_HEAD_BYTES = 1 << 12
 LAUNCHERS = 4  # scripts that name another one, at most
 _PT_INTERP = 3
@@ -30,6 +32,8 @@ def why_absent(command: str) -> str:
     name = os.path.basename(path)
     if own := own_allocator(path):
         return f"{name} brings an allocator of its own ({own}), which does not ask glibc"
+    if defined(path, ("malloc",)):
+        return f"{name} defines malloc itself, so that nothing of it asks glibc"
     return (
         f"{name} allocates nothing, or brings its own malloc that cannot be replaced, or its "
         "environment or its user, who may not write the log, kept the recorder out"

@@ -64,8 +64,8 @@ def owners(process: str, executable: str) -> list[str]:
         its = defined(path, ("malloc", NEW))
         if "malloc" in its and os.path.realpath(path) == os.path.realpath(executable):
             text = (
-                f"{name} defines malloc itself: what it and its libraries ask of that is not in the "
-                "recording."
+                f"{name} defines malloc itself: what it and its libraries ask of that is not in "
+                "the recording."
             )
         elif "malloc" in its:
             text = (
@@ -74,8 +74,8 @@ def owners(process: str, executable: str) -> list[str]:
             )
         elif NEW in its:
             text = (
-                f"{name} defines operator new itself: what that serves without asking malloc is not "
-                "in the recording."
+                f"{name} defines operator new itself: what that serves without asking malloc is "
+                "not in the recording."
             )
         else:
             continue

@@ -152,6 +152,7 @@ int mallopt(int param, int value) {
 int malloc_trim(size_t pad) {
     static int (*real)(size_t);
     if (!real) real = (int (*)(size_t))next("malloc_trim");
+    if (state.phase == ON) look_now_and_then(); /* at what it is about to give back */
     steered(TRIM, pad < LOW_48 ? pad : LOW_48, 0);
     return real(pad);
 }
