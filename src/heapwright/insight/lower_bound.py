@@ -157,6 +157,13 @@ def _solve(found: LowerBound, blocks: Blocks, offset: np.ndarray, seconds: float
         )
 
 
+def least_bytes(trace: "Trace", results: Sequence[Result]) -> int:
+    """What no manager can hold less than at the peak: bytes alive; where the replay writes as
+    recorded, those of them that were written."""
+    recorded = any(result.conditions.get("touch") == "recorded" for result in results)
+    return trace.peak_written_bytes if recorded else trace.peak_live_bytes
+
+
 def compared_bytes(result: Result) -> int:
     """What of a result can be told against the most bytes alive: the most it held, or, where the
     program is assumed to write nothing and its blocks need not be resident, the most it mapped."""

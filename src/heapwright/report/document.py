@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heapwright.insight.lower_bound import distance, distance_line
+from heapwright.insight.lower_bound import distance, distance_line, least_bytes
 from heapwright.insight.space_time import Asked, space_time
 from heapwright.insight.verdict import present, verdict
 from heapwright.report.comparison import comparison_rows
@@ -74,20 +74,19 @@ def comparison_document(one: Compared) -> dict[str, Any]:
     trace, results = one.trace, one.results
     labels = trace.sites() if any(result.heap_map for result in results) else []
     judged, now = verdict(results), present(results)
+    least = least_bytes(trace, results)
     return {
         "schema_version": SCHEMA_VERSION,
         "trace": trace_facts(trace),
         "results": [
-            row
-            | {"distance_to_optimum": distance(result, trace.peak_live_bytes)}
-            | _stranded(result, labels)
+            row | {"distance_to_optimum": distance(result, least)} | _stranded(result, labels)
             for row, result in zip(comparison_rows(results), results, strict=True)
         ],
         "verdict": {
             "winner": full_title(judged.winner) if judged.winner else None,
             "present": full_title(now) if now else None,
             "headline": judged.headline,
-            "reasons": [*judged.reasons, distance_line(results, trace.peak_live_bytes)],
+            "reasons": [*judged.reasons, distance_line(results, least)],
         },
         "failures": list(one.failures),
         **({"space_time": space_time(one.points, results).to_json()} if one.points else {}),

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from heapwright.insight.lower_bound import distance_line
+from heapwright.insight.lower_bound import distance_line, least_bytes
 from heapwright.insight.space_time import SpaceTime, space_time
 from heapwright.insight.statistics import statistics
 from heapwright.insight.verdict import Verdict, present, ranked, verdict
@@ -236,7 +236,7 @@ def _lead(one: _Seen) -> str:
 
 
 def _verdict(one: _Seen) -> str:
-    said = [*one.judged.reasons, distance_line(one.order, one.trace.peak_live_bytes)]
+    said = [*one.judged.reasons, distance_line(one.order, least_bytes(one.trace, one.order))]
     reasons = "\n".join(f"<li>{words(reason)}</li>" for reason in said)
     return f'<p class="headline">{words(one.judged.headline)}</p><ul>{reasons}</ul>'
 

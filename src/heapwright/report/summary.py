@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from heapwright.insight.lower_bound import distance_line
+from heapwright.insight.lower_bound import distance_line, least_bytes
 from heapwright.insight.space_time import space_time
 from heapwright.insight.verdict import ranked, verdict
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
@@ -32,10 +32,10 @@ def print_comparison(console: "Console", one: Compared, page: Path | None = None
         if collectors.rows:
             console.print()
             print_sheet(console, collectors)
-    judged = verdict(one.results)
+    judged, least = verdict(one.results), least_bytes(one.trace, one.results)
     console.print()
     console.print(judged.headline, style="bold", markup=False, soft_wrap=True)
-    for reason in [*judged.reasons, distance_line(one.results, one.trace.peak_live_bytes)]:
+    for reason in [*judged.reasons, distance_line(one.results, least)]:
         console.print(f"  {reason}", markup=False, soft_wrap=True)
     for sentence in lines(one.trace):
         console.print(f"  {sentence}", markup=False, soft_wrap=True)

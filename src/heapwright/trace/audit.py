@@ -15,6 +15,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length
 from heapwright.trace import graph_audit
 from heapwright.trace.schema import (
+    CALLOC,
     FREE,
     LARGE_BYTES,
     MALLOPT,
@@ -52,9 +53,11 @@ WRONG = (
     FREES,
     REFUSED,
     TOUCHES,
+    WRITTEN_BYTES,  # of live objects: small ones whole, of large ones what was touched
+    PEAK_WRITTEN,
     BEYOND,  # touches of more than their object has
     TOTALS,
-) = range(11)
+) = range(13)
 
 
 def first_unsound(
@@ -166,8 +169,9 @@ def audit(events, live, wrong):
 
 
 @kernel
-def tally(events, sizes, totals):
-    """Add sound events to `totals` int64[TOTALS]; `sizes` int64[slot] holds the live sizes."""
+def tally(events, sizes, written, totals):
+    """Add sound events to `totals` int64[TOTALS]; int64[slot] `sizes` holds the live sizes, and
+    `written` what of them is written: all of small ones, but for fresh calloc memory."""
     live_bytes, live_objects = totals[LIVE_BYTES], totals[LIVE_OBJECTS]
     for row in range(len(events.op)):
         i = unsigned(row)
@@ -176,6 +180,9 @@ def tally(events, sizes, totals):
             if op == TOUCH:
                 totals[TOUCHES] += 1
                 totals[BEYOND] += size > sizes[unsigned(slot)]
+                totals[WRITTEN_BYTES] += max(size - written[unsigned(slot)], 0)
+                written[unsigned(slot)] = max(size, written[unsigned(slot)])
+                totals[PEAK_WRITTEN] = max(totals[PEAK_WRITTEN], totals[WRITTEN_BYTES])
             continue
         if slot < 0:
             totals[REFUSED] += 1
@@ -184,6 +191,8 @@ def tally(events, sizes, totals):
             totals[FREES] += 1
             live_objects -= 1
             live_bytes -= sizes[unsigned(slot)]
+            totals[WRITTEN_BYTES] -= written[unsigned(slot)]
+            written[unsigned(slot)] = 0
             continue
         if op == REALLOC:
             totals[REALLOCATIONS] += 1
@@ -193,6 +202,12 @@ def tally(events, sizes, totals):
             live_objects += 1
         sizes[unsigned(slot)] = size
         live_bytes += size
+        now = min(written[unsigned(slot)], size)  # a realloc keeps it
+        if size < LARGE_BYTES and op != CALLOC:
+            now = size
+        totals[WRITTEN_BYTES] += now - written[unsigned(slot)]
+        written[unsigned(slot)] = now
+        totals[PEAK_WRITTEN] = max(totals[PEAK_WRITTEN], totals[WRITTEN_BYTES])
         totals[PEAK_BYTES] = max(totals[PEAK_BYTES], live_bytes)
         totals[PEAK_OBJECTS] = max(totals[PEAK_OBJECTS], live_objects)
     totals[LIVE_BYTES], totals[LIVE_OBJECTS] = live_bytes, live_objects

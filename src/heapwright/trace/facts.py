@@ -18,6 +18,7 @@ SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what a
     "settings": (3, {}),
     "stack_nodes": (4, 0),
     "touches": (4, 0),
+    "peak_written_bytes": (4, 0),
 }
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
@@ -57,6 +58,7 @@ class Facts:
     peak_live_bytes: int = 0
     peak_live_objects: int = 0
     graph_events: int = 0  # events that only a graph trace has
+    peak_written_bytes: int = 0  # as peak_live_bytes, but of large blocks what was written
     touches: int = 0  # events that tell what was written of large blocks
     peak_roots: int = 0  # most locals and global roots at once
     stack_nodes: int = 0  # of the tree of call stacks; 0: a site is a place alone

@@ -76,6 +76,7 @@ class TraceWriter:
         self._live = np.zeros(1 << 10, np.uint8)
         self._books: graph_audit.Books | None = None  # of a graph trace
         self._sizes = np.zeros(1 << 10, np.int64)
+        self._written = np.zeros(1 << 10, np.int64)
         self._totals = np.zeros(audit.TOTALS, np.int64)
         self._sink: Any = None
         self._writer: Any = None
@@ -179,6 +180,7 @@ class TraceWriter:
         if facts.slots > len(self._live):
             self._live = np.concatenate([self._live, np.zeros(facts.slots, np.uint8)])
             self._sizes = np.concatenate([self._sizes, np.zeros(facts.slots, np.int64)])
+            self._written = np.concatenate([self._written, np.zeros(facts.slots, np.int64)])
         if facts.events == 0 and NEW <= batch.op[0] <= POP:
             self._books = graph_audit.books(facts.slots, len(batch.op))
         if self._books:
@@ -186,7 +188,7 @@ class TraceWriter:
         fault = audit.first_unsound(batch, self._live, facts.slots, facts.threads, self._books)
         if fault:
             raise self._refused(*fault)
-        audit.tally(batch, self._sizes, self._totals)
+        audit.tally(batch, self._sizes, self._written, self._totals)
         if self._totals[audit.BEYOND]:
             beyond = "a touch of more than its object has, in it or in one of the next"
             raise self._refused(int((batch.op == TOUCH).argmax()), beyond)
@@ -198,6 +200,7 @@ class TraceWriter:
             int(self._totals[row])
             for row in (audit.ALLOCATIONS, audit.REALLOCATIONS, audit.FREES, audit.REFUSED)
         )
+        facts.peak_written_bytes = int(self._totals[audit.PEAK_WRITTEN])
         facts.touches = int(self._totals[audit.TOUCHES])
         if self._books:
             facts.graph_events += int((batch.op >= NEW).sum())

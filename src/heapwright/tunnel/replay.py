@@ -36,7 +36,8 @@ from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
-from heapwright.tunnel.conditions import HUGE_PAGES, TOUCH
+from heapwright.tunnel.conditions import HUGE_PAGES
+from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger

@@ -33,7 +33,11 @@ from heapwright.trace.schema import LARGE_BYTES
 from heapwright.words import bytes_text, counted
 
 # Columns of a large block int64[BLOCK]
-NUMBER, LAST, SIZE, SEEN, REACH, BLOCK = range(6)  # of its allocation, its last look; bytes
+NUMBER, LAST, SIZE, SEEN, REACH, FRESH, BLOCK = range(7)  # of its allocation, its last look; bytes;
+# whether glibc mapped it on its own
+
+PAGE_MASK = 4095
+TELLING = 4  # one part in so many is told
 
 
 class Touches(NamedTuple):
@@ -67,9 +71,11 @@ class Looking(NamedTuple):
     UNSEEN,  # that were never looked at
     GUESSED,  # of these, with a block of their size that was seen before
     UNSEEN_BYTES,
+    WRITTEN,  # bytes of those that were
+    USED_BEFORE,  # of these, in a heap: the block before may have written them
     SCATTERED,  # that were not written from their start on
     COUNTS,
-) = range(12)
+) = range(14)
 
 
 def _looking(places: int = 1 << 10) -> Looking:
@@ -109,6 +115,8 @@ def _gone(state, address, at):
         counts[UNSEEN_BYTES] += block[SIZE]
     else:
         like[0], like[1] = block[SIZE], block[SEEN]
+        counts[WRITTEN] += block[SEEN]
+        counts[USED_BEFORE] += 0 if block[FRESH] else block[SEEN]
         if block[REACH] > block[SEEN]:
             counts[SCATTERED] += 1
     state.free_rows[unsigned(counts[FREE_ROWS])] = row
@@ -160,6 +168,8 @@ def _follow(state, rows, count, first):
             block = state.block[unsigned(new)]
             block[NUMBER] = block[LAST] = number
             block[SIZE], block[SEEN], block[REACH] = rows.size[i], -1, 0
+            end = address + rows.size[i] + rows.slack[i]
+            block[FRESH] = rows.slack[i] >= 0 and end & PAGE_MASK == 0
             insert(state.live, address, new)
             counts[LIVE] += 1
             counts[LARGE] += 1
@@ -224,6 +234,15 @@ def sentences(counts: Iterable[int], left_out: int) -> list[str]:
                 "others as written whole.",
                 "unwritten",
                 known[UNSEEN],
+            )
+        )
+    if known[USED_BEFORE] * TELLING > known[WRITTEN]:
+        found.append(
+            Note(
+                f"Of {bytes_text(known[WRITTEN])} of large blocks seen written, "
+                f"{bytes_text(known[USED_BEFORE])} lie where blocks before may have written them: "
+                "other managers may hold less than is told here.",
+                "at most",
             )
         )
     if known[SCATTERED]:
