@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from heapwright.trace.recorder.convert import Converted
+    from heapwright.trace.recorder.wishes import Wishes
 
 _STEPS = 1000  # of the progress bar
 WITHOUT_VALUE = {"--stacks": "128"}
@@ -18,8 +19,9 @@ WITHOUT_VALUE = {"--stacks": "128"}
 
 def record(
     command: Annotated[
-        list[str], typer.Argument(metavar="-- CMD...", help="The program and its arguments.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="-- CMD...", help="The program and its arguments."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -40,6 +42,33 @@ def record(
             metavar="[=DEPTH]",
             help="Whole call stacks, of DEPTH frames at most (128), not the call site alone.",
         ),
+    ] = None,
+    pid: Annotated[
+        int | None,
+        typer.Option(metavar="PID", help="A process that runs already, instead of a program."),
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Begin after 10s, 5m, 1h.")
+    ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="End after so long.")
+    ] = None,
+    signal: Annotated[
+        str | None,
+        typer.Option(metavar="USR1|USR2", help="Begin and end when this command gets the signal."),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(metavar="BYTES", help="End when the log on the disk has this size."),
+    ] = None,
+    rotate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BYTES|TIME", help="A further trace whenever the log has this size, or age."
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(metavar="N", help="With --rotate: only the last N traces.")
     ] = None,
     graph: Annotated[
         bool,
@@ -67,6 +96,10 @@ def record(
     kept, as after a crash or a kill. What remains if this command is itself killed is written by
     `heapwright recover`.
 
+    With --pid a process that runs already, as a debugger attaches; Ctrl-C, its end, --for or
+    --max-size end the recording, and it runs on. What it had allocated before is not in the trace.
+    --rotate writes OUT.001, OUT.002, ..., each with the blocks that live when it begins.
+
     With --stacks each request keeps its native call stack, found by frame pointers or unwind
     tables; an allocation-heavy program runs two to three times slower then.
 
@@ -78,6 +111,7 @@ def record(
 
         heapwright record -o json.heap.parquet -- python3 parse.py big.json
         heapwright record --children -- make -j2
+        heapwright record --pid 4711 --for 60s --stacks -o app.heap.parquet
         heapwright record --graph -- python3 parse.py big.json
     """
     import functools
@@ -88,11 +122,31 @@ def record(
     from heapwright.trace.recorder.session import record as run
     from heapwright.trace.recorder.wishes import Wishes
 
-    out = output or Path(f"{Path(command[0]).name}.heap.parquet")
+    if (pid is None) == (not command):
+        raise HeapwrightError(
+            "record what? Give a program behind --, or a process that runs with --pid PID."
+            if pid is None
+            else f"--pid {pid} is a process that runs: leave the program out, or --pid."
+        )
+    wishes = _wishes(stacks, after, for_, signal, (max_size, rotate, keep))
+    if pid is not None and not graph:
+        from heapwright.trace.recorder.running import record_running
+
+        with writing() as progress:
+            traces = record_running(
+                pid, output, children=children, wishes=wishes, progress=progress, say=_told
+            )
+        show(traces)
+        raise typer.Exit(any(trace.cut for trace in traces))
+    if wishes.rotating and children:
+        raise HeapwrightError("--rotate follows one process: leave out --children.")
+    command = command or []
+    out = output or Path(f"{Path(command[0]).name if command else pid}.heap.parquet")
     with writing() as progress:
         if graph:
             every = parse_count(look_every or "10k")
-            other = "--children" if children else "--stacks" if stacks is not None else ""
+            other = "--children" if children else "--pid" if pid is not None else ""
+            other = other or ("--stacks, --for and the like" if wishes != Wishes() else "")
             if other or every < 1:
                 raise HeapwrightError(
                     f"--graph goes without {other}: leave one out."
@@ -111,7 +165,6 @@ def record(
             told = "--look-every says how often" if look_every else "--limit says in what memory"
             raise HeapwrightError(f"{told} --graph looks: give both.")
         else:
-            wishes = Wishes(stacks=_depth(stacks))
             status, traces = run(
                 command, out, children=children, wishes=wishes, progress=progress, say=_told
             )
@@ -134,14 +187,34 @@ def show(traces: Sequence[Converted]) -> None:
         screen.show_notes(trace.notes)
 
 
-def _depth(stacks: int | None) -> int:
-    """Frames of a stack; 0 without --stacks."""
+def _wishes(
+    stacks: int | None,
+    after: str | None,
+    for_: str | None,
+    signal: str | None,
+    sizes: tuple[str | None, str | None, int | None],
+) -> Wishes:
+    """The options as the recorder takes them; `sizes` are --max-size, --rotate and --keep."""
+    from heapwright.cli.settings import parse_bytes, parse_seconds
     from heapwright.errors import HeapwrightError
-    from heapwright.trace.recorder.wishes import MOST_FRAMES
+    from heapwright.trace.recorder.wishes import MOST_FRAMES, Wishes
 
+    most, rotate, keep = sizes
     if stacks is not None and not 1 <= stacks <= MOST_FRAMES:
         raise HeapwrightError(f"--stacks={stacks}: give a depth of 1 to {MOST_FRAMES:,} frames.")
-    return stacks or 0
+    if keep is not None and (keep < 1 or not rotate):
+        raise HeapwrightError(f"--keep {keep}: give at least 1, and --rotate with it.")
+    timed = rotate is not None and rotate[-1:] in "smh"
+    return Wishes(
+        stacks=stacks or 0,
+        after_s=parse_seconds(after) if after else 0.0,
+        for_s=parse_seconds(for_) if for_ else 0.0,
+        signal=(signal or "").upper().removeprefix("SIG"),
+        most_bytes=parse_bytes(most) if most else 0,
+        rotate_bytes=parse_bytes(rotate) if rotate and not timed else 0,
+        rotate_s=parse_seconds(rotate) if rotate and timed else 0.0,
+        keep=keep or 0,
+    )
 
 
 def _told(sentence: str) -> None:

@@ -87,6 +87,14 @@ def tell_ignored(manager: str, knobs: dict[str, int]) -> None:
         print(f"note: {manager}. {sentence}", file=sys.stderr)
 
 
+def parse_seconds(text: str) -> float:
+    """Seconds, from a text such as 60, 60s, 1.5m, 2h, 500ms."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text.strip())
+    if not match or not 0 < float(match[1]) < 1e9:
+        raise HeapwrightError(f"{text!r} is no time: write 60s, 5m or 1h.")
+    return float(match[1]) * {"ms": 1e-3, "": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
 def parse_variants(texts: Iterable[str]) -> dict[str, list[dict[str, int]]]:
     """The same where a knob may have several values: by manager every combination of them."""
     values: dict[str, dict[str, list[int]]] = {}

@@ -4,6 +4,7 @@
 
 Kinds that others act upon
     cut         the recording stops before the program's end: `record` ends with a failure
+    stopped     it stops before the program's end, as was asked
     inherited   the heap was not as a fresh process has it: the addresses are no exact key
     running     the program still ran when its log was read
     elsewhere   a part of the program was not recorded: another process, another image
@@ -22,7 +23,7 @@ NOTES_KEY = b"heapwright.notes"  # of the metadata of an exported table
 NOTES_BYTES = 1 << 20  # there
 
 CUT, INHERITED, RUNNING, ELSEWHERE = "cut", "inherited", "running", "elsewhere"
-UNEXPLAINED = "unexplained"
+UNEXPLAINED, STOPPED = "unexplained", "stopped"
 
 
 class Note(str):

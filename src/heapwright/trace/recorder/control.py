@@ -11,8 +11,10 @@ from pathlib import Path
 
 MAGIC = 0x314C544E4F435748
 BYTES = 4096
+CHUNK_BYTES = 1 << 16  # by which a log grows, as in log.h
 # Words of the page, as struct control has them.
-_MAGIC, DEPTH = range(2)
+_MAGIC, DEPTH, STATE, MOST, USED, SEGMENT, OWNER = range(7)
+RECORD, WAIT, STOP = range(3)  # STATE
 
 
 class Control:

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from heapwright.trace import schema
-from heapwright.trace.notes import CUT, INHERITED, UNEXPLAINED, Note, of_kind
+from heapwright.trace.notes import CUT, INHERITED, STOPPED, UNEXPLAINED, Note, of_kind
 from heapwright.trace.reconciled import note as unexplained
 from heapwright.trace.reconciled import reconciled
+from heapwright.trace.recorder.carry import Carry, carry
 from heapwright.trace.recorder.ends import Ends
 from heapwright.trace.recorder.log import (
+    ATTACHED,
+    CUT_ASKED,
     ENDS_UNSEEN,
     STACKS_CUT,
     Log,
@@ -51,6 +54,7 @@ class Converted:
     unmatched_frees: int
     notes: list[str] = field(default_factory=list)
     explained: list[str] = field(default_factory=list)  # how much of the process it holds
+    carry: Carry | None = None  # what lived at its end, where that was asked for
 
     @property
     def cut(self) -> bool:
@@ -58,18 +62,22 @@ class Converted:
         return bool(of_kind(self.notes, CUT))
 
 
-def convert(
+def convert(  # noqa: PLR0913 what, then how
     log_path: Path,
     out: str | os.PathLike[str],
     program: str = "",
     progress: Callable[[float], None] | None = None,
     notes: Iterable[str] = (),
+    *,
+    carried: Carry | None = None,
+    carrying: bool = False,
 ) -> Converted:
     """Write the log at `log_path`, with its `.proc` beside it, as the trace `out`.
 
     A forked child's begins with its parent's, up to the fork. `progress` is called with the
-    fraction done; `notes` are added. Memory is bounded by the live objects, the threads and a row
-    group. HeapwrightError when the disk refuses.
+    fraction done; `notes` are added. It begins with the blocks `carried` over from an earlier one;
+    with `carrying` those that live at its end are told. Memory is bounded by the live objects, the
+    threads and a row group. HeapwrightError when the disk refuses.
     """
     log = Log(log_path)
     logs = history(log)
@@ -81,12 +89,25 @@ def convert(
     events_written, now_ns = 0, 0
     ended: set[int] = set()  # threads
     start = heap_start(process[0])
-    ends = Ends(start)
+    late = carried is not None or bool(logs[0].flags & ATTACHED)
+    ends = Ends(0 if late else start)  # threads began before
     with TraceWriter(out, program=program, heap_start=start) as writer:
         facts = writer.facts
         inherited_threads = 0
         steering = np.zeros(256, np.int64)  # events by operation
         numbers = [(0, 0)]  # of events in the log and in the trace
+        if carried is not None:
+            blocks, begun = len(carried.address), logs[0].begun_ns()
+            for rows, count in carried.windows(begun):
+                if nodes:
+                    nodes.to_known_keys(rows.caller[:count])
+                before = logs[0].first - blocks + events_written
+                state, events = match_window(state, rows, count, room, before)
+                if nodes:
+                    nodes.to_sites(events.site, state.callers[: state.counts[SITES]])
+                writer.write(ends.settle(events))
+                events_written += len(events.op)
+            facts.inherited_events = events_written
         for rows, count, first, fraction in windows(logs):
             if nodes:
                 of = max(i for i, one in enumerate(logs) if one.first <= first or not i)
@@ -126,7 +147,9 @@ def convert(
         facts.notes += unexplained(writer.process, facts.origin)
         facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]
         facts.notes += _cut(logs, events_written, now_ns)
-        facts.notes += _inherited(logs, facts.inherited_events, inherited_threads)
+        facts.notes += _inherited(logs, facts.inherited_events, inherited_threads, carried)
+        if logs[0].flags & ATTACHED:
+            facts.notes += _attached(writer.unmatched_frees)
         if state.counts[MISSED]:
             missed = int(state.counts[MISSED])
             facts.notes.append(
@@ -147,9 +170,13 @@ def convert(
     explained = [one.sentence for one in reconciled(writer.process, facts.origin)[:1]]
     if of_kind(facts.notes, UNEXPLAINED):  # a note says it
         explained = []
-    return Converted(
+    found = Converted(
         Path(out), program, facts.events, writer.unmatched_frees, facts.notes, explained
     )
+    if carrying:
+        callers = None if nodes else state.callers[: state.counts[SITES]]
+        found.carry = carry(Path(out), state.threads.number, callers)
+    return found
 
 
 def _steered(operations: np.ndarray) -> list[str]:
@@ -174,6 +201,12 @@ def _cut(logs: list[Log], events: int, now_ns: int) -> list[str]:
     if end_of(logs) == 1 << 62:
         return []
     reason = next(log.lost_reason for log in reversed(logs) if log.lost)
+    if any(log.flags & CUT_ASKED for log in logs):
+        text = (
+            f"The recording stops before the program's end, after {events:,} events and "
+            f"{now_ns / 1e9:.3g} s: its log had the size that was asked for (--max-size)."
+        )
+        return [Note(text, STOPPED, events)]
     if reason == os.strerror(errno.EACCES):
         reason += ": it became another user; record it as that one"
     text = (
@@ -183,8 +216,32 @@ def _cut(logs: list[Log], events: int, now_ns: int) -> list[str]:
     return [Note(text, CUT, events)]
 
 
-def _inherited(logs: list[Log], events: int, threads: int) -> list[str]:
-    """What to say of the trace of a forked child."""
+def _attached(unmatched: int) -> list[str]:
+    """What to say where the program ran, unrecorded, before."""
+    told = f", and {unmatched:,} frees and reallocs were of blocks from before" if unmatched else ""
+    return [
+        Note(
+            "The program ran before the recording began: its heap was not empty at the start, so "
+            f"its addresses are no exact key{told}.",
+            INHERITED,
+            unmatched,
+        )
+    ]
+
+
+def _inherited(logs: list[Log], events: int, threads: int, carried: Carry | None) -> list[str]:
+    """What to say of the trace of a forked child, or of a part of a recording."""
+    if carried is not None:
+        return [
+            Note(
+                f"The first {events:,} events are the blocks that lived when this part began, as "
+                "if they were allocated then: its addresses are no exact key.",
+                INHERITED,
+                events,
+            )
+        ]
+    if logs[0].flags & ATTACHED:
+        return []
     if logs[0].first:
         return [
             Note(

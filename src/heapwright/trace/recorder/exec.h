@@ -8,7 +8,8 @@
 #define ASIDE "HEAPWRIGHT_ASIDE"
 #define ENTRIES 20000 /* of an environment; a longer one is given as it is */
 
-static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
+static void *libc_handle; /* of an attached process, where RTLD_NEXT means nothing: attached.h */
+static void *next(const char *name) { return dlsym(libc_handle ? libc_handle : RTLD_NEXT, name); }
 
 /* The value of `name` in an entry of an environment; NULL when it is another one's. */
 static const char *value_of(const char *entry, const char *name) {

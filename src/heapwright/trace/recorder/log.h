@@ -41,8 +41,10 @@
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
 enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK };
-enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4 }; /* header.flags: there was no key; callers are nodes
-                                                        * of tree.h; some stacks had no room there */
+enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4, ATTACHED = 8, CUT_ASKED = 16, CONTINUES = 32 };
+enum { RECORD, WAIT, STOP }; /* what control.h asks */
+/* header.flags: there was no key; callers are nodes of tree.h; some stacks had no room there; the process ran
+ * before, unrecorded; the log has the size asked for; it goes on with the one in `parent` */
 struct header {
     char magic[8];
     uint64_t header_bytes, chunk_bytes, pid;
@@ -56,6 +58,7 @@ struct header {
 struct stream {              /* one thread's place in the log */
     uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
     uint64_t synced, thread; /* number told by the last SYNC; the thread, in order of first event */
+    uint64_t segment;        /* of the log that the chunk is in */
     int tid, rounds;         /* of thread-specific destructors; in the last one the thread ends */
 };
 
@@ -63,6 +66,7 @@ static struct {
     enum { UNSTARTED, ON, OFF } phase; /* UNSTARTED again in a forked child */
     int lock, nodes_told; /* tree.h */
     uint64_t streams, chunks, bytes; /* counts; of the log file */
+    uint64_t segment, position;      /* of the log; bytes of those before it */
     struct header *header;
     char path[4096];
     struct stream stream[STREAMS]; /* the first is nobody's: it never has room */
@@ -84,9 +88,13 @@ static int key_made;
 static void tell_origin(void); /* origin.h */
 static void begin_looks(void); /* looks.h */
 static int look_now_and_then(void);
-static void tell_file(const char *);
+static void tell_file(const char *), tell_taken(const char *, const char *);
 static void obey(void); /* control.h */
 static int stacks_wanted(void); /* tree.h */
+static void look_for_modules(void); /* attached.h */
+static int asked(int), waits(void); /* control.h */
+static uint64_t allowed(uint64_t, uint64_t);
+static void taken(uint64_t), next_segment(void), stop_if_asked(void);
 
 static void add_text(char *into, size_t room, const char *text) {
     size_t at = strlen(into);
@@ -114,17 +122,27 @@ static int grow(int fd, size_t end) {
         return errno = ENOSPC, 0;
     size_t step = state.bytes / 4 & -CHUNK_BYTES;
     size_t ahead = end + (step < STEP_BYTES ? step : STEP_BYTES);
-    if (!syscall(SYS_fallocate, fd, 0, state.bytes, ahead - state.bytes)) return state.bytes = ahead, 1;
-    if (errno != EOPNOTSUPP && errno != ENOSYS)
-        return syscall(SYS_fallocate, fd, 0, state.bytes, end - state.bytes) ? 0 : (state.bytes = end, 1);
-    return syscall(SYS_ftruncate, fd, end) ? 0 : (state.bytes = end, 1);
+    uint64_t room = allowed(end - state.bytes, ahead - state.bytes);
+    if (!room) {
+        if (state.header) state.header->flags |= CUT_ASKED;
+        return errno = EFBIG, 0;
+    }
+    int refused = syscall(SYS_fallocate, fd, 0, state.bytes, room);
+    if (refused) {
+        room = end - state.bytes;
+        refused = errno == EOPNOTSUPP || errno == ENOSYS ? syscall(SYS_ftruncate, fd, end)
+                                                         : syscall(SYS_fallocate, fd, 0, state.bytes, room);
+    }
+    if (refused) return 0;
+    taken(room);
+    return state.bytes += room, 1;
 }
 
 static void *map_log(size_t start, size_t length, int flags) {
     int fd = opened(state.path, O_RDWR | flags);
     void *p = MAP_FAILED;
     if (fd >= 0 && grow(fd, start + length))
-        p = (void *)syscall(SYS_mmap, WINDOW + start, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, start);
+        p = (void *)syscall(SYS_mmap, WINDOW + state.position + start, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, start);
     int error = errno;
     closed(fd);
     errno = error;
@@ -159,12 +177,21 @@ static void tell_beside(const char *name, const char *text) { /* add a line to a
     closed(fd);
 }
 
+static void begin_log(uint64_t);
 static void start(uint64_t number) {
     state.phase = OFF;
     remember();
+    static int waited;
+    if (asked(WAIT)) {
+        waited = 1;
+        state.phase = UNSTARTED;
+        return;
+    }
     if (!*kept.folder) return;
-    static char line[64];
+    static char line[64], before[sizeof state.header->parent];
     int forked = *kept.path && kept.pid != getpid();
+    *before = 0;
+    if (forked) add_text(before, sizeof before, strrchr(kept.path, '/') + 1);
     if (!followed()) {
         *line = 0;
         add_number(line, sizeof line, getpid());
@@ -172,8 +199,17 @@ static void start(uint64_t number) {
         tell_beside("/others", line);
         return;
     }
-    if (syscall(SYS_madvise, &state, sizeof state, MADV_WIPEONFORK)) return;
+    if (asked(STOP) || syscall(SYS_madvise, &state, sizeof state, MADV_WIPEONFORK)) return;
+    begin_log(forked || waited ? number : 0);
+    if (state.phase != ON) return;
+    begin_looks();
+    if (forked) add_text(state.header->parent, sizeof state.header->parent, before);
+    else if (waited) state.header->flags |= ATTACHED;
+}
+
+static void begin_log(uint64_t number) {
     struct header *header = NULL;
+    state.phase = OFF;
     for (int image = 1; !header; image++) { /* exec keeps the process number */
         *state.path = 0;
         add_text(state.path, sizeof state.path, kept.folder);
@@ -188,18 +224,14 @@ static void start(uint64_t number) {
     memcpy(header->magic, "HWRECRD2", 8);
     header->header_bytes = HEADER_BYTES, header->chunk_bytes = CHUNK_BYTES, header->pid = getpid();
     if (syscall(SYS_readlink, "/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
-    if (forked) {
-        header->first = number;
-        add_text(header->parent, sizeof header->parent, strrchr(kept.path, '/') + 1);
-    }
+    header->first = number;
     if (key_made != 1) header->flags |= ENDS_UNSEEN;
     if (stacks_wanted()) header->flags |= STACKED;
     *kept.path = 0;
     add_text(kept.path, sizeof kept.path, state.path);
     kept.pid = getpid();
     state.header = header;
-    state.streams = 1;
-    begin_looks();
+    if (!state.streams) state.streams = 1;
     state.phase = ON;
     tell_origin();
 }
@@ -226,6 +258,7 @@ static int next_chunk(struct stream *s) {
         syscall(SYS_munmap, (char *)s->end - CHUNK_BYTES, CHUNK_BYTES);
         syscall(SYS_madvise, chunk, CHUNK_BYTES, MADV_POPULATE_WRITE);
     }
+    s->segment = state.segment;
     s->next = chunk;
     s->end = chunk + CHUNK_BYTES / sizeof *chunk;
     if (!(state.chunks & (state.chunks + 1))) tell_file("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
@@ -252,20 +285,24 @@ static inline uint64_t take_number(void) {
 /* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
  * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record, until another one takes its place. */
 static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
-    if (state.phase == OFF) return NULL;
+    if (state.phase == OFF || waits()) return NULL;
     int error = errno;
     if (state.phase == ON && look_now_and_then()) *taken = take_number(); /* behind what it logged */
     sigset_t old = hold();
     if (state.phase == UNSTARTED) start(*taken);
+    stop_if_asked();
+    next_segment();
     struct stream *s = mine->end ? mine : NULL;
     if (state.phase == ON && !s && (s = adopt())) *taken = take_number(); /* the stream may be past the first one */
+    int older = s && s->end && s->segment != state.segment;
+    if (older) *taken = take_number();
     uint64_t number = *taken;
-    if (state.phase == ON && (!s || (s->end - s->next < RECORD_WORDS && !next_chunk(s)))) {
+    if (state.phase == ON && (!s || ((older || s->end - s->next < RECORD_WORDS) && !next_chunk(s)))) {
         state.header->lost_errno = errno;
         state.header->lost = number + 1;
         state.phase = OFF;
     }
-    if (state.phase == OFF) s = NULL;
+    if (state.phase != ON) s = NULL;
     else {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -279,6 +316,7 @@ static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int word
         }
     }
     release(old);
+    look_for_modules();
     errno = error;
     return s;
 }

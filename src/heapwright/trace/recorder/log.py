@@ -26,8 +26,9 @@ from heapwright.errors import HeapwrightError
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
-# of `tree.h`; some stacks had no room there.
-ENDS_UNSEEN, STACKED, STACKS_CUT = 1, 2, 4
+# of `tree.h`; some stacks had no room there; the process ran before, unrecorded; the log has the
+# size asked for; it goes on with the one in `parent`.
+ENDS_UNSEEN, STACKED, STACKS_CUT, ATTACHED, CUT_ASKED, CONTINUES = (1 << bit for bit in range(6))
 
 _HEADER = struct.Struct("=8s7Q4096s4096s4096sQ")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number
@@ -164,6 +165,14 @@ class Log:
                     order.append((number, start))
         return order
 
+    def begun_ns(self) -> int:
+        """When its first record was made, by the recorder's clock; 0 without any."""
+        for _, start in sorted(self.by_first_number())[:1]:
+            with self.path.open("rb") as file:
+                file.seek(start + 16)
+                return max(int(struct.unpack("=q", file.read(8))[0]), 0)
+        return 0
+
     def chunk(self, number: int, start: int, limit: int) -> _Chunk:
         """The chunk at `start`, whose first record has this number."""
         if self._mapped is None:
@@ -188,7 +197,7 @@ def history(last: Log) -> list[Log]:
     The first one has `first` 0, unless a parent's log is gone.
     """
     logs = [last]
-    while logs[0].parent is not None and len(logs) < GENERATIONS:
+    while logs[0].parent is not None and len(logs) < GENERATIONS and not logs[0].flags & CONTINUES:
         if not logs[0].parent.exists() or logs[0].parent in [log.path for log in logs]:
             break
         parent = Log(logs[0].parent)

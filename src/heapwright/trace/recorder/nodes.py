@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heapwright.trace.recorder.log import MALLOC, MEMALIGN, STACKED, Log, Window
+from heapwright.trace.recorder.log import CONTINUES, MALLOC, MEMALIGN, STACKED, Log, Window
 from heapwright.trace.recorder.sites import stored_sites
 from heapwright.trace.stacks import LEFT_OUT, NODES
 
@@ -32,6 +32,11 @@ class Nodes:
         nodes, known = rows.caller[asks], self.rows[log]
         row = np.where(nodes < len(known), known[np.minimum(nodes, len(known) - 1)], NOBODY)
         rows.caller[asks] = np.where(row == NOBODY, len(self.pc), row) + 1
+
+    def to_known_keys(self, callers: np.ndarray) -> None:
+        """The same of rows of the tree, as an earlier trace has them."""
+        unknown = (callers < 0) | (callers >= len(self.pc))
+        callers[:] = np.where(unknown, len(self.pc), callers) + 1
 
     def to_sites(self, sites: np.ndarray, keys: np.ndarray) -> None:
         """Replace rows of the site table in `sites` by nodes, those without one by NOBODY."""
@@ -58,7 +63,7 @@ def nodes_of(logs: list[Log]) -> Nodes | None:
     before = np.full(1, NOBODY, np.int64)
     parents, places, total = [], [], 0
     for log in logs:
-        first, pc, parent = _read(log.path.with_name(log.path.name + ".stacks"))
+        first, pc, parent = _read(_file_of(log))
         first = first or len(before)
         if len(before) < first:
             before = np.append(before, np.full(first - len(before), NOBODY))
@@ -70,6 +75,16 @@ def nodes_of(logs: list[Log]) -> Nodes | None:
         rows.append(known)
         before = known
     return Nodes(rows, np.concatenate(parents).astype(np.int32), np.concatenate(places))
+
+
+def _file_of(log: Log) -> Path:
+    """Where the nodes of a log are: of one that goes on with another, beside the first."""
+    own = log.path.with_name(log.path.name + ".stacks")
+    if not log.flags & CONTINUES:
+        return own
+    pid, image = log.path.name.split(".")
+    paths = (log.path.with_name(f"{pid}.{i}.stacks") for i in range(int(image), 0, -1))
+    return next((path for path in paths if path.exists()), own)
 
 
 def _read(path: Path) -> tuple[int, np.ndarray, np.ndarray]:

@@ -12,11 +12,13 @@
 #include <fcntl.h>
 #include <gnu/libc-version.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,6 +171,13 @@ int brk(void *address) {
     if (!result && before != __curbrk) steered(SBRK, (uint64_t)((char *)__curbrk - before), (uint64_t)before);
     return result;
 }
+
+static void tell_end(void);
+#ifdef __x86_64__
+#include "attached.h"
+#else
+static void look_for_modules(void) {}
+#endif
 
 __attribute__((constructor)) static void begin(void) { /* while there are few keys, if any */
     Dl_info here;

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.recorder.watch import TICK_S, Watch
 
 
 def _known(*names: str) -> tuple[signal.Signals, ...]:
@@ -36,14 +37,16 @@ def run(
     command: Sequence[str],
     environment: Mapping[str, str],
     began: Callable[[int], None] = lambda process: None,
+    watch: Watch | None = None,
 ) -> tuple[int, int]:
     """Exit status (128 + n for signal n) and process number of `command`, run to its end.
 
-    `program` is the file to execute; `began` is told the process number when it runs.
+    `program` is the file to execute; `began` is told the process number when it runs; `watch`
+    is asked now and then whether it is time for something.
     HeapwrightError when it cannot be run.
     """
     due: dict[int, float] = {}  # signal: when to pass it on
-    with _awaited(due) as woken:
+    with _awaited(due, watch) as woken:
         try:
             process = os.posix_spawn(
                 program,
@@ -54,7 +57,9 @@ def run(
         except OSError as error:
             raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
         began(process)
-        while not _has_ended(process, woken, due):
+        while not _has_ended(process, woken, due, watch is not None):
+            if watch:
+                watch.tick()
             for number in [number for number, when in due.items() if when <= time.monotonic()]:
                 del due[number]
                 os.kill(process, number)
@@ -65,10 +70,12 @@ def run(
     return code if code >= 0 else 128 - code, process
 
 
-def _has_ended(process: int, woken: int, due: Mapping[int, float]) -> bool:
+def _has_ended(process: int, woken: int, due: Mapping[int, float], watched: bool) -> bool:
     """Wait for the program's end (True), a signal, or the time to pass one on."""
     now = time.monotonic()
     patience = min((max(when - now, 0) for when in due.values()), default=None)
+    if watched:
+        patience = min(patience or TICK_S, TICK_S) if patience != 0 else 0
     signals = [woken] if woken >= 0 else []
     try:
         ended = os.pidfd_open(process)
@@ -90,14 +97,16 @@ def _has_ended(process: int, woken: int, due: Mapping[int, float]) -> bool:
 
 
 @contextlib.contextmanager
-def _awaited(due: dict[int, float]) -> Iterator[int]:
+def _awaited(due: dict[int, float], watch: Watch | None) -> Iterator[int]:
     """Signals are entered in `due` with the time to pass them on; yields what wakes a select."""
     if threading.current_thread() is not threading.main_thread():
         yield -1  # they are the main thread's affair
         return
 
     def came(number: int, frame: FrameType | None) -> None:
-        if not (number in OF_TERMINAL and _in_foreground()):
+        if watch and number == watch.toggle:
+            watch.signalled()
+        elif not (number in OF_TERMINAL and _in_foreground()):
             due.setdefault(number, time.monotonic() + MOMENT_S)
 
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
+from heapwright.trace.recorder.control import controlled
 from heapwright.trace.recorder.convert import Converted
+from heapwright.trace.recorder.parts import Parts
 from heapwright.trace.recorder.run import executable, run
 from heapwright.trace.recorder.traces import (
     Progress,
@@ -29,6 +31,7 @@ from heapwright.trace.recorder.traces import (
     session_of,
     write_traces,
 )
+from heapwright.trace.recorder.watch import Watch
 from heapwright.trace.recorder.wishes import PLAIN, Wishes
 
 OUTLIVE_S = 10.0  # that `children` waits for processes which outlive the first one
@@ -53,9 +56,9 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
 
     `out` becomes the last program that the first process executed. With `children` every process
     image gets a trace beside it, `out`'s stem followed by process number and program; one that
-    outlives the first process is waited for, OUTLIVE_S at most. `wishes` say what else is
-    kept. Signals to this process reach the
-    program, and what was recorded is kept. `progress` is called while converting, with the name
+    outlives the first process is waited for, OUTLIVE_S at most. `wishes` say what else is kept, and
+    when; a recording that ends before the program is written then. Signals to this process reach
+    the program, and what was recorded is kept. `progress` is called while converting, with the name
     of the trace and the fraction done; `say` with a sentence for who waits.
 
     HeapwrightError when the program cannot be run, made no event, or the disk refuses; then no
@@ -64,15 +67,7 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
     out = Path(out)
     program = executable(command[0])
     preload = library()
-    if not out.parent.is_dir():
-        raise HeapwrightError(f"cannot write {out}: there is no folder {out.parent}")
-    if out.exists() and not out.is_file():
-        raise HeapwrightError(f"{out} is not a regular file: give another output path")
-    try:
-        made = tempfile.mkdtemp(prefix=f".{out.name}.recording-", dir=out.parent.resolve())
-    except OSError as error:
-        raise HeapwrightError(f"cannot write {out}: {error.strerror}") from None
-    folder = Path(made)
+    folder = folder_for(out)
     session = Session(list(command), out.name, children, recorder=os.getpid())
     told = {"HEAPWRIGHT_RECORD": f"{0 if children else os.getpid()}:{folder}"}
 
@@ -81,24 +76,49 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
         with contextlib.suppress(OSError):  # the program runs: a full disk is told at its end
             session.save(folder)
 
-    with _left_to_others(folder, session), kept(folder):
+    parts: Parts | None = None
+    with _left_to_others(folder, session), kept(folder), contextlib.ExitStack() as hold:
         try:
             session.save(folder)
-            wishes.tell(folder)
-            status, _ = run(program, command, preloaded(environment, preload, told), began)
+            if wishes == PLAIN:
+                status, _ = run(program, command, preloaded(environment, preload, told), began)
+            else:
+                page = hold.enter_context(controlled(folder))
+                wishes.tell(page)
+                parts = Parts(folder, session, out, wishes, say)
+                watch = parts.watched(Watch(wishes, page))
+                environment = preloaded(environment, preload, told)
+                status, _ = run(program, command, environment, began, watch)
         except (HeapwrightError, OSError):
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if children:
+        if children and not session.ended:
             outlive(folder, OUTLIVE_S, say)
-        converted = write_traces(folder, session, out, progress)
+        converted = (
+            parts.finish(progress) if parts else write_traces(folder, session, out, progress)
+        )
     if not converted:
         why = nothing(folder, session)
         shutil.rmtree(folder, ignore_errors=True)
         raise HeapwrightError(
             f"recorded nothing of {command[0]} (it ended with status {status}): {why}"
+            if not session.ended
+            else f"recorded nothing of {command[0]}: it asked for no memory in that time"
         )
     return status, converted
+
+
+def folder_for(out: Path) -> Path:
+    """A new folder for the logs, beside the trace; HeapwrightError where there can be none."""
+    if not out.parent.is_dir():
+        raise HeapwrightError(f"cannot write {out}: there is no folder {out.parent}")
+    if out.exists() and not out.is_file():
+        raise HeapwrightError(f"{out} is not a regular file: give another output path")
+    try:
+        made = tempfile.mkdtemp(prefix=f".{out.name}.recording-", dir=out.parent.resolve())
+    except OSError as error:
+        raise HeapwrightError(f"cannot write {out}: {error.strerror}") from None
+    return Path(made)
 
 
 @contextlib.contextmanager

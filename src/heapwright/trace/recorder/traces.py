@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace.notes import ELSEWHERE, RUNNING, Note
+from heapwright.trace.notes import ELSEWHERE, RUNNING, STOPPED, Note
 from heapwright.trace.recorder.absent import own_allocator, why_absent
 from heapwright.trace.recorder.convert import Converted, convert
 from heapwright.trace.recorder.log import Log, history
@@ -43,6 +43,8 @@ class Session:
     children: bool
     pid: int = 0  # of the first process
     recorder: int = 0  # the process that waits for it
+    ended: str = ""  # why the recording ended before the program: words of a sentence
+    notes: list[str] = dataclasses.field(default_factory=list)  # of its end; not kept
 
     def save(self, folder: Path) -> None:
         """Keep it with the logs: whole, or as it was."""
@@ -58,6 +60,7 @@ def session_of(folder: Path) -> Session:
             text = json.loads(file.read(SESSION_BYTES))
         session = Session(**text)
         sound = all(isinstance(word, str) for word in [*session.command, session.out])
+        sound = sound and isinstance(session.ended, str)
         sound = sound and type(session.pid) is type(session.recorder) is int
         if not sound or not session.command or Path(session.out).name != session.out:
             raise ValueError
@@ -131,7 +134,7 @@ def write_traces(
     main = own[-1] if own else logs[0]
     chosen = [main, *(log for log in logs if session.children and log != main)]
     live = running(folder)
-    notes = _elsewhere(folder, session, main, bool(own))
+    notes = [*_elsewhere(folder, session, main, bool(own)), *session.notes]
     silent = sorted(set(live) - {pid for pid, _, _ in logs})
     if silent and session.children:
         notes.append(
@@ -159,7 +162,7 @@ def write_traces(
                     progress=progress and partial(progress, target.name),
                     notes=[
                         *(notes if log == main else ()),
-                        *_own_notes(executable, log[0] in live),
+                        *_own_notes(executable, log[0] in live, session.ended),
                     ],
                 )
             )
@@ -226,9 +229,11 @@ def _elsewhere(folder: Path, session: Session, main: tuple[int, int, Path], own:
     return notes
 
 
-def _own_notes(executable: str, live: bool) -> list[str]:
+def _own_notes(executable: str, live: bool, ended: str) -> list[str]:
     notes: list[str] = []
-    if live:
+    if ended:
+        notes.append(Note(f"The recording ends before the program does, {ended}.", STOPPED))
+    elif live:
         notes.append(
             Note(
                 "The process was still running when this was written: what it did later is not "

@@ -73,12 +73,12 @@ static void want_stacks(uint64_t depth) { /* before the first event */
     if (tree.trails && tree.table) tree.depth = depth;
 }
 
-static inline uint64_t place_of(uint64_t pc, uint64_t parent) {
+static inline uint64_t entry_of(uint64_t pc, uint64_t parent) {
     return (pc * 0x9E3779B97F4A7C15UL ^ parent * 0xC2B2AE3D27D4EB4FUL) * 0x9E3779B97F4A7C15UL >> 32;
 }
 
 static inline uint32_t known_node(const struct table *t, uint64_t pc, uint32_t parent) {
-    for (uint64_t i = place_of(pc, parent);; i++) {
+    for (uint64_t i = entry_of(pc, parent);; i++) {
         const struct entry *e = &t->at[i & t->mask];
         uint64_t here = __atomic_load_n(&e->pc, __ATOMIC_ACQUIRE);
         if (here == pc && e->parent == parent) return e->node;
@@ -86,8 +86,8 @@ static inline uint32_t known_node(const struct table *t, uint64_t pc, uint32_t p
     }
 }
 
-static void enter(struct table *t, uint64_t pc, uint32_t parent, uint32_t node) {
-    uint64_t i = place_of(pc, parent);
+static void enter_node(struct table *t, uint64_t pc, uint32_t parent, uint32_t node) {
+    uint64_t i = entry_of(pc, parent);
     while (t->at[i & t->mask].pc) i++;
     struct entry *e = &t->at[i & t->mask];
     e->parent = parent, e->node = node;
@@ -138,13 +138,13 @@ static uint32_t new_node(uint64_t pc, uint32_t parent) {
         struct table *old = tree.table, *larger = new_table((old->mask + 1) * 4);
         if (!larger) return state.header->flags |= STACKS_CUT, parent;
         for (uint64_t i = 0; i <= old->mask; i++)
-            if (old->at[i].pc) enter(larger, old->at[i].pc, old->at[i].parent, old->at[i].node);
+            if (old->at[i].pc) enter_node(larger, old->at[i].pc, old->at[i].parent, old->at[i].node);
         __atomic_store_n(&tree.table, larger, __ATOMIC_RELEASE);
     }
     node = ++tree.nodes;
     nodes_file.rows[0] = pc, nodes_file.rows[1] = parent;
     nodes_file.rows += 2;
-    enter(tree.table, pc, parent, node);
+    enter_node(tree.table, pc, parent, node);
     return node;
 }
 
@@ -251,4 +251,9 @@ static __attribute__((noinline)) uint64_t stack_node(uint64_t caller) {
     return parent;
 }
 
+static void unmapped(void *at, size_t bytes);
+static void leave_nodes(void) { /* for good */
+    if (nodes_file.past) unmapped((char *)nodes_file.past - TREE_BYTES, TREE_BYTES);
+    nodes_file.full = 1;
+}
 static int stacks_wanted(void) { return tree.depth != 0; }
