@@ -58,13 +58,16 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     rounds: int = 3,
     seconds: float | None = None,
     told: Told | None = None,
+    budget: float | None = None,
+    trials: int | None = None,
 ) -> Advice:
     """Say what the program of `trace` can be given so that it holds less memory.
 
     `managers`: names, or None for all that can be deployed on it. `by`: "end", "mean" or "peak",
     or None for the three together. `run`: a command that is run under the present state and the
     best `few`, `rounds` times each, for `seconds` at most; True: the one that was recorded. `told`
-    is told which one runs. HeapwrightError for an unknown name, what is no trace, and a command
+    is told which one runs. `budget` seconds or `trials`: search among further settings as well,
+    with Optuna. HeapwrightError for an unknown name, what is no trace, and a command
     that cannot be run.
 
     >>> import heapwright as hw
@@ -84,7 +87,7 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
         if not opened.events:
             raise HeapwrightError(f"{opened.path} holds no events: there is nothing to advise on.")
         wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
-        found = _advised(wind, _names(managers), by)
+        found = _advised(wind, _names(managers), by, (budget, trials))
         if run:
             command = recorded_command(opened) if run is True else list(run)
             prove(found, command, few=few, rounds=rounds, seconds=seconds, progress=told)
@@ -111,8 +114,11 @@ def _names(managers: Sequence[str] | str | None) -> list[str] | None:
     return names
 
 
-def _advised(wind: Tunnel, only: list[str] | None, by: str | None) -> Advice:
+def _advised(
+    wind: Tunnel, only: list[str] | None, by: str | None, budget: tuple[float | None, int | None]
+) -> Advice:
     """The whole of it, on one trace."""
+    from heapwright.api.searching import scored
     from heapwright.insight.advice import Row, rank
     from heapwright.insight.candidates import Field, present_of
     from heapwright.insight.standing import standing
@@ -129,14 +135,16 @@ def _advised(wind: Tunnel, only: list[str] | None, by: str | None) -> Advice:
     others = field_.all(now, wind.at.seconds)
     (whole, cause), flown, real = wind.fly(now, others, everyone)
     present = Row(now, _as_footprint(whole))
+    share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
     rows = [Row(one, held) for one, held in flown]
+    if any(budget):
+        rows += wind.searched(field_, present, rows, scored(by, present.predicted, share), budget)
     found = standing(wind.trace, whole, cause)
     agreement = _agreements([present, *rows], real)
     for row in [present, *rows]:
         row.uncertainty = _uncertainty(row, agreement, found)
         if row.predicted.by_time:
             row.uncertainty["time"] = by_time(row, rows, everyone.deploy(row.candidate.manager))
-    share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
     order = rank(rows, present, by, share)
     notes = list(dict.fromkeys([*wind.trace.notes, *whole.notes]))
     missing = field_.missing
@@ -237,6 +245,45 @@ class Tunnel:
         measured = zip(beside, lanes[1 + len(others) :], strict=True)
         real = {name: lane.outcome for name, lane in measured if not isinstance(lane.outcome, str)}
         return lanes[0].outcome, flown, real
+
+    def searched(
+        self,
+        field_: Field,
+        present: Row,
+        rows: Sequence[Row],
+        score: Callable[[Footprint], float],
+        budget: tuple[float | None, int | None],
+    ) -> list[Row]:
+        """Rows of a search among the settings of each twin that has ranges; the present manager's
+        first. The budget is shared by them."""
+        from heapwright.api.searching import ranges_of, search
+        from heapwright.insight.advice import Row
+        from heapwright.tunnel.compare import processors
+
+        names = [name for name in field_.twins if ranges_of(name, field_)]
+        jobs = self.jobs or processors()
+
+        def fly(candidates: Sequence[Candidate]) -> list[tuple[Candidate, Footprint]]:
+            lanes = [self._lane(one, field_) for one in candidates]
+            self.run(lanes)
+            pairs = zip(candidates, lanes, strict=True)
+            return [(one, lane.outcome) for one, lane in pairs if not isinstance(lane.outcome, str)]
+
+        found: list[Row] = []
+        seconds, trials = budget
+        for name in names:
+            flown = search(
+                name,
+                field_,
+                [present, *rows],
+                fly,
+                score,
+                jobs=jobs,
+                seconds=seconds / len(names) if seconds else None,
+                trials=max(1, trials // len(names)) if trials else None,
+            )
+            found += [Row(one, held) for one, held in flown]
+        return found
 
     def run(self, lanes: list[Lane]) -> None:
         """Run them side by side, the long ones first; what failed becomes a sentence."""

@@ -67,6 +67,14 @@ def advise(
             show_default=False,
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="60s|N",
+            help="Search among more settings, for so long or so many trials; needs Optuna.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
@@ -89,12 +97,14 @@ def advise(
 
         heapwright advise -- python3 app.py
         heapwright advise app.heap.parquet --by end --json
+        heapwright advise app.heap.parquet --budget 60s
         heapwright advise --run -- python3 app.py
     """
     from heapwright.api.advising import advise as advised
     from heapwright.cli import screen
     from heapwright.report.advice import print_advice
 
+    limit = budget_of(budget)
     trace, command = told_apart(words)
     if trace is None:
         trace = recorded(command, output)
@@ -112,6 +122,8 @@ def advise(
             rounds=rounds,
             seconds=seconds,
             told=told,
+            budget=limit[0],
+            trials=limit[1],
         )
     if json:
         screen.print_json(found.to_json())
@@ -119,6 +131,21 @@ def advise(
         print_advice(screen.console(), found)
         for sentence in found.failures:
             screen.console(stderr=True).print(sentence, style="yellow", soft_wrap=True)
+
+
+def budget_of(text: str | None) -> tuple[float | None, int | None]:
+    """Seconds, as 60s or 2m, or a number of trials."""
+    from heapwright.errors import HeapwrightError
+
+    if text is None:
+        return None, None
+    number, unit = text.strip().rstrip("sm"), text.strip()[-1:]
+    if number.replace(".", "", 1).isdecimal() and float(number) > 0:
+        if unit in "sm":
+            return float(number) * (60 if unit == "m" else 1), None
+        if number.isdecimal():
+            return None, int(number)
+    raise HeapwrightError(f"--budget {text}: write a time, as 60s or 2m, or how many trials.")
 
 
 def told_apart(words: Sequence[str]) -> tuple[Path | None, list[str]]:
