@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import Flame
     from heapwright.insight.why import Diagnosis
     from heapwright.result import Result
@@ -86,10 +87,12 @@ def why(
     'live'
     """
     from heapwright.api.selection import opened_traces
+    from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import columns, flame
     from heapwright.insight.why import Heaps, course, diagnosis
     from heapwright.report.document import trace_facts
     from heapwright.tunnel.replay import replay
+    from heapwright.words import bytes_text
 
     told = progress or (lambda events: None)
     with opened_traces([trace]) as (opened,):
@@ -100,16 +103,30 @@ def why(
             told(events - done)
             done = events
 
-        result = replay(
-            MANAGER,
-            opened,
-            settings,
-            touch=touch,
-            huge_pages=huge_pages,
-            samples=SAMPLES,
-            progress=advance,
-            picture=heaps.picture,
-        )
+        def replayed(written: str | None) -> Result:
+            nonlocal done
+            done = 0
+            return replay(
+                MANAGER,
+                opened,
+                settings,
+                touch=written,
+                huge_pages=huge_pages,
+                samples=SAMPLES,
+                progress=advance,
+                picture=heaps.picture,
+            )
+
+        result = replayed(touch)
+        process = process_bytes(opened)
+        if touch is None and not opened.written_known and result.held_bytes > process > 0:
+            refuted = (
+                f"Were all written that was asked for, {bytes_text(result.held_bytes)} would have "
+                f"been resident, and the whole process never had more than {bytes_text(process)}: "
+                "so nothing that the program wrote counts. Record it again to know what was."
+            )
+            result = replayed("none")
+            result.notes.insert(0, refuted)
         found = diagnosis(opened, result, heaps, told)
         events = {moment: known["event"] for moment, known in found.bytes.items()}
         return Why(

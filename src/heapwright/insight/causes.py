@@ -60,6 +60,8 @@ class Course:
     exit_bytes: int  # freed in the exit phase
     growing_bytes: int  # live, still growing at the end, and freed by the exit phase
     filled_at: float | None  # share of the trace after which live memory stood still
+    heap_bytes: int  # resident at the peak
+    process_bytes: int  # that the whole process had at most; 0 where that is not known
 
     @classmethod
     def of(
@@ -83,7 +85,23 @@ class Course:
             at_exit - int(profile.kept.sum()),
             max(0, grows - int(leaked.sum())),
             filled_at(profile.live),
+            causes["peak"]["resident_bytes"],
+            process_bytes(trace),
         )
+
+
+def process_bytes(trace: Trace) -> int:
+    """The most that the recorded process had resident, its code and files included; 0 unknown."""
+    text = trace.origin.get("resident_bytes", "")
+    return int(text) if text.isdecimal() else 0
+
+
+def of_the_process(course: Course) -> str:
+    """What part of the process the heap is, where that is less than half; else nothing."""
+    if course.heap_bytes * 2 >= course.process_bytes:
+        return ""
+    heap, process = bytes_text(course.heap_bytes), bytes_text(course.process_bytes)
+    return f" The recorded heap is {heap} of the {process} that the process has at most."
 
 
 def filled_at(live: np.ndarray) -> float | None:

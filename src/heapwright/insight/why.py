@@ -14,6 +14,7 @@ Causes          where the bytes stand in the parts of a result
     rounding        rounding and headers: what small blocks cost
     garbage         garbage: dead and not yet collected
 Judged at       the end, as that is what stays; at the peak where little stays
+Process         of a recording that tells it: a waste that is little of the whole process is none
 Verdict         a leak that is at least LEAK_SHARE, counted double as it goes on growing, or another
                 cause of at least WASTE_SHARE, whichever is most; else what is simply live
 """
@@ -24,7 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.insight.causes import Course, Culprit, Place, sentences
+from heapwright.insight.causes import (
+    Course,
+    Culprit,
+    Place,
+    of_the_process,
+    process_bytes,
+    sentences,
+)
 from heapwright.insight.escape import StackLike, Watch
 from heapwright.insight.growth import Growth, grouped, growth, leaking
 from heapwright.insight.pins import Pins, pins, rounding
@@ -44,6 +52,7 @@ _PARTS = {
     "garbage": ("garbage",),
 }
 LEAK_SHARE, WASTE_SHARE = 0.1, 0.25  # of the resident bytes
+PROCESS_SHARE = 0.1  # of the most that the whole process had; less waste is no finding
 KEPT_ANYWAY_BYTES = 256 << 10  # that are retained are no finding: glibc pads and trims by 128 KiB
 STAYS = 0.25  # of the peak; where less stays at the end it is the peak that is judged
 STACKS = 10  # that are named of a cause
@@ -144,7 +153,7 @@ def diagnosis(
     shares = {moment: _shares(causes) for moment, causes in counted.items()}
     stays, peak = (counted[moment]["resident_bytes"] for moment in MOMENTS)
     moment = "end" if stays >= STAYS * peak else "peak"
-    kind = _kind(shares[moment], counted[moment])
+    kind = _kind(shares[moment], counted[moment], process_bytes(trace))
     held = heaps.taken.get(events[moment]) if heaps else None
     charges = _charges(profile, leaked, events[moment], held)
     course = Course.of(trace, profile, leaked, counted, moment)
@@ -158,6 +167,8 @@ def diagnosis(
         charge = charges.get(cause)
         stacks = _culprits(trace, labels, (cause, moment), charge, size)
         sentence, mend = sentences(cause, size, course, _first(labels, place, charge, size))
+        if cause == kind:
+            sentence += of_the_process(course)
         findings.append(Finding(cause, size, shares[moment][cause], sentence, mend, stacks))
     like = watch.found(profile, labels)
     return Diagnosis(kind, moment, shares, counted, findings, like, profile, leaked)
@@ -170,9 +181,13 @@ def peak_event(result: Result) -> int:
     return int(result.timeline[int(result.timeline[:, 2].argmax()), 0])
 
 
-def _kind(shares: Mapping[str, float], sizes: Mapping[str, int]) -> str:
+def _kind(shares: Mapping[str, float], sizes: Mapping[str, int], process: int) -> str:
     """The cause that the verdict names."""
-    weight = {cause: share for cause, share in shares.items() if share >= WASTE_SHARE}
+    weight = {
+        cause: share
+        for cause, share in shares.items()
+        if share >= WASTE_SHARE and sizes[cause] >= PROCESS_SHARE * process
+    }
     weight.pop("live", None)
     if sizes["retention"] < KEPT_ANYWAY_BYTES:
         weight.pop("retention", None)
