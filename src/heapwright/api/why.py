@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import Flame
     from heapwright.insight.why import Diagnosis
     from heapwright.result import Result
