@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from heapwright.errors import HeapwrightError
 from heapwright.trace import schema
 from heapwright.trace.recorder import log as logs
-from heapwright.trace.recorder import matching, tables
+from heapwright.trace.recorder import tables
 from heapwright.trace.recorder.convert import convert
 from heapwright.trace.recorder.sites import executable_mappings, heap_start, stored_sites
 from heapwright.trace.sites import labels

@@ -50,7 +50,9 @@ class Looking(NamedTuple):
     live: Table  # address of a large block -> its row
     block: np.ndarray  # int64[row, BLOCK]
     free_rows: np.ndarray  # int32[row], a stack
-    like: np.ndarray  # int64[bits of size, 2], bytes of the last block that was seen: asked, written
+    like: (
+        np.ndarray
+    )  # int64[bits of size, 2], bytes of the last block that was seen: asked, written
     made: np.ndarray  # int64[touch, 3], as in Touches
     counts: np.ndarray  # int64[COUNTS]
 
