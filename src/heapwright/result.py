@@ -56,6 +56,9 @@ class HeapMap:
     blocks: Blocks
     known_live: int  # blocks on pages with more live bytes are left out, unless they fill a page
     stranded: dict[str, Any] = field(default_factory=dict)  # see insight.stranded
+    tops: list[dict[str, Any]] = field(default_factory=list)  # see insight.tops
+    tops_event: int = -1  # the moment of them: the end where it is known, else the peak
+    left_out_pages: int = 0  # long runs that are mapped and never resident
 
 
 @dataclass

@@ -6,6 +6,7 @@ from heapwright.report.comparison import comparison_sheet
 from heapwright.report.figures import bars, legend, notes_list, stranding_sites
 from heapwright.report.markup import words
 from heapwright.report.notes import notes
+from heapwright.report.standing import collectors_asked, standing
 from made_results import MIB, collecting, made, now, stranded
 
 PARTS = {
@@ -22,14 +23,18 @@ PARTS = {
 
 def test_a_bar_is_as_long_as_what_was_held_and_its_parts_are_told():
     order = [made(), now()]  # 190 and 200 MiB
-    first, second = bars(order, comparison_sheet(order)).split('<div class="row')[1:]
+    first, second = bars(order, comparison_sheet(order)).split('<details class="row')[1:]
     labels = re.findall(r'width:([\d.]+)%" title="([^:]+): ([\d.]+) MiB \(([\d.]+) %\)"', first)
     assert {name: float(size) for _, name, size, _ in labels} == PARTS
     for width, name, _, share in labels:
         assert float(width) == round(100 * PARTS[name] / 200, 3)
         assert abs(float(share) - 100 * PARTS[name] / 190) <= 0.5
-    assert ">190 MiB</span>" in first and "least" in first
-    assert ">200 MiB</span>" in second and "now" in second
+    assert ">190\u00a0MiB</span>" in first and "least" in first
+    assert ">200\u00a0MiB</span>" in second and "now" in second
+    assert ">−5\u00a0%</span>" in first and 'class="change"></span>' in second
+    opened = first.split('<dl class="parts">')[1].replace("\u00a0", " ")
+    told = re.findall(r"</i>([^<]+)</dt><dd>([\d.]+) MiB", opened)
+    assert {name: float(size) for name, size in told} == PARTS
     assert "buddy: 190 MiB resident; live 100 MiB, rounding 11.0 MiB, headers 12.0 MiB" in first
 
 
@@ -39,14 +44,82 @@ def test_a_bar_far_longer_than_the_others_is_cut():
     def drawn(times, **more):
         peak = {key: times * size for key, size in made().peak.items()}
         order = [made(high_water_bytes=0, **more), made("linear", peak=peak, high_water_bytes=0)]
-        return bars(order, comparison_sheet(order)).split('<div class="row')[2]
+        return bars(order, comparison_sheet(order)).split('<details class="row')[2]
 
     cut = drawn(100)
-    assert cut.startswith(" cut") and ">17.7 GiB</span>" in cut
+    assert cut.startswith(" cut") and ">17.7\u00a0GiB</span>" in cut
     assert sum(map(float, re.findall(r"width:([\d.]+)%", cut))) == 100
     for times, more in ((3, {}), (8, {"collecting": collecting()})):
         assert not drawn(times, **more).startswith(" cut")
         assert drawn(times + 1, **more).startswith(" cut")
+
+
+def test_what_only_compares_is_folded_and_sets_no_scale():
+    """The present state first, then what can be deployed, each with its difference to it."""
+    wide = {key: 50 * size for key, size in made().peak.items()}
+    order = [
+        made("jemalloc", "measured", high_water_bytes=0),
+        *(made(name) for name in ("buddy", "best-fit")),
+        now(),
+        made("wright", peak={key: 2 * size for key, size in made().peak.items()}),
+        made("linear", peak=wide, high_water_bytes=0),
+    ]
+    place = standing(order, graph=False)
+    assert [result.manager for result in place.first] == ["glibc", "jemalloc", "wright"]
+    assert {result.manager for result in place.others} == {"buddy", "best-fit", "linear"}
+    assert place.advised is order[0]
+    roles = ["advised", "other", "other", "present", "twin", "other"]
+    assert list(map(place.role, order)) == roles
+    text = bars(order, comparison_sheet(order), place)
+    shown, folded = text.split('<details class="others">')
+    assert re.findall(r'class="name">(?:<span[^>]*>)?([\w-]+)', shown) == [
+        "glibc",
+        "jemalloc",
+        "wright",
+    ]
+    assert "3 more, to compare" in folded and "190 MiB to 8.84 GiB" in folded
+    assert folded.count('<details class="row') == 3 and 'class="row cut"' in folded
+    live = re.search(r'class="live" style="width:([\d.]+)%', shown)
+    assert float(live[1]) == round(100 * 100 / 362, 3), "the widest of those shown is full"
+
+
+def test_few_rows_are_not_folded_and_of_collectors_none():
+    few = [now(), made("buddy"), made("linear")]
+    assert standing(few, graph=False).others == []
+    graph = [now(), *(made(name, collecting=collecting()) for name in ("semispace", "refcount"))]
+    assert standing([*graph, made("buddy"), made("linear")], graph=True).others == []
+    alone = standing([made("buddy"), made("linear"), made("tlsf"), made("slots")], graph=False)
+    assert alone.now is None and not alone.others and alone.advised is None
+
+
+def test_collectors_are_told_of_where_one_was_asked_for():
+    go = made("go", collecting=collecting())
+    assert not collectors_asked([now(), go], graph=False), "compared unasked"
+    assert collectors_asked([now(), go], graph=True)
+    assert collectors_asked([go], graph=False), "nothing else was asked for"
+    assert collectors_asked([now(), made("semispace", collecting=collecting())], graph=False)
+    assert not collectors_asked([now()], graph=True)
+
+
+def test_the_block_that_keeps_a_top_is_named():
+    rows = [
+        {
+            "site": "boot (main.c:3)",
+            "heap_address": 0x1000000,
+            "address": 0x2000000,
+            "bytes": 72,
+            "retained_bytes": 5 * MIB,
+            "freed_bytes": 2 * MIB,
+            "age_events": 4321,
+        }
+    ]
+    told = {"tops": {"event": 777, "heaps": rows}}
+    text = stranding_sites([made("glibc")], [told], None)
+    assert "5.00 MiB empty below a last block" in text and "After event 777" in text
+    assert "boot (main.c:3)" in text and "heap at 0x1000000" in text and 'data-value="72"' in text
+    rows[0]["site"] = "unknown"
+    assert "block at 0x2000000" in stranding_sites([made("glibc")], [told], None)
+    assert stranding_sites([made("a")], [{"tops": {"event": 1, "heaps": []}}], None) == ""
 
 
 def test_who_pins_memory_is_said_of_each_twin_whose_sites_are_known():

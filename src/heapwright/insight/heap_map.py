@@ -12,18 +12,21 @@ from dataclasses import replace
 import numpy as np
 
 from heapwright.insight.stranded import stranded
+from heapwright.insight.tops import tops
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import PAGE_SHIFT
 from heapwright.result import ABSENT_LEVEL, EMPTY_LEVEL, Blocks, HeapMap
 from heapwright.tunnel.keyframes import Keyframes
 
+RUN_PAGES = 256  # so long a run of pages that are never resident is left out, as of an arena's rest
 CELLS = 1 << 13  # of a keyframe; a screen shows about as many
 BLOCKS = 300_000  # objects kept
 
 
 def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
     """The map of a replay's heap; call sites whose `labels` read the same count as the first."""
-    pages = keyframes.pages()
+    mapped = keyframes.pages()
+    pages = shown_pages(keyframes, mapped)
     group = 1
     while len(pages) > group * CELLS:
         group *= 2
@@ -45,9 +48,34 @@ def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
         free=free,
         blocks=blocks,
         known_live=PAGE_BYTES,
+        left_out_pages=len(mapped) - len(pages),
     )
     found.stranded = stranded(found)
+    found.tops_event = max(keyframes.end_event, -1)
+    if found.tops_event not in keyframes.taken:
+        found.tops_event = keyframes.peak_event
+    found.tops = [
+        row | {"site": int(alike(labels)[row["site"] + 1]) if row["site"] < len(labels) else -1}
+        for row in tops(keyframes.taken[found.tops_event])
+    ]
     return with_blocks(found, BLOCKS)
+
+
+def shown_pages(keyframes: Keyframes, pages: np.ndarray) -> np.ndarray:
+    """Those of the mapped `pages` that are worth a square: long runs in which no page is ever
+    resident, and no object begins or ends, are left out."""
+    shown = np.zeros(len(pages), bool)
+    for frame in range(len(keyframes.events)):
+        shown |= keyframes.levels(frame, pages) >= EMPTY_LEVEL
+    blocks = keyframes.blocks
+    for address in (blocks.address, blocks.address + np.maximum(blocks.size, 1) - 1):
+        at = np.searchsorted(pages, address >> PAGE_SHIFT)
+        shown[at[at < len(pages)]] = True
+    edges = np.flatnonzero(np.diff(shown, prepend=True, append=True))  # runs of what is not shown
+    for start, past in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        if past - start < RUN_PAGES:
+            shown[start:past] = True
+    return pages[shown]
 
 
 def alike(labels: Sequence[str]) -> np.ndarray:

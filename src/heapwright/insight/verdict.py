@@ -204,7 +204,7 @@ def _as_set(result: Result) -> str:
     return said or ", ".join(f"{knob}={value}" for knob, value in result.settings.items())
 
 
-def _deployable(result: Result, state: Result) -> bool:
+def deployable(result: Result, state: Result) -> bool:
     """Whether the program, which runs on `state` now, can be given it from outside: other settings
     of the same manager, or a library to preload, as the real systems are that have no twin."""
     known = managers().get(result.manager)
@@ -228,7 +228,7 @@ def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[st
         f"Once the program has settled, {bytes_text(stay)} stay with {full_title(state)}, "
         f"{bytes_text(state.end['live_bytes'])} of it live"
     )
-    others = [r for r in order if id(r) in ends and _deployable(r, state) and not _is_now(r, state)]
+    others = [r for r in order if id(r) in ends and deployable(r, state) and not _is_now(r, state)]
     if not others:
         return [said + "."]
     least = min(others, key=lambda r: ends[id(r)])

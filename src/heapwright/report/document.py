@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heapwright.insight.lower_bound import distance, distance_line, least_bytes
 from heapwright.insight.space_time import Asked, space_time
 from heapwright.insight.verdict import present, verdict
+from heapwright.managers.registry import managers
 from heapwright.report.comparison import comparison_rows
 from heapwright.result import SCHEMA_VERSION, Result
 from heapwright.trace.process import COLUMNS
@@ -66,7 +67,8 @@ def comparison_document(one: Compared) -> dict[str, Any]:
 
     trace       where it is, what it records, its counts, its notes
     results     rows of `report.comparison`, with each one's distance to the optimum; of one whose
-                heap was mapped also `stranded`: see `insight.stranded`, call sites in words
+                heap was mapped also `stranded`: see `insight.stranded`, and of one that trims
+                from the top `tops`: see `insight.tops`; call sites in words
     verdict     winner, present state, headline and reasons
     failures    a sentence for each row that is missing
     space_time  of points of a curve: see `insight.space_time`
@@ -110,7 +112,18 @@ def _stranded(result: Result, labels: Sequence[str]) -> dict[str, Any]:
 
     found = result.heap_map.stranded
     lists = {name: in_words(found[name]) for name in ("by_bytes", "by_pages")}
-    return {"stranded": found | lists}
+    told = {"stranded": found | lists}
+    if _trims_from_the_top(result):
+        heaps = {"event": result.heap_map.tops_event, "heaps": in_words(result.heap_map.tops)}
+        told["tops"] = heaps
+    return told
+
+
+def _trims_from_the_top(result: Result) -> bool:
+    """Whether the manager gives memory back from a heap's end only, so that a block keeps a top."""
+    known = managers().get(result.manager)
+    fields = known.module.Config._fields if known else ()
+    return bool({"trim_threshold", "trim_bytes"} & set(fields))
 
 
 def site_label(site: int, labels: Sequence[str]) -> str:

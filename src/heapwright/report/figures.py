@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 from heapwright.report.markup import row_name, table, words
 from heapwright.report.notes import Note
-from heapwright.report.rows import Sheet
-from heapwright.report.traces import facts, holding_sheet, stranded_sheet
+from heapwright.report.rows import Row, Sheet
+from heapwright.report.standing import Standing
+from heapwright.report.traces import facts, holding_sheet, stranded_sheet, tops_sheet
 from heapwright.result import PARTS, Result
 from heapwright.words import (
     PART_MEANINGS,
     PART_NAMES,
     bytes_text,
+    change_text,
     full_title,
     held_text,
     percent_text,
@@ -24,35 +26,69 @@ COLLECTED_BAR_LIMIT = 8.0  # the same with collectors, which take several times 
 WITHIN_EVENT = "within one event"
 
 
-def bars(order: Sequence[Result], sheet: Sheet) -> str:
-    """Peaks side by side: a stacked bar per row of the comparison's sheet, which is in `order`."""
-    least = min((result.held_bytes for result in order if result.held_bytes), default=1)
+def bars(order: Sequence[Result], sheet: Sheet, place: Standing | None = None) -> str:
+    """Peaks as stacked bars, each row of the comparison's sheet, which is in `order`: the present
+    state and what can be deployed first, at a scale of their own; what only compares is folded."""
+    place = place or Standing(None, list(order))
+    row_of = {id(result): row for result, row in zip(order, sheet.rows, strict=True)}
+    least = min((result.held_bytes for result in place.first if result.held_bytes), default=1)
     limit = COLLECTED_BAR_LIMIT if any(result.collecting for result in order) else BAR_LIMIT
-    lengths = [result.held_bytes for result in order]
+    lengths = [result.held_bytes for result in place.first]
     longest = max((length for length in lengths if length <= limit * least), default=1)
-    rows = []
-    for result, row in zip(order, sheet.rows, strict=True):
-        total = result.held_bytes
-        segments, room = [], float(longest)
-        for part in _parts(result):
-            shown = min(part.size, room)
-            room -= shown
-            if shown <= 0:
-                continue
-            label = f"{part.name}: {bytes_text(part.size)} ({percent_text(part.size / total)})"
+    drawn = [_bar(result, row_of[id(result)], longest) for result in place.first]
+    if place.others:
+        held = [result.held_bytes for result in place.others]
+        span = f"{bytes_text(min(held))} to {bytes_text(max(held))}"
+        others = "\n".join(_bar(result, row_of[id(result)], longest) for result in place.others)
+        drawn.append(
+            f'<details class="others"><summary>{len(place.others)} more, to compare '
+            f"<span>textbook managers and other runtimes: {span}</span></summary>"
+            f"{others}</details>"
+        )
+    return "\n".join(drawn)
+
+
+def _bar(result: Result, row: Row, longest: int) -> str:
+    """A bar, `longest` bytes wide at most, that opens into its parts: by click, tap or Enter."""
+    total, room = result.held_bytes, float(longest)
+    segments = []
+    for part in _parts(result):
+        shown = min(part.size, room)
+        room -= shown
+        if shown > 0:
             segments.append(
                 f'<i class="{part.style}" style="width:{100 * shown / longest:.3f}%" '
-                f'title="{escape(label)}"></i>'
+                f'title="{escape(part.name)}: {_with_share(part.size, total)}"></i>'
             )
-        winner = any(kind == "best" for kind, _ in row.flags)
-        classes = ("winner " if winner else "") + ("cut" if total > longest else "")
-        rows.append(
-            f'<div class="row {classes}"><span class="name">{row_name(row)}</span>'
-            f'<span class="bar" role="img" aria-label="{escape(_aloud(result))}">'
-            f"{''.join(segments)}</span>"
-            f'<span class="value" title="{held_text(result)}">{bytes_text(total)}</span></div>'
+    parts = "".join(
+        f'<div><dt><i class="{part.style}"></i>{escape(part.name)}</dt>'
+        f"<dd>{words(_with_share(part.size, total))}</dd></div>"
+        for part in _parts(result)
+        if part.size
+    )
+    classes = " ".join(
+        name
+        for name, applies in (
+            ("winner", any(kind == "best" for kind, _ in row.flags)),
+            ("present", any(kind == "now" for kind, _ in row.flags)),
+            ("cut", total > longest),
         )
-    return "\n".join(rows)
+        if applies
+    )
+    change = row.values.get("change_to_present")
+    difference = "" if change is None or row.values.get("present") else change_text(change)
+    return (
+        f'<details class="row {classes}"><summary><span class="name">{row_name(row)}</span>'
+        f'<span class="bar" role="img" aria-label="{escape(_aloud(result))}">'
+        f"{''.join(segments)}</span>"
+        f'<span class="value" title="{held_text(result)}">{words(bytes_text(total))}</span>'
+        f'<span class="change">{words(difference)}</span></summary>'
+        f'<dl class="parts">{parts}</dl></details>'
+    )
+
+
+def _with_share(size: int, total: int) -> str:
+    return f"{bytes_text(size)} ({percent_text(size / total if total else 0)})"
 
 
 class _Part(NamedTuple):
@@ -114,15 +150,32 @@ def stranding_sites(
     """
     folds = []
     for result, found in zip(order, documents, strict=True):
-        pinned = found.get("stranded")
-        if not pinned or all(row["site"] == "unknown" for row in pinned["by_bytes"]):
+        pinned = found.get("stranded") or {"by_bytes": []}
+        named = any(row["site"] != "unknown" for row in pinned["by_bytes"])
+        kept = _kept(found.get("tops"))
+        if not named and not kept:
             continue
+        said = [f"{bytes_text(pinned['partial_bytes'])} in holes"] if named else []
+        if kept:
+            empty = sum(row["retained_bytes"] for row in found["tops"]["heaps"])
+            said.append(f"{bytes_text(empty)} empty below a last block")
         folds.append(
             f"<details{' open' if result is shown else ''} data-manager='{escape(title(result))}'>"
-            f"<summary>{escape(title(result))} <span>{bytes_text(pinned['partial_bytes'])} in holes"
-            f"</span></summary>{_pinned(pinned)}</details>"
+            f"<summary>{escape(title(result))} <span>{'; '.join(said)}"
+            f"</span></summary>{_pinned(pinned) if named else ''}{kept}</details>"
         )
     return "\n".join(folds)
+
+
+def _kept(tops: dict[str, Any] | None) -> str:
+    """What keeps the tops of heaps, if anything is retained below them."""
+    if not tops or not tops["heaps"]:
+        return ""
+    return (
+        f"<p>After event {tops['event']:,}: memory goes back from a heap's end only, so each "
+        "heap's highest live block keeps all the empty pages below it. Let it die sooner, or "
+        f"allocate it before the rest.</p>{table(tops_sheet(tops))}"
+    )
 
 
 def _pinned(pinned: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 // Heap maps: whole heap ─► a stretch of it ─► one page ─► one block.
 
-const ABSENT = 1, EMPTY = 2, STEPS = 16, PAGE = 4096;
-const ROW_BYTES = 256, STRETCH_PAGES = 2048;
+const ABSENT = 1, EMPTY = 2, STEPS = 16, PAGE = 4096, ROW_BYTES = 256, STRETCH_PAGES = 2048;
 const hex = (address) => `0x${address.toString(16)}`;
 const events = (count) => `${Math.round(count).toLocaleString("en")} event${count === 1 ? "" : "s"}`;
 
@@ -157,6 +156,7 @@ class Panel {
       element(this.trail, "button", { type: "button", class: "inside" }, "look inside")
         .addEventListener("click", () => this.into());
     }
+    if (map.left_out_pages) element(this.trail, "span", { class: "chip" }, `${bytesText(map.left_out_pages * PAGE)} never resident`);
     if (this.atPeak) element(this.trail, "span", { class: "chip" }, "at its peak");
     else if (map.live) {
       element(this.trail, "button", { type: "button", class: "peak" }, "to its peak")
@@ -179,7 +179,7 @@ class Panel {
   drawPages(from, to) {
     const { map } = this, whole = this.view.kind === "heap";
     const width = Math.max(240, this.element.clientWidth), tallest = 360;
-    const alike = whole ? heapsLike(map) : []; // drawn to the same scale
+    const alike = whole ? drawnAlike() : [];
     const most = Math.max(to - from, ...alike.map((other) => other.pages.length));
     let group = whole ? Math.max(...alike.map((other) => other.pages_per_cell)) : 1, side = 14;
     const fits = () => Math.ceil(Math.ceil(most / group) / Math.floor(width / side)) * side <= tallest;

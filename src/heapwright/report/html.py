@@ -5,7 +5,10 @@
     figures.py     text and bars
     markup.py      tables, from the rows that terminal and JSON show too
     draw.js        what the scripts share: elements, words for quantities, packed columns
-    charts.js      timelines, histograms, lifetimes against sizes
+    standing.py    in which order a person in a hurry meets the rows
+    tables.js      sorting by a click, whole names
+    lines.js       timelines
+    charts.js      histograms, lifetimes against sizes
     collector_charts.py   what charts of collectors draw
     collectors.js  their collections, pauses and utilisation; the space-time curve
     heap.js        heap maps
@@ -40,12 +43,16 @@ from heapwright.report.maps import map_data
 from heapwright.report.markup import table, words
 from heapwright.report.notes import notes
 from heapwright.report.rows import Sheet
+from heapwright.report.standing import Standing, collectors_asked, standing
 from heapwright.report.traces import sites_sheet
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
 from heapwright.words import PART_NAMES, bytes_text, full_title
 
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
-SCRIPTS = ("draw.js", "charts.js", "collectors.js", "heap.js", "slider.js")
+SCRIPTS = ("draw.js", "tables.js", "lines.js", "charts.js", "collectors.js", "heap.js", "slider.js")
+_SECTION = re.compile(
+    r'<section aria-labelledby="([\w-]+)"(?:\{\{(\w+)\}\})?>\s*<h2 id="\1">(.*?)</h2>'
+)
 
 
 class _Seen:
@@ -57,6 +64,8 @@ class _Seen:
         self.now: Result | None = present(one.results)
         self.order: list[Result] = ranked(one.results)
         self.sheet: Sheet = comparison_sheet(one.results)
+        self.asked: bool = collectors_asked(one.results, graph=one.trace.graph)
+        self.place: Standing = standing(one.results, graph=one.trace.graph)
         self.known: dict[str, Any] = statistics(one.trace)
         self.labels: list[str] = one.trace.sites()
         pairs = zip(one.results, shown["results"], strict=True)
@@ -89,7 +98,13 @@ def page(compared: Sequence[Compared]) -> str:
         "document": known,
         "parts": [{"key": part, "name": PART_NAMES[part]} for part in PARTS],
         "timelines": [
-            {"title": _row_title(one, result, seen), **_timeline(result)} for one, result in found
+            {
+                "title": _row_title(one, result, seen),
+                "role": one.place.role(result),
+                **_timeline(result),
+                **({} if one.asked else {"collected": []}),
+            }
+            for one, result in found
         ],
         "traces": [
             {
@@ -104,6 +119,7 @@ def page(compared: Sequence[Compared]) -> str:
         "collectors": [
             chart_data(_row_title(one, result, seen), did)
             for one in seen
+            if one.asked
             for result, did in collected(one.order)
         ],
         "curves": [
@@ -115,11 +131,13 @@ def page(compared: Sequence[Compared]) -> str:
         "script": "\n".join(map(_own, SCRIPTS)),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "program": escape(" and ".join(one.name for one in seen)),
+        "command": escape(" and ".join(_command(one, seen) for one in seen)),
+        "origin": "".join(dict.fromkeys(_origin(one) for one in seen)),
         "lead": "; ".join(_lead(one) for one in seen),
         "verdicts": _abreast(seen, _verdict),
         "bars": _abreast(
             seen,
-            lambda one: f'<div class="bars">{figures.bars(one.order, one.sheet)}</div>',
+            lambda one: f'<div class="bars">{figures.bars(one.order, one.sheet, one.place)}</div>',
         ),
         "legend": figures.legend([result for _, result in found]),
         "table": _abreast(seen, lambda one: table(one.sheet)),
@@ -128,7 +146,9 @@ def page(compared: Sequence[Compared]) -> str:
         ),
         "asking": _abreast(seen, lambda one: table(sites_sheet(one.known))),
         "stranding": _abreast(seen, _stranding),
-        "collecting": _abreast(seen, lambda one: table(collectors_sheet(one.order))),
+        "collecting": _abreast(
+            seen, lambda one: table(collectors_sheet(one.order)) if one.asked else ""
+        ),
         "space_time": _abreast(
             seen,
             lambda one: table(space_time_sheet(one.curve.to_json())) if one.curve else "",
@@ -139,7 +159,13 @@ def page(compared: Sequence[Compared]) -> str:
         if not places[name]:
             places[f"{name}_hidden"] = " hidden"
     places["map_hidden"] = "" if data["maps"] else " hidden"
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: places.get(match[1], ""), _own("page.html"))
+    frame = _own("page.html")
+    places["contents"] = "".join(
+        f'<li><a href="#{name}">{title}</a></li>'
+        for name, hidden, title in _SECTION.findall(frame)
+        if not places.get(hidden)
+    )
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: places.get(match[1], ""), frame)
 
 
 def _own(name: str) -> str:
@@ -214,6 +240,28 @@ def _timeline(result: Result) -> dict[str, Any]:
         "end_event": result.end_event if result.end else None,
         **columns,
     }
+
+
+def _command(one: _Seen, seen: Sequence[_Seen]) -> str:
+    """The command line that was recorded, where it is known and one is shown; else the name."""
+    return one.trace.origin.get("command", "") or one.name if len(seen) == 1 else one.name
+
+
+def _origin(one: _Seen) -> str:
+    """When and where it was recorded: what a figure depends on."""
+    told = one.trace.origin
+    when = told.get("date", "").replace("T", " ").removesuffix("+00:00")
+    cores = told.get("cores", "")
+    parts = [
+        f"recorded {when} UTC" if when else "",
+        f"on {told['host']}" if told.get("host") else "",
+        f"{cores} core{'' if cores == '1' else 's'}" if cores else "",
+        told.get("libc", ""),
+        told.get("kernel", ""),
+        told.get("machine", ""),
+    ]
+    said = " · ".join(escape(part) for part in parts if part)
+    return f'<p class="origin">{said}</p>' if said else ""
 
 
 def _lead(one: _Seen) -> str:

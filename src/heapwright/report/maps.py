@@ -63,6 +63,7 @@ def _map(known: HeapMap, labels: Sequence[str], with_pages: bool) -> dict[str, A
         "peak_event": known.peak_event,
         "pages_per_cell": known.pages_per_cell,
         "known_live": known.known_live,
+        "left_out_pages": known.left_out_pages,
         "sites": [labels[n] if 0 <= n < len(labels) else "" for n in sites.tolist()],
         "columns": columns,
         "data": packed.text(),

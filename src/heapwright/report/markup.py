@@ -1,7 +1,7 @@
 """Tables of the page. Each cell holds the value of JSON as `data-value` under `data-key`.
 
-Where there is no room for all columns side by side, page.css makes a card of each row, its figures
-under their headings: nothing is cut and nothing left out.
+Where there is no room for all columns side by side the table scrolls in its box, and its first
+column stays: nothing is cut and nothing left out. A heading sorts (tables.js).
 """
 
 import re
@@ -13,6 +13,7 @@ from heapwright.report.rows import Column, Row, Sheet
 
 _BREADTHS = ((4, "few"), (7, "some"), (12, "many"))  # columns at most, and what page.css calls it
 _NUMBER_AND_UNIT = re.compile(r"(\d) ((?:[KMGT]i)?B|bytes|[kMG]|%|[nµm]?s)(?!\w)")
+LONG_NAME = 44  # characters; a longer one is shown in part until it is opened
 _SOFT_HYPHEN = "\u00ad"
 
 
@@ -55,7 +56,10 @@ def row_name(row: Row) -> str:
     """The name, what was set, and chips."""
     details = f" <small>{escape(', '.join(row.details))}</small>" if row.details else ""
     chips = "".join(f' <b class="chip {kind}">{escape(word)}</b>' for kind, word in row.flags)
-    return f"{escape(row.name)}{details}{chips}"
+    name = escape(row.name)
+    if len(row.name) > LONG_NAME:
+        name = f'<span class="clip">{name}</span>'
+    return f"{name}{details}{chips}"
 
 
 def _cell(column: Column, values: Mapping[str, Any]) -> str:

@@ -4,9 +4,8 @@ const maps = data.maps.map((packed) => new HeapMap(packed));
 const slider = document.getElementById("moment");
 let panels = [], moments = [];
 
-// The maps shown whose heaps are about as large as that of `map`, which is one of them.
-const heapsLike = (map) => panels.map((panel) => panel.map).filter((other) => other.frames &&
-  other.pages.length <= 4 * map.pages.length && map.pages.length <= 4 * other.pages.length);
+// The maps shown, which are drawn at one scale: a square means the same in each.
+const drawnAlike = () => panels.map((panel) => panel.map).filter((map) => map.frames);
 
 function slideTo(event) {
   slider.value = lastAtMost(moments, event);

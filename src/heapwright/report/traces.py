@@ -123,6 +123,12 @@ HOLDING = (
     Column("pages", "pages it alone holds", COUNT),
     Column("bytes", "free bytes on them", BYTES),
 )
+TOPS = (
+    Column("retained_bytes", "empty below", BYTES, "pages of its heap that nothing lives on"),
+    Column("freed_bytes", "goes with it", BYTES, "of these, directly below the block"),
+    Column("bytes", "its size", EXACT, "of the block that keeps them, bytes"),
+    Column("age_events", "age, events", COUNT, rank=1),
+)
 
 
 def _with_shares(rows: list[dict[str, Any]], *keys: str) -> list[dict[str, Any]]:
@@ -190,6 +196,19 @@ def stranded_sheet(pinned: Mapping[str, Any]) -> Sheet:
         less = percent_text(TELLING_SHARE)
         caption = f"{count_text(left)} more call sites, less than {less} each."
     return Sheet("call site", STRANDED, [Row(row, row["site"]) for row in telling], caption=caption)
+
+
+def tops_sheet(kept: Mapping[str, Any]) -> Sheet:
+    """The block that keeps each heap's top, named by its call site or its address."""
+    rows = [
+        Row(
+            row,
+            row["site"] if row["site"] != "unknown" else f"block at {row['address']:#x}",
+            (f"heap at {row['heap_address']:#x}",),
+        )
+        for row in kept["heaps"]
+    ]
+    return Sheet("the highest block of a heap", TOPS, rows)
 
 
 def holding_sheet(pinned: Mapping[str, Any]) -> Sheet:

@@ -1,0 +1,73 @@
+"""In which order a person in a hurry meets the rows of a comparison.
+
+    the present state ─► what the program could be given instead ─► what only compares: textbook
+                                                                    managers, other runtimes
+
+The first two are drawn, coloured and never folded; the third is folded where it is long.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from heapwright.insight.verdict import deployable, present, ranked
+from heapwright.managers.registry import managers, usual
+from heapwright.result import Result
+
+MANY = 3  # so many rows that only compare are folded
+
+
+@dataclass
+class Standing:
+    """The rows of one comparison, by what they are to the program."""
+
+    now: Result | None
+    first: list[Result]  # the present state, then what can be deployed, least room first
+    others: list[Result] = field(default_factory=list)  # folded
+    advised: Result | None = None  # of what can be deployed the first that holds less
+
+    def role(self, result: Result) -> str:
+        """present, advised, real, twin or other: how its line is drawn."""
+        if result is self.now:
+            return "present"
+        if result is self.advised:
+            return "advised"
+        if any(result is other for other in self.others):
+            return "other"
+        return "real" if result.kind == "measured" else "twin"
+
+
+def standing(results: Sequence[Result], *, graph: bool) -> Standing:
+    """Judge the rows of one comparison."""
+    order, now = ranked(results), present(results)
+    if now is None or collectors_asked(results, graph=graph):
+        return Standing(now, order, advised=_advised(order, now))
+    near = [one for one in order if one is not now and (_is_near(one, now))]
+    first = [now, *near]
+    others = [one for one in order if not any(one is each for each in first)]
+    if len(others) < MANY:
+        first = [now, *(one for one in order if one is not now)]
+        others = []
+    return Standing(now, first, others, _advised(near, now))
+
+
+def _is_near(result: Result, now: Result) -> bool:
+    """A setting of the present manager, the real one of it, or what can be deployed."""
+    return result.manager == now.manager or deployable(result, now)
+
+
+def _advised(near: Sequence[Result], now: Result | None) -> Result | None:
+    if now is None:
+        return None
+    lower = [r for r in near if not r.refused and r.held_bytes and r.room_bytes < now.room_bytes]
+    return next((r for r in lower if r is not now and deployable(r, now)), None)
+
+
+def collectors_asked(results: Sequence[Result], *, graph: bool) -> bool:
+    """Whether anything about collectors is wanted: of an object graph, or where such a manager is
+    compared that is not among those that a malloc trace is compared with unasked."""
+    known, unasked = managers(), set(usual())
+    collected = {result.manager for result in results if result.collecting}
+    if not collected:
+        return False
+    alone = all(result.collecting for result in results if result.kind == "twin")
+    return graph or alone or any(name in known and name not in unasked for name in collected)
