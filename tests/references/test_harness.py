@@ -26,6 +26,7 @@ from heapwright.trace.schema import (
     REALLOC,
     SBRK,
     THREAD_EXIT,
+    TOUCH,
     TRIM,
     Events,
     events,
@@ -107,6 +108,21 @@ def test_every_page_of_a_large_block_is_counted(touch: str) -> None:
     assert footprint.resident_bytes == expected * PAGE_BYTES
     assert footprint.page_faults == expected
     assert footprint.exact
+
+
+def test_what_was_recorded_as_written_is_written() -> None:
+    rows = (
+        (MALLOC, 0, 1 << 20),
+        (TOUCH, 0, 10 * PAGE_BYTES),
+        (MALLOC, 1, 100),
+        (TOUCH, 0, 1 << 21),
+    )
+    _, footprint = drive("glibc", *rows[:3], touch="recorded")
+    header, thread_cache = 1, 1
+    assert footprint.resident_bytes == (10 + header + thread_cache) * PAGE_BYTES
+    _, beyond = drive("glibc", *rows, touch="recorded")  # no more than the block
+    assert beyond.resident_bytes == (256 + header + thread_cache) * PAGE_BYTES
+    assert drive("glibc", *rows, touch="none")[1].resident_bytes == 2 * PAGE_BYTES
 
 
 def test_fresh_calloc_memory_stays_untouched() -> None:
