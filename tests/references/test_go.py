@@ -20,6 +20,7 @@ from heapwright.references.go.driver import (
     seconds,
 )
 from heapwright.references.kinds import Kinds, padded
+from heapwright.trace.process import NOTHING, Process
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -54,6 +55,10 @@ class InMemory:
         self.peak_live_bytes = 0  # of which the driver is to know whether there is room
         self.peak_roots = roots
         self.graph = roots > 0
+
+    def process(self) -> Process:
+        """Nothing is known of one."""
+        return NOTHING
 
     def batches(self, columns: Sequence[str] = ()) -> Iterator[Events]:
         """Three batches, as a reader would stream them."""

@@ -17,6 +17,7 @@ from heapwright.references.malloc.harness import (
 )
 from heapwright.references.malloc.measure import installed, measure, parts
 from heapwright.trace.ending import ending
+from heapwright.trace.process import NOTHING, Process
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -54,6 +55,10 @@ class InMemory:
                 live += int(size) - int(sizes[slot])
                 sizes[slot] = size
                 self.peak_live_bytes = max(self.peak_live_bytes, live)
+
+    def process(self) -> Process:
+        """Nothing is known of one."""
+        return NOTHING
 
     def batches(self, columns: Sequence[str] = ()) -> Iterator[Events]:
         """Three batches, as a reader would stream them."""
