@@ -34,7 +34,7 @@ def test_a_load_that_is_given_back_is_the_peak_and_does_not_stay():
     assert one.status == 0 and len(one.clock_ns) > 20
     assert 60 * MIB <= int(one.anonymous.max()) < 80 * MIB
     base = int(one.anonymous[-1]) - 10 * MIB  # the interpreter's own
-    flat = Moments(1.0, np.array([0.0, 1.0]), np.array([base, base]))
+    flat = Moments(1.0, np.array([0.0, 1.0]), np.array([base, base]), base)
     figures = held(one, flat)
     assert figures.end_resident_bytes == pytest.approx(10 * MIB, abs=MIB)
     assert figures.peak_resident_bytes == pytest.approx(60 * MIB, abs=2 * MIB)

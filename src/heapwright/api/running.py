@@ -122,7 +122,8 @@ def moments_of(trace: Trace) -> Moments:
         behind = int(np.searchsorted(seen[:, EVENT], ends.end, side="right"))
         end = float(seen[min(behind, len(seen) - 1), TIME_NS]) / total
         outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
-        return Moments(end, seen[:, TIME_NS] / total, outside)
+        beside = int(outside[int(seen[:, ANON].argmax())])
+        return Moments(end, seen[:, TIME_NS] / total, outside, beside)
     times = clock(trace, np.array([ends.end, trace.events - 1]))
     if times is None or times[-1] <= 0:
         return Moments()

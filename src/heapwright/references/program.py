@@ -55,6 +55,7 @@ class Moments:
     end: float = 1.0  # until here there is what stays
     at: np.ndarray | None = None  # float64[sample], ascending
     outside: np.ndarray | None = None  # int64[sample], anonymous bytes that are not the heap's
+    outside_at_peak: int = 0  # when all anonymous memory together was most
 
 
 @dataclass(frozen=True)
@@ -161,15 +162,16 @@ def held(run: Run, moments: Moments) -> Held:
     clock, heap = run.clock_ns, heap_bytes(run, moments)
     total = max(1.0, 1e9 * run.seconds)
     share = clock / total
-    peak = int(heap.argmax())
-    unseen = run.high_water_bytes - int(run.files[-1]) - int(run.anonymous[peak])
+    top = int(run.anonymous.argmax())
+    unseen = run.high_water_bytes - int(run.files[-1]) - int(run.anonymous[top])
+    beside = int(run.anonymous[0]) if moments.at is None else moments.outside_at_peak
     first, last = (moments.end - before for before in WINDOW)
     near = (share >= first) & (share <= last)
     if not near.any():
         near = np.arange(len(share)) == int(np.abs(share - last).argmin())
     lengths = np.diff(clock, append=max(int(clock[-1]) + 1, int(total)))
     return Held(
-        peak_resident_bytes=int(heap[peak]) + max(0, unseen),
+        peak_resident_bytes=max(0, int(run.anonymous[top]) + max(0, unseen) - beside),
         mean_resident_bytes=round(float(np.average(heap, weights=lengths))),
         end_resident_bytes=int(heap[near].min()),
         seconds=run.seconds,
