@@ -9,12 +9,10 @@ but for the notebook, which runs as a reader's would.
 """
 
 import html
-import io
 import json
 import os
 import re
 import sys
-import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -138,20 +136,20 @@ def _manager(manager: Any) -> str:
     if card.limit_knob:
         facts.append(f"`--heap` sets its knob `{card.limit_knob}`.")
     parts += [" ".join(facts) + "\n"] if facts else []
-    config = manager.module.Config
-    defaults = config()._asdict()
-    if defaults:
-        home = sys.modules[config.__module__].__file__  # a frame's, where several share one
-        told = knob_comments(Path(str(home)).read_text())
+    from heapwright.managers.knobs import knobs
+
+    told = knobs(manager)
+    if told:
         deploy = card.deploy
         outside = dict(deploy.environment) if deploy else {}
         outside |= (
             {k: f"{deploy.variable}={v}" for k, v in deploy.tunables.items()} if deploy else {}
         )
-        parts.append("| knob | default | what it is |" + (" set outside by |" if outside else ""))
-        parts.append("|---|---:|---|" + ("---|" if outside else ""))
-        for knob, value in defaults.items():
-            row = f"| `{knob}` | {int(value):,} | {_cell(told.get(knob, ''))} |"
+        ends = " set outside by |" if outside else ""
+        parts.append("| knob | default | unit | what it is |" + ends)
+        parts.append("|---|---:|---|---|" + ("---|" if outside else ""))
+        for knob, one in told.items():
+            row = f"| `{knob}` | {one.default:,} | {one.unit} | {_cell(one.sentence)} |"
             if outside:
                 row += f" {'`' + outside[knob] + '`' if knob in outside else ''} |"
             parts.append(row)
@@ -163,21 +161,6 @@ def _manager(manager: Any) -> str:
             f"Ubuntu have in `{card.deploy.package}`."
         )
     return "\n".join(parts) + "\n"
-
-
-def knob_comments(source: str) -> dict[str, str]:
-    """The comment beside each field of `class Config` in a manager's source."""
-    found: dict[str, str] = {}
-    match = re.search(r"^class Config\(.*?(?=^\S)", source, re.MULTILINE | re.DOTALL)
-    body = match[0].split("\n", 1)[1] if match else ""
-    knob = ""
-    for token in tokenize.generate_tokens(io.StringIO("if 1:\n" + body).readline):
-        if token.type == tokenize.NAME and token.start[1] == 4:
-            knob = token.string
-        elif token.type == tokenize.COMMENT and knob:
-            words = token.string.lstrip("# ").strip()
-            found[knob] = f"{found[knob]} {words}" if knob in found else words
-    return found
 
 
 def _cell(text: str) -> str:

@@ -34,7 +34,7 @@ def test_a_load_that_is_given_back_is_the_peak_and_does_not_stay():
     assert one.status == 0 and len(one.clock_ns) > 20
     assert 60 * MIB <= int(one.anonymous.max()) < 80 * MIB
     base = int(one.anonymous[-1]) - 10 * MIB  # the interpreter's own
-    flat = Moments(1.0, 1.0, np.array([0.0, 1.0]), np.array([base, base]))
+    flat = Moments(1.0, np.array([0.0, 1.0]), np.array([base, base]), base)
     figures = held(one, flat)
     assert figures.end_resident_bytes == pytest.approx(10 * MIB, abs=MIB)
     assert figures.peak_resident_bytes == pytest.approx(60 * MIB, abs=2 * MIB)
@@ -71,11 +71,11 @@ def test_a_peak_between_two_looks_is_seen_by_the_high_water_mark():
     assert held(made([5, 30, 7], high=20), Moments()).peak_resident_bytes == 25 * MIB
 
 
-def test_the_end_is_the_quietest_look_around_its_moment_and_before_the_exit():
-    looks = [0] + [50] * 49 + [40] + [50] * 39 + [1] * 10
-    assert held(made(looks), Moments(end=0.5, exit=0.9)).end_resident_bytes == 40 * MIB
-    assert held(made(looks), Moments(end=0.9, exit=0.9)).end_resident_bytes == 1 * MIB
-    assert held(made(looks), Moments(end=0.89, exit=0.895)).end_resident_bytes == 50 * MIB
+def test_the_end_is_the_quietest_look_shortly_before_its_moment():
+    looks = [0] + [50] * 46 + [40] + [50] * 42 + [1] * 10
+    assert held(made(looks), Moments(end=0.5)).end_resident_bytes == 40 * MIB
+    assert held(made(looks), Moments(end=0.9)).end_resident_bytes == 50 * MIB
+    assert held(made(looks), Moments(end=1.0)).end_resident_bytes == 1 * MIB
 
 
 def test_the_mean_is_over_time():

@@ -116,21 +116,18 @@ def moments_of(trace: Trace) -> Moments:
     from heapwright.trace.process import ANON, EVENT, HEAP, TIME_NS
 
     ends = ending(trace)
-    leaving = min(ends.exit, trace.events - 1)
     seen = trace.process().samples
     if len(seen) > 1 and seen[-1, TIME_NS] > 0:
         total = float(seen[-1, TIME_NS])
-        end, leaves = np.interp((ends.end + 1, leaving), seen[:, EVENT], seen[:, TIME_NS]) / total
-        if ends.exit >= trace.events:
-            leaves = 1.0
+        behind = int(np.searchsorted(seen[:, EVENT], ends.end, side="right"))
+        end = float(seen[min(behind, len(seen) - 1), TIME_NS]) / total
         outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
-        return Moments(float(end), float(leaves), seen[:, TIME_NS] / total, outside)
-    numbers = np.unique([ends.end, leaving, trace.events - 1])
-    times = clock(trace, numbers)
+        beside = int(outside[int(seen[:, ANON].argmax())])
+        return Moments(end, seen[:, TIME_NS] / total, outside, beside)
+    times = clock(trace, np.array([ends.end, trace.events - 1]))
     if times is None or times[-1] <= 0:
         return Moments()
-    told = dict(zip(numbers.tolist(), (times / times[-1]).tolist(), strict=True))
-    return Moments(told[ends.end], told[leaving])
+    return Moments(float(times[0] / times[-1]))
 
 
 def _median(runs: Sequence[Held]) -> Measured:

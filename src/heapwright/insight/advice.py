@@ -230,9 +230,11 @@ def reorder(advice: "Advised") -> None:
 
 
 def memory_score(held: Any, now: Any, by: str | None) -> float:
-    """What is held against what is held now: one figure, or the average of the three shares."""
+    """What is held against what is held now: one figure, or the average of the three shares; each
+    with LEVEL_BYTES more, so that of next to nothing twice as much is no difference."""
     names = [by] if by else list(FIGURES)
-    shares = [value_of(held, n) / value_of(now, n) if value_of(now, n) else 1.0 for n in names]
+    pairs = [(value_of(held, name), value_of(now, name)) for name in names]
+    shares = [(then + LEVEL_BYTES) / (before + LEVEL_BYTES) for then, before in pairs]
     return sum(shares) / len(shares)
 
 

@@ -83,6 +83,7 @@ class Card:
     recorded: bool = False  # the settings that a recording's environment has are its knobs
     limit_knob: str = ""  # the knob that limits the heap, for `--heap`
     deploy: Deploy | None = None  # None: a textbook manager, which explains and is not deployed
+    units: Mapping[str, str] = field(default_factory=dict)  # of knobs whose names do not say it
     flies: bool = True  # serves malloc of real programs; of one that serves malloc
     # What the conformance suite must know:
     variants: tuple[Mapping[str, int], ...] = ()  # settings that change its course

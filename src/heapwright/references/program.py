@@ -28,7 +28,9 @@ PAGE_BYTES = 4096
 LOOK_SECONDS = 0.001  # between two looks at first,
 LOOKS = 2000  # and then a share of the time that passed: so many looks in each doubling, about
 STOP_SECONDS = 10.0  # that a program has to end once it was told to
-WINDOW = 0.02  # share of the time around a moment in which its quietest look counts
+# Shares of the time before the end's moment between which the quietest look counts: what a program
+# does as it leaves takes a little of its time, in one run more than in another
+WINDOW = (0.05, 0.015)
 SAID_CHARACTERS = 300  # of what a program that failed said last
 
 
@@ -50,10 +52,10 @@ class Run:
 class Moments:
     """Where a recording has the moments that a run is judged at; shares of its time."""
 
-    end: float = 1.0  # what stays
-    exit: float = 1.0  # where the exit phase begins
+    end: float = 1.0  # until here there is what stays
     at: np.ndarray | None = None  # float64[sample], ascending
     outside: np.ndarray | None = None  # int64[sample], anonymous bytes that are not the heap's
+    outside_at_peak: int = 0  # when all anonymous memory together was most
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,16 @@ def held(run: Run, moments: Moments) -> Held:
     clock, heap = run.clock_ns, heap_bytes(run, moments)
     total = max(1.0, 1e9 * run.seconds)
     share = clock / total
-    peak = int(heap.argmax())
-    unseen = run.high_water_bytes - int(run.files[-1]) - int(run.anonymous[peak])
-    before = share <= max(moments.exit, moments.end)
-    near = before & (np.abs(share - moments.end) <= WINDOW)
+    top = int(run.anonymous.argmax())
+    unseen = run.high_water_bytes - int(run.files[-1]) - int(run.anonymous[top])
+    beside = int(run.anonymous[0]) if moments.at is None else moments.outside_at_peak
+    first, last = (moments.end - before for before in WINDOW)
+    near = (share >= first) & (share <= last)
     if not near.any():
-        near = np.arange(len(share)) == int(np.abs(share - moments.end).argmin())
+        near = np.arange(len(share)) == int(np.abs(share - last).argmin())
     lengths = np.diff(clock, append=max(int(clock[-1]) + 1, int(total)))
     return Held(
-        peak_resident_bytes=int(heap[peak]) + max(0, unseen),
+        peak_resident_bytes=max(0, int(run.anonymous[top]) + max(0, unseen) - beside),
         mean_resident_bytes=round(float(np.average(heap, weights=lengths))),
         end_resident_bytes=int(heap[near].min()),
         seconds=run.seconds,

@@ -167,7 +167,9 @@ def _after_a_rest(trace: "Trace", leaving: int) -> int:
         return 0
     events, times = seen[:, EVENT], seen[:, TIME_NS]
     rest = max(REST_NS, int(times[-1]) // RESTS)
-    long = np.flatnonzero((np.diff(times) >= rest) & (events[:-1] > leaving))
+    # Between two looks it rested after what came before or before what came then: the larger part
+    mostly_before = events[:-1] - leaving > np.diff(events)
+    long = np.flatnonzero((np.diff(times) >= rest) & mostly_before & (events[:-1] > leaving))
     return min(int(events[long[-1] + 1]), trace.events) if len(long) else 0
 
 

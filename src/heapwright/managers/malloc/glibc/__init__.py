@@ -7,6 +7,14 @@ CARD = Card(
     compared=("malloc", "graph"),
     versions=("2.36",),
     recorded=True,
+    units={
+        **dict.fromkeys(("top_pad", "trim_threshold", "mmap_threshold"), "bytes"),
+        **dict.fromkeys(("mxfast", "tcache_max"), "bytes"),
+        **dict.fromkeys(("arena_max", "arena_test"), "arenas"),
+        "mmap_max": "areas",
+        "tcache_unsorted_limit": "chunks",
+        "cores": "processors",
+    },
     reference="heapwright.references.malloc",
     deploy=Deploy(
         environment={

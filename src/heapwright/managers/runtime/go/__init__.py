@@ -7,6 +7,12 @@ CARD = Card(
     serves=("graph",),
     compared=("malloc", "graph"),
     reference="heapwright.references.go",
+    units={
+        "gogc": "%",
+        "gomemlimit": "bytes",
+        "gomaxprocs": "processors",
+        "gcstoptheworld": "choice",
+    },
     deploy=Deploy(
         environment={"gogc": "GOGC", "gomemlimit": "GOMEMLIMIT"},
         tries=({"gogc": 25}, {"gogc": 50}, {"gogc": 75}, {"gogc": 150}, {"gogc": 200}),
