@@ -1,5 +1,7 @@
 """What the page's scripts write: each figure is the one of its event, part, bar or cell."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -155,6 +157,52 @@ def test_lines_are_as_high_as_what_was_resident(view):
     live = drawn_mib(view, 'polygon[fill="var(--live)"]', "points", 281)
     assert live[0] - live[5] == pytest.approx(21, abs=0.5)
     assert live[1] - live[4] == pytest.approx(121, abs=0.5)
+
+
+def test_lines_have_a_colour_each_and_their_names_and_the_rest_is_grey(
+    browser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(html, "statistics", lambda trace: statistics())
+    rows = np.array(ROWS, np.int64)
+
+    def held(name, share, *, kind="twin", **more):
+        timeline = rows.copy()
+        timeline[:, 1:] = timeline[:, 1:] * MIB * share // 100
+        peak = {key: size * share // 100 for key, size in made().peak.items()}
+        more |= {"timeline": timeline, "peak": peak, "high_water_bytes": 0, "clock_ns": None}
+        return made(name, kind, **more)
+
+    results = [
+        held("glibc", 100),
+        held("glibc", 70, settings={"arena_max": 1}),
+        held("jemalloc", 80, kind="measured"),
+        *(held(name, 60 + n) for n, name in enumerate(("buddy", "best-fit", "linear"))),
+    ]
+    with TraceWriter(tmp_path / "t.heap.parquet", program="t") as out:
+        out.write(events(op=[MALLOC], slot=[0], size=[5000]))
+    trace = Trace.open(tmp_path / "t.heap.parquet")
+    html.write_page(tmp_path / "out.html", [Compared(trace, results)])
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
+    view.goto((tmp_path / "out.html").as_uri())
+    strokes = view.eval_on_selector_all(
+        "#timeline polyline:not(.grey)", "all => all.map((line) => line.getAttribute('stroke'))"
+    )
+    assert len(strokes) == len(set(strokes)) == 3
+    assert {"var(--ink)", "var(--accent)"} < set(strokes), "the present state, the advised one"
+    ends = view.locator("#timeline .end-name")
+    told = ends.evaluate_all("all => all.map((one) => one.querySelector('title').textContent)")
+    assert sorted(told) == ["glibc", "glibc (arena_max=1)", "real jemalloc"]
+    heights = sorted(float(end.get_attribute("y")) for end in ends.all())
+    assert all(b - a >= 14.9 for a, b in pairwise(heights))
+    assert view.locator("#timeline polyline.grey").count() == 3
+    assert "3 more, to compare" in readout(view)
+    view.select_option("#others", label="buddy")
+    assert view.inner_text(".readout caption").startswith("at the peak")
+    assert view.locator("#replays [aria-pressed=true]").count() == 0
+    view.locator("#replays button").first.click()
+    assert view.locator("#timeline polyline").count() == 6
+    assert view.locator(".contents a", has_text="collectors").count() == 0
+    view.close()
 
 
 def test_bars_of_histograms(view):

@@ -168,7 +168,12 @@ def test_stranded_bytes_are_those_of_json(view, compared):
     for number, found in enumerate(document["results"]):
         stranded = found["stranded"]
         assert stranded["partial_bytes"] == found["peak"]["partial_bytes"]
-        rows = view.locator("details").nth(number).locator("table").first.locator("tbody tr")
+        rows = (
+            view.locator("details[data-manager]")
+            .nth(number)
+            .locator("table")
+            .first.locator("tbody tr")
+        )
         shown = {
             row.locator("th").text_content(): int(
                 row.locator("[data-key=bytes]").get_attribute("data-value")

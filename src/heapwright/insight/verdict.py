@@ -84,7 +84,7 @@ def verdict(results: Sequence[Result]) -> Verdict:
     if not order:
         return Verdict(None, "No manager carried the whole trace, so there is no winner.", [])
     now = present(results)
-    able = [r for r in order if now and (_is_now(r, now) or _deployable(r, now))]
+    able = [r for r in order if now and (_is_now(r, now) or deployable(r, now))]
     deployed = any(not _is_now(r, now) for r in able)
     best = able[0] if deployed else order[0]
     rival = _rival(best, now, able if deployed else order)
@@ -147,7 +147,7 @@ def _headline(best: Result, rival: Result | None, now: Result | None, least: Res
 
 def _given_by(best: Result, now: Result | None) -> str:
     """`; LD_PRELOAD=libjemalloc.so.2 gives it to the program`; nothing of what is not deployed."""
-    if now is None or not _deployable(best, now):
+    if now is None or not deployable(best, now):
         return ""
     said = how(best.manager, best.settings)
     return f"; {said} gives it to the program" if said else ""

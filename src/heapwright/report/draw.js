@@ -39,9 +39,13 @@ function countText(count) {
   return unit === 0 ? `${Math.round(count)}` : `${digits(count)} ${["", "k", "M", "G"][unit]}`;
 }
 
-// Round numbers between 0 and `top`, about `wanted` of them; powers of two times 1, 2.5, 5 in bytes.
+// Round numbers between 0 and `top`, at most about `wanted` of them; of bytes a power of two apart.
 function ticks(top, wanted, base) {
   if (top <= 0) return [0];
+  if (base === 1024) {
+    const step = 2 ** Math.max(0, Math.ceil(Math.log2(top / wanted)));
+    return Array.from({ length: Math.floor(top / step) + 1 }, (_, n) => n * step);
+  }
   let unit = 1;
   while (unit * base <= top / 2) unit *= base;
   let step = unit / 1000;

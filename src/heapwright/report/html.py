@@ -139,7 +139,7 @@ def page(compared: Sequence[Compared]) -> str:
             seen,
             lambda one: f'<div class="bars">{figures.bars(one.order, one.sheet, one.place)}</div>',
         ),
-        "legend": figures.legend([result for _, result in found]),
+        "legend": figures.legend([result for one in seen for result in one.place.first]),
         "table": _abreast(seen, lambda one: table(one.sheet)),
         "facts": _abreast(
             seen, lambda one: f'<dl class="facts">{figures.facts_list(one.known)}</dl>'
@@ -256,8 +256,8 @@ def _origin(one: _Seen) -> str:
         f"recorded {when} UTC" if when else "",
         f"on {told['host']}" if told.get("host") else "",
         f"{cores} core{'' if cores == '1' else 's'}" if cores else "",
-        told.get("libc", ""),
-        told.get("kernel", ""),
+        f"glibc {told['libc']}" if told.get("libc") else "",
+        f"Linux {told['kernel']}" if told.get("kernel") else "",
         told.get("machine", ""),
     ]
     said = " · ".join(escape(part) for part in parts if part)
@@ -299,4 +299,12 @@ def _stranding(one: _Seen) -> str:
     twins = one.with_maps()
     now = [result for result in twins if result is one.now]
     opened = next(iter(now or twins), None)
-    return figures.stranding_sites(twins, [one.shown[id(twin)] for twin in twins], opened)
+    near = [twin for twin in twins if one.place.role(twin) != "other"]
+    rest = [twin for twin in twins if one.place.role(twin) == "other"]
+    told, more = (
+        figures.stranding_sites(some, [one.shown[id(twin)] for twin in some], opened)
+        for some in (near, rest)
+    )
+    if told and more:
+        more = f'<details class="others"><summary>More, to compare</summary>{more}</details>'
+    return told + more

@@ -124,13 +124,17 @@ function drawAll() {
     const rows = [...colours].map(([timeline, line]) => [line, timeline.title, held(timeline)]);
     if (greys.length) {
       const values = greys.map(held);
-      rows.push([null, `${greys.length} others, to compare`, Math.min(...values), Math.max(...values)]);
+      rows.push([null, `${greys.length} more, to compare`, Math.min(...values), Math.max(...values)]);
     }
     const row = rowAt(replays[0], place);
     const shown = axis === "events" ? Math.round(place) : event ?? replays[0].event[row];
     fill("resident, ", shown, axis === "seconds" ? place : undefined, rows);
   });
 }
+
+// What a name begins and ends with tells it from its neighbours.
+const elided = (name, most) => name.length <= most ? name
+  : `${name.slice(0, Math.ceil(most / 2) - 1)}…${name.slice(-Math.floor(most / 2))}`;
 
 // The coloured lines' names at their right ends, apart from each other, in their colours.
 function nameEnds(box, y, room) {
@@ -143,8 +147,7 @@ function nameEnds(box, y, room) {
   }
   for (const { timeline, line, at, to } of ends) {
     node(box.svg, "path", { class: "leader", d: `M${box.right} ${at.toFixed(1)}L${box.right + 9} ${to.toFixed(1)}` });
-    const name = timeline.title.length > letters ? `${timeline.title.slice(0, letters - 1)}…` : timeline.title;
-    const text = node(box.svg, "text", { class: "end-name", x: box.right + 12, y: to + 4 }, name);
+    const text = node(box.svg, "text", { class: "end-name", x: box.right + 12, y: to + 4 }, elided(timeline.title, letters));
     text.style.fill = line;
     node(text, "title", {}, timeline.title);
   }
@@ -181,7 +184,7 @@ function fill(prefix, event, seconds, rows) {
   element(readout, "caption", {}, `${prefix}after event ${event.toLocaleString("en")}${when}`);
   const body = element(readout, "tbody");
   for (const [colour, name, value, most] of rows) {
-    const row = element(body, "tr", colour === null ? { class: "total" } : {});
+    const row = element(body, "tr", colour === null ? { class: most === undefined ? "total" : "total range" } : {});
     const cell = element(row, "td");
     if (colour !== null) element(cell, "i").style.background = colour;
     cell.append(name);
