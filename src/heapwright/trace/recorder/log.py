@@ -56,11 +56,13 @@ class Window(NamedTuple):
     align: np.ndarray  # uint8[row], log2
     thread: np.ndarray  # int32[row], the recorder's number
     time_ns: np.ndarray  # int64[row], 0 where the clock was not read
+    domain: np.ndarray  # uint8[row], of those of three words: as in python.h
 
 
 def window() -> Window:
     """An empty window."""
     types = (np.uint8, np.int64, np.int64, np.int32, np.int64, np.uint8, np.int32, np.int64)
+    types += (np.uint8,)
     return Window(*(np.zeros(WINDOW_EVENTS, dtype) for dtype in types))
 
 
@@ -111,6 +113,7 @@ def scatter(words, cursor, rows, first):
         rows.slack[i] = -1 if slack == 0xFFFF else slack
         rows.caller[i] = caller & 0xFFFFFFFFFFFF
         rows.align[i] = (caller >> 48) & 63
+        rows.domain[i] = (caller >> 56) & 7
         at += 3
     cursor[WORD], cursor[NUMBER], cursor[THREAD] = at, number, thread
     return answer
