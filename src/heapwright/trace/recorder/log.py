@@ -25,6 +25,8 @@ from heapwright.errors import HeapwrightError
 # Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
+ARENA, NODE = 14, 15  # of a window: in the log MALLOCs of such a domain, see python.h
+_ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
 # of `tree.h`; some stacks had no room there; the process ran before, unrecorded; the log has the
 # size asked for; it goes on with the one in `parent`.
@@ -113,7 +115,10 @@ def scatter(words, cursor, rows, first):
         rows.slack[i] = -1 if slack == 0xFFFF else slack
         rows.caller[i] = caller & 0xFFFFFFFFFFFF
         rows.align[i] = (caller >> 48) & 63
-        rows.domain[i] = (caller >> 56) & 7
+        domain = (caller >> 56) & 7
+        rows.domain[i] = domain
+        if domain >= _ARENA_DOMAIN:
+            rows.op[i] = ARENA if domain == _ARENA_DOMAIN else NODE
         at += 3
     cursor[WORD], cursor[NUMBER], cursor[THREAD] = at, number, thread
     return answer

@@ -13,6 +13,7 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace import schema
 from heapwright.trace.recorder.log import (
+    ARENA,
     FREE,
     LOOK,
     MALLOC,
@@ -28,7 +29,6 @@ from heapwright.trace.recorder.log import (
 from heapwright.trace.recorder.looks import Touches
 from heapwright.trace.recorder.tables import Table, copy, delete, insert, place, table
 
-ARENA, NODE = 6, 7  # in the place of a domain: as in python.h
 _NOBODY = -1  # slot of a realloc whose old block was never seen allocated
 OUT_EVENTS = 2 * WINDOW_EVENTS  # an allocation at a live address also frees the object there
 
@@ -225,7 +225,7 @@ def match(state, rows, count, out):
         op, owner, address = np.int64(rows.op[i]), unsigned(rows.thread[i]), rows.address[i]
         if op == 0:
             continue
-        if op == MALLOC and rows.domain[i] == ARENA:  # where it stands among the window's events
+        if op == ARENA:  # where it stands among the window's events
             rows.slack[i] = counts[OUT]
             continue
         if counts[START_NS] < 0:

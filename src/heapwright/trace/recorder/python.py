@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from heapwright.trace.notes import ELSEWHERE, Note
-from heapwright.trace.recorder.log import MALLOC, Log, Window
-from heapwright.trace.recorder.matching import ARENA, NODE, SITES, Matching
+from heapwright.trace.recorder.log import ARENA, NODE, Log, Window
+from heapwright.trace.recorder.matching import SITES, Matching
 from heapwright.trace.recorder.sites import stored_sites
 from heapwright.trace.schema import MEM, Events
 from heapwright.trace.stacks import Stacks, Tree
@@ -55,8 +55,7 @@ class Python:
 
     def take(self, rows: Window, count: int) -> None:
         """Take the records of nodes out of the window."""
-        here = (rows.op[:count] == MALLOC) & (rows.domain[:count] == NODE)
-        found = np.flatnonzero(here)
+        found = np.flatnonzero(rows.op[:count] == NODE)
         rows.op[found] = 0
         numbers = rows.address[found] >> 4
         sound = (numbers > 0) & (numbers < NODES)
@@ -81,8 +80,7 @@ class Python:
             return
         self.objects += int(np.count_nonzero(events.domain >= MEM))
         self._to_sites(events.site, state.callers[: state.counts[SITES]])
-        here = (rows.op[:count] == MALLOC) & (rows.domain[:count] == ARENA)
-        for row in np.flatnonzero(here).tolist():
+        for row in np.flatnonzero(rows.op[:count] == ARENA).tolist():
             size, gone = int(rows.size[row]), int(rows.caller[row]) & 1
             event = before + int(rows.slack[row]) - gone  # a free is told before it is done
             if size < 1 << 18:  # the smallest arena of any version
