@@ -182,15 +182,17 @@ class Trace(Facts):
     def sites(self) -> list[str]:
         """A label for each call site, such as `parse_value (json.c:120)`.
 
-        Of a trace with stacks it is the innermost frame that is not an allocator's wrapper. Names
-        are looked up when first asked for, in the files of this machine; what is not found stays
-        `libfoo.so+0x1234`.
+        Of a trace with stacks it is the innermost frame that is not an allocator's wrapper, of a
+        Python program's the innermost line of Python. Names are looked up when first asked for, in
+        the files of this machine; what is not found stays `libfoo.so+0x1234`.
         """
         if self._labels is None:
             frames = self.frames()
             self._labels = frames
             if self.stack_nodes:
-                self._labels = askers(self.stacks(), frames)
+                native = [name.startswith(("/", "0x")) for name in self._stored_names()]
+                over = np.array(native, bool) if self.python else None
+                self._labels = askers(self.stacks(), frames, over)
         return self._labels
 
     def stack(self, site: int) -> list[str]:
@@ -232,14 +234,19 @@ class Trace(Facts):
         Functions that were inlined into a frame stand in lines of their own, the outermost first.
         """
         if self._frames is None:
-            try:
-                stored = json.loads(self._sites)
-            except ValueError:
-                stored = None
-            if not isinstance(stored, list) or not all(isinstance(label, str) for label in stored):
-                raise _damaged(self.path, "its table of call sites cannot be read")
-            self._frames = labels(stored, self.modules, inlined=self.stack_nodes > 0)
+            names = self._stored_names()
+            self._frames = labels(names, self.modules, inlined=self.stack_nodes > 0)
         return self._frames
+
+    def _stored_names(self) -> list[str]:
+        """The table of frames as it is stored; HeapwrightError when it is none."""
+        try:
+            found = json.loads(self._sites)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+            raise _damaged(self.path, "its table of call sites cannot be read")
+        return found
 
     def _decode(self, file: pq.ParquetFile, group: int, start: int, wanted: list[str]) -> Events:
         """Row group `group`, whose first event is row `start` of the trace."""
