@@ -113,7 +113,8 @@ class Python:
                 return [
                     Note(
                         "A Python that runs already is recorded as malloc alone: what its own "
-                        "allocator serves is not in the recording; begin it by `heapwright record`.",
+                        "allocator serves is not in the recording; begin it by `heapwright "
+                        "record`.",
                         ELSEWHERE,
                     )
                 ]
