@@ -134,6 +134,7 @@ class Result:
     paths: dict[str, int] = field(default_factory=dict)  # times each path was taken
     timeline: np.ndarray | None = None  # int64[sample, len(TIMELINE)]
     conditions: dict[str, str] = field(default_factory=dict)  # touch, huge_pages: as assumed
+    runs_on: str = ""  # the manager that the recorded program ran on; "": the system's malloc
     refused: int = 0  # requests refused though the real system granted them; a note says so
     notes: list[str] = field(default_factory=list)  # assumptions and omissions, a sentence each
     heap_map: HeapMap | None = None  # when a picture of the heap was asked for

@@ -79,7 +79,9 @@ def test_forged_facts(tmp_path, small, change, sentence):
 
 
 def test_a_trace_of_version_1_is_read(tmp_path, small):
-    path = forged(tmp_path / "t.parquet", SMALL._asdict(), small, layout.SCHEMA_1, version=1)
+    path = forged(
+        tmp_path / "t.parquet", SMALL._asdict(), small, layout.OLDER_SCHEMAS[-1], version=1
+    )
     (batch,) = Trace.open(path).batches(tuple(schema.COLUMNS))
     np.testing.assert_array_equal(batch.address, SMALL.address)
     assert len(batch.field) == len(batch.target) == 0
@@ -87,7 +89,9 @@ def test_a_trace_of_version_1_is_read(tmp_path, small):
 
 def test_a_column_that_the_file_lacks(tmp_path, small):
     columns = ["align", "field"]
-    path = forged(tmp_path / "t.parquet", SMALL._asdict(), small, layout.SCHEMA_1, columns=columns)
+    path = forged(
+        tmp_path / "t.parquet", SMALL._asdict(), small, layout.OLDER_SCHEMAS[-1], columns=columns
+    )
     with pytest.raises(HeapwrightError, match="not those of a trace"):
         Trace.open(path)
 

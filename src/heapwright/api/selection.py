@@ -57,7 +57,7 @@ def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     from heapwright.managers.registry import usual
 
     if managers is None:
-        return usual(graph=trace.graph)
+        return usual(graph=trace.graph, python=bool(trace.python))
     if not managers:
         raise HeapwrightError("no manager is named: name one or more, or leave the choice out")
     listed = managers.split(",") if isinstance(managers, str) else managers

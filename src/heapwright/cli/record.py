@@ -70,6 +70,13 @@ def record(
     keep: Annotated[
         int | None, typer.Option(metavar="N", help="With --rotate: only the last N traces.")
     ] = None,
+    python: Annotated[
+        bool,
+        typer.Option(
+            "--python/--no-python",
+            help="Of a CPython program: what it asks of Python's own allocator, and the lines.",
+        ),
+    ] = True,
     graph: Annotated[
         bool,
         typer.Option("--graph", help="Of a CPython program: its objects and their references."),
@@ -128,7 +135,7 @@ def record(
             if pid is None
             else f"--pid {pid} is a process that runs: leave the program out, or --pid."
         )
-    wishes = _wishes(stacks, after, for_, signal, (max_size, rotate, keep))
+    wishes = _wishes(stacks, python, after, for_, signal, (max_size, rotate, keep))
     if pid is not None and not graph:
         from heapwright.trace.recorder.running import record_running
 
@@ -189,6 +196,7 @@ def show(traces: Sequence[Converted]) -> None:
 
 def _wishes(
     stacks: int | None,
+    python: bool,
     after: str | None,
     for_: str | None,
     signal: str | None,
@@ -207,6 +215,7 @@ def _wishes(
     timed = rotate is not None and rotate[-1:] in "smh"
     return Wishes(
         stacks=stacks or 0,
+        python=python,
         after_s=parse_seconds(after) if after else 0.0,
         for_s=parse_seconds(for_) if for_ else 0.0,
         signal=(signal or "").upper().removeprefix("SIG"),

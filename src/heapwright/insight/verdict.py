@@ -3,8 +3,9 @@
     results ─► ranked by the most they held ─► the best against the present state ─► sentences
 
 The present state is what the program runs on now: glibc, which most Linux programs run on, with
-nothing set. So a setting of glibc that helps is told as such, and not lost against another setting.
-Where it is not among the results the next best takes its place.
+nothing set; a Python program's own allocator stands on that. So a setting of glibc that helps is
+told as such, and not lost against another setting. Where it is not among the results the next best
+takes its place.
 
 Where time decides what a manager holds, the most of its range counts, as the machine must have room
 for that; and where two ranges overlap it is said that a run may end the other way.
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 
 from heapwright.managers.card import Deploy
 from heapwright.managers.deploying import deployment
+from heapwright.managers.grounds import OVER
 from heapwright.managers.registry import managers, system_malloc
 from heapwright.references import references
 from heapwright.result import Result
@@ -74,7 +76,9 @@ def present(results: Sequence[Result]) -> Result | None:
     carried = [r for r in results if not r.refused and r.held_bytes and not r.settings]
     twins_first = sorted(carried, key=lambda r: r.kind != "twin")
     if len({r.manager for r in results}) > 1:
-        twins_first = [r for r in twins_first if r.manager == system_malloc()]
+        now = next((r.runs_on for r in results if r.runs_on), system_malloc())
+        names = (now, now.removesuffix(f"{OVER}{system_malloc()}"))  # where it stands anyway
+        twins_first = [r for r in twins_first if r.manager in names]
     return twins_first[0] if twins_first else None
 
 

@@ -20,6 +20,10 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
   kernels with a default made from the above (see tunnel/loop.py):
     calloc(heap, thread, size) -> address          touches only what it must clear
     realloc(heap, thread, address, size) -> address; on refusal 0 and the old block stays
+    alloc_in(heap, thread, size, align, domain), calloc_in(heap, thread, size, domain) -> address
+                                                   of one to which the domains of Python (schema's
+                                                   RAW, MEM, OBJECT) are not alike; what tells of no
+                                                   domain is OBJECT
     thread_exit(heap, thread)
     passed(heap, address, size) -> (block, bytes)  of a block that it passed on to its ground with a
                                                    head of its own: the ground's block, and the

@@ -81,6 +81,7 @@ class Card:
     versions: tuple[str, ...] = ()  # of the real system, values of the knob `version`, newest last
     reference: str = ""  # module that finds, measures and agrees with the real one
     recorded: bool = False  # the settings that a recording's environment has are its knobs
+    version_of: str = ""  # the fact of a trace that says which version its program ran on
     limit_knob: str = ""  # the knob that limits the heap, for `--heap`
     deploy: Deploy | None = None  # None: a textbook manager, which explains and is not deployed
     units: Mapping[str, str] = field(default_factory=dict)  # of knobs whose names do not say it

@@ -32,6 +32,8 @@ ARGUMENTS = {  # of the kernels, as the loops call them
     "vacant": 2,
     "calloc": 3,
     "realloc": 4,
+    "alloc_in": 5,
+    "calloc_in": 4,
     "thread_exit": 2,
     "passed": 3,
     "rooted": 2,

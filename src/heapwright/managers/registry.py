@@ -79,6 +79,16 @@ class Manager:
         return module
 
     @property
+    def below(self) -> "Manager | None":
+        """The manager that it stands on; None: the machine."""
+        return named(self.card.stands_on) if self.card.stands_on else None
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Values of its knob `version`, the newest last."""
+        return self.card.versions
+
+    @property
     def collected(self) -> bool:
         """Whether it has a collector, which is told of no death."""
         return self.card.collected
@@ -135,6 +145,17 @@ class Storeys(Manager):
             deploy=None,
             flies=card.flies and (self.beneath is None or self.beneath.card.flies),
         )
+
+    @property
+    def below(self) -> Manager | None:
+        """The one that it was put on."""
+        return self.beneath
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Of the upper one."""
+        assert self.upper
+        return self.upper.versions
 
     @cached_property
     def module_path(self) -> str:
@@ -197,8 +218,13 @@ def managers() -> dict[str, Manager]:
     return found
 
 
-def usual(*, graph: bool = False) -> list[str]:
-    """The managers that are compared by default: those whose cards say so for such a trace."""
+def usual(*, graph: bool = False, python: bool = False) -> list[str]:
+    """The managers that are compared by default: those whose cards say so for such a trace; of a
+    Python's every malloc that a program can have, under Python's own allocator and alone."""
+    if python and (above := _pythons()):
+        mallocs = [name for name, manager in _own().items() if manager.family == "malloc"]
+        mallocs.sort(key=lambda name: name != system_malloc())
+        return [*(f"{above}{OVER}{name}" for name in mallocs), *mallocs]
     kind: Kind = "graph" if graph else "malloc"
     return [name for name, manager in managers().items() if _compared(manager, kind)]
 
@@ -213,6 +239,17 @@ def system_malloc() -> str:
         and not (manager.card.deploy.preload or manager.card.deploy.library)
     )
     return next(own, "")
+
+
+def runs_on(*, python: bool = False) -> str:
+    """What a program here runs on unless something is set: a Python's own allocator over that."""
+    below = system_malloc()
+    return f"{above}{OVER}{below}" if python and (above := _pythons()) else below
+
+
+def _pythons() -> str:
+    """The allocator of Python itself: the one whose version is that of a trace's Python."""
+    return next((name for name, one in _own().items() if one.card.version_of == "python"), "")
 
 
 def _compared(manager: Manager, kind: Kind) -> bool:

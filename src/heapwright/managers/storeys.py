@@ -39,7 +39,7 @@ HEADERLESS = getattr(upper, "HEADERLESS", False) or getattr(beneath, "HEADERLESS
 FOLLOWING = (*getattr(upper, "FOLLOWING", ()), *getattr(beneath, "FOLLOWING", ()))
 
 alloc, free, usable, extent = upper.alloc, upper.free, upper.usable, upper.extent
-for _verb in ("calloc", "realloc", "passed"):
+for _verb in ("calloc", "realloc", "passed", "alloc_in", "calloc_in"):
     if hasattr(upper, _verb):
         globals()[_verb] = getattr(upper, _verb)
 

@@ -20,6 +20,7 @@ from heapwright.trace.schema import (
     LARGE_BYTES,
     MALLOPT,
     NEW,
+    OBJECT,
     POP,
     REALLOC,
     SIZE_LIMIT,
@@ -83,7 +84,7 @@ def first_unsound(
             return fault
     ranges = {"thread": (0, threads - 1), "site": (-1, None), "time_ns": (0, None)}
     ranges |= {"address": (0, None), "slack": (-1, None)}
-    ranges |= {"field": (0, None), "target": (-1, slots - 1)}
+    ranges |= {"field": (0, None), "target": (-1, slots - 1), "domain": (0, OBJECT)}
     if books is not None:
         ranges |= {"thread": (0, 0), "align": (0, 0)}
     if not together:

@@ -8,7 +8,7 @@ from heapwright.trace import notes as sentences
 from heapwright.trace.schema import COLUMNS
 
 # Of the schema and of this record; a reader refuses a later one. 1: no graphs. 2: no MALLOPT, TRIM
-# and SBRK, notes without kind and count, no origin and settings. 3: no stacks.
+# and SBRK, notes without kind and count, no origin and settings. 3: no stacks, no domains.
 VERSION = 4
 SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what an older trace has
     "graph_events": (2, 0),
@@ -19,6 +19,8 @@ SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what a
     "stack_nodes": (4, 0),
     "touches": (4, 0),
     "peak_written_bytes": (4, 0),
+    "python": (4, ""),
+    "arenas": (4, 0),
 }
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
@@ -26,7 +28,7 @@ COUNT_LIMIT = 1 << 53  # no count and no address is larger
 NUMBERS_SPARE = 1 << 12  # slots and threads that may be numbered and then not appear
 # Columns that may be constant, and the value that means unknown or nothing.
 OPTIONAL = {"align": 0, "thread": 0, "site": -1, "time_ns": 0, "address": 0, "slack": -1}
-OPTIONAL |= {"field": 0, "target": -1}
+OPTIONAL |= {"field": 0, "target": -1, "domain": 0}
 
 
 @dataclass(kw_only=True)
@@ -62,6 +64,8 @@ class Facts:
     touches: int = 0  # events that tell what was written of large blocks
     peak_roots: int = 0  # most locals and global roots at once
     stack_nodes: int = 0  # of the tree of call stacks; 0: a site is a place alone
+    python: str = ""  # version of the Python whose requests are told by domain; else empty
+    arenas: int = 0  # made and given back by that Python's own allocator: see arenas.py
 
     @property
     def graph(self) -> bool:
@@ -84,9 +88,19 @@ class Facts:
         return "address" in self.columns
 
     @property
+    def by_domain(self) -> bool:
+        """Whether a Python program's own requests are told from malloc's."""
+        return "domain" in self.columns
+
+    @property
     def exact_addresses(self) -> bool:
-        """Whether a fresh process that makes these requests alone must get these addresses."""
-        return self.has_addresses and not sentences.of_kind(self.notes, sentences.INHERITED)
+        """Whether a malloc in a fresh process that serves all these requests must answer with these
+        addresses; a Python's pools have most of it."""
+        return (
+            self.has_addresses
+            and not self.python
+            and not sentences.of_kind(self.notes, sentences.INHERITED)
+        )
 
 
 def to_json(facts: Facts) -> bytes:

@@ -9,10 +9,12 @@ ROW_GROUP_LIMIT = 1 << 22  # events; a row group that claims more is refused
 FOOTER_BYTES = 1 << 26  # the longest footer that is read
 FACTS_KEY, SITES_KEY, STACKS_KEY = b"heapwright", b"heapwright.sites", b"heapwright.stacks"
 PROCESS_KEY = b"heapwright.process"
+ARENAS_KEY = b"heapwright.arenas"
 SCHEMA = pa.schema(
     [pa.field(name, pa.from_numpy_dtype(dtype), nullable=False) for name, dtype in COLUMNS.items()]
 )
-SCHEMA_1 = pa.schema([item for item in SCHEMA if item.name not in ("field", "target")])
+# Those of traces that older versions wrote: without domains, and before that without graphs
+OLDER_SCHEMAS = (pa.schema(list(SCHEMA)[:-1]), pa.schema(list(SCHEMA)[:-3]))
 # Measured on recordings: what every replay reads is decoded in 0.5 (op), 1.3 (slot) and 1.5 ns
 # (size) an event; zstd would make those three a fifth smaller and twice as slow.
 ENCODING = dict.fromkeys(("op", "slot", "address"), "BYTE_STREAM_SPLIT")

@@ -17,9 +17,13 @@ replay keeps one array as long as the largest number of objects alive at once.
     slack    int32   usable size minus size, bytes; -1 when unknown
     field    int32   of NEW: its reference fields; of WRITE: the one written, from 0; else 0
     target   int32   of WRITE: the slot of the object that the field refers to now; else -1
+    domain   uint8   whom the program asked, or gives the object back to: MALLOC_DOMAIN, or of a
+                     Python program RAW, MEM or OBJECT (PyMem_RawMalloc, PyMem_Malloc,
+                     PyObject_Malloc)
 
 A REALLOC keeps its slot. realloc(NULL, n) is recorded as MALLOC, realloc(p, 0) as FREE (glibc
-frees), free(NULL) not at all, a refused realloc not at all.
+frees), free(NULL) not at all, a refused realloc not at all. In the domains of Python a REALLOC to
+0 bytes is one to the smallest block: a manager that is not Python's is asked for 1.
 
 What a program does to its allocator is an event too. slot is -1 and site -1; thread, time_ns as
 ever. The operand stands in `size`, so that who replays a trace needs no further column:
@@ -74,6 +78,9 @@ OPERATIONS = (
 )
 
 LARGE_BYTES = 1 << 16  # of a block of which is told how much was written
+MALLOC_DOMAIN, RAW, MEM, OBJECT = range(4)
+DOMAINS = ("malloc", "raw", "mem", "object")
+
 SIZE_LIMIT = 1 << 48  # bytes; larger than any user address space, so always refused
 
 
@@ -115,6 +122,7 @@ COLUMNS = {
     "slack": np.int32,
     "field": np.int32,
     "target": np.int32,
+    "domain": np.uint8,
 }
 
 
@@ -132,6 +140,7 @@ class Events(NamedTuple):
     slack: np.ndarray  # int32[event] or [0] when unknown
     field: np.ndarray  # int32[event] or [0] of a malloc trace
     target: np.ndarray  # int32[event] or [0] of a malloc trace
+    domain: np.ndarray  # uint8[event] or [0] when all of it is malloc's
 
 
 def events(**columns: np.ndarray) -> Events:

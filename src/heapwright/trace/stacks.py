@@ -182,16 +182,19 @@ def loaded(text: bytes, nodes: int, names: int) -> Stacks:
     return checked((np.arange(nodes) - above, frame), names)
 
 
-def askers(stacks: Stacks, frames: list[str]) -> list[str]:
-    """Who asked, of each node: the innermost function but for wrappers such as operator new.
+def askers(stacks: Stacks, frames: list[str], passed_over: np.ndarray | None = None) -> list[str]:
+    """Who asked, of each node: the innermost function but for wrappers such as operator new, and
+    for frames that are `passed_over` (bool[frame]): C functions below a line of Python.
 
-    A stack of nothing but wrappers is known by its innermost one.
+    A stack of nothing but those is known by its innermost one.
     """
     known = [
         next((f for f in reversed(name.split("\n")) if not WRAPPERS.fullmatch(f)), "")
         for name in frames
     ]
     passes_on = np.array([not name for name in known], bool)
+    if passed_over is not None:
+        passes_on |= passed_over
     chosen = np.arange(len(stacks.parent))
     at = chosen.copy()
     climbing = np.flatnonzero(passes_on[stacks.frame])

@@ -6,7 +6,7 @@
 Columns    those of `schema.COLUMNS`, none nullable; what is unknown holds `facts.OPTIONAL`'s value
 Metadata   `heapwright` (facts, JSON), `heapwright.sites` (JSON list: a label, or `file+0xoffset`),
            `heapwright.stacks` (see `stacks.py`): then a site is a node of the tree of call stacks
-           and the list names its frames
+           and the list names its frames; `heapwright.arenas` (see `arenas.py`)
 Sound      each page carries a checksum; on reading every event is audited again (`trace/audit.py`),
            so that a replay may index by slot and thread unchecked whoever made the file
 """
@@ -25,16 +25,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace import audit, graph_audit
+from heapwright.trace import arenas, audit, graph_audit
 from heapwright.trace.facts import OPTIONAL, Facts, from_json
 from heapwright.trace.layout import (
+    ARENAS_KEY,
     ARROW_ERRORS,
     FACTS_KEY,
     FOOTER_BYTES,
+    OLDER_SCHEMAS,
     PROCESS_KEY,
     ROW_GROUP_LIMIT,
     SCHEMA,
-    SCHEMA_1,
     SITES_KEY,
     STACKS_KEY,
     first_line,
@@ -58,6 +59,7 @@ class Trace(Facts):
     size_bytes_on_disk: int
     _sites: bytes = field(repr=False)
     _stacks: bytes = field(default=b"", repr=False)
+    _arenas: bytes = field(default=b"", repr=False)
     _frames: list[str] | None = field(default=None, repr=False, compare=False)
     _process: bytes = field(default=b"", repr=False)
     _labels: list[str] | None = field(default=None, repr=False, compare=False)
@@ -90,19 +92,18 @@ class Trace(Facts):
         except ValueError as error:
             raise HeapwrightError(f"{path} cannot be read as a trace: {error}") from None
         schema = schema.remove_metadata()
-        if schema not in (SCHEMA, SCHEMA_1) or not set(known["columns"]) <= set(schema.names):
+        if schema not in (SCHEMA, *OLDER_SCHEMAS) or not set(known["columns"]) <= set(schema.names):
             raise _damaged(path, "its columns are not those of a trace")
         rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         if sum(rows) != known["events"] or any(not 0 < n <= ROW_GROUP_LIMIT for n in rows):
             raise _damaged(path, "its row groups do not hold the events its facts count")
-        sites, stacks = stored.get(SITES_KEY, b"[]"), stored.get(STACKS_KEY, b"")
-        process = stored.get(PROCESS_KEY, b"")
         return cls(
             path=path,
             size_bytes_on_disk=size,
-            _sites=sites,
-            _stacks=stacks,
-            _process=process,
+            _sites=stored.get(SITES_KEY, b"[]"),
+            _stacks=stored.get(STACKS_KEY, b""),
+            _arenas=stored.get(ARENAS_KEY, b""),
+            _process=stored.get(PROCESS_KEY, b""),
             **known,
         )
 
@@ -181,15 +182,17 @@ class Trace(Facts):
     def sites(self) -> list[str]:
         """A label for each call site, such as `parse_value (json.c:120)`.
 
-        Of a trace with stacks it is the innermost frame that is not an allocator's wrapper. Names
-        are looked up when first asked for, in the files of this machine; what is not found stays
-        `libfoo.so+0x1234`.
+        Of a trace with stacks it is the innermost frame that is not an allocator's wrapper, of a
+        Python program's the innermost line of Python. Names are looked up when first asked for, in
+        the files of this machine; what is not found stays `libfoo.so+0x1234`.
         """
         if self._labels is None:
             frames = self.frames()
             self._labels = frames
             if self.stack_nodes:
-                self._labels = askers(self.stacks(), frames)
+                native = [name.startswith(("/", "0x")) for name in self._stored_names()]
+                over = np.array(native, bool) if self.python else None
+                self._labels = askers(self.stacks(), frames, over)
         return self._labels
 
     def stack(self, site: int) -> list[str]:
@@ -215,20 +218,35 @@ class Trace(Facts):
                 raise _damaged(self.path, str(error)) from None
         return self._tree
 
+    def arena_changes(self) -> np.ndarray:
+        """int64[row, 3]: event, base and bytes of arenas that the recorded Python's own allocator
+        made, or with negative bytes gave back."""
+        if not self.arenas:
+            return np.zeros((0, 3), np.int64)
+        try:
+            return arenas.loaded(self._arenas, self.arenas, self.events)
+        except ValueError as error:
+            raise _damaged(self.path, str(error)) from None
+
     def frames(self) -> list[str]:
         """A label for each row of the table of frames, which without stacks are the sites.
 
         Functions that were inlined into a frame stand in lines of their own, the outermost first.
         """
         if self._frames is None:
-            try:
-                stored = json.loads(self._sites)
-            except ValueError:
-                stored = None
-            if not isinstance(stored, list) or not all(isinstance(label, str) for label in stored):
-                raise _damaged(self.path, "its table of call sites cannot be read")
-            self._frames = labels(stored, self.modules, inlined=self.stack_nodes > 0)
+            names = self._stored_names()
+            self._frames = labels(names, self.modules, inlined=self.stack_nodes > 0)
         return self._frames
+
+    def _stored_names(self) -> list[str]:
+        """The table of frames as it is stored; HeapwrightError when it is none."""
+        try:
+            found = json.loads(self._sites)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+            raise _damaged(self.path, "its table of call sites cannot be read")
+        return found
 
     def _decode(self, file: pq.ParquetFile, group: int, start: int, wanted: list[str]) -> Events:
         """Row group `group`, whose first event is row `start` of the trace."""

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace import audit, graph_audit
+from heapwright.trace import arenas, audit, graph_audit
 from heapwright.trace.facts import KINDS, NUMBERS_SPARE, OPTIONAL, Facts, to_json
 from heapwright.trace.layout import (
+    ARENAS_KEY,
     ARROW_ERRORS,
     COMPRESSION,
     DICTIONARY,
@@ -49,8 +50,8 @@ class TraceWriter:
     writing; HeapwrightError when an event is not sound or the disk refuses.
 
     sites, stacks (parents and frames of the tree whose nodes the events' sites are; `sites` then
-    names its frames), unmatched_frees, and of `facts` modules, notes (`note`), origin, settings
-    and heap_start may be set until the block ends
+    names its frames), arenas (rows of `arenas.py`), unmatched_frees, and of `facts` modules, notes
+    (`note`), origin, settings, python and heap_start may be set until the block ends
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class TraceWriter:
             self.note(text)
         self.sites: list[str] = []
         self.process = NOTHING  # what the whole process had in memory
+        self.arenas: Sequence[tuple[int, int, int]] = ()
         self.stacks: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray] = ((), ())
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._stages = (_stage(), _stage())  # one is filled while the other is encoded
@@ -163,9 +165,12 @@ class TraceWriter:
         except ValueError as error:
             raise HeapwrightError(f"cannot write {self.path}: {error}") from None
         self.facts.stack_nodes = len(tree.parent)
+        self.facts.arenas = len(self.arenas)
         kept = {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
         if len(self.process.samples):
             kept[PROCESS_KEY] = process_stored(self.process)
+        if self.arenas:
+            kept[ARENAS_KEY] = arenas.stored(np.array(self.arenas, np.int64))
         return kept | ({STACKS_KEY: stored(tree)} if len(tree.parent) else {})
 
     def _flush(self) -> None:

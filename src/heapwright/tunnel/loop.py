@@ -25,6 +25,7 @@ from heapwright.trace.schema import (
     MALLOPT,
     MEMALIGN,
     NEW,
+    OBJECT,
     REALLOC,
     SBRK,
     THREAD_EXIT,
@@ -36,6 +37,8 @@ from heapwright.tunnel.ledger import add_up, enter_block
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
 
 COLUMNS = ("op", "slot", "size", "align", "thread")  # of a trace, that are replayed
+BY_DOMAIN = hasattr(manager, "alloc_in")  # it asks in which of Python's domains a request is made
+COLUMNS += ("domain",) if BY_DOMAIN else ()
 
 alloc, free, usable = manager.alloc, manager.free, manager.usable
 extent, cached, metadata = manager.extent, manager.cached, manager.metadata
@@ -74,6 +77,15 @@ def start(heap, slots):
     return Run(objects, np.zeros(PROGRESS, np.int64))
 
 
+@kernel(inline=True)
+def alloc_whatever_domain(heap, thread, size, align, domain):
+    """alloc for a manager to which all requests are alike."""
+    return alloc(heap, thread, size, align)
+
+
+alloc_in = getattr(manager, "alloc_in", alloc_whatever_domain)
+
+
 @kernel
 def calloc_by_clearing(heap, thread, size):
     """calloc for a manager that does not know which memory is fresh: it clears all."""
@@ -102,6 +114,15 @@ def no_thread_exit(heap, thread):
 
 
 calloc = getattr(manager, "calloc", calloc_by_clearing)
+
+
+@kernel(inline=True)
+def calloc_whatever_domain(heap, thread, size, domain):
+    """calloc likewise."""
+    return calloc(heap, thread, size)
+
+
+calloc_in = getattr(manager, "calloc_in", calloc_whatever_domain)
 realloc = getattr(manager, "realloc", realloc_by_copying)
 thread_exit = getattr(manager, "thread_exit", no_thread_exit)
 
@@ -158,9 +179,10 @@ def written(heap, run, slot, size):
 
 @kernel(inline=True)
 def step(heap, run, thread, event, request):
-    """One event: (op, slot) and (size, log2 of alignment); the object's address, 0 if none."""
+    """One event: (op, slot) and (size, log2 of alignment, domain); the object's address, 0 if
+    none."""
     op, slot = event
-    size, align = request
+    size, align, domain = request
     addresses = run.objects.address
     if op == FREE:
         address = addresses[unsigned(slot)]
@@ -169,20 +191,20 @@ def step(heap, run, thread, event, request):
             addresses[unsigned(slot)] = 0
         return 0
     if op in (MALLOC, NEW):
-        address = alloc(heap, thread, size, MIN_ALIGN)
+        address = alloc_in(heap, thread, size, MIN_ALIGN, domain)
     elif op == CALLOC:
-        address = calloc(heap, thread, size)
+        address = calloc_in(heap, thread, size, domain)
     elif op == REALLOC:
         old = addresses[unsigned(slot)]
-        if old:
-            address = realloc(heap, thread, old, size)
+        if old:  # only a Python's is to 0 bytes
+            address = realloc(heap, thread, old, size if BY_DOMAIN else max(size, 1))
         else:  # refused before, though the real system gave it
-            address = alloc(heap, thread, size, MIN_ALIGN)
+            address = alloc_in(heap, thread, size, MIN_ALIGN, domain)
         if not address:
             run.progress[REFUSED] += 1
             return old
     elif op == MEMALIGN:
-        address = alloc(heap, thread, size, max(MIN_ALIGN, 1 << align))
+        address = alloc_in(heap, thread, size, max(MIN_ALIGN, 1 << align), domain)
     else:
         if op == THREAD_EXIT:
             thread_exit(heap, thread)
@@ -209,13 +231,15 @@ def replay(heap, run, events):
     heap, run = bare(heap), bare(run)
     meters, progress = heap.machine.meters, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
+    by_domain = len(events.domain) > 0
     peak, first = progress[PEAK_PAGES], progress[NEXT]
     for row in range(len(events.op)):
         i = unsigned(row)
         align = np.int64(events.align[i]) if aligned else 0
         thread = np.int64(events.thread[i]) if threaded else 0
+        domain = np.int64(events.domain[i]) if by_domain else OBJECT
         event = (np.int64(events.op[i]), np.int64(events.slot[i]))
-        step(heap, run, thread, event, (events.size[i], align))
+        step(heap, run, thread, event, (events.size[i], align, domain))
         if meters[RESIDENT_PAGES] > peak:
             peak = meters[RESIDENT_PAGES]
             progress[PEAK_PAGES], progress[PEAK_EVENT] = peak, first + row
@@ -236,15 +260,17 @@ def survey(heap, run, events, ledger, placed):
     heap, run = bare(heap), bare(run)
     objects, progress = run.objects, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
+    by_domain = len(events.domain) > 0
     for i in range(len(events.op)):
         align = np.int64(events.align[i]) if aligned else 0
         thread = np.int64(events.thread[i]) if threaded else 0
+        domain = np.int64(events.domain[i]) if by_domain else OBJECT
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
         if op in (FREE, REALLOC) and objects.address[slot]:
             enter_object(heap, ledger, objects.address[slot], objects.size[slot], -1)
             progress[LIVE_BYTES] -= objects.size[slot]
         refused = progress[REFUSED]
-        address = step(heap, run, thread, (op, slot), (size, align))
+        address = step(heap, run, thread, (op, slot), (size, align, domain))
         if address:
             if progress[REFUSED] == refused:
                 objects.size[slot] = size

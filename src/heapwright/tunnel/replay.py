@@ -30,7 +30,7 @@ from heapwright.machine.address_space import (
     SPACE_BYTES,
     STRAY_TOUCHES,
 )
-from heapwright.managers.registry import named
+from heapwright.managers.registry import named, runs_on
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
@@ -53,6 +53,9 @@ MOMENT_TRIES = 3  # it is replayed so often and the median counts
 IDEAL_LIVENESS = (
     "Ideal liveness: the trace knows no references, so each object is a root until the recorded "
     "program freed it; a real collector finds it dead later, or earlier."
+)
+ALONE = (
+    "Serves all that the Python program asks for, its objects too, as PYTHONMALLOC=malloc has it."
 )
 ORACLE_DEATHS = "Frees each object as soon as nothing refers to it any longer: the trace's oracle."
 _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
@@ -108,6 +111,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         settings=settings,
         conditions=dict(vars(conditions)),
         recorded=twin.recorded,
+        runs_on=runs_on(python=True) if trace.python else "",
         paths=dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True)),
         refused=int(counts[twin.loop.REFUSED]),
         notes=conditions.sentences() + twin.notes(),
@@ -324,6 +328,8 @@ class Replay:
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
         notes += [*self.ignored, *sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))]
+        if self.trace.python and not self.collected and not self.loop.BY_DOMAIN:
+            notes.append(ALONE)
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(

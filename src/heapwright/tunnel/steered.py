@@ -1,10 +1,12 @@
 """What the recorded program told its allocator: settings at its start, calls while it ran."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from heapwright.managers.registry import Manager
+from heapwright.versions import version_number, version_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -13,21 +15,38 @@ if TYPE_CHECKING:
 def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
     """The knobs that the recorded program's environment set, where they are this manager's, and
     how many cores it had: what it replays with unless told otherwise."""
-    if not manager.card.recorded:
-        return {}
     known = manager.module.Config._fields
-    found = {knob: value for knob, value in trace.settings.items() if knob in known}
+    found = _version(manager, trace)
+    lowest = manager
+    while below := lowest.below:
+        lowest = below
+    if not lowest.card.recorded:
+        return found
+    found |= {knob: value for knob, value in trace.settings.items() if knob in known}
     cores = trace.origin.get("cores", "")
     if "cores" in known and cores.isdecimal() and int(cores) != len(os.sched_getaffinity(0)):
         found["cores"] = int(cores)
     return found
 
 
+def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
+    """The version that the program ran on: of those that the manager has the oldest that is not
+    before it, else the newest."""
+    versions, ran_on = manager.versions, getattr(trace, manager.card.version_of or "program")
+    numbers = [version_number(each) for each in versions]
+    short = ".".join(ran_on.split(".")[:2])
+    if not (manager.card.version_of and numbers and re.fullmatch(r"\d{1,3}\.\d{1,3}", short)):
+        return {}
+    wanted = version_number(short)
+    return {"version": min((each for each in numbers if each >= wanted), default=numbers[-1])}
+
+
 def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
     """What holds as recorded, and how many calls a manager had no answer to."""
     said = []
     if recorded:
-        knobs = ", ".join(f"{knob}={value}" for knob, value in recorded.items())
+        texts = {k: version_text(v) if k == "version" else f"{v}" for k, v in recorded.items()}
+        knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
         said.append(f"As recorded: {knobs}; what is set here goes over that.")
     if passed_over:
         said.append(

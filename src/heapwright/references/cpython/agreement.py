@@ -134,6 +134,7 @@ class Agreement:
     freed: tuple[int, int] = (0, 0)
     lost: int = 0  # moments at which other arenas were there
     first_difference: dict[str, int | str] | None = None
+    recorded: bool = False  # the real one is the recorded program's own
     settings: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -152,17 +153,24 @@ class Agreement:
         found = [
             self.addresses.row("addresses in arenas"),
             self.passed.row("passed on to malloc"),
-            self.stats.row("figures of sys._debugmallocstats"),
         ]
+        if not self.recorded:
+            found.append(self.stats.row("figures of sys._debugmallocstats"))
         for label, (twin, real) in (("arenas made", self.arenas), ("given back", self.freed)):
             found.append((label, f"{twin:,}", f"{real:,}", difference(twin, real)))
         return found
 
     def sentences(self) -> list[str]:
         """What the figures are made from, and where they first differ."""
+        real = (
+            "The real pymalloc is the recorded program's own"
+            if self.recorded
+            else "The real pymalloc runs in a fresh process with nothing of Python's own in its "
+            "pools"
+        )
         said = [
-            "The real pymalloc runs in a fresh process with nothing of Python's own in its pools; "
-            "an address is compared as its offset in an arena, arenas in the order they were made."
+            f"{real}; an address is compared as its offset in an arena, arenas in the order they "
+            "were made."
         ]
         if self.first_difference:
             at = self.first_difference
@@ -171,8 +179,10 @@ class Agreement:
                 "(real)."
             )
         twin, real = self.versions
+        if self.recorded:
+            real = ".".join(real.split(".")[:2])
         if twin != real:
-            said.append(f"The twin is of version {twin} and the real one here is {real}.")
+            said.append(f"The twin is of version {twin} and the real one is {real}.")
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -185,6 +195,7 @@ class Agreement:
             "manager": "pymalloc",
             "events": self.events,
             "versions": both(self.versions),
+            "recorded": self.recorded,
             "addresses": vars(self.addresses),
             "passed": vars(self.passed),
             "stats": vars(self.stats),
@@ -223,7 +234,8 @@ def validate(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Agreement:
-    """Replay `trace` through the twin and the real pymalloc and compare.
+    """Replay `trace` through the twin and the real pymalloc and compare; of a Python program's
+    trace the real one is the program's own, as recorded.
 
     The twin is of the real one's version unless `settings` say another. `progress` is told the
     events compared so far. HeapwrightError for an object graph, and without a libpython.
@@ -233,6 +245,8 @@ def validate(
             f"{trace.path} is an object graph, which the real pymalloc knows nothing of; validate "
             "go with it."
         )
+    if trace.arenas:
+        return _as_recorded(trace, settings, progress)
     with Drive(trace.slots) as drive:
         chosen = {"version": drive.version, **(settings or {})}
         twin = Replay("pymalloc", trace, chosen, Conditions())
@@ -251,5 +265,29 @@ def validate(
         stats, real = stats_of(twin.heap), said_by(drive.finish())
     found.stats.add(np.array([stats.get(name) == value for name, value in real.items()]))
     found.arenas, found.lost = (both.ours.made, both.real.made), both.lost
+    found.freed = int(twin.heap.paths[list(twin.module.PATHS).index("arena_freed")]), freed
+    return found
+
+
+def _as_recorded(
+    trace: "Trace",
+    settings: Mapping[str, int] | None,
+    progress: Callable[[int], None] | None,
+) -> Agreement:
+    """The twin beside the addresses and the arenas of the recording itself."""
+    twin = Replay("pymalloc", trace, dict(settings or {}), Conditions())
+    versions = version_text(twin.version), trace.python
+    found = Agreement(trace.events, versions, recorded=True, settings=dict(settings or {}))
+    bytes_ = int(twin.heap.arena_bytes)
+    both = Follower(twin, twin.ledger(), Arenas(bytes_), Arenas(bytes_))
+    changes, seen = trace.arena_changes(), 0
+    for batch in trace.batches((*twin.loop.COLUMNS, "address")):
+        first, past = np.searchsorted(changes[:, 0], [seen, seen + len(batch.op)])
+        found.enter(*both.follow(batch, batch.address, changes[first:past], seen), seen)
+        seen += len(batch.op)
+        if progress:
+            progress(seen)
+    found.arenas, found.lost = (both.ours.made, both.real.made), both.lost
+    freed = int(np.count_nonzero(changes[:, 2] < 0))
     found.freed = int(twin.heap.paths[list(twin.module.PATHS).index("arena_freed")]), freed
     return found

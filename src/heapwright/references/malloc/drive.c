@@ -180,9 +180,9 @@ static void replay(const struct event *e, int64_t out[2]) {
     case MALLOC: p = real_malloc(size); break;
     case CALLOC: p = real_calloc(1, size); break;
     case MEMALIGN: p = real_memalign((size_t)1 << (e->align & 63), size); break;
-    case REALLOC: p = real_realloc(o->address, size);
+    case REALLOC: p = real_realloc(o->address, size ? size : 1); /* a Python's to 0 */
     }
-    if (e->op != FREE && !p && !(e->op == REALLOC && !size)) {
+    if (e->op != FREE && !p) {
         figure[REFUSED] += e->slot >= 0;
         if (e->op == REALLOC) p = o->address, size = o->size; /* the old block stays */
     }

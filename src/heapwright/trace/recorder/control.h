@@ -8,6 +8,7 @@ struct control {
     uint64_t most, used;        /* bytes of all logs: allowed (0: any), taken */
     uint64_t segment;           /* a log ends and the next one begins when this has grown */
     uint64_t owner;             /* without this process the recording ends; 0: whatever becomes of it */
+    uint64_t no_python;         /* 1: what a Python asks of its own allocator is left out */
 };
 static struct control *control;
 

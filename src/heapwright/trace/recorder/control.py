@@ -13,7 +13,7 @@ MAGIC = 0x314C544E4F435748
 BYTES = 4096
 CHUNK_BYTES = 1 << 16  # by which a log grows, as in log.h
 # Words of the page, as struct control has them.
-_MAGIC, DEPTH, STATE, MOST, USED, SEGMENT, OWNER = range(7)
+_MAGIC, DEPTH, STATE, MOST, USED, SEGMENT, OWNER, NO_PYTHON = range(8)
 RECORD, WAIT, STOP = range(3)  # STATE
 
 

@@ -40,6 +40,7 @@ from heapwright.trace.recorder.nodes import nodes_of
 from heapwright.trace.recorder.origin import origin
 from heapwright.trace.recorder.owners import owners
 from heapwright.trace.recorder.process import process as process_of
+from heapwright.trace.recorder.python import Python
 from heapwright.trace.recorder.sites import heap_start, stored_sites
 from heapwright.trace.store import TraceWriter
 
@@ -83,9 +84,11 @@ def convert(  # noqa: PLR0913 what, then how
     logs = history(log)
     program = program or os.path.basename(log.executable)
     touches, of_looks = placed(logs)
-    state, room, nodes = matching(touches), made(), nodes_of(logs)
+    state, room = matching(touches), made()
     process = [_beside(one.path) for one in logs]
     told = origin(process[-1])
+    python = Python(logs, told.facts.pop("python", ""))
+    nodes = None if python.hooked else nodes_of(logs)
     events_written, now_ns = 0, 0
     ended: set[int] = set()  # threads
     start = heap_start(process[0])
@@ -109,12 +112,14 @@ def convert(  # noqa: PLR0913 what, then how
                 events_written += len(events.op)
             facts.inherited_events = events_written
         for rows, count, first, fraction in windows(logs):
+            python.take(rows, count)
             if nodes:
                 of = max(i for i, one in enumerate(logs) if one.first <= first or not i)
                 nodes.to_keys(rows, count, of)
             state, events = match_window(state, rows, count, room, first)
             if nodes:
                 nodes.to_sites(events.site, state.callers[: state.counts[SITES]])
+            python.enter(rows, count, events, events_written, state)
             writer.write(ends.settle(events))
             numbers.append((first, events_written))
             steering += np.bincount(events.op, minlength=len(steering))
@@ -136,14 +141,18 @@ def convert(  # noqa: PLR0913 what, then how
         if nodes:
             writer.sites, facts.modules, frame = nodes.frames(where)
             writer.stacks = (nodes.parent, frame)
+        elif python.hooked:
+            writer.sites, facts.modules, writer.stacks = python.frames(where)
+            writer.arenas = python.arenas
         else:
             callers = state.callers[: state.counts[SITES]].tolist()
             writer.sites, facts.modules = stored_sites(callers, where)
+        facts.python = python.version if python.objects else ""
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         start_ns = int(state.counts[START_NS])
         writer.process = process_of(process[-1], numbers, start_ns)
         facts.origin, facts.settings = told.facts, told.settings
-        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks]
+        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *python.notes(where, late)]
         facts.notes += unexplained(writer.process, facts.origin)
         facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]
         facts.notes += _cut(logs, events_written, now_ns)

@@ -65,6 +65,7 @@ struct stream {              /* one thread's place in the log */
 static struct {
     enum { UNSTARTED, ON, OFF } phase; /* UNSTARTED again in a forked child */
     int lock, nodes_told; /* tree.h */
+    int python_lock, arena_lock; /* python.h */
     uint64_t streams, chunks, bytes; /* counts; of the log file */
     uint64_t segment, position;      /* of the log; bytes of those before it */
     struct header *header;
@@ -88,10 +89,11 @@ static int key_made;
 static void tell_origin(void); /* origin.h */
 static void begin_looks(void); /* looks.h */
 static int look_now_and_then(void);
-static void tell_file(const char *), tell_taken(const char *, const char *);
+static void tell_file(const char *), tell_taken(const char *, const char *), tell(const char *, const char *);
 static void obey(void); /* control.h */
 static int stacks_wanted(void); /* tree.h */
 static void look_for_modules(void); /* attached.h */
+static void tell_python(void); /* python.h */
 static int asked(int), waits(void); /* control.h */
 static uint64_t allowed(uint64_t, uint64_t);
 static void taken(uint64_t), next_segment(void), stop_if_asked(void);

@@ -25,6 +25,8 @@ from heapwright.errors import HeapwrightError
 # Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
+ARENA, NODE = 14, 15  # of a window: in the log MALLOCs of such a domain, see python.h
+_ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
 # of `tree.h`; some stacks had no room there; the process ran before, unrecorded; the log has the
 # size asked for; it goes on with the one in `parent`.
@@ -56,11 +58,13 @@ class Window(NamedTuple):
     align: np.ndarray  # uint8[row], log2
     thread: np.ndarray  # int32[row], the recorder's number
     time_ns: np.ndarray  # int64[row], 0 where the clock was not read
+    domain: np.ndarray  # uint8[row], of those of three words: as in python.h
 
 
 def window() -> Window:
     """An empty window."""
     types = (np.uint8, np.int64, np.int64, np.int32, np.int64, np.uint8, np.int32, np.int64)
+    types += (np.uint8,)
     return Window(*(np.zeros(WINDOW_EVENTS, dtype) for dtype in types))
 
 
@@ -111,6 +115,10 @@ def scatter(words, cursor, rows, first):
         rows.slack[i] = -1 if slack == 0xFFFF else slack
         rows.caller[i] = caller & 0xFFFFFFFFFFFF
         rows.align[i] = (caller >> 48) & 63
+        domain = (caller >> 56) & 7
+        rows.domain[i] = domain
+        if domain >= _ARENA_DOMAIN:
+            rows.op[i] = ARENA if domain == _ARENA_DOMAIN else NODE
         at += 3
     cursor[WORD], cursor[NUMBER], cursor[THREAD] = at, number, thread
     return answer

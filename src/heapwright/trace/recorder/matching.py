@@ -13,6 +13,7 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace import schema
 from heapwright.trace.recorder.log import (
+    ARENA,
     FREE,
     LOOK,
     MALLOC,
@@ -45,6 +46,7 @@ class Matching(NamedTuple):
 
     live: Table  # address -> slot
     free_slots: np.ndarray  # int32[slot], a stack
+    domains: np.ndarray  # uint8[slot], that the object was asked of
     sites: Table  # caller -> row of the site table
     callers: np.ndarray  # int64[row], the site table
     threads: Threads
@@ -78,7 +80,8 @@ def matching(touches: Touches | None = None, places: int = 1 << 12) -> Matching:
     counts = np.zeros(COUNTS, np.int64)
     counts[START_NS] = -1
     return Matching(
-        table(places), np.zeros(places, np.int32), table(places), np.zeros(places, np.int64),
+        table(places), np.zeros(places, np.int32), np.zeros(places, np.uint8),
+        table(places), np.zeros(places, np.int64),
         _threads(64), touches or Touches(none, none, none), counts,
     )  # fmt: skip
 
@@ -116,7 +119,9 @@ def match_window(
         if state.counts[LIVE] * 2 >= len(state.live.key):
             places = len(state.live.key) * 2
             state = state._replace(
-                live=_grown(state.live), free_slots=np.resize(state.free_slots, places)
+                live=_grown(state.live),
+                free_slots=np.resize(state.free_slots, places),
+                domains=np.resize(state.domains, places),
             )
         if state.counts[SITES] * 2 >= len(state.sites.key):
             places = len(state.sites.key) * 2
@@ -174,13 +179,15 @@ def _emit(state, out, op, slot, thread):
     state.counts[OUT] += 1
     out.op[i], out.slot[i], out.thread[i] = op, slot, thread
     out.size[i], out.align[i], out.site[i], out.address[i], out.slack[i] = 0, 0, -1, 0, -1
+    out.domain[i] = 0
     out.time_ns[i] = state.counts[NOW_NS] - state.counts[START_NS]
     return i
 
 
 @kernel
 def _push_free(state, out, slot, thread):
-    _emit(state, out, schema.FREE, slot, thread)
+    i = _emit(state, out, schema.FREE, slot, thread)
+    out.domain[i] = state.domains[unsigned(slot)]
     state.free_slots[unsigned(state.counts[FREE_SLOTS])] = slot
     state.counts[FREE_SLOTS] += 1
 
@@ -217,6 +224,9 @@ def match(state, rows, count, out):
             counts[NOW_NS] = max(counts[NOW_NS], rows.time_ns[i])
         op, owner, address = np.int64(rows.op[i]), unsigned(rows.thread[i]), rows.address[i]
         if op == 0:
+            continue
+        if op == ARENA:  # where it stands among the window's events
+            rows.slack[i] = counts[OUT]
             continue
         if counts[START_NS] < 0:
             counts[START_NS] = counts[NOW_NS]
@@ -269,4 +279,7 @@ def match(state, rows, count, out):
             out.size[j], out.address[j], out.slack[j] = rows.size[i], address, rows.slack[i]
             out.align[j] = rows.align[i] if op == MEMALIGN else 0
             out.site[j] = _site(state, rows.caller[i])
+            out.domain[j] = rows.domain[i]
+            if slot >= 0:
+                state.domains[unsigned(slot)] = rows.domain[i]
     counts[ROW] = row

@@ -91,6 +91,7 @@ static void tell_origin(void) {
     clock_gettime(CLOCK_REALTIME, &now);
     tell_count("date", now.tv_sec);
     tell_command();
+    tell_python();
     tell_taken("start_resident_kib", "start_page_faults");
     for (char **at = environ; at && *at; at++)
         if (starts(*at, "MALLOC_") || starts(*at, "GLIBC_TUNABLES=") || starts(*at, "LD_PRELOAD=")

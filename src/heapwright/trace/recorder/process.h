@@ -3,7 +3,8 @@
  *
  *   @sample NUMBER NS RSS ANON FILE HEAP STACKS MAPPED    NUMBER: of the next event; the rest bytes:
  *   /proc/self/statm ─► RSS, ANON, FILE (shared memory and this log included)
- *   /proc/self/maps, and which pages are there ─► HEAP: brk, arenas, chunks that glibc mapped; STACKS;
+ *   /proc/self/maps, and which pages are there ─► HEAP: brk, arenas, also those of a Python's own
+ *       allocator, chunks that glibc mapped; STACKS;
  *       MAPPED: other anonymous memory, which the program mapped itself
  *   @mapped CALLER CALLS BYTES LEAST MOST                 who in the program mapped anonymous memory itself
  *
@@ -110,6 +111,8 @@ static void sample_now(uint64_t number, uint64_t now) {
             if (area_of(line, &area)) add_area(&parts, &area);
         }
     closed(from);
+    uint64_t arenas = arenas_resident();
+    parts.heap += arenas, parts.mapped -= arenas < parts.mapped ? arenas : parts.mapped;
     uint64_t chunks = looks.chunks < parts.mapped ? looks.chunks : parts.mapped;
     const uint64_t told[] = {number, now, rss, rss - file, file, parts.heap + chunks, parts.stacks, parts.mapped - chunks};
     *line = 0;
@@ -162,7 +165,7 @@ static void count_mapped(uint64_t caller, uint64_t bytes) {
 static void *mapped(void *hint, size_t length, const int how[3], off_t offset, uint64_t caller) {
     void *p = (void *)syscall(SYS_mmap, hint, length, how[0], how[1], how[2], offset);
     if (p != MAP_FAILED && how[1] & MAP_ANONYMOUS && how[1] & MAP_PRIVATE) {
-        count_mapped(caller, length);
+        if (!python_inside) count_mapped(caller, length); /* its arenas are heap */
         if (state.phase == ON) look_if_due(now_ns());
     }
     return p;

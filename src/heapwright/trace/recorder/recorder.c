@@ -59,6 +59,7 @@ static uint64_t stack_node(uint64_t caller) { return caller; }
 
 static int serves; /* whose malloc: see who_serves */
 #include "looks.h"
+#include "python_arenas.h"
 #include "process.h"
 
 /* Whose malloc serves: glibc's, whose chunk headers we read, or another preloaded after us under glibc's
@@ -83,12 +84,21 @@ static inline void gone(uint64_t op, void *p) {
     uint64_t head, *place = append(op, 1, &head);
     if (place) *place = (uint64_t)p >> 4 | head;
 }
+static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, &a) ? SIZE_MAX : a; }
+
+#include "python.h"
+
 static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
+    if (__builtin_expect(python_inside, 0)) {
+        if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
+        return python_ground = p;
+    }
+    if (__builtin_expect(python.on, 0)) caller = python_site(caller);
     uint64_t head, *place = append(op, 3, &head), slack = LOW_48;
     if (!place) return p;
     if (p) slack = usable(p) - size;
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
-    if (__builtin_expect(tree.depth != 0, 0)) caller = stack_node(caller);
+    if (__builtin_expect(tree.depth != 0 && !python.on, 0)) caller = stack_node(caller);
     place[2] = (caller & LOW_48) | align << 48;
     __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
     if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
@@ -106,7 +116,7 @@ static inline void *aligned(size_t align, size_t size, uint64_t caller) { /* gli
 }
 
 static inline void *resized(void *old, size_t size, uint64_t caller) {
-    if (!old) return given(MALLOC, __libc_realloc(old, size), size, 0, caller);
+    if (!old || python_inside) return given(MALLOC, __libc_realloc(old, size), size, 0, caller);
     size_t room = usable(old);
     int zeroed = leaves(old);
     gone(size ? REALLOC_FROM : FREE, old);
@@ -117,7 +127,6 @@ static inline void *resized(void *old, size_t size, uint64_t caller) {
     return p;
 }
 
-static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, &a) ? SIZE_MAX : a; }
 static size_t whole_pages(size_t n, size_t page) { return n > SIZE_MAX - page ? n : (n + page - 1) & -page; }
 
 void *malloc(size_t n) { return given(MALLOC, __libc_malloc(n), n, 0, CALLER); }
@@ -135,7 +144,7 @@ int posix_memalign(void **out, size_t align, size_t n) {
     return p ? *out = p, 0 : ENOMEM;
 }
 void free(void *p) {
-    if (p) leaves(p), gone(FREE, p);
+    if (p && !python_inside) leaves(p), gone(FREE, p);
     __libc_free(p);
 }
 
@@ -187,6 +196,7 @@ __attribute__((constructor)) static void begin(void) { /* while there are few ke
     release(old);
     if (!*kept.library && dladdr(&state, &here) && here.dli_fname && *here.dli_fname == '/')
         add_text(kept.library, sizeof kept.library, here.dli_fname);
+    python_begin();
 }
 
 static void tell_end(void) { /* what large blocks hold, the process's memory, files mapped late */

@@ -5,7 +5,15 @@ import signal
 from dataclasses import dataclass
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace.recorder.control import CHUNK_BYTES, DEPTH, MOST, STATE, WAIT, Control
+from heapwright.trace.recorder.control import (
+    CHUNK_BYTES,
+    DEPTH,
+    MOST,
+    NO_PYTHON,
+    STATE,
+    WAIT,
+    Control,
+)
 
 MOST_FRAMES = 1000  # of a stack, as in tree.h
 SIGNALS = {"USR1": signal.SIGUSR1, "USR2": signal.SIGUSR2}
@@ -24,6 +32,7 @@ class Wishes:
     rotate_bytes: int = 0  # of a log, behind which the next trace begins
     rotate_s: float = 0.0  # seconds after which it does
     keep: int = 0  # traces that are kept of a rotation; 0: all
+    python: bool = True  # of a Python program what it asks of Python's own allocator, and the lines
 
     def __post_init__(self) -> None:
         if self.stacks and platform.machine() not in ("x86_64", "AMD64"):
@@ -56,6 +65,7 @@ class Wishes:
     def tell(self, page: Control, *, waits: bool = True) -> None:
         """The recorder reads them on this page; a process that runs already `waits` for us."""
         page[DEPTH], page[MOST] = self.stacks, self.most_bytes
+        page[NO_PYTHON] = not self.python or self.rotating  # parts carry no domains over
         if waits and (self.after_s or self.signal):
             page[STATE] = WAIT
 

@@ -8,6 +8,7 @@ CARD = Card(
     ground=("*",),
     stands_on="glibc",
     versions=("3.9", "3.11", "3.12", "3.13"),
+    version_of="python",
     reference="heapwright.references.cpython",
     flies=False,
     variants=({"version": 3_009_000},),

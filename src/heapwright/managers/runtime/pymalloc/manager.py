@@ -66,6 +66,7 @@ from heapwright.managers.runtime.pymalloc.state import (
     first_pool,
     pool_of,
 )
+from heapwright.trace.schema import MEM
 from heapwright.versions import version_number, version_text
 
 __all__ = ["PATHS", "cached", "check"]
@@ -119,6 +120,24 @@ def alloc(heap, thread, size, align):
         heap.paths[state.PASSED] += 1
         block = pass_alloc(heap.machine, thread, max(size, 1), align)
     return block
+
+
+@kernel(inline=True)
+def alloc_in(heap, thread, size, align, domain):
+    """Likewise, of a request in one of Python's domains; raw and malloc's are the ground's."""
+    if domain >= MEM:
+        return alloc(heap, thread, size, align)
+    heap.paths[state.RAW] += 1
+    return pass_alloc(heap.machine, thread, max(size, 1), align)
+
+
+@kernel(inline=True)
+def calloc_in(heap, thread, size, domain):
+    """calloc likewise."""
+    if domain >= MEM:
+        return calloc(heap, thread, size)
+    heap.paths[state.RAW] += 1
+    return pass_calloc(heap.machine, thread, max(size, 1))
 
 
 @kernel
@@ -211,8 +230,10 @@ def notes(heap):
     """What its figures mean, in sentences."""
     small, passed = int(heap.paths[state.SMALL]), int(heap.paths[state.PASSED])
     made, freed = int(heap.paths[state.ARENA]), int(heap.paths[state.ARENA_FREED])
-    size = int(heap.arena_bytes) >> 10
+    size, raw = int(heap.arena_bytes) >> 10, int(heap.paths[state.RAW])
+    told = f", and {raw:,} of malloc and of the raw domain went there at once" if raw else ""
     return [
-        f"Of {small + passed:,} requests {passed:,} went on to malloc; the others took {made:,} "
-        f"arenas of {size:,} KiB, {int(heap.most):,} at once, of which {freed:,} were given back."
+        f"Of {small + passed:,} requests {passed:,} went on to malloc{told}; the others took "
+        f"{made:,} arenas of {size:,} KiB, {int(heap.most):,} at once, of which {freed:,} were "
+        "given back."
     ]

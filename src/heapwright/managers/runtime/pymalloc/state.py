@@ -37,6 +37,7 @@ MOST_ARENAS = 1 << 18
 PATHS = (
     "small",
     "passed",  # to the ground: larger than 512 bytes, of 0 bytes, or aligned beyond 16
+    "raw",  # the ground's business: of the raw domain, or malloc's
     "untouched",  # the block after this one is used for the first time
     "pool_used_up",
     "pool",  # an empty one came into use
@@ -57,6 +58,7 @@ PATHS = (
 (
     SMALL,
     PASSED,
+    RAW,
     UNTOUCHED,
     POOL_USED_UP,
     POOL,
