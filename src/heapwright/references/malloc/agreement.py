@@ -66,6 +66,7 @@ class Agreement:
     addresses: Tally = field(default_factory=Tally)
     usable_sizes: Tally = field(default_factory=Tally)
     outside: Tally = field(default_factory=Tally)  # of the addresses: blocks outside the brk heap
+    statistics: Tally = field(default_factory=Tally)  # what the library says of itself at the end
     repeats: Tally = field(default_factory=Tally)  # recorded addresses that the real one repeats
     random: int = 0  # blocks whose place is up to Linux, not compared
     cause: str = ""  # why the first difference may be no fault of the twin; "" where none is known
@@ -83,8 +84,9 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether every address and usable size is equal."""
-        return all(t.compared == t.equal for t in (self.addresses, self.usable_sizes))
+        """Whether every address, usable size and figure of its own statistics is equal."""
+        tallies = (self.addresses, self.usable_sizes, self.statistics)
+        return all(t.compared == t.equal for t in tallies)
 
     @property
     def title(self) -> str:
@@ -104,6 +106,8 @@ class Agreement:
             ("page faults", self.page_faults, "{:,}".format),
         ):
             found.append((label, text(twin), text(real), difference(twin, real)))
+        if self.statistics.compared:
+            found.append(self.statistics.row("its own statistics"))
         return found
 
     def sentences(self) -> list[str]:
@@ -171,6 +175,7 @@ class Agreement:
             "events": self.events,
             "addresses": tally(self.addresses),
             "usable_sizes": tally(self.usable_sizes),
+            "statistics": tally(self.statistics),
             "resident_bytes_peak": both(self.resident),
             "mapped_bytes_peak": both(self.mapped),
             "page_faults": both(self.page_faults),
@@ -264,6 +269,9 @@ def validate(
     if found.first_difference and trace.threads > 1 and key == "recorded":
         found.cause = _at_once(trace, int(found.first_difference["event"]))
     found.mapped = (int(meters[PEAK_MAPPED_BYTES]), footprint.mapped_bytes_peak)
+    if footprint.told and hasattr(twin.module, "statistics"):
+        told = list(twin.module.statistics(twin.heap).values())
+        found.statistics.add(np.array(told) == np.array(footprint.told))
     return found
 
 

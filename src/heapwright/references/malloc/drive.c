@@ -2,7 +2,7 @@
  *
  *   stdin   int64[SETTINGS], then batches: int64 count, count x struct event; count 0 ends
  *   stdout  after each batch, when PLACED: count x {address, usable size}; at the end
- *           int64[FIGURES] and int64[samples][5]
+ *           int64[FIGURES], int64[samples][5] and int64[told], what the library says of itself
  *
  * The malloc under test is libc's or a preloaded library's, called through RTLD_NEXT. The malloc
  * that libc itself sees is that of aside.c, in static memory: so the dynamic loader, pthread_create
@@ -30,12 +30,13 @@
 #include <time.h>
 #include <unistd.h>
 #include "footprint.h"
+#include "told.h"
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK };
 enum { SLOTS, THREADS, ALIVE, TOUCH, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
        END_EVENT /* after it the program has settled: always a sample */, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
-       FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, FIGURES };
+       FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, TOLD, FIGURES };
 enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16, BREAK_BASE = 1 << 24,
        SPAN = 1U << 31 /* bytes that a leaf of tcmalloc's page map names */, LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
@@ -284,7 +285,10 @@ int main(void) {
     if (figure[HIGH_WATER_PAGES] >= 0 && high_water > base_high_water)
         figure[HIGH_WATER_PAGES] = high_water - now.shared - start.anonymous;
     figure[MAPPED_PEAK] = (status_pages("VmPeak:") - start.mapped) * PAGE;
+    int64_t told[MOST_TOLD];
+    figure[TOLD] = ask(told);
     give(figure, sizeof figure);
     give(sample, figure[SAMPLES] * sizeof *sample);
+    give(told, figure[TOLD] * sizeof *told);
     _exit(0);
 }

@@ -51,6 +51,7 @@ FIGURES = (
     "exact",
     "left_out",
     "samples",
+    "told",
 )
 
 
@@ -83,6 +84,7 @@ class Footprint:
     exact: bool  # whether the kernel counts every single page
     left_out: int  # calls of mallopt and malloc_trim, which the library does not have
     samples: np.ndarray  # int64[sample, 5]: event, mapped, resident, live, usable; bytes
+    told: list[int]  # what the library says of itself at the end: see told.c
 
 
 class Drive(Child):
@@ -156,6 +158,7 @@ class Drive(Child):
         samples = np.zeros((known["samples"], 5), np.int64)
         self.receive(samples)
         samples[:, 1:3] *= PAGE_BYTES
+        told = self.receive(np.zeros(known["told"], np.int64)).tolist()
         high_water = known["peak_pages"]
         if known["high_water_pages"] > high_water + INEXACT_PAGES:  # a peak within one event
             high_water = known["high_water_pages"]
@@ -172,6 +175,7 @@ class Drive(Child):
             exact=bool(known["exact"]),
             left_out=known["left_out"],
             samples=samples,
+            told=told,
         )
 
 
