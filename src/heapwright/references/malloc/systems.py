@@ -39,7 +39,7 @@ OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being 
 ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
 
 # How a program gets them, and what each can be told. Source: jemalloc(3) TUNING; mimalloc 2.0.9
-# src/options.c; gperftools 2.10 docs/tcmalloc.html.
+# src/options.c. Of one with a twin its card says it.
 JEMALLOC = Deploy(
     tunables={
         knob: knob for knob in ("dirty_decay_ms", "muzzy_decay_ms", "narenas", "lg_tcache_max")
@@ -68,17 +68,6 @@ MIMALLOC = Deploy(
     package="libmimalloc2.0",
     tries=({"decommit_delay": 0},),
     ranges={"decommit_delay": (0, 10_000)},
-)
-TCMALLOC = Deploy(
-    environment={
-        "release_rate": "TCMALLOC_RELEASE_RATE",
-        "aggressive_decommit": "TCMALLOC_AGGRESSIVE_DECOMMIT",
-        "max_total_thread_cache_bytes": "TCMALLOC_MAX_TOTAL_THREAD_CACHE_BYTES",
-    },
-    library="libtcmalloc_minimal.so.4",
-    package="libtcmalloc-minimal4",
-    tries=({"release_rate": 10}, {"aggressive_decommit": 1}),
-    ranges={"release_rate": (1, 10)},
 )
 
 
@@ -124,7 +113,6 @@ SYSTEMS = {
             "tc_",
             "tc_malloc_size",
             environment={"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
-            deploy=TCMALLOC,
         ),
     )
 }
@@ -193,7 +181,8 @@ def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
     if name == "glibc":
         told = tunables(name, settings)
         return {"GLIBC_TUNABLES": told} if told else {}
-    own = deployed(name)
+    _of_this_version(name, settings.get("version", 0))
+    own, settings = deployed(name), {k: v for k, v in settings.items() if k not in OWN_KNOBS}
     if unknown := [knob for knob in settings if knob not in own.knobs()]:
         raise HeapwrightError(
             f"the real {name} has no setting named {unknown[0]!r}; it has: "
