@@ -6,7 +6,8 @@
 
 Key        the recorded addresses, where the recording knows them and where its heap began, and a
            fresh process must get them; else those that the real system returns in a fresh process
-Equal      a block of the brk heap: the same offset from the heap's start. Any other block is
+Equal      a block of the brk heap, or of one that is mapped from its first block's segment on: the
+           same offset from the heap's start. Any other block is
            outside it in both, of the same usable size, and if a further arena's at the same offset
            in its 64 MiB heap, if mapped on its own at the same offset in its page
 Random     a block aligned beyond a page and mapped on its own: how far into its area it lies, and
@@ -231,6 +232,7 @@ def validate(
     )
     ledger = twin.ledger()
     start = int(twin.heap.machine.meters[FIRST_BREAK])
+    origin = getattr(twin.module, "ORIGIN_BYTES", 0)  # of one that maps its heap
     seen = 0
     tunables = {**twin.recorded, **settings}
     with Drive(counterpart or manager, trace, placed=True, tunables=tunables) as drive:
@@ -238,6 +240,8 @@ def validate(
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
             real = drive.replay(batch)
+            if origin and not seen:
+                start, drive.heap_start = (_first(each[:, 0], origin) for each in (placed, real))
             driven = kept = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
             random = np.zeros(len(batch.op), bool)
             if len(batch.align):
@@ -307,6 +311,11 @@ class _Blocks:
             return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
         what = "mapped on its own" if usable >= 0 else "outside the heap"
         return f"{what}, {address % PAGE_BYTES:,} bytes into its page{length}"
+
+
+def _first(addresses: np.ndarray, origin: int) -> int:
+    """Where the area of so many bytes begins that the first block is in."""
+    return int(addresses[(addresses != 0).argmax()]) & -origin
 
 
 def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
