@@ -235,7 +235,8 @@ def validate(
     origin = getattr(twin.module, "ORIGIN_BYTES", 0)  # of one that maps its heap
     seen = 0
     tunables = {**twin.recorded, **settings}
-    with Drive(counterpart or manager, trace, placed=True, tunables=tunables) as drive:
+    name = counterpart or manager
+    with Drive(name, trace, placed=True, tunables=tunables, tick_ns=0) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)

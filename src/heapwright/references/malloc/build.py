@@ -5,8 +5,8 @@ from pathlib import Path
 from heapwright.references.c_program import executable
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-builtin", "-rdynamic", "-pthread")
-SOURCES = ("drive.c", "footprint.c", "aside.c", "told.c")
-HEADERS = ("footprint.h", "told.h")
+SOURCES = ("drive.c", "footprint.c", "aside.c", "told.c", "clock.c")
+HEADERS = ("footprint.h", "told.h", "clock.h")
 
 
 def harness() -> Path:

@@ -102,10 +102,12 @@ class Drive(Child):
         huge_pages: bool = False,
         tunables: dict[str, int] | None = None,
         end_event: int = -1,
+        tick_ns: int = -1,
     ) -> None:
         """`touch`: the program writes every page that it allocates, calloc excepted. `placed`:
         `replay` returns addresses. `tunables`: its settings, as {"arena_max": 2}. `end_event`:
-        always among the samples."""
+        always among the samples. `tick_ns`: what its clock moves on at each event; -1: the
+        system's clock."""
         system, library = systems.named(name), systems.library(name)
         alive = alive_at_once(trace)
         check_memory((trace.peak_live_bytes if touch else 0) + alive * STACK_BYTES)
@@ -126,6 +128,7 @@ class Drive(Child):
             huge_pages,
             trace.heap_start,
             end_event,
+            tick_ns,
         )
         self.send(np.array(settings, np.int64))
         start = np.zeros(1, np.int64)

@@ -52,6 +52,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     Heap,
     bin_of,
     get,
+    good_size,
     heap_word,
     put,
     row_of,
@@ -169,23 +170,8 @@ def _alloc_generic(heap, thread, size):
     if size <= MEDIUM_BYTES:
         page = find(heap, row, bin_of(heap, max(size, 1)))
     else:
-        page = find_large(heap, row, _good_size(size))
+        page = find_large(heap, row, good_size(size))
     return _pop(heap, page, get(heap, page, FREE)) if page else 0
-
-
-@kernel
-def _good_size(size):
-    """What a large request is rounded up to: about an eighth (_mi_os_good_alloc_size)."""
-    unit = 4 << 20
-    if size < 512 << 10:
-        unit = 4 << 10
-    elif size < 2 << 20:
-        unit = 64 << 10
-    elif size < 8 << 20:
-        unit = 256 << 10
-    elif size < 32 << 20:
-        unit = 1 << 20
-    return (size + unit - 1) & -unit
 
 
 @kernel(cold=True)

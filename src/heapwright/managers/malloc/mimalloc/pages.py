@@ -22,6 +22,7 @@ from heapwright.managers.malloc.mimalloc.queues import (
     queue_of,
 )
 from heapwright.managers.malloc.mimalloc.segments import (
+    MOST_OFFSETS,
     end_if_unused,
     merge_span,
     name_slices,
@@ -29,7 +30,7 @@ from heapwright.managers.malloc.mimalloc.segments import (
     open_segment,
     system_segment,
     take_span,
-    write_record_of,
+    write_records,
 )
 from heapwright.managers.malloc.mimalloc.state import (
     BIN,
@@ -63,6 +64,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     START,
     USED,
     get,
+    good_size,
     heap_word,
     put,
     segment_of,
@@ -91,9 +93,8 @@ def _init_page(heap, row, first, bin_, size):
     put(heap, first, HEAP, row)
     put(heap, first, DELAYED, ON_HEAP)
     segment = segment_of(first)
-    for index in range(min(slices, MEDIUM_SLICES)):
-        write_record_of(heap, segment, first - segment + index)
-    write_record_of(heap, segment, first - segment + slices - 1)
+    write_records(heap, segment, first - segment, min(slices, MOST_OFFSETS))
+    write_records(heap, segment, first - segment + slices - 1, 1)
     extend(heap, first)
     if row:
         push_first(heap, row, bin_, first)
@@ -160,7 +161,7 @@ def free_huge_page(heap, page):
     """The reverse."""
     heap.paths[state.HUGE_FREED] += 1
     segment = segment_of(page)
-    bytes_ = (get(heap, page, COUNT) + 1) << SLICE_SHIFT
+    bytes_ = good_size((get(heap, page, COUNT) + 1) << SLICE_SHIFT)
     put(heap, segment, COUNT, 0)
     munmap(heap.machine, segment << SLICE_SHIFT, bytes_)
 

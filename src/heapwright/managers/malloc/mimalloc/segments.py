@@ -30,6 +30,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     SPANS,
     VISITS,
     get,
+    good_size,
     heap_word,
     put,
     segment_of,
@@ -44,23 +45,20 @@ MOST_OFFSETS = 16 << 20 >> SLICE_SHIFT  # slices of a page that a block can be a
 
 
 @kernel
-def write_record(heap, slice_):
-    """The record of a slice is written: its page is there. A segment has 513, however long."""
-    segment = segment_of(slice_)
-    write_record_of(heap, segment, slice_ - segment)
-
-
-@kernel
-def write_record_of(heap, segment, index):
-    """Likewise, by its number in the segment."""
-    record = (segment << SLICE_SHIFT) + RECORDS + min(index, SEGMENT_SLICES) * RECORD_BYTES
-    touch(heap.machine, record, RECORD_BYTES)
+def write_records(heap, segment, index, count):
+    """The records of so many slices are written: their pages are there. A segment has 513 records,
+    however long it is."""
+    count = min(count, SEGMENT_SLICES + 1 - index)
+    if count > 0:
+        record = (segment << SLICE_SHIFT) + RECORDS + index * RECORD_BYTES
+        touch(heap.machine, record, count * RECORD_BYTES)
 
 
 @kernel
 def system_segment(heap, bytes_):
     """Address of a mapping at a multiple of a segment; 0 where refused."""
     machine = heap.machine
+    bytes_ = good_size(bytes_)
     rounded = (bytes_ + SEGMENT_BYTES - 1) & -SEGMENT_BYTES
     if rounded <= HINTED_BYTES and heap.hint + bytes_ <= MAPPED_TOP:
         hint = heap.hint
@@ -97,7 +95,7 @@ def open_segment(heap, address, slices, row):
     put(heap, segment, HEAP, row)
     heap.owner[unsigned(segment)] = segment
     touch(heap.machine, address, RECORDS)
-    write_record(heap, segment)
+    write_records(heap, segment, 0, 1)
     return segment
 
 
@@ -118,7 +116,7 @@ def new_segment(heap, row):
             return False
         heap.paths[state.SEGMENT] += 1
     segment = open_segment(heap, address, SEGMENT_SLICES, row)
-    write_record_of(heap, segment, SEGMENT_SLICES)  # one more, which ends the others
+    write_records(heap, segment, SEGMENT_SLICES, 1)  # one more, which ends the others
     free_span(heap, row, segment + 1, SEGMENT_SLICES - 1)
     return True
 
@@ -159,8 +157,9 @@ def write_span(heap, first, slices):
     put(heap, first, PREVIOUS, 0)
     heap.owner[unsigned(first)] = first
     heap.owner[unsigned(first + slices - 1)] = first
-    write_record(heap, first)
-    write_record(heap, first + slices - 1)
+    segment = segment_of(first)
+    write_records(heap, segment, first - segment, 1)
+    write_records(heap, segment, first - segment + slices - 1, 1)
 
 
 @kernel

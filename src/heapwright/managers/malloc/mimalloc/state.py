@@ -211,6 +211,21 @@ def span_bin(slices):
     return ((top << 2) | ((less >> (top - 2)) & 3)) - 4
 
 
+@kernel
+def good_size(size):
+    """What a large request is rounded up to: about an eighth (_mi_os_good_alloc_size)."""
+    unit = 4 << 20
+    if size < 512 << 10:
+        unit = 4 << 10
+    elif size < 2 << 20:
+        unit = 64 << 10
+    elif size < 8 << 20:
+        unit = 256 << 10
+    elif size < 32 << 20:
+        unit = 1 << 20
+    return (size + unit - 1) & -unit
+
+
 def tables() -> tuple[np.ndarray, np.ndarray]:
     """`bin_of` and `size_of`."""
     bins = np.zeros((DIRECT_BYTES >> 3) + 1, np.uint8)

@@ -49,7 +49,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     set_heap_word,
 )
 
-RECORD_BYTES = 4096  # a thread's heap, mi_thread_data_t in whole pages
+RECORD_BYTES = 8192  # a thread's heap, mi_thread_data_t in whole pages
 SPARE_RECORDS = 8  # TD_CACHE_SIZE: of threads that have ended
 
 
