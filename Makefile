@@ -77,8 +77,9 @@ picture: install system ## regenerate the README's picture from a real recording
 golden: install ## rewrite tests/golden: where every manager puts the objects of a small trace
 	PYTHONPATH=tests $(BIN)/python tests/golden_addresses.py
 
-keys: install ## rewrite tests/managers/keys: where real Pythons' pymalloc puts blocks; LIBPYTHONS="..."
+keys: install system ## rewrite tests/managers/keys: where real mallocs and Pythons' pymalloc put blocks; LIBPYTHONS="..."
 	PYTHONPATH=tests $(BIN)/python tests/pymalloc_programs.py $(LIBPYTHONS)
+	PYTHONPATH=tests $(BIN)/python tests/malloc_programs.py
 
 mutants: install ## put small faults into the code; at most one in twenty may stay unseen
 	$(BIN)/python tools/mutants.py --count $(or $(COUNT),60) --seed $(or $(SEED),1)

@@ -6,7 +6,8 @@
 
 Key        the recorded addresses, where the recording knows them and where its heap began, and a
            fresh process must get them; else those that the real system returns in a fresh process
-Equal      a block of the brk heap: the same offset from the heap's start. Any other block is
+Equal      a block of the brk heap, or of one that is mapped from its first block's segment on: the
+           same offset from the heap's start. Any other block is
            outside it in both, of the same usable size, and if a further arena's at the same offset
            in its 64 MiB heap, if mapped on its own at the same offset in its page
 Random     a block aligned beyond a page and mapped on its own: how far into its area it lies, and
@@ -36,9 +37,9 @@ from heapwright.machine.address_space import (
 )
 from heapwright.managers.registry import named
 from heapwright.references.malloc import systems
+from heapwright.references.malloc.causes import at_once
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.tally import Tally, difference, percent
-from heapwright.trace.schema import THREAD_EXIT
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.versions import version_text
 from heapwright.words import bytes_text, counted
@@ -51,8 +52,6 @@ HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
 ARENA_HEAP_BYTES = 1 << 26  # glibc: HEAP_MAX_SIZE
 PAGE_SHIFT = 12
 MANY_DIGITS = 16  # no such count of a process is longer
-NEARBY_EVENTS = 4096  # before a difference, in which the end of a thread may be its cause
-AT_ONCE_EVENTS = 64  # likewise a call by another thread
 
 
 @dataclass
@@ -66,6 +65,7 @@ class Agreement:
     addresses: Tally = field(default_factory=Tally)
     usable_sizes: Tally = field(default_factory=Tally)
     outside: Tally = field(default_factory=Tally)  # of the addresses: blocks outside the brk heap
+    statistics: Tally = field(default_factory=Tally)  # what the library says of itself at the end
     repeats: Tally = field(default_factory=Tally)  # recorded addresses that the real one repeats
     random: int = 0  # blocks whose place is up to Linux, not compared
     cause: str = ""  # why the first difference may be no fault of the twin; "" where none is known
@@ -84,8 +84,9 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether every address and usable size is equal."""
-        return all(t.compared == t.equal for t in (self.addresses, self.usable_sizes))
+        """Whether every address, usable size and figure of its own statistics is equal."""
+        tallies = (self.addresses, self.usable_sizes, self.statistics)
+        return all(t.compared == t.equal for t in tallies)
 
     @property
     def title(self) -> str:
@@ -105,6 +106,8 @@ class Agreement:
             ("page faults", self.page_faults, "{:,}".format),
         ):
             found.append((label, text(twin), text(real), difference(twin, real)))
+        if self.statistics.compared:
+            found.append(self.statistics.row("its own statistics"))
         return found
 
     def sentences(self) -> list[str]:
@@ -175,6 +178,7 @@ class Agreement:
             "events": self.events,
             "addresses": tally(self.addresses),
             "usable_sizes": tally(self.usable_sizes),
+            "statistics": tally(self.statistics),
             "resident_bytes_peak": both(self.resident),
             "mapped_bytes_peak": both(self.mapped),
             "page_faults": both(self.page_faults),
@@ -232,15 +236,19 @@ def validate(
     )
     ledger = twin.ledger()
     start = int(twin.heap.machine.meters[FIRST_BREAK])
+    origin = getattr(twin.module, "ORIGIN_BYTES", 0)  # of one that maps its heap
     seen = 0
     tunables = {**twin.recorded, **settings}
+    name = counterpart or manager
     with Drive(
-        counterpart or manager, trace, placed=True, touch=conditions.touch, tunables=tunables
+        name, trace, placed=True, touch=conditions.touch, tunables=tunables, tick_ns=0
     ) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
             real = drive.replay(batch)
+            if origin and not seen:
+                start, drive.heap_start = (_first(each[:, 0], origin) for each in (placed, real))
             driven = kept = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
             random = np.zeros(len(batch.op), bool)
             if len(batch.align):
@@ -270,8 +278,11 @@ def validate(
     found.page_faults = (int(meters[FAULTS]), footprint.page_faults)
     found.left_out = int(twin.run.progress[twin.loop.PASSED_OVER])
     if found.first_difference and trace.threads > 1 and key == "recorded":
-        found.cause = _at_once(trace, int(found.first_difference["event"]))
+        found.cause = at_once(trace, int(found.first_difference["event"]))
     found.mapped = (int(meters[PEAK_MAPPED_BYTES]), footprint.mapped_bytes_peak)
+    if footprint.told and hasattr(twin.module, "statistics"):
+        told = list(twin.module.statistics(twin.heap).values())
+        found.statistics.add(np.array(told) == np.array(footprint.told))
     return found
 
 
@@ -307,6 +318,11 @@ class _Blocks:
             return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
         what = "mapped on its own" if usable >= 0 else "outside the heap"
         return f"{what}, {address % PAGE_BYTES:,} bytes into its page{length}"
+
+
+def _first(addresses: np.ndarray, origin: int) -> int:
+    """Where the area of so many bytes begins that the first block is in."""
+    return int(addresses[(addresses != 0).argmax()]) & -origin
 
 
 def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
@@ -356,38 +372,3 @@ def _of_the_program(trace: "Trace") -> tuple[int, int] | None:
         return None
     before, peak, faults_before, faults = map(int, told)
     return max(peak - before, 0), max(faults - faults_before, 0)
-
-
-def _at_once(trace: "Trace", event: int) -> str:
-    """What other threads did just before an event, in an order that a recording cannot tell."""
-    first, past = max(event - NEARBY_EVENTS, 0), min(event + NEARBY_EVENTS, trace.events)
-    parts = list(trace.batches(("op", "slot", "thread"), rows=(first, past)))
-    op, thread = (np.concatenate([getattr(b, c) for b in parts]) for c in ("op", "thread"))
-    since = "after that what one thread finds depends on it"
-    here = event - first
-    for row in (here + np.flatnonzero(op[here:] == THREAD_EXIT)).tolist():
-        own = np.flatnonzero(thread[:row] == thread[row])
-        if len(own) and own[-1] < here:  # it did nothing more, and where it ended is inferred
-            return (
-                f"Thread {int(thread[row]):,} was ending, {counted(here - int(own[-1]), 'event')}"
-                " before it and on: which blocks of its cache went back to the arenas between "
-                f"the calls of others is not recorded; {since}."
-            )
-    op, thread = op[: here + 1], thread[: here + 1]
-    ended = np.flatnonzero(op == THREAD_EXIT)
-    if len(ended):
-        who, ago = int(thread[ended[-1]]), event - first - int(ended[-1])
-        return (
-            f"Thread {who:,} had ended {counted(ago, 'event')} before it: when its cache was "
-            "emptied into the arenas, and its own was free for another thread, is not recorded; "
-            f"{since}."
-        )
-    others = np.flatnonzero(thread[-AT_ONCE_EVENTS:] != thread[-1])
-    if len(others):
-        who = int(thread[-AT_ONCE_EVENTS:][others[-1]])
-        ago = min(AT_ONCE_EVENTS, len(thread)) - 1 - int(others[-1])
-        return (
-            f"Thread {who:,} was in malloc {counted(ago, 'event')} before it: which of two calls "
-            f"at once had an arena's lock first is not recorded; {since}."
-        )
-    return ""

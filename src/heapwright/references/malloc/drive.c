@@ -2,7 +2,7 @@
  *
  *   stdin   int64[SETTINGS], then batches: int64 count, count x struct event; count 0 ends
  *   stdout  after each batch, when PLACED: count x {address, usable size}; at the end
- *           int64[FIGURES] and int64[samples][5]
+ *           int64[FIGURES], int64[samples][5] and int64[told], what the library says of itself
  *
  * The malloc under test is libc's or a preloaded library's, called through RTLD_NEXT. The malloc
  * that libc itself sees is that of aside.c, in static memory: so the dynamic loader, pthread_create
@@ -27,15 +27,17 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+#include "clock.h"
 #include "footprint.h"
+#include "told.h"
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK, WRITTEN };
 enum { SLOTS, THREADS, ALIVE, TOUCH /* blocks below so many bytes are written whole */, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
-       END_EVENT /* after it the program has settled: always a sample */, SETTINGS };
+       END_EVENT /* after it the program has settled: always a sample */,
+       TICK_NS /* see clock.h */, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
-       FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, FIGURES };
+       FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, TOLD, FIGURES };
 enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16, BREAK_BASE = 1 << 24,
        SPAN = 1U << 31 /* bytes that a leaf of tcmalloc's page map names */, LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
@@ -72,12 +74,6 @@ static void give(const void *from, size_t bytes) {
         if (sent <= 0) _exit(3);
         at += sent, bytes -= sent;
     }
-}
-
-static int64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
 static void *reserve(size_t bytes) {
@@ -126,7 +122,7 @@ static void prepare(void) {
     figure[HIGH_WATER_PAGES] = reset_high_water() ? 0 : -1;
     int64_t heap_start = (intptr_t)sbrk(0);
     give(&heap_start, sizeof heap_start);
-    now_ns(); /* the page of the kernel's clock */
+    tick_ns = setting[TICK_NS];
     base_faults = faults();
     start = footprint();
     base_high_water = status_pages("VmHWM:"); /* resets to a count that may be too high */
@@ -246,6 +242,7 @@ static void serve(int me) { /* entered with the baton; thread 0 leaves at the ba
                 pass_baton(0);
                 return;
             }
+            ticks = replayed + next_event;
             replay(e, placed[next_event]);
             int64_t event = replayed + next_event++;
             if (e->size >= LARGE || event - last_probe >= setting[PROBE_EVERY] || event == setting[END_EVENT])
@@ -288,7 +285,10 @@ int main(void) {
     if (figure[HIGH_WATER_PAGES] >= 0 && high_water > base_high_water)
         figure[HIGH_WATER_PAGES] = high_water - now.shared - start.anonymous;
     figure[MAPPED_PEAK] = (status_pages("VmPeak:") - start.mapped) * PAGE;
+    int64_t told[MOST_TOLD];
+    figure[TOLD] = ask(told);
     give(figure, sizeof figure);
     give(sample, figure[SAMPLES] * sizeof *sample);
+    give(told, figure[TOLD] * sizeof *told);
     _exit(0);
 }

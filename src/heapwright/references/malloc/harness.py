@@ -52,6 +52,7 @@ FIGURES = (
     "exact",
     "left_out",
     "samples",
+    "told",
 )
 
 
@@ -84,6 +85,7 @@ class Footprint:
     exact: bool  # whether the kernel counts every single page
     left_out: int  # calls of mallopt and malloc_trim, which the library does not have
     samples: np.ndarray  # int64[sample, 5]: event, mapped, resident, live, usable; bytes
+    told: list[int]  # what the library says of itself at the end: see told.c
 
 
 class Drive(Child):
@@ -101,10 +103,12 @@ class Drive(Child):
         huge_pages: bool = False,
         tunables: dict[str, int] | None = None,
         end_event: int = -1,
+        tick_ns: int = -1,
     ) -> None:
         """`touch`: what the program writes, as in `Conditions`. `placed`:
         `replay` returns addresses. `tunables`: its settings, as {"arena_max": 2}. `end_event`:
-        always among the samples."""
+        always among the samples. `tick_ns`: what its clock moves on at each event; -1: the
+        system's clock."""
         system, library = systems.named(name), systems.library(name)
         alive = alive_at_once(trace)
         check_memory((trace.peak_live_bytes if touch == "all" else 0) + alive * STACK_BYTES)
@@ -125,6 +129,7 @@ class Drive(Child):
             huge_pages,
             trace.heap_start,
             end_event,
+            tick_ns,
         )
         self.send(np.array(settings, np.int64))
         start = np.zeros(1, np.int64)
@@ -157,6 +162,7 @@ class Drive(Child):
         samples = np.zeros((known["samples"], 5), np.int64)
         self.receive(samples)
         samples[:, 1:3] *= PAGE_BYTES
+        told = self.receive(np.zeros(known["told"], np.int64)).tolist()
         high_water = known["peak_pages"]
         if known["high_water_pages"] > high_water + INEXACT_PAGES:  # a peak within one event
             high_water = known["high_water_pages"]
@@ -173,6 +179,7 @@ class Drive(Child):
             exact=bool(known["exact"]),
             left_out=known["left_out"],
             samples=samples,
+            told=told,
         )
 
 

@@ -100,7 +100,7 @@ def settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
     """Those of a twin's knobs that the real system has too."""
     known = [*systems.GLIBC_KNOBS, *systems.OWN_KNOBS]
     if name != "glibc":
-        known = systems.deployed(name).knobs()
+        known = [*systems.deployed(name).knobs(), "version"]
     return {knob: value for knob, value in settings.items() if knob in known}
 
 

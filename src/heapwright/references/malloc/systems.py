@@ -38,8 +38,8 @@ GLIBC_KNOBS = (
 OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being what and where it is
 ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
 
-# How a program gets them, and what each can be told. Source: jemalloc(3) TUNING; mimalloc 2.0.9
-# src/options.c. Those with a twin say it on their card.
+# How a program gets it, and what it can be told; of one with a twin its card says so. Source:
+# jemalloc(3) TUNING.
 JEMALLOC = Deploy(
     tunables={
         knob: knob for knob in ("dirty_decay_ms", "muzzy_decay_ms", "narenas", "lg_tcache_max")
@@ -58,18 +58,6 @@ JEMALLOC = Deploy(
     ranges={"dirty_decay_ms": (0, 60_000), "narenas": (1, 16)},
     threaded=("narenas",),
     at_once={"dirty_decay_ms": 0, "muzzy_decay_ms": 0},
-)
-MIMALLOC = Deploy(
-    environment={
-        "decommit_delay": "MIMALLOC_DECOMMIT_DELAY",
-        "page_reset": "MIMALLOC_PAGE_RESET",
-        "segment_decommit_delay": "MIMALLOC_SEGMENT_DECOMMIT_DELAY",
-    },
-    library="libmimalloc.so.2",
-    package="libmimalloc2.0",
-    tries=({"decommit_delay": 0},),
-    ranges={"decommit_delay": (0, 10_000)},
-    at_once={"decommit_delay": 0},
 )
 
 
@@ -105,7 +93,6 @@ SYSTEMS = {
             "libmimalloc2.0",
             "mi_",
             "mi_usable_size",
-            deploy=MIMALLOC,
         ),
         System(
             "tcmalloc",
@@ -189,9 +176,8 @@ def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
     if name == "glibc":
         told = tunables(name, settings)
         return {"GLIBC_TUNABLES": told} if told else {}
-    own = deployed(name)
     _of_this_version(name, settings.get("version", 0))
-    settings = {knob: value for knob, value in settings.items() if knob not in OWN_KNOBS}
+    own, settings = deployed(name), {k: v for k, v in settings.items() if k not in OWN_KNOBS}
     if unknown := [knob for knob in settings if knob not in own.knobs()]:
         raise HeapwrightError(
             f"the real {name} has no setting named {unknown[0]!r}; it has: "

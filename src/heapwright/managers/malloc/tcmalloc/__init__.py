@@ -16,7 +16,8 @@ CARD = Card(
         library="libtcmalloc_minimal.so.4",
         package="libtcmalloc-minimal4",
         tries=({"release_rate": 10}, {"aggressive_decommit": 1}),
-        ranges={"release_rate": (1, 10)},
+        ranges={"release_rate": (1, 10), "transfer_num_obj": (2, 512)},
+        threaded=("max_total_thread_cache_bytes",),
     ),
     variants=({"aggressive_decommit": 1, "transfer_num_obj": 4},),
 )

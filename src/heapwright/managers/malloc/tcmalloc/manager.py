@@ -125,8 +125,6 @@ def boot(machine, config):
         raise HeapwrightError(
             f"tcmalloc.transfer_num_obj is 2 to 8192, not {config.transfer_num_obj}."
         )
-    if config.version != version_number("2.10"):
-        raise HeapwrightError("tcmalloc.version is 2.10: no other has a twin.")
     sizes = classes(config.transfer_num_obj)
     central = np.zeros(CLASSES << CENTRAL_SHIFT, np.int64)
     central[SLOTS :: 1 << CENTRAL_SHIFT] = np.minimum(FIRST_SLOTS, sizes.slots_of)

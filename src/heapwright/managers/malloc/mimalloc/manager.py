@@ -1,0 +1,265 @@
+"""mimalloc 2.0.9, whole: its blocks lie where the real one's do, from the first segment on.
+
+    malloc ─► first page of the size: free list ─empty─► what was freed since, along the queue,
+                └ over 128 KiB a page of its own            a fresh page ─► span ─► segment ─► mmap
+    free   ─► the page's list of freed blocks; another thread's page: its own list, or its heap's
+
+Terms      page: slices of 64 KiB with blocks of one size; queue: pages of one size, of a thread
+Invariant  slices tile segments and free ones are merged (check: 1); free spans of a thread are in
+           its queues (2); a page's lists and its used blocks sum to its capacity (3); pages are in
+           the queue of their size or the full one (4); blocks freed for a thread are of its
+           pages (5)
+Source     mimalloc 2.0.9 src/alloc.c, alloc-aligned.c; Leijen, Zorn and de Moura, "Mimalloc: Free
+           List Sharding in Action" (APLAS 2019); parts in the files beside
+Omits      time: with a decommit_delay of more than 0 free slices and cached segments stay resident,
+           as in a program that takes no time; huge OS pages, arenas; where a block of more than
+           1 GiB lies, which the kernel decides; where the first segment does, which is random
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.allocators.frame import counters
+from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.compiler.record import words
+from heapwright.compiler.reserve import reserve
+from heapwright.errors import HeapwrightError
+from heapwright.machine import clear, copy, load
+from heapwright.machine.address_space import BREAK_LIMIT, SPACE_BYTES
+from heapwright.managers.malloc.mimalloc import state
+from heapwright.managers.malloc.mimalloc.invariants import cached, check, metadata
+from heapwright.managers.malloc.mimalloc.pages import find, find_large
+from heapwright.managers.malloc.mimalloc.state import (
+    CACHE_SLOTS,
+    DIRECT_BYTES,
+    FLAGS,
+    FREE,
+    HAS_ALIGNED,
+    HEAP,
+    HEAP_SHIFT,
+    MEDIUM_BYTES,
+    MOST_THREADS,
+    OPEN,
+    PATHS,
+    ROW_SHIFT,
+    SEGMENT_BYTES,
+    SIZE,
+    SLICE_SHIFT,
+    SLICES,
+    START,
+    USED,
+    Heap,
+    bin_of,
+    get,
+    good_size,
+    heap_word,
+    put,
+    row_of,
+    tables,
+)
+from heapwright.managers.malloc.mimalloc.threads import (
+    catch_up,
+    end_heap,
+    free_local,
+    free_remote,
+    open_heap,
+)
+from heapwright.versions import version_number
+
+FOLLOWING = ("pages", "owner", "heaps")  # in flight
+ORIGIN_BYTES = SEGMENT_BYTES  # offsets count from the first block's segment: see agreement.py
+
+__all__ = [
+    "FOLLOWING",
+    "ORIGIN_BYTES",
+    "PATHS",
+    "Config",
+    "Heap",
+    "alloc",
+    "boot",
+    "cached",
+    "calloc",
+    "check",
+    "extent",
+    "free",
+    "metadata",
+    "realloc",
+    "thread_exit",
+    "usable",
+]
+
+ALIGN_BYTES = 16  # what malloc itself promises
+NATURAL_BYTES = 128  # MI_MAX_ALIGN_GUARANTEE: blocks up to here lie at multiples of their size
+MOST_ALIGN_BYTES = SEGMENT_BYTES >> 1  # MI_ALIGNMENT_MAX
+LEAST_TRIES, MOST_TRIES = 8, 1024
+
+
+class Config(NamedTuple):
+    """The library's environment, as MIMALLOC_DECOMMIT_DELAY, with its defaults."""
+
+    decommit_delay: int = 25  # ms until free slices are given back; 0: at once; else see Omits
+    max_segment_reclaim: int = 8  # abandoned segments that are looked at, 8 to 1024
+    version: int = version_number("2.0.9")
+
+
+def boot(machine, config):
+    """No segment yet; HeapwrightError for knobs that do not fit."""
+    if min(config) < 0:
+        raise HeapwrightError("a knob of mimalloc is not negative.")
+    bins, sizes = tables()
+    return Heap(
+        machine,
+        reserve((SLICES + 1) << ROW_SHIFT, np.int64),
+        reserve(SLICES + 1, np.int32),
+        reserve((MOST_THREADS + 1) << HEAP_SHIFT, np.int64),
+        bins,
+        sizes,
+        np.zeros(CACHE_SLOTS, np.int64),
+        np.zeros(MOST_THREADS, np.int64),
+        words(
+            Heap,
+            decommit=config.decommit_delay == 0,
+            tries=min(max(config.max_segment_reclaim, LEAST_TRIES), MOST_TRIES),
+            hint=BREAK_LIMIT,
+        ),
+        counters(PATHS),
+    )
+
+
+@kernel(inline=True)
+def alloc(heap, thread, size, align):
+    """malloc, or memalign where `align` exceeds 16. The fast path: the first page of the size has a
+    free block."""
+    if align > ALIGN_BYTES:
+        return _alloc_aligned(heap, thread, size, align)
+    return _alloc(heap, thread, size)
+
+
+@kernel(inline=True)
+def _alloc(heap, thread, size):
+    """malloc."""
+    if likely(unsigned(size) <= unsigned(DIRECT_BYTES)):
+        bin_ = np.int64(heap.bin_of[unsigned((size + 7) >> 3)])
+        page = heap_word(heap, row_of(thread), bin_)
+        if likely(page != 0):
+            block = get(heap, page, FREE)
+            if likely(block != 0):
+                return _pop(heap, page, block)
+    return _alloc_generic(heap, thread, size)
+
+
+@kernel(inline=True)
+def _pop(heap, page, block):
+    """The first block of a page's free list."""
+    put(heap, page, FREE, load(heap.machine, block))
+    put(heap, page, USED, get(heap, page, USED) + 1)
+    return block
+
+
+@kernel(cold=True)
+def _alloc_generic(heap, thread, size):
+    """malloc where the first page has no free block, and of larger requests; 0 if refused."""
+    if unsigned(size) > unsigned(SPACE_BYTES):
+        return 0
+    heap.paths[state.GENERIC] += 1
+    row = row_of(thread)
+    if not heap_word(heap, row, OPEN):
+        open_heap(heap, row)
+    catch_up(heap, row)
+    if size <= MEDIUM_BYTES:
+        page = find(heap, row, bin_of(heap, max(size, 1)))
+    else:
+        page = find_large(heap, row, good_size(size))
+    return _pop(heap, page, get(heap, page, FREE)) if page else 0
+
+
+@kernel(cold=True)
+def _alloc_aligned(heap, thread, size, align):
+    """memalign: the first free block, if it lies so by chance; one that must; else within one that
+    is larger by the alignment less one."""
+    if unsigned(align) > unsigned(MOST_ALIGN_BYTES) or unsigned(size) > unsigned(SPACE_BYTES):
+        return 0
+    if align <= size <= DIRECT_BYTES:
+        page = heap_word(heap, row_of(thread), bin_of(heap, size))
+        if page:
+            block = get(heap, page, FREE)
+            if block and not block & (align - 1):
+                return _pop(heap, page, block)
+    if align <= size <= NATURAL_BYTES and not size & (align - 1):
+        return _alloc(heap, thread, size)
+    block = _alloc(heap, thread, size + align - 1)
+    if not block:
+        return 0
+    address = (block + align - 1) & -align
+    if address != block:
+        page = heap.owner[unsigned(block >> SLICE_SHIFT)]
+        put(heap, page, FLAGS, get(heap, page, FLAGS) | HAS_ALIGNED)
+    return address
+
+
+@kernel(inline=True)
+def free(heap, thread, address):
+    """free. The fast path: a block of the thread's own page, which stays."""
+    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
+    block = address
+    if unlikely(get(heap, page, FLAGS) & HAS_ALIGNED != 0):
+        block = _block_around(heap, page, address)
+    if likely(get(heap, page, HEAP) == row_of(thread)):
+        free_local(heap, page, block)
+    else:
+        free_remote(heap, page, block)
+
+
+@kernel
+def _block_around(heap, page, address):
+    """The start of the block that an address is in."""
+    return address - (address - get(heap, page, START)) % get(heap, page, SIZE)
+
+
+@kernel
+def calloc(heap, thread, size):
+    """A cleared block."""
+    address = _alloc(heap, thread, size)
+    if address:
+        clear(heap.machine, address, usable(heap, address, size))
+    return address
+
+
+@kernel
+def realloc(heap, thread, address, size):
+    """The block itself where it has room and half of it is wanted, else moved."""
+    room = usable(heap, address, size)
+    if room // 2 <= size <= room and size > 0:
+        heap.paths[state.IN_PLACE] += 1
+        return address
+    moved = _alloc(heap, thread, size)
+    if moved:
+        heap.paths[state.MOVED] += 1
+        copy(heap.machine, moved, address, min(room, size))
+        free(heap, thread, address)
+    return moved
+
+
+@kernel
+def thread_exit(heap, thread):
+    """Leave what the thread still has to others; the main thread keeps its own."""
+    if thread:
+        end_heap(heap, thread)
+
+
+@kernel
+def usable(heap, address, size):
+    """What is left of the block from the address on."""
+    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
+    bytes_ = get(heap, page, SIZE)
+    if get(heap, page, FLAGS) & HAS_ALIGNED:
+        return bytes_ - (address - get(heap, page, START)) % bytes_
+    return bytes_
+
+
+@kernel
+def extent(heap, address, size):
+    """The whole block: it has no header."""
+    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
+    return _block_around(heap, page, address), get(heap, page, SIZE)

@@ -1,0 +1,242 @@
+"""mimalloc's words: what its parts share.
+
+    slice    64 KiB of a segment of 32 MiB; its row: a page's record, or a free span's
+    page     slices of blocks of one size: a free list, and what its owner and what others freed
+    heap     what a thread has: queues of pages by block size, of free spans by length
+
+Terms      bin: a queue's number; full: the queue of pages without a free block; span: a run of
+           free slices; delayed: the next block that another thread frees goes to the heap's list
+Invariant  see `invariants.py`
+Source     mimalloc 2.0.9 include/mimalloc-types.h, src/page-queue.c, src/segment.c (mi_slice_bin8)
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.bits import bit_length
+from heapwright.compiler.record import record
+from heapwright.machine import Machine
+from heapwright.machine.address_space import SPACE_BYTES
+
+SLICE_SHIFT = 16  # MI_SEGMENT_SLICE_SHIFT
+SLICE_BYTES = 1 << SLICE_SHIFT
+SEGMENT_SHIFT = 25  # MI_SEGMENT_SHIFT
+SEGMENT_BYTES = 1 << SEGMENT_SHIFT
+SEGMENT_SLICES = SEGMENT_BYTES >> SLICE_SHIFT
+SLICES = SPACE_BYTES >> SLICE_SHIFT
+
+DIRECT_BYTES = 1024  # MI_SMALL_SIZE_MAX: up to here malloc looks at the queue's first page alone
+SMALL_BYTES = 16 << 10  # MI_SMALL_OBJ_SIZE_MAX: pages of one slice
+MEDIUM_BYTES = 128 << 10  # MI_MEDIUM_OBJ_SIZE_MAX: of eight
+LARGE_BYTES = 16 << 20  # MI_LARGE_OBJ_SIZE_MAX: of one block; beyond, a segment of one block
+MEDIUM_SLICES = 8
+
+HUGE_BIN, FULL_BIN = 73, 74  # MI_BIN_HUGE, MI_BIN_FULL
+
+# Words of a slice's row; of a page, or SIZE 0: of a free span
+(
+    COUNT,  # slices
+    SIZE,  # of a block, bytes
+    FREE,  # first free block; each links to the next
+    LOCAL,  # first of those that the owner freed since
+    REMOTE,  # first of those that others did
+    USED,  # blocks that were handed out and not collected
+    CAPACITY,  # blocks that were ever on a free list
+    RESERVED,  # blocks that there is room for
+    START,  # address of the first block
+    BIN,
+    FLAGS,
+    EXPIRE,  # looks until an unused page is freed; 0: it is not retired
+    NEXT,
+    PREVIOUS,  # in its queue
+    HEAP,  # row of its owner; 0: abandoned
+    DELAYED,
+) = range(16)
+ROW_SHIFT = 4
+IN_FULL, HAS_ALIGNED = 1, 2  # of FLAGS: in the full queue; blocks handed out from their middle
+# DELAYED: what a thread that is not the owner does with a block that it frees
+ON_PAGE, ON_HEAP, NEVER = 0, 1, 2  # MI_NO_, MI_USE_, MI_NEVER_DELAYED_FREE
+# Words of a segment, in the row of its first slice
+PAGES, ABANDONED, VISITS, LENGTH = USED, CAPACITY, RESERVED, START
+
+# Words of a heap
+LAST = 80  # of queues; their first ones from 0 on
+SPANS = 160  # first free span by bin
+LATER, LOW, HIGH, OPEN = 200, 201, 202, 203  # blocks others freed; bins with retired pages
+HEAP_SHIFT = 8
+MOST_THREADS = 1 << 16
+MAIN = 1  # row of the main thread
+MOST_SPAN_BIN = 35  # MI_SEGMENT_BIN_MAX
+
+CACHE_SLOTS = 1024  # MI_CACHE_MAX, of segments
+
+PATHS = (
+    "direct",  # from the first page, which had a free block
+    "generic",
+    "page",
+    "page_freed",
+    "extend",
+    "to_full",
+    "unfull",
+    "retire",
+    "segment",
+    "segment_cached",
+    "segment_reused",
+    "huge",
+    "huge_freed",
+    "remote",  # freed by a thread that is not the owner
+    "caught_up",  # of those, taken back by the owner one by one
+    "abandoned",  # segments of a thread that ended
+    "reclaimed",
+    "in_place",
+    "moved",
+    "exit",
+)
+(
+    DIRECT,
+    GENERIC,
+    PAGE,
+    PAGE_FREED,
+    EXTEND,
+    TO_FULL,
+    UNFULL,
+    RETIRE,
+    SEGMENT,
+    SEGMENT_CACHED,
+    SEGMENT_REUSED,
+    HUGE,
+    HUGE_FREED,
+    REMOTE_FREE,
+    CAUGHT_UP,
+    ABANDON,
+    RECLAIMED,
+    IN_PLACE,
+    MOVED,
+    EXIT,
+) = range(len(PATHS))
+
+
+@record(
+    "decommit",  # 1: free spans are given back at once (decommit_delay 0)
+    "tries",  # abandoned segments that are looked at (max_segment_reclaim)
+    "hint",  # address that the next segment is asked for (aligned_base)
+    "first",  # address of the first segment
+    "cached",  # segments in the cache
+    "abandoned",  # first abandoned segment; 0: none
+    "visited",  # first of those that were looked at in vain
+    "abandoned_count",  # of both
+    "spare_records",  # of threads that have ended
+    "records",  # memory of threads' heaps
+    "most_heaps",  # rows of heaps ever opened
+)
+class Heap(NamedTuple):
+    """The whole state; links of blocks are in the machine's words."""
+
+    machine: Machine
+    pages: np.ndarray  # int64[slice << 4 | word]
+    owner: np.ndarray  # int32[slice]  first slice of the page or span that it belongs to
+    heaps: np.ndarray  # int64[row << 8 | word]
+    bin_of: np.ndarray  # uint8[words of a request, to 129]
+    size_of: np.ndarray  # int64[bin]  bytes of a block
+    cache: np.ndarray  # int64[slot]  address of a segment that waits; 0: none
+    own: np.ndarray  # int64[record]  address of a thread's heap
+    fields: np.ndarray  # int64[word]
+    paths: np.ndarray  # int64[path]  times taken
+
+
+@kernel(inline=True)
+def row_of(thread):
+    """The number of the thread's heap."""
+    return (thread & (MOST_THREADS - 1)) + 1
+
+
+@kernel(inline=True)
+def get(heap, slice_, word):
+    """A word of a slice's row."""
+    return heap.pages[unsigned((slice_ << ROW_SHIFT) + word)]
+
+
+@kernel(inline=True)
+def put(heap, slice_, word, value):
+    """Write it."""
+    heap.pages[unsigned((slice_ << ROW_SHIFT) + word)] = value
+
+
+@kernel(inline=True)
+def heap_word(heap, row, word):
+    """A word of a thread's heap."""
+    return heap.heaps[unsigned((row << HEAP_SHIFT) + word)]
+
+
+@kernel(inline=True)
+def set_heap_word(heap, row, word, value):
+    """Write it."""
+    heap.heaps[unsigned((row << HEAP_SHIFT) + word)] = value
+
+
+@kernel(inline=True)
+def segment_of(slice_):
+    """The first slice of the segment that a slice lies in."""
+    return slice_ & -SEGMENT_SLICES
+
+
+@kernel
+def large_bin(words):
+    """The bin of a request of more than 8 words: four to a doubling (mi_bin)."""
+    less = words - 1
+    top = bit_length(less) - 1
+    return ((top << 2) + ((less >> (top - 2)) & 3)) - 3
+
+
+@kernel(inline=True)
+def bin_of(heap, size):
+    """The bin of a request of at most MEDIUM_BYTES."""
+    words = (size + 7) >> 3
+    if words <= DIRECT_BYTES >> 3:
+        return np.int64(heap.bin_of[unsigned(words)])
+    return large_bin(words)
+
+
+@kernel
+def span_bin(slices):
+    """The queue of a free span, four to a doubling (mi_slice_bin8)."""
+    if slices <= 1:
+        return slices
+    less = slices - 1
+    top = bit_length(less) - 1
+    if top <= 2:
+        return slices
+    return ((top << 2) | ((less >> (top - 2)) & 3)) - 4
+
+
+@kernel
+def good_size(size):
+    """What a large request is rounded up to: about an eighth (_mi_os_good_alloc_size)."""
+    unit = 4 << 20
+    if size < 512 << 10:
+        unit = 4 << 10
+    elif size < 2 << 20:
+        unit = 64 << 10
+    elif size < 8 << 20:
+        unit = 256 << 10
+    elif size < 32 << 20:
+        unit = 1 << 20
+    return (size + unit - 1) & -unit
+
+
+def tables() -> tuple[np.ndarray, np.ndarray]:
+    """`bin_of` and `size_of`."""
+    bins = np.zeros((DIRECT_BYTES >> 3) + 1, np.uint8)
+    sizes = np.zeros(FULL_BIN + 1, np.int64)
+    for words in range((MEDIUM_BYTES >> 3) + 1):
+        if words <= 8:
+            number = 1 if words <= 1 else (words + 1) & ~1
+        else:
+            top = (words - 1).bit_length() - 1
+            number = ((top << 2) + (((words - 1) >> (top - 2)) & 3)) - 3
+        if words < len(bins):
+            bins[words] = number
+        sizes[number] = max(words, 1) << 3
+    return bins, sizes
