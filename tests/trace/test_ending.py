@@ -221,3 +221,12 @@ def test_a_short_look_apart_is_no_rest(tmp_path):
     rows = taken(range(100)) + freed(range(100))
     looks = [(0, 0), (100, 1.0), (199, 1.01), (200, 1.03)]
     assert ending(looked_at(tmp_path / "t", rows, looks)).exit == 100
+
+
+def test_the_last_block_counts_though_it_is_not_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BLOCKS", 4)
+    rows = taken(range(100)) + freed(range(100)) + taken([0])  # blocks of 51 events
+    looks = [(0, 0), (100, 0.1), (200, 0.2), (201, 1.0)]
+    found = ending(looked_at(tmp_path / "t", rows, looks))
+    assert (found.exit, found.end_live_bytes) == (201, 0)
+    assert found.end == 199
