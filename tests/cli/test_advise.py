@@ -1,6 +1,7 @@
 """`heapwright advise`: what is tried, what is said, and that the first advice holds less."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from typer.testing import CliRunner
 
 import few_managers
 from heapwright.cli import app
+from heapwright.cli.advise import budget_of, told_apart
+from heapwright.errors import HeapwrightError
 from heapwright.references.malloc import systems
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import TraceWriter
@@ -140,3 +143,21 @@ def test_a_real_system_that_is_missing_is_told_with_its_package(pinned, monkeypa
 def test_mistakes_are_sentences(pinned, arguments, words):
     result = CliRunner().invoke(app, ["advise", pinned, *arguments])
     assert result.exit_code == 1 and words in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [(None, (None, None)), ("60s", (60.0, None)), ("2m", (120.0, None))]
+)
+def test_a_budget_is_a_time_or_a_number_of_trials(text, limit):
+    assert budget_of(text) == limit
+    assert budget_of("12") == (None, 12)
+    for wrong in ("", "s", "1h", "-3", "1.5"):
+        with pytest.raises(HeapwrightError, match="--budget"):
+            budget_of(wrong)
+
+
+def test_a_trace_and_a_command_are_told_apart(pinned):
+    assert told_apart([pinned]) == (Path(pinned), [])
+    assert told_apart([pinned, "./run", "-x"]) == (Path(pinned), ["./run", "-x"])
+    assert told_apart(["log-uniform"]) == (Path("log-uniform"), [])
+    assert told_apart(["ls", "/"]) == (None, ["ls", "/"])

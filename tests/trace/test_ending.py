@@ -7,6 +7,7 @@ import pytest
 
 from heapwright.trace import ending as module
 from heapwright.trace.ending import clock, ending
+from heapwright.trace.process import COLUMNS, Process
 from heapwright.trace.schema import FREE, MALLOC, REALLOC, THREAD_EXIT, events
 from heapwright.trace.store import Trace, TraceWriter
 
@@ -188,3 +189,44 @@ def test_between_two_readings_of_the_clock_events_are_evenly_apart(tmp_path, mon
 
     monkeypatch.setattr(trace, "batches", slices)
     assert clock(trace, moments).tolist() == expected
+
+
+def looked_at(path, rows, looks):
+    """The same trace, its process looked at: (event, seconds) of each look."""
+    samples = np.zeros((len(looks), len(COLUMNS)), np.int64)
+    samples[:, :2] = [(event, int(seconds * 1e9)) for event, seconds in looks]
+    op, slot, size, thread = (np.array(column) for column in zip(*rows, strict=True))
+    with TraceWriter(path, program="rows", kind="synthetic") as out:
+        out.write(events(op=op, slot=slot, size=size, thread=thread))
+        out.process = Process(samples)
+    return Trace.open(path)
+
+
+def test_who_rests_after_its_frees_did_not_leave(tmp_path):
+    rows = taken(range(100)) + freed(range(100))
+    trace = looked_at(tmp_path / "t", rows, [(0, 0), (100, 0.1), (199, 0.2), (200, 1.0)])
+    found = ending(trace)
+    assert (found.end, found.exit, found.end_live_bytes) == (199, 200, 0)
+    assert found.note(trace) == []
+
+
+def test_who_rests_before_its_frees_leaves(tmp_path):
+    rows = taken(range(100)) + freed(range(100))
+    trace = looked_at(tmp_path / "t", rows, [(0, 0), (105, 0.2), (200, 1.0)])
+    found = ending(trace)
+    assert (found.exit, found.end_live_bytes) == (100, 100 * BLOCK)
+
+
+def test_a_short_look_apart_is_no_rest(tmp_path):
+    rows = taken(range(100)) + freed(range(100))
+    looks = [(0, 0), (100, 1.0), (199, 1.01), (200, 1.03)]
+    assert ending(looked_at(tmp_path / "t", rows, looks)).exit == 100
+
+
+def test_the_last_block_counts_though_it_is_not_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "BLOCKS", 4)
+    rows = taken(range(100)) + freed(range(100)) + taken([0])  # blocks of 51 events
+    looks = [(0, 0), (100, 0.1), (200, 0.2), (201, 1.0)]
+    found = ending(looked_at(tmp_path / "t", rows, looks))
+    assert (found.exit, found.end_live_bytes) == (201, 0)
+    assert found.end == 199

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Watch = Callable[[Sequence["Lane"]], None]
 Told = Callable[[str, float], None]
+REORDERED = "threads in another order"  # of the present state
 
 
 class Advice(Advised):
@@ -141,6 +142,8 @@ def _advised(
         rows += wind.searched(field_, present, rows, scored(by, present.predicted, share), budget)
     found = standing(wind.trace, whole, cause)
     agreement = _agreements([present, *rows], real)
+    if other := real.get(REORDERED):
+        agreement[REORDERED] = _apart(present.predicted, other)
     for row in [present, *rows]:
         row.uncertainty = _uncertainty(row, agreement, found)
         if row.predicted.by_time:
@@ -170,19 +173,22 @@ def _as_footprint(result: Result) -> Footprint:
 
 def _agreements(rows: Sequence[Row], real: Mapping[str, Footprint]) -> dict[str, float]:
     """By which share of the real one's figures those of each twin differ at most, as it is."""
-    from heapwright.insight.advice import FIGURES, value_of
-
     found = {}
     for row in rows:
         name = row.candidate.manager
         plain = row.candidate.kind == "twin" and not row.candidate.settings
         if name in real and plain and not row.candidate.trim_seconds:
-            found[name] = max(
-                abs(value_of(row.predicted, figure) - value_of(real[name], figure))
-                / max(1, value_of(real[name], figure))
-                for figure in FIGURES
-            )
+            found[name] = _apart(row.predicted, real[name])
     return found
+
+
+def _apart(one: Footprint, other: Footprint) -> float:
+    """By which share of the other's the figures of one differ at most; what is less than
+    LEVEL_BYTES is no difference."""
+    from heapwright.insight.advice import FIGURES, LEVEL_BYTES, value_of
+
+    pairs = [(value_of(one, figure), value_of(other, figure)) for figure in FIGURES]
+    return max(max(0, abs(a - b) - LEVEL_BYTES // 4) / max(LEVEL_BYTES, b) for a, b in pairs)
 
 
 def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> dict[str, float]:
@@ -190,6 +196,8 @@ def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> d
     told: dict[str, float] = {}
     if row.candidate.kind == "twin" and row.candidate.manager in agreement:
         told["agreement"] = agreement[row.candidate.manager]
+    if row.candidate.kind == "twin" and REORDERED in agreement:
+        told["threads"] = agreement[REORDERED]
     if found.excess:
         told["written"] = found.excess
     return told
@@ -236,6 +244,9 @@ class Tunnel:
         twins = dict.fromkeys(one.manager for one in [now, *others] if one.kind == "twin")
         beside = [name for name in twins if name in field_.systems]
         lanes += [self._real(name, {}, field_) for name in beside]
+        if now.kind == "twin" and self.trace.threads > 1 and not self.trace.graph:
+            lanes.append(self._lane(now, field_, reorder=True))
+            beside = [*beside, REORDERED]
         self._warm({one.manager for one in [now, *others] if one.kind == "twin"})
         self.run(lanes)
         if isinstance(lanes[0].outcome, str):
@@ -329,7 +340,7 @@ class Tunnel:
         lane = field_.systems[now.manager].lanes(now.manager, path, conditions, [now.settings])[0]
         return Lane(lane.name, lane.steps, lambda progress: (lane.run(progress), None))
 
-    def _lane(self, one: Candidate, field_: Field) -> Lane:
+    def _lane(self, one: Candidate, field_: Field, *, reorder: bool = False) -> Lane:
         from heapwright.trace.store import Trace
         from heapwright.tunnel.compare import Lane
         from heapwright.tunnel.footprint import footprint
@@ -346,6 +357,7 @@ class Tunnel:
                 at=self.at,
                 conditions=self.conditions,
                 trim_seconds=one.trim_seconds,
+                reorder=reorder,
                 progress=progress,
             )
 

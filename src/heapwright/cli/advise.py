@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,12 +140,11 @@ def budget_of(text: str | None) -> tuple[float | None, int | None]:
 
     if text is None:
         return None, None
-    number, unit = text.strip().rstrip("sm"), text.strip()[-1:]
-    if number.replace(".", "", 1).isdecimal() and float(number) > 0:
-        if unit in "sm":
-            return float(number) * (60 if unit == "m" else 1), None
-        if number.isdecimal():
-            return None, int(number)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([sm])|([1-9][0-9]*)", text.strip())
+    if match and match[3]:
+        return None, int(match[3])
+    if match and float(match[1]) > 0:
+        return float(match[1]) * (60 if match[2] == "m" else 1), None
     raise HeapwrightError(f"--budget {text}: write a time, as 60s or 2m, or how many trials.")
 
 

@@ -29,7 +29,7 @@ ALIKE = 0.01  # of a score: who is as near to the best is as good
 TIME_NOISE = 0.05  # of the time of a run: less is no slow-down
 TRIM_SECONDS = (60.0, 10.0, 1.0, 0.1)  # periods of malloc_trim; the longest that comes
 TRIM_PERIODS = 4  # so often in the recorded time
-UNSURE = ("agreement", "written", "time")  # what a prediction's uncertainty may come from
+UNSURE = ("agreement", "threads", "written", "time")  # what an uncertainty may come from
 
 
 @dataclass(frozen=True)

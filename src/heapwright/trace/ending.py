@@ -147,7 +147,8 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
     if later := _after_a_rest(trace, leaving):
         leaving = later
         exit_live = last_live if later >= trace.events else int(books.high[later // width])
-    past = max(1, leaving // width)  # blocks that end before the exit phase
+    # Blocks that end before the exit phase; where there is none, the last one too, full or not
+    past = rows if leaving >= trace.events else max(1, leaving // width)
     block = _settled(books.high[:past], books.low[:past])
     return Ending(
         int(books.low_event[block]),

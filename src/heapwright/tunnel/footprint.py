@@ -19,6 +19,7 @@ from heapwright.machine.address_space import FAULTS, PEAK_RESIDENT_PAGES, RESIDE
 from heapwright.result import Footprint
 from heapwright.trace.ending import Ending, clock, ending
 from heapwright.trace.schema import TRIM, Events, events
+from heapwright.tunnel.reordered import SEED, reordered
 from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, Replay
 from heapwright.tunnel.settled import mean_resident, stops_of
 
@@ -57,9 +58,11 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     at: Stops,
     conditions: Conditions | None = None,
     trim_seconds: float = 0,
+    reorder: bool = False,
     progress: Progress | None = None,
 ) -> Footprint:
-    """Replay `trace` through a manager once. With `trim_seconds` malloc_trim(0) is called as often.
+    """Replay `trace` through a manager once. With `trim_seconds` malloc_trim(0) is called as often;
+    with `reorder` its threads take turns in another order.
 
     HeapwrightError for an unknown manager or knob, for a corrupt trace, and where the real program
     would have been killed.
@@ -70,7 +73,9 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     trims = _trims(at, trim_seconds)
     resident = np.zeros(len(at.events), np.int64)
     row = first = trimmed = 0
-    for batch in trace.batches(loop.COLUMNS):
+    random = np.random.default_rng(SEED)
+    for recorded in trace.batches(loop.COLUMNS):
+        batch = reordered(recorded, random) if reorder else recorded
         twin.clock.start()
         past, here = first + len(batch.op), first
         while row < len(at.events) and at.events[row] < past:
