@@ -1,4 +1,4 @@
-"""What `why` and `diff` answer: the figures with their facts and notes, for tables, pages and JSON."""
+"""What `why` and `diff` answer: figures with their facts and notes, for tables, pages, JSON."""
 
 from __future__ import annotations
 
