@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 import subprocess
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import recorded
 from heapwright.errors import HeapwrightError
 from heapwright.trace import layout, stacks
 from heapwright.trace.facts import to_json
@@ -216,3 +218,42 @@ def test_no_stacks_are_read_where_the_facts_count_none(tmp_path):
 )
 def test_wrappers(name, passes_on):
     assert bool(stacks.WRAPPERS.fullmatch(name)) is passes_on
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_names_of_the_programs_own_functions_outlive_its_file(tmp_path):
+    """A program that is built again must not take the names of its earlier recordings along."""
+    source = tmp_path / "p.c"
+    source.write_text(
+        "#include <stdlib.h>\nvoid *keep(void) { return malloc(999); }\n"
+        "int main(void) { return !keep(); }\n"
+    )
+    program = recorded.compiled(tmp_path, source)
+    _, trace = recorded.run(tmp_path, program)
+    (row,) = np.flatnonzero(recorded.all_events(trace).size == 999)
+    site = int(recorded.all_events(trace).site[row])
+    assert trace.sites()[site] == "keep (p.c:2)"
+    Path(program).unlink()
+    again = Trace.open(trace.path)
+    assert again.sites()[site] == "keep (p.c:2)"
+    system = [name for name in again.sites() if "libc" in name or "rtld" in name]
+    assert not any(name.startswith("/") for name in system)  # those are looked up
+
+
+@pytest.mark.parametrize("names", ['["a", "b"]', '{"a": 1}', "[1]", "[", '"a"'])
+def test_forged_names(tmp_path, small, names):
+    path = tmp_path / "forged.parquet"
+    table = pa.table(
+        {n: pa.array(c, layout.SCHEMA.field(n).type) for n, c in SMALL._asdict().items()}
+    )
+    with pq.ParquetWriter(path, layout.SCHEMA) as out:
+        out.write_table(table.cast(layout.SCHEMA))
+        out.add_key_value_metadata(
+            {
+                b"heapwright": to_json(small),
+                b"heapwright.sites": b'["a"]',
+                b"heapwright.names": names.encode(),
+            }
+        )
+    with pytest.raises(HeapwrightError, match="table of call sites cannot be read"):
+        Trace.open(path).sites()

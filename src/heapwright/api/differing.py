@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from heapwright.report.answers import Diff
 
 if TYPE_CHECKING:
-    from heapwright.insight.differing import Difference
     from heapwright.trace.store import Trace
 
 MANAGER = "glibc"
 SAMPLES = 200
 PASSES = 3  # over the events of each trace
-
-
-@dataclass
-class Diff:
-    """What changed: `difference.sentence`, and the rows it rests on."""
-
-    before: dict[str, Any]  # facts of the traces
-    after: dict[str, Any]
-    difference: Difference
-    notes: dict[str, list[str]]  # of either trace and its replay
-
-    @property
-    def sentence(self) -> str:
-        """What changed, in a sentence."""
-        return self.difference.sentence
-
-    def grown(self) -> float:
-        """By which share the resident bytes grew, at the end or at the peak, whichever is more."""
-        return max(self.difference.growth.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that `heapwright diff --json` prints."""
-        known = self.difference.to_json()
-        return known | {"before": self.before, "after": self.after, "notes": self.notes}
-
-    def _repr_html_(self) -> str:
-        from heapwright.cells import facts
-        from heapwright.words import change_text
-
-        rows = {
-            row["what"]: change_text(row["change"]) if row["change"] is not None else "new"
-            for row in self.difference.whole
-        }
-        return facts(self.sentence, rows, [n for notes in self.notes.values() for n in notes])
 
 
 def diff(

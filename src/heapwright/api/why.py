@@ -4,66 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from heapwright.report.answers import Why
 
 if TYPE_CHECKING:
-    from heapwright.insight.flame import Flame
-    from heapwright.insight.why import Diagnosis
     from heapwright.result import Result
     from heapwright.trace.store import Trace
 
 MANAGER = "glibc"  # whose twin says what each byte is; with the settings of the recording
 SAMPLES = 300
 PASSES = 3  # over the events: two of the replay, one of the profile
-
-
-@dataclass
-class Why:
-    """The answer: `diagnosis.sentence`, and all that it rests on."""
-
-    trace: dict[str, Any]  # facts, under the names of `heapwright info`
-    diagnosis: Diagnosis
-    result: Result  # of the twin
-    flame: Flame = field(repr=False)
-    timeline: list[dict[str, Any]] = field(repr=False)  # the causes through time
-    stacked: bool = False  # whether call stacks are known, not only call sites
-
-    @property
-    def sentence(self) -> str:
-        """The verdict."""
-        return self.diagnosis.sentence
-
-    @property
-    def notes(self) -> list[str]:
-        """What was assumed or not seen."""
-        return [*self.trace["notes"], *self.result.notes]
-
-    def to_json(self) -> dict[str, Any]:
-        """The document that `heapwright why --json` prints."""
-        return self.diagnosis.to_json() | {
-            "timeline": self.timeline,
-            "trace": self.trace,
-            "manager": self.result.manager,
-            "settings": self.result.recorded | self.result.settings,
-            "conditions": self.result.conditions,
-            "notes": self.notes,
-        }
-
-    def write_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page with the flame graph; its path."""
-        from heapwright.report.why_page import write_why_page
-
-        write_why_page(Path(path), self)
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        from heapwright.cells import facts
-
-        shares = self.diagnosis.shares[self.diagnosis.moment]
-        known = {cause: f"{share:.1%}" for cause, share in shares.items() if share}
-        return facts(self.sentence, {"what to do": self.diagnosis.mend, **known}, self.notes)
 
 
 def why(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TELLING = 0.2  # of a cause; a place with less is not named in its sentence
 FILLED = 0.9  # of what is live at the end; when that much is there it is filled
 STOOD_STILL = 0.75  # of the trace, by when what is filled once is filled
+AT_ONCE = 0.02  # of the trace
 LABEL_CHARACTERS = 70  # of a call site in a sentence
 
 
@@ -215,10 +216,12 @@ def _live(much: str, place: Place | None, course: Course) -> tuple[str, str]:
             f"Bound {whose} if the program is to run longer.",
         )
     if course.filled_at is not None:
-        since = percent_text(course.filled_at)
+        since = f"after {percent_text(course.filled_at)} of the run"
+        if course.filled_at < AT_ONCE:
+            since = "from the start"
         return (
             f"Simply live, no leak: {much} are in use{asked}; it was filled once and stands still "
-            f"since {since} of the run, as a cache does.",
+            f"{since}, as a cache does.",
             f"Bound or shrink {whose}: nothing else lowers it.",
         )
     return (

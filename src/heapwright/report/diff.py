@@ -16,7 +16,7 @@ from heapwright.words import bytes_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heapwright.api.differing import Diff
+    from heapwright.report.answers import Diff
 
 
 def _signed(value: int) -> str:

@@ -15,7 +15,7 @@ from heapwright.words import duration_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heapwright.api.why import Why
+    from heapwright.report.answers import Why
 
 TELLING = 0.05  # of the resident bytes; a cause with less has no sentence of its own
 TIMES = 8  # rows of the table through time

@@ -29,8 +29,8 @@ from heapwright.words import bytes_text, counted, percent_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from heapwright.api.why import Why
     from heapwright.insight.causes import Culprit
+    from heapwright.report.answers import Why
 
 STACKS = 10  # of a cause
 TIMES = 10  # rows of the table through time

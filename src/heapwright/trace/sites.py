@@ -3,41 +3,73 @@
     file+0xoffset, its build-id ─ addr2line, else nm ─► label
 
 The offset is the virtual address that the file's own symbol table uses. A file replaced since it
-was recorded is not asked for names.
+was recorded is not asked for names; so those of files that are likely to be, which are the
+program's own and no system's, are looked up and kept when it is recorded (`own_names`).
 """
 
 import bisect
 import re
 import struct
 import subprocess
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+SYSTEM_FOLDERS = ("/usr/", "/lib/", "/lib64/", "/bin/", "/sbin/", "/nix/store/")
 ELF_BYTES = 1 << 20  # of a file's start that are read for its headers and its build-id
 _STORED = re.compile(r"(?P<file>/.*)\+0x(?P<offset>[0-9a-f]{1,16})")
 _PT_LOAD, _PT_NOTE, _NT_GNU_BUILD_ID = 1, 4, 3
 
 
-def labels(stored: list[str], modules: dict[str, str], *, inlined: bool = False) -> list[str]:
+def labels(
+    stored: list[str], modules: dict[str, str], names: Sequence[str] = (), *, inlined: bool = False
+) -> list[str]:
     """Function, and file and line where the debug information is installed, of each stored site.
 
-    With `inlined` a line for each function that was inlined there, the outermost first. Asks
-    `addr2line` where there is one, else `nm`; what neither knows is `libfoo.so+0x1234`.
+    `names` are those that were kept, "" of what has none. With `inlined` a line for each function
+    that was inlined there, the outermost first. Asks `addr2line` where there is one, else `nm`;
+    what neither knows is `libfoo.so+0x1234`.
     """
-    answer = list(stored)
-    rows: dict[str, list[tuple[int, int]]] = {}
+    answer = [name or text for name, text in zip(names or [""] * len(stored), stored, strict=True)]
+    for path, wanted in _by_file(answer, modules).items():
+        for row, name in zip(wanted, _named(path, modules[path], wanted, inlined), strict=True):
+            answer[row] = name
+    return answer
+
+
+def own_names(stored: list[str], modules: dict[str, str], *, inlined: bool = False) -> list[str]:
+    """The names of the sites in files of the program's own, "" of the others; [] if there are none.
+
+    Those of a system lie in SYSTEM_FOLDERS and are there as long as it is.
+    """
+    own = {path: build for path, build in modules.items() if not path.startswith(SYSTEM_FOLDERS)}
+    files = _by_file(stored, own)
+    names = [""] * len(stored)
+    for path, wanted in files.items():
+        for row, name in zip(wanted, _named(path, own[path], wanted, inlined), strict=True):
+            names[row] = name
+    return names if any(names) else []
+
+
+def _by_file(stored: Sequence[str], modules: dict[str, str]) -> dict[str, dict[int, int]]:
+    """Of each file its rows, and the offset of each."""
+    rows: dict[str, dict[int, int]] = {}
     for row, text in enumerate(stored):
         match = _STORED.fullmatch(text)
         if match and match["file"] in modules:
-            rows.setdefault(match["file"], []).append((row, int(match["offset"], 16)))
-    for path, wanted in rows.items():
-        offsets = [offset for _, offset in wanted]
-        same = Path(path).is_file() and elf(path)[1] == modules[path]
-        names = _lines(path, offsets, inlined) if same else [""] * len(offsets)
-        symbols = _symbols(path) if same else []
-        for (row, offset), name in zip(wanted, names, strict=True):
-            answer[row] = name or _nearest(symbols, path, offset)
-    return answer
+            rows.setdefault(match["file"], {})[row] = int(match["offset"], 16)
+    return rows
+
+
+def _named(path: str, build: str, wanted: dict[int, int], inlined: bool) -> list[str]:
+    """The name of each wanted offset of a file."""
+    offsets = list(wanted.values())
+    same = Path(path).is_file() and elf(path)[1] == build
+    names = _lines(path, offsets, inlined) if same else [""] * len(offsets)
+    symbols = _symbols(path) if same and not all(names) else []
+    return [
+        name or _nearest(symbols, path, offset) for name, offset in zip(names, offsets, strict=True)
+    ]
 
 
 def _nearest(symbols: list[tuple[int, int, str]], path: str, offset: int) -> str:

@@ -6,7 +6,8 @@
 Columns    those of `schema.COLUMNS`, none nullable; what is unknown holds `facts.OPTIONAL`'s value
 Metadata   `heapwright` (facts, JSON), `heapwright.sites` (JSON list: a label, or `file+0xoffset`),
            `heapwright.stacks` (see `stacks.py`): then a site is a node of the tree of call stacks
-           and the list names its frames; `heapwright.arenas` (see `arenas.py`)
+           and the list names its frames; `heapwright.names` (JSON list): what its rows are called;
+           `heapwright.arenas` (see `arenas.py`)
 Sound      each page carries a checksum; on reading every event is audited again (`trace/audit.py`),
            so that a replay may index by slot and thread unchecked whoever made the file
 """
@@ -32,6 +33,7 @@ from heapwright.trace.layout import (
     ARROW_ERRORS,
     FACTS_KEY,
     FOOTER_BYTES,
+    NAMES_KEY,
     OLDER_SCHEMAS,
     PROCESS_KEY,
     ROW_GROUP_LIMIT,
@@ -60,6 +62,7 @@ class Trace(Facts):
     _sites: bytes = field(repr=False)
     _stacks: bytes = field(default=b"", repr=False)
     _arenas: bytes = field(default=b"", repr=False)
+    _names: bytes = field(default=b"[]", repr=False)
     _frames: list[str] | None = field(default=None, repr=False, compare=False)
     _process: bytes = field(default=b"", repr=False)
     _labels: list[str] | None = field(default=None, repr=False, compare=False)
@@ -103,6 +106,7 @@ class Trace(Facts):
             _sites=stored.get(SITES_KEY, b"[]"),
             _stacks=stored.get(STACKS_KEY, b""),
             _arenas=stored.get(ARENAS_KEY, b""),
+            _names=stored.get(NAMES_KEY, b"[]"),
             _process=stored.get(PROCESS_KEY, b""),
             **known,
         )
@@ -234,17 +238,16 @@ class Trace(Facts):
         Functions that were inlined into a frame stand in lines of their own, the outermost first.
         """
         if self._frames is None:
-            names = self._stored_names()
-            self._frames = labels(names, self.modules, inlined=self.stack_nodes > 0)
+            stored, names = self._stored_names(), _texts(self._names)
+            if names is None or (names and len(names) != len(stored)):
+                raise _damaged(self.path, "its table of call sites cannot be read")
+            self._frames = labels(stored, self.modules, names, inlined=self.stack_nodes > 0)
         return self._frames
 
     def _stored_names(self) -> list[str]:
         """The table of frames as it is stored; HeapwrightError when it is none."""
-        try:
-            found = json.loads(self._sites)
-        except ValueError:
-            found = None
-        if not isinstance(found, list) or not all(isinstance(label, str) for label in found):
+        found = _texts(self._sites)
+        if found is None:
             raise _damaged(self.path, "its table of call sites cannot be read")
         return found
 
@@ -258,6 +261,16 @@ class Trace(Facts):
                 self.path, f"its events from row {start} on cannot be decoded ({first_line(error)})"
             ) from None
         return batch
+
+
+def _texts(stored: bytes) -> list[str] | None:
+    """The texts of a JSON list; None of what is none."""
+    try:
+        found = json.loads(stored)
+    except ValueError:
+        return None
+    sound = isinstance(found, list) and all(isinstance(text, str) for text in found)
+    return found if sound else None
 
 
 class _Decoded:

@@ -27,6 +27,7 @@ from heapwright.trace.layout import (
     DICTIONARY,
     ENCODING,
     FACTS_KEY,
+    NAMES_KEY,
     PROCESS_KEY,
     ROW_GROUP_EVENTS,
     SCHEMA,
@@ -50,8 +51,9 @@ class TraceWriter:
     writing; HeapwrightError when an event is not sound or the disk refuses.
 
     sites, stacks (parents and frames of the tree whose nodes the events' sites are; `sites` then
-    names its frames), arenas (rows of `arenas.py`), unmatched_frees, and of `facts` modules, notes
-    (`note`), origin, settings, python and heap_start may be set until the block ends
+    names its frames), names (what the rows of `sites` are called, as far as that was looked up; or
+    none), arenas (rows of `arenas.py`), unmatched_frees, and of `facts` modules, notes (`note`),
+    origin, settings, python and heap_start may be set until the block ends
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class TraceWriter:
         for text in notes:
             self.note(text)
         self.sites: list[str] = []
+        self.names: list[str] = []
         self.process = NOTHING  # what the whole process had in memory
         self.arenas: Sequence[tuple[int, int, int]] = ()
         self.stacks: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray] = ((), ())
@@ -167,6 +170,8 @@ class TraceWriter:
         self.facts.stack_nodes = len(tree.parent)
         self.facts.arenas = len(self.arenas)
         kept = {FACTS_KEY: to_json(self.facts), SITES_KEY: json.dumps(self.sites).encode()}
+        if any(self.names):
+            kept[NAMES_KEY] = json.dumps(self.names).encode()
         if len(self.process.samples):
             kept[PROCESS_KEY] = process_stored(self.process)
         if self.arenas:

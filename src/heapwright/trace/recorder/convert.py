@@ -42,6 +42,7 @@ from heapwright.trace.recorder.owners import owners
 from heapwright.trace.recorder.process import process as process_of
 from heapwright.trace.recorder.python import Python
 from heapwright.trace.recorder.sites import heap_start, stored_sites
+from heapwright.trace.sites import own_names
 from heapwright.trace.store import TraceWriter
 
 
@@ -147,6 +148,7 @@ def convert(  # noqa: PLR0913 what, then how
         else:
             callers = state.callers[: state.counts[SITES]].tolist()
             writer.sites, facts.modules = stored_sites(callers, where)
+        writer.names = own_names(writer.sites, facts.modules, inlined=bool(nodes))
         facts.python = python.version if python.objects else ""
         writer.unmatched_frees = int(state.counts[UNMATCHED])
         start_ns = int(state.counts[START_NS])
