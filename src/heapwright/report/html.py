@@ -39,6 +39,7 @@ from heapwright.report.atomic import atomic
 from heapwright.report.collector_charts import chart_data, collected
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
 from heapwright.report.document import Compared, document
+from heapwright.report.knobs import said_of_settings
 from heapwright.report.maps import map_data
 from heapwright.report.markup import table, words
 from heapwright.report.notes import notes
@@ -141,6 +142,10 @@ def page(compared: Sequence[Compared]) -> str:
         ),
         "legend": figures.legend([result for one in seen for result in one.place.first]),
         "table": _abreast(seen, lambda one: table(one.sheet)),
+        "settings": "".join(
+            f"<div><dt>{escape(title)}</dt><dd>{words(sentence)}</dd></div>"
+            for title, sentence in said_of_settings(result for _, result in found)
+        ),
         "facts": _abreast(
             seen, lambda one: f'<dl class="facts">{figures.facts_list(one.known)}</dl>'
         ),
