@@ -7,19 +7,22 @@
  * then shows the system's page of zeros: PAGEMAP_SCAN tells it apart, or the bit of pages held alone.
  *
  * Cost       a look at a block is a system call, 1 us, and 1 us more for each 4 MiB. Looks at blocks that
- *            go may take BURST_NS and a 1/SHARE of the time so far; those at every block wait REST times
- *            what the last one took. What is left out is counted: header.unseen
+ *            go may take BURST_NS and a 1/SHARE of the processor time so far; those at every block wait
+ *            until the program has had REST times what the last one took. What is left out is counted: header.unseen
  * Lock       whoever does not get it soon goes on without: a handler that allocates never waits for the
  *            code that it interrupted, nor a forked child for a thread that it has not. A row may so stay
  *            behind its block; it is looked at in vain, and leaves when the address is given again
  * Memory     a row of 24 bytes for each large block alive, 1/2 of 3/4 empty */
+#ifndef LARGE_BYTES /* benchmarks/recorder.py builds one without looks */
 #define LARGE_BYTES 65536UL /* schema.py: LARGE_BYTES */
+#endif
 #define FIRST_ROWS 256U
 #define MOST_ROWS (1U << 17) /* half of them used: 65,536 large blocks, 4 GiB at least */
 #define BURST_NS 3000000UL
 #define SHARE 50
 #define MOST_NS 20000UL /* that a look at one block counts */
 #define REST 60
+#define RESTED_NS 1000000000UL
 #define APART_NS 10000000UL /* looks at every block are at least so far apart */
 #define LET_GO 32 /* looks at blocks that go, one after the other, once there is no time for one */
 #define AT_ONCE 1024 /* pages told by a call of mincore */
@@ -30,7 +33,9 @@ struct large { uint64_t address, bytes : 62, zeroed : 1, mapped : 1, seen; }; /*
 static struct {
     int lock, looking, let_go; /* let_go: how many looks more */
     unsigned first, rows, used; /* the table lies in rows [first, first + rows), a power of two of them */
-    uint64_t page, began, spent, next; /* ns; when every block is looked at again */
+    uint64_t page, spent, next; /* ns; when every block is looked at again, at the soonest */
+    uint64_t used_ns, last, due; /* processor time of the process when it was read last; when all were
+                                  * looked at, and the processor time by which they are again */
     uint64_t chunks; /* resident bytes of blocks that glibc mapped on their own, at the last look */
     struct large row[2 * MOST_ROWS];
 } looks __attribute__((aligned(4096)));
@@ -47,9 +52,9 @@ static uint64_t mine_ns(void) { return clock_ns(CLOCK_THREAD_CPUTIME_ID); } /* w
 static void begin_looks(void) { /* in a fresh process, and in a forked child, where nobody else runs */
     looks.lock = looks.looking = 0;
     looks.page = sysconf(_SC_PAGESIZE);
-    looks.began = now_ns();
-    looks.spent = 0;
-    looks.next = looks.began + APART_NS;
+    looks.spent = looks.used_ns = looks.due = 0;
+    looks.last = now_ns();
+    looks.next = looks.last + APART_NS;
     if (!looks.rows) looks.first = looks.rows = FIRST_ROWS;
 }
 
@@ -221,14 +226,19 @@ static int look(uint64_t now) { /* whether this thread looked */
     uint64_t began = mine_ns();
     look_at_all();
     sample(kept.number, now);
-    uint64_t rest = REST * (mine_ns() - began);
-    __atomic_store_n(&looks.next, now + (rest < APART_NS ? APART_NS : rest), __ATOMIC_RELAXED);
+    looks.due = looks.used_ns + REST * (mine_ns() - began);
+    looks.last = now;
+    __atomic_store_n(&looks.next, now + APART_NS, __ATOMIC_RELAXED);
     __atomic_store_n(&looks.looking, 0, __ATOMIC_RELEASE);
     errno = error;
     return 1;
 }
-static int look_if_due(uint64_t now) {
-    return now >= __atomic_load_n(&looks.next, __ATOMIC_RELAXED) && look(now);
+static int look_if_due(uint64_t now) { /* by the time that the program has had; by the clock, if it rests */
+    if (now < __atomic_load_n(&looks.next, __ATOMIC_RELAXED)) return 0;
+    looks.used_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    if (looks.used_ns >= looks.due || now - looks.last >= RESTED_NS) return look(now);
+    __atomic_store_n(&looks.next, now + APART_NS, __ATOMIC_RELAXED);
+    return 0;
 }
 
 static __attribute__((noinline)) void given_large(void *p, size_t size, int zeroed) {
@@ -246,7 +256,7 @@ static __attribute__((noinline)) int gone_large(void *p) { /* whether calloc had
     if (now && look_if_due(now)) now = now_ns(); /* while it counts among the others */
     if (!remove_row((uintptr_t)p, &block)) return 0;
     if (!now) return looks.let_go--, unseen(), block.zeroed; /* a race loses one */
-    if (__atomic_load_n(&looks.spent, __ATOMIC_RELAXED) > BURST_NS + (now - looks.began) / SHARE)
+    if (__atomic_load_n(&looks.spent, __ATOMIC_RELAXED) > BURST_NS + looks.used_ns / SHARE)
         return looks.let_go = LET_GO, unseen(), block.zeroed;
     look_at(&block);
     uint64_t took = now_ns() - now; /* who waits for the processor in between has not looked for so long */

@@ -127,10 +127,8 @@ static void sample_now(uint64_t number, uint64_t now) {
 
 static void sample(uint64_t number, uint64_t now) {
     if (now < whole.next) return;
-    uint64_t began = mine_ns();
     sample_now(number, now);
-    uint64_t apart = APART_NS << (++whole.samples / SAMPLES_DOUBLE), rest = REST * (mine_ns() - began);
-    whole.next = now + (apart > rest ? apart : rest);
+    whole.next = now + (APART_NS << (++whole.samples / SAMPLES_DOUBLE));
 }
 
 static void tell_mappers(void) {

@@ -1,0 +1,110 @@
+"""What the recorder costs: processor time of programs under it, over without it.
+
+    python -m benchmarks.recorder [--runs 7] [--json FILE]
+
+Beside the recorder as it is, one that looks at no large block: what the looks cost. Runs of the
+three take turns, so that a neighbour's noise meets all of them; the least of each counts, as noise
+only adds. churn.c's patterns are nothing but requests; `written` and `python` do work as well.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from heapwright.trace.recorder.build import FLAGS, library
+
+RECORDER = Path("src/heapwright/trace/recorder/recorder.c")
+WRITTEN = r"""
+#include <stdlib.h>
+#include <string.h>
+int main(void) { /* large blocks that come, are written, and go, among small ones */
+    static char *large[16], *small[4096];
+    unsigned draw = 1;
+    for (int i = 0; i < 2000000; i++) {
+        unsigned at = rand_r(&draw) % 4096;
+        free(small[at]);
+        small[at] = malloc(16 + rand_r(&draw) % 500);
+        small[at][0] = 1;
+        if (i % 100) continue;
+        size_t size = 70000 + rand_r(&draw) % 400000;
+        free(large[at % 16]);
+        large[at % 16] = malloc(size);
+        memset(large[at % 16], 1, size / 2);
+    }
+    return 0;
+}
+"""
+PYTHON = "x=[bytes(i%2000) for i in range(300000)]; y=[{'a':i,'b':str(i)} for i in range(100000)]"
+
+
+def processor_seconds(command: list[str], preload: str, folder: Path) -> float:
+    """Of one run."""
+    environment = dict(os.environ, PYTHONMALLOC="malloc")
+    with tempfile.TemporaryDirectory(dir=folder) as logs:
+        if preload:
+            environment |= {"LD_PRELOAD": preload, "HEAPWRIGHT_RECORD": f"0:{logs}"}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def measured(runs: int, folder: Path) -> dict[str, dict[str, float]]:
+    """By program: seconds alone, and times that under each recorder."""
+    (folder / "written.c").write_text(WRITTEN)
+    blind = folder / "blind.so"
+    for command in (
+        ["cc", "-O2", "-pthread", "-o", folder / "churn", "benchmarks/churn.c", "-lm"],
+        ["cc", "-O1", "-fno-builtin", "-o", folder / "written", folder / "written.c"],
+        ["cc", "-DLARGE_BYTES=(1UL<<60)", "-o", blind, RECORDER, *FLAGS],
+    ):
+        subprocess.run(list(map(str, command)), check=True, stderr=subprocess.DEVNULL)
+    programs = {
+        f"churn {what}": [str(folder / "churn"), what, "1"] for what in ("small", "log", "large")
+    }
+    programs |= {"written": [str(folder / "written")], "python": [sys.executable, "-c", PYTHON]}
+    found = {}
+    for name, command in programs.items():
+        taken: dict[str, list[float]] = {"": [], str(blind): [], str(library()): []}
+        for _ in range(runs):
+            for preload, seconds in taken.items():
+                seconds.append(processor_seconds(command, preload, folder))
+        alone, without, whole = (min(seconds) for seconds in taken.values())
+        found[name] = {
+            "seconds": alone,
+            "recorded": whole / alone,
+            "without_looks": without / alone,
+            "looks": whole / without,
+            "looks_median": statistics.median(taken[str(library())])
+            / statistics.median(taken[str(blind)]),
+        }
+        print(
+            f"{name:12} {alone:6.2f} s  recorded x{whole / alone:.2f}  "
+            f"without looks x{without / alone:.2f}  looks {whole / without - 1:+.1%}",
+            flush=True,
+        )
+    return found
+
+
+def main() -> None:
+    """Measure, print, and keep as JSON where asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with contextlib.ExitStack() as kept:
+        folder = Path(kept.enter_context(tempfile.TemporaryDirectory()))
+        found = measured(options.runs, folder)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
