@@ -122,7 +122,9 @@ def test_what_steers_the_allocator(tmp_path, cases):
     assert moved[0][1] > trace.heap_start > 0
     assert trace.settings == {"arena_max": 8, "top_pad": 4096, "tcache_count": 0}
     assert trace.notes == [
-        "What the environment asks of malloc and is not known: glibc.malloc.x=1."
+        "What the environment asks of malloc and is not known: glibc.malloc.x=1.",
+        "The program steers its allocator itself, by calls: 2 of mallopt, 1 of malloc_trim, 3 of "
+        "sbrk or brk.",
     ]
     assert trace.origin["command"] == f"{cases} steer"
     assert trace.origin["libc"] == os.confstr("CS_GNU_LIBC_VERSION").split()[1]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 FOOTER_BYTES = 1 << 16  # at the end of a trace: with its length enough to know it again
+KNOWN = "known"  # of `touch`: as recorded where a trace tells it, else all
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def cases_of(spec: SweepSpec, traces: list[tuple[str, Trace]]) -> list[Case]:
 
     pairs = list(spec.conditions())
     for touch, huge_pages in pairs:
-        with under("touch" if touch not in TOUCH else "huge_pages"):
-            Conditions(touch, huge_pages)
+        with under("touch" if touch not in (*TOUCH, KNOWN) else "huge_pages"):
+            Conditions("all" if touch == KNOWN else touch, huge_pages)
     real = [name for reference in references() for name in reference.names()]
     if isinstance(spec.references, list):
         if unknown := [name for name in spec.references if name not in real]:
@@ -124,15 +125,20 @@ def cases_of(spec: SweepSpec, traces: list[tuple[str, Trace]]) -> list[Case]:
         for name in twins:
             with under("settings", name):
                 checked(trace, {name: list(spec.variants(name))})
+        with under("touch"):
+            of_trace = [
+                (Conditions.of(trace, None if touch == KNOWN else touch, pages).touch, pages)
+                for touch, pages in pairs
+            ]
         mark = trace_print(trace.path)
         rows = [(name, "twin") for name in dict.fromkeys(twins)]
         rows += [(name, "measured") for name in dict.fromkeys([*measured, *wanted])]
         path = shown if is_remote(shown) else str(trace.path.resolve())
         found += [
-            Case(shown, path, mark, name, kind, knobs, touch, huge_pages, spec.samples)
+            Case(shown, path, mark, name, kind, knobs, *conditions, spec.samples)
             for name, kind in rows
             for knobs in spec.variants(name)
-            for touch, huge_pages in pairs
+            for conditions in dict.fromkeys(of_trace)
         ]
     return found
 

@@ -109,7 +109,7 @@ class SweepSpec(BaseModel):
     references: bool | list[str] = False
     defaults: bool = True
     settings: Grids = {}
-    touch: Several = ["all"]
+    touch: Several = ["known"]  # as recorded where a trace tells it, else all
     huge_pages: Several = ["never"]
     samples: Annotated[int, Field(ge=1, le=100_000)] = 200
     output: str | None = None
