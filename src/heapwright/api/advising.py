@@ -147,7 +147,7 @@ def _advised(
     for row in [present, *rows]:
         row.uncertainty = _uncertainty(row, agreement, found)
         if row.predicted.by_time:
-            row.uncertainty["time"] = by_time(row, rows, everyone.deploy(row.candidate.manager))
+            row.uncertainty["time"] = by_time(row, rows, everyone.deploy(row.candidate.malloc))
     order = rank(rows, present, by, share)
     notes = list(dict.fromkeys([*wind.trace.notes, *whole.notes]))
     missing = field_.missing
@@ -194,8 +194,8 @@ def _apart(one: Footprint, other: Footprint) -> float:
 def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> dict[str, float]:
     """What a row's figures may be off by, as shares, by what it comes from."""
     told: dict[str, float] = {}
-    if row.candidate.kind == "twin" and row.candidate.manager in agreement:
-        told["agreement"] = agreement[row.candidate.manager]
+    if row.candidate.kind == "twin" and row.candidate.malloc in agreement:
+        told["agreement"] = agreement[row.candidate.malloc]
     if row.candidate.kind == "twin" and REORDERED in agreement:
         told["threads"] = agreement[REORDERED]
     if found.excess:
@@ -350,7 +350,7 @@ class Tunnel:
         path = self.trace.path
 
         def run(progress: Callable[[int], None]) -> Footprint:
-            return footprint(
+            held = footprint(
                 one.manager,
                 Trace.open(path),
                 one.settings,
@@ -360,6 +360,8 @@ class Tunnel:
                 reorder=reorder,
                 progress=progress,
             )
+            held.by_time = field_.deploy(one.malloc).waits(one.settings)
+            return held
 
         return Lane(one.title, self.trace.events, run)
 

@@ -75,8 +75,8 @@ def few_of(rows: Sequence[Row], few: int) -> list[Row]:
     if not better:
         return able[: min(few, 2)]
     chosen = better[:few]
-    if len({row.candidate.manager for row in chosen}) == 1:
-        others = [r for r in better if r.candidate.manager != chosen[0].candidate.manager]
+    if len({row.candidate.malloc for row in chosen}) == 1:
+        others = [r for r in better if r.candidate.malloc != chosen[0].candidate.malloc]
         if others and few > 1:
             chosen = [*chosen[: few - 1], others[0]]
     return chosen
@@ -91,7 +91,7 @@ def environment(row: Row, advice: Advised) -> dict[str, str]:
     told = {**os.environ, **recorded_environment(advice.trace)}
     own = dict(row.candidate.deployment.environment)
     if row.candidate.deployment.build:
-        own[PRELOAD] = _built(row.candidate.manager, row.candidate.settings)
+        own[PRELOAD] = _built(row.candidate.malloc, row.candidate.settings)
     if own.get(PRELOAD):
         theirs = advice.present.candidate.deployment.library
         others = [name for name in told.get(PRELOAD, "").replace(":", " ").split() if name]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from heapwright.managers.deploying import Deployment
+from heapwright.managers.grounds import OVER
 from heapwright.result import Footprint
 from heapwright.words import bytes_text, change_text, knobs_text, percent_text
 
@@ -41,6 +42,11 @@ class Candidate:
     deployment: Deployment
     kind: str = "twin"  # or "measured": the real one served the trace
     trim_seconds: float = 0  # malloc_trim is called as often; 0: never
+
+    @property
+    def malloc(self) -> str:
+        """The manager that lies lowest: what is deployed."""
+        return self.manager.rpartition(OVER)[2]
 
     @property
     def title(self) -> str:
@@ -200,7 +206,7 @@ def _simplest_first(order: list[Row], present: Row) -> list[Row]:
     def effort(row: Row) -> tuple[bool, int, int]:
         one = row.candidate
         return (
-            one.manager != present.candidate.manager,
+            one.malloc != present.candidate.malloc,
             len(one.settings) + (one.trim_seconds > 0),
             row.predicted.page_faults,
         )
@@ -327,7 +333,7 @@ def reasons(order: Sequence[Row], present: Row) -> list[str]:
     found = []
     better = [row for row in order if not row.level]
     if better:
-        others = [r for r in better if r.candidate.manager != better[0].candidate.manager]
+        others = [r for r in better if r.candidate.malloc != better[0].candidate.malloc]
         if others:
             found.append(_beside(others[0], present, other=True))
         least = min(better, key=lambda row: row.predicted.page_faults)

@@ -8,17 +8,22 @@ a collector are asked, of any other trace the mallocs.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from heapwright.errors import HeapwrightError
 from heapwright.insight.advice import Candidate, applicable, trim_period
 from heapwright.managers.card import Deploy
 from heapwright.managers.deploying import deployment, trimming
-from heapwright.managers.registry import managers, named, system_malloc
+from heapwright.managers.grounds import OVER
+from heapwright.managers.registry import managers, named, runs_on, system_malloc
 from heapwright.references import references
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
+
+
+WITHOUT_PYTHONS = {"PYTHONMALLOC": "malloc"}  # each request of a Python is malloc's then
 
 
 class Field:
@@ -27,6 +32,8 @@ class Field:
     def __init__(self, trace: "Trace", only: Sequence[str] | None) -> None:
         """`only`: these alone; HeapwrightError for one that is not known or is not deployed."""
         self.trace = trace
+        # Of a Python's trace: its own allocator, which stands on each malloc
+        self.above = runs_on(python=True).partition(OVER)[0] if trace.python else ""
         kind = "graph" if trace.graph else "malloc"
         self.twins: dict[str, Deploy] = {
             name: deploy
@@ -72,21 +79,40 @@ class Field:
         """How a program gets it."""
         return self.twins.get(name) or self.real.get(name) or Deploy()
 
-    def candidate(self, name: str, settings: Mapping[str, int]) -> Candidate | None:
-        """It with these settings; None where they cannot be set from outside."""
+    def candidate(
+        self, name: str, settings: Mapping[str, int], *, alone: bool = False
+    ) -> Candidate | None:
+        """It with these settings; None where they cannot be set from outside.
+
+        Of a Python's trace it lies beneath Python's own allocator, unless it is to stand `alone`,
+        as a real one does that serves the trace.
+        """
         kept = self.trace.settings if name == system_malloc() else {}
         made = deployment(self.deploy(name), settings, kept)
         if made is None:
             return None
-        return Candidate(name, dict(settings), made, "twin" if name in self.twins else "measured")
+        twin = name in self.twins and not self._waits(name, settings)
+        if self.above and (alone or not twin):
+            made = replace(made, environment={**made.environment, **WITHOUT_PYTHONS})
+        elif self.above and twin:
+            name = f"{self.above}{OVER}{name}"
+        return Candidate(name, dict(settings), made, "twin" if twin else "measured")
+
+    def _waits(self, name: str, settings: Mapping[str, int]) -> bool:
+        """Whether it gives memory back as time passes, which no twin knows and the real one does,
+        that is here and serves the trace as the program would."""
+        return name in self.systems and not self.above and self.deploy(name).waits(settings)
 
     def all(self, now: Candidate, seconds: float) -> list[Candidate]:
         """Every candidate but the present one; `seconds`: what the recorded program took."""
-        found = []
+        found: list[Candidate] = []
         for name in [*self.twins, *self.real]:
             deploy = self.deploy(name)
+            if self.above and name in self.twins:
+                plain = self.candidate(name, {}, alone=True)
+                found += [plain] if plain else []
             for settings in [{}, *deploy.tries]:
-                own = deploy.preload or deploy.library or name == now.manager
+                own = deploy.preload or deploy.library or name == now.malloc
                 if not own or not applicable(settings, deploy.threaded, self.trace.threads):
                     continue
                 one = self.candidate(name, settings)
@@ -97,9 +123,9 @@ class Field:
     def _trimmed(self, now: Candidate, seconds: float) -> list[Candidate]:
         """A call of malloc_trim now and then, where the present manager knows it."""
         every = trim_period(seconds)
-        if not every or now.kind != "twin" or now.manager not in self.twins:
+        if not every or now.kind != "twin" or now.malloc not in self.twins:
             return []
-        if not hasattr(named(now.manager).module, "trim"):
+        if not hasattr(named(now.malloc).module, "trim"):
             return []
         return [Candidate(now.manager, now.settings, trimming(every), "twin", every)]
 

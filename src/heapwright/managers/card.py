@@ -40,6 +40,10 @@ class Deploy:
         """Every knob that can be set from outside."""
         return list(dict.fromkeys([*self.environment, *self.tunables]))
 
+    def waits(self, settings: Mapping[str, int]) -> bool:
+        """Whether it gives memory back as time passes, so that the program's pauses matter."""
+        return any(settings.get(knob) != value for knob, value in self.at_once.items())
+
     def variables(self, settings: Mapping[str, int]) -> dict[str, str] | None:
         """The environment for `settings`; None where one of the knobs cannot be set from outside.
 

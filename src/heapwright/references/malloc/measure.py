@@ -61,7 +61,7 @@ def measure(  # noqa: PLR0913 the first two say what, the others how
     HeapwrightError when the allocator or a compiler is missing.
     """
     replayed, ends = 0, ending(trace)
-    paced = pace and systems.by_clock(name, settings or {}) and in_time(trace)
+    paced = pace and systems.deployed(name).waits(settings or {}) and in_time(trace)
     with Drive(
         name,
         trace,

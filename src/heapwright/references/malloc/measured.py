@@ -92,7 +92,7 @@ def footprint(
         refused=result.refused,
         recorded=recorded,
         notes=result.notes,
-        by_time=systems.by_clock(name, result.settings) and CLOCK in result.notes,
+        by_time=systems.deployed(name).waits(result.settings) and CLOCK in result.notes,
     )
 
 

@@ -164,12 +164,6 @@ def deployed(name: str) -> Deploy:
     return own or Deploy()
 
 
-def by_clock(name: str, settings: Mapping[str, int]) -> bool:
-    """Whether it gives memory back as time passes, so that the program's pauses matter."""
-    still = deployed(name).at_once
-    return bool(still) and any(settings.get(knob) != value for knob, value in still.items())
-
-
 def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
     """The environment that sets `settings` for a new process; HeapwrightError for what the real
     allocator cannot be told."""
