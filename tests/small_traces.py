@@ -20,6 +20,7 @@ SMALL = schema.events(
     slack=[4, 6, 4, -1, 8, -1, -1, -1, -1],
     field=np.zeros(9),
     target=np.full(9, -1),
+    domain=np.zeros(9),
 )
 
 

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from heapwright.api.advising import Advice, advise
     from heapwright.api.classes import size_classes
     from heapwright.api.comparing import Comparison, compare
-    from heapwright.api.differing import Diff, diff
+    from heapwright.api.differing import diff
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
     from heapwright.api.sweeping import Sweep, sweep
     from heapwright.api.traces import info, open, record
-    from heapwright.api.why import Why, why
+    from heapwright.api.why import why
     from heapwright.errors import HeapwrightError
     from heapwright.managers.registry import managers
+    from heapwright.report.answers import Diff, Why
     from heapwright.result import Result
     from heapwright.trace.store import Trace
 
@@ -38,14 +39,15 @@ _HOMES = {
     "api.advising": ("Advice", "advise"),
     "api.classes": ("size_classes",),
     "api.comparing": ("Comparison", "compare"),
-    "api.differing": ("Diff", "diff"),
+    "api.differing": ("diff",),
     "api.flying": ("build", "fly"),
     "api.replaying": ("replay", "validate"),
-    "api.why": ("Why", "why"),
+    "api.why": ("why",),
     "api.sweeping": ("Sweep", "sweep"),
     "api.traces": ("info", "open", "record"),
     "errors": ("HeapwrightError",),
     "managers.registry": ("managers",),
+    "report.answers": ("Diff", "Why"),
     "result": ("Result",),
     "trace.store": ("Trace",),
 }

@@ -14,7 +14,7 @@ from heapwright.trace.store import Trace
 from small_traces import SMALL, churn, write
 
 UNSOUND = {
-    "op": (3, 16, "event 3 has an unknown operation"),
+    "op": (3, 17, "event 3 has an unknown operation"),
     "slot": (6, 1, "event 7 has a free of an object that is not live"),
     "size": (0, -5, "event 0 has a size out of range"),
     "align": (4, 63, "event 4 has an alignment out of range"),

@@ -11,7 +11,6 @@ from heapwright.report.answers import Diff
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
-MANAGER = "glibc"
 SAMPLES = 200
 PASSES = 3  # over the events of each trace
 
@@ -27,7 +26,8 @@ def diff(
     """What grew from one trace of a program to the next, by call stack and size, at the end and at
     the peak.
 
-    Live bytes are the program's; resident ones are told by glibc's twin, set as each was recorded.
+    Live bytes are the program's; resident ones are told by the twin of what it ran on, glibc or
+    pymalloc over it, set as each was recorded.
     `progress` is told events done, of PASSES times those of both.
 
     >>> import heapwright as hw
@@ -36,6 +36,7 @@ def diff(
     """
     from heapwright.api.selection import opened_traces
     from heapwright.insight.differing import difference, side
+    from heapwright.managers.registry import runs_on
     from heapwright.report.document import trace_facts
     from heapwright.tunnel.replay import replay
 
@@ -52,7 +53,7 @@ def diff(
                 done = events
 
             result = replay(
-                MANAGER,
+                runs_on(python=bool(trace.python)),
                 trace,
                 touch=touch,
                 huge_pages=huge_pages,

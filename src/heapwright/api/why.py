@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from heapwright.result import Result
     from heapwright.trace.store import Trace
 
-MANAGER = "glibc"  # whose twin says what each byte is; with the settings of the recording
 SAMPLES = 300
 PASSES = 3  # over the events: two of the replay, one of the profile
 
@@ -28,8 +27,8 @@ def why(
     """Say why a program's memory is what it is: leak, fragmentation, caches, rounding, retention,
     or simply live.
 
-    `trace`: a trace, a path, or the name of a synthetic program. `settings` are knobs of glibc,
-    over those of the recording. `progress` is told events done, of PASSES times the trace's.
+    `trace`: a trace, a path, or the name of a synthetic program. Each byte is told by the twin of
+    what it ran on, glibc, or pymalloc over it; `settings` are its knobs, over those recorded. `progress` is told events done, of PASSES times the trace's.
 
     >>> import heapwright as hw
     >>> found = hw.why("ramp")
@@ -40,6 +39,7 @@ def why(
     from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import columns, flame
     from heapwright.insight.why import Heaps, course, diagnosis
+    from heapwright.managers.registry import runs_on
     from heapwright.report.document import trace_facts
     from heapwright.tunnel.replay import replay
     from heapwright.words import bytes_text
@@ -57,7 +57,7 @@ def why(
             nonlocal done
             done = 0
             return replay(
-                MANAGER,
+                runs_on(python=bool(opened.python)),
                 opened,
                 settings,
                 touch=written,

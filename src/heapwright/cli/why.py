@@ -26,7 +26,8 @@ def why(
 
     A leak, fragmentation, the allocator's caches, rounding, memory that it retains, or simply
     live: a verdict, its share of what is resident at the end and at the peak, the call stacks
-    behind it, and what to do. Each byte is told by glibc's twin, set as it was recorded.
+    behind it, and what to do. Each byte is told by the twin of what the program ran on, glibc or
+    pymalloc over it, set as it was recorded.
 
     Example:
 
@@ -34,19 +35,25 @@ def why(
         heapwright why app.heap.parquet --html why.html
         heapwright why app.heap.parquet --json | jq -r .verdict
     """
-    from heapwright.api.why import MANAGER, PASSES
+    from heapwright.api.why import PASSES
     from heapwright.api.why import why as told
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
+    from heapwright.errors import HeapwrightError
+    from heapwright.managers.registry import runs_on
     from heapwright.report.why import print_why
     from heapwright.trace.store import Trace
 
     opened = Trace.open(trace)
-    prefix = f"{MANAGER}."
-    asked = [one if one.startswith(prefix) else prefix + one for one in settings or ()]
-    knobs = parse_settings(asked).get(MANAGER, {})
+    manager = runs_on(python=bool(opened.python))
+    asked = [one if "." in one.partition("=")[0] else f"{manager}.{one}" for one in settings or ()]
+    knobs = parse_settings(asked)
+    if others := [name for name in knobs if name != manager]:
+        raise HeapwrightError(f"--set names {others[0]}, and this program ran on {manager}.")
     with screen.progress("why", PASSES * opened.events) as advance:
-        found = told(opened, knobs, touch=touch, huge_pages=huge_pages, progress=advance)
+        found = told(
+            opened, knobs.get(manager), touch=touch, huge_pages=huge_pages, progress=advance
+        )
     if html is not None:
         found.write_html(html)
     if json:

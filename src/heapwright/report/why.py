@@ -64,7 +64,7 @@ def shares_sheet(found: Why) -> Sheet:
         moment: {"bytes": judged.bytes[moment]["resident_bytes"], "share": 1.0}
         for moment in ("end", "peak")
     }
-    caption = f"Under {found.result.manager}'s twin"
+    caption = f"Under the twin of {found.result.manager}"
     caption += ", set as recorded." if found.result.recorded else "."
     return Sheet("cause", SHARES, [*rows, Row(whole, "resident")], "where the bytes are", caption)
 
