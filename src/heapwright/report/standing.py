@@ -7,12 +7,15 @@ The first two are drawn, coloured and never folded; the third is folded where it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heapwright.insight.verdict import deployable, present, ranked
 from heapwright.managers.registry import managers, usual
+from heapwright.report.rows import Sheet
 from heapwright.result import Result
 
+TO_COMPARE = "To compare only, textbook managers and other runtimes:"
+OF_COLLECTORS = ("spread.held_bytes", "peak.garbage_bytes")
 MANY = 3  # so many rows that only compare are folded
 
 
@@ -71,3 +74,26 @@ def collectors_asked(results: Sequence[Result], *, graph: bool) -> bool:
         return False
     alone = all(result.collecting for result in results if result.kind == "twin")
     return graph or alone or any(name in known and name not in unasked for name in collected)
+
+
+def grouped(sheet: Sheet, results: Sequence[Result], *, graph: bool) -> Sheet:
+    """A comparison's sheet in that order, for a terminal, which cannot fold; columns that only a
+    collector fills are left to --json where none of the first rows has one."""
+    place = standing(results, graph=graph)
+    if not place.others:
+        return sheet
+    row_of = {id(result): row for result, row in zip(ranked(results), sheet.rows, strict=True)}
+    first = [row_of[id(result)] for result in place.first]
+    rest = [replace(row_of[id(result)], group=TO_COMPARE) for result in place.others]
+    unasked = {
+        key
+        for key in OF_COLLECTORS
+        if not any(
+            column.value(row.values)
+            for column in sheet.columns
+            if column.key == key
+            for row in first
+        )
+    }
+    columns = tuple(column for column in sheet.columns if column.key not in unasked)
+    return replace(sheet, rows=[*first, *rest], columns=columns)
