@@ -40,7 +40,7 @@ class Standing:
 
 
 def standing(results: Sequence[Result], *, graph: bool) -> Standing:
-    """Judge the rows of one comparison."""
+    """Judge the rows of one comparison, of an object `graph` or not."""
     order, now = ranked(results), present(results)
     if now is None or collectors_asked(results, graph=graph):
         return Standing(now, order, advised=_advised(order, now))
@@ -65,18 +65,20 @@ def _advised(near: Sequence[Result], now: Result | None) -> Result | None:
     return next((r for r in lower if r is not now and deployable(r, now)), None)
 
 
-def collectors_asked(results: Sequence[Result], *, graph: bool) -> bool:
-    """Whether anything about collectors is wanted: of an object graph, or where such a manager is
-    compared that is not among those that a malloc trace is compared with unasked."""
+def collectors_asked(results: Sequence[Result], *, graph: bool, named: bool = False) -> bool:
+    """Whether anything about collectors is wanted: of an object graph, where managers were named,
+    one with a collector among them, or where one is compared that a malloc trace never is unasked.
+    """
     known, unasked = managers(), set(usual())
     collected = {result.manager for result in results if result.collecting}
     if not collected:
         return False
     alone = all(result.collecting for result in results if result.kind == "twin")
-    return graph or alone or any(name in known and name not in unasked for name in collected)
+    strange = any(name in known and name not in unasked for name in collected)
+    return graph or named or alone or strange
 
 
-def grouped(sheet: Sheet, results: Sequence[Result], *, graph: bool) -> Sheet:
+def grouped(sheet: Sheet, results: Sequence[Result], *, graph: bool, named: bool = False) -> Sheet:
     """A comparison's sheet in that order, for a terminal, which cannot fold; columns that only a
     collector fills are left to --json where none of the first rows has one."""
     place = standing(results, graph=graph)
@@ -85,6 +87,8 @@ def grouped(sheet: Sheet, results: Sequence[Result], *, graph: bool) -> Sheet:
     row_of = {id(result): row for result, row in zip(ranked(results), sheet.rows, strict=True)}
     first = [row_of[id(result)] for result in place.first]
     rest = [replace(row_of[id(result)], group=TO_COMPARE) for result in place.others]
+    if collectors_asked(results, graph=graph, named=named):
+        return replace(sheet, rows=[*first, *rest])
     unasked = {
         key
         for key in OF_COLLECTORS

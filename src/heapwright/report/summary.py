@@ -28,10 +28,10 @@ def print_comparison(console: "Console", one: Compared, page: Path | None = None
     if one.points:
         print_sheet(console, space_time_sheet(space_time(one.points, one.results).to_json()))
     else:
-        graph = one.trace.graph
-        print_sheet(console, grouped(comparison_sheet(one.results), one.results, graph=graph))
+        wanted = {"graph": one.trace.graph, "named": one.named}
+        print_sheet(console, grouped(comparison_sheet(one.results), one.results, **wanted))
         collectors = collectors_sheet(one.results)
-        if collectors.rows and collectors_asked(one.results, graph=graph):
+        if collectors.rows and collectors_asked(one.results, **wanted):
             console.print()
             print_sheet(console, collectors)
     judged, least = verdict(one.results), least_bytes(one.trace, one.results)
