@@ -96,6 +96,8 @@ def test_collectors_are_told_of_where_one_was_asked_for():
     go = made("go", collecting=collecting())
     assert not collectors_asked([now(), go], graph=False), "compared unasked"
     assert collectors_asked([now(), go], graph=True)
+    assert collectors_asked([now(), go], graph=False, named=True)
+    assert not collectors_asked([now(), made()], graph=False, named=True)
     assert collectors_asked([go], graph=False), "nothing else was asked for"
     assert collectors_asked([now(), made("semispace", collecting=collecting())], graph=False)
     assert not collectors_asked([now()], graph=True)

@@ -9,7 +9,8 @@ from heapwright.report.agreement import agreement_sheet
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, paths_sheet
 from heapwright.report.comparison import space_time_sheet as curve_sheet
 from heapwright.report.processes import processes_sheet
-from heapwright.report.terminal import drawn, elided, print_descriptions, print_sheet
+from heapwright.report.standing import TO_COMPARE, grouped
+from heapwright.report.terminal import drawn, elided, plain, print_descriptions, print_sheet
 from heapwright.report.traces import (
     holding_sheet,
     lifetimes_sheet,
@@ -17,7 +18,7 @@ from heapwright.report.traces import (
     sizes_sheet,
     stranded_sheet,
 )
-from made_results import collecting, curve, made, now, processes, statistics, stranded
+from made_results import collecting, curve, made, now, processes, spread, statistics, stranded
 
 PIPED = 1 << 14
 LONG = "std::__detail::_Map_base<std::string, std::pair<std::string const, long>>::operator[] " * 3
@@ -206,3 +207,18 @@ def test_the_caption_names_what_is_assumed_written_and_how_long_the_program_took
     said = comparison_sheet([nothing]).caption
     assert "Assumes that the program writes nothing." in said
     assert "took" not in said
+
+
+def test_what_only_compares_stands_below_a_line_of_its_own():
+    go = made("go", collecting=collecting(), spread=spread())
+    ours = made("wright", peak=now().peak, high_water_bytes=0)
+    results = [*(made(name) for name in ("buddy", "linear")), go, now(), ours]
+    sheet = grouped(comparison_sheet(results), results, graph=False)
+    assert [row.name for row in sheet.rows] == ["glibc", "wright", "buddy", "linear", "go"]
+    lines = plain(sheet, 100)
+    (at,) = [n for n, line in enumerate(lines) if line.startswith(TO_COMPARE)]
+    told = "\n".join(lines)
+    assert "wright" in "\n".join(lines[:at]) and "buddy" in "\n".join(lines[at:])
+    assert "decides" not in told and "bage" not in told, "of collectors only where one is first"
+    few = results[2:]
+    assert grouped(comparison_sheet(few), few, graph=False) == comparison_sheet(few)

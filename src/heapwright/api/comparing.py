@@ -164,7 +164,7 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
                 tries=CURVE_TRIES if heap is not None else 1,
                 progress=progress,
             )
-            rows.append(Compared(trace, results, failures, points))
+            rows.append(Compared(trace, results, failures, points, managers is not None))
         found = Comparison(rows)
         # A page reads the traces again: those that were made for it are there as long as it is.
         weakref.finalize(found, kept.pop_all().close)

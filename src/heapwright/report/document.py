@@ -44,6 +44,7 @@ class Compared(NamedTuple):
     results: Sequence[Result]
     failures: Sequence[str] = ()
     points: Sequence[Asked] = ()  # of the space-time curve, when one was asked for
+    named: bool = False  # whether the managers were named, and so what is told of them asked for
 
 
 def trace_facts(trace: "Trace") -> dict[str, Any]:

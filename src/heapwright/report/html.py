@@ -49,6 +49,7 @@ from heapwright.report.traces import sites_sheet
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
 from heapwright.words import PART_NAMES, bytes_text, full_title
 
+READ_FIRST = 4  # reasons of a verdict that are not folded
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
 SCRIPTS = ("draw.js", "tables.js", "lines.js", "charts.js", "collectors.js", "heap.js", "slider.js")
 _SECTION = re.compile(
@@ -65,8 +66,9 @@ class _Seen:
         self.now: Result | None = present(one.results)
         self.order: list[Result] = ranked(one.results)
         self.sheet: Sheet = comparison_sheet(one.results)
-        self.asked: bool = collectors_asked(one.results, graph=one.trace.graph)
-        self.place: Standing = standing(one.results, graph=one.trace.graph)
+        graph = one.trace.graph
+        self.asked: bool = collectors_asked(one.results, graph=graph, named=one.named)
+        self.place: Standing = standing(one.results, graph=graph)
         self.known: dict[str, Any] = statistics(one.trace)
         self.labels: list[str] = one.trace.sites()
         pairs = zip(one.results, shown["results"], strict=True)
@@ -290,8 +292,15 @@ def _lead(one: _Seen) -> str:
 
 def _verdict(one: _Seen) -> str:
     said = [*one.judged.reasons, distance_line(one.order, least_bytes(one.trace, one.order))]
-    reasons = "\n".join(f"<li>{words(reason)}</li>" for reason in said)
-    return f'<p class="headline">{words(one.judged.headline)}</p><ul>{reasons}</ul>'
+    items = [f"<li>{words(reason)}</li>" for reason in said]
+    first, more = items[:READ_FIRST], items[READ_FIRST:]
+    if len(more) < 2:  # not worth a fold
+        first, more = items, []
+    folded = ""
+    if more:
+        count = f"{len(more)} more reasons and checks"
+        folded = f"<details><summary>{count}</summary><ul>{''.join(more)}</ul></details>"
+    return f'<p class="headline">{words(one.judged.headline)}</p><ul>{"".join(first)}</ul>{folded}'
 
 
 def _notes(one: _Seen, seen: Sequence[_Seen]) -> list[str]:

@@ -20,6 +20,6 @@ def said_of_settings(results: Iterable[Result]) -> list[tuple[str, str]]:
             continue
         for name in result.settings:
             if name in known and known[name].sentence:
-                title = f"{result.manager}.{name}, {known[name].unit}"
+                title = f"{result.manager}.{name} ({known[name].unit})"
                 told.setdefault((result.manager, name), (title, known[name].sentence))
     return list(told.values())

@@ -7,12 +7,15 @@ The first two are drawn, coloured and never folded; the third is folded where it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heapwright.insight.verdict import deployable, present, ranked
 from heapwright.managers.registry import managers, usual
+from heapwright.report.rows import Sheet
 from heapwright.result import Result
 
+TO_COMPARE = "To compare only, textbook managers and other runtimes:"
+OF_COLLECTORS = ("spread.held_bytes", "peak.garbage_bytes")
 MANY = 3  # so many rows that only compare are folded
 
 
@@ -37,7 +40,7 @@ class Standing:
 
 
 def standing(results: Sequence[Result], *, graph: bool) -> Standing:
-    """Judge the rows of one comparison."""
+    """Judge the rows of one comparison, of an object `graph` or not."""
     order, now = ranked(results), present(results)
     if now is None or collectors_asked(results, graph=graph):
         return Standing(now, order, advised=_advised(order, now))
@@ -62,12 +65,39 @@ def _advised(near: Sequence[Result], now: Result | None) -> Result | None:
     return next((r for r in lower if r is not now and deployable(r, now)), None)
 
 
-def collectors_asked(results: Sequence[Result], *, graph: bool) -> bool:
-    """Whether anything about collectors is wanted: of an object graph, or where such a manager is
-    compared that is not among those that a malloc trace is compared with unasked."""
+def collectors_asked(results: Sequence[Result], *, graph: bool, named: bool = False) -> bool:
+    """Whether anything about collectors is wanted: of an object graph, where managers were named,
+    one with a collector among them, or where one is compared that a malloc trace never is unasked.
+    """
     known, unasked = managers(), set(usual())
     collected = {result.manager for result in results if result.collecting}
     if not collected:
         return False
     alone = all(result.collecting for result in results if result.kind == "twin")
-    return graph or alone or any(name in known and name not in unasked for name in collected)
+    strange = any(name in known and name not in unasked for name in collected)
+    return graph or named or alone or strange
+
+
+def grouped(sheet: Sheet, results: Sequence[Result], *, graph: bool, named: bool = False) -> Sheet:
+    """A comparison's sheet in that order, for a terminal, which cannot fold; columns that only a
+    collector fills are left to --json where none of the first rows has one."""
+    place = standing(results, graph=graph)
+    if not place.others:
+        return sheet
+    row_of = {id(result): row for result, row in zip(ranked(results), sheet.rows, strict=True)}
+    first = [row_of[id(result)] for result in place.first]
+    rest = [replace(row_of[id(result)], group=TO_COMPARE) for result in place.others]
+    if collectors_asked(results, graph=graph, named=named):
+        return replace(sheet, rows=[*first, *rest])
+    unasked = {
+        key
+        for key in OF_COLLECTORS
+        if not any(
+            column.value(row.values)
+            for column in sheet.columns
+            if column.key == key
+            for row in first
+        )
+    }
+    columns = tuple(column for column in sheet.columns if column.key not in unasked)
+    return replace(sheet, rows=[*first, *rest], columns=columns)

@@ -11,6 +11,7 @@ from heapwright.insight.verdict import ranked, verdict
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
 from heapwright.report.document import Compared
 from heapwright.report.notes import Note, notes
+from heapwright.report.standing import collectors_asked, grouped
 from heapwright.report.terminal import print_sheet, printable
 from heapwright.trace.reconciled import lines
 
@@ -27,9 +28,10 @@ def print_comparison(console: "Console", one: Compared, page: Path | None = None
     if one.points:
         print_sheet(console, space_time_sheet(space_time(one.points, one.results).to_json()))
     else:
-        print_sheet(console, comparison_sheet(one.results))
+        wanted = {"graph": one.trace.graph, "named": one.named}
+        print_sheet(console, grouped(comparison_sheet(one.results), one.results, **wanted))
         collectors = collectors_sheet(one.results)
-        if collectors.rows:
+        if collectors.rows and collectors_asked(one.results, **wanted):
             console.print()
             print_sheet(console, collectors)
     judged, least = verdict(one.results), least_bytes(one.trace, one.results)

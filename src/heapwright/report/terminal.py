@@ -88,7 +88,11 @@ def drawn(sheet: Sheet, width: int) -> tuple[list[Text], list[str]]:
     top = [[""] * (depth - len(heads[column.key])) + heads[column.key] for column in columns]
     naming = [Text()] * (depth - 1) + [Text(sheet.naming, "bold")]
     lines = assembled(naming, top, "bold") if any(any(head) for head in top) else []
+    group = ""
     for number, row in enumerate(sheet.rows):
+        if row.group != group:
+            group = row.group
+            lines.append(Text(elided(group, width), "italic dim"))
         style = "bold green" if any(kind == "best" for kind, _ in row.flags) else ""
         lines += assembled(names[number], [bodies[column.key][number] for column in columns], style)
     return lines, left_out
