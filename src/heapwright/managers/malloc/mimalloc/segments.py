@@ -88,9 +88,9 @@ def system_segment(heap, bytes_):
 
 @kernel
 def open_segment(heap, row, address, slices, fresh):
-    """The words of a segment at a mapping. One that is `fresh` is known to hold zeros and its records
-    are not cleared, unless several threads have heaps and it is its thread's first, which is
-    committed late (eager_commit_delay)."""
+    """The words of a segment at a mapping. A `fresh` one is known to hold zeros and its records are
+    not cleared, unless several threads have heaps and it is its thread's first, which is committed
+    late (eager_commit_delay)."""
     segment = address >> SLICE_SHIFT
     count = heap_word(heap, row, SEGMENTS)
     if not fresh or (count == 0 and heap.threads > 1):
