@@ -129,7 +129,7 @@ def write(names: list[str]) -> Iterator[str]:
         for name in PROGRAMS:
             with tempfile.TemporaryDirectory() as folder:
                 asked = trace(name, Path(folder))
-                with Drive(manager, asked, placed=True) as drive:
+                with Drive(manager, asked, placed=True, tick_ns=0) as drive:
                     placed = drive.replay(batch(name))
                     held = drive.finish()
             start = origin(placed[:, 0], drive.heap_start)

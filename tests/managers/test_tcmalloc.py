@@ -1,6 +1,5 @@
-"""tcmalloc against what the real 2.10 answered, and by hand."""
+"""tcmalloc by hand; `test_malloc_keys.py` holds it to what the real one answered."""
 
-import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
@@ -8,35 +7,12 @@ from heapwright.machine import machine
 from heapwright.machine.address_space import (
     FAULTS,
     FIRST_BREAK,
-    PEAK_MAPPED_BYTES,
-    PEAK_RESIDENT_PAGES,
 )
 from heapwright.managers import named
 from heapwright.managers.malloc.tcmalloc.size_classes import class_of, classes
-from malloc_programs import PROGRAMS, batch, key_of
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 MIB = 1 << 20
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_every_address_is_the_real_ones(program):
-    """And every usable size, page fault and figure of MallocExtension."""
-    with np.load(key_of("tcmalloc", program)) as key:
-        trial = Trial("tcmalloc")
-        placed = trial.fly(batch(program))
-        addresses, meters = placed[:, 0], trial.machine.meters
-        offsets = np.where(addresses != 0, addresses - meters[FIRST_BREAK], -1)
-        assert np.flatnonzero(offsets != key["offset"]).tolist() == []
-        assert (placed[:, 1] == key["usable"]).all()
-        assert meters[FAULTS] == key["faults"]
-        assert meters[PEAK_RESIDENT_PAGES] * 4096 == key["resident"]
-        assert meters[PEAK_MAPPED_BYTES] == key["mapped"]
-        told = trial.module.statistics(trial.heap)
-        assert list(told.values()) == key["told"].tolist() and len(told) == 15
-        assert str(key["version"]) in named("tcmalloc").card.versions
-        assert (offsets >= 0).sum() > 2000
-    trial.verify()
 
 
 def test_size_classes():

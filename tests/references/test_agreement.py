@@ -8,8 +8,9 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.references.malloc import systems
-from heapwright.references.malloc.agreement import Tally, _Blocks, _equal, validate
+from heapwright.references.malloc.agreement import Tally, validate
 from heapwright.references.malloc.harness import Drive
+from heapwright.references.malloc.places import Blocks, equal
 from heapwright.trace.notes import INHERITED, Note
 from heapwright.trace.recorder.session import record
 from heapwright.trace.schema import (
@@ -146,13 +147,13 @@ def test_blocks_outside_the_heap_compare_by_what_alignment_keeps() -> None:
         (100 + 64, 900 + 80, of_arena, of_arena, False),
         (100 + 64, other_far + 64, of_arena, of_arena, False),
     ):
-        one = _Blocks(np.array([first]), np.array([usable]), 100)
-        other = _Blocks(np.array([second]), np.array([other_usable]), 900)
-        assert _equal(one, other).tolist() == [same], hex(second)
+        one = Blocks(np.array([first]), np.array([usable]), 100)
+        other = Blocks(np.array([second]), np.array([other_usable]), 900)
+        assert equal(one, other).tolist() == [same], hex(second)
 
 
 def test_the_place_of_a_difference_is_told_in_words() -> None:
-    blocks = _Blocks(
+    blocks = Blocks(
         np.array([0, 164, 0x7F00_0400_0010, 0x7F00_0400_0B70, 0x7F00_0400_0010]),
         np.array([-1, 72, 4096 - 16, 24, -1]),
         100,

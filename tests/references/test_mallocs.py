@@ -1,4 +1,4 @@
-"""The twins of real mallocs beside the libraries that are installed here, with every knob turned."""
+"""The twins of real mallocs beside the libraries that are installed here, each knob turned."""
 
 import pytest
 
@@ -15,6 +15,7 @@ TURNED = {
         {"release_rate": 0},
         {"transfer_num_obj": 4},
     ],
+    "mimalloc": [{}, {"decommit_delay": 0}, {"max_segment_reclaim": 100}],
 }
 
 

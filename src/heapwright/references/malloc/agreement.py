@@ -28,8 +28,6 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
-    BREAK_BASE,
-    BREAK_LIMIT,
     FAULTS,
     FIRST_BREAK,
     PEAK_MAPPED_BYTES,
@@ -39,6 +37,7 @@ from heapwright.managers.registry import named
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.causes import at_once
 from heapwright.references.malloc.harness import Drive
+from heapwright.references.malloc.places import Blocks, equal, first_area
 from heapwright.references.tally import Tally, difference, percent
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.versions import version_text
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
-HEAP_SPAN = BREAK_LIMIT - BREAK_BASE  # bytes that the heap of either may reach
-ARENA_HEAP_BYTES = 1 << 26  # glibc: HEAP_MAX_SIZE
 PAGE_SHIFT = 12
 MANY_DIGITS = 16  # no such count of a process is longer
 
@@ -247,21 +244,24 @@ def validate(
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
             real = drive.replay(batch)
-            if origin and not seen:
-                start, drive.heap_start = (_first(each[:, 0], origin) for each in (placed, real))
-            driven = kept = _Blocks(real[:, 0], real[:, 1], drive.heap_start)
+            if origin:
+                if not seen:
+                    start = drive.heap_start = first_area(real[:, 0], origin)
+                offsets = twin.module.offsets(twin.heap, placed[:, 0])
+                placed[:, 0] = np.where(offsets >= 0, offsets + start, placed[:, 0])
+            driven = kept = Blocks(real[:, 0], real[:, 1], drive.heap_start)
             random = np.zeros(len(batch.op), bool)
             if len(batch.align):
                 random = (batch.align > PAGE_SHIFT) & driven.mapped
             if recorded and not settings:
                 known = batch.slack >= 0
                 usable = np.where(known, batch.size + batch.slack, -1)
-                kept = _Blocks(batch.address, usable, trace.heap_start)
+                kept = Blocks(batch.address, usable, trace.heap_start)
                 present = (kept.address != 0) & (driven.address != 0) & ~random
-                found.repeats.add(_equal(kept, driven)[present])
+                found.repeats.add(equal(kept, driven)[present])
             _compare(
                 found,
-                _Blocks(placed[:, 0], placed[:, 1], start),
+                Blocks(placed[:, 0], placed[:, 1], start),
                 kept if found.key == "recorded" else driven,
                 random,
                 seen,
@@ -286,67 +286,17 @@ def validate(
     return found
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """What one side says of a batch; 0 where an event has no object."""
-
-    address: np.ndarray  # int64[event]
-    usable: np.ndarray  # int64[event], bytes; -1 unknown
-    heap_start: int
-
-    @property
-    def offset(self) -> np.ndarray:
-        """int64[event], from the heap's start; -1 outside the brk heap."""
-        offset = self.address - self.heap_start
-        return np.where((offset >= 0) & (offset < HEAP_SPAN), offset, -1)
-
-    @property
-    def mapped(self) -> np.ndarray:
-        """bool[event]: a block that was mapped on its own."""
-        return (self.address != 0) & (self.offset < 0) & (self.usable & 15 == 0)
-
-    def place(self, row: int) -> str:
-        """Where a block lies and how long it is, in words."""
-        address, usable, offset = (int(c[row]) for c in (self.address, self.usable, self.offset))
-        if not address:
-            return "no block"
-        length = f", {usable:,} usable bytes" if usable >= 0 else ""
-        if offset >= 0:
-            return f"{offset:,} bytes into the heap{length}"
-        if usable >= 0 and usable & 15 == 8:
-            heap, inside = divmod(address, ARENA_HEAP_BYTES)
-            return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
-        what = "mapped on its own" if usable >= 0 else "outside the heap"
-        return f"{what}, {address % PAGE_BYTES:,} bytes into its page{length}"
-
-
-def _first(addresses: np.ndarray, origin: int) -> int:
-    """Where the area of so many bytes begins that the first block is in."""
-    return int(addresses[(addresses != 0).argmax()]) & -origin
-
-
-def _equal(one: _Blocks, other: _Blocks) -> np.ndarray:
-    """bool[event]: the same place, as far as places compare."""
-    first, second = one.offset, other.offset
-    outside = (first < 0) & (second < 0)
-    within = np.where(one.usable & 15 == 8, ARENA_HEAP_BYTES, PAGE_BYTES) - 1
-    same_offset = (one.address ^ other.address) & within == 0
-    same_usable = (one.usable == other.usable) | (one.usable < 0) | (other.usable < 0)
-    equal: np.ndarray = np.where(outside, same_offset & same_usable, first == second)
-    return equal
-
-
-def _compare(found: Agreement, twin: _Blocks, key: _Blocks, random: np.ndarray, start: int) -> None:
+def _compare(found: Agreement, twin: Blocks, key: Blocks, random: np.ndarray, start: int) -> None:
     """Enter a batch whose first event is `start`, without the places that are `random`."""
     present = ((key.address != 0) | (twin.address != 0)) & ~random
     found.random += int(np.count_nonzero(random))
-    equal = _equal(twin, key)
-    found.addresses.add(equal[present])
-    found.outside.add(equal[present & (key.offset < 0)])
+    same = equal(twin, key)
+    found.addresses.add(same[present])
+    found.outside.add(same[present & (key.offset < 0)])
     sized = present & (key.usable >= 0) & (key.address != 0)
     found.usable_sizes.add((twin.usable == key.usable)[sized])
     if found.first_difference is None:
-        differs = present & (~equal | (sized & (twin.usable != key.usable)))
+        differs = present & (~same | (sized & (twin.usable != key.usable)))
         if differs.any():
             row = int(differs.argmax())
             found.first_difference = {

@@ -12,6 +12,7 @@ from heapwright.compiler import kernel
 from heapwright.managers.malloc.mimalloc import state
 from heapwright.managers.malloc.mimalloc.queues import collect, push_first
 from heapwright.managers.malloc.mimalloc.segments import (
+    count_segment,
     end_if_unused,
     merge_span,
     pull_span,
@@ -55,6 +56,7 @@ def abandon_page(heap, row, page):
             pull_span(heap, row, slice_)
         slice_ += get(heap, slice_, COUNT)
     put(heap, segment, HEAP, 0)
+    count_segment(heap, row, -1)
     put(heap, segment, VISITS, 1)
     put(heap, segment, NEXT, heap.abandoned)
     heap.abandoned = segment
@@ -124,6 +126,7 @@ def _reclaim(heap, row, segment, size):
     heap.paths[state.RECLAIMED] += 1
     right = False
     put(heap, segment, HEAP, row)
+    count_segment(heap, row, 1)
     put(heap, segment, VISITS, 0)
     slice_, past = segment + 1, segment + get(heap, segment, LENGTH)
     while slice_ < past:

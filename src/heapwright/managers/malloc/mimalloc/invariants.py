@@ -3,7 +3,7 @@
 from heapwright.allocators.frame import write_row
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
-from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
+from heapwright.machine.address_space import LOWEST_MAPPED, MAPPED_TOP
 from heapwright.managers.malloc.mimalloc.state import (
     BIN,
     CAPACITY,
@@ -34,7 +34,7 @@ from heapwright.managers.malloc.mimalloc.state import (
 )
 from heapwright.managers.malloc.mimalloc.threads import RECORD_BYTES as HEAP_BYTES
 
-FIRST, PAST = BREAK_LIMIT >> SLICE_SHIFT, MAPPED_TOP >> SLICE_SHIFT
+PAST = MAPPED_TOP >> SLICE_SHIFT
 
 
 @kernel
@@ -56,10 +56,16 @@ def _in_use(heap, segment):
 
 
 @kernel
+def _lowest(heap):
+    """The first slice of the lowest segment that ever was."""
+    return heap.machine.meters[LOWEST_MAPPED] >> SLICE_SHIFT & -SEGMENT_SLICES
+
+
+@kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
     pages = spans = 0
-    for segment in range(FIRST, PAST, SEGMENT_SLICES):
+    for segment in range(_lowest(heap), PAST, SEGMENT_SLICES):
         if not _in_use(heap, segment):
             continue
         row, slice_, before, found = get(heap, segment, HEAP), segment + 1, False, 0
@@ -140,7 +146,7 @@ def cached(heap, blocks):
     count = 0
     for row in range(1, heap.most_heaps):
         count = _note(heap, blocks, count, heap_word(heap, row, LATER))
-    for segment in range(FIRST, PAST, SEGMENT_SLICES):
+    for segment in range(_lowest(heap), PAST, SEGMENT_SLICES):
         if _in_use(heap, segment):
             slice_ = segment + 1
             while slice_ < segment + SEGMENT_SLICES:
@@ -164,7 +170,7 @@ def _note(heap, blocks, count, block):
 def metadata(heap, blocks):
     """The first slice of each segment, and the heaps of threads."""
     count = 0
-    for segment in range(FIRST, PAST, SEGMENT_SLICES):
+    for segment in range(_lowest(heap), PAST, SEGMENT_SLICES):
         if get(heap, segment, COUNT):
             count = write_row(blocks, count, segment << SLICE_SHIFT, SLICE_BYTES)
     for record in range(heap.records):

@@ -11,9 +11,12 @@ Invariant  slices tile segments and free ones are merged (check: 1); free spans 
            pages (5)
 Source     mimalloc 2.0.9 src/alloc.c, alloc-aligned.c; Leijen, Zorn and de Moura, "Mimalloc: Free
            List Sharding in Action" (APLAS 2019); parts in the files beside
+           As in the real one, blocks of 256, 512 and 1,024 bytes that memalign was asked for at
+           multiples of 256 or more lie 128 bytes past one
 Omits      time: with a decommit_delay of more than 0 free slices and cached segments stay resident,
            as in a program that takes no time; huge OS pages, arenas; where a block of more than
-           1 GiB lies, which the kernel decides; where the first segment does, which is random
+           1 GiB lies, which the kernel decides; where the first segment does, which is random;
+           memalign at multiples of 16, which is malloc here
 """
 
 from typing import NamedTuple
@@ -26,7 +29,7 @@ from heapwright.compiler.record import words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.machine import clear, copy, load
-from heapwright.machine.address_space import BREAK_LIMIT, SPACE_BYTES
+from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.mimalloc import state
 from heapwright.managers.malloc.mimalloc.invariants import cached, check, metadata
 from heapwright.managers.malloc.mimalloc.pages import find, find_large
@@ -44,6 +47,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     PATHS,
     ROW_SHIFT,
     SEGMENT_BYTES,
+    SEGMENT_SHIFT,
     SIZE,
     SLICE_SHIFT,
     SLICES,
@@ -84,6 +88,8 @@ __all__ = [
     "extent",
     "free",
     "metadata",
+    "misaligned",
+    "offsets",
     "realloc",
     "thread_exit",
     "usable",
@@ -116,15 +122,23 @@ def boot(machine, config):
         bins,
         sizes,
         np.zeros(CACHE_SLOTS, np.int64),
+        np.full(SPACE_BYTES >> SEGMENT_SHIFT, -1, np.int64),
         np.zeros(MOST_THREADS, np.int64),
         words(
             Heap,
             decommit=config.decommit_delay == 0,
+            threads=1,  # the main one's is static
             tries=min(max(config.max_segment_reclaim, LEAST_TRIES), MOST_TRIES),
-            hint=BREAK_LIMIT,
         ),
         counters(PATHS),
     )
+
+
+def offsets(heap, addresses):
+    """int64[address]: where they would be in the real one, from its first segment on; -1 where the
+    kernel decides. Of no address it is -1 too."""
+    places = heap.places[addresses >> SEGMENT_SHIFT]
+    return np.where(places >= 0, places + (addresses & (SEGMENT_BYTES - 1)), -1)
 
 
 @kernel(inline=True)
@@ -176,11 +190,13 @@ def _alloc_generic(heap, thread, size):
 
 @kernel(cold=True)
 def _alloc_aligned(heap, thread, size, align):
-    """memalign: the first free block, if it lies so by chance; one that must; else within one that
-    is larger by the alignment less one."""
+    """memalign: a block of the size where that is a power of two; the first free one, if it lies so
+    by chance; one that must; else within one that is larger by the alignment less one."""
     if unsigned(align) > unsigned(MOST_ALIGN_BYTES) or unsigned(size) > unsigned(SPACE_BYTES):
         return 0
     if align <= size <= DIRECT_BYTES:
+        if not size & (size - 1):
+            return _alloc(heap, thread, size)  # wherever it lies: see `misaligned`
         page = heap_word(heap, row_of(thread), bin_of(heap, size))
         if page:
             block = get(heap, page, FREE)
@@ -198,6 +214,12 @@ def _alloc_aligned(heap, thread, size, align):
     return address
 
 
+def misaligned(size, align):
+    """Whether the block may lie at no multiple of `align`, as the real 2.0.9's do: the first one is
+    384 bytes into its slice."""
+    return NATURAL_BYTES < align <= size <= DIRECT_BYTES and not size & (size - 1)
+
+
 @kernel(inline=True)
 def free(heap, thread, address):
     """free. The fast path: a block of the thread's own page, which stays."""
@@ -208,7 +230,7 @@ def free(heap, thread, address):
     if likely(get(heap, page, HEAP) == row_of(thread)):
         free_local(heap, page, block)
     else:
-        free_remote(heap, page, block)
+        free_remote(heap, row_of(thread), page, block)
 
 
 @kernel

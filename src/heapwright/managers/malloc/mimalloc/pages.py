@@ -23,6 +23,7 @@ from heapwright.managers.malloc.mimalloc.queues import (
 )
 from heapwright.managers.malloc.mimalloc.segments import (
     MOST_OFFSETS,
+    count_segment,
     end_if_unused,
     merge_span,
     name_slices,
@@ -142,14 +143,14 @@ def new_page(heap, row, bin_, size, need):
 
 
 @kernel
-def new_huge_page(heap, size):
+def new_huge_page(heap, row, size):
     """A segment of one block, which whoever frees it gives back; 0 if refused."""
     slices = (size + SLICE_BYTES - 1) >> SLICE_SHIFT
     address = system_segment(heap, (slices + 1) << SLICE_SHIFT)
     if not address:
         return 0
     heap.paths[state.HUGE] += 1
-    segment = open_segment(heap, address, slices + 1, 0)
+    segment = open_segment(heap, row, address, slices + 1, True)
     put(heap, segment, PAGES, 1)
     name_slices(heap, segment + 1, slices)
     _init_page(heap, 0, segment + 1, HUGE_BIN, slices << SLICE_SHIFT)
@@ -157,9 +158,10 @@ def new_huge_page(heap, size):
 
 
 @kernel
-def free_huge_page(heap, page):
-    """The reverse."""
+def free_huge_page(heap, row, page):
+    """The reverse, by any thread: it is counted as one segment less of its."""
     heap.paths[state.HUGE_FREED] += 1
+    count_segment(heap, row, -1)
     segment = segment_of(page)
     bytes_ = good_size((get(heap, page, COUNT) + 1) << SLICE_SHIFT)
     put(heap, segment, COUNT, 0)
@@ -270,5 +272,5 @@ def find(heap, row, bin_):
 def find_large(heap, row, size):
     """A page of one block of more than MEDIUM_BYTES; 0 if refused."""
     if size > LARGE_BYTES:
-        return new_huge_page(heap, size)
+        return new_huge_page(heap, row, size)
     return new_page(heap, row, HUGE_BIN, size, size)

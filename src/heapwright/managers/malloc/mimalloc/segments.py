@@ -11,7 +11,7 @@ Omits      huge OS pages, arenas, NUMA
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import ADVISE_DONTNEED, madvise, mmap, munmap, touch
-from heapwright.machine.address_space import MAPPED_TOP
+from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
 from heapwright.managers.malloc.mimalloc import state
 from heapwright.managers.malloc.mimalloc.state import (
     ABANDONED,
@@ -24,7 +24,9 @@ from heapwright.managers.malloc.mimalloc.state import (
     PAGES,
     PREVIOUS,
     SEGMENT_BYTES,
+    SEGMENT_SHIFT,
     SEGMENT_SLICES,
+    SEGMENTS,
     SIZE,
     SLICE_SHIFT,
     SPANS,
@@ -38,6 +40,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     span_bin,
 )
 
+TOP = MAPPED_TOP & -SEGMENT_BYTES  # here segments go down from it; there up, from 2 TiB and more
 HINTED_BYTES = 1 << 30  # what is longer lies where the system puts it
 RECORD_BYTES = 80  # sizeof(mi_slice_t), in the segment's first slice
 RECORDS = 264  # where they begin
@@ -48,10 +51,9 @@ MOST_OFFSETS = 16 << 20 >> SLICE_SHIFT  # slices of a page that a block can be a
 def write_records(heap, segment, index, count):
     """The records of so many slices are written: their pages are there. A segment has 513 records,
     however long it is."""
-    count = min(count, SEGMENT_SLICES + 1 - index)
-    if count > 0:
-        record = (segment << SLICE_SHIFT) + RECORDS + index * RECORD_BYTES
-        touch(heap.machine, record, count * RECORD_BYTES)
+    index = min(index, SEGMENT_SLICES)
+    record = (segment << SLICE_SHIFT) + RECORDS + index * RECORD_BYTES
+    touch(heap.machine, record, min(count, SEGMENT_SLICES + 1 - index) * RECORD_BYTES)
 
 
 @kernel
@@ -60,10 +62,14 @@ def system_segment(heap, bytes_):
     machine = heap.machine
     bytes_ = good_size(bytes_)
     rounded = (bytes_ + SEGMENT_BYTES - 1) & -SEGMENT_BYTES
-    if rounded <= HINTED_BYTES and heap.hint + bytes_ <= MAPPED_TOP:
-        hint = heap.hint
+    area = TOP - heap.hint - rounded
+    if rounded <= HINTED_BYTES and area >= BREAK_LIMIT:
+        area = mmap(machine, area, bytes_)
+        if area == TOP - heap.hint - rounded:
+            for part in range(0, rounded, SEGMENT_BYTES):
+                place = unsigned((area + part) >> SEGMENT_SHIFT)
+                heap.places[place] = heap.hint + part
         heap.hint += rounded
-        area = mmap(machine, hint, bytes_)
     else:
         area = mmap(machine, 0, bytes_)
     if not area or not area & (SEGMENT_BYTES - 1):
@@ -81,18 +87,22 @@ def system_segment(heap, bytes_):
 
 
 @kernel
-def open_segment(heap, address, slices, row):
-    """The words of a segment at a mapping."""
+def open_segment(heap, row, address, slices, fresh):
+    """The words of a segment at a mapping. A `fresh` one is known to hold zeros and its records are
+    not cleared, unless several threads have heaps and it is its thread's first, which is committed
+    late (eager_commit_delay)."""
     segment = address >> SLICE_SHIFT
-    if not heap.first:
-        heap.first = address
+    count = heap_word(heap, row, SEGMENTS)
+    if not fresh or (count == 0 and heap.threads > 1):
+        write_records(heap, segment, 0, SEGMENT_SLICES + 1)
+    set_heap_word(heap, row, SEGMENTS, count + 1)
     put(heap, segment, COUNT, 1)
     put(heap, segment, SIZE, 1)
     put(heap, segment, PAGES, 0)
     put(heap, segment, ABANDONED, 0)
     put(heap, segment, VISITS, 0)
     put(heap, segment, LENGTH, slices)
-    put(heap, segment, HEAP, row)
+    put(heap, segment, HEAP, row if slices == SEGMENT_SLICES else 0)
     heap.owner[unsigned(segment)] = segment
     touch(heap.machine, address, RECORDS)
     write_records(heap, segment, 0, 1)
@@ -102,7 +112,8 @@ def open_segment(heap, address, slices, row):
 @kernel
 def new_segment(heap, row):
     """A segment of one free span for a thread; whether there was one."""
-    if heap.cached:
+    fresh = heap.cached == 0
+    if not fresh:
         slot = 0
         while not heap.cache[unsigned(slot)]:
             slot += 1
@@ -115,7 +126,7 @@ def new_segment(heap, row):
         if not address:
             return False
         heap.paths[state.SEGMENT] += 1
-    segment = open_segment(heap, address, SEGMENT_SLICES, row)
+    segment = open_segment(heap, row, address, SEGMENT_SLICES, fresh)
     write_records(heap, segment, SEGMENT_SLICES, 1)  # one more, which ends the others
     free_span(heap, row, segment + 1, SEGMENT_SLICES - 1)
     return True
@@ -139,11 +150,18 @@ def _end_segment(heap, segment):
 
 
 @kernel
+def count_segment(heap, row, more):
+    """A thread has one more or less."""
+    set_heap_word(heap, row, SEGMENTS, heap_word(heap, row, SEGMENTS) + more)
+
+
+@kernel
 def end_if_unused(heap, row, segment):
     """Give a segment of a thread up if it has no page; whether it had none."""
     if get(heap, segment, PAGES):
         return False
     pull_span(heap, row, segment + 1)
+    count_segment(heap, row, -1)
     _end_segment(heap, segment)
     return True
 

@@ -64,7 +64,8 @@ PAGES, ABANDONED, VISITS, LENGTH = USED, CAPACITY, RESERVED, START
 # Words of a heap
 LAST = 80  # of queues; their first ones from 0 on
 SPANS = 160  # first free span by bin
-LATER, LOW, HIGH, OPEN = 200, 201, 202, 203  # blocks others freed; bins with retired pages
+LATER, LOW, HIGH = 200, 201, 202  # blocks that others freed; bins with retired pages
+OPEN, SEGMENTS = 203, 204  # whether there is a heap; its segments, as the real one counts them
 HEAP_SHIFT = 8
 MOST_THREADS = 1 << 16
 MAIN = 1  # row of the main thread
@@ -121,14 +122,14 @@ PATHS = (
 @record(
     "decommit",  # 1: free spans are given back at once (decommit_delay 0)
     "tries",  # abandoned segments that are looked at (max_segment_reclaim)
-    "hint",  # address that the next segment is asked for (aligned_base)
-    "first",  # address of the first segment
+    "hint",  # bytes from the first segment on, where the next one is asked for (aligned_base)
     "cached",  # segments in the cache
     "abandoned",  # first abandoned segment; 0: none
     "visited",  # first of those that were looked at in vain
     "abandoned_count",  # of both
     "spare_records",  # of threads that have ended
     "records",  # memory of threads' heaps
+    "threads",  # that have a heap now
     "most_heaps",  # rows of heaps ever opened
 )
 class Heap(NamedTuple):
@@ -141,6 +142,7 @@ class Heap(NamedTuple):
     bin_of: np.ndarray  # uint8[words of a request, to 129]
     size_of: np.ndarray  # int64[bin]  bytes of a block
     cache: np.ndarray  # int64[slot]  address of a segment that waits; 0: none
+    places: np.ndarray  # int64[address >> 25]  bytes from the real one's first segment; -1
     own: np.ndarray  # int64[record]  address of a thread's heap
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken

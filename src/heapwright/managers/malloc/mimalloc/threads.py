@@ -39,6 +39,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     ON_PAGE,
     OPEN,
     REMOTE,
+    SEGMENTS,
     SIZE,
     SLICE_SHIFT,
     USED,
@@ -63,6 +64,7 @@ def open_heap(heap, row):
     heap.most_heaps = max(heap.most_heaps, row + 1)
     if row == MAIN:
         return
+    heap.threads += 1
     if heap.spare_records:
         heap.spare_records -= 1
         return
@@ -89,10 +91,12 @@ def free_local(heap, page, block):
 
 
 @kernel(cold=True)
-def free_remote(heap, page, block):
+def free_remote(heap, row, page, block):
     """A block of a page that is another thread's, or nobody's."""
     if get(heap, page, SIZE) > LARGE_BYTES:
-        free_huge_page(heap, page)
+        if not heap_word(heap, row, OPEN):
+            open_heap(heap, row)
+        free_huge_page(heap, row, page)
         return
     heap.paths[state.REMOTE_FREE] += 1
     machine, owner = heap.machine, get(heap, page, HEAP)
@@ -149,4 +153,6 @@ def end_heap(heap, thread):
             page = after
     collect_abandoned(heap, row)
     set_heap_word(heap, row, OPEN, 0)
+    set_heap_word(heap, row, SEGMENTS, 0)
+    heap.threads -= 1
     heap.spare_records = min(heap.spare_records + 1, SPARE_RECORDS)

@@ -1,0 +1,45 @@
+"""The twins of real mallocs against what those answered to three small programs."""
+
+import numpy as np
+import pytest
+
+from heapwright.machine.address_space import (
+    FAULTS,
+    FIRST_BREAK,
+    PEAK_MAPPED_BYTES,
+    PEAK_RESIDENT_PAGES,
+)
+from heapwright.managers import managers
+from malloc_programs import FOLDER, PROGRAMS, batch, key_of, twins
+from trial import Trial
+
+CASES = [(name, program) for name in twins() for program in PROGRAMS]
+
+
+def test_there_is_a_key_for_each_and_no_other():
+    kept = {path.stem for path in FOLDER.glob("*.npz") if not path.stem.startswith("pymalloc")}
+    assert kept == {f"{name}-{program}" for name, program in CASES}
+
+
+@pytest.mark.parametrize(("name", "program"), CASES)
+def test_every_address_is_the_real_ones(name, program):
+    """And every usable size, the page faults, what was resident and mapped at most, and what the
+    library says of itself."""
+    with np.load(key_of(name, program)) as kept:
+        key = {column: kept[column] for column in kept.files}
+    trial = Trial(name)
+    placed = trial.fly(batch(program))
+    addresses, meters = placed[:, 0], trial.machine.meters
+    if hasattr(trial.module, "offsets"):
+        offsets = trial.module.offsets(trial.heap, addresses)
+    else:
+        offsets = np.where(addresses != 0, addresses - meters[FIRST_BREAK], -1)
+    assert np.flatnonzero(offsets != key["offset"]).tolist() == []
+    assert (placed[:, 1] == key["usable"]).all() and (offsets >= 0).sum() > 2000
+    assert meters[FAULTS] == key["faults"]
+    assert meters[PEAK_RESIDENT_PAGES] * 4096 == key["resident"]
+    assert meters[PEAK_MAPPED_BYTES] == key["mapped"]
+    if len(key["told"]):
+        assert list(trial.module.statistics(trial.heap).values()) == key["told"].tolist()
+    assert str(key["version"]) in managers()[name].card.versions
+    trial.verify()
