@@ -11,6 +11,9 @@ import sys
 from collections import Counter
 from itertools import chain
 
+# Numba paints the messages of errors that it throws away, thousands in each compilation.
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -30,7 +30,16 @@ from heapwright.machine.address_space import (
 from heapwright.machine.address_space import check as check_machine
 from heapwright.managers import Manager, named
 from heapwright.result import PARTS
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Events, events
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    MALLOC,
+    MEMALIGN,
+    REALLOC,
+    SIZE_LIMIT,
+    Events,
+    events,
+)
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.ledger import RESIDENT_BYTES, SAMPLE_COLUMNS, ledger
 
@@ -53,7 +62,7 @@ class Trial:
         self.machine = machine()
         self.heap = self.module.boot(self.machine, manager.configured(settings), *more)
         self.run = self.loop.start(self.heap, slots)
-        self.run.progress[self.loop.TOUCH] = 1
+        self.run.progress[self.loop.TOUCH] = SIZE_LIMIT
         self.ledger = ledger(len(self.machine.pages), BLOCK_ROWS)
         self.live: dict[int, tuple[int, int, int]] = {}  # slot: address, size, usable
         self.extents: list[tuple[int, int]] = []  # (start, past) in ascending order

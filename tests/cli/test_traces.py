@@ -168,13 +168,16 @@ def test_a_signal_is_one_line_and_leaves_nothing(number, told, tmp_path):
     path = tmp_path / "long.parquet"
     words = [*HEAPWRIGHT, "synthesise", "log-uniform", "--events", "1G", "-o", str(path)]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as writer:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert list(tmp_path.iterdir()), "nothing was begun"
-        writer.send_signal(number)
-        assert writer.stderr.read() == f"heapwright: {told}.\n"
-        assert writer.wait(60) == 128 + number
+        try:
+            deadline = time.monotonic() + 60
+            while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert list(tmp_path.iterdir()), "nothing was begun"
+            writer.send_signal(number)
+            assert writer.stderr.read() == f"heapwright: {told}.\n"
+            assert writer.wait(60) == 128 + number
+        finally:
+            writer.kill()
     assert not list(tmp_path.iterdir())
 
 

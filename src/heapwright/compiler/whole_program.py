@@ -10,6 +10,7 @@ optimised once. Figures: docs/decisions/0003.
 This reaches into numba.core: `_Library` extends the class that holds a function's LLVM module.
 """
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,9 @@ from heapwright.closure import digest, sources_of
 parts_only = False  # while an object is compiled ahead of time: nothing is called from Python
 cold_parts: set[str] = set()  # the cold kernels among them, whose callers see to it that they are
 _STARTED = time.time()
+# While something is compiled: the compiler makes many objects that stay, and going through them
+# over and over took a tenth of the time.
+_SELDOM = (50_000, 20, 1000)
 _compiling_part = False  # under numba's global compiler lock
 
 
@@ -200,13 +204,24 @@ def _mark_cold(compiled: Any) -> None:
         function.add_function_attribute(attribute)
 
 
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Python's garbage collector looks seldom within; see _SELDOM."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def compile_as_part_or_whole(dispatcher: Any, cold: bool, keep: bool) -> None:
     """Make `dispatcher`, a numba function, compile by the rules above; `keep` it on disk."""
     compiler = dispatcher._compiler
     compile_core: Callable[[Any, Any], Any] = compiler._compile_core
 
     def compile_core_by_kind(arguments: Any, return_type: Any) -> Any:
-        with _part(_is_part(arguments)):
+        with _part(_is_part(arguments)), _seldom_collecting():
             compiled = compile_core(arguments, return_type)
             if cold and compiled.library.is_part:
                 _mark_cold(compiled)
