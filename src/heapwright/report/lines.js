@@ -92,6 +92,24 @@ function drawParts(timeline) {
   });
 }
 
+// What the recorded program's own heap held, as its recorder saw it: of one trace alone.
+function samplesOfItself() {
+  const known = data.document.trace?.process;
+  if (!known?.samples?.length || data.collectors.length) return [];
+  const [event, time, heap] = ["event", "time_ns", "heap"].map((name) => known.columns.indexOf(name));
+  return known.samples.map((row) => ({ event: row[event], seconds: row[time] / 1e9, heap: row[heap] }));
+}
+const itself = samplesOfItself();
+const ITSELF = "the program itself, as recorded";
+
+function drawItself(box, x, y, top) {
+  const points = itself.map((sample) =>
+    `${x(Math.min(sample[axis === "seconds" ? "seconds" : "event"], last())).toFixed(1)},${y(Math.min(sample.heap, top)).toFixed(1)}`);
+  const line = node(box.svg, "polyline", { points: points.join(" "), fill: "none", class: "itself" });
+  node(line, "title", {}, ITSELF);
+  node(box.svg, "text", { x: box.left + 8, y: box.top + 26 }, `dots: ${ITSELF}`);
+}
+
 function drawAll() {
   const box = frame(holder, 380, "Resident memory of every manager over time");
   const telling = colours.size ? [...colours.keys()] : replays;
@@ -112,6 +130,7 @@ function drawAll() {
       "stroke-dasharray": timeline.kind === "measured" ? "5 3" : "none" });
     node(line, "title", {}, timeline.title);
   }
+  if (itself.length) drawItself(box, x, y, top);
   nameEnds(box, y, room);
   const beyond = replays.filter((timeline) => timeline.resident_bytes[peakRow(timeline)] > top);
   if (beyond.length) {
@@ -125,6 +144,11 @@ function drawAll() {
     if (greys.length) {
       const values = greys.map(held);
       rows.push([null, `${greys.length} more, to compare`, Math.min(...values), Math.max(...values)]);
+    }
+    if (itself.length) {
+      const before = axis === "events" || event === null ? (sample) => sample[axis === "seconds" ? "seconds" : "event"] <= place
+        : (sample) => sample.event <= event;
+      rows.push(["currentColor", ITSELF, (itself.findLast(before) ?? itself[0]).heap]);
     }
     const row = rowAt(replays[0], place);
     const shown = axis === "events" ? Math.round(place) : event ?? replays[0].event[row];

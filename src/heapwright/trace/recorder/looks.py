@@ -226,12 +226,15 @@ def sentences(counts: Iterable[int], left_out: int) -> list[str]:
     known = list(map(int, counts))
     found: list[str] = []
     if known[UNSEEN]:
+        whole = known[UNSEEN] - known[GUESSED]
+        taken = "taken as the last of their size that was seen"
+        if whole:
+            taken += f", {whole:,} of them as written whole"
         found.append(
             Note(
                 f"Of {counted(known[UNSEEN], 'large block')} ({bytes_text(known[UNSEEN_BYTES])}) "
                 "was not seen what the program wrote, as looks are let go where they would slow it "
-                f"down: {known[GUESSED]:,} are taken as the last of their size that was seen, the "
-                "others as written whole.",
+                f"down: {taken}.",
                 "unwritten",
                 known[UNSEEN],
             )
