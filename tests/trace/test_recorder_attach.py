@@ -125,7 +125,7 @@ def test_a_program_at_work_is_unharmed(tmp_path, serving, start, what):
     trace = process.record(tmp_path / "o.parquet")
     assert trace.events > 1000
     (note,) = of_kind(trace.notes, "inherited")
-    assert 0 < trace.unmatched_frees and f"{trace.unmatched_frees:,} frees" in note
+    assert trace.unmatched_frees > 0 and f"{trace.unmatched_frees:,} frees" in note
     assert trace.threads == (6 if what == "threads" else 1)
     assert process.end() == UNHARMED
 
