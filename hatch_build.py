@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-RECORDERS = ("recorder", "graph")
+RECORDERS = ("recorder", "graph", "attach")
 
 
 class RecorderHook(BuildHookInterface):

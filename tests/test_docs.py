@@ -23,6 +23,7 @@ NOT_RUN = {
     "docs/numpy.md": 1,
     "docs/recording.md": 1,
     "docs/tutorials/go-service.md": 1,
+    "docs/how-to/running-service.md": 2,
     "docs/how-to/size-classes.md": 1,
     "docs/how-to/sweep.md": 1,
     "docs/how-to/advise.md": 1,

@@ -85,10 +85,9 @@ int main(int count, char **argument) {
         say("ready");
         while (!ends) usleep(1000);
         for (int i = 0; i < 6; i++) pthread_join(thread[i], NULL);
-    } else if (!strcmp(what, "handler")) { /* a handler that waits, come upon malloc or not */
-        say("ready");
-        raise(SIGUSR1);
-        while (!ends) pause();
+    } else if (!strcmp(what, "handler")) {
+        signal(SIGUSR2, waiting_handler);
+        raise(SIGUSR2);
     } else { /* signals come while it waits, and at no other time */
         int set = epoll_create1(0);
         struct epoll_event event;

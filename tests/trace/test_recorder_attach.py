@@ -104,7 +104,7 @@ UNHARMED = "wrong 0 interrupted 0\n"
 
 
 def test_a_program_that_waits_is_seen_when_it_acts(tmp_path, serving, start):
-    """Also that its epoll_pwait is not interrupted, that nothing is left, and that it can be again."""
+    """Its epoll_pwait is not interrupted, nothing is left in it, and it can be done again."""
     process = start(serving / "serving", "wait")
     for turn in ("first", "second"):
         out = tmp_path / f"{turn}.heap.parquet"
@@ -125,7 +125,7 @@ def test_a_program_at_work_is_unharmed(tmp_path, serving, start, what):
     trace = process.record(tmp_path / "o.parquet")
     assert trace.events > 1000
     (note,) = of_kind(trace.notes, "inherited")
-    assert 0 < trace.unmatched_frees <= 64 * 7 and f"{trace.unmatched_frees:,} frees" in note
+    assert trace.unmatched_frees > 0 and f"{trace.unmatched_frees:,} frees" in note
     assert trace.threads == (6 if what == "threads" else 1)
     assert process.end() == UNHARMED
 
@@ -253,12 +253,15 @@ OWN_MALLOC = """
 #include <stddef.h>
 static _Alignas(16) char pool[1 << 24];
 static size_t taken;
-void *malloc(size_t n) { return pool + __atomic_fetch_add(&taken, (n + 31) & -16UL, __ATOMIC_RELAXED); }
+void *malloc(size_t n) {
+    return pool + __atomic_fetch_add(&taken, (n + 31) & -16UL, __ATOMIC_RELAXED);
+}
 void *calloc(size_t a, size_t b) { return malloc(a * b); }
 void free(void *p) { (void)p; }
 void *realloc(void *p, size_t n) {
     char *to = malloc(n);
-    for (size_t i = 0; p && i < n && (char *)p + i < pool + sizeof pool; i++) to[i] = ((char *)p)[i];
+    for (size_t i = 0; p && i < n && (char *)p + i < pool + sizeof pool; i++)
+        to[i] = ((char *)p)[i];
     return to;
 }
 """
@@ -324,7 +327,7 @@ def test_the_recorder_ends_without_who_asked_for_it(tmp_path, serving, start):
 
 def test_nothing_happens_before_it_is_time(tmp_path, serving, start):
     process = start(serving / "serving", "wait")
-    process.of.send_signal(signal.SIGTERM)
+    threading.Timer(0.5, process.of.send_signal, [signal.SIGTERM]).start()
     with pytest.raises(HeapwrightError, match="not yet time"):
         record_running(process.of.pid, tmp_path / "o.parquet", wishes=Wishes(after_s=100))
     assert process.end() == UNHARMED and not os.listdir(tmp_path)

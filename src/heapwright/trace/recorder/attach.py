@@ -187,6 +187,8 @@ def _symbols(path: Path) -> dict[str, int]:
 
 def _forbidden(pid: int, error: int) -> str:
     """Why the system does not let us, and what helps."""
+    if error in (errno.ENOENT, errno.ESRCH):
+        return "it has ended"
     if error not in (errno.EPERM, errno.EACCES):
         return f"the system refuses ({os.strerror(error)})"
     with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ struct control {
     uint64_t no_python;         /* 1: what a Python asks of its own allocator is left out */
 };
 static struct control *control;
+static int late; /* it waited at first */
 
 static void obey(void) {
     static char path[sizeof kept.folder + 16];
@@ -24,7 +25,9 @@ static void obey(void) {
     if (p == MAP_FAILED || ((struct control *)p)->magic != CONTROL_MAGIC) return;
     control = p;
     want_stacks(control->depth);
+    late = control->state == WAIT;
 }
+static int began_late(void) { return late; }
 
 static int asked(int what) { return control && __atomic_load_n(&control->state, __ATOMIC_RELAXED) == (uint64_t)what; }
 
@@ -60,12 +63,12 @@ static void next_segment(void) {
     state.position += state.bytes;
     state.bytes = state.chunks = 0;
     for (uint64_t i = 1; i < state.streams && i < STREAMS; i++)
-        __atomic_store_n(&state.stream[i].synced, kept.number - SYNC_EVERY, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&state.stream[i].synced, kept.number + (1UL << 62), __ATOMIC_SEQ_CST); /* too far off for any */
     uint64_t first = __atomic_fetch_add(&kept.number, 1, __ATOMIC_SEQ_CST);
     state.segment = segment;
-    begin_log(first);
-    if (state.phase != ON) { /* no room: the old one tells so */
+    if (!begin_log(first)) { /* no room: the old one tells so */
         old->lost_errno = errno, old->lost = first + 1;
+        state.phase = OFF;
         return;
     }
     state.header->flags |= CONTINUES;

@@ -94,7 +94,7 @@ static void obey(void); /* control.h */
 static int stacks_wanted(void); /* tree.h */
 static void look_for_modules(void); /* attached.h */
 static void tell_python(void); /* python.h */
-static int asked(int), waits(void); /* control.h */
+static int asked(int), waits(void), began_late(void); /* control.h */
 static uint64_t allowed(uint64_t, uint64_t);
 static void taken(uint64_t), next_segment(void), stop_if_asked(void);
 
@@ -179,16 +179,15 @@ static void tell_beside(const char *name, const char *text) { /* add a line to a
     closed(fd);
 }
 
-static void begin_log(uint64_t);
+static int begin_log(uint64_t);
 static void start(uint64_t number) {
     state.phase = OFF;
     remember();
-    static int waited;
     if (asked(WAIT)) {
-        waited = 1;
         state.phase = UNSTARTED;
         return;
     }
+    int waited = began_late();
     if (!*kept.folder) return;
     static char line[64], before[sizeof state.header->parent];
     int forked = *kept.path && kept.pid != getpid();
@@ -202,16 +201,14 @@ static void start(uint64_t number) {
         return;
     }
     if (asked(STOP) || syscall(SYS_madvise, &state, sizeof state, MADV_WIPEONFORK)) return;
-    begin_log(forked || waited ? number : 0);
-    if (state.phase != ON) return;
+    if (!begin_log(forked || waited ? number : 0)) return;
     begin_looks();
     if (forked) add_text(state.header->parent, sizeof state.header->parent, before);
     else if (waited) state.header->flags |= ATTACHED;
 }
 
-static void begin_log(uint64_t number) {
+static int begin_log(uint64_t number) { /* whether there is room for one */
     struct header *header = NULL;
-    state.phase = OFF;
     for (int image = 1; !header; image++) { /* exec keeps the process number */
         *state.path = 0;
         add_text(state.path, sizeof state.path, kept.folder);
@@ -220,7 +217,7 @@ static void begin_log(uint64_t number) {
         add_text(state.path, sizeof state.path, ".");
         add_number(state.path, sizeof state.path, image);
         header = map_log(0, HEADER_BYTES, O_CREAT | O_EXCL);
-        if (!header && errno != EEXIST) return;
+        if (!header && errno != EEXIST) return 0;
     }
     make_key();
     memcpy(header->magic, "HWRECRD2", 8);
@@ -235,7 +232,7 @@ static void begin_log(uint64_t number) {
     state.header = header;
     if (!state.streams) state.streams = 1;
     state.phase = ON;
-    tell_origin();
+    return tell_origin(), 1;
 }
 
 static struct stream *adopt(void) { /* a stream for this thread: a dead thread's, or a new one */

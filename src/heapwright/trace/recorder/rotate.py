@@ -17,7 +17,9 @@ from heapwright.trace.recorder.convert import Converted, convert
 from heapwright.trace.recorder.log import CONTINUES, Log
 from heapwright.trace.recorder.traces import Session, logs_in
 
-SETTLES_S = 0.5  # that the last records of a log are waited for, once the next one has begun
+# That the last records of a log are waited for, once the next one has begun: of threads that were
+# put off between an event's number and its record.
+SETTLES_S = 1.0
 
 
 class Rotation:
@@ -62,7 +64,8 @@ class Rotation:
     def _logs(self) -> list[Path]:
         """Of the process, in the order of time; with those that went."""
         left = [log for pid, _, log in logs_in(self._folder) if pid == self._session.pid]
-        return [*self._gone, *(log for log in left if log not in self._gone)]
+        gone = list(self._gone)  # looked at behind the folder: a log goes into it and then away
+        return [*gone, *(log for log in left if log not in gone)]
 
     def _convert(self, path: Path) -> None:
         """One log, in our thread."""
@@ -83,7 +86,11 @@ class Rotation:
         self._carry, found.carry = found.carry, None
         self._number = number
         self._gone.append(path)
-        path.unlink()
+        empty = path.with_name(
+            path.name + ".gone"
+        )  # the name stays taken, what is mapped is left alone
+        empty.touch()
+        empty.replace(path)
         self.written.append(found)
         while self._keep and len(self.written) > self._keep:
             with contextlib.suppress(OSError):
