@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement advice flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ agreement: install system ## regenerate docs/agreement.md and agreement-go.md fr
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
+
+advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held
+	$(BIN)/python -m benchmarks.advice -o docs/advice.md
 
 flights: install system ## wright in flight beside the real allocators: the tables of docs/wright.md
 	$(BIN)/python -m benchmarks.flight --page docs/wright.md

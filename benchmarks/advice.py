@@ -46,13 +46,13 @@ PROGRAMS = (
     Program("unwritten", "unwritten.cpp", "reserves what it never writes"),
     Program("knob-at-default", "knob_at_default.c", "large buffers of threads, small records kept"),
     Program("malloc_trim", "trimming.c", "calls malloc_trim itself"),
-    Program("pymalloc", "arenas.py", "most of its memory is CPython's own"),
     Program("arena a thread", "service.c", "a service, a thread each connection"),
     Program("ratchet", "ratchet.c", "buffers that grow, small blocks kept"),
     Program("Ruby", "threads.rb", "threads that build strings"),
     Program("JVM", "Threads.java", "threads that compress"),
-    Program("chunks", "chunks.py", "chunks of a task graph, small results kept"),
     Program("cache", "cache.cpp", "all that it holds is live"),
+    Program("pymalloc", "arenas.py", "most of its memory is CPython's own"),
+    Program("chunks", "chunks.py", "chunks of a task graph, small results kept"),
 )
 
 
@@ -211,12 +211,11 @@ def main() -> None:
         (given.folder / "advice.json").write_text(json.dumps(kept, indent=1, default=str))
         for cells in found.cells():
             print(" | ".join(cells), file=sys.stderr)
-        print(f"  near {found.near}, as good {found.as_good}", file=sys.stderr)
-    text = page(proofs)
-    if given.output:
-        given.output.write_text(text)
-    else:
-        print(text)
+        print(f"  near {found.near}, as good {found.as_good}", file=sys.stderr, flush=True)
+        if given.output:  # as far as it came, should it be ended
+            given.output.write_text(page(proofs))
+    if not given.output:
+        print(page(proofs))
 
 
 if __name__ == "__main__":

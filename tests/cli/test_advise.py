@@ -11,9 +11,12 @@ import few_managers
 from heapwright.cli import app
 from heapwright.cli.advise import budget_of, told_apart
 from heapwright.errors import HeapwrightError
+from heapwright.insight.advice import Candidate
+from heapwright.insight.candidates import Field, present_of
+from heapwright.managers.deploying import Deployment
 from heapwright.references.malloc import systems
 from heapwright.trace.schema import FREE, MALLOC, events
-from heapwright.trace.store import TraceWriter
+from heapwright.trace.store import Trace, TraceWriter
 
 BLOCKS, BYTES = 300, 100_000  # under the mmap threshold: they come from the heap itself
 
@@ -143,6 +146,17 @@ def test_a_real_system_that_is_missing_is_told_with_its_package(pinned, monkeypa
 def test_mistakes_are_sentences(pinned, arguments, words):
     result = CliRunner().invoke(app, ["advise", pinned, *arguments])
     assert result.exit_code == 1 and words in " ".join(result.output.split())
+
+
+def test_the_present_state_is_what_the_program_preloads(tmp_path):
+    facts = {"origin": {"aside": "/usr/lib/libjemalloc.so.2"}, "settings": {"arena_max": 3}}
+    path = write(tmp_path / "aside", [MALLOC], [0], [100], facts=facts)
+    trace = Trace.open(path)
+    assert present_of(trace) == ("jemalloc", "libjemalloc.so.2")
+    field = Field(trace, ["glibc"])
+    now = Candidate("jemalloc", {}, Deployment({"LD_PRELOAD": "libjemalloc.so.2"}), "measured")
+    (without,) = field.all(now, 0.0)
+    assert (without.manager, without.deployment.environment) == ("glibc", {"LD_PRELOAD": ""})
 
 
 @pytest.mark.parametrize(

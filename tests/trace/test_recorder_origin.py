@@ -28,6 +28,7 @@ def test_origin():
         "date": "1970-01-02T00:00:00+00:00",
         "resident_bytes": "3072",
         "command": "ls -l 'a file'",
+        "aside": "/lib/libjemalloc.so.2:libtcmalloc.so",
         "preload": "libm.so.6",
     }
     assert told.settings == {"arena_max": 2}

@@ -335,10 +335,12 @@ def reasons(order: Sequence[Row], present: Row) -> list[str]:
     if better:
         others = [r for r in better if r.candidate.malloc != better[0].candidate.malloc]
         if others:
-            found.append(_beside(others[0], present, other=True))
+            theirs = others[0].candidate.malloc == present.candidate.malloc
+            whose = "Without another allocator" if theirs else "Of other allocators"
+            found.append(_beside(others[0], present, f"{whose} the best is"))
         least = min(better, key=lambda row: row.predicted.page_faults)
-        if least is not better[0] and better[0].slower_share > 0.01:
-            found.append(_beside(least, present, other=False))
+        if least not in (better[0], *others[:1]) and better[0].slower_share > 0.01:
+            found.append(_beside(least, present, "With the fewest page faults:"))
     level = [row for row in order if row.level]
     if better and level:
         found.append(
@@ -348,7 +350,6 @@ def reasons(order: Sequence[Row], present: Row) -> list[str]:
     return found
 
 
-def _beside(row: Row, present: Row, *, other: bool) -> str:
+def _beside(row: Row, present: Row, what: str) -> str:
     figures = ", ".join(f"{name} {change_text(change(row, present, name))}" for name in FIGURES)
-    what = "Of other allocators the best is" if other else "With the fewest page faults:"
     return f"{what} {row.candidate.title}: {figures}."

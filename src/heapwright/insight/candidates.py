@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from heapwright.errors import HeapwrightError
 from heapwright.insight.advice import Candidate, applicable, trim_period
 from heapwright.managers.card import Deploy
-from heapwright.managers.deploying import deployment, trimming
+from heapwright.managers.deploying import PRELOAD, Deployment, deployment, trimming
 from heapwright.managers.grounds import OVER
 from heapwright.managers.registry import managers, named, runs_on, system_malloc
 from heapwright.references import references
@@ -108,6 +108,8 @@ class Field:
         found: list[Candidate] = []
         for name in [*self.twins, *self.real]:
             deploy = self.deploy(name)
+            if name == system_malloc() and now.malloc != name:  # the preload is taken away
+                found.append(Candidate(name, {}, Deployment({PRELOAD: ""})))
             if self.above and name in self.twins:
                 plain = self.candidate(name, {}, alone=True)
                 found += [plain] if plain else []

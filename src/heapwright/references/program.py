@@ -30,7 +30,7 @@ LOOKS = 2000  # and then a share of the time that passed: so many looks in each 
 STOP_SECONDS = 10.0  # that a program has to end once it was told to
 # Shares of the time before the end's moment between which the quietest look counts: what a program
 # does as it leaves takes a little of its time, in one run more than in another
-WINDOW = (0.05, 0.015)
+WINDOW = (0.06, 0.03)
 SAID_CHARACTERS = 300  # of what a program that failed said last
 
 

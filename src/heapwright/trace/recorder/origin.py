@@ -64,6 +64,7 @@ def origin(process: str) -> Origin:
             facts[name] = text
     found, notes = settings(variables)
     if aside := variables.get("HEAPWRIGHT_ASIDE", ""):
+        facts["aside"] = aside
         names = ", ".join(Path(part).name for part in aside.split(":"))
         notes.append(
             f"LD_PRELOAD named {names}, which was set aside: the program was recorded on glibc's "
