@@ -7,9 +7,12 @@ from heapwright.compiler import INTERPRETED
 from heapwright.insight.growth import growth, leaking
 from heapwright.insight.why import CAUSES, Heaps, diagnosis
 from heapwright.trace.ending import ending
+from heapwright.trace.mutator import Mutator
 from heapwright.trace.schema import FREE, MALLOC, REALLOC
+from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.replay import replay
 from planted import PLANTED, Program, leak
+from small_traces import write
 
 pytestmark = pytest.mark.skipif(INTERPRETED, reason="hundreds of thousands of events")
 
@@ -41,6 +44,33 @@ def test_the_planted_cause_is_found_first(judged):
         if finding.cause != "rounding":  # charged by glibc's rule for small blocks
             assert sum(one.bytes for one in finding.stacks) <= 1.01 * finding.bytes
         assert finding.sentence.endswith(".") and finding.mend.endswith(".")
+
+
+def test_an_empty_trace_is_a_sentence(tmp_path):
+    trace = write(tmp_path / "t.parquet")
+    found = diagnosis(trace, replay("glibc", trace))
+    assert found.sentence == "Nothing is resident: no request of the trace was granted."
+    assert found.stacks == found.stack_like == [] and not any(found.shares["end"].values())
+
+
+def test_an_object_graph_that_grows_for_ever(tmp_path):
+    """What stays reachable leaks too, and the mutator's frames tell what dies with them."""
+    path = tmp_path / "g.parquet"
+    with TraceWriter(path, program="g") as out, Mutator(out.write) as m:
+        out.sites = ["entry", "local"]
+        head = m.root(m.new(64, fields=1, site=0))
+        for _ in range(900):
+            with m.frame():
+                entry = m.new(64, fields=1, site=0)
+                m.write(entry, 0, head)
+                m.unroot(head)
+                head = m.root(entry)
+                m.new(256, site=1)
+    trace = Trace.open(path)
+    found = diagnosis(trace, replay("glibc", trace))
+    assert found.kind == "leak" and found.stacks[0].label == "entry"
+    assert [one.label for one in found.stack_like] == ["local"]
+    assert found.stack_like[0].frames_up == 0
 
 
 def naive(trace, at: int) -> dict[int, int]:

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from heapwright.api.comparing import compare
 from heapwright.api.why import why
 from heapwright.compiler import INTERPRETED
 from planted import Program
@@ -74,6 +75,10 @@ def test_values_are_chosen_and_drawn(view):
         "[...document.querySelectorAll('.flame > div')].map((e) => [e.textContent, e.clientWidth])"
     )
     widths = dict(widths)
+    assert view.evaluate(
+        "[...document.querySelectorAll('.flame > div')].every((e) =>"
+        " e.getBoundingClientRect().right <= e.parentNode.getBoundingClientRect().right + 1)"
+    )
     assert widths["serve"] / widths["all"] == pytest.approx(0.8, abs=0.02)
 
 
@@ -123,3 +128,24 @@ def test_the_page_says_the_essential_without_scripts(path, found):
     assert not re.search(r"\{\{\w+\}\}|https?://(?!www\.w3\.org/2000/svg)", text)
     (data,) = re.findall(r'id="data">(.*?)</script>', text)
     assert json.loads(data)["flames"][0]["names"][0] == "all"
+
+
+def test_the_page_of_a_comparison_has_one_for_each_trace_with_stacks(browser, tmp_path):
+    p = Program()
+    for _ in range(50):
+        p.malloc(1000, "main", "load", "row")
+    stacked = p.write(tmp_path / "stacked.parquet")
+    other = Program()
+    other.malloc(10)  # by an empty stack
+    plain = other.write(tmp_path / "plain.parquet")
+    compare([plain, stacked], ["glibc"], references=False, maps=False).write_html(
+        tmp_path / "c.html"
+    )
+    compare(plain, ["glibc"], references=False, maps=False).write_html(tmp_path / "p.html")
+    view = browser.new_page(viewport={"width": 1280, "height": 900})
+    view.goto((tmp_path / "c.html").as_uri())
+    assert view.locator(".flame-graph").count() == 1
+    assert items(view)["row"].endswith("KiB, 100 %")
+    view.goto((tmp_path / "p.html").as_uri())
+    assert not view.locator("#flame").is_visible()
+    view.close()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import recorded
 from heapwright.errors import HeapwrightError
 from heapwright.trace import layout, stacks
+from heapwright.trace.exports import export
 from heapwright.trace.facts import to_json
 from heapwright.trace.sites import elf, labels
 from heapwright.trace.store import Trace, TraceWriter
@@ -90,6 +91,14 @@ def test_a_trace_without_stacks_has_places_alone(tmp_path):
     assert (trace.stack_nodes, trace.sites()) == (0, ["a", "malloc", "c"])
     assert [trace.stack(site) for site in (-1, 1, 3)] == [[], ["malloc"], []]
     assert trace.stacks().parent.tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+def test_a_table_says_that_it_keeps_call_sites_alone(tmp_path, to):
+    trace = traced(tmp_path / "t.parquet", *WHOLE)
+    losses = export(trace, to, tmp_path / "out")
+    assert "of call stacks the call sites alone are kept" in losses
+    assert "grow" in (tmp_path / "out").read_bytes().decode(errors="replace")
 
 
 @settings(max_examples=50, deadline=None)

@@ -28,7 +28,8 @@ def why(
     or simply live.
 
     `trace`: a trace, a path, or the name of a synthetic program. Each byte is told by the twin of
-    what it ran on, glibc, or pymalloc over it; `settings` are its knobs, over those recorded. `progress` is told events done, of PASSES times the trace's.
+    what it ran on, glibc, or pymalloc over it; `settings` are its knobs, over those recorded.
+    `progress` is told events done, of PASSES times the trace's.
 
     >>> import heapwright as hw
     >>> found = hw.why("ramp")

@@ -30,8 +30,8 @@ def diff(
     """Say what grew from one trace of a program to the next.
 
     By call stack and by size, at the end and at the peak: live bytes, and what is resident under
-    the twin of what it ran on. Stacks are matched by the names of their functions, so that lines and offsets may
-    shift.
+    the twin of what it ran on. Stacks are matched by the names of their functions, so that lines
+    and offsets may shift.
 
     Example:
 

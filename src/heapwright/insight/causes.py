@@ -118,9 +118,11 @@ def filled_at(live: np.ndarray) -> float | None:
 
 def sentences(cause: str, size: int, course: Course, place: Place | None) -> tuple[str, str]:
     """The sentence of a cause and its mend."""
+    if not course.resident_bytes:
+        return "Nothing is resident: no request of the trace was granted.", "Record a longer run."
     when = "that stay once it has settled" if course.moment == "end" else "resident at the peak"
     whole = f"of the {bytes_text(course.resident_bytes)} {when}"
-    share = percent_text(size / course.resident_bytes) if course.resident_bytes else "0 %"
+    share = percent_text(size / course.resident_bytes)
     if place and place.share < TELLING:
         place = None
     if place and len(place.label) > LABEL_CHARACTERS:

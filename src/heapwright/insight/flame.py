@@ -5,12 +5,16 @@
 Values are of VALUES, in bytes; a node's is that of all stacks through it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.insight.growth import Growth
+from heapwright.insight.growth import Growth, growth
+from heapwright.insight.why import leaks, peak_event, places
+from heapwright.result import Result
+from heapwright.trace.ending import ending
 from heapwright.trace.stacks import subtotals
 
 if TYPE_CHECKING:
@@ -37,14 +41,22 @@ class Flame:
         return dict(vars(self))
 
 
-def columns(profile: Growth, leaked: np.ndarray, events: dict[str, int]) -> np.ndarray:
-    """int64[row, len(VALUES)]: what the stacks themselves hold; `events` of peak and end."""
-    nothing = np.zeros(len(leaked), np.int64)
-    moments = [
-        profile.moments[events[name]].live if events[name] in profile.moments else nothing
-        for name in VALUES[:2]
-    ]
-    return np.stack([*moments, profile.allocated, leaked], axis=1)
+def columns(profile: Growth, leaked: np.ndarray, events: Mapping[str, int]) -> np.ndarray:
+    """int64[row, len(VALUES)]: what the stacks themselves hold; `events` of peak and end.
+
+    Where the peak's event is not one of the profile's moments, when most bytes were live counts.
+    """
+    peak = profile.moments.get(events["peak"], profile.peak)
+    end = profile.moments.get(events["end"], profile.exit)
+    return np.stack([peak.live, end.live, profile.allocated, leaked], axis=1)
+
+
+def flame_of(trace: "Trace", result: Result | None) -> Flame:
+    """The flame graph of a trace, which is streamed once; peak and end are those of `result`."""
+    ends = ending(trace)
+    events = {"peak": peak_event(result) if result else -1, "end": ends.end}
+    profile = growth(trace, ends, list(events.values()))
+    return flame(trace, columns(profile, leaks(profile, places(trace.sites())), events))
 
 
 def flame(trace: "Trace", own: np.ndarray) -> Flame:

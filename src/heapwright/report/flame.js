@@ -1,7 +1,8 @@
 // The flame graph: callers above, what they called below, as wide as their bytes.
 
 const FLAME_ROW = matchMedia("(pointer: coarse)").matches ? 34 : 24; // pixels; a finger needs more
-const FLAME_LEAST = 1.2; // pixels; what is narrower is not drawn
+const FLAME_LEAST = 2; // pixels; what is narrower is not drawn
+const FLAME_NAMED = 20; // pixels; what is narrower has no name in it
 const FLAME_VALUES = [["peak", "At the peak"], ["end", "At the end"], ["allocated", "Allocated"],
   ["leaked", "Leaked"]];
 
@@ -73,7 +74,8 @@ class FlameGraph {
       const made = element(this.box, "div", {
         role: "treeitem", "aria-level": level + 1, "aria-label": label, tabindex: n === this.chosen ? 0 : -1,
         "data-node": n, style: `left:${left * 100}%;width:${share * 100}%;top:${level * FLAME_ROW}px;--h:${hue(this.name(n))}`,
-      }, this.name(n));
+      }, share * width < FLAME_NAMED ? "" : this.name(n));
+      if (share * width < FLAME_NAMED) made.classList.add("narrow");
       if (n === 0) made.classList.add("whole");
       let at = left;
       for (const child of this.below(n)) {

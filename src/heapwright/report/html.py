@@ -13,6 +13,7 @@
     collectors.js  their collections, pauses and utilisation; the space-time curve
     heap.js        heap maps
     slider.js      the slider through time, by which maps go together
+    flame.js       the flame graph of call stacks; flame.css its look
 
 What is text or a plain bar is written here, so that the page says the essential without scripts.
 The embedded document is the very one that `compare --json` prints. Of several traces each part is
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.insight.flame import flame_of
 from heapwright.insight.lower_bound import distance_line, least_bytes
 from heapwright.insight.space_time import SpaceTime, space_time
 from heapwright.insight.statistics import statistics
@@ -51,7 +53,16 @@ from heapwright.words import PART_NAMES, bytes_text, full_title
 
 READ_FIRST = 4  # reasons of a verdict that are not folded
 TIMELINE_ROWS = 1200  # at most, per manager: more than a screen has columns
-SCRIPTS = ("draw.js", "tables.js", "lines.js", "charts.js", "collectors.js", "heap.js", "slider.js")
+SCRIPTS = (
+    "draw.js",
+    "tables.js",
+    "lines.js",
+    "charts.js",
+    "collectors.js",
+    "heap.js",
+    "slider.js",
+    "flame.js",
+)
 _SECTION = re.compile(
     r'<section aria-labelledby="([\w-]+)"(?:\{\{(\w+)\}\})?>\s*<h2 id="\1">(.*?)</h2>'
 )
@@ -71,6 +82,7 @@ class _Seen:
         self.place: Standing = standing(one.results, graph=graph)
         self.known: dict[str, Any] = statistics(one.trace)
         self.labels: list[str] = one.trace.sites()
+        self.flame = flame_of(one.trace, self.now) if one.trace.stack_nodes else None
         pairs = zip(one.results, shown["results"], strict=True)
         self.curve: SpaceTime | None = None
         if one.points:
@@ -119,6 +131,7 @@ def page(compared: Sequence[Compared]) -> str:
             for one in seen
         ],
         "maps": _maps(seen),
+        "flames": [one.flame.to_json() for one in seen if one.flame],
         "collectors": [
             chart_data(_row_title(one, result, seen), did)
             for one in seen
@@ -130,7 +143,7 @@ def page(compared: Sequence[Compared]) -> str:
         ],
     }
     places = {
-        "style": _own("page.css"),
+        "style": _own("page.css") + _own("flame.css"),
         "script": "\n".join(map(_own, SCRIPTS)),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "program": escape(" and ".join(one.name for one in seen)),
@@ -151,6 +164,9 @@ def page(compared: Sequence[Compared]) -> str:
         "facts": _abreast(
             seen, lambda one: f'<dl class="facts">{figures.facts_list(one.known)}</dl>'
         ),
+        "flames": _abreast(
+            seen, lambda one: '<div class="flame-graph"></div>' if one.flame else ""
+        ),
         "asking": _abreast(seen, lambda one: table(sites_sheet(one.known))),
         "stranding": _abreast(seen, _stranding),
         "collecting": _abreast(
@@ -162,7 +178,7 @@ def page(compared: Sequence[Compared]) -> str:
         ),
         "notes": "\n".join(dict.fromkeys(line for one in seen for line in _notes(one, seen))),
     }
-    for name in ("asking", "stranding", "collecting", "space_time"):
+    for name in ("flames", "asking", "stranding", "collecting", "space_time"):
         if not places[name]:
             places[f"{name}_hidden"] = " hidden"
     places["map_hidden"] = "" if data["maps"] else " hidden"

@@ -20,6 +20,7 @@ from heapwright.trace.store import Trace
 
 FORMATS = ("csapp", "android", "csv", "parquet", "perfetto")
 PROFILES = ("pprof", "speedscope", "collapsed")  # of sums by call stack: see `report.profiles`
+SITED_FORMATS = ("csv", "parquet")  # which name call sites
 MALLOC_FORMATS = ("csapp", "android")  # which have no word for a reference
 
 
@@ -51,6 +52,8 @@ def export(
         with beside.open("wb") as file:
             more = {"results": results} if results else {}
             losses: list[str] = module.export(trace, file, advance, **more)
+        if trace.stack_nodes and to in SITED_FORMATS:
+            losses.append("of call stacks the call sites alone are kept")
         os.replace(beside, output)
     except OSError as error:
         raise HeapwrightError(
