@@ -5,6 +5,7 @@ import numpy as np
 from heapwright.insight.heap_map import RUN_PAGES, heap_map
 from heapwright.insight.tops import tops
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
+from heapwright.report.document import Compared, comparison_document
 from heapwright.result import Blocks
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
@@ -68,6 +69,10 @@ def test_a_ratchet_names_the_block_on_top(tmp_path):
     found = replay("first-fit", trace, picture=lambda keyframes: heap_map(keyframes, trace.sites()))
     known = found.heap_map
     assert known.tops_event == found.end_event
+    (told,) = comparison_document(Compared(trace, [found]))["results"]
+    assert told["tops"]["event"] == found.end_event
+    (said,) = told["tops"]["heaps"]
+    assert said["site"] == "note (r.c:2)" and said["stack"] == ["note (r.c:2)"]
     (row,) = known.tops
     assert row["site"] == 1 and row["bytes"] == 64
     assert row["retained_bytes"] >= 190 * 20_000 and row["freed_bytes"] >= 190 * 20_000

@@ -107,6 +107,7 @@ def test_the_block_that_keeps_a_top_is_named():
     rows = [
         {
             "site": "boot (main.c:3)",
+            "stack": ["main (main.c:9)", "boot (main.c:3)"],
             "heap_address": 0x1000000,
             "address": 0x2000000,
             "bytes": 72,
@@ -118,6 +119,7 @@ def test_the_block_that_keeps_a_top_is_named():
     told = {"tops": {"event": 777, "heaps": rows}}
     text = stranding_sites([made("glibc")], [told], None)
     assert "5.00 MiB empty below a last block" in text and "After event 777" in text
+    assert "<ol><li>boot (main.c:3)</li><li>main (main.c:9)</li></ol>" in text
     assert "boot (main.c:3)" in text and "heap at 0x1000000" in text and 'data-value="72"' in text
     rows[0]["site"] = "unknown"
     assert "block at 0x2000000" in stranding_sites([made("glibc")], [told], None)

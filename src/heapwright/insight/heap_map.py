@@ -54,10 +54,7 @@ def heap_map(keyframes: Keyframes, labels: Sequence[str] = ()) -> HeapMap:
     found.tops_event = max(keyframes.end_event, -1)
     if found.tops_event not in keyframes.taken:
         found.tops_event = keyframes.peak_event
-    found.tops = [
-        row | {"site": int(alike(labels)[row["site"] + 1]) if row["site"] < len(labels) else -1}
-        for row in tops(keyframes.taken[found.tops_event])
-    ]
+    found.tops = tops(keyframes.taken[found.tops_event])
     return with_blocks(found, BLOCKS)
 
 

@@ -82,7 +82,9 @@ def comparison_document(one: Compared) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "trace": trace_facts(trace),
         "results": [
-            row | {"distance_to_optimum": distance(result, least)} | _stranded(result, labels)
+            row
+            | {"distance_to_optimum": distance(result, least)}
+            | _stranded(result, labels, trace)
             for row, result in zip(comparison_rows(results), results, strict=True)
         ],
         "verdict": {
@@ -104,7 +106,7 @@ def document(compared: Sequence[Compared]) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "comparisons": documents}
 
 
-def _stranded(result: Result, labels: Sequence[str]) -> dict[str, Any]:
+def _stranded(result: Result, labels: Sequence[str], trace: "Trace") -> dict[str, Any]:
     if result.heap_map is None:
         return {}
 
@@ -115,8 +117,12 @@ def _stranded(result: Result, labels: Sequence[str]) -> dict[str, Any]:
     lists = {name: in_words(found[name]) for name in ("by_bytes", "by_pages")}
     told = {"stranded": found | lists}
     if _trims_from_the_top(result):
-        heaps = {"event": result.heap_map.tops_event, "heaps": in_words(result.heap_map.tops)}
-        told["tops"] = heaps
+        known = result.heap_map.tops
+        heaps = [
+            row | {"stack": trace.stack(old["site"])}
+            for row, old in zip(in_words(known), known, strict=True)
+        ]
+        told["tops"] = {"event": result.heap_map.tops_event, "heaps": heaps}
     return told
 
 

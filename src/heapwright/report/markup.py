@@ -59,6 +59,9 @@ def row_name(row: Row) -> str:
     name = escape(row.name)
     if len(row.name) > LONG_NAME:
         name = f'<span class="clip">{name}</span>'
+    if len(row.whole) > 1:
+        frames = "".join(f"<li>{escape(frame)}</li>" for frame in row.whole)
+        name = f'<details class="stack"><summary>{name}</summary><ol>{frames}</ol></details>'
     return f"{name}{details}{chips}"
 
 

@@ -124,6 +124,7 @@ class Row:
     details: tuple[str, ...] = ()  # below the name: knobs that were set
     flags: tuple[tuple[str, str], ...] = ()  # class and word, as ("bad", "ran out of memory")
     attributes: Mapping[str, str] = field(default_factory=dict)  # data-... of the page's row
+    whole: tuple[str, ...] = ()  # what the page opens the name to: a call stack, outermost last
     group: str = ""  # in a terminal a line above the first row of a group says what they are
 
 

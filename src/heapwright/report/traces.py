@@ -205,6 +205,7 @@ def tops_sheet(kept: Mapping[str, Any]) -> Sheet:
             row,
             row["site"] if row["site"] != "unknown" else f"block at {row['address']:#x}",
             (f"heap at {row['heap_address']:#x}",),
+            whole=tuple(reversed(row.get("stack", ()))),
         )
         for row in kept["heaps"]
     ]
