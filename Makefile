@@ -30,6 +30,7 @@ test: install system test-compiled test-interpreted test-checked ## the whole su
 # Each test runs compiled in one of two ways: what drives kernels step by step with every array index
 # checked, the rest as it is shipped. Tests of one manager go to one worker, which compiles it once.
 STEPPED := tests/structures tests/machine tests/allocators tests/collectors tests/managers
+CHECKED := tests/compiler/test_bare.py tests/compiler/test_words.py tests/tunnel/test_golden_addresses.py
 SPREAD := -n $(WORKERS) --dist loadgroup
 
 test-compiled: install ## the suite as it is shipped, but for what test-checked runs
@@ -39,7 +40,7 @@ test-interpreted: install ## kernels as plain Python, on smaller traces
 	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary tests/references
 
 test-checked: install ## managers and their parts, compiled with every array index checked
-	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) $(CHECKED)
 
 bench: install system ## rates, sizes and start-up, then flights, against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json
