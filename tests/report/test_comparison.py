@@ -91,6 +91,49 @@ def test_where_nothing_is_the_present_state_there_is_no_change_to_it():
     ]
 
 
+COMPARED_LEAVING = [
+    "exit_resident_bytes",
+    "mapped_bytes_peak",
+    "peak.header_bytes",
+    "peak.cached_bytes",
+    "peak.rounding_bytes",
+    "page_faults",
+    "events_per_second",
+    "mean_resident_bytes",
+    "peak.retained_bytes",
+    "peak.partial_bytes",
+    "peak.garbage_bytes",
+    "within_event_bytes",
+    "change_to_present",
+]
+COLLECTED_LEAVING = [
+    "collector.totals.promoted_bytes",
+    "collector.totals.barriers",
+    "collector.totals.swept_bytes",
+    "collector.totals.marked_bytes",
+    "collector.totals.copied_bytes",
+    "collector.pauses",
+    "collector.pause_ns.p99",
+    "collector.pause_ns.median",
+    "collector.survival",
+]
+
+
+def leaving(sheet):
+    """Keys of the columns in the order in which a narrow terminal leaves them out."""
+    columns = [column for column in sheet.columns if column.rank]
+    found = []
+    while columns:
+        columns.remove(gone := max(columns, key=lambda column: column.rank))
+        found.append(gone.key)
+    return found
+
+
+def test_what_matters_least_is_left_out_first():
+    assert leaving(comparison_sheet([made(), now()])) == COMPARED_LEAVING
+    assert leaving(collectors_sheet([made("a", collecting=collecting())])) == COLLECTED_LEAVING
+
+
 def test_columns_in_which_there_is_nothing_are_left_out():
     peak = made().peak | {"garbage_bytes": 0}
     shown = {column.key for column in comparison_sheet([now(), made(peak=peak)]).shown()}

@@ -37,6 +37,16 @@ def test_all_blocks_where_there_is_room(results):
     assert len(zlib.decompress(base64.b64decode(made[0]["data"]))) == last[0] + last[1] * last[2]
 
 
+def test_a_block_has_its_place_in_its_page(results):
+    one = maps.map_data(results, [[], []])[0]
+    first, count, width, _ = one["columns"]["offset"]
+    data = zlib.decompress(base64.b64decode(one["data"]))[first : first + count * width]
+    planes = np.frombuffer(data, np.uint8).reshape(width, count).astype(np.int64)
+    found = sum(plane << 8 * number for number, plane in enumerate(planes))
+    address = results[0].heap_map.blocks.address
+    assert found.tolist() == (address % 4096).tolist() and (found % 4 == 0).all() and found.any()
+
+
 def test_each_takes_at_most_half_of_what_is_left(results, monkeypatch):
     monkeypatch.setattr(maps, "BLOCKS", 2 * OBJECTS + 100)
     first, second = maps.map_data(results, [[], []])
@@ -53,4 +63,5 @@ def test_less_and_less_until_it_fits(results, monkeypatch):
     assert sum(len(one["data"]) for one in fewer) <= whole // 2
     assert 0 < sum(map(blocks, fewer)) < 2 * OBJECTS
     monkeypatch.setattr(maps, "ROOM", 1)
+    monkeypatch.setattr(maps, "LEAST_BLOCKS", maps.BLOCKS // 4)  # which a halving meets
     assert set(maps.map_data(results, [[], []])[0]["columns"]) == {"pages", "frames"}
