@@ -8,10 +8,12 @@ import zipfile
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
+from heapwright.trace.importers import import_file
 from peak_memory import PEAK_KIB
 from text_recordings import (
     ANDROID,
@@ -166,6 +168,7 @@ def test_records_and_threads_past_the_first_tables(tmp_path):
         (HEAPTRACK_INTERPRETED + "- 7\n\n", "line 15 names an object that"),
         ("op,object,size\nmalloc,1,5\nmalloc,x,5\n", "source: after row 0"),
         ("op,object,size\nmalloc,1,5\nwhirl,2,5\n", "row 2: 'whirl' is no operation"),
+        ("op,object,size\nmalloc,1,5\n,2,5\n", r"'' is no operation|missing or unknown"),
         ("op,object,size\nmalloc,1,-5\n", "row 1: it is not understood"),
         ("op,size\nmalloc,1\n", "no format that can be imported"),
         ("1: free 0x10\n", "holds no allocation"),
@@ -238,3 +241,27 @@ def test_a_hostile_recording_costs_bounded_memory(name, tmp_path):
         timeout=120,
     )
     assert int(done.stdout) * 1024 < 200_000_000
+
+
+def test_a_parquet_without_an_operation_is_one_sentence(tmp_path):
+    columns = {"op": ["malloc", None], "object": [1, 2], "size": [5, 5]}
+    pq.write_table(pa.table(columns), tmp_path / "source")
+    with pytest.raises(HeapwrightError, match="an operation is missing or unknown"):
+        import_file(tmp_path / "source", tmp_path / "out.parquet")
+
+
+def test_a_table_of_more_sites_than_there_is_room_for_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("heapwright.trace.importers.tabular.SITES", 2)
+    rows = "".join(f"malloc,{n},5,{site}\n" for n, site in enumerate("aabcb", 1))
+    trace = imported("op,object,size,site\n" + rows, tmp_path)
+    assert trace.sites() == ["a", "b"]
+    assert [note.rpartition(": ")[2] for note in trace.notes if "past the first 2" in note] == ["1"]
+
+
+def test_what_mtrace_announced_to_move_is_moved_once(tmp_path):
+    """`<` says what moves, the next line where to; a line after that is about something else."""
+    moved = "@ p:[0x1] < 0x10\n@ p:[0x1] > 0x20 0x40\n@ p:[0x1] + 0x30 0x8\n"
+    trace = imported("= Start\n@ p:[0x1] + 0x10 0x8\n" + moved + "= End\n", tmp_path)
+    assert (trace.allocations, trace.reallocations, trace.frees) == (2, 1, 0)
+    assert trace.unmatched_frees == 0
+    assert not any("whose new place is not told" in note for note in trace.notes)
