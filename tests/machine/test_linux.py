@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from heapwright.compiler import kernel
-from heapwright.compiler.system import MUNMAP, system_call
+from heapwright.compiler import INTERPRETED, kernel
+from heapwright.compiler.system import MREMAP, MUNMAP, system_call
 from heapwright.machine import address_space as model
 from heapwright.machine import linux
 from heapwright.machine.address_space import (
@@ -156,3 +156,37 @@ def test_what_there_is_no_room_for_is_refused(both):
     taken = linux.take(ORIGIN + BREAK_BASE, PAGE_BYTES)  # by somebody else
     assert taken and linux.brk(real, BREAK_BASE + PAGE_BYTES) == BREAK_BASE
     assert unmap(ORIGIN + BREAK_BASE, PAGE_BYTES) == 0
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="compiled, nobody stands between it and Linux")
+@pytest.mark.parametrize("hemmed", [False, True])
+def test_a_refused_resize_changes_nothing(both, monkeypatch, hemmed):
+    """As under a limit of address space: where it would have gone is free again."""
+    real, counted, areas = both
+    lengths = [2 * PAGE_BYTES, 3 * PAGE_BYTES, PAGE_BYTES]
+    places = [linux.mmap(real, 0, length) for length in lengths]
+    assert places == [model.mmap(counted, 0, length) for length in lengths]
+    areas.update(zip(places, lengths, strict=True))
+    if not hemmed:  # above the last there is room now
+        linux.munmap(real, places[1], lengths[1])
+        model.munmap(counted, places[1], lengths[1])
+        del areas[places[1]]
+    refuse = {"on": True}
+
+    def refusing(number, *arguments):
+        return -12 if number == MREMAP and refuse["on"] else system_call(number, *arguments)
+
+    monkeypatch.setattr(linux, "system_call", refusing)
+    before = real.meters.copy()
+    assert linux.mremap(real, places[2], PAGE_BYTES, 4 * PAGE_BYTES) == 0
+    assert real.meters.tolist() == before.tolist()
+    refuse["on"] = False
+    resized = linux.mremap(real, places[2], PAGE_BYTES, 4 * PAGE_BYTES)
+    assert resized == model.mremap(counted, places[2], PAGE_BYTES, 4 * PAGE_BYTES) != 0
+    assert (resized == places[2]) is not hemmed
+    del areas[places[2]]
+    areas[resized] = 4 * PAGE_BYTES
+    for length in (PAGE_BYTES, 2 * PAGE_BYTES, 5 * PAGE_BYTES):
+        found = linux.mmap(real, 0, length)
+        assert found == model.mmap(counted, 0, length)
+        areas[found] = length

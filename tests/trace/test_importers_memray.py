@@ -1,5 +1,6 @@
 """memray's captures: a real program is recorded, then each of its requests is looked for."""
 
+import logging
 import subprocess
 import sys
 
@@ -295,3 +296,12 @@ def test_without_memray_a_sentence_names_the_package(record, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "memray", None)
     with pytest.raises(HeapwrightError, match=r"pip install 'heapwright\[memray\]'"):
         import_file(record(), tmp_path / "out.parquet")
+
+
+def test_memray_itself_writes_nothing_to_stderr(tmp_path, monkeypatch):
+    """What it would log there is told as a sentence."""
+    _memray = pytest.importorskip("memray._memray")
+    levels = []
+    monkeypatch.setattr(_memray, "set_log_level", levels.append)
+    importer._library(tmp_path / "capture.bin")
+    assert levels and min(levels) > logging.CRITICAL
