@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 BLOCKS = 1 << 16  # that a trace is looked at in, at most
 FREES_A_REQUEST = 16  # a request within the exit phase weighs as many frees
 NEAR = 16  # within one part in so many is as good as there
+FEW_PACES = 4  # between looks; from fewer nothing usual is known
 REST_NS, RESTS = 50_000_000, 20  # a pause of that, and of one part in so many of the time
 TELLING = 20  # bytes freed in the exit phase of which it is said: one part of the peak in so many
 
@@ -168,9 +169,14 @@ def _after_a_rest(trace: "Trace", leaving: int) -> int:
         return 0
     events, times = seen[:, EVENT], seen[:, TIME_NS]
     rest = max(REST_NS, int(times[-1]) // RESTS)
+    # Looks are the further apart the more there is to look at: what the events between two usually
+    # take is no rest
+    took, done = np.diff(times), np.diff(events)
+    paces = took[done > 0] / done[done > 0]
+    usual = np.median(paces) if len(paces) >= FEW_PACES else 0.0
     # Between two looks it rested after what came before or before what came then: the larger part
-    mostly_before = events[:-1] - leaving > np.diff(events)
-    long = np.flatnonzero((np.diff(times) >= rest) & mostly_before & (events[:-1] > leaving))
+    mostly_before = events[:-1] - leaving > done
+    long = np.flatnonzero((took - usual * done >= rest) & mostly_before & (events[:-1] > leaving))
     return min(int(events[long[-1] + 1]), trace.events) if len(long) else 0
 
 
