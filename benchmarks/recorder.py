@@ -4,8 +4,8 @@
 
 Beside the recorder as it is, one that looks at no large block: what the looks cost; and one that
 keeps whole stacks. Runs of them take turns, so that a neighbour's noise meets all; the least of
-each counts, as noise only adds. churn.c's patterns are nothing but requests; `written`, `python` and
-`nested`, strings in a map some 25 calls deep, do work as well.
+each counts, as noise only adds. churn.c's patterns are nothing but requests; `written`, `python`
+and `nested`, strings in a map some 25 calls deep, do work as well.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import heapwright as hw
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.trace.notes import of_kind
@@ -331,3 +332,10 @@ def test_nothing_happens_before_it_is_time(tmp_path, serving, start):
     with pytest.raises(HeapwrightError, match="not yet time"):
         record_running(process.of.pid, tmp_path / "o.parquet", wishes=Wishes(after_s=100))
     assert process.end() == UNHARMED and not os.listdir(tmp_path)
+
+
+def test_in_a_program(tmp_path, serving, start):
+    process = start(serving / "serving", "loop")
+    (trace,) = hw.attach(process.of.pid, tmp_path / "o.parquet", for_s=0.2, stacks=8)
+    assert trace.events > 0 and trace.stack_nodes > 0
+    assert process.end() == UNHARMED
