@@ -2,9 +2,10 @@
 
     python -m benchmarks.recorder [--runs 7] [--json FILE]
 
-Beside the recorder as it is, one that looks at no large block: what the looks cost. Runs of the
-three take turns, so that a neighbour's noise meets all of them; the least of each counts, as noise
-only adds. churn.c's patterns are nothing but requests; `written` and `python` do work as well.
+Beside the recorder as it is, one that looks at no large block: what the looks cost; and one that
+keeps whole stacks. Runs of them take turns, so that a neighbour's noise meets all; the least of
+each counts, as noise only adds. churn.c's patterns are nothing but requests; `written`, `python`
+and `nested`, strings in a map some 25 calls deep, do work as well.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from heapwright.trace.recorder.build import FLAGS, library
+from heapwright.trace.recorder.control import DEPTH, controlled
 
 RECORDER = Path("src/heapwright/trace/recorder/recorder.c")
 WRITTEN = r"""
@@ -41,15 +44,41 @@ int main(void) { /* large blocks that come, are written, and go, among small one
     return 0;
 }
 """
+NESTED = r"""
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+static std::map<std::string, std::vector<int>> kept;
+__attribute__((noinline)) long fill(int i) {
+    auto &row = kept["a key that is too long to be kept inside " + std::to_string(i % 997)];
+    row.push_back(i);
+    if (row.size() > 40) row = std::vector<int>(3, i);
+    return row.size();
+}
+__attribute__((noinline)) long down(int i, int left) {
+    long sum = left ? down(i, left - 1) : fill(i);
+    __asm__ volatile("" ::: "memory");
+    return sum + 1;
+}
+int main() {
+    long sum = 0;
+    for (int i = 0; i < 3000000; i++) sum += down(i, 20);
+    printf("%ld\n", sum);
+}
+"""
+STACKS = 128  # frames
 PYTHON = "x=[bytes(i%2000) for i in range(300000)]; y=[{'a':i,'b':str(i)} for i in range(100000)]"
 
 
-def processor_seconds(command: list[str], preload: str, folder: Path) -> float:
+def processor_seconds(command: list[str], preload: str, depth: int, folder: Path) -> float:
     """Of one run."""
     environment = dict(os.environ, PYTHONMALLOC="malloc")
     with tempfile.TemporaryDirectory(dir=folder) as logs:
         if preload:
             environment |= {"LD_PRELOAD": preload, "HEAPWRIGHT_RECORD": f"0:{logs}"}
+            with controlled(Path(logs)) as page:
+                page[DEPTH] = depth
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -69,25 +98,34 @@ def measured(runs: int, folder: Path) -> dict[str, dict[str, float]]:
     programs = {
         f"churn {what}": [str(folder / "churn"), what, "1"] for what in ("small", "log", "large")
     }
+    if shutil.which("c++"):
+        (folder / "nested.cpp").write_text(NESTED)
+        command = ["c++", "-O2", "-o", folder / "nested", folder / "nested.cpp"]
+        subprocess.run(list(map(str, command)), check=True)
+        programs["nested"] = [str(folder / "nested")]
     programs |= {"written": [str(folder / "written")], "python": [sys.executable, "-c", PYTHON]}
     found = {}
     for name, command in programs.items():
-        taken: dict[str, list[float]] = {"": [], str(blind): [], str(library()): []}
+        recorder = str(library())
+        variants = (("", 0), (str(blind), 0), (recorder, 0), (recorder, STACKS))
+        taken: dict[tuple[str, int], list[float]] = {variant: [] for variant in variants}
         for _ in range(runs):
-            for preload, seconds in taken.items():
-                seconds.append(processor_seconds(command, preload, folder))
-        alone, without, whole = (min(seconds) for seconds in taken.values())
+            for (preload, depth), seconds in taken.items():
+                seconds.append(processor_seconds(command, preload, depth, folder))
+        alone, without, whole, stacks = (min(seconds) for seconds in taken.values())
         found[name] = {
             "seconds": alone,
             "recorded": whole / alone,
             "without_looks": without / alone,
             "looks": whole / without,
-            "looks_median": statistics.median(taken[str(library())])
-            / statistics.median(taken[str(blind)]),
+            "stacks": stacks / alone,
+            "looks_median": statistics.median(taken[recorder, 0])
+            / statistics.median(taken[str(blind), 0]),
         }
         print(
             f"{name:12} {alone:6.2f} s  recorded x{whole / alone:.2f}  "
-            f"without looks x{without / alone:.2f}  looks {whole / without - 1:+.1%}",
+            f"without looks x{without / alone:.2f}  looks {whole / without - 1:+.1%}  "
+            f"stacks x{stacks / alone:.2f}",
             flush=True,
         )
     return found

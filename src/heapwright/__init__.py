@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from heapwright.api.flying import build, fly
     from heapwright.api.replaying import replay, validate
     from heapwright.api.sweeping import Sweep, sweep
-    from heapwright.api.traces import info, open, record
+    from heapwright.api.traces import attach, info, open, record
     from heapwright.api.why import why
     from heapwright.errors import HeapwrightError
     from heapwright.managers.registry import managers
@@ -44,7 +44,7 @@ _HOMES = {
     "api.replaying": ("replay", "validate"),
     "api.why": ("why",),
     "api.sweeping": ("Sweep", "sweep"),
-    "api.traces": ("info", "open", "record"),
+    "api.traces": ("attach", "info", "open", "record"),
     "errors": ("HeapwrightError",),
     "managers.registry": ("managers",),
     "report.answers": ("Diff", "Why"),
@@ -55,6 +55,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 as a reader meets them
     "record",
+    "attach",
     "open",
     "info",
     "advise",

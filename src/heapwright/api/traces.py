@@ -85,6 +85,31 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
     return found
 
 
+def attach(  # noqa: PLR0913 what, then how; all but the first two are named
+    pid: int,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    for_s: float = 0.0,
+    children: bool = False,
+    stacks: int = 0,
+    most_bytes: int = 0,
+    progress: Progress | None = None,
+) -> Recorded:
+    """Record a process that runs already, for `for_s` seconds or until it ends; it runs on.
+
+    What it had allocated before is not in the trace. The recording ends earlier when its log has
+    `most_bytes`, or by SIGINT to this process. The rest as for `record`. HeapwrightError, in one
+    sentence, when the process cannot be attached to or asked for nothing.
+    """
+    from heapwright.trace.recorder.running import record_running
+    from heapwright.trace.recorder.wishes import Wishes
+    from heapwright.trace.store import Trace
+
+    wishes = Wishes(stacks=stacks, for_s=for_s, most_bytes=most_bytes)
+    written = record_running(pid, output, children=children, wishes=wishes, progress=progress)
+    return Recorded(Trace.open(one.path) for one in written)
+
+
 class Info(dict[str, Any]):
     """The statistics of a trace under the names of `heapwright info --json`."""
 

@@ -19,6 +19,7 @@ from heapwright.trace.recorder.log import (
     CUT_ASKED,
     ENDS_UNSEEN,
     STACKS_CUT,
+    WITHOUT_TABLES,
     Log,
     end_of,
     history,
@@ -173,6 +174,14 @@ def convert(  # noqa: PLR0913 what, then how
         if log.flags & STACKS_CUT:
             facts.notes.append(
                 Note("Some call stacks lack their innermost frames: there was no room.", "stacks")
+            )
+        if log.flags & WITHOUT_TABLES:
+            facts.notes.append(
+                Note(
+                    "Call stacks were followed by frame pointers alone, as its glibc is older than "
+                    "2.35: frames of code without them are missing.",
+                    "stacks",
+                )
             )
         if log.flags & ENDS_UNSEEN:
             facts.notes.append(

@@ -41,10 +41,12 @@
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
 enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK };
-enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4, ATTACHED = 8, CUT_ASKED = 16, CONTINUES = 32 };
+enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4, ATTACHED = 8, CUT_ASKED = 16, CONTINUES = 32,
+       WITHOUT_TABLES = 64 };
 enum { RECORD, WAIT, STOP }; /* what control.h asks */
 /* header.flags: there was no key; callers are nodes of tree.h; some stacks had no room there; the process ran
- * before, unrecorded; the log has the size asked for; it goes on with the one in `parent` */
+ * before, unrecorded; the log has the size asked for; it goes on with the one in `parent`; frames were found
+ * by pointers alone */
 struct header {
     char magic[8];
     uint64_t header_bytes, chunk_bytes, pid;

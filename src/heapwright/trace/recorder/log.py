@@ -29,8 +29,10 @@ ARENA, NODE = 14, 15  # of a window: in the log MALLOCs of such a domain, see py
 _ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
 # of `tree.h`; some stacks had no room there; the process ran before, unrecorded; the log has the
-# size asked for; it goes on with the one in `parent`.
-ENDS_UNSEEN, STACKED, STACKS_CUT, ATTACHED, CUT_ASKED, CONTINUES = (1 << bit for bit in range(6))
+# size asked for; it goes on with the one in `parent`; frames were found by pointers alone.
+ENDS_UNSEEN, STACKED, STACKS_CUT, ATTACHED, CUT_ASKED, CONTINUES, WITHOUT_TABLES = (
+    1 << bit for bit in range(7)
+)
 
 _HEADER = struct.Struct("=8s7Q4096s4096s4096sQ")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number

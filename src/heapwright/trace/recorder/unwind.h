@@ -220,6 +220,7 @@ static __attribute__((noinline)) struct rule learned(uintptr_t pc, uint64_t *pla
     if (!asked_for_find_object) {
         find_object = (int (*)(void *, struct found *))dlsym(RTLD_DEFAULT, "_dl_find_object");
         asked_for_find_object = 1;
+        if (!find_object && state.phase == ON) state.header->flags |= WITHOUT_TABLES;
     }
     union word_of_rule found = {.rule = looked_up(pc)};
     uint64_t row = found.word * 0x9E3779B97F4A7C15UL >> 52, none;
