@@ -98,6 +98,18 @@ class Proof:
             for figure in ("end", "peak")
         )
 
+    @property
+    def kept(self) -> bool:
+        """Whether they are within that share of the present state's figure: what is promised is
+        a share of today's."""
+        now = self.advice.present.predicted
+        return all(
+            abs(value_of(row.measured, figure) - value_of(row.predicted, figure))
+            <= max(NEAR_BYTES, NEAR * value_of(now, figure))
+            for row in (self.advice.present, self.first)
+            for figure in ("end", "peak")
+        )
+
     def score(self, row: Row) -> float:
         """What a run held, against the present state's run."""
         return memory_score(row.measured, self.advice.present.measured, None)
@@ -123,6 +135,11 @@ class Proof:
                 *(_beside(one, figure) for figure in FIGURES),
                 f"{one.measured.seconds:.2f} s",
             ]
+
+
+def _held(one: Proof) -> str:
+    """Whether a prediction held, in a word."""
+    return "yes" if one.near else "of today's" if one.kept else "**no**"
 
 
 def _beside(row: Row, figure: str) -> str:
@@ -154,6 +171,7 @@ def proof(program: Program, folder: Path, rounds: int) -> Proof | None:
 def page(proofs: Sequence[Proof]) -> str:
     """The page: what holds, then the table."""
     near, good = sum(one.near for one in proofs), sum(one.as_good for one in proofs)
+    kept = sum(one.kept for one in proofs)
     lines = [
         "# Advice, proven",
         "",
@@ -166,6 +184,8 @@ def page(proofs: Sequence[Proof]) -> str:
         "",
         f"- As predicted, end and peak, of the present state and of the first advice (within "
         f"{NEAR:.0%} or {bytes_text(NEAR_BYTES)}): **{near} of {len(proofs)}**.",
+        f"- Within {NEAR:.0%} of the present state's figure, which is what a saving is promised "
+        f"of: **{kept} of {len(proofs)}**.",
         f"- The first advice is the best that was measured, or within {AS_GOOD:.0%} of the present "
         f"state of it: **{good} of {len(proofs)}**.",
         "",
@@ -179,7 +199,7 @@ def page(proofs: Sequence[Proof]) -> str:
     for one in proofs:
         best = "the first" if one.best is one.first else f"`{said(one.best) or 'as it is'}`"
         lines.append(
-            f"| {one.program.name} | {one.program.about} | {'yes' if one.near else '**no**'} | "
+            f"| {one.program.name} | {one.program.about} | {_held(one)} | "
             f"{'best' if one.as_good else '**not best**'} | {best}, "
             f"{change_text(one.score(one.best) - 1)} |"
         )
@@ -211,7 +231,8 @@ def main() -> None:
         (given.folder / "advice.json").write_text(json.dumps(kept, indent=1, default=str))
         for cells in found.cells():
             print(" | ".join(cells), file=sys.stderr)
-        print(f"  near {found.near}, as good {found.as_good}", file=sys.stderr, flush=True)
+        held = f"  near {found.near}, kept {found.kept}, as good {found.as_good}"
+        print(held, file=sys.stderr, flush=True)
         if given.output:  # as far as it came, should it be ended
             given.output.write_text(page(proofs))
     if not given.output:
