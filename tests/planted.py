@@ -90,8 +90,8 @@ def leak_of_bytes(p: Program) -> None:
     """What leaks is less than what glibc adds to it."""
     for _ in range(900):
         p.request()
-        for _ in range(8):
-            p.malloc(3, "main", "serve", "flag")
+        for _ in range(16):
+            p.malloc(11, "main", "serve", "flag")
 
 
 def leak_that_swings(p: Program) -> None:
@@ -157,6 +157,13 @@ def retention(p: Program) -> None:
         p.request()
 
 
+def odds_and_ends(p: Program) -> None:
+    """A short program that frees nothing at its end, as many do."""
+    for _ in range(40):
+        p.request()
+        p.malloc(3000, "main", "option")
+
+
 def a_cache_that_fills(p: Program) -> None:
     """Filled by the first fifth of the requests and kept."""
     for number in range(1500):
@@ -210,6 +217,7 @@ PLANTED: dict[str, tuple[Callable[[Program], None], str, str]] = {
     "caches": (caches, "caches", ""),
     "rounding": (rounding, "rounding", "node"),
     "retention": (retention, "retention", "summary"),
+    "odds and ends": (odds_and_ends, "live", ""),
     "a cache that fills": (a_cache_that_fills, "live", "insert"),
     "a cache that evicts": (a_cache_that_evicts, "live", "insert"),
     "a table freed at the exit": (a_table_freed_at_the_exit, "live", "row"),

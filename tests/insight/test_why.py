@@ -59,7 +59,7 @@ def test_an_object_graph_that_grows_for_ever(tmp_path):
     with TraceWriter(path, program="g") as out, Mutator(out.write) as m:
         out.sites = ["entry", "local"]
         head = m.root(m.new(64, fields=1, site=0))
-        for _ in range(900):
+        for _ in range(3000):
             with m.frame():
                 entry = m.new(64, fields=1, site=0)
                 m.write(entry, 0, head)

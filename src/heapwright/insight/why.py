@@ -52,6 +52,8 @@ _PARTS = {
     "garbage": ("garbage",),
 }
 LEAK_SHARE, WASTE_SHARE = 0.1, 0.25  # of the resident bytes
+LEAST_LEAK_BYTES = 128 << 10  # what is less, or less than this share of the whole process, is what
+LEAST_LEAK_SHARE = 0.01  # a program that ends soon leaves to its end
 PROCESS_SHARE = 0.1  # of the most that the whole process had; less waste is no finding
 KEPT_ANYWAY_BYTES = 256 << 10  # that are retained are no finding: glibc pads and trims by 128 KiB
 STAYS = 0.25  # of the peak; where less stays at the end it is the peak that is judged
@@ -146,6 +148,8 @@ def diagnosis(
     labels = trace.sites()
     place = places(labels)
     leaked = leaks(profile, place)
+    if leaked.sum() < max(LEAST_LEAK_BYTES, LEAST_LEAK_SHARE * process_bytes(trace)):
+        leaked[:] = 0
     parts = {"end": result.end, "peak": result.peak}
     counted = {
         moment: _causes(parts[moment], profile, leaked, events[moment]) for moment in MOMENTS
@@ -191,6 +195,7 @@ def _kind(shares: Mapping[str, float], sizes: Mapping[str, int], process: int) -
     weight.pop("live", None)
     if sizes["retention"] < KEPT_ANYWAY_BYTES:
         weight.pop("retention", None)
+    weight.pop("leak", None)
     if shares["leak"] >= LEAK_SHARE:
         weight["leak"] = 2 * shares["leak"]
     return max(weight, key=lambda cause: weight[cause]) if weight else "live"
