@@ -48,4 +48,4 @@ document.documentElement.classList.add("scripted");
 document.querySelectorAll("table.figures").forEach(sortable);
 document.querySelectorAll(".figures .clip").forEach(opensWhole);
 const title = document.querySelector("h1.clip");
-if (title.scrollHeight > title.clientHeight + 2) opensWhole(title);
+if (title && title.scrollHeight > title.clientHeight + 2) opensWhole(title);

@@ -2,7 +2,7 @@
 
 why.html    the frame, with {{places}} filled below
 page.css    the look, shared with the page of comparisons; flame.css that of the graph
-flame.js    the flame graph
+flame.js    the flame graph; tables.js: a heading sorts
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def why_page(found: Why) -> str:
     told += [Note("The twin", text) for text in found.result.notes]
     places = {
         "style": _own("page.css") + _own("flame.css"),
-        "script": _own("draw.js") + _own("flame.js"),
+        "script": _own("draw.js") + _own("tables.js") + _own("flame.js"),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "program": escape(known["program"] or str(known["path"])),
         "lead": escape(
