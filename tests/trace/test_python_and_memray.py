@@ -66,8 +66,9 @@ def test_what_memray_sees_of_a_program_we_see_at_the_same_line(tmp_path):
     assert status == 0
     seen, told = requests(theirs), requests(ours)
     assert told.total() > 50_000
-    print(seen.total(), told.total())
-    0
+    # Free lists are filled by what ran before, which is memray's own code there: at most 2,000
+    # tuples. Each frame that it looks at becomes an object.
+    assert (seen - told).total() < 2_100 and (told - seen).total() < 300
     events = all_events(theirs)
     assert theirs.by_domain and {MALLOC_DOMAIN, OBJECT} <= set(events.domain.tolist())
     assert any("neither the version of Python nor the domain" in note for note in theirs.notes)
