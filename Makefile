@@ -46,6 +46,7 @@ bench: install system ## rates, sizes and start-up, then flights, against the re
 	$(BIN)/python -m benchmarks --output build/benchmarks.json
 	$(BIN)/python -m benchmarks.flight --output build/flights.json
 	$(BIN)/python -m benchmarks.arrays --output build/arrays.json
+	$(BIN)/python -m benchmarks.python_recording
 	$(BIN)/python -m benchmarks.takeoff
 
 fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided by coverage

@@ -140,11 +140,18 @@ def test_mappings_are_left_out_and_counted(record, tmp_path):
     assert int(note.split()[0]) >= 1
 
 
-def test_pythons_own_allocator_is_taken_for_malloc_and_said_so(record, tmp_path):
+def test_requests_to_pythons_own_allocators_are_told_by_domain(record, tmp_path):
     plain, _ = imported(record(), tmp_path)
     traced, _ = imported(record("--trace-python-allocators"), tmp_path)
     assert traced.allocations > 3 * plain.allocations
-    assert any("Python's own allocator" in note for note in traced.notes)
+    assert traced.by_domain and not plain.by_domain and traced.python == "unknown"
+    (events,) = traced.batches(("op", "slot", "domain"))
+    of_slot: dict[int, int] = {}
+    for op, slot, domain in zip(
+        *(column.tolist() for column in events[:2]), events.domain.tolist(), strict=True
+    ):
+        assert domain == (of_slot.pop(slot) if op == FREE else of_slot.setdefault(slot, domain))
+    assert any("nor the domain of a request" in note for note in traced.notes)
 
 
 def test_an_aggregated_capture_is_a_sentence(record, tmp_path):

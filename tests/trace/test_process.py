@@ -106,7 +106,7 @@ def mapped_by(where: str, most: int = 8 * MIB) -> Process:
     ("where", "most", "what"),
     [
         ("libpython3.11.so.1.0", MIB, "pymalloc's arenas"),
-        ("python3", 1 << 18, "PYTHONMALLOC=malloc"),
+        ("python3", 1 << 18, "without --no-python"),
         ("libjvm.so", 1 << 30, "the JVM's heap"),
         ("node", 1 << 20, "V8's heap"),
         ("libruby-3.1.so", 1 << 20, "Ruby's heap"),

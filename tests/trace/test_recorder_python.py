@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from heapwright.compiler import INTERPRETED
+from heapwright.insight.statistics import statistics
 from heapwright.references.cpython.agreement import Arenas, Follower, validate
 from heapwright.references.cpython.stats import said_by, stats_of
+from heapwright.report.traces import facts
 from heapwright.trace.recorder.wishes import Wishes
 from heapwright.trace.schema import (
     CALLOC,
+    DOMAINS,
     MALLOC,
     MALLOC_DOMAIN,
     MEM,
@@ -109,6 +112,18 @@ def test_each_request_stands_once(mixed):
     assert mixed.unmatched_frees == 0
     shrunk = (events.op == REALLOC) & (events.size == 0)
     assert shrunk.any() and (events.domain[shrunk] >= RAW).all()
+
+
+def test_info_tells_the_domains_and_the_lines(mixed):
+    told = statistics(mixed)
+    assert told["python"] == mixed.python and list(told["domains"]) == list(DOMAINS)
+    assert sum(asked["requests"] for asked in told["domains"].values()) == sum(
+        told["by_operation"][name] for name in ("malloc", "calloc", "realloc", "memalign")
+    )
+    assert told["domains"]["raw"]["bytes"] >= 123_461
+    (said,) = [fact.text for fact in facts(told) if fact.title == "Python"]
+    assert mixed.python in said and " of object, " in said
+    assert any("python_program.py:67" in row["site"] for row in told["top_sites"]["by_count"])
 
 
 def test_the_twin_answers_every_request_as_the_recorded_python_did(mixed):

@@ -8,6 +8,7 @@ lifetimes        objects and bytes by lifetime in events, powers of two; the imm
 lifetimes_by_size  objects by last size and lifetime, powers of two; null: never freed
 realloc_chains   how many objects, how often, how much a moving realloc would copy
 top_sites        who asks for most bytes, who asks most often
+domains          of a Python program's trace requests and bytes by domain, else empty
 graph            of a graph trace its reference fields, writes, roots and frames; else null
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.insight import census as c
 from heapwright.trace.reconciled import reconciled
-from heapwright.trace.schema import OPERATIONS
+from heapwright.trace.schema import CALLOC, DOMAINS, MALLOC, MEMALIGN, OPERATIONS, REALLOC, Events
 from heapwright.trace.store import Trace
 
 TOP_SITES = 10
@@ -34,7 +35,9 @@ def statistics(
     labels = trace.sites()
     tally = c.census(trace.slots, len(labels))
     first = 0
-    for events in trace.batches(GRAPH_COLUMNS if trace.graph else COLUMNS):
+    asked = np.zeros((len(DOMAINS), 2), np.int64)
+    columns = GRAPH_COLUMNS if trace.graph else (*COLUMNS, "domain")
+    for events in trace.batches(columns):
         if len(events.site) and int(events.site.max()) >= len(labels):
             row = first + int((events.site >= len(labels)).argmax())
             raise HeapwrightError(
@@ -42,6 +45,7 @@ def statistics(
                 f"of {len(labels)}; copy or record it again"
             )
         c.count(tally, events)
+        _ask(asked, events)
         first += len(events.op)
         advance(len(events.op))
     return {
@@ -53,6 +57,8 @@ def statistics(
         "settings": trace.settings,
         "process": {one.moment: one.to_json() for one in reconciled(trace.process(), trace.origin)},
         "inherited_events": trace.inherited_events,
+        "python": trace.python,
+        "domains": _domains(asked) if trace.by_domain else {},
         "size_bytes_on_disk": trace.size_bytes_on_disk,
         "events": trace.events,
         "allocations": trace.allocations,
@@ -78,6 +84,20 @@ def statistics(
             "by_count": _top(tally, labels, c.COUNT, top),
         },
     }
+
+
+def _ask(asked: np.ndarray, events: Events) -> None:
+    """Enter requests and their bytes by domain in int64[domain, 2]."""
+    if len(events.domain):
+        asking = np.isin(events.op, (MALLOC, CALLOC, REALLOC, MEMALIGN))
+        domain, size = events.domain[asking], events.size[asking]
+        asked[:, 0] += np.bincount(domain, minlength=len(asked))
+        asked[:, 1] += np.bincount(domain, size, len(asked)).astype(np.int64)
+
+
+def _domains(asked: np.ndarray) -> dict[str, dict[str, int]]:
+    rows = zip(DOMAINS, asked.tolist(), strict=True)
+    return {name: {"requests": count, "bytes": size} for name, (count, size) in rows}
 
 
 def _range(bucket: int) -> tuple[int, int]:

@@ -17,6 +17,17 @@ class Fact(NamedTuple):
     text: str
 
 
+def _python(known: Mapping[str, Any]) -> dict[str, str]:
+    """Whom a Python program asked."""
+    if not known.get("domains"):
+        return {}
+    told = [
+        f"{asked['requests']:,} of {name}, {bytes_text(asked['bytes'])}"
+        for name, asked in known["domains"].items()
+    ]
+    return {"Python": f"{known['python']}; requests by domain: {'; '.join(told)}"}
+
+
 def facts(known: Mapping[str, Any]) -> list[Fact]:
     """What a trace is and holds, in the order in which it is read."""
     events, chains, end = known["events"], known["realloc_chains"], known["live_at_end"]
@@ -29,6 +40,7 @@ def facts(known: Mapping[str, Any]) -> list[Fact]:
         "kind": known["kind"],
         **_origin(known.get("origin", {}), known.get("settings", {})),
         **_process(known.get("process", {})),
+        **_python(known),
         "events": f"{events:,}" + (f": {operations}" if operations else ""),
         "requested": f"{bytes_text(known['requested_bytes'])} in all",
         "peak live": f"{bytes_text(known['peak_live_bytes'])} ({known['peak_live_bytes']:,} bytes)",

@@ -67,7 +67,7 @@ _KNOWN = (
 )
 _PYMALLOC = (
     "pymalloc's arenas",
-    "with PYTHONMALLOC=malloc in the environment all of it asks malloc and is recorded",
+    "recorded from its start and without --no-python, what they hold is in the recording",
 )
 
 

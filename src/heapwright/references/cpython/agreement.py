@@ -182,7 +182,8 @@ class Agreement:
         if self.recorded:
             real = ".".join(real.split(".")[:2])
         if twin != real:
-            said.append(f"The twin is of version {twin} and the real one is {real}.")
+            where = "" if self.recorded else " here"
+            said.append(f"The twin is of version {twin} and the real one{where} is {real}.")
         return said
 
     def to_json(self) -> dict[str, Any]:

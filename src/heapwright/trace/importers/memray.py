@@ -29,6 +29,7 @@ import pyarrow as pa
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.matching import GUESSED_REALLOC, Matcher, Records
+from heapwright.trace.importers.memray_domains import UNKNOWN, Domains
 from heapwright.trace.layout import first_line
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, SIZE_LIMIT
 from heapwright.trace.stacks import Tree
@@ -108,9 +109,13 @@ def convert(path: Path, output: Path, advance: Callable[[float], None], *apart: 
         with TraceWriter(output, program=_program(about.command_line), kind="imported") as writer:
             matcher, skipped = Matcher(), np.zeros(SKIPPED, np.int64)
             source = _Source(path, reader, about.has_native_traces)
+            domains = Domains(bool(about.trace_python_allocators))
             for batch in source.batches():
-                writer.write(matcher.events(_paired(batch, skipped, joining=not apart)))
+                events = matcher.events(_paired(domains.enter(batch), skipped, joining=not apart))
+                writer.write(domains.leave(events))
                 advance(len(batch["size"]) / read)
+            if domains.known:
+                writer.facts.python = UNKNOWN
             writer.sites, writer.stacks = source.tree.frames, source.tree.arrays()
             writer.unmatched_frees = matcher.unmatched_frees
             writer.facts.notes += _notes(about, skipped, matcher, promised)
@@ -325,7 +330,9 @@ def _notes(about: Any, skipped: np.ndarray, matcher: Matcher, promised: int | No
         notes.append(f"{alone:,} reallocs that no free precedes stand as mallocs: of NULL")
     if about.trace_python_allocators:
         notes.append(
-            "requests to Python's own allocator are among the events, as if each had been a malloc"
+            "memray tells neither the version of Python nor the domain of a request to its own "
+            "allocators: those of up to 512 bytes that lie where malloc's heap does are taken as "
+            "raw, the others as objects'"
         )
     if maps:
         notes.append(f"{maps:,} mappings of {map_bytes:,} bytes made by the program were left out")

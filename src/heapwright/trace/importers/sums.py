@@ -23,8 +23,8 @@ from heapwright.trace.importers.source import open_source
 HEAD_BYTES = 4096
 _RECORD = "record the program instead: `heapwright record -o app.heap.parquet -- CMD`"
 _PYTHON = (
-    "record the program instead: `PYTHONMALLOC=malloc heapwright record -o app.heap.parquet -- "
-    "python3 app.py`, or the objects themselves: `heapwright record --graph -- python3 app.py`"
+    "record the program instead: `heapwright record -o app.heap.parquet -- python3 app.py`, or "
+    "the objects themselves: `heapwright record --graph -- python3 app.py`"
 )
 _RUNTIME = (
     "its objects cannot be recorded here, what the runtime asks of malloc can: "

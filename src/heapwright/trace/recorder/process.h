@@ -65,7 +65,7 @@ static int area_of(const char *line, struct area *area) { /* START-END KIND OFFS
     return 1;
 }
 
-struct parts { uint64_t heap, stacks, mapped; struct area last; };
+struct parts { uint64_t heap, stacks, mapped, ours; struct area last; };
 static void add_area(struct parts *to, const struct area *area) {
     int anonymous = !area->file && area->kind[1] == 'w' && area->kind[3] == 'p', joined = to->last.end == area->start;
     int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
@@ -73,7 +73,8 @@ static void add_area(struct parts *to, const struct area *area) {
     if (anonymous && !image) {
         uint64_t bytes = present(area->start, area->end, 0, &reach) * looks.page, base = area->start >> ARENA_SHIFT;
         int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
-        if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
+        if (area->start >= (uint64_t)TABLES && area->start < (uint64_t)WINDOW) to->ours += bytes;
+        else if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
         else if (starts(area->name, "[stack") || guarded) to->stacks += bytes;
         else to->mapped += bytes;
     }
@@ -114,6 +115,7 @@ static void sample_now(uint64_t number, uint64_t now) {
     uint64_t arenas = arenas_resident();
     parts.heap += arenas, parts.mapped -= arenas < parts.mapped ? arenas : parts.mapped;
     uint64_t chunks = looks.chunks < parts.mapped ? looks.chunks : parts.mapped;
+    rss -= parts.ours; /* the recorder's own tables */
     const uint64_t told[] = {number, now, rss, rss - file, file, parts.heap + chunks, parts.stacks, parts.mapped - chunks};
     *line = 0;
     for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
