@@ -71,7 +71,7 @@ from heapwright.managers.malloc.mimalloc.threads import (
 )
 from heapwright.versions import version_number
 
-FOLLOWING = ("pages", "owner", "heaps")  # in flight
+FOLLOWING = ("heaps",)  # in flight
 ORIGIN_BYTES = SEGMENT_BYTES  # offsets count from the first block's segment: see agreement.py
 
 __all__ = [
@@ -209,7 +209,7 @@ def _alloc_aligned(heap, thread, size, align):
         return 0
     address = (block + align - 1) & -align
     if address != block:
-        page = heap.owner[unsigned(block >> SLICE_SHIFT)]
+        page = np.int64(heap.owner[unsigned(block >> SLICE_SHIFT)])
         put(heap, page, FLAGS, get(heap, page, FLAGS) | HAS_ALIGNED)
     return address
 
