@@ -82,12 +82,12 @@ def section(manager: str, traces: list[Path]) -> str:
         twin, real = rate(manager, trace)
         ratios.append(twin / real)
         label = [name, f"{trace.events:,}", f"{trace.threads:,}"]
-        rows.append([*row(label, validate(manager, trace)), f"{twin:.1f} / {real:.1f}"])
+        rows.append(row(label, validate(manager, trace)))
         if name == KNOB_RECORDING:
             for knobs in KNOBS.get(manager, ()):
                 setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
                 knob_rows.append(row([setting], validate(manager, trace, knobs)))
-    first = ("trace", "events", "threads", *HEADER, "M events/s: twin / real")
+    first = ("trace", "events", "threads", *HEADER)
     text = f"## {manager} {systems.version(manager)}\n\n{table(first, rows)}\n\n"
     text += f"Twin / real rate in one loop: median {statistics.median(ratios):.2f}.\n"
     if knob_rows:
@@ -113,10 +113,12 @@ Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platfo
 The key is what the real library answers to the same events in a fresh process: a real thread for
 each of the trace's, in the trace's order, and a clock that stands still, so that nothing is given
 back by the clock. Compared is the offset of every block, from the heap's start or, of mimalloc,
-from its first segment on; what `malloc_usable_size` says of every block; the 15 figures of tcmalloc's
-`MallocExtension` at the end; and what the kernel counts of the process. The rules, and what is left
-out, are [a page of their own](mallocs.md). Rates are those of the machine that wrote this page,
-whatever else it did.
+from its first segment on; what `malloc_usable_size` says of every block; the 15 figures of
+tcmalloc's `MallocExtension` at the end; and what the kernel counts of the process. The rules, and
+what is left out, are [a page of their own](mallocs.md).
+
+The real peak is what was held between two events, for the kernel's own mark of the highest is only
+exact to some pages; the twin's may lie within an event.
 
 {sections}"""
 

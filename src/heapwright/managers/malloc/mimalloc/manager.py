@@ -89,6 +89,7 @@ __all__ = [
     "free",
     "metadata",
     "misaligned",
+    "notes",
     "offsets",
     "realloc",
     "thread_exit",
@@ -139,6 +140,16 @@ def offsets(heap, addresses):
     kernel decides. Of no address it is -1 too."""
     places = heap.places[addresses >> SEGMENT_SHIFT]
     return np.where(places >= 0, places + (addresses & (SEGMENT_BYTES - 1)), -1)
+
+
+def notes(heap):
+    """What its figures mean, in sentences."""
+    if heap.decommit:
+        return []
+    return [
+        "It knows no time: free slices, which the real one gives back after decommit_delay, stay "
+        "resident; with decommit_delay=0 they go back at once, which is the least that it holds."
+    ]
 
 
 @kernel(inline=True)
