@@ -53,9 +53,10 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m fuzz.run
 
-agreement: install system ## regenerate docs/agreement.md and agreement-go.md from real recordings
+agreement: install system ## regenerate docs/agreement*.md from real recordings
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
+	$(BIN)/python -m benchmarks.agreement_mallocs build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 
 advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held

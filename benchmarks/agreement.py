@@ -3,8 +3,8 @@
     python benchmarks/workloads.py RECORDINGS --scale full
     python benchmarks/agreement.py RECORDINGS [-o docs/agreement.md]
 
-writes the page; agreement_go.py writes Go's. Nothing in it is typed by hand: run this again after a
-change to a twin.
+writes glibc's page; agreement_mallocs.py writes the other mallocs', agreement_go.py Go's. Nothing
+in it is typed by hand: run this again after a change to a twin.
 """
 
 import argparse
@@ -149,9 +149,10 @@ Twin and real system get the same setting (`--set` and `GLIBC_TUNABLES`); the ke
 
 {table(("setting", *HEADER), knob_rows)}
 
-## Go
+## Others
 
-What it is compared by differs: [a page of its own](agreement-go.md).
+tcmalloc and mimalloc have [a page of their own](agreement-mallocs.md); so has Go, which is compared
+[by other figures](agreement-go.md).
 
 ## Without a twin
 
@@ -173,7 +174,7 @@ def main() -> int:
         print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
         return 1
     try:
-        text = "\n".join(page(manager, found) for manager in twins())
+        text = page("glibc", found)
     except HeapwrightError as error:
         print(error, file=sys.stderr)
         return 1

@@ -142,6 +142,7 @@ def test_free_slices_go_back_at_once_without_a_delay():
         trial.step(MALLOC, 0, 8 * MIB)
         trial.step(MALLOC, 1, 100)
         trial.step(FREE, 0)
+        assert len(trial.module.notes(trial.heap)) == (delay > 0)
         held[delay] = int(trial.machine.meters[RESIDENT_PAGES]) * 4096
         trial.verify()
     assert held[25] - held[0] == 8 * MIB

@@ -71,7 +71,7 @@ from heapwright.managers.malloc.mimalloc.threads import (
 )
 from heapwright.versions import version_number
 
-FOLLOWING = ("pages", "owner", "heaps")  # in flight
+FOLLOWING = ("heaps",)  # in flight
 ORIGIN_BYTES = SEGMENT_BYTES  # offsets count from the first block's segment: see agreement.py
 
 __all__ = [
@@ -89,6 +89,7 @@ __all__ = [
     "free",
     "metadata",
     "misaligned",
+    "notes",
     "offsets",
     "realloc",
     "thread_exit",
@@ -139,6 +140,16 @@ def offsets(heap, addresses):
     kernel decides. Of no address it is -1 too."""
     places = heap.places[addresses >> SEGMENT_SHIFT]
     return np.where(places >= 0, places + (addresses & (SEGMENT_BYTES - 1)), -1)
+
+
+def notes(heap):
+    """What its figures mean, in sentences."""
+    if heap.decommit:
+        return []
+    return [
+        "It knows no time: free slices, which the real one gives back after decommit_delay, stay "
+        "resident; with decommit_delay=0 they go back at once, which is the least that it holds."
+    ]
 
 
 @kernel(inline=True)
@@ -209,7 +220,7 @@ def _alloc_aligned(heap, thread, size, align):
         return 0
     address = (block + align - 1) & -align
     if address != block:
-        page = heap.owner[unsigned(block >> SLICE_SHIFT)]
+        page = np.int64(heap.owner[unsigned(block >> SLICE_SHIFT)])
         put(heap, page, FLAGS, get(heap, page, FLAGS) | HAS_ALIGNED)
     return address
 

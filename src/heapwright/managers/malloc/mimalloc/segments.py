@@ -9,6 +9,8 @@ Source     mimalloc 2.0.9 src/segment.c, segment-cache.c, os.c (mi_os_get_aligne
 Omits      huge OS pages, arenas, NUMA
 """
 
+import numpy as np
+
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import ADVISE_DONTNEED, madvise, mmap, munmap, touch
 from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
@@ -224,7 +226,7 @@ def merge_span(heap, row, first, slices):
         slices += pull_span(heap, row, above) if row else get(heap, above, COUNT)
     below = 0
     if first > segment + 1:
-        below = heap.owner[unsigned(first - 1)]
+        below = np.int64(heap.owner[unsigned(first - 1)])
         if get(heap, below, SIZE) == 0:
             slices += pull_span(heap, row, below) if row else get(heap, below, COUNT)
             first = below

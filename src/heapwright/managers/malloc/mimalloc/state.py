@@ -136,7 +136,7 @@ class Heap(NamedTuple):
     """The whole state; links of blocks are in the machine's words."""
 
     machine: Machine
-    pages: np.ndarray  # int64[slice << 4 | word]
+    slices: np.ndarray  # int64[slice << 4 | word]
     owner: np.ndarray  # int32[slice]  first slice of the page or span that it belongs to
     heaps: np.ndarray  # int64[row << 8 | word]
     bin_of: np.ndarray  # uint8[words of a request, to 129]
@@ -157,13 +157,13 @@ def row_of(thread):
 @kernel(inline=True)
 def get(heap, slice_, word):
     """A word of a slice's row."""
-    return heap.pages[unsigned((slice_ << ROW_SHIFT) + word)]
+    return heap.slices[unsigned((slice_ << ROW_SHIFT) + word)]
 
 
 @kernel(inline=True)
 def put(heap, slice_, word, value):
     """Write it."""
-    heap.pages[unsigned((slice_ << ROW_SHIFT) + word)] = value
+    heap.slices[unsigned((slice_ << ROW_SHIFT) + word)] = value
 
 
 @kernel(inline=True)

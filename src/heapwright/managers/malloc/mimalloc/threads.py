@@ -9,6 +9,8 @@ Source     mimalloc 2.0.9 src/init.c (_mi_heap_init, _mi_heap_done), src/heap.c
            (_mi_heap_delayed_free_partial)
 """
 
+import numpy as np
+
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, mmap, store, touch
 from heapwright.managers.malloc.mimalloc import state
@@ -118,7 +120,7 @@ def catch_up(heap, row):
     while block:
         heap.paths[state.CAUGHT_UP] += 1
         after = load(heap.machine, block)
-        page = heap.owner[unsigned(block >> SLICE_SHIFT)]
+        page = np.int64(heap.owner[unsigned(block >> SLICE_SHIFT)])
         if get(heap, page, DELAYED) != NEVER:
             put(heap, page, DELAYED, ON_HEAP)
         collect(heap, page)

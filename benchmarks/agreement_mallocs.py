@@ -1,0 +1,153 @@
+"""The other mallocs' table of agreement: recordings and synthetic programs, twin and real library.
+
+    python -m benchmarks.workloads RECORDINGS --scale full
+    python -m benchmarks.agreement_mallocs RECORDINGS [-o docs/agreement-mallocs.md]
+
+writes the page. Nothing in it is typed by hand: run this again after a change to a twin.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.agreement import record_threaded, table, twins
+from heapwright.errors import HeapwrightError
+from heapwright.references.malloc import systems
+from heapwright.references.malloc.agreement import Agreement, validate
+from heapwright.references.malloc.rates import rates
+from heapwright.references.tally import difference, percent
+from heapwright.trace.programs import synthesise
+from heapwright.trace.store import Trace
+from heapwright.tunnel.replay import replay_seconds
+
+SYNTHETIC = ("producer-consumer", "fleet", "phases")  # two threads; all sizes; memalign and realloc
+KNOBS: dict[str, tuple[dict[str, int], ...]] = {
+    "tcmalloc": (
+        {"aggressive_decommit": 1},
+        {"max_total_thread_cache_bytes": 1 << 20},
+        {"release_rate": 0},
+        {"release_rate": 10},
+        {"transfer_num_obj": 4},
+        {"transfer_num_obj": 512},
+    ),
+    "mimalloc": ({"decommit_delay": 0}, {"max_segment_reclaim": 100}),
+}
+KNOB_RECORDING = "python-threads"
+RUNS = 3
+HEADER = (
+    "addresses equal",
+    "usable sizes equal",
+    "its own statistics equal",
+    "resident peak, bytes: twin / real",
+    "mapped peak, bytes: twin / real",
+    "page faults: twin / real",
+)
+
+
+def row(label: list[str], found: Agreement) -> list[str]:
+    """The cells of one comparison."""
+    tallies = (found.addresses, found.usable_sizes, found.statistics)
+    pairs = (found.resident, found.mapped, found.page_faults)
+    return [
+        *label,
+        *(
+            f"{percent(each.equal, each.compared)} of {each.compared:,}"
+            if each.compared
+            else "none"
+            for each in tallies
+        ),
+        *(f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs),
+    ]
+
+
+def rate(manager: str, trace: Trace) -> tuple[float, float]:
+    """Events a second of the twin and of the real one in the same loop, in millions; medians."""
+    seconds = [replay_seconds(manager, trace) for _ in range(RUNS)]
+    real = rates(trace, [manager], RUNS)[manager]
+    return trace.events / statistics.median(seconds) / 1e6, trace.events / real / 1e6
+
+
+def section(manager: str, traces: list[Path]) -> str:
+    """The tables of one twin."""
+    rows, knob_rows, ratios = [], [], []
+    for path in traces:
+        trace = Trace.open(path)
+        name = path.name.removesuffix(".heap.parquet")
+        print(f"{manager} on {name}, {trace.events:,} events", file=sys.stderr)
+        twin, real = rate(manager, trace)
+        ratios.append(twin / real)
+        label = [name, f"{trace.events:,}", f"{trace.threads:,}"]
+        rows.append(row(label, validate(manager, trace)))
+        if name == KNOB_RECORDING:
+            for knobs in KNOBS.get(manager, ()):
+                setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
+                knob_rows.append(row([setting], validate(manager, trace, knobs)))
+    first = ("trace", "events", "threads", *HEADER)
+    text = f"## {manager} {systems.version(manager)}\n\n{table(first, rows)}\n\n"
+    text += f"Twin / real rate in one loop: median {statistics.median(ratios):.2f}.\n"
+    if knob_rows:
+        text += f"\nWith its knobs turned, on {KNOB_RECORDING}:\n\n"
+        text += table(("setting", *HEADER), knob_rows) + "\n"
+    return text
+
+
+def page(recordings: list[Path], folder: Path) -> str:
+    """The whole page."""
+    made = []
+    for name in SYNTHETIC:
+        made.append(folder / f"{name}.heap.parquet")
+        synthesise(name, made[-1], {})
+    mine = [name for name in twins() if name != "glibc" and not systems.presence(name).missing]
+    kernel = ".".join(platform.release().split(".")[:2])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    sections = "\n".join(section(name, [*recordings, *made]) for name in mine)
+    return f"""# Agreement with tcmalloc and mimalloc
+
+Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platform.machine()}.
+
+The key is what the real library answers to the same events in a fresh process: a real thread for
+each of the trace's, in the trace's order, and a clock that stands still, so that nothing is given
+back by the clock. Compared is the offset of every block, from the heap's start or, of mimalloc,
+from its first segment on; what `malloc_usable_size` says of every block; the 15 figures of
+tcmalloc's `MallocExtension` at the end; and what the kernel counts of the process. The rules, and
+what is left out, are [a page of their own](mallocs.md).
+
+The real peak is what was held between two events, for the kernel's own mark of the highest is only
+exact to some pages; the twin's may lie within an event.
+
+{sections}"""
+
+
+def main() -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recordings", type=Path, help="a folder of .heap.parquet files")
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-mallocs.md"))
+    options = parser.parse_args()
+    if options.recordings.is_dir():
+        record_threaded(options.recordings)
+    found = sorted(options.recordings.glob("*.heap.parquet"))
+    if not found:
+        print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
+        return 1
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = page(found, Path(folder))
+    except HeapwrightError as error:
+        print(error, file=sys.stderr)
+        return 1
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    beside = options.output.with_name(f".{options.output.name}.partial")
+    beside.write_text(text)
+    os.replace(beside, options.output)
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
