@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from heapwright.managers.deploying import Deployment
 from heapwright.managers.grounds import OVER
 from heapwright.result import Footprint
-from heapwright.words import bytes_text, change_text, knobs_text, percent_text
+from heapwright.words import bytes_text, change_text, knobs_text, percent_text, setting_text
 
 if TYPE_CHECKING:
     from heapwright.insight.standing import Standing
@@ -55,6 +55,13 @@ class Candidate:
             return f"{self.manager}, malloc_trim every {self.trim_seconds:g} s"
         return knobs_text(self.manager, self.settings)
 
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What it is given beside its name, each by itself."""
+        told = [f"{knob}={setting_text(knob, value)}" for knob, value in self.settings.items()]
+        told += [f"malloc_trim every {self.trim_seconds:g} s"] * bool(self.trim_seconds)
+        return tuple(told)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -87,11 +94,16 @@ class Row:
     candidate: Candidate
     predicted: Footprint
     score: float = 1.0
-    level: bool = False  # with the present state, within the uncertainty
+    level: bool = False  # not surely better than the present state
     front: bool = False  # nothing else holds less at no more page faults
     slower_share: float = 0.0  # of the program's time, by page faults beyond the present's
     uncertainty: dict[str, float] = field(default_factory=dict)  # share, by what it comes from
     measured: Measured | None = None
+
+    @property
+    def worse(self) -> bool:
+        """Whether it holds more than the present state, beyond the uncertainty."""
+        return self.score > 1 + max(self.unsure, LEVEL_SHARE)
 
     @property
     def unsure(self) -> float:
@@ -117,7 +129,7 @@ class Row:
             "page_faults": self.predicted.page_faults,
             "change": {name: change(self, present, name) for name in FIGURES},
             "score": self.score,
-            "level": self.level,
+            "level": self.level and not self.worse,
             "pareto": self.front,
             "slower_share": self.slower_share,
             "uncertainty": {"share": self.unsure, "from": dict(self.uncertainty)},

@@ -75,7 +75,7 @@ def advice_sheet(advice: "Advised", most: int = SHOWN) -> Sheet:
         "what the program is given",
         ADVICE,
         [
-            Row(_shown(one), row.candidate.title, (), _flags(row, advice))
+            Row(_shown(one), row.candidate.manager, row.candidate.details, _flags(row, advice))
             for row, one in zip(shown, documents, strict=True)
         ],
         caption=caption,
@@ -97,7 +97,7 @@ def _flags(row: "Tried", advice: "Advised") -> tuple[tuple[str, str], ...]:
         ("best", "best"): row is advice.best,
         ("now", "now"): row is advice.present,
         ("", "real"): row.candidate.kind == "measured",
-        ("", "level"): row.level and row is not advice.present,
+        ("", "level"): row.level and not row.worse and row is not advice.present,
     }
     return tuple(flag for flag, holds in flags.items() if holds)
 
