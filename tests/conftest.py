@@ -111,6 +111,11 @@ def effort() -> int:
     return 1 if INTERPRETED else 20
 
 
+def pytest_collection_modifyitems(items):
+    """In an order that leaves no worker alone with much to do."""
+    groups.slow_first(items)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Tests of one manager go to one worker, which compiles it once; else those of a file."""

@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection
 from functools import cache
 
+SLOW = ("test_docs.py", "test_install.py")  # over a minute each, in processes of their own
+
 
 def group_of(test: str, known: Collection[str]) -> str:
     """The manager among `known` that the test's file or parameters name, or else its file.
@@ -40,9 +42,15 @@ def scheduler(config, log, known):
     from xdist.scheduler import LoadScopeScheduling
 
     class ByManager(LoadScopeScheduling):
-        """The largest groups first, as of LoadScopeScheduling."""
+        """In the order of the tests: see `slow_first`."""
 
         def _split_scope(self, nodeid):
             return group_of(nodeid, known)
 
+    config.option.loadscopereorder = False  # by the number of tests, which tells nothing of time
     return ByManager(config, log)
+
+
+def slow_first(tests):
+    """Whoever begins the slow files last runs them alone, while the other worker waits."""
+    tests.sort(key=lambda test: test.path.name not in SLOW)

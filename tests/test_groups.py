@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from groups import group_of
+from groups import SLOW, group_of, slow_first
 
 TESTS = Path(__file__).parent
 KNOWN = {"go", "glibc", "region", "region-gc", "first-fit", "best-fit"}
@@ -30,6 +31,14 @@ KNOWN = {"go", "glibc", "region", "region-gc", "first-fit", "best-fit"}
 )
 def test_a_group_is_the_manager_or_the_file(test, group):
     assert group_of(test, KNOWN) == group
+
+
+def test_slow_files_are_begun_first():
+    paths = [TESTS / name for name in ("test_cache.py", "test_docs.py", "test_words.py")]
+    tests = [SimpleNamespace(path=path) for path in paths]
+    slow_first(tests)
+    assert [test.path.name for test in tests] == ["test_docs.py", "test_cache.py", "test_words.py"]
+    assert all((TESTS / name).exists() for name in SLOW)
 
 
 MADE = """
