@@ -127,7 +127,7 @@ static uint64_t present(uintptr_t from, uintptr_t to, int heap, uint64_t *reach)
     for (uintptr_t at = from; at < to; at += AT_ONCE * looks.page) {
         size_t pages = (to - at) / looks.page < AT_ONCE ? (to - at) / looks.page : AT_ONCE;
         in.word[(pages - 1) / 8] = 0; /* what lies behind the last page */
-        if (syscall(SYS_mincore, at, pages * looks.page, in.page)) break;
+        if (syscall(SYS_mincore, at, pages * looks.page, in.page)) return UNKNOWN_YET; /* not mapped, not allowed */
         if (heap && at + pages * looks.page == to && pages > 1 && !(in.page[pages - 2] & 1)) in.page[pages - 1] = 0;
         for (size_t i = 0; i <= (pages - 1) / 8; i++) {
             uint64_t set = in.word[i] & 0x0101010101010101UL;
@@ -180,6 +180,7 @@ static uint64_t look_at(const struct large *block) {
     uintptr_t from = block->address & -looks.page, to = (block->address + block->bytes + looks.page - 1) & -looks.page;
     uint64_t reach = 0, count = block->zeroed ? written(from, to, !block->mapped, &reach)
                                                : present(from, to, !block->mapped, &reach), head;
+    if (count == UNKNOWN_YET) return errno = error, unseen(), block->seen;
     uint64_t before = block->address - from, bytes = count * looks.page, last = reach * looks.page;
     bytes = bytes <= before ? 0 : bytes - before < block->bytes ? bytes - before : block->bytes;
     last = last <= before ? 0 : last - before < block->bytes ? last - before : block->bytes;

@@ -239,6 +239,15 @@ def sentences(counts: Iterable[int], left_out: int) -> list[str]:
                 known[UNSEEN],
             )
         )
+    if left_out > known[UNSEEN]:
+        found.append(
+            Note(
+                f"{counted(left_out - known[UNSEEN], 'look')} at large blocks that had been seen "
+                "before were let go too: what was seen last counts.",
+                "unwritten",
+                left_out - known[UNSEEN],
+            )
+        )
     if known[USED_BEFORE] * TELLING > known[WRITTEN]:
         found.append(
             Note(

@@ -71,7 +71,8 @@ static void add_area(struct parts *to, const struct area *area) {
     int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
     uint64_t reach;
     if (anonymous && !image) {
-        uint64_t bytes = present(area->start, area->end, 0, &reach) * looks.page, base = area->start >> ARENA_SHIFT;
+        uint64_t pages = present(area->start, area->end, 0, &reach), base = area->start >> ARENA_SHIFT;
+        uint64_t bytes = pages == UNKNOWN_YET ? 0 : pages * looks.page;
         int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
         if (area->start >= (uint64_t)TABLES && area->start < (uint64_t)WINDOW) to->ours += bytes;
         else if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
