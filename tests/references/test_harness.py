@@ -377,3 +377,17 @@ def test_more_than_the_machine_has_is_refused() -> None:
 def test_versions_are_told() -> None:
     for name in installed():
         assert systems.version(name)[0].isdigit()
+
+
+def test_what_a_real_system_is_told_is_its_own() -> None:
+    assert systems.variables("jemalloc", {"narenas": 1, "dirty_decay_ms": 0}) == {
+        "MALLOC_CONF": "narenas:1,dirty_decay_ms:0"
+    }
+    assert systems.variables("glibc", {"arena_max": 2}) == {
+        "GLIBC_TUNABLES": "glibc.malloc.arena_max=2"
+    }
+    with pytest.raises(HeapwrightError, match="jemalloc has no setting named 'arena_max'"):
+        systems.variables("jemalloc", {"arena_max": 2})
+    assert systems.deployed("jemalloc").waits({})
+    assert not systems.deployed("jemalloc").waits({"dirty_decay_ms": 0, "muzzy_decay_ms": 0})
+    assert not systems.deployed("glibc").waits({})
