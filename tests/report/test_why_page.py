@@ -18,10 +18,10 @@ LONG = "std::vector<std::basic_string<char>, std::allocator<char> >::_M_realloc_
 def found(tmp_path_factory):
     p = Program()
     for _ in range(40):
-        p.malloc(1000, "main", "load <script>", "row")
+        p.malloc(10_000, "main", "load <script>", "row")
     for _ in range(400):
-        p.free(p.malloc(300, "main", "serve", "parse (p.c:4)", LONG))
-        p.malloc(100, "main", "serve", "session\nkeep (s.c:7)", "malloc")
+        p.free(p.malloc(3000, "main", "serve", "parse (p.c:4)", LONG))
+        p.malloc(1000, "main", "serve", "session\nkeep (s.c:7)", "malloc")
     return why(p.write(tmp_path_factory.mktemp("t") / "t.parquet"))
 
 
@@ -59,18 +59,18 @@ def test_the_data_are_those_of_the_profile(found):
     by_name = dict(zip(names, range(len(names)), strict=True))
     row, keep = by_name["row"], by_name["keep (s.c:7)"]
     assert names[flame.parent[keep]] == "session"  # it was inlined there
-    assert flame.values["end"][row] == 40_000 and flame.values["allocated"][keep] == 40_000
-    assert flame.values["leaked"][keep] == flame.values["leaked"][0] > 30_000
-    assert flame.values["allocated"][0] == 40_000 + 160_000
+    assert flame.values["end"][row] == 400_000 and flame.values["allocated"][keep] == 400_000
+    assert flame.values["leaked"][keep] == flame.values["leaked"][0] > 300_000
+    assert flame.values["allocated"][0] == 400_000 + 1_600_000
     for n, above in enumerate(flame.parent[1:], 1):
         for values in flame.values.values():
             assert values[n] <= values[above]
 
 
 def test_values_are_chosen_and_drawn(view):
-    assert items(view)["row"].endswith("39.1 KiB, 50 %")
+    assert items(view)["row"].endswith("391 KiB, 50 %")
     view.get_by_role("button", name="Allocated").click()
-    assert items(view)["serve"].endswith("156 KiB, 80 %")
+    assert items(view)["serve"].endswith("1.53 MiB, 80 %")
     widths = view.evaluate(
         "[...document.querySelectorAll('.flame > div')].map((e) => [e.textContent, e.clientWidth])"
     )
@@ -87,7 +87,7 @@ def test_a_frame_is_looked_into_and_left_by_mouse_and_finger(view):
     serve = view.locator(".flame > div", has_text="serve").first
     serve.tap() if view.viewport_size["width"] < 500 else serve.click()
     assert set(items(view)) == {"serve", "parse (p.c:4)", LONG, "session", "keep (s.c:7)", "malloc"}
-    assert view.locator(".flame-said").inner_text().startswith("serve 156 KiB (80 %)")
+    assert view.locator(".flame-said").inner_text().startswith("serve 1.53 MiB (80 %)")
     view.locator(".trail button", has_text="all").click()
     assert "row" in items(view)
 
