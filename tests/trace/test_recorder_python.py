@@ -157,6 +157,19 @@ def test_debugmallocstats_are_those_of_the_twin(tmp_path, python, capfd):
     assert {name: ours.get(name) for name in real} == real and len(real) > 50
 
 
+@pytest.mark.parametrize("version", ["3.9", "3.10"])
+def test_an_older_python_is_recorded_by_domain_without_lines(tmp_path, version):
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"))
+    if not found:
+        pytest.skip(f"no Python {version} here")
+    program = "keep = [[str(n)] for n in range(20_000)]\ndel keep[::3]"
+    status, trace = run(tmp_path, found[0], "-S", "-E", "-c", program)
+    assert status == 0 and trace.python.startswith(version)
+    assert any("no stacks" in note for note in trace.notes)
+    checked = validate(trace)
+    assert checked.agrees and checked.addresses.compared > 20_000
+
+
 def test_without_python_only_mallocs_requests_are_recorded(tmp_path):
     _, trace = run(tmp_path, *PYTHON, "-c", "bytes(5000)", wishes=Wishes(python=False))
     assert not trace.python and not trace.by_domain and not trace.stack_nodes

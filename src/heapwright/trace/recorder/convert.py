@@ -18,6 +18,7 @@ from heapwright.trace.recorder.log import (
     ATTACHED,
     CUT_ASKED,
     ENDS_UNSEEN,
+    STACKED,
     STACKS_CUT,
     WITHOUT_TABLES,
     Log,
@@ -155,7 +156,8 @@ def convert(  # noqa: PLR0913 what, then how
         start_ns = int(state.counts[START_NS])
         writer.process = process_of(process[-1], numbers, start_ns)
         facts.origin, facts.settings = told.facts, told.settings
-        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *python.notes(where, late)]
+        about = python.notes(where, late, bool(log.flags & STACKED))
+        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *about]
         facts.notes += unexplained(writer.process, facts.origin)
         facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]
         facts.notes += _cut(logs, events_written, now_ns)

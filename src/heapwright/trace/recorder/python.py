@@ -106,8 +106,9 @@ class Python:
             names[row] = name
         return names, modules, self.tree.arrays()
 
-    def notes(self, process: str, attached: bool) -> list[str]:
-        """What was not seen; `attached`: the program ran before the recording began."""
+    def notes(self, process: str, attached: bool, native: bool) -> list[str]:
+        """What was not seen; `attached`: the program ran before the recording began; `native`:
+        whole native stacks were asked for."""
         if not self.how:
             if attached and _PYTHON.search(process):
                 return [
@@ -153,6 +154,13 @@ class Python:
             )
         if self.tree.without or len(self.tree.frames) == 0 < self.objects * (self.how == "hooked"):
             told.append(Note("Some call stacks found no room.", "stacks", self.tree.without))
+        if self.hooked and native:
+            told.append(
+                Note(
+                    "--stacks: of a Python program a stack is its lines, and below them the C "
+                    "function that asked malloc."
+                )
+            )
         if self.mapped_bytes:
             told.append(
                 Note(
