@@ -31,7 +31,16 @@ def output(library: Path, *command: str) -> str:
     return done.stdout
 
 
-MANAGERS = ["linear", "first-fit", "segregated-fit", "buddy", "slots", "glibc", "wright"]
+MANAGERS = [
+    "linear",
+    "first-fit",
+    "segregated-fit",
+    "buddy",
+    "slots",
+    "glibc",
+    "wright",
+    "tcmalloc",
+]
 
 
 @pytest.fixture(scope="session")

@@ -204,10 +204,11 @@ def aligned(flight, align, size):
     if is_too_large(size) or align > LARGEST - size:
         return 0
     thread = own_number(flight)
+    asked = max(size, MIN_ALIGN)  # a manager may put what fits in 8 bytes at a multiple of 8
     enter(flight)
-    address = alloc(flight.heap, thread, size, max(align, MIN_ALIGN))
+    address = alloc(flight.heap, thread, asked, max(align, MIN_ALIGN))
     leave(flight)
-    return pointer(flight, address, size) if address else 0
+    return pointer(flight, address, asked) if address else 0
 
 
 @kernel
