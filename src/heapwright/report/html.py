@@ -90,9 +90,9 @@ class _Seen:
         self.shown: dict[int, dict[str, Any]] = {id(result): said for result, said in pairs}
 
     def with_maps(self) -> list[Result]:
-        """Twins in the order in which maps deserve room: the winner, the present, the rest."""
+        """Twins in the order in which maps deserve room: the present, the advised, the rest."""
         twins = [result for result in self.order if result.heap_map]
-        first = twins[:1] + [r for r in twins[1:] if r is self.now]
+        first = [r for place in (self.now, self.place.advised) for r in twins if r is place]
         return first + [result for result in twins if not any(result is f for f in first)]
 
 

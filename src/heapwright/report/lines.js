@@ -148,7 +148,7 @@ function drawAll() {
     if (itself.length) {
       const before = axis === "events" || event === null ? (sample) => sample[axis === "seconds" ? "seconds" : "event"] <= place
         : (sample) => sample.event <= event;
-      rows.push(["currentColor", ITSELF, (itself.findLast(before) ?? itself[0]).heap]);
+      rows.push(["var(--bad)", ITSELF, (itself.findLast(before) ?? itself[0]).heap]);
     }
     const row = rowAt(replays[0], place);
     const shown = axis === "events" ? Math.round(place) : event ?? replays[0].event[row];
