@@ -159,7 +159,7 @@ def diagnosis(
     moment = "end" if stays >= STAYS * peak else "peak"
     kind = _kind(shares[moment], counted[moment], process_bytes(trace))
     held = heaps.taken.get(events[moment]) if heaps else None
-    charges = _charges(profile, leaked, events[moment], held)
+    charges = _charges(profile, leaked, counted[moment], held)
     course = Course.of(trace, profile, leaked, counted, moment)
     others = sorted(
         (cause for cause in CAUSES if cause != kind and counted[moment][cause]),
@@ -265,17 +265,36 @@ def _leak_rows(
 
 
 def _charges(
-    profile: Growth, leaked: np.ndarray, event: int, held: Taken | None
+    profile: Growth, leaked: np.ndarray, causes: Mapping[str, int], held: Taken | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each cause that has culprits: bytes and blocks of each row at `event`."""
+    """Of each cause that has culprits: bytes and blocks of each row at the moment of `causes`."""
+    event = causes["event"]
     moment = profile.moments.get(event, profile.exit)
     leak, leaking_blocks, beyond = _leak_rows(profile, leaked, event)
     found = {
         "leak": (leak + beyond, leaking_blocks),
         "live": (moment.live - leak, moment.blocks - leaking_blocks),
     }
-    if held is None:
-        return found
+    if held is not None:
+        found |= _pinned(held, beyond, leaking_blocks)
+    return {
+        cause: (_within(charged, causes[cause]), blocks)
+        for cause, (charged, blocks) in found.items()
+    }
+
+
+def _within(charged: np.ndarray, whole: int) -> np.ndarray:
+    """The charges, lowered evenly to the `whole` that they share where they are estimated higher,
+    as what is rounded is by glibc's rule for small blocks."""
+    total = int(charged.sum())
+    return charged if total <= whole else (charged * (whole / total)).astype(np.int64)
+
+
+def _pinned(
+    held: Taken, beyond: np.ndarray, leaking_blocks: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Bytes and blocks of each row that a heap's blocks are charged with beside their own."""
+    found = {}
     cost: Pins = pins(held)
     row = held.blocks.site.astype(np.int64) + 1
     of_cause = {
@@ -284,8 +303,8 @@ def _charges(
         "rounding": cost.rounding,
     }
     for cause, charge in of_cause.items():
-        charged = np.bincount(row, weights=charge, minlength=len(leak))
-        blocks = np.bincount(row[charge > 0], minlength=len(leak))
+        charged = np.bincount(row, weights=charge, minlength=len(beyond))
+        blocks = np.bincount(row[charge > 0], minlength=len(beyond))
         if cause == "rounding":  # that of leaks counts as theirs
             charged, blocks = np.maximum(charged - beyond, 0), blocks - leaking_blocks
         found[cause] = (np.rint(charged).astype(np.int64), blocks)

@@ -41,7 +41,10 @@ CHANGED = (
     Column("peak.change_bytes", "at the peak", SIGNED),
     Column("end.after", "now", BYTES, rank=1),
     Column(
-        "end_blocks.change_bytes", "blocks", Quantity(lambda n: f"{n:+,}" if n else "0"), rank=2
+        "end_blocks.change_bytes",
+        "blocks",
+        Quantity(lambda n: f"{n:+,}".replace("-", "−") if n else "0"),
+        rank=2,
     ),
 )
 
