@@ -352,3 +352,18 @@ def test_a_file_that_is_not_executable(tmp_path):
         record([str(tmp_path / "script")], tmp_path / "o.parquet")
     with pytest.raises(HeapwrightError, match="it is a folder"):
         record([str(tmp_path)], tmp_path / "o.parquet")
+
+
+def test_why_nothing_was_recorded(tmp_path, cases):
+    """A log that found no room, and processes that were not followed."""
+    folder = tmp_path / ".o.recording-1"
+    folder.mkdir()
+    known = session.Session([cases], "o.parquet", False)
+    assert "allocates nothing" in traces.nothing(folder, known)
+    (folder / "others").write_text("7\n8\n7\n")
+    assert traces.nothing(folder, known).endswith(
+        "kept the recorder out. 2 processes that it began were not recorded: `record --children` "
+        "gives each a trace."
+    )
+    (folder / "5.1").touch()
+    assert "its log could not begin in" in traces.nothing(folder, known)

@@ -116,6 +116,17 @@ static void add_number(char *into, size_t room, uint64_t number) {
 static int opened(const char *path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600); }
 static void closed(int fd) { if (fd >= 0) syscall(SYS_close, fd); }
 
+/* Whether a file may reach `end`: beyond the program's limit our growing it would end the program (SIGXFSZ). */
+static int permitted(uint64_t end) {
+    struct rlimit most;
+    if (syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &most) || most.rlim_cur >= end) return 1;
+    return errno = EFBIG, 0;
+}
+static int appended(int fd, const char *text, size_t length) {
+    int64_t at = fd < 0 ? -1 : syscall(SYS_lseek, fd, 0, SEEK_END);
+    return at >= 0 && permitted(at + length) && syscall(SYS_write, fd, text, length) == (ssize_t)length;
+}
+
 /* Room in the file up to `end`: blocks of its own, as without them a store on a full disk would be a
  * SIGBUS; or, where there is no such thing, a length. Some of the disk is left for the trace. */
 static int grow(int fd, size_t end) {
@@ -131,7 +142,8 @@ static int grow(int fd, size_t end) {
         if (state.header) state.header->flags |= CUT_ASKED;
         return errno = EFBIG, 0;
     }
-    int refused = syscall(SYS_fallocate, fd, 0, state.bytes, room);
+    if (!permitted(end)) return 0;
+    int refused = !permitted(state.bytes + room) || syscall(SYS_fallocate, fd, 0, state.bytes, room);
     if (refused) {
         room = end - state.bytes;
         refused = errno == EOPNOTSUPP || errno == ENOSYS ? syscall(SYS_ftruncate, fd, end)
@@ -177,7 +189,7 @@ static void tell_beside(const char *name, const char *text) { /* add a line to a
     add_text(path, sizeof path, kept.folder);
     add_text(path, sizeof path, name);
     int fd = opened(path, O_WRONLY | O_CREAT | O_APPEND);
-    if (fd >= 0 && syscall(SYS_write, fd, text, strlen(text)) < 0) errno = 0;
+    if (!appended(fd, text, strlen(text))) errno = 0;
     closed(fd);
 }
 

@@ -19,7 +19,7 @@ static void tell_file(const char *source) {
     static char buffer[LINE_BYTES];
     int from = opened(source, O_RDONLY), to = proc_file();
     for (ssize_t length; from >= 0 && (length = syscall(SYS_read, from, buffer, sizeof buffer)) > 0;)
-        if (syscall(SYS_write, to, buffer, length) != length) break;
+        if (!appended(to, buffer, length)) break;
     closed(from);
     closed(to);
 }
@@ -36,7 +36,7 @@ static void tell(const char *name, const char *text) {
         if (*at == '\n') *at = ' ';
     add_text(line, sizeof line, "\n");
     int to = proc_file();
-    if (syscall(SYS_write, to, line, strlen(line)) < 0) errno = 0;
+    if (!appended(to, line, strlen(line))) errno = 0;
     closed(to);
 }
 

@@ -168,7 +168,7 @@ static uint32_t numbered_code(uint64_t code) {
     add_text(path, sizeof path, state.path);
     add_text(path, sizeof path, ".code");
     int fd = opened(path, O_WRONLY | O_CREAT | O_APPEND);
-    if (fd >= 0 && syscall(SYS_write, fd, line, strlen(line)) < 0) errno = 0;
+    if (!appended(fd, line, strlen(line))) errno = 0;
     closed(fd);
     place_code(python.codes, code, number);
     uint64_t bit, *word = bit_of(python.seen, (void *)code, &bit);

@@ -27,6 +27,7 @@ from heapwright.trace.notes import ELSEWHERE, RUNNING, STOPPED, Note
 from heapwright.trace.recorder.absent import own_allocator, why_absent
 from heapwright.trace.recorder.convert import Converted, convert
 from heapwright.trace.recorder.log import Log, history
+from heapwright.words import bytes_text
 
 Progress = Callable[[str, float], None]
 SESSION_BYTES = 1 << 20
@@ -185,10 +186,17 @@ def write_traces(
 
 def nothing(folder: Path, session: Session) -> str:
     """Why there is no log of the first process: a sentence's end."""
+    if any(_LOG.fullmatch(path.name) and not path.stat().st_size for path in folder.iterdir()):
+        free = bytes_text(shutil.disk_usage(folder).free)
+        return (
+            f"its log could not begin in {folder.parent}, where {free} are free: make room, give "
+            "another --output, or raise a limit on the size of files (`ulimit -f`)"
+        )
     executed = ""
     for _, _, path in logs_in(folder):
         executed = executed or Log(path).executed
-    return why_absent(executed or session.command[0])
+    why = why_absent(executed or session.command[0])
+    return f"{why}. {begun}" if (begun := _not_followed(_others(folder))) else why
 
 
 def _elsewhere(folder: Path, session: Session, main: tuple[int, int, Path], own: bool) -> list[str]:
@@ -213,20 +221,25 @@ def _elsewhere(folder: Path, session: Session, main: tuple[int, int, Path], own:
                 1,
             )
         )
-    try:
-        others = set((folder / "others").read_text().split())
-    except OSError:
-        others = set()
-    if others:
-        what = "process that it began was" if len(others) == 1 else "processes that it began were"
-        notes.append(
-            Note(
-                f"{len(others):,} {what} not recorded: `record --children` gives each a trace.",
-                ELSEWHERE,
-                len(others),
-            )
-        )
+    if others := _others(folder):
+        notes.append(Note(_not_followed(others), ELSEWHERE, others))
     return notes
+
+
+def _others(folder: Path) -> int:
+    """How many processes allocated that were not followed."""
+    try:
+        return len(set((folder / "others").read_text().split()))
+    except OSError:
+        return 0
+
+
+def _not_followed(others: int) -> str:
+    """A sentence on them; "" where there are none."""
+    if not others:
+        return ""
+    what = "process that it began was" if others == 1 else "processes that it began were"
+    return f"{others:,} {what} not recorded: `record --children` gives each a trace."
 
 
 def _own_notes(executable: str, live: bool, ended: str) -> list[str]:

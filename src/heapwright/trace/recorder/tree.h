@@ -107,7 +107,8 @@ static int file_of_nodes(void) {
     fd = opened(nodes_file.path, O_RDWR | O_CREAT);
     uint64_t at = anew ? 0 : (tree.nodes + 1 - nodes_file.first + 1) * 16 & -TREE_BYTES;
     if (fd >= 0 && at + TREE_BYTES > nodes_file.bytes) {
-        int refused = syscall(SYS_fallocate, fd, 0, nodes_file.bytes, TREE_STEP);
+        int refused = !permitted(nodes_file.bytes + TREE_STEP)
+            || syscall(SYS_fallocate, fd, 0, nodes_file.bytes, TREE_STEP);
         if (refused && (errno == EOPNOTSUPP || errno == ENOSYS)) refused = syscall(SYS_ftruncate, fd, nodes_file.bytes + TREE_STEP);
         if (refused) closed(fd), fd = -1;
         else nodes_file.bytes += TREE_STEP;
