@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 import few_managers
 from heapwright.cli import app
-from heapwright.cli.advise import budget_of, told_apart
+from heapwright.cli.advise import budget_of, recorded, told_apart
 from heapwright.errors import HeapwrightError
 from heapwright.insight.advice import Candidate
 from heapwright.insight.candidates import Field, present_of
@@ -175,3 +176,14 @@ def test_a_trace_and_a_command_are_told_apart(pinned):
     assert told_apart([pinned, "./run", "-x"]) == (Path(pinned), ["./run", "-x"])
     assert told_apart(["log-uniform"]) == (Path("log-uniform"), [])
     assert told_apart(["ls", "/"]) == (None, ["ls", "/"])
+
+
+def test_what_a_signal_had_to_end_is_not_run_without_an_end(tmp_path, monkeypatch):
+    from heapwright.trace.recorder import session
+
+    ended = [SimpleNamespace(events=1, program="sleep", path=tmp_path / "o.parquet")]
+    monkeypatch.setattr(session, "record", lambda *given, **more: (130, ended))
+    out = tmp_path / "o.parquet"
+    assert recorded(["sleep", "9"], out, endless=False) == out
+    with pytest.raises(HeapwrightError, match="give --for SECONDS"):
+        recorded(["sleep", "9"], out, endless=True)

@@ -86,6 +86,16 @@ def test_nothing_to_change_is_an_answer() -> None:
     assert reasons(order, now) == []
 
 
+def test_too_little_is_no_matter_of_the_uncertainty() -> None:
+    now, small = row("now", 10, 10, 10), row("small", 9, 9, 9)
+    (one,) = order = rank([small], now, None, 0.0)
+    assert one.level and "none saves more than counts, 1.00 MiB and 2 %" in headline(order, now)
+    now, unsure = row("now", *NOW), row("unsure", 85, 90, 90)
+    unsure.uncertainty = {"written": 0.2}
+    order = rank([unsure], now, None, 0.0)
+    assert "what it saves is within the uncertainty (20 %)" in headline(order, now)
+
+
 def test_the_best_of_another_allocator_is_named() -> None:
     now = row("now", *NOW)
     order = rank([row("one", 50, 50, 50), row("two", 60, 60, 60)], now, None, 0.0)

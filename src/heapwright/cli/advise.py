@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from heapwright.tunnel.compare import Lane
 
 _STEPS = 1000  # of the progress bar of runs
+_SIGNALLED = 128  # and the number of the signal: the status of what one ended
 
 
 def advise(
@@ -108,7 +109,7 @@ def advise(
     limit = budget_of(budget)
     trace, command = told_apart(words)
     if trace is None:
-        trace = recorded(command, output)
+        trace = recorded(command, output, endless=run and seconds is None)
     with watching(run) as (watch, told):
         found = advised(
             trace,
@@ -163,9 +164,13 @@ def told_apart(words: Sequence[str]) -> tuple[Path | None, list[str]]:
     return None, list(words)
 
 
-def recorded(command: list[str], output: Path | None) -> Path:
-    """Record the command first; where the trace is."""
+def recorded(command: list[str], output: Path | None, endless: bool) -> Path:
+    """Record the command first; where the trace is.
+
+    HeapwrightError where it would be run again `endless`ly: a signal had to end it.
+    """
     from heapwright.cli.record import writing
+    from heapwright.errors import HeapwrightError
     from heapwright.trace.recorder.session import record
 
     out = output or Path(f"{Path(command[0]).name}.heap.parquet")
@@ -174,6 +179,11 @@ def recorded(command: list[str], output: Path | None) -> Path:
     typer.echo(f"{out}: {traces[0].events:,} events of {traces[0].program}", err=True)
     if status:
         typer.echo(f"{command[0]} ended with status {status}.", err=True)
+    if status > _SIGNALLED and endless:
+        raise HeapwrightError(
+            "a signal ended it, and it would be run until the next: give --for SECONDS; "
+            f"`heapwright advise --run --for 30 {out}` goes on from here"
+        )
     return traces[0].path
 
 

@@ -260,11 +260,16 @@ def _level(row: Row, present: Row, by: str | None) -> bool:
     """Whether no figure that counts is less by more than the uncertainty, or it is no better."""
     if row.score >= 1 - LEVEL_SHARE / len([by] if by else FIGURES):
         return True
-    for name in [by] if by else FIGURES:
+    return not _counts(row, present, [by] if by else FIGURES, row.unsure)
+
+
+def _counts(row: Row, present: Row, names: Sequence[str], unsure: float) -> bool:
+    """Whether one of the figures is less by more than what counts, and the uncertainty."""
+    for name in names:
         now, then = value_of(present.predicted, name), value_of(row.predicted, name)
-        if now - then > max(LEVEL_BYTES, (LEVEL_SHARE + row.unsure) * now):
-            return False
-    return True
+        if now - then > max(LEVEL_BYTES, (LEVEL_SHARE + unsure) * now):
+            return True
+    return False
 
 
 def _dominates(other: Row, row: Row, by: str | None) -> bool:
@@ -323,16 +328,18 @@ def _nothing(order: Sequence[Row], present: Row) -> str:
             f"less than the present state, {bytes_text(present.measured.end_resident_bytes)} at "
             f"the end and {bytes_text(present.measured.peak_resident_bytes)} at the peak."
         )
-    if order and order[0].score < 1 - LEVEL_SHARE:
+    if order and order[0].score < 1 - LEVEL_SHARE and _counts(order[0], present, FIGURES, 0.0):
         return (
             f"No change is sure to help: of {tried} settings and allocators that were tried "
             f"{order[0].candidate.title} does best, and what it saves is within the uncertainty "
             f"({percent_text(order[0].unsure)}); `heapwright advise --run` measures it."
         )
+    least = bytes_text(LEVEL_BYTES)
     return (
         f"Nothing to change: {bytes_text(present.predicted.end_resident_bytes)} stay and "
         f"{bytes_text(present.predicted.peak_resident_bytes)} are held at the peak, and of {tried} "
-        "settings and allocators that were tried none saves more than the uncertainty."
+        f"settings and allocators that were tried none saves more than counts, {least} and "
+        f"{percent_text(LEVEL_SHARE)} beside the uncertainty."
     )
 
 

@@ -70,7 +70,7 @@ def advice_sheet(advice: "Advised", most: int = SHOWN) -> Sheet:
     left = len(advice.rows) - len(shown) + 1
     caption = "Bytes of the heap."
     if left > 0:
-        caption += f" {left} more were tried and hold no less; --json has them."
+        caption += f" {left} more were tried and do no better; --json has them."
     return Sheet(
         "what the program is given",
         ADVICE,
@@ -114,7 +114,9 @@ def print_advice(console: "Console", advice: "Advised") -> None:
     if advice.best is not None:
         for line in deployed(advice.best, advice.trace.origin.get("command", "")):
             console.print(line, markup=False, soft_wrap=True)
-    print_notes(console, notes("The trace", advice.notes, []))
+    known = advice.trace.notes
+    of_the_twin = [note for note in advice.notes if note not in known]
+    print_notes(console, [*notes("The trace", known, []), *notes("The twin", of_the_twin, [])])
 
 
 def deployed(row: "Tried", command: str) -> Sequence[str]:
