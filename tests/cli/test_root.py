@@ -39,8 +39,9 @@ def test_a_command_says_of_itself_what_the_root_says_of_it(name):
     function = cli.command_function(name)
     assert function.__doc__.splitlines()[0] == cli.COMMANDS[name]
     assert f"heapwright {name}" in function.__doc__, "an example is missing"
-    shown = runner.invoke(cli.app, [name, "--help"])
+    shown = runner.invoke(cli.app, [name, "--help"], env={"COLUMNS": "80"})
     assert shown.exit_code == 0 and cli.COMMANDS[name] in shown.output
+    assert [line for line in shown.output.splitlines() if len(line) > 80] == []
 
 
 def test_every_file_of_a_command_is_registered():

@@ -73,9 +73,10 @@ def compare(
     Example:
 
         heapwright compare sqlite3.heap.parquet --html report.html
-        heapwright compare before.heap.parquet after.heap.parquet --html report.html
-        heapwright compare t.heap.parquet --managers glibc,buddy --set glibc.arena_max=2 --json
-        heapwright compare t.heap.parquet --set glibc.tcache_count=0 --set glibc.tcache_count=50
+        heapwright compare before.heap.parquet after.heap.parquet --html page.html
+        heapwright compare t.parquet --managers glibc --set glibc.arena_max=2
+        heapwright compare t.parquet --set glibc.top_pad=0 --set glibc.top_pad=1M
+        heapwright compare t.parquet --managers glibc,buddy --json
         heapwright compare gcbench --heap 1.5x,2x,3x,5x --html curve.html
     """
     from heapwright.api.comparing import compare as compared

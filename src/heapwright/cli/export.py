@@ -46,7 +46,7 @@ def export(
     Example:
 
         heapwright export app.heap.parquet --to android -o app.txt
-        heapwright export app.heap.parquet --to perfetto --managers glibc,buddy -o app.json
+        heapwright export a.parquet --to perfetto --managers glibc -o app.json
         heapwright export app.heap.parquet --format pprof -o app.pb.gz
     """
     from heapwright.cli import screen

@@ -33,8 +33,8 @@ def fly(
 
     Example:
 
-        heapwright fly segregated-fit -- sqlite3 shop.db "select count(*) from orders"
-        heapwright fly glibc --set tcache_count=0 --stats -- python3 parse.py big.json
+        heapwright fly segregated-fit -- sqlite3 shop.db "select * from orders"
+        heapwright fly glibc --set tcache_count=0 --stats -- python3 app.py
     """
     from heapwright.api.flying import fly as flown
     from heapwright.cli import screen

@@ -41,12 +41,12 @@ def import_(
 
     Example:
 
-        memray run -o app.bin app.py && heapwright import app.bin -o app.heap.parquet
-        heaptrack --raw -o app ./app && heapwright import app.raw.zst -o app.heap.parquet
+        memray run -o app.bin app.py && heapwright import app.bin -o a.parquet
+        heaptrack --raw -o app ./app && heapwright import app.raw.zst -o a.parquet
         heapwright import app.raw.zst --guess-reallocs -o app.heap.parquet
         valgrind --trace-malloc=yes --log-file=app.log ./app
         heapwright import app.log -o app.heap.parquet
-        heapwright import events.csv --map op=kind,object=address,size=bytes -o app.heap.parquet
+        heapwright import events.csv --map op=kind,object=address -o app.parquet
     """
     from heapwright.cli import screen
     from heapwright.trace.importers import import_file

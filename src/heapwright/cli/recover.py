@@ -34,7 +34,7 @@ def recover(
     Example:
 
         heapwright recover app.heap.parquet
-        heapwright recover .app.heap.parquet.recording-x3k9_q2l -o /elsewhere/app.heap.parquet
+        heapwright recover .app.heap.parquet.recording-x3k9_q2l -o a.heap.parquet
     """
     from heapwright.cli.record import show, writing
     from heapwright.trace.recorder.session import recover as recovered

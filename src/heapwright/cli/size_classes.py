@@ -41,9 +41,9 @@ def size_classes(
 
     Example:
 
-        heapwright size-classes app.heap.parquet --most 64 -o app.classes.json
-        heapwright compare app.heap.parquet --managers wright --set wright.classes=app.classes.json
-        heapwright fly wright --set classes=app.classes.json --stats -- ./app
+        heapwright size-classes a.parquet --most 64 -o a.json
+        heapwright compare a.parquet --managers wright --set wright.classes=a.json
+        heapwright fly wright --set classes=a.json --stats -- ./app
     """
     from heapwright.api.classes import size_classes as fitted
     from heapwright.cli import screen

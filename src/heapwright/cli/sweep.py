@@ -55,7 +55,8 @@ def sweep(
 
         heapwright sweep nightly.toml
         heapwright sweep nightly.toml --best end_bytes
-        heapwright sweep nightly.toml --scheduler tcp://10.0.0.1:8786 -o s3://runs/nightly.parquet
+        heapwright sweep nightly.toml --scheduler tcp://10.0.0.1:8786
+        heapwright sweep nightly.toml -o s3://runs/nightly.parquet
     """
     from heapwright.api.sweeping import sweep as swept
     from heapwright.cli import screen

@@ -49,9 +49,9 @@ def synthesise(
 
     Example:
 
-        heapwright synthesise log-uniform --events 10M --seed 1 -o churn.heap.parquet
+        heapwright synthesise log-uniform --events 10M --seed 1 -o churn.parquet
         heapwright synthesise gcbench --objects 10M
-        heapwright synthesise ramp --set live_objects=200_000 --set survivors_percent=5
+        heapwright synthesise ramp --set live_objects=9k --set survivors_percent=5
         heapwright synthesise --json | jq '.programs[].name'
     """
     from heapwright.cli import screen
