@@ -17,7 +17,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
-import groups
+import worker_groups
 from heapwright.compiler import INTERPRETED
 from heapwright.managers import managers
 
@@ -113,10 +113,10 @@ def effort() -> int:
 
 def pytest_collection_modifyitems(items):
     """In an order that leaves no worker alone with much to do."""
-    groups.slow_first(items)
+    worker_groups.slow_first(items)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Tests of one manager go to one worker, which compiles it once; else those of a file."""
-    return groups.scheduler(config, log, set(managers()))
+    return worker_groups.scheduler(config, log, set(managers()))

@@ -57,7 +57,7 @@ def test_a_page_of_a_program_that_was_made_for_it(few, tmp_path):
     for more in (("--heap", "5x"), ()):
         found = run("compare", "binary-trees", *more, "--html", tmp_path / "out.html")
         assert found.exit_code == 0, found.stderr
-        assert "<h1>binary-trees" in (tmp_path / "out.html").read_text()
+        assert '<h1 class="clip">binary-trees' in (tmp_path / "out.html").read_text()
 
 
 def test_of_a_malloc_trace_the_collectors_fly_too(few, tmp_path):

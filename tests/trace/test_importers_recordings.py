@@ -15,7 +15,7 @@ from heapwright.compiler import INTERPRETED
 from heapwright.trace.importers import import_file
 from heapwright.trace.importers.heaptrack import LIBSTDCXX_POOL_BYTES
 from heapwright.trace.recorder.session import record
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, THREAD_EXIT, TOUCH
 from heapwright.trace.store import Trace
 
 pytestmark = [
@@ -54,11 +54,11 @@ def program(request, tmp_path_factory):
 
 
 def told(trace):
-    """(operation, size) of every event but the ends of threads."""
+    """(operation, size) of every event but the ends of threads and what a look saw."""
     found = []
     for batch in trace.batches(("op", "slot", "size")):
         found += list(zip(batch.op.tolist(), batch.size.tolist(), strict=True))
-    return [event for event in found if event[0] != THREAD_EXIT]
+    return [event for event in found if event[0] not in (THREAD_EXIT, TOUCH)]
 
 
 def imported(recording, tmp_path):

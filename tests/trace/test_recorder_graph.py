@@ -183,7 +183,7 @@ subprocess.run([sys.executable, "-c", "pass"], check=True)
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--graph", "--children"], "--graph follows no --children"),
+        (["--graph", "--children"], "--graph goes without --children"),
         (["--graph", "--look-every", "0"], "give at least 1"),
         (["--look-every", "5k"], "give both"),
         (["--graph", "--limit", "1M"], "give at least 8,388,608 bytes"),

@@ -32,10 +32,11 @@ def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
 def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
     """The version that the program ran on: of those that the manager has the oldest that is not
     before it, else the newest."""
-    versions, ran_on = manager.versions, getattr(trace, manager.card.version_of or "program")
-    numbers = [version_number(each) for each in versions]
-    short = ".".join(ran_on.split(".")[:2])
-    if not (manager.card.version_of and numbers and re.fullmatch(r"\d{1,3}\.\d{1,3}", short)):
+    if not manager.card.version_of:
+        return {}
+    numbers = [version_number(each) for each in manager.versions]
+    short = ".".join(getattr(trace, manager.card.version_of).split(".")[:2])
+    if not (numbers and re.fullmatch(r"\d{1,3}\.\d{1,3}", short)):
         return {}
     wanted = version_number(short)
     return {"version": min((each for each in numbers if each >= wanted), default=numbers[-1])}

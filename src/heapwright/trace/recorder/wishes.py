@@ -16,7 +16,8 @@ from heapwright.trace.recorder.control import (
 )
 
 MOST_FRAMES = 1000  # of a stack, as in tree.h
-SIGNALS = {"USR1": signal.SIGUSR1, "USR2": signal.SIGUSR2}
+_USER = ("USR1", "USR2")  # that a system may lack
+SIGNALS = {name: getattr(signal, f"SIG{name}") for name in _USER if hasattr(signal, f"SIG{name}")}
 LEAST_BYTES = 4 * CHUNK_BYTES  # of a log's size
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from groups import SLOW, group_of, slow_first
+from worker_groups import SLOW, group_of, slow_first
 
 TESTS = Path(__file__).parent
 KNOWN = {"go", "glibc", "region", "region-gc", "first-fit", "best-fit"}

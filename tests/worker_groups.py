@@ -4,7 +4,7 @@
 
 xdist knows groups by marks, which it writes into the ids of tests in a way that pytest 9 took from
 it: then every test was a group of its own and both workers compiled everything. So the group is
-told from the id here, and `test_groups.py` sees to it that it holds.
+told from the id here, and `test_worker_groups.py` sees to it that it holds.
 """
 
 import re
