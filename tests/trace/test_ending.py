@@ -191,13 +191,15 @@ def test_between_two_readings_of_the_clock_events_are_evenly_apart(tmp_path, mon
     assert clock(trace, moments).tolist() == expected
 
 
-def looked_at(path, rows, looks):
-    """The same trace, its process looked at: (event, seconds) of each look."""
+def looked_at(path, rows, looks, seconds=None):
+    """The same trace, its process looked at: (event, seconds) of each look; seconds of its events
+    where their clock was read."""
     samples = np.zeros((len(looks), len(COLUMNS)), np.int64)
     samples[:, :2] = [(event, int(seconds * 1e9)) for event, seconds in looks]
     op, slot, size, thread = (np.array(column) for column in zip(*rows, strict=True))
+    timed = {} if seconds is None else {"time_ns": (np.array(seconds) * 1e9).astype(np.int64)}
     with TraceWriter(path, program="rows", kind="synthetic") as out:
-        out.write(events(op=op, slot=slot, size=size, thread=thread))
+        out.write(events(op=op, slot=slot, size=size, thread=thread, **timed))
         out.process = Process(samples)
     return Trace.open(path)
 
@@ -208,6 +210,15 @@ def test_who_rests_after_its_frees_did_not_leave(tmp_path):
     found = ending(trace)
     assert (found.end, found.exit, found.end_live_bytes) == (199, 200, 0)
     assert found.note(trace) == []
+
+
+@pytest.mark.parametrize(("last_read", "leaves"), [(190, 200), (110, 100)])
+def test_the_clock_of_events_tells_a_rest_that_no_look_began(tmp_path, last_read, leaves):
+    """Between the last event whose clock was read and the look at the program's end."""
+    rows = taken(range(100)) + freed(range(100))
+    seconds = [min(event, last_read) // 10 * 0.001 for event in range(200)]
+    trace = looked_at(tmp_path / "t", rows, [(0, 0), (200, 1.0)], seconds)
+    assert ending(trace).exit == leaves
 
 
 def test_who_rests_before_its_frees_leaves(tmp_path):

@@ -7,7 +7,8 @@ Exit phase  the run of frees with which the trace ends, all by its last thread, 
             of a thread: what a program does that frees everything before it returns. One
             request, of a destructor that prints, is made up for by 16 frees: it is the suffix with
             most frees less 16 times its requests. Where the recorder looked at the process (see
-            `process`) and it rested in there, what comes behind the rest
+            `process`) and it rested in there, by the looks and the events' clock, what comes
+            behind the rest
 High        within the last third of what is before: the first moment at which live memory is
             within 1/16 of its range there from its most. What comes before, the third's own ascent,
             is not yet settled
@@ -137,7 +138,7 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
         return Ending(-1, 0, 0, 0, 0, np.zeros(0, np.int64))
     width = -(-trace.events // BLOCKS)
     rows = -(-trace.events // width)
-    timed = moments > 0 and "time_ns" in trace.columns
+    timed = "time_ns" in trace.columns
     lengths = (trace.slots, rows, rows, rows, rows, COUNTS)
     books = Books(*(np.zeros(length, np.int64) for length in lengths))
     columns = ("op", "slot", "size", "thread", *(("time_ns",) if timed else ()))
@@ -145,7 +146,7 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
         follow(books, batch, width)
     leaving, last_live = int(books.counts[EXIT]), int(books.counts[LIVE])
     exit_live = int(books.counts[LIVE_AT_EXIT])
-    if later := _after_a_rest(trace, leaving):
+    if later := _after_a_rest(_looks(trace, books.clock_ns, width), leaving, trace.events):
         leaving = later
         exit_live = last_live if later >= trace.events else int(books.high[later // width])
     # Blocks that end before the exit phase; where there is none, the last one too, full or not
@@ -157,17 +158,30 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
         int(books.low[block]),
         exit_live,
         last_live,
-        _clocked(books.clock_ns, width, trace.events, moments) if timed else np.zeros(0, np.int64),
+        _clocked(books.clock_ns, width, trace.events, moments)
+        if timed and moments > 0
+        else np.zeros(0, np.int64),
     )
 
 
-def _after_a_rest(trace: "Trace", leaving: int) -> int:
+def _looks(trace: "Trace", clock_ns: np.ndarray, width: int) -> np.ndarray:
+    """int64[look, 2]: an event and its ns, ascending: when the process was looked at, the last time
+    at its end, and when an event's clock was read."""
+    seen = trace.process().samples[:, [EVENT, TIME_NS]]
+    if not len(seen):
+        return seen
+    clock = np.maximum.accumulate(clock_ns)
+    read = np.flatnonzero(np.diff(clock, prepend=0))
+    looks = np.concatenate([seen, np.column_stack([read * width, clock[read]])])
+    return np.asarray(np.maximum.accumulate(looks[np.lexsort(looks.T[::-1])], axis=0))
+
+
+def _after_a_rest(looks: np.ndarray, leaving: int, end: int) -> int:
     """The event at which the program went on after it rested in what looks like its exit phase; 0
-    where it did not rest, or nobody looked. Who leaves does not rest."""
-    seen = trace.process().samples
-    if len(seen) < 2:
+    where it did not rest, or nobody looked. Who leaves does not rest. `end`: the trace's events."""
+    if len(looks) < 2:
         return 0
-    events, times = seen[:, EVENT], seen[:, TIME_NS]
+    events, times = looks.T
     rest = max(REST_NS, int(times[-1]) // RESTS)
     # Looks are the further apart the more there is to look at: what the events between two usually
     # take is no rest
@@ -177,7 +191,7 @@ def _after_a_rest(trace: "Trace", leaving: int) -> int:
     # Between two looks it rested after what came before or before what came then: the larger part
     mostly_before = events[:-1] - leaving > done
     long = np.flatnonzero((took - usual * done >= rest) & mostly_before & (events[:-1] > leaving))
-    return min(int(events[long[-1] + 1]), trace.events) if len(long) else 0
+    return min(int(events[long[-1] + 1]), end) if len(long) else 0
 
 
 def _settled(high: np.ndarray, low: np.ndarray) -> int:
