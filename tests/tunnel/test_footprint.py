@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from heapwright.trace.process import COLUMNS, Process
 from heapwright.trace.schema import FREE, MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.footprint import footprint, stops
 from heapwright.tunnel.replay import Conditions, replay
 from small_traces import churn, write
@@ -42,6 +44,23 @@ def test_malloc_trim_gives_back_what_the_last_block_holds_up(tmp_path):
     assert as_is.end_resident_bytes > KEPT * 20_000
     assert trimmed.end_resident_bytes < KEPT * 20_000 // 10
     assert trimmed.peak_resident_bytes == as_is.peak_resident_bytes
+
+
+def test_malloc_trim_comes_in_the_idle_time_behind_the_last_event(tmp_path):
+    op = [MALLOC] * (KEPT + 1) + [FREE] * KEPT
+    slot = [*range(KEPT + 1), *range(KEPT)]
+    size = [20_000] * (KEPT + 1) + [0] * KEPT
+    time = np.linspace(0, 0.5e9, len(op)).astype(np.int64)
+    path = tmp_path / "t.parquet"
+    samples = np.zeros((2, len(COLUMNS)), np.int64)
+    samples[1, :2] = len(op), 3 * 10**9
+    with TraceWriter(path, program="idle", kind="synthetic") as out:
+        out.write(events(op=op, slot=slot, size=size, time_ns=time))
+        out.process = Process(samples)
+    trace = Trace.open(path)
+    as_is, trimmed = (footprint("glibc", trace, at=stops(trace), trim_seconds=s) for s in (0, 1.0))
+    assert as_is.end_resident_bytes > KEPT * 20_000 > 10 * trimmed.end_resident_bytes
+    assert trimmed.trims == 1
 
 
 def test_without_a_clock_nothing_is_trimmed(trace):

@@ -18,6 +18,7 @@ from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import FAULTS, PEAK_RESIDENT_PAGES, RESIDENT_PAGES
 from heapwright.result import Footprint
 from heapwright.trace.ending import Ending, clock, ending
+from heapwright.trace.process import EVENT, TIME_NS
 from heapwright.trace.schema import TRIM, Events, events
 from heapwright.tunnel.reordered import SEED, reordered
 from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, Replay
@@ -36,6 +37,7 @@ class Stops:
     ends: Ending
     events: np.ndarray  # int64[stop], ascending
     clock_ns: np.ndarray | None  # int64[stop], since the first event; None where it is not known
+    ended_ns: int = 0  # when the process was last looked at, behind its last event; 0: it was not
 
     @property
     def seconds(self) -> float:
@@ -47,7 +49,9 @@ def stops(trace: "Trace", samples: int = SAMPLES) -> Stops:
     """The settled moment and about `samples` more; streams the trace by."""
     ends = ending(trace, samples // CLOCKED)
     found = stops_of(trace.events, samples, max(ends.end, 0), ends)
-    return Stops(ends, found, clock(trace, found))
+    last = trace.process().at(trace.events)
+    ended = int(last[TIME_NS]) if last is not None and last[EVENT] >= trace.events else 0
+    return Stops(ends, found, clock(trace, found), ended)
 
 
 def footprint(  # noqa: PLR0913 the first three say what, the others how
@@ -113,11 +117,14 @@ TRIMMING = events(op=np.array([TRIM]), slot=np.array([-1]), size=np.array([0]))
 
 
 def _trims(at: Stops, trim_seconds: float) -> np.ndarray:
-    """bool[stop]: whether a period ends there."""
+    """bool[stop]: whether a period ends there, or behind the last one."""
     if not trim_seconds or at.clock_ns is None:
         return np.zeros(len(at.events), bool)
     periods = at.clock_ns // int(1e9 * trim_seconds)
-    return np.diff(periods, prepend=0) > 0
+    trims = np.diff(periods, prepend=0) > 0
+    if at.ended_ns // int(1e9 * trim_seconds) > periods[-1]:  # it went on behind its last event
+        trims[-1] = True
+    return np.asarray(trims)
 
 
 def _cut(batch: Events, first: int, past: int) -> Events:
