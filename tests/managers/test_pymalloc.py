@@ -20,7 +20,7 @@ from pymalloc_programs import FOLDER, slots_of
 from small_traces import churn, write
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
-KEYS = sorted(path.stem for path in FOLDER.glob("*.npz"))
+KEYS = sorted(path.stem for path in FOLDER.glob("pymalloc-*.npz"))
 APART = 33  # log2 of the bytes between the arenas of a key, more than any has
 
 
