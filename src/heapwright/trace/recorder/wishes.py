@@ -51,10 +51,10 @@ class Wishes:
             )
         if min(self.after_s, self.for_s, self.rotate_s, self.keep) < 0:
             raise HeapwrightError("a time or a count of a recording is less than nothing")
-        for name, size in (("most_bytes", self.most_bytes), ("rotate_bytes", self.rotate_bytes)):
+        for name, size in (("--max-size", self.most_bytes), ("--rotate", self.rotate_bytes)):
             if size and size < LEAST_BYTES:
                 raise HeapwrightError(
-                    f"a log of {size:,} bytes ({name}) holds next to nothing: give at least "
+                    f"a log of {size:,} bytes, as {name} asks for, holds next to nothing: give at least "
                     f"{LEAST_BYTES:,}"
                 )
 
