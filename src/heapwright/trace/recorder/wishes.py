@@ -54,8 +54,8 @@ class Wishes:
         for name, size in (("--max-size", self.most_bytes), ("--rotate", self.rotate_bytes)):
             if size and size < LEAST_BYTES:
                 raise HeapwrightError(
-                    f"a log of {size:,} bytes, as {name} asks for, holds next to nothing: give at least "
-                    f"{LEAST_BYTES:,}"
+                    f"a log of {size:,} bytes, as {name} asks for, holds next to nothing: "
+                    f"give at least {LEAST_BYTES:,}"
                 )
 
     @property
