@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement advice flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
