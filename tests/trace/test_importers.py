@@ -1,5 +1,6 @@
 """Importers: formats are known by content, addresses become slots as a dictionary would do it."""
 
+import gzip
 from itertools import pairwise
 
 import numpy as np
@@ -157,6 +158,15 @@ def test_a_foreign_file_is_a_sentence_and_nothing_is_written(content, sentence, 
         import_file(source, tmp_path / "out.parquet")
     assert not {".;", ".:", ".)"} & set(map("".join, pairwise(str(raised.value))))
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("kept", [10, 14])
+def test_a_packed_file_that_is_cut_short_is_not_called_empty(kept, tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"malloc 0x10 1\n" * 100)[:kept])
+    with pytest.raises(HeapwrightError, match="unpacks to nothing: it is empty or cut short"):
+        import_file(path, tmp_path / "out.parquet")
+    assert not (tmp_path / "out.parquet").exists()
 
 
 def test_a_missing_file_is_a_sentence(tmp_path):

@@ -62,6 +62,8 @@ def import_file(
         head = source.peek(HEAD_BYTES)
         is_parquet = source.parquet is not None
     if not head:
+        if path.stat().st_size:
+            raise HeapwrightError(f"{path} unpacks to nothing: it is empty or cut short")
         raise HeapwrightError(f"{path} is empty: there is nothing to import")
     if is_parquet and not columns and is_trace(path):
         raise HeapwrightError(f"{path} is a trace already: there is nothing to import")
