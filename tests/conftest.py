@@ -25,6 +25,8 @@ from heapwright.managers import managers
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # likewise under nohup
 
+pytest_plugins = ["pytester"]
+
 settings.register_profile(
     "repeatable",
     derandomize=True,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.differing import diff
     from heapwright.api.flying import build, fly
+    from heapwright.api.recording import recording
     from heapwright.api.replaying import replay, validate
     from heapwright.api.sweeping import Sweep, sweep
     from heapwright.api.traces import attach, info, open, record
@@ -41,6 +42,7 @@ _HOMES = {
     "api.comparing": ("Comparison", "compare"),
     "api.differing": ("diff",),
     "api.flying": ("build", "fly"),
+    "api.recording": ("recording",),
     "api.replaying": ("replay", "validate"),
     "api.why": ("why",),
     "api.sweeping": ("Sweep", "sweep"),
@@ -55,6 +57,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 as a reader meets them
     "record",
+    "recording",
     "attach",
     "open",
     "info",
@@ -89,6 +92,13 @@ def __getattr__(name: str) -> Any:
     found = getattr(importlib.import_module(f"heapwright.{_HOME_OF[name]}"), name)
     globals()[name] = found
     return found
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext heapwright`: the cell magic `%%heapwright`."""
+    from heapwright.api.magic import HeapwrightMagics
+
+    shell.register_magics(HeapwrightMagics)
 
 
 def __dir__() -> list[str]:

@@ -112,7 +112,7 @@ def test_mistakes_are_sentences(trace, tmp_path):
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the examples replay a million events")
-@pytest.mark.parametrize("name", ["comparing", "replaying", "traces", "flying"])
+@pytest.mark.parametrize("name", ["comparing", "replaying", "recording", "traces", "flying"])
 def test_examples_hold(name, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(f"heapwright.api.{name}")

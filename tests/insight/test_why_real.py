@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import recorded
+from heapwright.api.why import why
 from heapwright.compiler import INTERPRETED
 from heapwright.insight.why import Heaps, diagnosis
 from heapwright.tunnel.replay import replay
@@ -47,3 +48,32 @@ def test_the_cause_of_a_real_program_is_found_first(tmp_path, causes, kind):
     assert found.kind == wanted, found.sentence
     assert words in found.sentence
     assert found.stacks[0].label.endswith(".c)") or "causes.c:" in found.stacks[0].label
+
+
+SURVIVORS = """
+class Node:
+    __slots__ = ("x",)
+
+def keep_one():
+    kept.append(Node())
+
+kept, held = [], []
+for turn in range(10):
+    held.append([Node() for _ in range(30_000)])
+    keep_one()
+del held
+for number in range(20_000):
+    str(number)
+"""
+
+
+def test_a_line_that_keeps_an_arena_of_python_each_is_named_first(tmp_path):
+    program = tmp_path / "survivors.py"
+    program.write_text(SURVIVORS)
+    status, trace = recorded.run(tmp_path, sys.executable, program)
+    found = why(trace)
+    assert status == 0
+    assert found.diagnosis.kind == "retention", found.sentence
+    assert found.diagnosis.stacks[0].label.startswith("keep_one (")
+    assert found.diagnosis.stacks[0].blocks >= 8
+    assert "a block keeps its arena" in found.diagnosis.findings[0].mend

@@ -63,6 +63,7 @@ class Course:
     filled_at: float | None  # share of the trace after which live memory stood still
     heap_bytes: int  # resident at the peak
     process_bytes: int  # that the whole process had at most; 0 where that is not known
+    python: bool = False  # whether most of it lies in arenas of Python's own allocator
 
     @classmethod
     def of(
@@ -88,6 +89,7 @@ class Course:
             filled_at(profile.live),
             causes["peak"]["resident_bytes"],
             process_bytes(trace),
+            bool(trace.python),
         )
 
 
@@ -179,17 +181,27 @@ def _caches(much: str, place: Place | None, course: Course) -> tuple[str, str]:
 
 def _rounding(much: str, place: Place | None, course: Course) -> tuple[str, str]:
     whose = f", most for the small blocks of {place.label}" if place else ""
+    least = "a multiple of 16 bytes in pymalloc" if course.python else "at least 32 bytes in glibc"
     return (
         f"Rounding and headers: {much} are what the allocator adds to each block{whose}.",
         (f"Put what {place.label} makes" if place else "Put small blocks")
-        + " into arrays or larger records: each block costs at least 32 bytes in glibc.",
+        + f" into arrays or larger records: each block costs {least}.",
     )
 
 
 def _retention(much: str, place: Place | None, course: Course) -> tuple[str, str]:
     above = f" below blocks of {place.label}" if place else ""
+    told = f"Retention: {much} are empty pages that the allocator has not given back{above}."
+    if course.python:
+        what = f"what {place.label} keeps" if place else "what is kept since the load"
+        return (
+            told,
+            f"Free {what}, or make it before the load: a block keeps its arena of 1 MiB (256 KiB "
+            "before 3.10). What glibc keeps besides, `ctypes.CDLL(None).malloc_trim(0)` gives "
+            "back.",
+        )
     return (
-        f"Retention: {much} are empty pages that the allocator has not given back{above}.",
+        told,
         "Call malloc_trim(0) after the load, or set MALLOC_TRIM_THRESHOLD_=65536 and "
         "MALLOC_MMAP_THRESHOLD_=65536"
         + (f"; or free what {place.label} keeps above them." if place else "."),

@@ -123,6 +123,19 @@ static void *attached_dlopen(const char *file, int flags) {
     return handle;
 }
 
+/* What an earlier recording of this process left, or of one that it was forked from. Each thread takes its
+ * own stream up again; no entry names our functions now. */
+static void begin_again(void) {
+    for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) state.stream[i].next = state.stream[i].end = NULL;
+    state.position += state.bytes;
+    state.bytes = state.chunks = state.segment = 0;
+    state.header = NULL;
+    *kept.path = 0;
+    kept.number = 0;
+    looks.used = whole.samples = whole.next = 0;
+    memset(looks.row + looks.first, 0, looks.rows * sizeof *looks.row);
+}
+
 __attribute__((visibility("default"))) int heapwright_attach(const char *folder) { /* PARENT:FOLDER, PARENT - for its own */
     if (attached.on || state.phase == ON) return TWICE;
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
@@ -131,6 +144,7 @@ __attribute__((visibility("default"))) int heapwright_attach(const char *folder)
     if (!hooks[HOOKS - 1].real) hooks[HOOKS - 1].real = dlsym(RTLD_DEFAULT, "dlopen"); /* before glibc 2.34 */
     if (dlsym(RTLD_DEFAULT, "malloc") != hooks[FREEING].real || dlsym(RTLD_DEFAULT, "free") != hooks[0].real) return OTHER_MALLOC;
     libc_handle = libc;
+    if (state.header || *kept.path) begin_again();
     *kept.folder = 0;
     kept.parent = *folder == '-' ? getppid() : 0;
     kept.main = 0;

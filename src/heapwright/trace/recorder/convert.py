@@ -158,7 +158,8 @@ def convert(  # noqa: PLR0913 what, then how
         facts.origin, facts.settings = told.facts, told.settings
         about = python.notes(where, late, bool(log.flags & STACKED))
         facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *about]
-        facts.notes += unexplained(writer.process, facts.origin)
+        if not logs[0].flags & ATTACHED:  # else much of it is from before
+            facts.notes += unexplained(writer.process, facts.origin)
         facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]
         facts.notes += _cut(logs, events_written, now_ns)
         facts.notes += _inherited(logs, facts.inherited_events, inherited_threads, carried)

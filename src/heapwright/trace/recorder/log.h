@@ -251,7 +251,8 @@ static int begin_log(uint64_t number) { /* whether there is room for one */
 
 static struct stream *adopt(void) { /* a stream for this thread: a dead thread's, or a new one */
     struct stream *s = state.stream + 1, *past = state.stream + state.streams;
-    while (s < past && ((key_made == 1 && s->rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
+    if (mine != state.stream && mine->tid == syscall(SYS_gettid)) s = mine; /* of a recording before: here.h */
+    else while (s < past && ((key_made == 1 && s->rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
                         || !syscall(SYS_tgkill, getpid(), s->tid, 0))) s++;
     if (s == past && state.streams++ == STREAMS) return errno = EAGAIN, NULL;
     if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS && s->end) s->next++; /* its THREAD_EXIT stays */

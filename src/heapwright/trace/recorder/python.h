@@ -136,7 +136,27 @@ static void tell_python(void) {
     tell("python", text);
 }
 
-/* Set the hooks, if this is a Python and may be recorded; not in one that runs already. */
+static struct { int domain[3], arenas; } hooked; /* whether our hooks are in the chain */
+
+static void python_hook(void) { /* where they are not yet */
+    for (int i = 0; i < 3; i++) {
+        if (hooked.domain[i]) continue;
+        PyMem_GetAllocator(i, cpython.domain + i);
+        python_allocator hooks = python_hooks[i];
+        hooked.domain[i] = 1;
+        PyMem_SetAllocator(i, &hooks);
+    }
+    if (!hooked.arenas) {
+        python_arenas watched = {NULL, arena_made, arena_gone};
+        PyObject_GetArenaAllocator(&cpython.arenas);
+        PyObject_SetArenaAllocator(&watched);
+        hooked.arenas = 1;
+    }
+    cpython.pools = cpython.domain[2].malloc != cpython.domain[0].malloc;
+    python.on = 1;
+}
+
+/* Set the hooks, if this is a Python and may be recorded; in one that runs already only by here.h. */
 static void python_begin(void) {
     if (!*kept.folder || !PyMem_GetAllocator || !PyMem_SetAllocator || !PyObject_GetArenaAllocator || !PyObject_SetArenaAllocator
         || !Py_GetVersion) return;
@@ -145,16 +165,7 @@ static void python_begin(void) {
     if (control && control->no_python) python.how = "left-out";
     else if (!strstr(python.version(), "free-thread")) {
         python.how = python_stacks_begin() ? "hooked" : "hooked-without-stacks";
-        for (int i = 0; i < 3; i++) PyMem_GetAllocator(i, cpython.domain + i);
-        PyObject_GetArenaAllocator(&cpython.arenas);
-        cpython.pools = cpython.domain[2].malloc != cpython.domain[0].malloc;
-        for (int i = 0; i < 3; i++) {
-            python_allocator hooks = python_hooks[i];
-            PyMem_SetAllocator(i, &hooks);
-        }
-        python_arenas watched = {NULL, arena_made, arena_gone};
-        PyObject_SetArenaAllocator(&watched);
-        python.on = 1;
+        python_hook();
     }
     if (state.phase == ON) tell_python();
 }

@@ -51,11 +51,14 @@ static struct {
     uint64_t seen[1024]; /* a bit for some of the bits of each code's address */
 } python;
 
-static void *python_room(size_t bytes) {
-    static uint64_t given; /* tables lie together, where process.h takes them for the recorder's */
-    void *p = (void *)syscall(SYS_mmap, TABLES + (1UL << 40) + given, bytes, PROT_READ | PROT_WRITE,
-                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    given += (bytes + HEADER_BYTES) & -(uint64_t)HEADER_BYTES;
+static struct { uint64_t given, ours; } rooms; /* bytes of tables, and of them what lies where it was asked for */
+static void *python_room(size_t bytes) { /* together, where process.h takes them for the recorder's */
+    char *at = TABLES + (1UL << 40) + rooms.given;
+    int again = rooms.given + bytes <= rooms.ours ? MAP_FIXED : 0; /* what lay there is of a recording before */
+    char *p = (char *)syscall(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | again, -1, 0);
+    uint64_t past = rooms.given + ((bytes + HEADER_BYTES) & -(uint64_t)HEADER_BYTES);
+    if (p == at && rooms.ours == rooms.given) rooms.ours = past;
+    rooms.given = past;
     return p == MAP_FAILED ? NULL : p;
 }
 static inline uint64_t scattered(uint64_t key, uint64_t parent) {

@@ -184,6 +184,7 @@ int brk(void *address) {
 static void tell_end(void);
 #ifdef __x86_64__
 #include "attached.h"
+#include "here.h"
 #else
 static void look_for_modules(void) {}
 #endif

@@ -1,0 +1,86 @@
+"""The cell magic `%%heapwright`: a cell's allocations, compared, below the cell.
+
+%load_ext heapwright
+%%heapwright [--managers A,B] [--output X.heap.parquet] [--no-page]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import weakref
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.display import HTML, display
+
+from heapwright.errors import HeapwrightError
+
+if TYPE_CHECKING:
+    from heapwright.api.comparing import Comparison
+
+PAGE_PX = 720  # height of the page below a cell
+
+
+@magics_class
+class HeapwrightMagics(Magics):
+    """Registered by `%load_ext heapwright`."""
+
+    @magic_arguments()
+    @argument(
+        "--managers",
+        help="names, as `heapwright compare` takes them; else what the kernel runs on and every "
+        "malloc that it could run on, with and without Python's own allocator",
+    )
+    @argument("--output", help="keep the trace in this file")
+    @argument("--no-page", action="store_true", help="the table alone")
+    @cell_magic
+    def heapwright(self, line: str, cell: str) -> None:
+        """Run the cell, record what it allocates, show what each manager would hold of it.
+
+        Example: %%heapwright --managers "pymalloc over glibc,glibc"
+        """
+        from heapwright.api.comparing import compare
+        from heapwright.api.recording import recording
+
+        shell = self.shell
+        if shell is None:
+            raise UsageError("there is no notebook to run the cell in")
+        asked = _parsed(self.heapwright, line)
+        folder = tempfile.TemporaryDirectory(prefix="heapwright-cell-")
+        weakref.finalize(self, folder.cleanup)
+        path = Path(asked.output or Path(folder.name, "cell.heap.parquet"))
+        try:
+            with recording(path) as here:
+                done = shell.run_cell(cell)
+            if not done.success:
+                return  # its traceback is shown
+            found = compare(here.trace, asked.managers, references=False)
+            display(HTML(cell_html(found, Path(folder.name), page=not asked.no_page)))
+        except HeapwrightError as error:
+            raise UsageError(str(error)) from None
+
+
+def _parsed(magic: Any, line: str) -> argparse.Namespace:
+    parsed: argparse.Namespace = parse_argstring(magic, line)
+    if parsed.managers:
+        parsed.managers = parsed.managers.strip("\"'")
+    return parsed
+
+
+def cell_html(found: Comparison, folder: Path, *, page: bool) -> str:
+    """The table, and the page in a frame of its own that runs none but its own scripts."""
+    from heapwright.api.notebook import comparison_html
+
+    shown = comparison_html(found)
+    if page:
+        text = found.write_html(folder / "cell.html").read_text()
+        shown += (
+            f'<iframe sandbox="allow-scripts" srcdoc="{escape(text)}" title="heapwright" '
+            f'style="width:100%;height:{PAGE_PX}px;border:1px solid #8888"></iframe>'
+        )
+    return shown
