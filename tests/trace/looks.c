@@ -1,4 +1,5 @@
 /* What programs leave unwritten of large blocks. `looks WHAT [COUNT]`. */
+#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
@@ -26,6 +27,23 @@ static int mapped(void) {
     kept = malloc(16 << 20);
     memset(kept, 1, 100000);
     return sum != 0; /* zeros and the last one are looked at when the program ends */
+}
+
+/* where blocks before have written: a third is written of a block whose end holds pages of theirs; it grows
+ * in its place, and is written no further; of the last one nobody can tell, it is like the one before */
+static int again(void) {
+    mallopt(M_MMAP_THRESHOLD, 1 << 25), mallopt(M_TRIM_THRESHOLD, 1 << 28);
+    char *low = malloc(700000), *high = malloc(200000);
+    memset(high, 1, 200000);
+    free(high), free(low);
+    char *a = malloc(900000);
+    memset(a, 1, 300000);
+    a = realloc(a, 950000);
+    free(a);
+    a = malloc(980000);
+    memset(a, 1, 100000);
+    free(a);
+    return 0;
 }
 
 /* ends without any destructor; and a child that writes more of what it has from its parent */
@@ -103,6 +121,7 @@ int main(int count, char **word) {
     long number = count > 2 ? atol(word[2]) : 0;
     const char *what = word[1];
     if (!strcmp(what, "mapped")) return mapped();
+    if (!strcmp(what, "again")) return again();
     if (!strcmp(what, "leaves")) return leaves();
     if (!strcmp(what, "capacity")) return capacity();
     if (!strcmp(what, "many")) return many(number);

@@ -70,6 +70,18 @@ def test_what_is_written_is_known_to_the_page(tmp_path, program):
 
 
 @recorder
+def test_pages_of_blocks_before_are_told_apart(tmp_path, program):
+    status, trace = run(tmp_path, program, "again")
+    told = dict(touched(trace))
+    assert status == 0
+    for size in (900_000, 950_000, 980_000):
+        assert 300_000 <= told[size] < 300_000 * size / 900_000 + 2 * PAGE_BYTES
+    held = replay("glibc", trace, samples=1).peak["resident_bytes"]
+    seen = int(trace.process().samples[:, HEAP].max())
+    assert abs(held - seen) < 4 * PAGE_BYTES
+
+
+@recorder
 def test_what_is_left_alive_and_what_a_child_writes(tmp_path, program):
     _, written = record([program, "leaves"], tmp_path / "out.heap.parquet", children=True)
     parent, child = (Trace.open(one.path) for one in written)
@@ -116,22 +128,26 @@ def test_memory_mapped_past_malloc_is_told(tmp_path, program):
     assert "mapped by looks itself, past malloc" in told
 
 
-def naive(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """(number it is told behind, address, bytes) of (op, address, size) rows, by dict and list."""
-    live: dict[int, list] = {}  # address: number, last look, size, seen
+def naive(rows: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int]]:
+    """(number it is told behind, address, bytes) of (op, address, size, further) rows, by dict and
+    list."""
+    live: dict[int, list] = {}  # address: number, last look, size, least, most, behind, told
     last_seen: dict[int, tuple[int, int]] = {}  # bits of size: asked, written
     told: list[tuple[int, int, int]] = []
     round_began = -1
 
     def gone(address):
-        number, _, size, seen = live.pop(address)
-        if seen >= 0:
-            last_seen[size.bit_length()] = size, seen
-            return
+        number, _, size, least, most, behind, known = live.pop(address)
+        if least == most >= 0:
+            last_seen[size.bit_length()] = size, least
+        if least < 0:
+            most, behind = size, number
         asked, wrote = last_seen.get(size.bit_length(), (size, size))
-        told.append((number, address, min(size, wrote * size // asked)))
+        written = min(max(wrote * size // asked, least), most)
+        if written > known:
+            told.append((behind, address, written))
 
-    for number, (op, address, size) in enumerate(rows):
+    for number, (op, address, size, further) in enumerate(rows):
         if op in (log.FREE, log.REALLOC_FROM) and address in live:
             gone(address)
         elif op == log.LOOK and not address:
@@ -139,14 +155,16 @@ def naive(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
         elif op == log.LOOK and address in live:
             block = live[address]
             behind = max(block[1], round_began) if block[3] >= 0 else block[0]
-            seen = min(size, block[2])
-            if seen > block[3]:
-                told.append((behind, address, seen))
-            block[1], block[3] = number, seen
+            least = min(size, block[2])
+            if least > max(block[6], 0):
+                told.append((behind, address, least))
+                block[6] = least
+            block[1], block[3], block[5] = number, least, behind
+            block[4] = max(least, min(size + further, block[2]))
         elif log.MALLOC <= op <= log.MEMALIGN and address and size >= LARGE_BYTES:
             if address in live:
                 gone(address)
-            live[address] = [number, number, size, -1]
+            live[address] = [number, number, size, -1, -1, 0, -1]
     for address in list(live):
         gone(address)
     return sorted(told)
@@ -159,6 +177,7 @@ def naive(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
             st.sampled_from([log.FREE, log.MALLOC, log.CALLOC, log.REALLOC, log.LOOK, log.LOOK]),
             st.sampled_from([0, 16, 32, 48]),
             st.integers(0, 1 << 18),
+            st.sampled_from([0, 0, 5000, 1 << 18]),
         ),
         max_size=60,
     )
@@ -181,10 +200,10 @@ def monkeypatch_windows():
                 window = log.window()
                 for first in range(0, len(rows), 5):
                     some = rows[first : first + 5]
-                    for row, (op, address, size) in enumerate(some):
+                    for row, (op, address, size, further) in enumerate(some):
                         window.op[row], window.address[row] = op, address
                         window.size[row] = size
-                        window.caller[row], window.slack[row] = size, 8
+                        window.caller[row], window.slack[row] = size + further, 8
                     yield window, len(some), first, 0.0
 
             patch.setattr(looks, "windows", windows)

@@ -25,8 +25,9 @@
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
  *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
  *   SYNC                               3 words  thread | op << 44; number of the next record; time, ns
- *   LOOK                               3 words  as MALLOC: of a live block, bytes resident; bytes reached; or,
- *                                               of address 0: before which number a look at all began
+ *   LOOK                               3 words  as MALLOC: of a live block, bytes surely written, slack 1 where
+ *                                               not from its start on; bytes that may have been; or, of
+ *                                               address 0: before which number a look at all began
  *            Address 0 is a refused request, slack (usable less requested size) 0xffff unknown. A number
  *            without a record is no event. Operands as in schema.py. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */

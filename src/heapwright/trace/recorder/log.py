@@ -51,12 +51,11 @@ class Window(NamedTuple):
 
     op: np.ndarray  # uint8[row], 0 where nothing was written
     address: np.ndarray  # int64[row], 0 for a refused request
-    size: (
-        np.ndarray
-    )  # int64[row], bytes; of what steers the allocator its operand; of LOOK resident
-    slack: np.ndarray  # int32[row], bytes; -1 unknown
+    # int64[row], bytes; of what steers the allocator its operand; of LOOK those surely written
+    size: np.ndarray
+    slack: np.ndarray  # int32[row], bytes; -1 unknown; of LOOK 1 where there are holes in them
     caller: np.ndarray  # int64[row], return address; 0 for those of one word; of SBRK the break; of
-    # LOOK the bytes that resident ones reach up to
+    # LOOK the bytes that may have been written
     align: np.ndarray  # uint8[row], log2
     thread: np.ndarray  # int32[row], the recorder's number
     time_ns: np.ndarray  # int64[row], 0 where the clock was not read

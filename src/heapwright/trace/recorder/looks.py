@@ -4,6 +4,8 @@
 
     seen first at        told right behind the allocation: an upper bound, as written at once
     grown since          told right behind the look before, at this block or at all of them
+    not sure             between a least and a most: a heap's pages may be there from blocks before; so
+                         much as the last of its size that was sure, else the most; told when it goes
     never seen           taken as the last seen one of its size, else as written whole; counted
 
 Invariant  a look belongs to the block that lives at its address then; Touches ascend by number
@@ -32,11 +34,10 @@ from heapwright.trace.recorder.tables import Table, copy, delete, insert, place,
 from heapwright.trace.schema import LARGE_BYTES
 from heapwright.words import bytes_text, counted
 
-# Columns of a large block int64[BLOCK]
-NUMBER, LAST, SIZE, SEEN, REACH, FRESH, BLOCK = range(7)  # of its allocation, its last look; bytes;
-# whether glibc mapped it on its own
+# Columns of a large block int64[BLOCK]: numbers of its allocation, of its last look, and of what that
+# is told behind; bytes: asked, surely written, written at most, told; whether there are holes in them
+NUMBER, LAST, BEHIND, SIZE, LEAST, MOST, TOLD, HOLES, BLOCK = range(9)
 
-PAGE_MASK = 4095
 TELLING = 4  # one part in so many is told
 
 
@@ -72,10 +73,11 @@ class Looking(NamedTuple):
     GUESSED,  # of these, with a block of their size that was seen before
     UNSEEN_BYTES,
     WRITTEN,  # bytes of those that were
-    USED_BEFORE,  # of these, in a heap: the block before may have written them
+    UNSURE,  # blocks of which a part may be what blocks before wrote there
+    UNSURE_BYTES,  # such parts
     SCATTERED,  # that were not written from their start on
     COUNTS,
-) = range(14)
+) = range(15)
 
 
 def _looking(places: int = 1 << 10) -> Looking:
@@ -104,21 +106,26 @@ def _gone(state, address, at):
     counts = state.counts
     row = np.int64(state.live.value[unsigned(at)])
     block = state.block[unsigned(row)]
-    like = state.like[unsigned(bit_length(block[SIZE]))]
-    if block[SEEN] < 0:
-        size = block[SIZE]
-        if like[0]:
-            size = min(size, like[1] * size // like[0])
-            counts[GUESSED] += 1
-        _tell(state, block[NUMBER], address, size)
+    size, least, most, behind = block[SIZE], block[LEAST], block[MOST], block[BEHIND]
+    like = state.like[unsigned(bit_length(size))]
+    guess = like[1] * size // like[0] if like[0] else size
+    if least < 0:
+        most, behind = size, block[NUMBER]
+        counts[GUESSED] += 1 if like[0] else 0
         counts[UNSEEN] += 1
-        counts[UNSEEN_BYTES] += block[SIZE]
+        counts[UNSEEN_BYTES] += size
+    elif least < most:
+        counts[UNSURE] += 1
+        counts[UNSURE_BYTES] += most - least
     else:
-        like[0], like[1] = block[SIZE], block[SEEN]
-        counts[WRITTEN] += block[SEEN]
-        counts[USED_BEFORE] += 0 if block[FRESH] else block[SEEN]
-        if block[REACH] > block[SEEN]:
-            counts[SCATTERED] += 1
+        like[0], like[1] = size, least
+        guess = least
+    written = min(max(guess, least), most)
+    if written > block[TOLD]:
+        _tell(state, behind, address, written)
+    if least >= 0:
+        counts[WRITTEN] += written
+        counts[SCATTERED] += block[HOLES]
     state.free_rows[unsigned(counts[FREE_ROWS])] = row
     counts[FREE_ROWS] += 1
     counts[LIVE] -= 1
@@ -146,14 +153,16 @@ def _follow(state, rows, count, first):
             at = place(state.live, address)
             if state.live.key[unsigned(at)]:
                 block = state.block[unsigned(state.live.value[unsigned(at)])]
-                size = min(rows.size[i], block[SIZE])
+                least = min(rows.size[i], block[SIZE])
                 behind = block[NUMBER]
-                if block[SEEN] >= 0:
+                if block[LEAST] >= 0:
                     behind = max(block[LAST], counts[ROUND])
-                if size > block[SEEN]:
-                    _tell(state, behind, address, size)
-                block[LAST], block[SEEN] = number, size
-                block[REACH] = min(rows.caller[i], block[SIZE])
+                if least and least > block[TOLD]:
+                    _tell(state, behind, address, least)
+                    block[TOLD] = least
+                block[LAST], block[BEHIND], block[LEAST] = number, behind, least
+                block[MOST] = max(least, min(rows.caller[i], block[SIZE]))
+                block[HOLES] = rows.slack[i] == 1
         elif MALLOC <= op <= MEMALIGN and address and rows.size[i] >= LARGE_BYTES:
             at = place(state.live, address)
             if state.live.key[unsigned(at)]:  # its free was not seen
@@ -167,9 +176,8 @@ def _follow(state, rows, count, first):
                 counts[ROWS] += 1
             block = state.block[unsigned(new)]
             block[NUMBER] = block[LAST] = number
-            block[SIZE], block[SEEN], block[REACH] = rows.size[i], -1, 0
-            end = address + rows.size[i] + rows.slack[i]
-            block[FRESH] = rows.slack[i] >= 0 and end & PAGE_MASK == 0
+            block[SIZE], block[HOLES] = rows.size[i], 0
+            block[LEAST] = block[MOST] = block[TOLD] = -1
             insert(state.live, address, new)
             counts[LIVE] += 1
             counts[LARGE] += 1
@@ -248,13 +256,15 @@ def sentences(counts: Iterable[int], left_out: int) -> list[str]:
                 left_out - known[UNSEEN],
             )
         )
-    if known[USED_BEFORE] * TELLING > known[WRITTEN]:
+    if known[UNSURE_BYTES] * TELLING > known[WRITTEN]:
         found.append(
             Note(
-                f"Of {bytes_text(known[WRITTEN])} of large blocks seen written, "
-                f"{bytes_text(known[USED_BEFORE])} lie where blocks before may have written them: "
-                "other managers may hold less than is told here.",
+                f"{counted(known[UNSURE], 'large block')} lay where blocks before had written: "
+                f"whether {bytes_text(known[UNSURE_BYTES])} of "
+                f"{'it was' if known[UNSURE] == 1 else 'them were'} written again is not known; as "
+                "much counts as of the last of its size of which it was.",
                 "at most",
+                known[UNSURE],
             )
         )
     if known[SCATTERED]:

@@ -69,9 +69,8 @@ struct parts { uint64_t heap, stacks, mapped, ours; struct area last; };
 static void add_area(struct parts *to, const struct area *area) {
     int anonymous = !area->file && area->kind[1] == 'w' && area->kind[3] == 'p', joined = to->last.end == area->start;
     int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
-    uint64_t reach;
     if (anonymous && !image) {
-        uint64_t pages = present(area->start, area->end, 0, &reach), base = area->start >> ARENA_SHIFT;
+        uint64_t pages = present(area->start, area->end), base = area->start >> ARENA_SHIFT;
         uint64_t bytes = pages == UNKNOWN_YET ? 0 : pages * looks.page;
         int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
         if (area->start >= (uint64_t)TABLES && area->start < (uint64_t)WINDOW) to->ours += bytes;

@@ -63,17 +63,19 @@ static inline void *python_clear(int domain, size_t count, size_t size) {
 static inline void *python_resize(int domain, void *old, size_t size) {
     const python_allocator *of = cpython.domain + domain - 1;
     if (python_inside) return of->realloc(of->ctx, old, size);
-    int zeroed = 0;
-    if (old) zeroed = python_leaves(old), gone(REALLOC_FROM, old);
+    struct large left;
+    int zeroed = left.address = 0;
+    if (old) zeroed = python_leaves(old, &left), gone(REALLOC_FROM, old);
     void *p, *ground = BELOW(p = of->realloc(of->ctx, old, size));
     python_given(old ? REALLOC : MALLOC, p, size, domain, ground);
-    if (zeroed && size >= LARGE_BYTES && p == ground) given_large(p ? p : old, size, 1);
+    if (size >= LARGE_BYTES && p && p == ground) goes_on(p, &left);
+    if (left.address && !p) given_large(old, left.bytes, zeroed); /* it stays */
     return p;
 }
 static inline void python_free(int domain, void *p) {
     const python_allocator *of = cpython.domain + domain - 1;
     if (python_inside || !p) return of->free(of->ctx, p);
-    python_leaves(p);
+    python_leaves(p, NULL);
     gone(FREE, p);
     if (domain == DOMAIN_OBJECT) python_code_freed(p);
     (void)BELOW(of->free(of->ctx, p));

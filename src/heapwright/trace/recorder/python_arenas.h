@@ -31,10 +31,10 @@ static void list_arena(uint64_t base, uint64_t bytes, int gone) {
     __atomic_store_n(&state.arena_lock, 0, __ATOMIC_RELEASE);
 }
 static uint64_t arenas_resident(void) {
-    uint64_t total = 0, reach;
+    uint64_t total = 0;
     if (!pools.count || !take_arenas()) return 0;
     for (uint64_t i = 0; i < pools.count; i++)
-        total += present(pools.arena[i].base, pools.arena[i].base + pools.arena[i].bytes, 0, &reach) * looks.page;
+        total += present(pools.arena[i].base, pools.arena[i].base + pools.arena[i].bytes) * looks.page;
     __atomic_store_n(&state.arena_lock, 0, __ATOMIC_RELEASE);
     return total;
 }
@@ -49,7 +49,7 @@ static void python_large(void *p, size_t size, int zeroed) {
     __atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
     given_large(p, size, zeroed);
 }
-static inline int python_leaves(void *p) { /* before it is freed or resized; whether calloc had given it */
+static inline int python_leaves(void *p, struct large *left) { /* before it is freed or resized; whether calloc had given it */
     uint64_t bit, *word = bit_of(pools.large, p, &bit);
-    return __builtin_expect((*word & bit) != 0, 0) ? gone_large(p) : 0;
+    return __builtin_expect((*word & bit) != 0, 0) ? gone_large(p, left) : 0;
 }

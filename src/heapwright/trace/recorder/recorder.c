@@ -105,9 +105,9 @@ static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uin
     if (__builtin_expect(size >= LARGE_BYTES, 0) && p) given_large(p, size, op == CALLOC);
     return p;
 }
-static inline int leaves(void *p) { /* before it is freed or resized; whether calloc had given it */
+static inline int leaves(void *p, struct large *left) { /* before it is freed or resized: as gone_large */
     size_t head = __builtin_expect(serves == 1, 1) ? ((const size_t *)p)[-1] : usable(p);
-    return __builtin_expect(head >= LARGE_BYTES, 0) ? gone_large(p) : 0;
+    return __builtin_expect(head >= LARGE_BYTES, 0) ? gone_large(p, left) : 0;
 }
 
 static inline void *aligned(size_t align, size_t size, uint64_t caller) { /* glibc rounds align up */
@@ -118,11 +118,13 @@ static inline void *aligned(size_t align, size_t size, uint64_t caller) { /* gli
 static inline void *resized(void *old, size_t size, uint64_t caller) {
     if (!old || python_inside) return given(MALLOC, __libc_realloc(old, size), size, 0, caller);
     size_t room = usable(old);
-    int zeroed = leaves(old);
+    struct large left;
+    left.address = 0;
+    int zeroed = leaves(old, &left);
     gone(size ? REALLOC_FROM : FREE, old);
     void *p = __libc_realloc(old, size);
     if (size) given(REALLOC, p, size, 0, caller);
-    if (p && zeroed && size >= LARGE_BYTES) given_large(p, size, 1);
+    if (p && size >= LARGE_BYTES) goes_on(p, &left);
     if (size && !p && room >= LARGE_BYTES) given_large(old, room, zeroed); /* it stays */
     return p;
 }
@@ -144,7 +146,7 @@ int posix_memalign(void **out, size_t align, size_t n) {
     return p ? *out = p, 0 : ENOMEM;
 }
 void free(void *p) {
-    if (p && !python_inside) leaves(p), gone(FREE, p);
+    if (p && !python_inside) leaves(p, NULL), gone(FREE, p);
     __libc_free(p);
 }
 
