@@ -1,7 +1,7 @@
 """The house of DESIGN: imports go down only, one place names Numba, no file grows too long.
 
     cli > api > report > insight > flight > adversary > references > tunnel > managers > collectors
-        > allocators > machine > trace > structures > compiler
+        > allocators > linux > machine > trace > structures > compiler
 
 `errors.py`, `result.py`, `words.py`, `quantities.py`, `cells.py`, `frames.py`, `cache.py` and
 `closure.py` at the package's root may be imported by all, and import no room themselves;
@@ -29,6 +29,7 @@ ROOMS = (
     "managers",
     "collectors",
     "allocators",
+    "linux",
     "machine",
     "trace",
     "structures",

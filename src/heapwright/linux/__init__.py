@@ -1,0 +1,13 @@
+"""What lies under a kernel's own managers: physical memory, a descriptor for each frame.
+
+    frames.py       the descriptors and the lists that they are linked into; zones
+    buddy.py        free blocks of 2^order frames by migrate type, split, merged, stolen
+    per_cpu.py      a processor's own lists before them
+    page_alloc.py   watermarks and the way down: alloc_pages, free_pages
+    zones.py        a machine's memory as zones with their marks
+    geometry.py     how objects are laid out in slabs; kmalloc's sizes
+    slub.py         caches of objects over the frames
+    kmalloc.py      the front door: sizes and types to caches, larger ones to frames
+
+The managers of `managers/linux/` are assembled from these, as the kernel is.
+"""
