@@ -1,0 +1,109 @@
+"""What every full collection of HotSpot's stop-the-world collectors does alike.
+
+    mark       all that the table and marked objects refer to; a dead run becomes one block
+    forward    the collector's own: each marked block gets the address where it will lie
+    redirect   the table and every reference of a marked object: to the new addresses
+    slide      a marked block moves there, is not marked any more, and is of age 0
+
+Source     OpenJDK 17 src/hotspot/share/gc/serial/markSweep.cpp, genMarkSweep.cpp,
+           share/gc/shared/space.cpp: marks are not kept, so that ages begin anew
+Omits      several markers; classes; reference objects: what is found here is found strongly
+"""
+
+from heapwright.collectors.hotspot.layout import (
+    BYTES_SHIFT,
+    FIELDS_MASK,
+    HEADER_BYTES,
+    MARKED,
+    copy_object,
+    fields_of,
+    moved_to,
+    refer,
+    reference,
+)
+from heapwright.collectors.log import (
+    COPIED_BYTES,
+    COPIED_OBJECTS,
+    MARKED_BYTES,
+    MARKED_OBJECTS,
+    SCANNED_ROOTS,
+)
+from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.compiler import kernel, unsigned
+from heapwright.machine import load, store
+
+
+@kernel
+def mark(heap):
+    """Mark what is reachable. `heap` has machine, mutator, java, stack and log."""
+    machine, handles = heap.machine, heap.mutator.handles
+    for slot in range(heap.java.slots):
+        if handles[unsigned(slot)]:
+            _find(heap, handles[unsigned(slot)])
+            while not is_empty(machine, heap.stack):
+                _trace(heap, pop(machine, heap.stack))
+    heap.log.totals[SCANNED_ROOTS] += heap.java.slots
+
+
+@kernel(inline=True)
+def _find(heap, address):
+    """Mark an object, and remember it if it has references."""
+    machine = heap.machine
+    word = load(machine, address - HEADER_BYTES)
+    if word & MARKED == MARKED:
+        return
+    store(machine, address - HEADER_BYTES, word | MARKED)
+    shape = load(machine, address - 8)
+    heap.log.totals[MARKED_OBJECTS] += 1
+    heap.log.totals[MARKED_BYTES] += shape >> BYTES_SHIFT << 3
+    if shape & FIELDS_MASK:
+        push(machine, heap.stack, address)
+
+
+@kernel
+def _trace(heap, address):
+    """Mark what a marked object refers to."""
+    for field in range(fields_of(heap.machine, address)):
+        target = reference(heap.java, heap.machine, address, field)
+        if target:
+            _find(heap, target)
+
+
+@kernel
+def redirect_table(heap):
+    """Let each handle be the new address."""
+    handles = heap.mutator.handles
+    for slot in range(heap.java.slots):
+        if handles[unsigned(slot)]:
+            handles[unsigned(slot)] = moved_to(heap.machine, handles[unsigned(slot)])
+
+
+@kernel
+def redirect(heap, block, past):
+    """Let each reference of the marked blocks of [block, past) be the new address."""
+    machine, java = heap.machine, heap.java
+    while block < past:
+        shape = load(machine, block + 8)
+        if shape & FIELDS_MASK and load(machine, block) & MARKED == MARKED:
+            address = block + HEADER_BYTES
+            for field in range(shape & FIELDS_MASK):
+                target = reference(java, machine, address, field)
+                if target:
+                    refer(java, machine, address, field, moved_to(machine, target))
+        block += shape >> BYTES_SHIFT << 3
+
+
+@kernel
+def slide(heap, block, past):
+    """Move the marked blocks of [block, past), lowest first."""
+    machine, totals = heap.machine, heap.log.totals
+    while block < past:
+        word, bytes_ = load(machine, block), load(machine, block + 8) >> BYTES_SHIFT << 3
+        if word & MARKED == MARKED:
+            target = (word & ~MARKED) - HEADER_BYTES
+            if target != block:
+                copy_object(heap.java, machine, block, target, bytes_)
+                totals[COPIED_OBJECTS] += 1
+                totals[COPIED_BYTES] += bytes_
+            store(machine, target, 0)
+        block += bytes_

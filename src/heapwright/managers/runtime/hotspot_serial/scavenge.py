@@ -1,0 +1,227 @@
+"""A young collection: what lives in eden and the survivors is copied, or promoted.
+
+    dirty cards, from high to low in runs ─► to-space: Cheney ─► promoted: Cheney ─► again
+
+    promotion fails    the object stays where it is and refers to itself; what it refers to is
+                       copied at once, and eden is not emptied
+
+Source     OpenJDK 17 src/hotspot/share/gc/serial/defNewGeneration.cpp, share/gc/shared/
+           cardTableRS.cpp, space.cpp
+Omits      the JVM's own roots, reference objects
+
+The order decides who is promoted when to-space overflows, and so every later address.
+"""
+
+from heapwright.collectors.hotspot.ages import clear_ages, next_threshold
+from heapwright.collectors.hotspot.cards import (
+    card_of,
+    covering,
+    highest_dirty,
+    settle,
+)
+from heapwright.collectors.hotspot.layout import (
+    AGE_SHIFT,
+    BYTES_SHIFT,
+    CARD_SHIFT,
+    FIELDS_MASK,
+    HEADER_BYTES,
+    MARKED,
+    MOST_AGE,
+    copy_object,
+    dirty,
+    fields_of,
+    refer,
+    reference,
+)
+from heapwright.collectors.log import (
+    COPIED_BYTES,
+    COPIED_OBJECTS,
+    PROMOTED_BYTES,
+    PROMOTED_OBJECTS,
+    REMEMBERED,
+)
+from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.compiler import kernel, unlikely, unsigned
+from heapwright.machine import load, store
+from heapwright.managers.runtime.hotspot_serial.state import is_young
+
+
+@kernel
+def scavenge(heap):
+    """Collect young; whether every object that lives there could be moved."""
+    clear_ages(heap.ages)
+    heap.promotion_failed = 0
+    scanned, promoted = heap.spare, heap.old_top
+    _scan_cards(heap)
+    while scanned < heap.spare_top or promoted < heap.old_top:
+        while scanned < heap.spare_top:
+            scanned += _scan_copy(heap, scanned)
+        while promoted < heap.old_top:
+            promoted += _scan_copy(heap, promoted)
+    if heap.promotion_failed:
+        _forget_forwarding(heap)
+    else:
+        heap.eden_top, heap.survivors_top = heap.eden, heap.survivors
+        _publish(heap)
+    survivors, top = heap.survivors, heap.survivors_top
+    heap.survivors, heap.survivors_top = heap.spare, heap.spare_top
+    heap.spare, heap.spare_top = survivors, top
+    return heap.promotion_failed == 0
+
+
+@kernel
+def _publish(heap):
+    """The age table as the JVM shows it, and the next threshold."""
+    for age in range(1, MOST_AGE + 1):
+        heap.shown_ages[unsigned(age)] = heap.ages[unsigned(age)]
+    heap.threshold = next_threshold(
+        heap.ages, heap.survivor_bytes, heap.target_percent, heap.most_threshold
+    )
+
+
+@kernel
+def _scan_cards(heap):
+    """Look at what dirty cards of old refer to, from the highest run of them to the lowest."""
+    java = heap.java
+    past = heap.old_top  # objects promoted meanwhile are not looked at here
+    lowest = card_of(java, heap.old)
+    high = highest_dirty(java, lowest, card_of(java, past - 1))
+    while high >= lowest:
+        low = high
+        while low > lowest and java.cards[unsigned(low - 1)]:
+            low -= 1
+        for card in range(low, high + 1):
+            java.cards[unsigned(card)] = 0
+        heap.log.totals[REMEMBERED] += high + 1 - low
+        start = java.base + (low << CARD_SHIFT)
+        end = min(java.base + ((high + 1) << CARD_SHIFT), past)
+        _scan_table(heap, start, end)
+        if end > heap.objects:
+            _scan_objects(heap, start, end)
+        high = highest_dirty(java, lowest, low - 1)
+
+
+@kernel
+def _scan_table(heap, start, end):
+    """The elements of the table that lie in [start, end)."""
+    java, handles = heap.java, heap.mutator.handles
+    first = max(0, start - java.table) >> java.shift
+    past = (end - java.table + (1 << java.shift) - 1) >> java.shift
+    for slot in range(first, min(past, java.slots)):
+        address = handles[unsigned(slot)]
+        if address and is_young(heap, address):
+            address = _evacuate(heap, address)
+            if unlikely(heap.promotion_failed):
+                _drain(heap)
+            handles[unsigned(slot)] = address
+            if is_young(heap, address):
+                dirty(java, java.table + (slot << java.shift))
+
+
+@kernel
+def _scan_objects(heap, start, end):
+    """The references of old objects that lie in [start, end)."""
+    machine, java = heap.machine, heap.java
+    block = heap.objects
+    if start > block:
+        block = covering(java, card_of(java, start))
+    part = (1 << java.shift) - 1
+    while block < end:
+        shape = load(machine, block + 8)
+        if shape & FIELDS_MASK:
+            address = block + HEADER_BYTES
+            first = max(0, start - address + part) >> java.shift
+            past = min(shape & FIELDS_MASK, (end - address + part) >> java.shift)
+            for field in range(first, past):
+                _follow(heap, address, field)
+        block += shape >> BYTES_SHIFT << 3
+
+
+@kernel(inline=True)
+def _follow(heap, address, field):
+    """Move what a reference of an object leads to; an old one that still refers to young has a
+    dirty card."""
+    machine, java = heap.machine, heap.java
+    target = reference(java, machine, address, field)
+    if target and is_young(heap, target):
+        target = _evacuate(heap, target)
+        if unlikely(heap.promotion_failed):
+            _drain(heap)
+        refer(java, machine, address, field, target)
+        if is_young(heap, target) and not is_young(heap, address):
+            dirty(java, address + (field << java.shift))
+
+
+@kernel
+def _scan_copy(heap, block):
+    """Look at the references of an object that was moved; its block's bytes."""
+    shape = load(heap.machine, block + 8)
+    for field in range(shape & FIELDS_MASK):
+        _follow(heap, block + HEADER_BYTES, field)
+    return shape >> BYTES_SHIFT << 3
+
+
+@kernel
+def _evacuate(heap, address):
+    """Where the young object lies now: in to-space, promoted, or where it was."""
+    machine, block = heap.machine, address - HEADER_BYTES
+    word = load(machine, block)
+    if word & MARKED == MARKED:
+        return word & ~MARKED
+    bytes_, age = load(machine, block + 8) >> BYTES_SHIFT << 3, word >> AGE_SHIFT
+    totals = heap.log.totals
+    if age < heap.threshold and heap.spare_top + bytes_ <= heap.spare + heap.survivor_bytes:
+        target = heap.spare_top
+        heap.spare_top += bytes_
+        age = min(age + 1, MOST_AGE)
+        heap.ages[unsigned(age)] += bytes_
+    elif heap.old_top + bytes_ <= heap.old_end:
+        target = heap.old_top
+        heap.old_top += bytes_
+        settle(heap.java, target, bytes_)
+        totals[PROMOTED_OBJECTS] += 1
+        totals[PROMOTED_BYTES] += bytes_
+    else:
+        return _stay(heap, address)
+    totals[COPIED_OBJECTS] += 1
+    totals[COPIED_BYTES] += bytes_
+    copy_object(heap.java, machine, block, target, bytes_)
+    store(machine, target, age << AGE_SHIFT)
+    store(machine, block, (target + HEADER_BYTES) | MARKED)
+    return target + HEADER_BYTES
+
+
+@kernel
+def _stay(heap, address):
+    """Nothing has room for the object: it stays where it is, to be looked at by `_drain`."""
+    heap.promotion_failed = 1
+    store(heap.machine, address - HEADER_BYTES, address | MARKED)
+    push(heap.machine, heap.stack, address)
+    return address
+
+
+@kernel(cold=True)
+def _drain(heap):
+    """Move what the objects that stay refer to, the latest first."""
+    machine, java = heap.machine, heap.java
+    while not is_empty(machine, heap.stack):
+        stayed = pop(machine, heap.stack)
+        for field in range(fields_of(machine, stayed)):
+            target = reference(java, machine, stayed, field)
+            if target and is_young(heap, target):
+                refer(java, machine, stayed, field, _evacuate(heap, target))
+
+
+@kernel
+def _forget_forwarding(heap):
+    """After a failure all of eden and from are as before, of age 0: what was moved is dead there."""
+    _unmark(heap.machine, heap.eden, heap.eden_top)
+    _unmark(heap.machine, heap.survivors, heap.survivors_top)
+
+
+@kernel
+def _unmark(machine, block, past):
+    while block < past:
+        if load(machine, block) & MARKED == MARKED:
+            store(machine, block, 0)
+        block += load(machine, block + 8) >> BYTES_SHIFT << 3

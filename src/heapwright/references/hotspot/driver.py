@@ -1,0 +1,144 @@
+"""A trace played in a real JVM: its counters after each collection, and what it kept for itself.
+
+    trace ─► events.bin ─► java Drive ─► rows.bin + log ─► Observed
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.references.hotspot import build
+from heapwright.references.hotspot.options import flags
+from heapwright.trace.schema import FREE, NEW, WRITE, Events
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+WARM = 8  # full collections before the first event: what the JVM made while starting is settled
+MOST_EVENTS = (1 << 31) // 16 - 1  # that one file can be mapped of
+P, POLICY = "sun.gc.generation.", "sun.gc.policy."
+AGES = tuple(f"{P}0.agetable.bytes.{age:02d}" for age in range(1, 16))
+YOUNGS, FULLS = "sun.gc.collector.0.invocations", "sun.gc.collector.1.invocations"
+EDEN, FROM, TO, OLD = (f"{P}{space}.used" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0"))
+THRESHOLD = f"{POLICY}tenuringThreshold"
+COUNTERS = (
+    *(f"sun.gc.collector.{number}.invocations" for number in range(3)),
+    *(EDEN, FROM, TO, OLD),
+    *(f"{P}{space}.capacity" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0")),
+    THRESHOLD,
+    *(f"{POLICY}avgPromoted{part}" for part in ("Avg", "Dev", "PaddedAvg")),
+    *AGES,
+)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the JVM said; rows int64[1 + collections' events, 1 + names], row 0 before the first."""
+
+    version: str
+    names: tuple[str, ...]
+    rows: np.ndarray
+    table: int  # address of the table's block
+    old: int  # address where the old generation begins; 0 unknown
+    promoted: int  # bytes: the average of what collections promoted when the events began
+    log: str
+
+    def column(self, name: str) -> np.ndarray:
+        """int64[row]: a counter; 0 of one that this JVM has not."""
+        if name not in self.names:
+            return np.zeros(len(self.rows), np.int64)
+        return self.rows[:, 1 + self.names.index(name)]
+
+    def first(self, name: str) -> int:
+        """A counter before the first event."""
+        return int(self.column(name)[0])
+
+
+def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int) -> Observed:
+    """Play the trace; `settings` are all knobs of the twin. HeapwrightError where the JVM ends
+    before it has said anything."""
+    if not trace.graph:
+        raise HeapwrightError(
+            f"{trace.path} knows no references between objects; the real HotSpot is driven with a "
+            "graph trace: heapwright synthesise gcbench, or record --graph."
+        )
+    jvm, classes = build.jvm(release), build.driver()
+    with tempfile.TemporaryDirectory() as folder:
+        beside = Path(folder)
+        count = _write_events(trace, beside / "events.bin")
+        (beside / "counters.txt").write_text("\n".join(COUNTERS) + "\n")
+        rows = beside / "rows.bin"
+        command = [
+            str(jvm.command),
+            *flags(name, settings, release, str(beside / "gc.log")),
+            *("-cp", str(classes), "Drive", str(beside / "events.bin"), str(rows)),
+            *(str(beside / "counters.txt"), str(trace.slots), str(WARM)),
+        ]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode or not rows.exists():
+            lines = (ran.stdout + ran.stderr).strip().splitlines()
+            said = next(iter(lines), f"status {ran.returncode}")
+            raise HeapwrightError(f"the real HotSpot did not play {count:,} events: {said}")
+        names = tuple(Path(f"{rows}.names").read_text().split())
+        table = int(Path(f"{rows}.table").read_text().split()[0])
+        found = np.fromfile(rows, np.int64).reshape(-1, 1 + len(names))
+        log = (beside / "gc.log").read_text()
+    return Observed(jvm.version, names, found, table, _old(log), _promoted(log), log)
+
+
+def _old(log: str) -> int:
+    """Where the old generation begins, as the log has it."""
+    found = re.search(r"(?:the|object) +space .*?\[(0x[0-9a-f]+)", log)
+    return int(found[1], 16) if found else 0
+
+
+def _promoted(log: str) -> int:
+    """The average promotion at the first look after the last full collection of the start."""
+    started = log.rfind("Pause Full (System.gc())")
+    found = re.search(r"av_promo\((\d+)\)", log[max(started, 0) :])
+    return int(found[1]) if found else 0
+
+
+def _write_events(trace: "Trace", path: Path) -> int:
+    """The events that a JVM plays, as Drive.java reads them; how many."""
+    count = 0
+    with path.open("wb") as out:
+        for batch in trace.batches(columns=("op", "slot", "size", "field", "target")):
+            rows = played(batch)
+            count += len(rows)
+            rows.tofile(out)
+    if count > MOST_EVENTS:
+        raise HeapwrightError(f"the real HotSpot is driven with at most {MOST_EVENTS:,} events.")
+    return count
+
+
+def played(batch: Events) -> np.ndarray:
+    """int32[event, 4]: births, deaths and writes; frames and globals are the table's business."""
+    kept = np.isin(batch.op, (FREE, WRITE, NEW))
+    op, slot, size = batch.op[kept], batch.slot[kept], batch.size[kept]
+    field, target = batch.field[kept], batch.target[kept]
+    if len(size) and size.max() >= 1 << 31:
+        raise HeapwrightError("a Java array has fewer than 2^31 bytes; the trace has a larger one.")
+    born, written = op == NEW, op == WRITE
+    rows = np.zeros((len(op), 4), np.int32)
+    rows[:, 0] = np.where(born, 2, np.where(written, 1, 0))
+    rows[:, 1] = slot
+    rows[:, 2] = np.where(born, size, field)
+    rows[:, 3] = np.where(born, field, target)
+    return rows
+
+
+def rows_of_events(trace: "Trace") -> np.ndarray:
+    """int64[played event]: the trace's event that each one is."""
+    found, first = [], 0
+    for batch in trace.batches(columns=("op",)):
+        found.append(first + np.flatnonzero(np.isin(batch.op, (FREE, WRITE, NEW))))
+        first += len(batch.op)
+    return np.concatenate(found) if found else np.zeros(0, np.int64)

@@ -1,0 +1,62 @@
+"""The options that make a JVM repeat itself, and those that stand for a twin's settings."""
+
+from collections.abc import Mapping
+
+from heapwright.errors import HeapwrightError
+
+COLLECTORS = {
+    "hotspot-serial": ("-XX:+UseSerialGC",),
+    "hotspot-parallel": (
+        "-XX:+UseParallelGC",
+        "-XX:ParallelGCThreads=1",
+        "-XX:-UseAdaptiveSizePolicy",
+    ),
+    "hotspot-g1": (
+        "-XX:+UseG1GC",
+        "-XX:ParallelGCThreads=1",
+        "-XX:ConcGCThreads=1",
+        "-XX:-ResizePLAB",
+    ),
+}
+QUIET = (  # no compiler threads; soft references cleared at once, and counters on
+    "-Xint",
+    "-XX:SoftRefLRUPolicyMSPerMB=0",
+    "-XX:+UsePerfData",
+    "-XX:+UnlockDiagnosticVMOptions",
+)
+SWITCHES = ("UseTLAB", "UseCompressedOops")
+# What a replay cannot know of a JVM: told by the real one, not to it
+TOLD = ("version", "tlab_reserve_bytes", "table_offset_bytes")
+UNSAFE = "--sun-misc-unsafe-memory-access=allow"  # from release 23 on
+
+
+def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> list[str]:
+    """The command line of `java` but for the class; `settings` are all knobs of the twin."""
+    found = [*COLLECTORS[name], *QUIET]
+    if release >= 23:
+        found.append(UNSAFE)
+    heap = settings["Xmx"]
+    found += [f"-Xmx{heap}", f"-Xms{heap}"]
+    if settings.get("Xmn"):
+        found.append(f"-Xmn{settings['Xmn']}")
+    for knob, value in settings.items():
+        if knob in ("Xmx", "Xms", "Xmn", *TOLD) or knob.startswith("own_"):
+            continue
+        if knob in SWITCHES or knob.startswith("G1Use"):
+            found.append(f"-XX:{'+' if value else '-'}{knob}")
+        elif knob == "TLABSize":
+            if settings.get("UseTLAB"):
+                found += [f"-XX:TLABSize={value}", "-XX:-ResizeTLAB"]
+        elif not (knob == "PretenureSizeThreshold" and not value):
+            found.append(f"-XX:{knob}={value}")
+    found.append(f"-Xlog:gc*=debug,gc=trace,gc+heap=debug,gc+age=trace:file={log}:none")
+    return found
+
+
+def refuse_told(name: str, settings: Mapping[str, int]) -> None:
+    """HeapwrightError for a setting that the real JVM cannot be given."""
+    for knob in settings:
+        if knob.startswith("own_") or knob in TOLD[1:]:
+            raise HeapwrightError(
+                f"{name}.{knob} is what the real JVM says of itself: leave it out to validate."
+            )
