@@ -344,3 +344,19 @@ def test_what_stays_where_nothing_deployable_leaves_less():
 def test_what_stays_is_not_told_where_it_is_not_known():
     judged = verdict([made("glibc", live=10), made("buddy", live=9)])
     assert not any("settled" in reason for reason in judged.reasons)
+
+
+def test_of_a_python_each_malloc_can_be_deployed_with_and_without_pythons_own_above():
+    now = made("pymalloc over glibc", live=10, partial=2)
+    now.runs_on = "pymalloc over glibc"
+    alone = verdict(
+        [now, made("glibc", live=10), made("pymalloc over mimalloc", live=10, partial=1)]
+    )
+    assert alone.winner.manager == "glibc"
+    assert alone.headline.endswith("; PYTHONMALLOC=malloc gives it to the program.")
+    preloaded = verdict([now, made("mimalloc", live=10)])
+    assert "; PYTHONMALLOC=malloc LD_PRELOAD=libmimalloc" in preloaded.headline
+    under = verdict([now, made("pymalloc over mimalloc", live=10)])
+    assert "; LD_PRELOAD=libmimalloc" in under.headline
+    explained = made("pymalloc over buddy", live=1)
+    assert verdict([now, explained, made("mimalloc", live=10)]).winner.manager == "mimalloc"

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any
 from heapwright.errors import HeapwrightError
 from heapwright.insight.advice import Candidate, applicable, trim_period
 from heapwright.managers.card import Deploy
-from heapwright.managers.deploying import PRELOAD, Deployment, deployment, trimming
+from heapwright.managers.deploying import (
+    PRELOAD,
+    WITHOUT_PYTHONS,
+    Deployment,
+    deployment,
+    trimming,
+)
 from heapwright.managers.grounds import OVER
 from heapwright.managers.registry import managers, named, runs_on, system_malloc
 from heapwright.references import references
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
-
-
-WITHOUT_PYTHONS = {"PYTHONMALLOC": "malloc"}  # each request of a Python is malloc's then
 
 
 class Field:

@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from heapwright.managers.card import Deploy
-from heapwright.managers.deploying import deployment
+from heapwright.managers.deploying import WITHOUT_PYTHONS, deployment
 from heapwright.managers.grounds import OVER
 from heapwright.managers.registry import managers, system_malloc
 from heapwright.references import references
@@ -153,14 +153,24 @@ def _given_by(best: Result, now: Result | None) -> str:
     """`; LD_PRELOAD=libjemalloc.so.2 gives it to the program`; nothing of what is not deployed."""
     if now is None or not deployable(best, now):
         return ""
-    said = how(best.manager, best.settings)
+    said = how(best.manager, best.settings, now.manager)
     return f"; {said} gives it to the program" if said else ""
 
 
-def how(manager: str, settings: Mapping[str, int]) -> str:
-    """What gives a program a manager with its settings, as one puts it before a command."""
-    made = deployment(deploy_of(manager), settings)
-    return made.said() if made else ""
+def how(manager: str, settings: Mapping[str, int], now: str = "") -> str:
+    """What gives a program, which runs on `now`, a manager with its settings, as one puts it before
+    a command. A Python has its own allocator over each malloc unless it is told otherwise."""
+    made = deployment(deploy_of(below(manager)), settings)
+    said = made.said() if made else ""
+    if OVER not in now or OVER in manager:
+        return said
+    without = " ".join(f"{name}={value}" for name, value in WITHOUT_PYTHONS.items())
+    return f"{without} {said}".rstrip()
+
+
+def below(manager: str) -> str:
+    """The malloc that is deployed: of "pymalloc over glibc" glibc."""
+    return manager.rpartition(OVER)[2]
 
 
 def deploy_of(name: str) -> Deploy:
@@ -211,13 +221,16 @@ def _as_set(result: Result) -> str:
 def deployable(result: Result, state: Result) -> bool:
     """Whether the program, which runs on `state` now, can be given it from outside: other settings
     of the same manager, or a library to preload, as the real systems are that have no twin."""
-    known = managers().get(result.manager)
+    above = result.manager.removesuffix(below(result.manager))
+    if above and above != state.manager.removesuffix(below(state.manager)):
+        return False  # another allocator above its malloc than it has
+    known = managers().get(below(result.manager))
     if known is None:
         return result.kind == "measured"
     deploy = known.card.deploy
     if deploy is None or (result.settings and not deploy.said(result.settings)):
         return False
-    return bool(deploy.preload or deploy.library) or result.manager == state.manager
+    return bool(deploy.preload or deploy.library) or below(result.manager) == below(state.manager)
 
 
 def _stays(best: Result, now: Result | None, order: Sequence[Result]) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from heapwright.managers.card import Deploy
 
 PRELOAD = "LD_PRELOAD"
+WITHOUT_PYTHONS = {"PYTHONMALLOC": "malloc"}  # each request of a Python is malloc's then
 BUILT_INTO = "/usr/local/lib"  # where the lines put a library that a command makes
 
 
