@@ -197,6 +197,6 @@ def release(pages, frame, order):
     first = address_of(pages, frame) >> PAGE_SHIFT
     for page in range(first, first + (1 << order)):
         if flags[unsigned(page)] & RESIDENT:
-            flags[unsigned(page)] = flags[unsigned(page)] & ~RESIDENT
+            flags[unsigned(page)] = flags[unsigned(page)] & (255 - RESIDENT)
             meters[RESIDENT_PAGES] -= 1
     pages.counts[FRAMES_IN] += 1 << order

@@ -28,6 +28,7 @@ from heapwright.linux.frames import (
     RECLAIMING,
     REFILL,
     ZONE_WORDS,
+    address_of,
     block_kind,
     cpu_list_of,
     first_of,
@@ -37,6 +38,7 @@ from heapwright.linux.frames import (
     link_last,
     unlink,
 )
+from heapwright.machine import PAGE_BYTES
 
 FACTOR_LIMIT = 5  # CONFIG_PCP_BATCH_SCALE_MAX
 
@@ -174,6 +176,22 @@ def drain(pages, z, wanted, index):
             pages.zone[unsigned(z + CPU_COUNT)] -= 1 << order
             give(pages, z, frame, order, int(pages.kind[unsigned(frame)]))
             frame = last_of(pages, head)
+
+
+@kernel
+def listed_frames(pages, blocks, row):
+    """The blocks in the lists, as rows of `blocks` (start, bytes) from `row` on; the next row."""
+    for number in range(pages.zones):
+        for index in range(CPU_LISTS):
+            head = cpu_list_of(pages, number * ZONE_WORDS, index)
+            node = first_of(pages, head)
+            while node != head:
+                if row < len(blocks):
+                    blocks[row, 0] = address_of(pages, node)
+                    blocks[row, 1] = PAGE_BYTES << order_of_list(pages, index)
+                row += 1
+                node = first_of(pages, node)
+    return row
 
 
 @kernel

@@ -23,7 +23,11 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     alloc_in(heap, thread, size, align, domain), calloc_in(heap, thread, size, domain) -> address
                                                    of one to which the domains of Python (schema's
                                                    RAW, MEM, OBJECT) are not alike; what tells of no
-                                                   domain is OBJECT
+                                                   domain is OBJECT; with DOORS = True `domain` is
+                                                   the door by which a kernel's request came (see
+                                                   trace/doors.py; 0 none), and `boot` takes the
+                                                   trace's doors as its third argument, by default
+                                                   none
     thread_exit(heap, thread)
     passed(heap, address, size) -> (block, bytes)  of a block that it passed on to its ground with a
                                                    head of its own: the ground's block, and the

@@ -15,7 +15,8 @@ replay keeps one array as long as the largest number of objects alive at once.
     time_ns  int64   since the first event, sampled by the recorder every few thousand events
     address  int64   what the real allocator returned; 0 for FREE, THREAD_EXIT, refused, unknown
     slack    int32   usable size minus size, bytes; -1 when unknown
-    field    int32   of NEW: its reference fields; of WRITE: the one written, from 0; else 0
+    field    int32   of NEW: its reference fields; of WRITE: the one written, from 0; of a kernel's
+                     request its door (see doors.py), from 1; else 0
     target   int32   of WRITE: the slot of the object that the field refers to now; else -1
     domain   uint8   whom the program asked, or gives the object back to: MALLOC_DOMAIN, or of a
                      Python program RAW, MEM or OBJECT (PyMem_RawMalloc, PyMem_Malloc,

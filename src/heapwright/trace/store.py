@@ -27,10 +27,13 @@ import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace import arenas, audit, graph_audit
+from heapwright.trace.doors import Door
+from heapwright.trace.doors import loaded as loaded_doors
 from heapwright.trace.facts import OPTIONAL, Facts, from_json
 from heapwright.trace.layout import (
     ARENAS_KEY,
     ARROW_ERRORS,
+    DOORS_KEY,
     FACTS_KEY,
     FOOTER_BYTES,
     NAMES_KEY,
@@ -62,6 +65,7 @@ class Trace(Facts):
     _sites: bytes = field(repr=False)
     _stacks: bytes = field(default=b"", repr=False)
     _arenas: bytes = field(default=b"", repr=False)
+    _doors: bytes = field(default=b"[]", repr=False)
     _names: bytes = field(default=b"[]", repr=False)
     _frames: list[str] | None = field(default=None, repr=False, compare=False)
     _process: bytes = field(default=b"", repr=False)
@@ -106,6 +110,7 @@ class Trace(Facts):
             _sites=stored.get(SITES_KEY, b"[]"),
             _stacks=stored.get(STACKS_KEY, b""),
             _arenas=stored.get(ARENAS_KEY, b""),
+            _doors=stored.get(DOORS_KEY, b"[]"),
             _names=stored.get(NAMES_KEY, b"[]"),
             _process=stored.get(PROCESS_KEY, b""),
             **known,
@@ -150,6 +155,8 @@ class Trace(Facts):
                     **{c: np.full(len(batch.op), OPTIONAL[c], COLUMNS[c]) for c in filled}
                 )
                 fault = audit.first_unsound(batch, live, self.slots, self.threads, books)
+                if not fault and len(batch.field) and not self.graph:
+                    fault = _beyond(batch.field, len(self.doors()))
                 if fault:
                     row = starts[group] + fault[0]
                     raise _damaged(self.path, f"event {row} has {fault[1]}")
@@ -222,6 +229,18 @@ class Trace(Facts):
                 raise _damaged(self.path, str(error)) from None
         return self._tree
 
+    @property
+    def of_kernel(self) -> bool:
+        """Whether it tells what a kernel asked of its own allocators."""
+        return self._doors != b"[]"
+
+    def doors(self) -> list[Door]:
+        """By which doors a kernel's requests came: an event's `field` - 1 is a row; else none."""
+        try:
+            return loaded_doors(self._doors)
+        except ValueError as error:
+            raise _damaged(self.path, first_line(error)) from None
+
     def arena_changes(self) -> np.ndarray:
         """int64[row, 3]: event, base and bytes of arenas that the recorded Python's own allocator
         made, or with negative bytes gave back."""
@@ -261,6 +280,12 @@ class Trace(Facts):
                 self.path, f"its events from row {start} on cannot be decoded ({first_line(error)})"
             ) from None
         return batch
+
+
+def _beyond(field: np.ndarray, doors: int) -> tuple[int, str] | None:
+    """The first row of an event that came by a door which the table lacks; None."""
+    rows = np.flatnonzero(field > doors)
+    return (int(rows[0]), "a door out of range") if len(rows) else None
 
 
 def _texts(stored: bytes) -> list[str] | None:

@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace import arenas, audit, graph_audit
+from heapwright.trace import arenas, audit, doors, graph_audit
 from heapwright.trace.facts import KINDS, NUMBERS_SPARE, OPTIONAL, Facts, to_json
 from heapwright.trace.layout import (
     ARENAS_KEY,
     ARROW_ERRORS,
     COMPRESSION,
     DICTIONARY,
+    DOORS_KEY,
     ENCODING,
     FACTS_KEY,
     NAMES_KEY,
@@ -52,8 +53,9 @@ class TraceWriter:
 
     sites, stacks (parents and frames of the tree whose nodes the events' sites are; `sites` then
     names its frames), names (what the rows of `sites` are called, as far as that was looked up; or
-    none), arenas (rows of `arenas.py`), unmatched_frees, and of `facts` modules, notes (`note`),
-    origin, settings, python and heap_start may be set until the block ends
+    none), arenas (rows of `arenas.py`), doors (of a kernel's trace: `doors.py`), unmatched_frees,
+    and of `facts` modules, notes (`note`), origin, settings, python and heap_start may be set until
+    the block ends
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class TraceWriter:
         self.names: list[str] = []
         self.process = NOTHING  # what the whole process had in memory
         self.arenas: Sequence[tuple[int, int, int]] = ()
+        self.doors: Sequence[doors.Door] = ()
         self.stacks: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray] = ((), ())
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._stages = (_stage(), _stage())  # one is filled while the other is encoded
@@ -176,6 +179,8 @@ class TraceWriter:
             kept[PROCESS_KEY] = process_stored(self.process)
         if self.arenas:
             kept[ARENAS_KEY] = arenas.stored(np.array(self.arenas, np.int64))
+        if self.doors:
+            kept[DOORS_KEY] = doors.stored(self.doors)
         return kept | ({STACKS_KEY: stored(tree)} if len(tree.parent) else {})
 
     def _flush(self) -> None:

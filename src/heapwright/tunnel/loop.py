@@ -37,8 +37,9 @@ from heapwright.tunnel.ledger import add_up, enter_block
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
 
 COLUMNS = ("op", "slot", "size", "align", "thread")  # of a trace, that are replayed
-BY_DOMAIN = hasattr(manager, "alloc_in")  # it asks in which of Python's domains a request is made
-COLUMNS += ("domain",) if BY_DOMAIN else ()
+BY_DOMAIN = hasattr(manager, "alloc_in")  # it asks in which of Python's domains a request is made,
+BY_DOOR = hasattr(manager, "DOORS")  # or by which door of the kernel
+COLUMNS += ("field",) if BY_DOOR else ("domain",) if BY_DOMAIN else ()
 
 alloc, free, usable = manager.alloc, manager.free, manager.usable
 extent, cached, metadata = manager.extent, manager.cached, manager.metadata
@@ -75,6 +76,21 @@ def start(heap, slots):
     """The state before the first event of a trace with so many slots."""
     objects = Objects(np.zeros(slots, np.int64), np.zeros(slots, np.int64))
     return Run(objects, np.zeros(PROGRESS, np.int64))
+
+
+if BY_DOOR:
+
+    @kernel(inline=True)
+    def whom(events, row):
+        """By which door a request came."""
+        return np.int64(events.field[unsigned(row)]) if len(events.field) else 0
+
+else:
+
+    @kernel(inline=True)
+    def whom(events, row):
+        """In which domain a request was made."""
+        return np.int64(events.domain[unsigned(row)]) if len(events.domain) else OBJECT
 
 
 @kernel(inline=True)
@@ -231,13 +247,12 @@ def replay(heap, run, events):
     heap, run = bare(heap), bare(run)
     meters, progress = heap.machine.meters, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
-    by_domain = len(events.domain) > 0
     peak, first = progress[PEAK_PAGES], progress[NEXT]
     for row in range(len(events.op)):
         i = unsigned(row)
         align = np.int64(events.align[i]) if aligned else 0
         thread = np.int64(events.thread[i]) if threaded else 0
-        domain = np.int64(events.domain[i]) if by_domain else OBJECT
+        domain = whom(events, row)
         event = (np.int64(events.op[i]), np.int64(events.slot[i]))
         step(heap, run, thread, event, (events.size[i], align, domain))
         if meters[RESIDENT_PAGES] > peak:
@@ -260,11 +275,10 @@ def survey(heap, run, events, ledger, placed):
     heap, run = bare(heap), bare(run)
     objects, progress = run.objects, run.progress
     aligned, threaded = len(events.align) > 0, len(events.thread) > 0
-    by_domain = len(events.domain) > 0
     for i in range(len(events.op)):
         align = np.int64(events.align[i]) if aligned else 0
         thread = np.int64(events.thread[i]) if threaded else 0
-        domain = np.int64(events.domain[i]) if by_domain else OBJECT
+        domain = whom(events, i)
         op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
         if op in (FREE, REALLOC) and objects.address[slot]:
             enter_object(heap, ledger, objects.address[slot], objects.size[slot], -1)

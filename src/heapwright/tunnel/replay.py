@@ -240,6 +240,8 @@ class Replay:
         if manager.collected:
             held = mutator(trace.slots, trace.peak_roots, every_handle=not trace.graph)
             self.heap = self.module.boot(space, config, held)
+        elif hasattr(self.module, "DOORS"):
+            self.heap = self.module.boot(space, config, trace.doors())
         else:
             self.heap = self.module.boot(space, config)
         self.run = self.loop.start(self.heap, trace.slots)

@@ -1,6 +1,6 @@
 """What a module in a real kernel wrote down of its allocators, read as snapshots and requests.
 
-    SNAP label ...  Z zone, M movable, B block kinds, F free list, C and L processor's lists, ENDSNAP
+    SNAP label ... ENDSNAP  Z zone, M movable, B block kinds, F free list, C, L processor's lists
     A order kind frame      a request and its answer, -1 refused        R frame order   a free
 
 Source     the recording module's own format; lists are in the kernel's order, first one first
@@ -174,7 +174,7 @@ def different(pages: Pages, snapshot: Snapshot) -> list[str]:
 
 
 def requests_of(rows: Iterable[list[str]]) -> tuple[np.ndarray, np.ndarray]:
-    """int64[n, 3] for `page_alloc.serve`, and int64[n] of the kernel's answers, of lines A and R."""
+    """Of lines A and R: int64[n, 3] for `page_alloc.serve`, and int64[n] answers of the kernel."""
     asked, answers = [], []
     for row in rows:
         if row[0] == "A":

@@ -1,0 +1,176 @@
+"""Linux's SLUB: caches of objects over the page allocator, behind kmalloc.
+
+    kmalloc, or a cache by name ─► the processor's slab ─► its partial slabs ─► the node's
+                                   ─► a new slab of 2^n frames ─► linux/page_alloc.py
+    larger than 8 KiB, or pages  ─► frames
+
+Invariant  the buddies' (check: 1-3), the processor's lists' (4), the caches' (5-7)
+Source     Linux 6.1, mm/slub.c, mm/slab_common.c; see `linux/slub.py`, which it is made of
+Omits      more than one processor, reclaim and shrinkers, debugging
+
+A kernel's own request names its door, and with it its flags and its cache; any other program's is
+kmalloc(size, GFP_KERNEL).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.compiler import kernel, unsigned
+from heapwright.linux import buddy, per_cpu
+from heapwright.linux.caches import caches_for, slub_of
+from heapwright.linux.frames import MOVABLE, NONE, address_of, frame_of
+from heapwright.linux.geometry import KMALLOC_MOST, Settings
+from heapwright.linux.kmalloc import (
+    BY_CACHE,
+    WHOLE_PAGES,
+    Doors,
+    aligned_size,
+    doors_of,
+    general_cache,
+    known,
+    order_for,
+)
+from heapwright.linux.page_alloc import ANYONE, alloc_pages, free_pages, kind_of
+from heapwright.linux.per_cpu import listed_frames
+from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub, listed_objects
+from heapwright.linux.slub import alloc as alloc_object
+from heapwright.linux.slub import check as check_slub
+from heapwright.linux.slub import free as free_object
+from heapwright.linux.zones import physical_memory
+from heapwright.machine import PAGE_BYTES, Machine
+
+__all__ = ["PATHS"]
+
+DOORS = True  # it is told by which door a request came
+MOST_BYTES = PAGE_BYTES << 10
+
+
+class Config(NamedTuple):
+    """Knobs: the machine's memory, and what the kernel's command line and sysfs set."""
+
+    memory_bytes: int = 1 << 30
+    cpus: int = 1  # that sizes are chosen for; one is modelled
+    slub_min_objects: int = 0  # of a slab; 0 from the number of processors
+    slub_max_order: int = 3  # log2 of a slab's frames at most
+    min_partial: int = -1  # slabs that a node keeps of each cache; -1 from the objects' size
+    cpu_partial: int = -1  # objects that a processor keeps in partial slabs; -1 from their size
+    merging: int = 1  # caches alike are one; 0 as slab_nomerge
+    freelist_random: int = 0  # 1: each cache has an order of its own for fresh objects
+    seed: int = 1  # of those orders
+
+
+class Heap(NamedTuple):
+    """The whole state."""
+
+    machine: Machine
+    slub: Slub
+    doors: Doors
+    taken: np.ndarray  # int8[frame]  order of the block of frames in use that starts there
+    paths: np.ndarray  # int64[path]  times taken
+
+
+def boot(machine, config, doors=()):
+    """A machine at its start; `doors` are those of a kernel's trace, whose caches it then has."""
+    pages = physical_memory(machine, config.memory_bytes)
+    settings = Settings(config.cpus, config.slub_min_objects, config.slub_max_order)
+    caches, number = caches_for(doors, settings, config)
+    slub = slub_of(pages, caches, config.seed)
+    taken = np.zeros(len(pages.order), np.int8)
+    return Heap(machine, slub, doors_of(doors, number), taken, slub.paths)
+
+
+@kernel
+def _alloc_frames(heap, size, gfp):
+    """A block of frames."""
+    if size > MOST_BYTES:
+        return 0
+    order = order_for(size)
+    frame = alloc_pages(heap.slub.pages, order, gfp, np.int64(ANYONE))
+    if frame == NONE:
+        return 0
+    heap.taken[unsigned(frame)] = order
+    if order == 0:
+        heap.slub.pages.on_lru[unsigned(frame)] = kind_of(gfp) == MOVABLE
+    return address_of(heap.slub.pages, frame)
+
+
+@kernel(inline=True)
+def alloc_in(heap, thread, size, align, door):
+    """Address of an object or a block for a request by this door; 0 where it is refused."""
+    door = known(heap.doors, door)
+    call, gfp = heap.doors.call[unsigned(door)], heap.doors.gfp[unsigned(door)]
+    if call == BY_CACHE:
+        cache = heap.doors.cache[unsigned(door)]
+        if size <= heap.slub.cache[unsigned(cache * CACHE_WORDS + OBJECT_BYTES)]:
+            return alloc_object(heap.slub, cache * CACHE_WORDS, gfp)
+    size = aligned_size(size, align)
+    if size > KMALLOC_MOST or call == WHOLE_PAGES:
+        return _alloc_frames(heap, size, gfp)
+    return alloc_object(heap.slub, general_cache(heap.doors, size, gfp) * CACHE_WORDS, gfp)
+
+
+@kernel
+def alloc(heap, thread, size, align):
+    """Address of an object. About 3 ns while the processor's slab has one."""
+    return alloc_in(heap, thread, size, align, 0)
+
+
+@kernel(inline=True)
+def free(heap, thread, address):
+    """Give it back."""
+    frame = frame_of(heap.slub.pages, address)
+    if np.int64(heap.slub.owner[unsigned(frame)]) >= 0:
+        free_object(heap.slub, address)
+    else:
+        _free_frames(heap, frame)
+
+
+@kernel
+def _free_frames(heap, frame):
+    """A block of frames back."""
+    heap.slub.pages.on_lru[unsigned(frame)] = 0
+    free_pages(heap.slub.pages, frame, np.int64(heap.taken[unsigned(frame)]))
+
+
+@kernel
+def _room(heap, address, word):
+    """Bytes of an object, by the word of its cache that says them, or of a block of frames."""
+    frame = frame_of(heap.slub.pages, address)
+    cache = np.int64(heap.slub.owner[unsigned(frame)])
+    if cache < 0:
+        return PAGE_BYTES << np.int64(heap.taken[unsigned(frame)])
+    return heap.slub.cache[unsigned(cache * CACHE_WORDS + word)]
+
+
+@kernel
+def usable(heap, address, size):
+    """What ksize says: the size of its cache's objects, without padding."""
+    return _room(heap, address, OBJECT_BYTES)
+
+
+@kernel
+def extent(heap, address, size):
+    """The object with its padding."""
+    return address, _room(heap, address, SIZE)
+
+
+@kernel
+def cached(heap, blocks):
+    """Free objects of the processor's slabs, and what lies in its lists of frames."""
+    return listed_frames(heap.slub.pages, blocks, listed_objects(heap.slub, blocks))
+
+
+@kernel
+def metadata(heap, blocks):
+    """None in memory: the descriptors are there from the start."""
+    return 0
+
+
+@kernel
+def check(heap):
+    """Number of the broken invariant, 0 if none."""
+    broken = buddy.check(heap.slub.pages)
+    if not broken:
+        broken = per_cpu.check(heap.slub.pages)
+    return broken if broken else check_slub(heap.slub)
