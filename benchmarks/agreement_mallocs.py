@@ -79,8 +79,9 @@ def section(manager: str, traces: list[Path]) -> str:
         trace = Trace.open(path)
         name = path.name.removesuffix(".heap.parquet")
         print(f"{manager} on {name}, {trace.events:,} events", file=sys.stderr)
-        twin, real = rate(manager, trace)
-        ratios.append(twin / real)
+        if not systems.named(manager).linked:
+            twin, real = rate(manager, trace)
+            ratios.append(twin / real)
         label = [name, f"{trace.events:,}", f"{trace.threads:,}"]
         rows.append(row(label, validate(manager, trace)))
         if name == KNOB_RECORDING:
@@ -89,7 +90,10 @@ def section(manager: str, traces: list[Path]) -> str:
                 knob_rows.append(row([setting], validate(manager, trace, knobs)))
     first = ("trace", "events", "threads", *HEADER)
     text = f"## {manager} {systems.version(manager)}\n\n{table(first, rows)}\n\n"
-    text += f"Twin / real rate in one loop: median {statistics.median(ratios):.2f}.\n"
+    if ratios:
+        text += f"Twin / real rate in one loop: median {statistics.median(ratios):.2f}.\n"
+    else:
+        text += "The real one is linked into its harness and is not timed in the twins' loop.\n"
     if knob_rows:
         text += f"\nWith its knobs turned, on {KNOB_RECORDING}:\n\n"
         text += table(("setting", *HEADER), knob_rows) + "\n"
@@ -106,16 +110,16 @@ def page(recordings: list[Path], folder: Path) -> str:
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     sections = "\n".join(section(name, [*recordings, *made]) for name in mine)
-    return f"""# Agreement with tcmalloc and mimalloc
+    return f"""# Agreement with tcmalloc, mimalloc and mallocng
 
 Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platform.machine()}.
 
 The key is what the real library answers to the same events in a fresh process: a real thread for
 each of the trace's, in the trace's order, and a clock that stands still, so that nothing is given
 back by the clock. Compared is the offset of every block, from the heap's start or, of mimalloc,
-from its first segment on; what `malloc_usable_size` says of every block; the 15 figures of
-tcmalloc's `MallocExtension` at the end; and what the kernel counts of the process. The rules, and
-what is left out, are [a page of their own](mallocs.md).
+from its first segment on, or, of mallocng, in the zone of mappings; what `malloc_usable_size` says
+of every block; the 15 figures of tcmalloc's `MallocExtension` at the end; and what the kernel
+counts of the process. The rules, and what is left out, are [a page of their own](mallocs.md).
 
 The real peak is what was held between two events, for the kernel's own mark of the highest is only
 exact to some pages; the twin's may lie within an event.

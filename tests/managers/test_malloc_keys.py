@@ -33,7 +33,8 @@ def test_every_address_is_the_real_ones(name, program):
     if hasattr(trial.module, "offsets"):
         offsets = trial.module.offsets(trial.heap, addresses)
     else:
-        offsets = np.where(addresses != 0, addresses - meters[FIRST_BREAK], -1)
+        start = getattr(trial.module, "ZONE_START", meters[FIRST_BREAK])
+        offsets = np.where(addresses != 0, addresses - start, -1)
     assert np.flatnonzero(offsets != key["offset"]).tolist() == []
     assert (placed[:, 1] == key["usable"]).all() and (offsets >= 0).sum() > 2000
     assert meters[FAULTS] == key["faults"]

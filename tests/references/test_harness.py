@@ -198,7 +198,7 @@ def test_parts_sum_to_resident(name: str) -> None:
     result = measure(name, trace)
     resident = result.peak.pop("resident_bytes")
     assert resident == sum(result.peak.values())
-    assert result.peak["live_bytes"] == pytest.approx(trace.peak_live_bytes, rel=0.1)
+    assert result.peak["live_bytes"] == pytest.approx(trace.peak_live_bytes, rel=0.15)
     assert result.timeline is not None
     assert np.array_equal(result.timeline[:, 2], result.timeline[:, 3:].sum(axis=1))
     assert (np.diff(result.timeline[:, 0]) > 0).all()
@@ -363,7 +363,7 @@ def test_without_a_compiler_there_is_a_sentence(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(HeapwrightError, match="needs a C compiler"):
-        build.harness()
+        build.harness("glibc")
 
 
 def test_more_than_the_machine_has_is_refused() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from heapwright.managers import managers
-from heapwright.references.malloc import systems
+from heapwright.references.malloc import musl, systems
 from heapwright.references.malloc.agreement import validate
 from malloc_programs import trace, twins
 
@@ -16,6 +16,7 @@ TURNED = {
         {"transfer_num_obj": 4},
     ],
     "mimalloc": [{}, {"decommit_delay": 0}, {"max_segment_reclaim": 100}],
+    "mallocng": [{}],
 }
 
 
@@ -49,4 +50,15 @@ def test_every_knob_that_can_be_set_is_turned():
     for name in twins():
         turned = {knob for knobs in TURNED[name] for knob in knobs}
         deploy = managers()[name].card.deploy
-        assert turned == set(deploy.knobs())
+        assert turned == set(deploy.knobs() if deploy else ())
+
+
+def test_musls_archive_is_looked_for_where_it_is_said_to_be(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEAPWRIGHT_MUSL", str(tmp_path))
+    assert f"HEAPWRIGHT_MUSL names {tmp_path}" in systems.presence("mallocng").missing
+    monkeypatch.delenv("HEAPWRIGHT_MUSL")
+    monkeypatch.setattr(musl, "_root", lambda: tmp_path)
+    assert "apt install musl-dev" in systems.presence("mallocng").missing
+    musl.archive().parent.mkdir(parents=True)
+    musl.archive().write_bytes(b"version.lo\0no\0" + b"1.2.9\0")
+    assert systems.version("mallocng") == "1.2.9" and not systems.presence("mallocng").missing

@@ -29,6 +29,7 @@ if AHEAD:
         mprotect,
         mremap,
         munmap,
+        read,
         touch,
     )
 else:
@@ -42,6 +43,7 @@ else:
         mprotect,
         mremap,
         munmap,
+        read,
         touch,
     )
 
@@ -64,6 +66,7 @@ __all__ = [
     "mprotect",
     "mremap",
     "munmap",
+    "read",
     "store",
     "touch",
 ]

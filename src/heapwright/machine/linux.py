@@ -60,6 +60,11 @@ def touch(machine, address, length):
 
 
 @kernel(inline=True)
+def read(machine, address, length):
+    """Nothing: a real page is faulted in by the read that follows."""
+
+
+@kernel(inline=True)
 def copy(machine, target, source, length):
     """Copy a block's content; the two do not overlap."""
     copy_bytes(machine.words, target, source, length)

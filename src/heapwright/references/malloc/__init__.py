@@ -1,4 +1,4 @@
-"""C's mallocs: glibc's, jemalloc, mimalloc, tcmalloc, each in a fresh process.
+"""C's mallocs: glibc's, musl's, jemalloc, mimalloc, tcmalloc, each in a fresh process.
 
 systems    which libraries are known, which are here, what to install
 harness    a fresh process with the real malloc, fed in lockstep (drive.c, aside.c)

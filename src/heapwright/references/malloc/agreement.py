@@ -232,7 +232,7 @@ def validate(
         versions=(version_text(twin.version), systems.version(counterpart or manager)),
     )
     ledger = twin.ledger()
-    start = int(twin.heap.machine.meters[FIRST_BREAK])
+    start = getattr(twin.module, "ZONE_START", int(twin.heap.machine.meters[FIRST_BREAK]))
     origin = getattr(twin.module, "ORIGIN_BYTES", 0)  # of one that maps its heap
     seen = 0
     tunables = {**twin.recorded, **settings}

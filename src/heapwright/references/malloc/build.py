@@ -3,14 +3,18 @@
 from pathlib import Path
 
 from heapwright.references.c_program import executable
+from heapwright.references.malloc import musl, systems
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-builtin", "-rdynamic", "-pthread")
-SOURCES = ("drive.c", "footprint.c", "aside.c", "told.c", "clock.c")
-HEADERS = ("footprint.h", "told.h", "clock.h")
+SOURCES = ("drive.c", "footprint.c", "aside.c", "told.c", "clock.c", "place.c")
+HEADERS = ("footprint.h", "told.h", "clock.h", "place.h")
 
 
-def harness() -> Path:
-    """The executable made from SOURCES; HeapwrightError without a compiler."""
+def harness(name: str) -> Path:
+    """The executable that drives the real `name`, made from SOURCES, or with musl's malloc in it;
+    HeapwrightError without a compiler."""
+    if systems.named(name).linked:
+        return musl.harness()
     folder = Path(__file__).parent
     sources = [folder / name for name in SOURCES]
     headers = [folder / name for name in HEADERS]

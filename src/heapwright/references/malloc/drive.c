@@ -11,9 +11,9 @@
  * every buffer of this program resident: what a constructor of the allocator maps is counted, its
  * static data is not. One real thread per trace thread that is alive; whoever holds the baton runs.
  *
- * Before the baseline the break is moved to where the twin's is, modulo SPAN, or where there is no room
- * modulo BREAK_BASE, as the recorded program's: what is aligned beyond a page lies by it. mallopt and malloc_trim are called where the library that has
- * malloc has them too, and counted as LEFT_OUT elsewhere; sbrk is the program's own everywhere.
+ * Before the baseline the heap's start is settled: see place.h. mallopt and malloc_trim are called where
+ * the library that has malloc has them too, and counted as LEFT_OUT elsewhere; sbrk is the program's own
+ * everywhere.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,6 +30,7 @@
 #include <unistd.h>
 #include "clock.h"
 #include "footprint.h"
+#include "place.h"
 #include "told.h"
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK, WRITTEN };
@@ -38,8 +39,8 @@ enum { SLOTS, THREADS, ALIVE, TOUCH /* blocks below so many bytes are written wh
        TICK_NS /* see clock.h */, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, TOLD, FIGURES };
-enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16, BREAK_BASE = 1 << 24,
-       SPAN = 1U << 31 /* bytes that a leaf of tcmalloc's page map names */, LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
+enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16,
+       LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 
 struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
@@ -116,11 +117,8 @@ static void prepare(void) {
     objects = reserve(setting[SLOTS] * sizeof *objects + 1);
     prepare_threads();
     figure[EXACT] = make_ready();
-    int64_t home = BREAK_BASE + setting[HEAP_START] % BREAK_BASE - (intptr_t)sbrk(0);
-    if (sbrk(home & (SPAN - 1)) == (void *)-1 && sbrk(home & (BREAK_BASE - 1)) == (void *)-1)
-        die("the break cannot be moved");
     figure[HIGH_WATER_PAGES] = reset_high_water() ? 0 : -1;
-    int64_t heap_start = (intptr_t)sbrk(0);
+    int64_t heap_start = settle(setting[HEAP_START]);
     give(&heap_start, sizeof heap_start);
     tick_ns = setting[TICK_NS];
     base_faults = faults();
@@ -189,9 +187,9 @@ static void replay(const struct event *e, int64_t out[2]) {
     o->address = p, o->size = size;
     out[0] = (intptr_t)p;
     if (!p) return;
+    if (e->size < setting[TOUCH] && e->op != CALLOC) touch(p, size);
     out[1] = real_usable(p);
     live += size, usable += out[1];
-    if (e->size < setting[TOUCH] && e->op != CALLOC) touch(p, size);
 }
 
 static void await_baton(int me) {

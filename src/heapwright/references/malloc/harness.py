@@ -113,10 +113,10 @@ class Drive(Child):
         alive = alive_at_once(trace)
         check_memory((trace.peak_live_bytes if touch == "all" else 0) + alive * STACK_BYTES)
         environment = {"LD_BIND_NOW": "1", **system.environment}
-        if library is not None:
+        if library is not None and not system.linked:
             environment["LD_PRELOAD"] = str(library)
         environment |= systems.variables(name, tunables or {})
-        super().__init__(f"real {name}", build.harness(), environment)
+        super().__init__(f"real {name}", build.harness(name), environment)
         self.placed = placed
         settings = (
             trace.slots,
@@ -134,7 +134,7 @@ class Drive(Child):
         self.send(np.array(settings, np.int64))
         start = np.zeros(1, np.int64)
         self.receive(start)
-        self.heap_start = int(start[0])  # the break before the first allocation
+        self.heap_start = int(start[0])  # the break before the first allocation; see place.h
 
     def replay(self, events: Events) -> np.ndarray:
         """Replay `events`; addresses and usable sizes int64[event, 2], no rows unless `placed`."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
 MOMENT_EVENTS = 1 << 20  # at 20 M events/s, 50 ms: a neighbour's noise shows
+OWN_SECONDS = (
+    "The rate is that of the process that measures its memory, which writes what the program "
+    "writes: no other program can load it, so the loop of the twins cannot time it."
+)
 ONE_THREAD = "The rate is that of one thread replaying every event, as the twins are replayed."
 
 
@@ -52,7 +56,10 @@ def measured(
     )
     result.conditions = dict(vars(conditions))
     result.settings, result.recorded = settable(name, settings or {}), recorded
-    result.seconds = rates(trace, [name], runs, knobs)[name]
+    if systems.named(name).linked:
+        result.notes.append(OWN_SECONDS)
+    else:
+        result.seconds = rates(trace, [name], runs, knobs)[name]
     if progress:
         progress(2 * trace.events)
     if trace.threads > 1:
@@ -125,10 +132,12 @@ def measured_lanes(
     for name in names:
         systems.library(name)
     for name in names:  # what all lanes share is made before they fork
-        build.harness()
+        build.harness(name)
         recorded = _recorded(name, Trace.open(trace_path))
         knobs = {**recorded, **settable(name, (settings or {}).get(name, {}))}
-        serving(systems.variables(name, knobs))
+        variables = systems.variables(name, knobs)
+        if not systems.named(name).linked:
+            serving(variables)
     steps = 2 * Trace.open(trace_path).events
 
     def lane(name: str) -> Lane:

@@ -1,6 +1,7 @@
 """The real allocators that can be driven here: which library, how it is preloaded, what is missing.
 
     glibc      the C library itself, nothing to preload
+    mallocng   musl's, linked into the harness
     jemalloc   libjemalloc.so.2            mimalloc   libmimalloc.so.2
     tcmalloc   libtcmalloc_minimal.so.4    (gperftools)
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.managers.card import Deploy
+from heapwright.references.malloc import musl
 from heapwright.versions import version_number, version_text
 
 # A library that reaches its thread state by static TLS can be loaded late only with room for it.
@@ -73,6 +75,7 @@ class System:
     usable: str = "malloc_usable_size"  # the function that tells a block's usable size
     environment: dict[str, str] = field(default_factory=dict)  # for a quiet, default run
     deploy: Deploy | None = None  # None: its manager's card says it
+    linked: bool = False  # into the harness, which drives it alone: no other program can load it
 
 
 SYSTEMS = {
@@ -103,6 +106,7 @@ SYSTEMS = {
             "tc_malloc_size",
             environment={"TCMALLOC_LARGE_ALLOC_REPORT_THRESHOLD": str(1 << 62)},
         ),
+        System("mallocng", "musl's malloc", package="musl-dev", linked=True),
     )
 }
 
@@ -126,6 +130,8 @@ def presence(name: str) -> Presence:
     system = named(name)
     if sys.platform != "linux":
         return Presence(name, None, f"the real {name} is driven on Linux only.")
+    if system.linked:
+        return Presence(name, musl.archive(), musl.missing())
     if not system.soname:
         if "CS_GNU_LIBC_VERSION" in os.confstr_names and os.confstr("CS_GNU_LIBC_VERSION"):
             return Presence(name, None, "")
@@ -212,6 +218,8 @@ def _of_this_version(name: str, number: int) -> None:
 def version(name: str) -> str:
     """What the library itself says its version is, as "2.36"; asked in a process of its own."""
     path = library(name)
+    if named(name).linked:
+        return musl.version()
     if path is None:
         return (os.confstr("CS_GNU_LIBC_VERSION") or "glibc unknown").split()[-1]
     asked = subprocess.run(
