@@ -29,8 +29,7 @@ static int mapped(void) {
     return sum != 0; /* zeros and the last one are looked at when the program ends */
 }
 
-/* where blocks before have written: a third is written of a block whose end holds pages of theirs; it grows
- * in its place, and is written no further; of the last one nobody can tell, it is like the one before */
+/* where blocks before have written: parts are written anew, of what is resized, cleared, left alive too */
 static int again(void) {
     mallopt(M_MMAP_THRESHOLD, 1 << 25), mallopt(M_TRIM_THRESHOLD, 1 << 28);
     char *low = malloc(700000), *high = malloc(200000);
@@ -40,9 +39,11 @@ static int again(void) {
     memset(a, 1, 300000);
     a = realloc(a, 950000);
     free(a);
-    a = malloc(980000);
-    memset(a, 1, 100000);
+    a = calloc(1, 930000);
+    memset(a, 1, 200000);
     free(a);
+    kept = malloc(980000);
+    memset(kept, 1, 100000);
     return 0;
 }
 

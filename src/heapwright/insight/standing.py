@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from heapwright.result import Result
-from heapwright.trace.process import FILE, HEAP, MAPPED, STACKS
+from heapwright.trace.process import FILE, HEAP, MAPPED, RSS, STACKS
 from heapwright.words import bytes_text, percent_text
 
 if TYPE_CHECKING:
@@ -108,14 +108,19 @@ def _rest(trace: "Trace") -> str:
 
 def grown_bytes(trace: "Trace") -> int | None:
     """What the recorded process held at most in its heap, as the recorder saw it, or else beyond
-    what it had before its first request; None where the recording does not know."""
-    seen = trace.process().samples
+    what it had before its first request; None where the recording does not know.
+
+    A peak between two looks is made up for by the most that the process ever held, less what lay
+    outside of the heap when that was most.
+    """
+    seen, most = trace.process().samples, trace.origin.get("resident_bytes", "")
     if len(seen):
-        return int(seen[:, HEAP].max())
-    told = [trace.origin.get(name, "") for name in ("resident_bytes", "start_resident_bytes")]
-    if not all(text.isdecimal() for text in told):
+        outside = int((seen[:, RSS] - seen[:, HEAP]).max())
+        return max(int(seen[:, HEAP].max()), int(most) - outside if most.isdecimal() else 0)
+    start = trace.origin.get("start_resident_bytes", "")
+    if not most.isdecimal() or not start.isdecimal():
         return None
-    return max(0, int(told[0]) - int(told[1]))
+    return max(0, int(most) - int(start))
 
 
 def _of_the_cause(now: Result, why: Why, found: Standing) -> None:

@@ -90,7 +90,7 @@ static void leave(void *); /* the destructor of `key` tells that a thread ends *
 static pthread_key_t key;
 static int key_made;
 static void tell_origin(void); /* origin.h */
-static void begin_looks(void); /* looks.h */
+static void begin_looks(int); /* looks.h */
 static int look_now_and_then(void);
 static void tell_file(const char *), tell_taken(const char *, const char *), tell(const char *, const char *);
 static void obey(void); /* control.h */
@@ -217,7 +217,7 @@ static void start(uint64_t number) {
     }
     if (asked(STOP) || syscall(SYS_madvise, &state, sizeof state, MADV_WIPEONFORK)) return;
     if (!begin_log(forked || waited ? number : 0)) return;
-    begin_looks();
+    begin_looks(forked);
     if (forked) add_text(state.header->parent, sizeof state.header->parent, before);
     else if (waited) state.header->flags |= ATTACHED;
 }

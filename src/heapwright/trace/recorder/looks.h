@@ -3,12 +3,6 @@
  *   a large block is given ─► a row of `large`     it is freed or resized ─► a look; LOOK if it has news
  *   now and then, and at the end ─► a look at each that lives, and process.h's at the whole process
  *
- * A page that was never written holds no memory: mincore tells. What calloc gave may have been read, and
- * then shows the system's page of zeros: PAGEMAP_SCAN tells it apart, or the bit of pages held alone.
- * In a heap a page may be there from a block before: so what is there when a block is given is remembered,
- * as stale. Of a stale page nobody can tell whether it was written again: a block was written at least up to
- * its last page that was not there, at most as far as pages follow that one.
- *
  * Cost       a look at a block is a system call, 1 us, and 1 us more for each 4 MiB. Looks at blocks that
  *            go may take BURST_NS and a 1/SHARE of the processor time so far; those at every block wait
  *            until the program has had REST times what the last one took. What is left out is counted: header.unseen
@@ -16,6 +10,8 @@
  *            code that it interrupted, nor a forked child for a thread that it has not. A row may so stay
  *            behind its block; it is looked at in vain, and leaves when the address is given again
  * Memory     a row of 64 bytes for each large block alive, 1/2 of 3/4 empty */
+#include "sight.h"
+
 #ifndef LARGE_BYTES /* benchmarks/recorder.py builds one without looks */
 #define LARGE_BYTES 65536UL /* schema.py: LARGE_BYTES */
 #endif
@@ -28,20 +24,13 @@
 #define RESTED_NS 1000000000UL
 #define APART_NS 10000000UL /* looks at every block are at least so far apart */
 #define LET_GO 32 /* looks at blocks that go, one after the other, once there is no time for one */
-#define AT_ONCE 1024 /* pages told by a call of mincore */
 #define SLICE 32 /* rows that are copied under the lock at once */
-#define UNKNOWN_YET (~0UL)
-#define RUNS 4 /* of stale pages that are remembered of a block; where there are more, the nearest become one */
 
-struct large {
-    uint64_t address, bytes : 62, zeroed : 1, mapped : 1;
-    uint64_t least, most;     /* bytes written, at the last look */
-    uint32_t stale[RUNS][2];  /* pages that were there when it was given: the first, past the last; ascending */
-};
 static struct {
     int lock, looking, let_go; /* let_go: how many looks more */
+    int ending; /* this is the last look */
     unsigned first, rows, used; /* the table lies in rows [first, first + rows), a power of two of them */
-    uint64_t page, spent, next; /* ns; when every block is looked at again, at the soonest */
+    uint64_t spent, next; /* ns; when every block is looked at again, at the soonest */
     uint64_t used_ns, last, due; /* processor time of the process when it was read last; when all were
                                   * looked at, and the processor time by which they are again */
     uint64_t chunks; /* resident bytes of blocks that glibc mapped on their own, at the last look */
@@ -57,9 +46,10 @@ static uint64_t clock_ns(clockid_t clock) {
 static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 static uint64_t mine_ns(void) { return clock_ns(CLOCK_THREAD_CPUTIME_ID); } /* what others take counts for nothing */
 
-static void begin_looks(void) { /* in a fresh process, and in a forked child, where nobody else runs */
+static void begin_looks(int forked) { /* in a fresh process, and in a forked child, where nobody else runs */
+    shares_pages = forked;
     looks.lock = looks.looking = 0;
-    looks.page = sysconf(_SC_PAGESIZE);
+    page_bytes = sysconf(_SC_PAGESIZE);
     looks.spent = looks.used_ns = looks.due = 0;
     looks.last = now_ns();
     looks.next = looks.last + APART_NS;
@@ -93,7 +83,7 @@ static int more_rows(void) { /* twice as many, behind the present ones; under th
     looks.first = looks.rows = 2 * count;
     for (unsigned i = 0; i < count; i++)
         if (old[i].address) *row_at(large_place(old[i].address)) = old[i];
-    uintptr_t from = ((uintptr_t)old + looks.page - 1) & -looks.page, to = (uintptr_t)(old + count) & -looks.page;
+    uintptr_t from = ((uintptr_t)old + page_bytes - 1) & -page_bytes, to = (uintptr_t)(old + count) & -page_bytes;
     if (to > from) syscall(SYS_madvise, from, to - from, MADV_DONTNEED);
     return 1;
 }
@@ -127,115 +117,11 @@ static int remove_row(uint64_t address, struct large *block) { /* Knuth 6.4, alg
     return found;
 }
 
-/* What a look sees of the pages of a block, or of any area: runs of resident ones, in order. */
-struct sight {
-    const struct large *block;         /* whose stale pages are told apart; none: NULL */
-    uint64_t pages, first, past;       /* of the whole; the run that may go on */
-    uint64_t total, front, least, most; /* resident; past the last that is not stale; resident up to there;
-                                         * and with those that follow it without a gap */
-    uint32_t run[RUNS][2];
-    int runs;
-};
-static void nearest_become_one(struct sight *s) {
-    int at = 1;
-    for (int i = 2; i < RUNS; i++)
-        if (s->run[i][0] - s->run[i - 1][1] < s->run[at][0] - s->run[at - 1][1]) at = i;
-    s->run[at - 1][1] = s->run[at][1];
-    for (s->runs--; at < s->runs; at++) s->run[at][0] = s->run[at + 1][0], s->run[at][1] = s->run[at + 1][1];
-}
-static void end_run(struct sight *s) {
-    uint64_t first = s->first, past = s->past, last = past;
-    const struct large *block = s->block;
-    s->first = s->past = 0;
-    /* A page alone at the end of a block in a heap: the next chunk's header is there */
-    if (past <= first || (block && !block->mapped && past == s->pages && first && past - first == 1)) return;
-    for (int i = RUNS - 1; block && i >= 0; i--)
-        if (block->stale[i][0] < last && block->stale[i][1] >= last) last = block->stale[i][0];
-    if (last > first) s->front = last, s->least = s->total + last - first, s->most = s->least + past - last;
-    else if (!first) s->most = past;
-    s->total += past - first;
-    if (s->runs == RUNS) nearest_become_one(s);
-    s->run[s->runs][0] = first, s->run[s->runs++][1] = past;
-}
-static void see(struct sight *s, uint64_t first, uint64_t past) { /* these are resident */
-    if (first != s->past) end_run(s), s->first = first;
-    s->past = past;
-}
-
-/* By mincore; 0 where that is not told: not mapped, not allowed. */
-static int see_present(struct sight *s, uintptr_t from, uintptr_t to) {
-    union { unsigned char page[AT_ONCE]; uint64_t word[AT_ONCE / 8]; } in;
-    const uint64_t all = 0x0101010101010101UL;
-    for (uintptr_t at = from; at < to; at += AT_ONCE * looks.page) {
-        size_t pages = (to - at) / looks.page < AT_ONCE ? (to - at) / looks.page : AT_ONCE;
-        in.word[(pages - 1) / 8] = 0; /* what lies behind the last page */
-        if (syscall(SYS_mincore, at, pages * looks.page, in.page)) return 0;
-        for (size_t i = 0; i <= (pages - 1) / 8; i++) {
-            uint64_t set = in.word[i] & all, base = (at - from) / looks.page + 8 * i;
-            if (set == all) see(s, base, base + 8);
-            else for (; set; set &= set - 1) {
-                uint64_t page = base + (uint64_t)__builtin_ctzl(set) / 8;
-                see(s, page, page + 1);
-            }
-        }
-    }
-    return 1;
-}
-static uint64_t present(uintptr_t from, uintptr_t to) { /* pages */
-    struct sight s = {.pages = (to - from) / looks.page};
-    if (!see_present(&s, from, to)) return UNKNOWN_YET;
-    end_run(&s);
-    return s.total;
-}
-
-struct scan { uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, any, wanted; };
-struct region { uint64_t start, end, categories; };
-#define SCAN _IOWR('f', 16, struct scan) /* Linux 6.7: PAGEMAP_SCAN */
-enum { IS_PRESENT = 8, IS_ZERO_PAGE = 32, ALONE = 56, HERE = 63 };
-
-/* The same without pages of zeros. */
-static int see_written(struct sight *s, uintptr_t from, uintptr_t to) {
-    struct region found[16];
-    struct scan asked = {.size = sizeof asked, .start = from, .end = to, .vec = (uintptr_t)found, .vec_len = 16,
-                         .inverted = IS_ZERO_PAGE, .mask = IS_PRESENT | IS_ZERO_PAGE, .wanted = IS_PRESENT};
-    int fd = opened("/proc/self/pagemap", O_RDONLY), known = 1;
-    long told = fd < 0 ? -1 : syscall(SYS_ioctl, fd, SCAN, &asked);
-    uint64_t page[64];
-    if (told < 0 && fd >= 0 && state.header && !state.header->first) /* a forked child holds no page alone */
-        for (uintptr_t at = from; at < to; at += 64 * looks.page) {
-            size_t pages = (to - at) / looks.page < 64 ? (to - at) / looks.page : 64;
-            long got = syscall(SYS_pread64, fd, page, 8 * pages, at / looks.page * 8);
-            for (uint64_t i = 0, base = (at - from) / looks.page; got > 0 && i < (uint64_t)got / 8; i++)
-                if (page[i] >> HERE & page[i] >> ALONE & 1) see(s, base + i, base + i + 1);
-        }
-    else if (told < 0) known = see_present(s, from, to);
-    for (; told >= 0; asked.start = asked.walk_end, told = syscall(SYS_ioctl, fd, SCAN, &asked)) {
-        for (long i = 0; i < told; i++)
-            see(s, (found[i].start - from) / looks.page, (found[i].end - from) / looks.page);
-        if (asked.walk_end >= to || asked.walk_end <= asked.start) break;
-    }
-    closed(fd);
-    return known;
-}
-static int sight_of(const struct large *block, struct sight *s) {
-    uintptr_t from = block->address & -looks.page, to = (block->address + block->bytes + looks.page - 1) & -looks.page;
-    s->block = block, s->pages = (to - from) / looks.page;
-    if (!(block->zeroed ? see_written(s, from, to) : see_present(s, from, to))) return 0;
-    end_run(s);
-    return 1;
-}
-
-/* Bytes of a block in so many of its pages from the start. */
-static uint64_t bytes_in(const struct large *block, uint64_t pages) {
-    uint64_t before = block->address & (looks.page - 1), bytes = pages * looks.page;
-    return bytes <= before ? 0 : bytes - before < block->bytes ? bytes - before : block->bytes;
-}
-
 /* Look at a block and log what is new: bytes of it that were surely written, counted in whole pages from its
  * start, bytes that may have been, and whether pages between are not there. */
-static void look_at(struct large *block) {
+static void look_at(struct large *block, int reads) {
     int error = errno;
-    struct sight s = {0};
+    struct sight s = {.reads = reads};
     uint64_t head;
     if (!sight_of(block, &s)) return errno = error, unseen();
     uint64_t least = bytes_in(block, s.least), most = bytes_in(block, s.most);
@@ -262,7 +148,7 @@ static void look_at_all(void) {
         leave_looks();
         for (unsigned i = 0; i < count; i++) {
             uint64_t least = some[i].least, most = some[i].most;
-            look_at(&some[i]);
+            look_at(&some[i], looks.ending ? ASKED : UNREAD);
             if (some[i].mapped && some[i].least != UNKNOWN_YET) chunks += some[i].least;
             if ((least == some[i].least && most == some[i].most) || !take_looks()) continue;
             struct large *row = row_at(large_place(some[i].address));
@@ -305,39 +191,59 @@ static void spent_since(uint64_t then) {
     __atomic_fetch_add(&looks.spent, took < MOST_NS ? took : MOST_NS, __ATOMIC_RELAXED);
 }
 
-static __attribute__((noinline)) void given_large(void *p, size_t size, int zeroed) {
-    if (state.phase != ON) return;
-    struct large block = {.address = (uintptr_t)p, .bytes = size, .zeroed = zeroed, .least = UNKNOWN_YET,
-                          .most = UNKNOWN_YET};
-    block.mapped = serves == 1 && ((const size_t *)p)[-1] & 2;
-    uint64_t now = looks.let_go > 0 ? 0 : now_ns();
-    if (now && !block.mapped && !no_time()) {
-        struct sight s = {0};
-        int error = errno;
-        if (sight_of(&block, &s)) memcpy(block.stale, s.run, sizeof s.run);
-        errno = error;
-        spent_since(now);
-    }
-    enter_large(&block);
-    if (now) look_if_due(now);
+/* What is there of [first, ...) of a block that nobody has written yet: as the looks after it will find it. */
+static void see_stale(struct large *block, uint64_t first, struct sight *s) {
+    uint64_t began = looks.let_go > 0 || block->mapped ? 0 : now_ns();
+    if (!began || no_time()) return;
+    struct large rest = *block;
+    int error = errno;
+    rest.address += first * page_bytes - (first ? rest.address & (page_bytes - 1) : 0);
+    rest.bytes = block->address + block->bytes - rest.address;
+    s->marks = block->marked;
+    if (rest.address >= block->address + block->bytes || !sight_of(&rest, s)) s->runs = 0;
+    errno = error;
+    spent_since(began);
 }
 
-/* A block was resized: what had been there before it is not stale, but for what was in the block that was. */
-static __attribute__((noinline)) void goes_on(void *p, const struct large *left) {
-    if (!left->address || !take_looks()) return;
+/* `how` it came: its bytes say nothing, are zeros, or hold what was resized, of which goes_on tells. */
+enum { ANYTHING, ZEROS, CARRIED };
+static __attribute__((noinline)) void given_large(void *p, size_t size, int how) {
+    if (state.phase != ON) return;
+    struct large block = {.address = (uintptr_t)p, .bytes = size, .zeroed = how == ZEROS, .least = UNKNOWN_YET,
+                          .most = UNKNOWN_YET};
+    struct sight s = {0};
+    block.mapped = serves == 1 && ((const size_t *)p)[-1] & 2;
+    block.marked = !block.zeroed && !shares_pages;
+    if (how != CARRIED) see_stale(&block, 0, &s);
+    memcpy(block.stale, s.run, sizeof s.run);
+    enter_large(&block);
+    if (looks.let_go <= 0) look_if_due(now_ns());
+}
+
+/* A block was resized, of which `room` bytes hold what they held: of these only those are stale that were. */
+static __attribute__((noinline)) void goes_on(void *p, const struct large *left, size_t room) {
+    struct large block = {0};
+    if (!take_looks()) return;
     struct large *row = row_at(large_place((uintptr_t)p));
-    if (row->address == (uintptr_t)p) {
-        struct sight s = {0};
-        uint32_t old = (left->bytes + (left->address & (looks.page - 1)) + looks.page - 1) / looks.page;
-        for (int i = 0; i < RUNS && left->address == row->address; i++)
-            if (left->stale[i][1] && left->stale[i][0] < old)
-                see(&s, left->stale[i][0], left->stale[i][1] < old ? left->stale[i][1] : old);
-        for (int i = 0; i < RUNS; i++)
-            if (row->stale[i][1] > old) see(&s, row->stale[i][0] > old ? row->stale[i][0] : old, row->stale[i][1]);
-        end_run(&s);
-        memcpy(row->stale, s.run, sizeof s.run);
-        row->zeroed |= left->zeroed;
+    if (row->address == (uintptr_t)p) block = *row;
+    leave_looks();
+    if (!block.address) return;
+    struct sight tail = {0}, s = {0};
+    uint32_t old = (room + (block.address & (page_bytes - 1)) + page_bytes - 1) / page_bytes, to;
+    int stays = left->address == block.address;
+    block.zeroed |= left->address && left->zeroed;
+    block.marked = !block.zeroed && !shares_pages && !(stays && left->stale[0][1] && !left->marked);
+    if (room < block.bytes) see_stale(&block, old, &tail);
+    for (int i = 0; i < RUNS && stays; i++) {
+        to = left->stale[i][1] < old ? left->stale[i][1] : old;
+        if (left->stale[i][0] < to) see(&s, left->stale[i][0], to);
     }
+    for (int i = 0; i < tail.runs; i++) see(&s, tail.run[i][0] + old, tail.run[i][1] + old);
+    end_run(&s);
+    memcpy(block.stale, s.run, sizeof s.run);
+    if (!take_looks()) return;
+    row = row_at(large_place((uintptr_t)p));
+    if (row->address == (uintptr_t)p) *row = block;
     leave_looks();
 }
 
@@ -352,7 +258,7 @@ static __attribute__((noinline)) int gone_large(void *p, struct large *left) {
     if (left) *left = block;
     if (!now) return looks.let_go--, unseen(), block.zeroed; /* a race loses one */
     if (no_time()) return looks.let_go = LET_GO, unseen(), block.zeroed;
-    look_at(&block);
+    look_at(&block, OWN);
     spent_since(now);
     return block.zeroed;
 }

@@ -71,7 +71,7 @@ static void add_area(struct parts *to, const struct area *area) {
     int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
     if (anonymous && !image) {
         uint64_t pages = present(area->start, area->end), base = area->start >> ARENA_SHIFT;
-        uint64_t bytes = pages == UNKNOWN_YET ? 0 : pages * looks.page;
+        uint64_t bytes = pages == UNKNOWN_YET ? 0 : pages * page_bytes;
         int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
         if (area->start >= (uint64_t)TABLES && area->start < (uint64_t)WINDOW) to->ours += bytes;
         else if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
@@ -97,7 +97,7 @@ static void sample_now(uint64_t number, uint64_t now) {
     buffer[length > 0 ? length : 0] = 0;
     const char *at = buffer;
     numbered(&at);
-    uint64_t rss = numbered(&at) * looks.page, file = numbered(&at) * looks.page;
+    uint64_t rss = numbered(&at) * page_bytes, file = numbered(&at) * page_bytes;
     struct parts parts = {0};
     size_t used = 0;
     from = opened("/proc/self/maps", O_RDONLY);

@@ -40,7 +40,7 @@ static inline void python_given(uint64_t op, void *p, size_t size, int domain, v
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
     place[2] = NODE_BIT | node | (uint64_t)domain << DOMAIN_SHIFT;
     __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
-    if (__builtin_expect(size >= LARGE_BYTES, 0) && p && p == from_ground) python_large(p, size, op == CALLOC);
+    if (__builtin_expect(size >= LARGE_BYTES, 0) && p && p == from_ground) python_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
 }
 
 /* What lies below is CPython's own doing: `call`, whose answer is `p`. */
@@ -66,10 +66,11 @@ static inline void *python_resize(int domain, void *old, size_t size) {
     struct large left;
     int zeroed = left.address = 0;
     if (old) zeroed = python_leaves(old, &left), gone(REALLOC_FROM, old);
+    size_t room = left.address ? usable(old) : 0;
     void *p, *ground = BELOW(p = of->realloc(of->ctx, old, size));
     python_given(old ? REALLOC : MALLOC, p, size, domain, ground);
-    if (size >= LARGE_BYTES && p && p == ground) goes_on(p, &left);
-    if (left.address && !p) given_large(old, left.bytes, zeroed); /* it stays */
+    if (size >= LARGE_BYTES && p && p == ground) goes_on(p, &left, room);
+    if (left.address && !p) given_large(old, left.bytes, zeroed ? ZEROS : CARRIED); /* it stays */
     return p;
 }
 static inline void python_free(int domain, void *p) {

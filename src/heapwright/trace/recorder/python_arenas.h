@@ -34,7 +34,7 @@ static uint64_t arenas_resident(void) {
     uint64_t total = 0;
     if (!pools.count || !take_arenas()) return 0;
     for (uint64_t i = 0; i < pools.count; i++)
-        total += present(pools.arena[i].base, pools.arena[i].base + pools.arena[i].bytes) * looks.page;
+        total += present(pools.arena[i].base, pools.arena[i].base + pools.arena[i].bytes) * page_bytes;
     __atomic_store_n(&state.arena_lock, 0, __ATOMIC_RELEASE);
     return total;
 }
@@ -44,10 +44,10 @@ static inline uint64_t *bit_of(uint64_t *words, void *p, uint64_t *bit) { /* of 
     *bit = 1UL << (mixed >> 58);
     return words + (mixed >> 48 & 1023);
 }
-static void python_large(void *p, size_t size, int zeroed) {
+static void python_large(void *p, size_t size, int how) {
     uint64_t bit, *word = bit_of(pools.large, p, &bit);
     __atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
-    given_large(p, size, zeroed);
+    given_large(p, size, how);
 }
 static inline int python_leaves(void *p, struct large *left) { /* before it is freed or resized; whether calloc had given it */
     uint64_t bit, *word = bit_of(pools.large, p, &bit);

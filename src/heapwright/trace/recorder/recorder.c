@@ -27,6 +27,7 @@
 #include <sys/resource.h>
 #include <sys/single_threaded.h> /* glibc 2.32 */
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -102,7 +103,7 @@ static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uin
     place[2] = (caller & LOW_48) | align << 48;
     __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
     if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
-    if (__builtin_expect(size >= LARGE_BYTES, 0) && p) given_large(p, size, op == CALLOC);
+    if (__builtin_expect(size >= LARGE_BYTES, 0) && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
     return p;
 }
 static inline int leaves(void *p, struct large *left) { /* before it is freed or resized: as gone_large */
@@ -124,8 +125,8 @@ static inline void *resized(void *old, size_t size, uint64_t caller) {
     gone(size ? REALLOC_FROM : FREE, old);
     void *p = __libc_realloc(old, size);
     if (size) given(REALLOC, p, size, 0, caller);
-    if (p && size >= LARGE_BYTES) goes_on(p, &left);
-    if (size && !p && room >= LARGE_BYTES) given_large(old, room, zeroed); /* it stays */
+    if (p && size >= LARGE_BYTES) goes_on(p, &left, room);
+    if (size && !p && room >= LARGE_BYTES) given_large(old, room, zeroed ? ZEROS : CARRIED); /* it stays */
     return p;
 }
 
@@ -205,7 +206,9 @@ __attribute__((constructor)) static void begin(void) { /* while there are few ke
 static void tell_end(void) { /* what large blocks hold, the process's memory, files mapped late */
     uint64_t now = now_ns();
     whole.next = 0;
+    looks.ending = 1;
     look(now);
+    looks.ending = 0;
     sigset_t old = hold();
     if (state.phase == ON) tell_mappers(), tell_taken("resident_kib", "page_faults"), tell_file("/proc/self/maps");
     release(old);
