@@ -62,7 +62,7 @@ def test_a_mapped_block_grows_into_the_hole_above():
 def test_whole_pages_of_a_freed_slot_go_back_lazily():
     trial = Trial("mallocng")
     for slot in range(30):  # of the first each has pages of its own
-        trial.step(MALLOC, slot, 20_000)
+        trial.step(MALLOC, slot, 21_800)
     trial.step(FREE, 24)
     trial.step(FREE, 27)
     assert path(trial, "lazily_freed") >= 1 and trial.machine.meters[LAZY_PAGES] >= 3
