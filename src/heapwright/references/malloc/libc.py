@@ -21,6 +21,9 @@ VARIABLE = "HEAPWRIGHT_GLIBC"
 LOADER = "ld-linux-x86-64.so.2"
 PLACES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib64", "lib64", "usr/lib", ".")
 BEFORE_2_34 = ("libpthread.so.0", "libdl.so.2")  # what libc.so.6 had not in it
+# Of a thread's stack that is ours glibc 2.31 drops all but PTHREAD_STACK_MIN bytes at its end, which
+# would be counted; of so little it drops nothing.
+STACK_BYTES = 20 << 10
 
 
 def here() -> str:
@@ -52,6 +55,7 @@ def linked(folder: Path) -> tuple[str, ...]:
     """Flags of the compiler for an executable that runs on the libraries in `folder` alone."""
     libraries = ("libc.so.6", *BEFORE_2_34)
     return (
+        f"-DSTACK={STACK_BYTES}",
         "-nodefaultlibs",
         *("-Wl,--no-as-needed", "-Wl,--disable-new-dtags"),
         f"-Wl,--dynamic-linker={folder / LOADER}",

@@ -34,7 +34,8 @@ from heapwright.managers.malloc.glibc.chunk import (
 )
 
 # Offsets in malloc_state, bytes; the first two 32-bit words are mutex and flags. The fastbins are
-# the last here and not in the middle: a record of 2.43 is without them.
+# the last here and not in the middle: a record of 2.43 is without them, and where it would say that
+# there are some lies the first chunk's size of the chunk below, which stays 0.
 ARENA_FLAGS = 0
 TOP = 8
 LAST_REMAINDER = 16
@@ -281,6 +282,8 @@ def coalesce(machine, arena, chunk, size, direct):
 @kernel
 def consolidate(machine, arena):
     """Empty the fastbins: each chunk merges with its neighbours (malloc_consolidate)."""
+    if not load(machine, arena + HAVE_FASTCHUNKS):
+        return
     store(machine, arena + HAVE_FASTCHUNKS, 0)
     for number in range(FASTBIN_COUNT):
         slot = arena + FASTBINS + 8 * number
