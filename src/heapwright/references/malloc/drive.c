@@ -43,6 +43,7 @@ enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_
 #define STACK (1 << 16)
 #endif
 enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13,
+       LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 
 struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
