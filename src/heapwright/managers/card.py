@@ -83,6 +83,7 @@ class Card:
     ground: tuple[str, ...] = ()  # managers it may stand on instead of the machine; "*" any malloc
     stands_on: str = ""  # its ground where none is named: a manager, or "" the machine
     versions: tuple[str, ...] = ()  # of the real system, values of the knob `version`, newest last
+    unproven: tuple[str, ...] = ()  # of these, from public history alone: no real one was driven
     reference: str = ""  # module that finds, measures and agrees with the real one
     recorded: bool = False  # the settings that a recording's environment has are its knobs
     version_of: str = ""  # the fact of a trace that says which version its program ran on

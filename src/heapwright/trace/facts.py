@@ -68,6 +68,11 @@ class Facts:
     arenas: int = 0  # made and given back by that Python's own allocator: see arenas.py
 
     @property
+    def libc(self) -> str:
+        """Version of the glibc that the program ran on, as 2.36; "" where it is not known."""
+        return self.origin.get("libc", "")
+
+    @property
     def graph(self) -> bool:
         """Whether this is a graph trace, for collectors."""
         return self.graph_events > 0

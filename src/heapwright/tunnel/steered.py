@@ -11,6 +11,8 @@ from heapwright.versions import version_number, version_text
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+GROUND_VERSION = "ground_version"  # a ground's knob `version`, where the manager above has one too
+
 
 def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
     """The knobs that the recorded program's environment set, where they are this manager's, and
@@ -22,6 +24,9 @@ def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
         lowest = below
     if not lowest.card.recorded:
         return found
+    if lowest is not manager:
+        own = GROUND_VERSION if GROUND_VERSION in known else "version"
+        found |= {own: number for number in _version(lowest, trace).values()}
     found |= {knob: value for knob, value in trace.settings.items() if knob in known}
     cores = trace.origin.get("cores", "")
     if "cores" in known and cores.isdecimal() and int(cores) != len(os.sched_getaffinity(0)):
@@ -39,7 +44,9 @@ def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
     if not (numbers and re.fullmatch(r"\d{1,3}\.\d{1,3}", short)):
         return {}
     wanted = version_number(short)
-    return {"version": min((each for each in numbers if each >= wanted), default=numbers[-1])}
+    chosen = min((each for each in numbers if each >= wanted), default=numbers[-1])
+    usual = manager.card.recorded and chosen == manager.module.Config().version
+    return {} if usual else {"version": chosen}
 
 
 def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:

@@ -40,7 +40,7 @@ from heapwright.references.malloc.harness import Drive
 from heapwright.references.malloc.places import Blocks, equal, first_area
 from heapwright.references.tally import Tally, difference, percent
 from heapwright.tunnel.replay import Conditions, Replay
-from heapwright.versions import version_text
+from heapwright.versions import version_number, version_text
 from heapwright.words import bytes_text, counted
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("op", "slot", "size", "align", "thread", "address", "slack")
 PAGE_SHIFT = 12
+LATE = version_number("2.43")  # of glibc: see `places`
 MANY_DIGITS = 16  # no such count of a process is longer
 
 
@@ -237,6 +238,7 @@ def validate(
     seen = 0
     tunables = {**twin.recorded, **settings}
     name = counterpart or manager
+    late = name == "glibc" and twin.version >= LATE
     with Drive(
         name, trace, placed=True, touch=conditions.touch, tunables=tunables, tick_ns=0
     ) as drive:
@@ -249,19 +251,19 @@ def validate(
                     start = drive.heap_start = first_area(real[:, 0], origin)
                 offsets = twin.module.offsets(twin.heap, placed[:, 0])
                 placed[:, 0] = np.where(offsets >= 0, offsets + start, placed[:, 0])
-            driven = kept = Blocks(real[:, 0], real[:, 1], drive.heap_start)
+            driven = kept = Blocks(real[:, 0], real[:, 1], drive.heap_start, late)
             random = np.zeros(len(batch.op), bool)
             if len(batch.align):
                 random = (batch.align > PAGE_SHIFT) & driven.mapped
             if recorded and not settings:
                 known = batch.slack >= 0
                 usable = np.where(known, batch.size + batch.slack, -1)
-                kept = Blocks(batch.address, usable, trace.heap_start)
+                kept = Blocks(batch.address, usable, trace.heap_start, late)
                 present = (kept.address != 0) & (driven.address != 0) & ~random
                 found.repeats.add(equal(kept, driven)[present])
             _compare(
                 found,
-                Blocks(placed[:, 0], placed[:, 1], start),
+                Blocks(placed[:, 0], placed[:, 1], start, late),
                 kept if found.key == "recorded" else driven,
                 random,
                 seen,

@@ -39,7 +39,10 @@ enum { SLOTS, THREADS, ALIVE, TOUCH /* blocks below so many bytes are written wh
        TICK_NS /* see clock.h */, SETTINGS };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, TOLD, FIGURES };
-enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13, STACK = 1 << 16,
+#ifndef STACK
+#define STACK (1 << 16)
+#endif
+enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13,
        LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 

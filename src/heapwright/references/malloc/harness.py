@@ -116,7 +116,8 @@ class Drive(Child):
         if library is not None and not system.linked:
             environment["LD_PRELOAD"] = str(library)
         environment |= systems.variables(name, tunables or {})
-        super().__init__(f"real {name}", build.harness(name), environment)
+        executable = build.harness(name, systems.elsewhere(name, tunables or {}))
+        super().__init__(f"real {name}", executable, environment)
         self.placed = placed
         settings = (
             trace.slots,

@@ -2,7 +2,8 @@
 else in areas of their own. Places of two processes are compared.
 
 Source     glibc: a mapped chunk has two words of its own, any other lends its last to its owner, so
-           usable sizes are 0 and 8 modulo 16; it aligns a further arena's heap to its size
+           usable sizes are 0 and 8 modulo 16; from 2.43 on 8 of both, and one word is left behind a
+           mapped chunk's; it aligns a further arena's heap to its size
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Blocks:
     address: np.ndarray  # int64[event]
     usable: np.ndarray  # int64[event], bytes; -1 unknown
     heap_start: int
+    late: bool = False  # glibc from 2.43 on
 
     @property
     def offset(self) -> np.ndarray:
@@ -33,7 +35,10 @@ class Blocks:
     @property
     def mapped(self) -> np.ndarray:
         """bool[event]: a block that was mapped on its own."""
-        return (self.address != 0) & (self.offset < 0) & (self.usable & 15 == 0)
+        alone = self.usable & 15 == 0
+        if self.late:  # a further arena's block may end so too, one in 256
+            alone = (self.address + self.usable + 8) & (PAGE_BYTES - 1) == 0
+        return (self.address != 0) & (self.offset < 0) & alone
 
     def place(self, row: int) -> str:
         """Where a block lies and how long it is, in words."""
@@ -43,7 +48,7 @@ class Blocks:
         length = f", {usable:,} usable bytes" if usable >= 0 else ""
         if offset >= 0:
             return f"{offset:,} bytes into the heap{length}"
-        if usable >= 0 and usable & 15 == 8:
+        if usable >= 0 and not self.mapped[row]:
             heap, inside = divmod(address, ARENA_HEAP_BYTES)
             return f"{inside:,} bytes into a further arena's heap at {heap << 26:#x}{length}"
         what = "mapped on its own" if usable >= 0 else "outside the heap"
@@ -59,7 +64,8 @@ def equal(one: Blocks, other: Blocks) -> np.ndarray:
     """bool[event]: the same place, as far as places compare."""
     first, second = one.offset, other.offset
     outside = (first < 0) & (second < 0)
-    within = np.where(one.usable & 15 == 8, ARENA_HEAP_BYTES, PAGE_BYTES) - 1
+    alone = one.mapped | (one.usable & 15 != 8)
+    within = np.where(alone, PAGE_BYTES, ARENA_HEAP_BYTES) - 1
     same_offset = (one.address ^ other.address) & within == 0
     same_usable = (one.usable == other.usable) | (one.usable < 0) | (other.usable < 0)
     equal: np.ndarray = np.where(outside, same_offset & same_usable, first == second)

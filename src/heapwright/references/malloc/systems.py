@@ -18,7 +18,7 @@ from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.managers.card import Deploy
-from heapwright.references.malloc import musl
+from heapwright.references.malloc import libc, musl
 from heapwright.versions import version_number, version_text
 
 # A library that reaches its thread state by static TLS can be loaded late only with room for it.
@@ -133,7 +133,7 @@ def presence(name: str) -> Presence:
     if system.linked:
         return Presence(name, musl.archive(), musl.missing())
     if not system.soname:
-        if "CS_GNU_LIBC_VERSION" in os.confstr_names and os.confstr("CS_GNU_LIBC_VERSION"):
+        if libc.here():
             return Presence(name, None, "")
         return Presence(name, None, "this system's C library is not glibc.")
     library = _find(system.soname)
@@ -198,12 +198,18 @@ def tunables(name: str, settings: Mapping[str, int]) -> str:
             raise HeapwrightError(
                 f"the real glibc has no tunable named {knob!r}; it has: {', '.join(GLIBC_KNOBS)}."
             )
-    _of_this_version(name, settings.get("version", 0))
     cores = settings.get("cores", 0)
     if cores not in (0, len(os.sched_getaffinity(0))):  # on other cores: as many arenas as there
         least = settings.get("arena_test", ARENA_TEST) + 1
         told.setdefault("arena_max", max(least, ARENAS_PER_CORE * cores))
     return ":".join(f"glibc.malloc.{knob}={value}" for knob, value in told.items())
+
+
+def elsewhere(name: str, settings: Mapping[str, int]) -> Path | None:
+    """Where the libraries of the version of glibc lie that `settings` ask for; None for this
+    machine's. HeapwrightError where they are not given: see `libc`."""
+    number = settings.get("version", 0)
+    return libc.libraries(version_text(number)) if name == "glibc" and number else None
 
 
 def _of_this_version(name: str, number: int) -> None:
@@ -221,7 +227,7 @@ def version(name: str) -> str:
     if named(name).linked:
         return musl.version()
     if path is None:
-        return (os.confstr("CS_GNU_LIBC_VERSION") or "glibc unknown").split()[-1]
+        return libc.here() or "unknown"
     asked = subprocess.run(
         [sys.executable, "-I", "-S", "-c", _ASK_VERSION, name, str(path)],
         env={"GLIBC_TUNABLES": LATE_LOADING},

@@ -1,11 +1,13 @@
-"""glibc 2.36's malloc (ptmalloc), whole: its addresses are the real one's."""
+"""glibc's malloc (ptmalloc) from 2.31 to 2.43, whole: its addresses are the real one's."""
 
 from heapwright.managers.card import Card, Deploy
 
 CARD = Card(
-    summary="glibc 2.36: ptmalloc with thread caches, exact to the address",
+    summary="glibc 2.31 to 2.43: ptmalloc with thread caches, exact to the address",
     compared=("malloc", "graph"),
-    versions=("2.36",),
+    versions=("2.31", "2.34", "2.35", "2.36", "2.39", "2.41", "2.43"),
+    unproven=("2.34", "2.35", "2.39"),
+    version_of="libc",
     recorded=True,
     units={
         **dict.fromkeys(("top_pad", "trim_threshold", "mmap_threshold"), "bytes"),

@@ -7,7 +7,10 @@ Terms      malloc_state: the arena's record, `arena` is its address; bin: the ad
            a chunk would lie whose fd and bk are the bin's list head
 Invariant  every bin is a circular doubly linked list; a large bin is sorted by descending size,
            and its nextsize ring links the first chunk of each size           (managers/glibc check)
-Source     glibc 2.36 malloc/malloc.c: malloc_state, bin_at, unlink_chunk, malloc_consolidate
+Versions   up to 2.39 what is freed goes to the unsorted list first; from 2.41 on a small chunk goes
+           straight to its bin; from 2.43 on there are no fastbins, and the record ends before them
+Source     glibc 2.31 to 2.43 malloc/malloc.c: malloc_state, bin_at, unlink_chunk,
+           malloc_consolidate, _int_free_create_chunk
 """
 
 import numpy as np
@@ -30,19 +33,22 @@ from heapwright.managers.malloc.glibc.chunk import (
     set_head,
 )
 
-# Offsets in malloc_state, bytes; the two 32-bit words before HAVE_FASTCHUNKS are mutex and flags
+# Offsets in malloc_state, bytes; the first two 32-bit words are mutex and flags. The fastbins are
+# the last here and not in the middle: a record of 2.43 is without them, and where it would say that
+# there are some lies the first chunk's size of the chunk below, which stays 0.
 ARENA_FLAGS = 0
-HAVE_FASTCHUNKS = 8
-FASTBINS = 16
-TOP = 96
-LAST_REMAINDER = 104
-BINS = 112
-BINMAP = 2144
-NEXT_ARENA = 2160
-NEXT_FREE_ARENA = 2168
-ATTACHED_THREADS = 2176
-SYSTEM_BYTES = 2184  # system_mem; max_system_mem follows
-ARENA_BYTES = 2200  # sizeof (struct malloc_state)
+TOP = 8
+LAST_REMAINDER = 16
+BINS = 24
+BINMAP = 2056
+NEXT_ARENA = 2072
+NEXT_FREE_ARENA = 2080
+ATTACHED_THREADS = 2088
+SYSTEM_BYTES = 2096  # system_mem; max_system_mem follows
+BARE_ARENA_BYTES = 2112  # sizeof (struct malloc_state) from 2.43 on
+HAVE_FASTCHUNKS = 2112
+FASTBINS = 2120
+ARENA_BYTES = 2200  # sizeof (struct malloc_state) before
 
 NONCONTIGUOUS = 2  # ARENA_FLAGS
 FASTBIN_COUNT = 10  # NFASTBINS
@@ -52,7 +58,7 @@ MIN_LARGE_BYTES = 1024  # MIN_LARGE_SIZE
 
 
 @kernel
-def init_arena(machine, arena):
+def init_arena(machine, arena, record_bytes):
     """Empty bins, and the unsorted bin as a top of size 0 (malloc_init_state)."""
     for number in range(1, BIN_COUNT):
         bin_ = bin_at(arena, number)
@@ -60,7 +66,7 @@ def init_arena(machine, arena):
         store(machine, bin_ + BK, bin_)
     for offset in range(0, BINS, 8):
         store(machine, arena + offset, 0)
-    for offset in range(BINMAP, ARENA_BYTES, 8):
+    for offset in range(BINMAP, record_bytes, 8):
         store(machine, arena + offset, 0)
     store(machine, arena + TOP, bin_at(arena, UNSORTED))
 
@@ -137,6 +143,29 @@ def link_unsorted(machine, arena, chunk, size):
     set_foot(machine, chunk, size)
 
 
+@kernel(inline=True)
+def link_small(machine, arena, chunk, size):
+    """Put a small free chunk first into its bin and write its tags."""
+    touch(machine, chunk + FD, 16)
+    number = size >> 4
+    bin_ = bin_at(arena, number)
+    forward = load(machine, bin_ + FD)
+    mark_bin(machine, arena, number)
+    store(machine, chunk + BK, bin_)
+    store(machine, chunk + FD, forward)
+    store(machine, bin_ + FD, chunk)
+    store(machine, forward + BK, chunk)
+    set_head(machine, chunk, size | PREV_INUSE)
+    set_foot(machine, chunk, size)
+
+
+@kernel(inline=True)
+def mark_bin(machine, arena, number):
+    """Say in the bitmap that a bin may have chunks."""
+    word = arena + BINMAP + 8 * (number >> 6)
+    store(machine, word, load(machine, word) | (np.int64(1) << (number & 63)))
+
+
 @kernel
 def link_sorted(machine, arena, chunk, size):
     """Put a free chunk taken off the unsorted list into its small or large bin."""
@@ -168,8 +197,7 @@ def link_sorted(machine, arena, chunk, size):
                 store(machine, forward + BK_NEXTSIZE, chunk)
                 store(machine, previous + FD_NEXTSIZE, chunk)
             back = load(machine, forward + BK)
-    word = arena + BINMAP + 8 * (number >> 6)
-    store(machine, word, load(machine, word) | (np.int64(1) << (number & 63)))
+    mark_bin(machine, arena, number)
     store(machine, chunk + BK, back)
     store(machine, chunk + FD, forward)
     store(machine, forward + BK, chunk)
@@ -221,8 +249,9 @@ def last_of_next_bin(machine, arena, number):
 
 
 @kernel
-def coalesce(machine, arena, chunk, size):
-    """Merge a chunk that dies with its free neighbours; onto the unsorted list, or into top.
+def coalesce(machine, arena, chunk, size, direct):
+    """Merge a chunk that dies with its free neighbours; onto the unsorted list, or into top, or
+    straight into its small bin if it is then smaller than `direct` bytes.
 
     Returns the size of what came out.
     """
@@ -243,13 +272,18 @@ def coalesce(machine, arena, chunk, size):
     else:
         unlink(machine, above)
         size += above_size
-    link_unsorted(machine, arena, chunk, size)
+    if size < direct:
+        link_small(machine, arena, chunk, size)
+    else:
+        link_unsorted(machine, arena, chunk, size)
     return size
 
 
 @kernel
 def consolidate(machine, arena):
     """Empty the fastbins: each chunk merges with its neighbours (malloc_consolidate)."""
+    if not load(machine, arena + HAVE_FASTCHUNKS):
+        return
     store(machine, arena + HAVE_FASTCHUNKS, 0)
     for number in range(FASTBIN_COUNT):
         slot = arena + FASTBINS + 8 * number
@@ -257,7 +291,7 @@ def consolidate(machine, arena):
         store(machine, slot, 0)
         while chunk:
             following = load(machine, chunk + FD)
-            coalesce(machine, arena, chunk, chunk_bytes(machine, chunk))
+            coalesce(machine, arena, chunk, chunk_bytes(machine, chunk), 0)
             chunk = following
 
 

@@ -1,17 +1,16 @@
-"""ptmalloc's algorithms on one arena: allocate, resize, align.
+"""ptmalloc's allocation from one arena.
 
     int_malloc  ─► fastbin ─► small bin ─► unsorted, binning what does not fit ─► large bin
                 ─► next larger bin ─► top ─► sys_malloc
-    int_realloc ─► in place ─► into the upper neighbour ─► int_malloc, copy, int_free
 
 Every function takes the heap, the arena's address and the calling thread's tcache (0: none);
 chunk sizes are already padded. They return chunks, not user addresses; 0 when refused.
 
-Source     glibc 2.36 malloc/malloc.c: _int_malloc, _int_realloc, _int_memalign
+Source     glibc 2.31 to 2.43 malloc/malloc.c: _int_malloc
 """
 
 from heapwright.compiler import kernel
-from heapwright.machine import copy, load, store, touch
+from heapwright.machine import load, store, touch
 from heapwright.managers.malloc.glibc.bins import (
     HAVE_FASTCHUNKS,
     LAST_REMAINDER,
@@ -32,20 +31,16 @@ from heapwright.managers.malloc.glibc.chunk import (
     BK,
     FD,
     HEADER_BYTES,
-    IS_MMAPPED,
     MIN_CHUNK_BYTES,
     NON_MAIN_ARENA,
     PREV_INUSE,
     SIZE,
     SIZE_WORD_BYTES,
-    below_bytes,
     chunk_bytes,
     head,
-    in_use,
     mark_in_use,
     set_foot,
     set_head,
-    set_head_bytes,
 )
 from heapwright.managers.malloc.glibc.growth import cut_top, sys_malloc
 from heapwright.managers.malloc.glibc.paths import (
@@ -59,12 +54,11 @@ from heapwright.managers.malloc.glibc.paths import (
     TOP_FIT,
     UNSORTED_FIT,
 )
-from heapwright.managers.malloc.glibc.release import arena_flag, int_free, stash_room
+from heapwright.managers.malloc.glibc.release import arena_flag, stash_room
 from heapwright.managers.malloc.glibc.system import (
     MAIN_ARENA,
     MAX_FAST,
     TCACHE_UNSORTED_LIMIT,
-    align_up,
 )
 from heapwright.managers.malloc.glibc.tcache import (
     tcache_get,
@@ -91,7 +85,7 @@ def int_malloc(heap, arena, tcache, size):
         heap.paths[CONSOLIDATE] += 1
         consolidate(machine, arena)
     while True:
-        chunk = _from_unsorted(heap, arena, tcache, size)
+        chunk = from_unsorted(heap, arena, tcache, size, False)
         if not chunk:
             chunk = _from_larger(heap, arena, size)
         if chunk:
@@ -136,7 +130,15 @@ def _from_small_bin(heap, arena, tcache, size):
         return 0
     heap.paths[SMALL_BIN_HIT] += 1
     _allocate_whole(machine, arena, chunk, size)
-    back = load(machine, chunk + BK)
+    stash_small(heap, arena, tcache, size, load(machine, chunk + BK))
+    return chunk
+
+
+@kernel(inline=True)
+def stash_small(heap, arena, tcache, size, back):
+    """Move the chunks of a small bin from `back` on to the thread cache while they fit."""
+    machine = heap.machine
+    bin_ = bin_at(arena, size >> 4)
     room = stash_room(heap, tcache, size)
     while room > 0 and back != bin_:
         victim = back
@@ -146,7 +148,6 @@ def _from_small_bin(heap, arena, tcache, size):
         room -= 1
     store(machine, bin_ + BK, back)
     store(machine, back + FD, bin_)
-    return chunk
 
 
 @kernel(inline=True)
@@ -158,13 +159,13 @@ def _allocate_whole(machine, arena, chunk, size):
 
 
 @kernel(inline=True)
-def _from_unsorted(heap, arena, tcache, size):
-    """Empty the unsorted list into the bins; stop at an exact fit beyond the cache's room."""
+def from_unsorted(heap, arena, tcache, size, cached):
+    """Empty the unsorted list into the bins; stop at an exact fit beyond the cache's room. `cached`:
+    whether the cache has got one of this search already."""
     machine = heap.machine
     unsorted = bin_at(arena, UNSORTED)
     index = tcache_index(size)
     room = stash_room(heap, tcache, size)
-    cached = False
     steps = 0
     while steps < MAX_UNSORTED_STEPS:
         victim = load(machine, unsorted + BK)
@@ -247,83 +248,6 @@ def _from_larger(heap, arena, size):
     else:
         _allocate_whole(machine, arena, victim, victim_size)
     return victim
-
-
-@kernel
-def int_realloc(heap, arena, tcache, old, size):
-    """Resize a chunk that is not mapped: in place, into its upper neighbour, or by copying."""
-    machine = heap.machine
-    old_size = chunk_bytes(machine, old)
-    if old_size < size:
-        above = old + old_size
-        above_size = chunk_bytes(machine, above)
-        if above == load(machine, arena + TOP):
-            both = old_size + above_size
-            if both >= size + MIN_CHUNK_BYTES:
-                set_head_bytes(machine, old, size | arena_flag(arena))
-                store(machine, arena + TOP, old + size)
-                set_head(machine, old + size, (both - size) | PREV_INUSE)
-                return old
-            above_is_free = False
-        else:
-            above_is_free = not in_use(machine, above)
-        if above_is_free and old_size + above_size >= size:
-            unlink(machine, above)
-            old_size += above_size
-        else:
-            chunk = int_malloc(heap, arena, tcache, size)
-            if not chunk:
-                return 0
-            if chunk != above:
-                length = old_size - SIZE_WORD_BYTES
-                copy(machine, chunk + HEADER_BYTES, old + HEADER_BYTES, length)
-                int_free(heap, arena, tcache, old)
-                return chunk
-            old_size += chunk_bytes(machine, chunk)
-    rest = old_size - size
-    if rest < MIN_CHUNK_BYTES:
-        set_head_bytes(machine, old, old_size | arena_flag(arena))
-        mark_in_use(machine, old, old_size)
-        return old
-    set_head_bytes(machine, old, size | arena_flag(arena))
-    set_head(machine, old + size, rest | PREV_INUSE | arena_flag(arena))
-    mark_in_use(machine, old + size, rest)
-    int_free(heap, arena, tcache, old + size)
-    return old
-
-
-@kernel
-def int_memalign(heap, arena, tcache, size, align):
-    """A chunk whose user address is a multiple of `align`, a power of two of at least 32."""
-    machine = heap.machine
-    chunk = int_malloc(heap, arena, tcache, chunk_request(size + align + MIN_CHUNK_BYTES))
-    if not chunk:
-        return 0
-    user = chunk + HEADER_BYTES
-    mapped = head(machine, chunk) & IS_MMAPPED
-    if user & (align - 1):
-        aligned = align_up(user, align) - HEADER_BYTES
-        if aligned - chunk < MIN_CHUNK_BYTES:
-            aligned += align
-        lead = aligned - chunk
-        length = chunk_bytes(machine, chunk) - lead
-        if mapped:
-            touch(machine, aligned, HEADER_BYTES)
-            store(machine, aligned, below_bytes(machine, chunk) + lead)
-            set_head(machine, aligned, length | IS_MMAPPED)
-            return aligned
-        set_head(machine, aligned, length | PREV_INUSE | arena_flag(arena))
-        mark_in_use(machine, aligned, length)
-        set_head_bytes(machine, chunk, lead | arena_flag(arena))
-        int_free(heap, arena, tcache, chunk)
-        chunk = aligned
-    if not mapped:
-        rest = chunk_bytes(machine, chunk) - size
-        if rest > MIN_CHUNK_BYTES:
-            set_head(machine, chunk + size, rest | PREV_INUSE | arena_flag(arena))
-            set_head_bytes(machine, chunk, size)
-            int_free(heap, arena, tcache, chunk + size)
-    return chunk
 
 
 @kernel

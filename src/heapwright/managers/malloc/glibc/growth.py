@@ -1,6 +1,7 @@
 """More memory for an arena: a longer break, a longer heap, another heap, or a chunk mapped alone.
 
-Source     glibc 2.36 malloc/malloc.c: sysmalloc
+Versions   how much is mapped where the break is refused: see `_mapped_instead`
+Source     glibc 2.31 to 2.43 malloc/malloc.c: sysmalloc, sysmalloc_mmap_fallback
 """
 
 from heapwright.compiler import kernel
@@ -23,7 +24,7 @@ from heapwright.managers.malloc.glibc.chunk import (
     set_foot,
     set_head,
 )
-from heapwright.managers.malloc.glibc.release import arena_flag, int_free
+from heapwright.managers.malloc.glibc.release import arena_flag, free_within
 from heapwright.managers.malloc.glibc.system import (
     BROKEN,
     HEAP_ARENA,
@@ -38,6 +39,9 @@ from heapwright.managers.malloc.glibc.system import (
     MMAP_THRESHOLD,
     SBRK_BASE,
     TOP_PAD,
+    V2_35,
+    V2_38,
+    V2_43,
     align_up,
     below,
     grow_heap,
@@ -45,6 +49,7 @@ from heapwright.managers.malloc.glibc.system import (
     map_chunk,
     new_heap,
     sbrk,
+    since,
 )
 
 
@@ -91,15 +96,16 @@ def _extend_heap(heap, arena, tcache, size):
         store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) + after - before)
         set_head(machine, top, (last + after - top) | PREV_INUSE)
         return True
-    fresh = new_heap(machine, size + MIN_CHUNK_BYTES + HEAP_INFO_BYTES, load(machine, TOP_PAD))
+    info = load(machine, HEAP_INFO_BYTES)
+    fresh = new_heap(machine, size + MIN_CHUNK_BYTES + info, load(machine, TOP_PAD))
     if not fresh:
         return False
     fresh_size = load(machine, fresh + HEAP_SIZE)
     store(machine, fresh + HEAP_ARENA, arena)
     store(machine, fresh + HEAP_PREVIOUS, last)
     store(machine, arena + SYSTEM_BYTES, load(machine, arena + SYSTEM_BYTES) + fresh_size)
-    store(machine, arena + TOP, fresh + HEAP_INFO_BYTES)
-    set_head(machine, fresh + HEAP_INFO_BYTES, (fresh_size - HEAP_INFO_BYTES) | PREV_INUSE)
+    store(machine, arena + TOP, fresh + info)
+    set_head(machine, fresh + info, (fresh_size - info) | PREV_INUSE)
     # The old top ends in two fenceposts, which look allocated; the rest of it is freed.
     kept = top_size - MIN_CHUNK_BYTES
     set_head(machine, top + kept + HEADER_BYTES, PREV_INUSE)
@@ -107,7 +113,7 @@ def _extend_heap(heap, arena, tcache, size):
         set_head(machine, top + kept, HEADER_BYTES | PREV_INUSE)
         set_foot(machine, top + kept, HEADER_BYTES)
         set_head(machine, top, kept | PREV_INUSE | NON_MAIN_ARENA)
-        int_free(heap, arena, tcache, top)
+        free_within(heap, arena, tcache, top)
     else:
         set_head(machine, top, (kept + HEADER_BYTES) | PREV_INUSE)
         set_foot(machine, top, kept + HEADER_BYTES)
@@ -127,11 +133,8 @@ def _extend_main(heap, tcache, size):
     more = align_up(more, PAGE_BYTES)
     start = sbrk(machine, more) if more > 0 else -1
     by_mmap = start < 0
-    if by_mmap:  # a whole page at least, and the top's bytes again in units of 1 MiB: the real
-        if contiguous:  # call has the two the wrong way round
-            more = align_up(more + top_size, MMAP_AS_MORECORE_BYTES)
-        if below(more, PAGE_BYTES):
-            more = PAGE_BYTES
+    if by_mmap:
+        more = _mapped_instead(machine, size, more, top_size if contiguous else -1)
         start = mmap(machine, 0, more) if below(size, more) else 0
         if not start:
             return
@@ -161,7 +164,23 @@ def _extend_main(heap, tcache, size):
         set_head(machine, top + kept, HEADER_BYTES | PREV_INUSE)
         set_head(machine, top + kept + HEADER_BYTES, HEADER_BYTES | PREV_INUSE)
         if kept >= MIN_CHUNK_BYTES:
-            int_free(heap, arena, tcache, top)
+            free_within(heap, arena, tcache, top)
+
+
+@kernel
+def _mapped_instead(machine, size, more, top_size):
+    """Bytes to map where the break could not move by `more`; `top_size` is -1 where the heap had
+    not to go on where it ended, else its top's, which is needed again: 1 MiB at least, in pages.
+    From 2.35 to 2.37 the call has the two the wrong way round."""
+    if since(machine, V2_43):
+        more = align_up(size + load(machine, TOP_PAD) + MIN_CHUNK_BYTES, PAGE_BYTES)
+        return MMAP_AS_MORECORE_BYTES if below(more, MMAP_AS_MORECORE_BYTES) else more
+    unit, least = PAGE_BYTES, MMAP_AS_MORECORE_BYTES
+    if since(machine, V2_35) and not since(machine, V2_38):
+        unit, least = least, unit
+    if top_size >= 0:
+        more = align_up(more + top_size, unit)
+    return least if below(more, least) else more
 
 
 @kernel

@@ -3,15 +3,13 @@
 1 a chunk's size is a multiple of 16 and at least 32, and the chunks end exactly at top
 2 a free chunk's size stands in its foot as well      3 top is preceded by a chunk in use
 4 no two free chunks touch                            5 the bins hold all free chunks, sorted
-6 a thread cache's counts are the lengths of its lists, of chunks of one size
+6 a thread cache's counts are the lengths of its lists, of chunks that belong there, ascending
 """
 
 from heapwright.compiler import kernel
 from heapwright.machine import load
 from heapwright.managers.malloc.glibc.bins import (
-    ARENA_BYTES,
     ARENA_FLAGS,
-    BIN_COUNT,
     NEXT_ARENA,
     NONCONTIGUOUS,
     SYSTEM_BYTES,
@@ -20,6 +18,7 @@ from heapwright.managers.malloc.glibc.bins import (
     bin_at,
     bin_number,
 )
+from heapwright.managers.malloc.glibc.bins import BIN_COUNT as NUMBER_OF_BINS
 from heapwright.managers.malloc.glibc.chunk import (
     BK,
     FD,
@@ -35,14 +34,20 @@ from heapwright.managers.malloc.glibc.system import (
     HEAP_SIZE,
     IN_PIECES,
     MAIN_ARENA,
+    RECORD_BYTES,
     SBRK_BASE,
     THREADS,
     align_up,
     heap_of,
 )
-from heapwright.managers.malloc.glibc.tcache import BIN_COUNT as TCACHE_BIN_COUNT
-from heapwright.managers.malloc.glibc.tcache import ENTRIES, tcache_index, tcache_length
-from heapwright.managers.malloc.glibc.threads import tcache_of
+from heapwright.managers.malloc.glibc.tcache import (
+    BIN_COUNT,
+    count_of,
+    entry_of,
+    large_index,
+    tcache_index,
+)
+from heapwright.managers.malloc.glibc.threads import cache_lists, tcache_of
 
 
 @kernel
@@ -59,15 +64,20 @@ def check(heap):
             break
     for thread in range(load(machine, THREADS)):
         tcache = tcache_of(heap, thread)
-        for index in range(TCACHE_BIN_COUNT if tcache else 0):
+        for index in range(cache_lists(machine, tcache)):
             length = 0
-            user = load(machine, tcache + ENTRIES + 8 * index)
+            least = 0
+            user = load(machine, entry_of(tcache, index))
             while user:
-                if tcache_index(chunk_bytes(machine, user - HEADER_BYTES)) != index:
+                size = chunk_bytes(machine, user - HEADER_BYTES)
+                if size < least:
+                    return 6
+                if (tcache_index(size) if index < BIN_COUNT else large_index(size)) != index:
                     return 6
                 length += 1
+                least = size
                 user = load(machine, user)
-            if length != tcache_length(heap.halves, tcache, index):
+            if length != heap.halves[count_of(tcache, index)]:
                 return 6
     return 0
 
@@ -90,9 +100,9 @@ def _check_arena(machine, arena):
         free_chunks = system = 0
         part, stop = heap_of(top), top
         while part:
-            start = part + HEAP_INFO_BYTES
+            start = part + load(machine, HEAP_INFO_BYTES)
             if start == arena:
-                start = align_up(arena + ARENA_BYTES, 16)
+                start = align_up(arena + load(machine, RECORD_BYTES), 16)
             broken, found = _walk(machine, start, stop)
             if broken:
                 return broken
@@ -105,7 +115,7 @@ def _check_arena(machine, arena):
     if system != load(machine, arena + SYSTEM_BYTES):
         return 7
     binned = 0
-    for number in range(UNSORTED, BIN_COUNT):
+    for number in range(UNSORTED, NUMBER_OF_BINS):
         bin_ = bin_at(arena, number)
         chunk, previous = load(machine, bin_ + FD), bin_
         while chunk != bin_:

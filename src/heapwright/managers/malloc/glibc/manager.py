@@ -1,4 +1,4 @@
-"""glibc 2.36's malloc (ptmalloc), whole: its addresses are the real one's.
+"""glibc's malloc (ptmalloc) from 2.31 to 2.43, whole: its addresses are the real one's.
 
     malloc ─► tcache ─miss─► arena: fastbin, small bin, unsorted, large bin, top ─► brk, heap, mmap
     free   ─► tcache ─full─► fastbin, or coalesce onto unsorted or top ─► trim, munmap
@@ -8,9 +8,12 @@ Terms      chunk: a block with its header; arena: bins and a top, one lock in th
 Invariant  heaps are tiled by chunks, whose PREV_INUSE tells the truth (check: 1-3); no two free
            chunks touch (4); each free chunk is in one bin (5); tcache counts match (6);
            each arena's heaps are as long as its system bytes (7)
-Source     glibc 2.36 malloc/malloc.c and malloc/arena.c; parts in the files beside
-Omits      locks (so no arena is passed over because another thread holds it), hooks, safe-linking,
-           memory tagging, glibc.malloc.hugetlb and perturb
+Versions   calloc takes from the thread cache from 2.41 on, memalign from 2.38 on; realloc returns the
+           block as it is where that is long enough by less than 16 bytes from 2.38 on, and up to
+           2.41 a mapped one by a page; the files beside say the rest
+Source     glibc 2.31 to 2.43 malloc/malloc.c and malloc/arena.c; parts in the files beside
+Omits      locks (so no arena is passed over because another thread holds it), hooks but for calloc's
+           first in 2.31, safe-linking, memory tagging, glibc.malloc.hugetlb and perturb
 """
 
 from typing import NamedTuple
@@ -18,27 +21,17 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel
-from heapwright.machine import Machine, clear, copy, load, store
-from heapwright.managers.malloc.glibc.bins import (
-    ARENA_BYTES,
-    ATTACHED_THREADS,
-    FASTBIN_COUNT,
-    FASTBINS,
-    NEXT_ARENA,
-    TOP,
-    init_arena,
-)
+from heapwright.machine import PAGE_BYTES, Machine, clear, copy, load, store
+from heapwright.managers.malloc.glibc.account import cached, extent, metadata, usable
+from heapwright.managers.malloc.glibc.bins import ATTACHED_THREADS, NEXT_ARENA, TOP, init_arena
 from heapwright.managers.malloc.glibc.chunk import (
-    FD,
     HEADER_BYTES,
     IS_MMAPPED,
     SIZE_WORD_BYTES,
-    below_bytes,
     chunk_bytes,
     chunk_bytes_for,
     head,
 )
-from heapwright.managers.malloc.glibc.core import int_malloc, int_memalign, int_realloc
 from heapwright.managers.malloc.glibc.invariants import check
 from heapwright.managers.malloc.glibc.parameters import (
     TCACHE_MAX_BYTES,
@@ -47,50 +40,46 @@ from heapwright.managers.malloc.glibc.parameters import (
     ignored,
 )
 from heapwright.managers.malloc.glibc.paths import PATHS, TCACHE_HIT
-from heapwright.managers.malloc.glibc.release import int_free
+from heapwright.managers.malloc.glibc.release import free_within, int_free, stashed_large
+from heapwright.managers.malloc.glibc.resize import int_memalign, int_realloc
 from heapwright.managers.malloc.glibc.steering import mallopt, move_break, trim
 from heapwright.managers.malloc.glibc.system import (
-    ARENA_MAX,
-    ARENA_TEST,
     ARENAS,
     BROKEN,
-    CORES,
-    HEAP_INFO_BYTES,
-    HEAP_PREVIOUS,
     HEAP_PROTECTED,
+    HOOKED,
     MAIN_ARENA,
-    MAX_FAST,
-    MMAP_MAX,
-    MMAP_THRESHOLD,
-    NO_DYNAMIC_THRESHOLD,
-    TCACHE_BINS,
-    TCACHE_COUNT,
-    TCACHE_UNSORTED_LIMIT,
-    THREADS,
-    TOP_PAD,
-    TRIM_THRESHOLD,
+    NO_TCACHE,
+    SET_AT_BOOT,
+    TCACHE_LARGEST,
+    V2_38,
+    V2_41,
+    V2_43,
     adapt_thresholds,
     heap_of,
     remap_chunk,
+    since,
     unmap_chunk,
 )
 from heapwright.managers.malloc.glibc.tcache import (
-    BIN_COUNT as TCACHE_BIN_COUNT,
-)
-from heapwright.managers.malloc.glibc.tcache import (
-    ENTRIES,
+    SMALL_CHUNK_BYTES,
+    entry_of,
+    fill,
     tcache_get,
     tcache_index,
-    tcache_length,
+    tcache_take,
 )
 from heapwright.managers.malloc.glibc.threads import (
     arena_for,
     arena_for_retry,
     arena_of,
+    cache_lists,
     detach_thread,
     init_tcache,
     is_alone,
+    malloc_in,
     set_tcache,
+    tcache_for_free,
     tcache_of,
     thread_rows,
 )
@@ -138,26 +127,16 @@ def boot(machine, parameters):
     heap = Heap(
         machine, machine.words.view(np.uint16), thread_rows(), np.zeros(len(PATHS), np.int64)
     )
-    init_arena(machine, MAIN_ARENA)
+    init_arena(machine, MAIN_ARENA, parameters.record_bytes)
     values = {
         MAIN_ARENA + NEXT_ARENA: MAIN_ARENA,
         MAIN_ARENA + ATTACHED_THREADS: 1,
-        TOP_PAD: parameters.top_pad,
-        TRIM_THRESHOLD: parameters.trim_threshold,
-        MMAP_THRESHOLD: parameters.mmap_threshold,
-        MMAP_MAX: parameters.mmap_max,
-        NO_DYNAMIC_THRESHOLD: parameters.no_dynamic_threshold,
-        MAX_FAST: parameters.max_fast,
-        TCACHE_BINS: parameters.tcache_bins,
-        TCACHE_COUNT: parameters.tcache_count,
-        TCACHE_UNSORTED_LIMIT: parameters.tcache_unsorted_limit,
-        ARENA_MAX: parameters.arena_max,
-        ARENA_TEST: parameters.arena_test,
-        CORES: parameters.cores,
         ARENAS: 1,
+        **{word: getattr(parameters, name) for name, word in SET_AT_BOOT.items()},
     }
     for address, value in values.items():
         store(machine, address, value)
+    fill(heap.halves, NO_TCACHE)
     return heap
 
 
@@ -178,62 +157,97 @@ def alloc(heap, thread, size, align):
         return _memalign(heap, thread, size, align)
     tcache = tcache_of(heap, thread)
     if size <= TCACHE_MAX_BYTES and tcache:
-        index = tcache_index(chunk_bytes_for(size))
-        if tcache_length(heap.halves, tcache, index):
+        user = tcache_get(heap, tcache, tcache_index(chunk_bytes_for(size)))
+        if user:
             heap.paths[TCACHE_HIT] += 1
-            return tcache_get(heap, tcache, index)
+            return user
     return _malloc_slowly(heap, thread, chunk_bytes_for(size))
 
 
 @kernel
 def _malloc_slowly(heap, thread, chunk_size):
-    """malloc past an empty thread cache."""
+    """malloc past an empty list of the thread cache."""
+    machine = heap.machine
     if not chunk_size:
         return 0
+    store(machine, HOOKED, 0)
     tcache = init_tcache(heap, thread)
+    if SMALL_CHUNK_BYTES < chunk_size <= load(machine, TCACHE_LARGEST):
+        user = _from_cache(heap, tcache, chunk_size, HEADER_BYTES)
+        if user:
+            return user
     arena = arena_for(heap, thread, chunk_size - SIZE_WORD_BYTES)
-    chunk = int_malloc(heap, arena, tcache, chunk_size)
+    chunk = malloc_in(heap, thread, arena, tcache, chunk_size)
     if not chunk:
         arena = arena_for_retry(heap, thread, arena, chunk_size - SIZE_WORD_BYTES)
         if arena:
-            chunk = int_malloc(heap, arena, tcache, chunk_size)
+            chunk = malloc_in(heap, thread, arena, tcache_of(heap, thread), chunk_size)
     return chunk + HEADER_BYTES if chunk else 0
 
 
 @kernel
+def _from_cache(heap, tcache, chunk_size, align):
+    """A cached block of a chunk of this very size at a multiple of `align`, 0 if there is none."""
+    if not tcache:
+        return 0
+    if chunk_size > SMALL_CHUNK_BYTES and chunk_size > load(heap.machine, TCACHE_LARGEST):
+        return 0
+    user = tcache_take(heap, tcache, chunk_size, align)
+    if user:
+        heap.paths[TCACHE_HIT] += 1
+    return user
+
+
+@kernel
 def _memalign(heap, thread, size, align):
-    """memalign, posix_memalign, aligned_alloc (_mid_memalign); it never looks in the cache."""
+    """memalign, posix_memalign, aligned_alloc (_mid_memalign)."""
     chunk_size = chunk_bytes_for(size)
     if not chunk_size or align > 1 << 46:
         return 0
     tcache = tcache_of(heap, thread)
+    if since(heap.machine, V2_38):
+        user = _from_cache(heap, tcache, chunk_size, align)
+        if user:
+            return user
     arena = arena_for(heap, thread, size + align + 32)
-    chunk = int_memalign(heap, arena, tcache, chunk_size, align)
+    chunk = int_memalign(heap, thread, arena, tcache, chunk_size, align)
     if not chunk:
         arena = arena_for_retry(heap, thread, arena, size)
         if arena:
-            chunk = int_memalign(heap, arena, tcache, chunk_size, align)
+            tcache = tcache_of(heap, thread)
+            chunk = int_memalign(heap, thread, arena, tcache, chunk_size, align)
     return chunk + HEADER_BYTES if chunk else 0
 
 
 @kernel
 def calloc(heap, thread, size):
-    """calloc: never from the thread cache; fresh memory is known to be zero and not cleared."""
+    """calloc: up to 2.39 never from the thread cache; fresh memory is known to be zero and not
+    cleared."""
     machine = heap.machine
     chunk_size = chunk_bytes_for(size)
     if not chunk_size:
         return 0
+    if load(machine, HOOKED):  # the hook that starts glibc answers with malloc, and clears all
+        user = _malloc_slowly(heap, thread, chunk_size)
+        if user:
+            clear(machine, user, size)
+        return user
     tcache = init_tcache(heap, thread)
+    if since(machine, V2_41):
+        user = _from_cache(heap, tcache, chunk_size, HEADER_BYTES)
+        if user:
+            clear(machine, user, chunk_size - SIZE_WORD_BYTES)
+            return user
     arena = arena_for(heap, thread, size)
     top = load(machine, arena + TOP)
     used = chunk_bytes(machine, top)  # memory above comes from the system now, zeroed
     if arena != MAIN_ARENA:  # a trimmed heap may still hold what was written
         used = max(used, heap_of(top) + load(machine, heap_of(top) + HEAP_PROTECTED) - top)
-    chunk = int_malloc(heap, arena, tcache, chunk_size)
+    chunk = malloc_in(heap, thread, arena, tcache, chunk_size)
     if not chunk:
         arena = arena_for_retry(heap, thread, arena, size)
         if arena:
-            chunk = int_malloc(heap, arena, tcache, chunk_size)
+            chunk = malloc_in(heap, thread, arena, tcache_of(heap, thread), chunk_size)
         if not chunk:
             return 0
     if not head(machine, chunk) & IS_MMAPPED:
@@ -249,13 +263,39 @@ def free(heap, thread, address):
     """free. The fast path: the thread cache has room."""
     chunk = address - HEADER_BYTES
     if head(heap.machine, chunk) & IS_MMAPPED:
-        adapt_thresholds(heap.machine, chunk)
-        unmap_chunk(heap.machine, chunk)
+        _free_mapped(heap, thread, chunk)
         return
     tcache = tcache_of(heap, thread)
     if not tcache:
-        tcache = init_tcache(heap, thread)
+        tcache = tcache_for_free(heap, thread, chunk_bytes(heap.machine, chunk))
     int_free(heap, arena_of(heap.machine, chunk), tcache, chunk)
+
+
+@kernel
+def _free_mapped(heap, thread, chunk):
+    """Unmap a chunk; from 2.43 on the thread cache may take it instead."""
+    size = chunk_bytes(heap.machine, chunk)
+    if size <= load(heap.machine, TCACHE_LARGEST):
+        tcache = tcache_of(heap, thread)
+        if not tcache:
+            tcache = tcache_for_free(heap, thread, size)
+        if stashed_large(heap, tcache, chunk, size):
+            return
+    adapt_thresholds(heap.machine, chunk)
+    unmap_chunk(heap.machine, chunk)
+
+
+@kernel
+def _stays(heap, address, size):
+    """Whether realloc has nothing to do: from 2.38 on."""
+    machine = heap.machine
+    if not since(machine, V2_38):
+        return False
+    spare = usable(heap, address, size) - size
+    if spare < 0:
+        return False
+    mapped = head(machine, address - HEADER_BYTES) & IS_MMAPPED
+    return spare < HEADER_BYTES or (mapped and spare <= PAGE_BYTES and not since(machine, V2_43))
 
 
 @kernel
@@ -265,12 +305,17 @@ def realloc(heap, thread, address, size):
     chunk_size = chunk_bytes_for(size)
     if not chunk_size:
         return 0
+    if _stays(heap, address, size):
+        return address
     old = address - HEADER_BYTES
     if head(machine, old) & IS_MMAPPED:
         chunk = remap_chunk(machine, old, chunk_size)
         if chunk:
             return chunk + HEADER_BYTES
-        if chunk_bytes(machine, old) - SIZE_WORD_BYTES >= chunk_size:
+        if since(machine, V2_43):
+            if size <= usable(heap, address, size):
+                return address
+        elif chunk_bytes(machine, old) - SIZE_WORD_BYTES >= chunk_size:
             return address
         moved = alloc(heap, thread, size, HEADER_BYTES)
         if moved:
@@ -279,7 +324,7 @@ def realloc(heap, thread, address, size):
         return moved
     tcache = init_tcache(heap, thread)
     arena = arena_of(machine, old)
-    chunk = int_realloc(heap, arena, tcache, old, chunk_size)
+    chunk = int_realloc(heap, thread, arena, tcache, old, chunk_size)
     if chunk:
         return chunk + HEADER_BYTES
     if is_alone(heap):
@@ -287,7 +332,7 @@ def realloc(heap, thread, address, size):
     moved = alloc(heap, thread, size, HEADER_BYTES)  # perhaps another arena has room
     if moved:
         copy(machine, moved, address, chunk_bytes(machine, old) - SIZE_WORD_BYTES)
-        int_free(heap, arena, tcache, old)
+        free_within(heap, arena, tcache_of(heap, thread), old)
     return moved
 
 
@@ -302,93 +347,23 @@ def thread_exit(heap, thread):
     machine = heap.machine
     tcache = tcache_of(heap, thread)
     set_tcache(heap, thread, 0)
-    if tcache:
-        for index in range(TCACHE_BIN_COUNT):
-            while load(machine, tcache + ENTRIES + 8 * index):
-                chunk = tcache_get(heap, tcache, index) - HEADER_BYTES
-                int_free(heap, arena_of(machine, chunk), 0, chunk)
-        chunk = tcache - HEADER_BYTES
-        if head(machine, chunk) & IS_MMAPPED:
-            adapt_thresholds(machine, chunk)
-            unmap_chunk(machine, chunk)
-        else:
-            int_free(heap, arena_of(machine, chunk), 0, chunk)
+    lists = cache_lists(machine, tcache)
+    for index in range(lists):
+        user = load(machine, entry_of(tcache, index))
+        while user:
+            following = load(machine, user)
+            _release(heap, user - HEADER_BYTES)
+            user = following
+    if lists:
+        _release(heap, tcache - HEADER_BYTES)
     detach_thread(heap, thread)
 
 
 @kernel
-def usable(heap, address, size):
-    """malloc_usable_size of a live block."""
-    chunk = address - HEADER_BYTES
-    size_and_flags = head(heap.machine, chunk)
-    overhead = HEADER_BYTES if size_and_flags & IS_MMAPPED else SIZE_WORD_BYTES
-    return chunk_bytes(heap.machine, chunk) - overhead
-
-
-@kernel
-def extent(heap, address, size):
-    """The chunk from its size word to the next one's; a mapped chunk with its whole area."""
-    chunk = address - HEADER_BYTES
-    length = chunk_bytes(heap.machine, chunk)
+def _release(heap, chunk):
+    """Free a chunk past any cache."""
     if head(heap.machine, chunk) & IS_MMAPPED:
-        offset = below_bytes(heap.machine, chunk)
-        return chunk - offset, length + offset
-    return chunk + SIZE_WORD_BYTES, length
-
-
-@kernel
-def cached(heap, blocks):
-    """Chunks in the thread caches and fastbins."""
-    machine = heap.machine
-    count = 0
-    for thread in range(load(machine, THREADS)):
-        tcache = tcache_of(heap, thread)
-        for index in range(TCACHE_BIN_COUNT if tcache else 0):
-            user = load(machine, tcache + ENTRIES + 8 * index)
-            while user:
-                count = _note(heap, blocks, count, user - HEADER_BYTES)
-                user = load(machine, user)
-    arena = MAIN_ARENA
-    while True:
-        for number in range(FASTBIN_COUNT):
-            chunk = load(machine, arena + FASTBINS + 8 * number)
-            while chunk:
-                count = _note(heap, blocks, count, chunk)
-                chunk = load(machine, chunk + FD)
-        arena = load(machine, arena + NEXT_ARENA)
-        if arena == MAIN_ARENA:
-            return count
-
-
-@kernel
-def _note(heap, blocks, count, chunk):
-    """Write row `count` if there is room; the next row's number."""
-    if count < len(blocks):
-        blocks[count, 0] = chunk + SIZE_WORD_BYTES
-        blocks[count, 1] = chunk_bytes(heap.machine, chunk)
-    return count + 1
-
-
-@kernel
-def metadata(heap, blocks):
-    """The thread caches' own chunks, and the records at the start of further arenas' heaps."""
-    machine = heap.machine
-    count = 0
-    for thread in range(load(machine, THREADS)):
-        tcache = tcache_of(heap, thread)
-        if tcache:
-            if count < len(blocks):
-                blocks[count, 0], blocks[count, 1] = extent(heap, tcache, 0)
-            count += 1
-    arena = load(machine, MAIN_ARENA + NEXT_ARENA)
-    while arena != MAIN_ARENA:
-        part = heap_of(load(machine, arena + TOP))
-        while part:
-            if count < len(blocks):
-                blocks[count, 0] = part
-                first = part + HEAP_INFO_BYTES == arena
-                blocks[count, 1] = HEAP_INFO_BYTES + (ARENA_BYTES if first else 0)
-            count += 1
-            part = load(machine, part + HEAP_PREVIOUS)
-        arena = load(machine, arena + NEXT_ARENA)
-    return count
+        adapt_thresholds(heap.machine, chunk)
+        unmap_chunk(heap.machine, chunk)
+    else:
+        int_free(heap, arena_of(heap.machine, chunk), 0, chunk)

@@ -6,10 +6,14 @@
 Terms      set: given, and taken by the real parser; a knob that was left alone has its default and
            changes nothing else, one that is set to its default may: each of the first four ends
            the mmap threshold's adaptation (no_dyn_threshold)
-Source     glibc 2.36 elf/dl-tunables.c (tunable_initialize, do_tunable_update_val),
+Versions   mmap_max may be negative, for none, in 2.31; mmap_threshold is at most 32 MiB up to 2.34;
+           from 2.43 on tcache_count is 16 by default, tcache_max up to just below 4 MiB, and mxfast
+           nothing; which cores count: see `cores_here`
+Source     glibc 2.31 to 2.43 elf/dl-tunables.c (tunable_initialize, do_tunable_update_val),
            elf/dl-tunables.list (bounds), elf/dl-misc.c (_dl_strtoul);
            malloc/malloc.c (do_set_*), malloc/arena.c
-Omits      glibc.malloc.perturb, check, hugetlb
+Omits      glibc.malloc.perturb, check, hugetlb; a tcache_max of 4 GiB or more, which 2.43 takes
+           modulo 4 GiB
 """
 
 import os
@@ -19,7 +23,11 @@ from typing import NamedTuple
 from heapwright.errors import HeapwrightError
 from heapwright.versions import version_number
 
-TCACHE_MAX_BYTES = 1032  # MAX_TCACHE_SIZE: largest request of the last list
+VERSIONS = ("2.31", "2.34", "2.35", "2.36", "2.39", "2.41", "2.43")
+V2_31, V2_34, V2_35, V2_36, V2_39, V2_41, V2_43 = map(version_number, VERSIONS)
+TCACHE_MAX_BYTES = 1032  # MAX_TCACHE_SIZE: largest request of the last small list
+LARGE_TCACHE_MAX_BYTES = (1 << 22) - 24  # the same of the last large list, from 2.43 on
+MMAP_THRESHOLD_LIMIT = 32 << 20  # HEAP_MAX_SIZE / 2, up to 2.34
 TCACHE_MAX_COUNT = (1 << 16) - 1  # MAX_TCACHE_COUNT
 MAX_FAST_BYTES = 160  # MAX_FAST_SIZE
 WORDS = 1 << 64  # values of size_t
@@ -39,14 +47,14 @@ class Config(NamedTuple):
     trim_threshold: int = 128 << 10  # M_TRIM_THRESHOLD: top size that is given back; -1 never
     mmap_threshold: int = 128 << 10  # M_MMAP_THRESHOLD: requests mapped on their own
     mmap_max: int = 65536  # M_MMAP_MAX: areas mapped at once
-    mxfast: int = 128  # M_MXFAST: largest request kept in fastbins, at most 160
+    mxfast: int = 128  # M_MXFAST: largest request kept in fastbins, at most 160; up to 2.41
     arena_max: int = 0  # M_ARENA_MAX, MALLOC_ARENA_MAX: 0 stands for 8 x cores
     arena_test: int = 8  # M_ARENA_TEST: arenas before cores are counted
     cores: int = 0  # 0 stands for this machine's
-    tcache_count: int = 7  # blocks per list of the thread cache, at most 65,535
+    tcache_count: int = 7  # blocks per list of the thread cache, at most 65,535; from 2.43 on 16
     tcache_max: int = TCACHE_MAX_BYTES  # largest request kept in the thread cache, 0 one list
     tcache_unsorted_limit: int = 0  # chunks binned while looking for more; 0: no limit
-    version: int = version_number("2.36")
+    version: int = V2_36
 
 
 class Parameters(NamedTuple):
@@ -64,6 +72,15 @@ class Parameters(NamedTuple):
     arena_max: int
     arena_test: int
     cores: int
+    # What goes by the version: see `system`
+    version: int
+    direct_below: int
+    tcache_largest: int
+    record_bytes: int
+    heap_info_bytes: int
+    mapped_extra: int
+    mapped_tail: int
+    hooked: int
 
 
 # Least and largest value that the parser or do_set_* takes; of a size_t nothing is negative.
@@ -81,29 +98,46 @@ BOUNDS = {
 }
 
 
+def bounds(knob: str, version: int) -> tuple[int, int]:
+    """The same in that version."""
+    if knob == "mmap_max" and version < V2_34:
+        return -1 << 31, (1 << 31) - 1
+    if knob == "mmap_threshold" and version < V2_35:
+        return 0, MMAP_THRESHOLD_LIMIT
+    if knob == "tcache_max" and version >= V2_43:
+        return 0, LARGE_TCACHE_MAX_BYTES
+    return BOUNDS[knob]
+
+
 def size_t(value: int) -> int:
     """What _dl_strtoul makes of a number: -1 is the largest, and so is all that is too large."""
     head, digit = divmod(abs(value), 10)
     return WORDS - 1 if head >= (WORDS - 1 - digit) // 10 else value % WORDS
 
 
-def taken(settings: Mapping[str, int]) -> dict[str, int]:
-    """Those that the real parser takes, as the numbers it makes of them."""
+def taken(settings: Mapping[str, int], version: int = V2_36) -> dict[str, int]:
+    """Those that the real parser of that version takes, as the numbers it makes of them."""
     found = {}
     for knob, value in settings.items():
-        low, high = BOUNDS[knob]
-        if low <= (number := size_t(value)) <= high:
+        low, high = bounds(knob, version)
+        number = size_t(value)
+        if low < 0 and number > WORDS >> 1:
+            number -= WORDS
+        if low <= number <= high:
             found[knob] = number
     return found
 
 
 def ignored(settings: Mapping[str, int]) -> list[str]:
     """A sentence for each that the real parser does not take; see `managers/contract.py`."""
-    kept = taken({knob: value for knob, value in settings.items() if knob in BOUNDS})
+    version = settings.get("version", V2_36)
+    kept = taken({knob: value for knob, value in settings.items() if knob in BOUNDS}, version)
     said = []
+    if "mxfast" in kept and version >= V2_43:
+        said.append(f"mxfast={settings['mxfast']} changes nothing: 2.43 has no fastbins.")
     for knob in settings:
         if knob in BOUNDS and knob not in kept:
-            low, high = BOUNDS[knob]
+            low, high = bounds(knob, version)
             most = f" to {high:,}" if high < WORDS - 1 else " or more"
             said.append(
                 f"{knob}={settings[knob]} is ignored, as glibc's own parser does: it takes "
@@ -117,23 +151,44 @@ def configured(settings: Mapping[str, int]) -> Parameters:
     own = {knob: value for knob, value in settings.items() if knob not in BOUNDS}
     if not 0 <= own.get("cores", 0) <= CORES_LIMIT:
         raise HeapwrightError(f"glibc.cores is 0, for this machine's, to {CORES_LIMIT:,}.")
-    given = taken({knob: value for knob, value in settings.items() if knob in BOUNDS})
+    version = own.get("version", V2_36)
+    given = taken({knob: value for knob, value in settings.items() if knob in BOUNDS}, version)
     knobs = Config()._replace(**given, **own)
+    late = version >= V2_43
+    if late and "tcache_count" not in given:
+        knobs = knobs._replace(tcache_count=16)
     max_fast, bins = fast_limit(knobs.mxfast), cache_lists(knobs.tcache_max)
+    largest = (knobs.tcache_max + 8 + 15) & ~15
     return Parameters(
         trim_threshold=min(knobs.trim_threshold, UNREACHABLE),
         top_pad=padding(knobs.top_pad),
         mmap_threshold=min(knobs.mmap_threshold, UNREACHABLE),
         mmap_max=knobs.mmap_max,
         no_dynamic_threshold=int(any(knob in given for knob in FIXING)),
-        max_fast=max_fast,
-        tcache_bins=bins,
+        max_fast=0 if late else max_fast,
+        tcache_bins=min(bins, 64),
         tcache_count=knobs.tcache_count,
         tcache_unsorted_limit=min(knobs.tcache_unsorted_limit, UNREACHABLE),
         arena_max=min(knobs.arena_max, UNREACHABLE),
         arena_test=min(knobs.arena_test, UNREACHABLE),
-        cores=knobs.cores or len(os.sched_getaffinity(0)),
+        cores=knobs.cores or cores_here(version),
+        version=version,
+        direct_below=1024 if version >= V2_41 else 0,
+        tcache_largest=largest if bins > 64 else 0,
+        record_bytes=2112 if late else 2200,
+        heap_info_bytes=48 if version >= V2_35 else 32,
+        mapped_extra=16 if late else 8,
+        mapped_tail=16 if late else 0,
+        hooked=int(version < V2_34),
     )
+
+
+def cores_here(version: int) -> int:
+    """This machine's processors as that version counts them: from 2.34 to 2.38 those that the
+    process may use, else those that are online (__get_nprocs)."""
+    if V2_34 <= version < V2_39:
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def padding(value: int) -> int:

@@ -2,7 +2,10 @@
 
     int_free ─► tcache ─full─► fastbin ─too large─► coalesce ─► consolidate and trim when large
 
-Source     glibc 2.36 malloc/malloc.c: _int_free
+Versions   from 2.43 on only a program's own free reaches the thread cache, which may take large
+           chunks as well; glibc's own go to the arena
+Source     glibc 2.31 to 2.43 malloc/malloc.c: _int_free, __libc_free, _int_free_chunk,
+           _int_free_merge_chunk, _int_free_maybe_consolidate
 """
 
 from heapwright.compiler import kernel
@@ -26,19 +29,27 @@ from heapwright.managers.malloc.glibc.paths import (
     TCACHE_PUT,
 )
 from heapwright.managers.malloc.glibc.system import (
+    DIRECT_BELOW,
     MAIN_ARENA,
     MAX_FAST,
     TCACHE_BINS,
     TCACHE_COUNT,
+    TCACHE_LARGEST,
     TOP_PAD,
     TRIM_THRESHOLD,
+    V2_43,
+    since,
     trim_heap,
     trim_main,
 )
 from heapwright.managers.malloc.glibc.tcache import (
+    SMALL_CHUNK_BYTES,
+    count_of,
+    large_index,
     tcache_index,
     tcache_length,
     tcache_put,
+    tcache_put_large,
 )
 
 CONSOLIDATION_BYTES = 65536  # FASTBIN_CONSOLIDATION_THRESHOLD
@@ -66,12 +77,30 @@ def int_free(heap, arena, tcache, chunk):
     if stash_room(heap, tcache, size) > 0:
         heap.paths[TCACHE_PUT] += 1
         tcache_put(heap, tcache, chunk, tcache_index(size))
-    else:
-        _free_to_arena(heap, arena, chunk, size)
+    elif size > load(heap.machine, TCACHE_LARGEST) or not stashed_large(heap, tcache, chunk, size):
+        free_to_arena(heap, arena, chunk, size)
 
 
 @kernel
-def _free_to_arena(heap, arena, chunk, size):
+def stashed_large(heap, tcache, chunk, size):
+    """Whether the thread cache took a chunk of a size for its large lists."""
+    if not tcache or size <= SMALL_CHUNK_BYTES:
+        return False
+    if heap.halves[count_of(tcache, large_index(size))] >= load(heap.machine, TCACHE_COUNT):
+        return False
+    heap.paths[TCACHE_PUT] += 1
+    tcache_put_large(heap, tcache, chunk, size)
+    return True
+
+
+@kernel
+def free_within(heap, arena, tcache, chunk):
+    """Free a chunk that is not mapped, on glibc's own account."""
+    int_free(heap, arena, 0 if since(heap.machine, V2_43) else tcache, chunk)
+
+
+@kernel
+def free_to_arena(heap, arena, chunk, size):
     """Free past the thread cache: into a fastbin, or merged with free neighbours."""
     machine = heap.machine
     if size <= load(machine, MAX_FAST):
@@ -81,8 +110,16 @@ def _free_to_arena(heap, arena, chunk, size):
         store(machine, chunk + FD, load(machine, fastbin))
         store(machine, fastbin, chunk)
         return
+    merge(heap, arena, chunk, size)
+
+
+@kernel
+def merge(heap, arena, chunk, size):
+    """Merge a chunk that is neither cached nor binned with its neighbours, and trim."""
+    machine = heap.machine
     heap.paths[COALESCE] += 1
-    if coalesce(machine, arena, chunk, size) >= CONSOLIDATION_BYTES:
+    direct = load(machine, DIRECT_BELOW)
+    if coalesce(machine, arena, chunk, size, direct) >= CONSOLIDATION_BYTES:
         _tidy(heap, arena)
 
 

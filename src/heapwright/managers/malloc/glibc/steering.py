@@ -1,6 +1,6 @@
 """What a program does to its allocator: mallopt, malloc_trim, and moving the break itself.
 
-Source     glibc 2.36 malloc/malloc.c: __libc_mallopt, __malloc_trim, mtrim, systrim
+Source     glibc 2.31 to 2.43 malloc/malloc.c: __libc_mallopt, __malloc_trim, mtrim, systrim
 Omits      M_PERTURB, M_CHECK_ACTION: no place depends on them
 """
 
@@ -16,7 +16,11 @@ from heapwright.managers.malloc.glibc.bins import (
     consolidate,
 )
 from heapwright.managers.malloc.glibc.chunk import BK, SIZE_WORD_BYTES, chunk_bytes
-from heapwright.managers.malloc.glibc.parameters import MAX_FAST_BYTES, UNREACHABLE
+from heapwright.managers.malloc.glibc.parameters import (
+    MAX_FAST_BYTES,
+    MMAP_THRESHOLD_LIMIT,
+    UNREACHABLE,
+)
 from heapwright.managers.malloc.glibc.system import (
     ARENA_MAX,
     ARENA_TEST,
@@ -27,7 +31,10 @@ from heapwright.managers.malloc.glibc.system import (
     NO_DYNAMIC_THRESHOLD,
     TOP_PAD,
     TRIM_THRESHOLD,
+    V2_35,
+    V2_43,
     sbrk,
+    since,
     trim_main,
 )
 
@@ -46,7 +53,7 @@ def mallopt(heap, parameter, value):
     consolidate(machine, MAIN_ARENA)
     size = value if value >= 0 else UNREACHABLE
     if parameter == M_MXFAST:
-        if size <= MAX_FAST_BYTES:
+        if size <= MAX_FAST_BYTES and not since(machine, V2_43):
             fast = 16 if size <= 7 else (size + SIZE_WORD_BYTES) & ~15
             store(machine, MAX_FAST, fast)
     elif parameter == M_TRIM_THRESHOLD:
@@ -54,6 +61,8 @@ def mallopt(heap, parameter, value):
     elif parameter == M_TOP_PAD:
         store(machine, TOP_PAD, value)
     elif parameter == M_MMAP_THRESHOLD:
+        if size > MMAP_THRESHOLD_LIMIT and not since(machine, V2_35):
+            return
         store(machine, MMAP_THRESHOLD, size)
     elif parameter == M_MMAP_MAX:
         store(machine, MMAP_MAX, value)

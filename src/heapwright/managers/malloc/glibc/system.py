@@ -6,7 +6,10 @@
     large request ─► mmap: a chunk of its own, `prev_size` holds the offset from the area's start
 
 Terms      parameters: malloc_par and the other static variables, one word each
-Source     glibc 2.36 malloc/malloc.c (systrim, munmap_chunk, mremap_chunk), malloc/arena.c
+Versions   the size of a mapped chunk does not count its last 16 bytes from 2.43 on, and it takes as
+           many beyond its block; a heap's record is 32 bytes long up to 2.34
+Source     glibc 2.31 to 2.43 malloc/malloc.c (systrim, munmap_chunk, mremap_chunk,
+           mmap_set_chunk), malloc/arena.c
 Omits      explicit huge pages (glibc.malloc.hugetlb)
 """
 
@@ -37,7 +40,6 @@ from heapwright.managers.malloc.glibc.chunk import (
     IS_MMAPPED,
     MIN_CHUNK_BYTES,
     PREV_INUSE,
-    SIZE_WORD_BYTES,
     below_bytes,
     below_in_use,
     chunk_bytes,
@@ -71,16 +73,56 @@ PARAMETERS = STATIC_BASE + PAGE_BYTES
     THREADS,  # one more than the largest thread number seen
     IN_PIECES,  # 1 after the program moved the break: the main heap is in pieces
     BROKEN,  # 1 after it moved the break below the heap's end, for which glibc ends the program
-) = range(PARAMETERS, PARAMETERS + 22 * 8, 8)
+    # What the versions have differently; `boot` stores it
+    VERSION,  # as in settings: 2_036_000
+    DIRECT_BELOW,  # chunk bytes; what is freed and smaller goes straight to its small bin
+    TCACHE_LARGEST,  # chunk bytes; large chunks up to here are cached; 0: none
+    RECORD_BYTES,  # of an arena
+    HEAP_INFO_BYTES,  # of a heap of its
+    MAPPED_EXTRA,  # bytes that a mapped chunk takes beyond its padded request
+    MAPPED_TAIL,  # bytes at the end of a mapped chunk's area that its size does not count
+    HOOKED,  # 1 up to 2.31, until the first malloc or calloc
+) = range(PARAMETERS, PARAMETERS + 30 * 8, 8)
+SET_AT_BOOT = {  # by the names of parameters.Parameters
+    "trim_threshold": TRIM_THRESHOLD,
+    "top_pad": TOP_PAD,
+    "mmap_threshold": MMAP_THRESHOLD,
+    "mmap_max": MMAP_MAX,
+    "no_dynamic_threshold": NO_DYNAMIC_THRESHOLD,
+    "max_fast": MAX_FAST,
+    "tcache_bins": TCACHE_BINS,
+    "tcache_count": TCACHE_COUNT,
+    "tcache_unsorted_limit": TCACHE_UNSORTED_LIMIT,
+    "arena_max": ARENA_MAX,
+    "arena_test": ARENA_TEST,
+    "cores": CORES,
+    "version": VERSION,
+    "direct_below": DIRECT_BELOW,
+    "tcache_largest": TCACHE_LARGEST,
+    "record_bytes": RECORD_BYTES,
+    "heap_info_bytes": HEAP_INFO_BYTES,
+    "mapped_extra": MAPPED_EXTRA,
+    "mapped_tail": MAPPED_TAIL,
+    "hooked": HOOKED,
+}
+NO_TCACHE = PARAMETERS + 1024  # stands for the cache of a thread that shall have none: from 2.43 on
+
+V2_34, V2_35, V2_38, V2_39 = 2_034_000, 2_035_000, 2_038_000, 2_039_000
+V2_41, V2_43 = 2_041_000, 2_043_000
 
 MMAP_THRESHOLD_MAX = 32 << 20  # bytes: DEFAULT_MMAP_THRESHOLD_MAX
 MMAP_AS_MORECORE_BYTES = 1 << 20
 
 # heap_info, at the start of each heap: offsets
 HEAP_ARENA, HEAP_PREVIOUS, HEAP_SIZE, HEAP_PROTECTED = 0, 8, 16, 24
-HEAP_INFO_BYTES = 48
 HEAP_MIN_BYTES = 32 << 10
 HEAP_MAX_BYTES = 64 << 20
+
+
+@kernel(inline=True)
+def since(machine, version):
+    """Whether this is that version or a later one."""
+    return load(machine, VERSION) >= version
 
 
 @kernel(inline=True)
@@ -131,12 +173,12 @@ def trim_main(machine, arena, pad):
 @kernel
 def map_chunk(machine, size):
     """A chunk of at least `size` bytes in an area of its own, 0 if refused (sysmalloc_mmap)."""
-    length = align_up(size + SIZE_WORD_BYTES, PAGE_BYTES)
+    length = align_up(size + load(machine, MAPPED_EXTRA), PAGE_BYTES)
     chunk = mmap(machine, 0, length)
     if chunk:
         touch(machine, chunk, HEADER_BYTES)
         store(machine, chunk, 0)
-        store(machine, chunk + 8, length | IS_MMAPPED)
+        store(machine, chunk + 8, (length - load(machine, MAPPED_TAIL)) | IS_MMAPPED)
         store(machine, MMAP_COUNT, load(machine, MMAP_COUNT) + 1)
     return chunk
 
@@ -146,21 +188,28 @@ def unmap_chunk(machine, chunk):
     """Give a mapped chunk back (munmap_chunk)."""
     offset = below_bytes(machine, chunk)
     store(machine, MMAP_COUNT, load(machine, MMAP_COUNT) - 1)
-    munmap(machine, chunk - offset, offset + chunk_bytes(machine, chunk))
+    munmap(machine, chunk - offset, offset + mapped_bytes(machine, chunk))
+
+
+@kernel
+def mapped_bytes(machine, chunk):
+    """Bytes from a mapped chunk to the end of its area."""
+    return chunk_bytes(machine, chunk) + load(machine, MAPPED_TAIL)
 
 
 @kernel
 def remap_chunk(machine, chunk, size):
     """Resize a mapped chunk, perhaps elsewhere; its address, 0 if refused (mremap_chunk)."""
     offset = below_bytes(machine, chunk)
-    old_length = offset + chunk_bytes(machine, chunk)
-    length = align_up(size + offset + SIZE_WORD_BYTES, PAGE_BYTES)
+    old_length = offset + mapped_bytes(machine, chunk)
+    length = align_up(size + offset + load(machine, MAPPED_EXTRA), PAGE_BYTES)
     if length == old_length:
         return chunk
     area = mremap(machine, chunk - offset, old_length, length)
     if not area:
         return 0
     store(machine, area + offset, offset)
+    length -= load(machine, MAPPED_TAIL)
     set_head(machine, area + offset, (length - offset) | IS_MMAPPED)
     return area + offset
 
@@ -214,7 +263,7 @@ def new_heap(machine, size, pad):
             store(machine, ALIGNED_HEAP_AREA, heap + HEAP_MAX_BYTES)
         munmap(machine, heap + HEAP_MAX_BYTES, HEAP_MAX_BYTES - lead)
     mprotect(machine, heap, size)
-    touch(machine, heap, HEAP_INFO_BYTES)
+    touch(machine, heap, load(machine, HEAP_INFO_BYTES))
     store(machine, heap + HEAP_SIZE, size)
     store(machine, heap + HEAP_PROTECTED, size)
     store(machine, heap + HEAP_PREVIOUS, 0)
@@ -240,7 +289,7 @@ def trim_heap(machine, arena, pad):
     """Drop the arena's last heaps while they are empty, then give the end of its top back."""
     top = load(machine, arena + TOP)
     heap = heap_of(top)
-    while top == heap + HEAP_INFO_BYTES:
+    while top == heap + load(machine, HEAP_INFO_BYTES):
         previous = load(machine, heap + HEAP_PREVIOUS)
         previous_size = load(machine, previous + HEAP_SIZE)
         fence = previous + previous_size - HEADER_BYTES
