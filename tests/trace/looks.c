@@ -47,6 +47,29 @@ static int again(void) {
     return 0;
 }
 
+/* whatever is looked at holds what the program wrote: of blocks that come, grow, shrink and go in a heap */
+static int holds(const char *block, size_t bytes, char what) {
+    while (bytes && block[bytes - 1] == what) bytes--;
+    return !bytes;
+}
+static int intact(void) {
+    char *block[12] = {0};
+    size_t bytes[12] = {0};
+    unsigned draw = 1;
+    mallopt(M_MMAP_THRESHOLD, 1 << 25);
+    for (int round = 0; round < 3000; round++) {
+        int i = rand_r(&draw) % 12, how = rand_r(&draw) % 4;
+        size_t size = 50000 + rand_r(&draw) % 200000, most = bytes[i] < size ? bytes[i] : size;
+        if (!holds(block[i], bytes[i], 'a' + i)) return 1;
+        if (how == 3) block[i] = realloc(block[i], size);
+        else free(block[i]), most = 0, block[i] = how ? malloc(size) : calloc(1, size);
+        if (!holds(block[i], most, 'a' + i) || (!how && !holds(block[i], size, 0))) return 2;
+        bytes[i] = size / (1 + rand_r(&draw) % 3);
+        memset(block[i], 'a' + i, bytes[i]);
+    }
+    return 0;
+}
+
 /* ends without any destructor; and a child that writes more of what it has from its parent */
 static int leaves(void) {
     kept = malloc(1 << 20);
@@ -123,6 +146,7 @@ int main(int count, char **word) {
     const char *what = word[1];
     if (!strcmp(what, "mapped")) return mapped();
     if (!strcmp(what, "again")) return again();
+    if (!strcmp(what, "intact")) return intact();
     if (!strcmp(what, "leaves")) return leaves();
     if (!strcmp(what, "capacity")) return capacity();
     if (!strcmp(what, "many")) return many(number);

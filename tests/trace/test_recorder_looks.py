@@ -82,6 +82,12 @@ def test_pages_of_blocks_before_are_told_apart(tmp_path, program):
 
 
 @recorder
+def test_marks_lie_where_the_program_has_written_nothing(tmp_path, program):
+    status, trace = run(tmp_path, program, "intact")
+    assert status == 0 and len(touched(trace)) > 1000
+
+
+@recorder
 def test_what_is_left_alive_and_what_a_child_writes(tmp_path, program):
     _, written = record([program, "leaves"], tmp_path / "out.heap.parquet", children=True)
     parent, child = (Trace.open(one.path) for one in written)

@@ -4,8 +4,8 @@
 
     seen first at        told right behind the allocation: an upper bound, as written at once
     grown since          told right behind the look before, at this block or at all of them
-    not sure             between a least and a most: a heap's pages may be there from blocks before; so
-                         much as the last of its size that was sure, else the most; told when it goes
+    not sure             between a least and a most: a heap's pages may be there from blocks before:
+                         as the last of its size that was sure, else the most; told when it goes
     never seen           taken as the last seen one of its size, else as written whole; counted
 
 Invariant  a look belongs to the block that lives at its address then; Touches ascend by number
@@ -34,8 +34,8 @@ from heapwright.trace.recorder.tables import Table, copy, delete, insert, place,
 from heapwright.trace.schema import LARGE_BYTES
 from heapwright.words import bytes_text, counted
 
-# Columns of a large block int64[BLOCK]: numbers of its allocation, of its last look, and of what that
-# is told behind; bytes: asked, surely written, written at most, told; whether there are holes in them
+# Columns of a large block int64[BLOCK]: numbers of its allocation, of its last look, and of what
+# that is told behind; bytes: asked, surely written, written at most, told; whether they have holes
 NUMBER, LAST, BEHIND, SIZE, LEAST, MOST, TOLD, HOLES, BLOCK = range(9)
 
 TELLING = 4  # one part in so many is told

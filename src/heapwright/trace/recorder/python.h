@@ -69,7 +69,7 @@ static inline void *python_resize(int domain, void *old, size_t size) {
     size_t room = left.address ? usable(old) : 0;
     void *p, *ground = BELOW(p = of->realloc(of->ctx, old, size));
     python_given(old ? REALLOC : MALLOC, p, size, domain, ground);
-    if (size >= LARGE_BYTES && p && p == ground) goes_on(p, &left, room);
+    if (left.address && size >= LARGE_BYTES && p && p == ground) goes_on(p, &left, room);
     if (left.address && !p) given_large(old, left.bytes, zeroed ? ZEROS : CARRIED); /* it stays */
     return p;
 }
