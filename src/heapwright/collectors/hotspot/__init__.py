@@ -1,4 +1,4 @@
-"""What the twins of HotSpot's collectors share: the parts of a Java heap, and no collector's policy.
+"""What the twins of HotSpot's collectors share: parts of a Java heap, and no collector's policy.
 
 layout     an object in memory: header, references of four bytes or eight; the program's table
 sizing     how large the generations are, from the options of `java`

@@ -16,9 +16,9 @@ LEAST_WEIGHT, PADDING = 10, 3
 SAMPLES, AVERAGE, DEVIATION, PADDED, WORDS = range(5)  # float32[WORDS]; a count in the first
 
 
-def padded_average(samples: int = 0, value: int = 0) -> np.ndarray:
-    """float32[WORDS] after `samples` that left the average at `value` and no deviation."""
-    return np.array([samples, value, 0, value], np.float32)
+def padded_average() -> np.ndarray:
+    """float32[WORDS] before the first sample."""
+    return np.zeros(WORDS, np.float32)
 
 
 @kernel

@@ -13,9 +13,9 @@ Source     OpenJDK 17 src/hotspot/share/oops/markWord.hpp, arrayOop.hpp, compres
 Omits      classes and their pointers: an object is an array, Object[] where it has references and
            byte[] where it has none, as the driver of the real one makes it; locks and hash codes
 
-An object of n bytes is byte[n], or with references Object[n / 4], or Object[n / 8] without
-compressed references. Both have 16 bytes of header. A compressed reference counts granules of 8
-bytes from the heap's base; 0 is null, as no object's first element lies there.
+An object of n bytes is byte[n], or with references Object[n / 4], rounded up, or Object[n / 8]
+without compressed references. Both have 16 bytes of header. A compressed reference counts granules
+of 8 bytes from the heap's base; 0 is null, as no object's first element lies there.
 
 What the program holds lies in the table and not in frames: a slot that dies is nulled there. So a
 driver of the real JVM can hold exactly the same, and stacks cost nothing to scan. The table's
@@ -77,11 +77,8 @@ def table_bytes(slots: int, *, compressed: bool) -> int:
 
 
 @kernel(inline=True)
-def object_bytes(java, size, fields):
+def object_bytes(size):
     """Bytes of the block for an object of `size` bytes."""
-    if fields:
-        shift = java.shift
-        return (HEADER_BYTES + 7 + ((size >> shift) << shift)) & ~7
     return (size + HEADER_BYTES + 7) & ~7
 
 

@@ -5,7 +5,8 @@
 // EVENTS    int32[event, 4]: 0 slot - -          the object dies: its element of the table is null
 //                            1 slot field target  a reference; target -1 null
 //                            2 slot bytes fields  a new object: byte[bytes], or with references
-//                                                 Object[bytes / 4] (8 without compressed ones)
+//                                                 Object[bytes / 4], rounded up (8 without
+//                                                 compressed references)
 // ROWS      int64[row, 1 + counters]: the event that collected, and the counters; row 0 before the
 //           first event, with event -1. ROWS.table: the table's address, and the memory of a word
 // COUNTERS  names of counters, a line each; those the JVM has are written to ROWS.names
@@ -98,7 +99,8 @@ public class Drive {
                         target < 0 ? null : table[target];
                 } else {
                     int bytes = UNSAFE.getInt(at + 8);
-                    if (UNSAFE.getInt(at + 12) > 0) table[slot] = new Object[bytes >> shift];
+                    int elements = (bytes + (1 << shift) - 1) >> shift;
+                    if (UNSAFE.getInt(at + 12) > 0) table[slot] = new Object[elements];
                     else table[slot] = new byte[bytes];
                     long now = seen(invocations);
                     if (now != seen) {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heapwright.collectors.hotspot.averages import sample
 from heapwright.collectors.hotspot.history import COLUMNS, FIRST_AGE, FULL, rows
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
@@ -82,8 +83,9 @@ class HotspotAgreement:
     def sentences(self) -> list[str]:
         """What the figures are made from, and where they first differ."""
         told = [
-            "The JVM runs without compilers (-Xint) and holds the trace's objects in one array. Its "
-            "own objects in the old generation, and where that array lies, are the twin's settings."
+            "The JVM runs without compilers (-Xint) and holds the trace's objects in one array. "
+            "Its own objects in the old generation, and where that array lies, are settings of the "
+            "twin."
         ]
         return told + ([self.differs] if self.differs else [])
 
@@ -119,13 +121,10 @@ def validate(
 
 def own(observed: driver.Observed) -> dict[str, int]:
     """The settings that stand for what the JVM kept for itself."""
-    youngs, fulls = observed.first(driver.YOUNGS), observed.first(driver.FULLS)
     return {
         "own_bytes": observed.first(driver.OLD),
         "table_offset_bytes": observed.table - observed.old,
-        "own_fulls": fulls,
-        "own_youngs": youngs,
-        "own_promoted_bytes": observed.promoted if youngs else 0,
+        "own_fulls": observed.first(driver.FULLS),
     }
 
 
@@ -137,13 +136,9 @@ def compare(
     progress: Callable[[int], None] | None = None,
 ) -> HotspotAgreement:
     """The twin, with what the JVM said of itself, beside what it said."""
-    chosen = {**settings, **own(observed)}
-    twin = Replay(name, trace, chosen, Conditions("none"))
-    found = HotspotAgreement(name, trace.events, observed.version, chosen)
-    try:
-        twin.replay(trace, progress)
-    except HeapwrightError as error:
-        found.differs = f"The twin stopped: {error}"
+    twin, stopped = replayed(name, trace, settings, observed, progress)
+    found = HotspotAgreement(name, trace.events, observed.version, {**settings, **own(observed)})
+    found.differs = stopped
     ours = rows(twin.heap.history)
     at = np.searchsorted(driver.rows_of_events(trace), ours[:, EVENT])
     told = by_event(at, ours)
@@ -151,6 +146,24 @@ def compare(
     _compare_rows(found, told, observed)
     found.collections = (len(ours), int(_counts(observed).sum()))
     return found
+
+
+def replayed(
+    name: str,
+    trace: "Trace",
+    settings: Mapping[str, int],
+    observed: driver.Observed,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Replay, str]:
+    """The twin after the trace, and why it stopped if it did."""
+    twin = Replay(name, trace, {**settings, **own(observed)}, Conditions("none"))
+    for promoted in observed.promoted:
+        sample(twin.heap.promoted, promoted)
+    try:
+        twin.replay(trace, progress)
+    except HeapwrightError as error:
+        return twin, f"The twin stopped: {error}"
+    return twin, ""
 
 
 def by_event(at: np.ndarray, ours: np.ndarray) -> dict[int, tuple[int, int, np.ndarray]]:

@@ -1,6 +1,6 @@
 """A trace played in a real JVM: its counters after each collection, and what it kept for itself.
 
-    trace ─► events.bin ─► java Drive ─► rows.bin + log ─► Observed
+trace ─► events.bin ─► java Drive ─► rows.bin + log ─► Observed
 """
 
 import re
@@ -21,12 +21,15 @@ from heapwright.trace.schema import FREE, NEW, WRITE, Events
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+MODERN = 24  # release from which a full collection counts as one that promoted
 WARM = 8  # full collections before the first event: what the JVM made while starting is settled
 MOST_EVENTS = (1 << 31) // 16 - 1  # that one file can be mapped of
 P, POLICY = "sun.gc.generation.", "sun.gc.policy."
 AGES = tuple(f"{P}0.agetable.bytes.{age:02d}" for age in range(1, 16))
 YOUNGS, FULLS = "sun.gc.collector.0.invocations", "sun.gc.collector.1.invocations"
-EDEN, FROM, TO, OLD = (f"{P}{space}.used" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0"))
+EDEN, FROM, TO, OLD = (
+    f"{P}{space}.used" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0")
+)
 THRESHOLD = f"{POLICY}tenuringThreshold"
 COUNTERS = (
     *(f"sun.gc.collector.{number}.invocations" for number in range(3)),
@@ -47,7 +50,7 @@ class Observed:
     rows: np.ndarray
     table: int  # address of the table's block
     old: int  # address where the old generation begins; 0 unknown
-    promoted: int  # bytes: the average of what collections promoted when the events began
+    promoted: tuple[int, ...]  # bytes: by each collection before the first event that is averaged
     log: str
 
     def column(self, name: str) -> np.ndarray:
@@ -90,7 +93,9 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
         table = int(Path(f"{rows}.table").read_text().split()[0])
         found = np.fromfile(rows, np.int64).reshape(-1, 1 + len(names))
         log = (beside / "gc.log").read_text()
-    return Observed(jvm.version, names, found, table, _old(log), _promoted(log), log)
+    started = int(sum(found[0, 1 + names.index(each)] for each in (YOUNGS, FULLS)))
+    promoted = tuple(promotions(log, started, release))
+    return Observed(jvm.version, names, found, table, _old(log), promoted, log)
 
 
 def _old(log: str) -> int:
@@ -99,11 +104,15 @@ def _old(log: str) -> int:
     return int(found[1], 16) if found else 0
 
 
-def _promoted(log: str) -> int:
-    """The average promotion at the first look after the last full collection of the start."""
-    started = log.rfind("Pause Full (System.gc())")
-    found = re.search(r"av_promo\((\d+)\)", log[max(started, 0) :])
-    return int(found[1]) if found else 0
+def promotions(log: str, count: int, release: int) -> list[int]:
+    """What each of the JVM's first `count` collections promoted, of those that are averaged: young
+    ones, and from release 24 on full ones too. The log has old's top before and after each."""
+    found = []
+    for part in re.split(r"(?=Pause (?:Young|Full) \(.*\)\n)", log)[1 : count + 1]:
+        tops = [int(top, 16) for top in re.findall(r"the +space .*?\[0x\w+, (0x\w+)", part)]
+        if len(tops) > 1 and (part.startswith("Pause Young") or release >= MODERN):
+            found.append(max(0, tops[1] - tops[0]))
+    return found
 
 
 def _write_events(trace: "Trace", path: Path) -> int:

@@ -79,8 +79,6 @@ class Config(NamedTuple):
     own_bytes: int = 0  # what the JVM keeps in old for itself, the table among it
     table_offset_bytes: int = 0  # from old's start to the table
     own_fulls: int = 0  # full collections while the JVM started
-    own_youngs: int = 0  # young ones
-    own_promoted_bytes: int = 0  # average that those promoted
 
 
 def boot(machine, config, mutator):
@@ -97,7 +95,7 @@ def boot(machine, config, mutator):
             f"hotspot-serial.Xmx leaves {sizes.old:,} bytes for the old generation, and the "
             f"program's table of {slots:,} objects, with what the JVM keeps, takes {own:,}."
         )
-    pretenure = config.PretenureSizeThreshold or NEVER
+    pretenure = config.PretenureSizeThreshold & ~7 or NEVER  # in words
     fields = words(
         Heap,
         eden_end=sizes.eden,
@@ -122,7 +120,7 @@ def boot(machine, config, mutator):
         log=log(),
         java=java(machine, sizes.young + sizes.old, slots, compressed=compressed),
         stack=mark_stack(),
-        promoted=padded_average(config.own_youngs, config.own_promoted_bytes),
+        promoted=padded_average(),
         ages=age_table(),
         shown_ages=age_table(),
         history=history(),
@@ -159,7 +157,7 @@ def new(heap, thread, slot, size, fields):
     """Address of a new object, 0 when there is no memory; a bump while eden, or the buffer in it,
     has room."""
     heap.paths[NEW] += 1
-    need = object_bytes(heap.java, size, fields)
+    need = object_bytes(size)
     block = heap.bump
     if block + need <= heap.bump_end and need <= heap.small_bytes:
         heap.bump = block + need
@@ -204,7 +202,7 @@ def _obtain(heap, need):
 
 @kernel
 def _attempt(heap, need, old_too):
-    """A block of young, or with `old_too` and for what is never young of old; 0 if none has room."""
+    """A block of young, or with `old_too` and for what is never young of old; 0 without room."""
     if need < heap.pretenure_bytes:
         block = _in_eden(heap, need)
         if not block and heap.survivors_open:

@@ -1,12 +1,13 @@
 """A young collection: what lives in eden and the survivors is copied, or promoted.
 
-    dirty cards, from high to low in runs ─► to-space: Cheney ─► promoted: Cheney ─► again
+    dirty cards, in runs ─► to-space: Cheney ─► promoted: Cheney ─► again
 
     promotion fails    the object stays where it is and refers to itself; what it refers to is
                        copied at once, and eden is not emptied
 
 Source     OpenJDK 17 src/hotspot/share/gc/serial/defNewGeneration.cpp, share/gc/shared/
-           cardTableRS.cpp, space.cpp
+           cardTableRS.cpp (runs from high to low), space.cpp; 25 share/gc/serial/cardTableRS.cpp
+           (from low to high)
 Omits      the JVM's own roots, reference objects
 
 The order decides who is promoted when to-space overflows, and so every later address.
@@ -17,11 +18,13 @@ from heapwright.collectors.hotspot.cards import (
     card_of,
     covering,
     highest_dirty,
+    lowest_dirty,
     settle,
 )
 from heapwright.collectors.hotspot.layout import (
     AGE_SHIFT,
     BYTES_SHIFT,
+    CARD_BYTES,
     CARD_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
@@ -81,24 +84,47 @@ def _publish(heap):
 
 @kernel
 def _scan_cards(heap):
-    """Look at what dirty cards of old refer to, from the highest run of them to the lowest."""
-    java = heap.java
-    past = heap.old_top  # objects promoted meanwhile are not looked at here
-    lowest = card_of(java, heap.old)
-    high = highest_dirty(java, lowest, card_of(java, past - 1))
+    """Look at what dirty cards of old refer to; not at objects that are promoted meanwhile."""
+    java, past = heap.java, heap.old_top
+    lowest, highest = card_of(java, heap.old), card_of(java, past - 1)
+    if heap.modern:  # from low to high; the end is left dirty, as promoted objects share its card
+        kept = highest if past & (CARD_BYTES - 1) == 0 else highest - 1
+        low = lowest_dirty(java, lowest, highest)
+        while low <= highest:
+            high = low
+            while high < highest and java.cards[unsigned(high + 1)]:
+                high += 1
+            _clear(heap, low, min(high, kept - 1))
+            _scan_run(heap, low, high, past)
+            low = lowest_dirty(java, high + 1, highest)
+        return
+    high = highest_dirty(java, lowest, highest)
     while high >= lowest:
         low = high
         while low > lowest and java.cards[unsigned(low - 1)]:
             low -= 1
-        for card in range(low, high + 1):
-            java.cards[unsigned(card)] = 0
-        heap.log.totals[REMEMBERED] += high + 1 - low
-        start = java.base + (low << CARD_SHIFT)
-        end = min(java.base + ((high + 1) << CARD_SHIFT), past)
-        _scan_table(heap, start, end)
-        if end > heap.objects:
-            _scan_objects(heap, start, end)
+        _clear(heap, low, high)
+        _scan_run(heap, low, high, past)
         high = highest_dirty(java, lowest, low - 1)
+
+
+@kernel
+def _clear(heap, low, high):
+    """The cards from `low` to `high` are clean."""
+    for card in range(low, high + 1):
+        heap.java.cards[unsigned(card)] = 0
+
+
+@kernel
+def _scan_run(heap, low, high, past):
+    """What the cards from `low` to `high` refer to, as far as they lie below `past`."""
+    java = heap.java
+    heap.log.totals[REMEMBERED] += high + 1 - low
+    start = java.base + (low << CARD_SHIFT)
+    end = min(java.base + ((high + 1) << CARD_SHIFT), past)
+    _scan_table(heap, start, end)
+    if end > heap.objects:
+        _scan_objects(heap, start, end)
 
 
 @kernel
@@ -214,7 +240,7 @@ def _drain(heap):
 
 @kernel
 def _forget_forwarding(heap):
-    """After a failure all of eden and from are as before, of age 0: what was moved is dead there."""
+    """After a failure eden and from are as before, of age 0: what was moved is dead there."""
     _unmark(heap.machine, heap.eden, heap.eden_top)
     _unmark(heap.machine, heap.survivors, heap.survivors_top)
 
