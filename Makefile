@@ -86,6 +86,7 @@ golden: install ## rewrite tests/golden: where every manager puts the objects of
 keys: install system ## rewrite tests/managers/keys: where real mallocs and Pythons' pymalloc put blocks; LIBPYTHONS="..."
 	PYTHONPATH=tests $(BIN)/python tests/pymalloc_programs.py $(LIBPYTHONS)
 	PYTHONPATH=tests $(BIN)/python tests/malloc_programs.py
+	PYTHONPATH=tests $(BIN)/python tests/nginx_programs.py
 
 mutants: install ## put small faults into the code; at most one in twenty may stay unseen
 	$(BIN)/python tools/mutants.py --count $(or $(COUNT),60) --seed $(or $(SEED),1)

@@ -5,6 +5,8 @@ drives its real counterpart.
 
     malloc    C's mallocs, each in a fresh process (drive.c), and timed in the replay loop
     go        the Go runtime (drive.go)
+    cpython   pymalloc
+    nginx     its slab allocator
 
 `references()` finds the packages by their place.
 """
