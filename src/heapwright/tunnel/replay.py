@@ -42,7 +42,7 @@ from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC04
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 from heapwright.tunnel.settled import settle, stops_of
-from heapwright.tunnel.steered import as_recorded, sentences
+from heapwright.tunnel.steered import as_recorded, of_version, sentences
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -219,7 +219,7 @@ class Replay:
         at: int | None = None,
     ) -> None:
         """`settings` go over those of the recording; `at`: where the heap starts, if not there."""
-        manager = named(manager_name)
+        self.manager = manager = named(manager_name)
         self.trace = trace
         self.clock = Clock()
         self.module: Any = manager.module
@@ -233,7 +233,7 @@ class Replay:
         self.recorded = as_recorded(manager, trace)
         start = trace.heap_start if getattr(self.module, "AT_HEAP_START", False) else 0
         space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
-        chosen = {**self.recorded, **settings}
+        self.chosen = chosen = {**self.recorded, **settings}
         config, self.ignored = manager.configured(chosen), manager.ignored(chosen)
         # The version of the real system that this is a twin of; 0 where there is none
         self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
@@ -329,6 +329,7 @@ class Replay:
                 notes.append("Alignments are not asked of a collector: they are left out.")
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
+        notes += of_version(self.manager, self.trace, self.chosen)
         notes += [*self.ignored, *sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))]
         if self.trace.python and not self.collected and not self.loop.BY_DOMAIN:
             notes.append(ALONE)

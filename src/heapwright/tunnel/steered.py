@@ -26,7 +26,8 @@ def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
         return found
     if lowest is not manager:
         own = GROUND_VERSION if GROUND_VERSION in known else "version"
-        found |= {own: number for number in _version(lowest, trace).values()}
+        if ground := _version(lowest, trace):
+            found[own] = ground["version"]
     found |= {knob: value for knob, value in trace.settings.items() if knob in known}
     cores = trace.origin.get("cores", "")
     if "cores" in known and cores.isdecimal() and int(cores) != len(os.sched_getaffinity(0)):
@@ -49,11 +50,35 @@ def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
     return {} if usual else {"version": chosen}
 
 
+def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> list[str]:
+    """What must be known of the versions that these settings choose, of a manager and its ground:
+    whether one was never compared with a real one, and whether the program ran on another."""
+    lowest = manager
+    while below := lowest.below:
+        lowest = below
+    defaults = manager.module.Config()._asdict()
+    said = []
+    for one, knob in ((manager, "version"), (lowest, GROUND_VERSION)):
+        if not (one.versions and knob in defaults):
+            continue
+        version = version_text(chosen.get(knob, defaults[knob]))
+        if version in one.card.unproven:
+            said.append(
+                f"{one.name} {version} follows the public history of its source: not driven, so "
+                "not compared with a real one."
+            )
+        ran_on = getattr(trace, one.card.version_of, "") if one.card.recorded else ""
+        if ran_on and ran_on != version:
+            said.append(f"The program ran on {one.name} {ran_on}; this is the twin of {version}.")
+    return said
+
+
 def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
     """What holds as recorded, and how many calls a manager had no answer to."""
     said = []
     if recorded:
-        texts = {k: version_text(v) if k == "version" else f"{v}" for k, v in recorded.items()}
+        versions = ("version", GROUND_VERSION)
+        texts = {k: version_text(v) if k in versions else f"{v}" for k, v in recorded.items()}
         knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
         said.append(f"As recorded: {knobs}; what is set here goes over that.")
     if passed_over:

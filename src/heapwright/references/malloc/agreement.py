@@ -34,12 +34,13 @@ from heapwright.machine.address_space import (
     PEAK_RESIDENT_PAGES,
 )
 from heapwright.managers.registry import named
-from heapwright.references.malloc import systems
+from heapwright.references.malloc import libc, systems
 from heapwright.references.malloc.causes import at_once
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.malloc.places import Blocks, equal, first_area
 from heapwright.references.tally import Tally, difference, percent
 from heapwright.tunnel.replay import Conditions, Replay
+from heapwright.tunnel.steered import of_version
 from heapwright.versions import version_number, version_text
 from heapwright.words import bytes_text, counted
 
@@ -78,7 +79,8 @@ class Agreement:
     touch: str = "all"  # what the program writes: see Conditions
     left_out: int = 0  # what the twin has no answer to: mallopt, malloc_trim, sbrk
     program: tuple[int, int] | None = None  # resident bytes and page faults of the recorded one
-    versions: tuple[str, str] = ("", "")  # of the twin and of the real system here
+    versions: tuple[str, str] = ("", "")  # of the twin and of the real system that was driven
+    notes: list[str] = field(default_factory=list)  # on the twin's version
 
     @property
     def agrees(self) -> bool:
@@ -141,7 +143,11 @@ class Agreement:
                 "code, stacks and the recorder count in."
             )
         if self.recorded:
-            knobs = ", ".join(f"{knob}={value}" for knob, value in self.recorded.items())
+            texts = {
+                knob: version_text(value) if knob == "version" else str(value)
+                for knob, value in self.recorded.items()
+            }
+            knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
             said.append(f"Both are set as recorded: {knobs}.")
         said += self.ignored
         if self.inherited:
@@ -160,7 +166,9 @@ class Agreement:
         twin, real = self.versions
         if twin and real and twin != real:
             said.append(f"The twin is of version {twin} and the real system here is {real}.")
-        return said
+            if self.manager == "glibc":
+                said.append(libc.MEND)
+        return said + self.notes
 
     def to_json(self) -> dict[str, Any]:
         """The stable form that `--json` prints."""
@@ -168,7 +176,7 @@ class Agreement:
         def tally(each: Tally) -> dict[str, int]:
             return {"compared": each.compared, "equal": each.equal}
 
-        def both(pair: tuple[int, int]) -> dict[str, int]:
+        def both(pair: tuple[Any, Any]) -> dict[str, Any]:
             return dict(zip(("twin", "real"), pair, strict=True))
 
         return {
@@ -191,6 +199,8 @@ class Agreement:
             "cause": self.cause,
             "settings": self.settings,
             "recorded_settings": self.recorded,
+            "versions": both(self.versions),
+            "notes": self.notes,
         }
 
 
@@ -216,6 +226,12 @@ def validate(
     settings = dict(settings or {})
     conditions = Conditions.of(trace)
     twin = Replay(manager, trace, settings, conditions)
+    name = counterpart or manager
+    tunables = {**twin.recorded, **settings}
+    if named(manager).card.version_of and "version" not in settings:
+        tunables["version"] = twin.version
+        if not systems.reachable(name, twin.version):
+            del tunables["version"]
     recorded = trace.kind == "recording" and trace.has_addresses and trace.heap_start > 0
     recorded = recorded and named(manager).card.recorded  # else they are another malloc's
     key = "recorded" if recorded and trace.exact_addresses and not settings else "driven"
@@ -230,14 +246,13 @@ def validate(
         touch=conditions.touch,
         program=None if settings else _of_the_program(trace),
         inherited=recorded and not trace.exact_addresses,
-        versions=(version_text(twin.version), systems.version(counterpart or manager)),
+        versions=(version_text(twin.version), systems.version(name, tunables)),
+        notes=of_version(twin.manager, trace, twin.chosen),
     )
     ledger = twin.ledger()
     start = getattr(twin.module, "ZONE_START", int(twin.heap.machine.meters[FIRST_BREAK]))
     origin = getattr(twin.module, "ORIGIN_BYTES", 0)  # of one that maps its heap
     seen = 0
-    tunables = {**twin.recorded, **settings}
-    name = counterpart or manager
     late = name == "glibc" and twin.version >= LATE
     with Drive(
         name, trace, placed=True, touch=conditions.touch, tunables=tunables, tick_ns=0

@@ -1,6 +1,6 @@
-"""glibc in versions that are not this machine's: a package unpacked beside the work, not installed.
+"""glibc in versions that are not this machine's: packages unpacked beside the work, not installed.
 
-    HEAPWRIGHT_GLIBC=/tmp/bullseye:/tmp/trixie ─► loader and libc.so.6 ─► the harness, linked with them
+    HEAPWRIGHT_GLIBC=/tmp/bullseye:/tmp/trixie ─► loader and libc.so.6 ─► the harness, linked so
 
     dpkg -x libc6_2.41-12_amd64.deb /tmp/trixie
 
@@ -18,11 +18,15 @@ from pathlib import Path
 from heapwright.errors import HeapwrightError
 
 VARIABLE = "HEAPWRIGHT_GLIBC"
+MEND = (
+    f"To drive another version, unpack its libc6 package (dpkg -x FILE FOLDER) and name the "
+    f"folder in {VARIABLE}."
+)
 LOADER = "ld-linux-x86-64.so.2"
 PLACES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "usr/lib64", "lib64", "usr/lib", ".")
 BEFORE_2_34 = ("libpthread.so.0", "libdl.so.2")  # what libc.so.6 had not in it
-# Of a thread's stack that is ours glibc 2.31 drops all but PTHREAD_STACK_MIN bytes at its end, which
-# would be counted; of so little it drops nothing.
+# When a thread ends glibc 2.31 drops all of its stack but PTHREAD_STACK_MIN bytes, though the stack
+# is ours, and that would be counted; of so little it drops nothing.
 STACK_BYTES = 20 << 10
 
 
@@ -43,10 +47,9 @@ def libraries(version: str) -> Path | None:
     if version == here():
         return None
     if version not in (known := unpacked()):
-        others = f"; it names {', '.join(sorted(known))}" if known else ""
+        others = f" {VARIABLE} names {', '.join(sorted(known))}." if known else ""
         raise HeapwrightError(
-            f"the real glibc here is {here()}: to drive {version}, unpack that version's libc6 "
-            f"package (dpkg -x FILE FOLDER) and name the folder in {VARIABLE}{others}."
+            f"the real glibc here is {here()}, so {version} cannot be driven. {MEND}{others}"
         )
     return known[version]
 

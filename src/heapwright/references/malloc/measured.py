@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright.managers.registry import managers
-from heapwright.references.malloc import build, systems
+from heapwright.references.malloc import build, libc, systems
 from heapwright.references.malloc.measure import CLOCK, installed, measure
 from heapwright.references.malloc.rates import rates, serving
 from heapwright.result import Footprint, Result
 from heapwright.tunnel.compare import Lane
 from heapwright.tunnel.replay import Conditions
 from heapwright.tunnel.steered import as_recorded
+from heapwright.versions import version_number
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -56,7 +57,7 @@ def measured(
     )
     result.conditions = dict(vars(conditions))
     result.settings, result.recorded = settable(name, settings or {}), recorded
-    if systems.named(name).linked:
+    if systems.named(name).linked or systems.elsewhere(name, knobs):
         result.notes.append(OWN_SECONDS)
     else:
         result.seconds = rates(trace, [name], runs, knobs)[name]
@@ -66,6 +67,7 @@ def measured(
         result.notes.append(ONE_THREAD)
     if name in managers():
         result.notes += managers()[name].ignored(knobs)
+    result.notes += _of_another(name, trace, knobs)
     for knob in (settings or {}).keys() - knobs.keys():
         result.notes.append(f"The real {name} has no setting {knob}: it is measured without.")
     return result
@@ -98,7 +100,7 @@ def footprint(
         seconds=result.seconds,
         refused=result.refused,
         recorded=recorded,
-        notes=result.notes,
+        notes=result.notes + _of_another(name, trace, result.settings),
         by_time=systems.deployed(name).waits(result.settings) and CLOCK in result.notes,
     )
 
@@ -112,8 +114,24 @@ def settable(name: str, settings: Mapping[str, int]) -> dict[str, int]:
 
 
 def _recorded(name: str, trace: "Trace") -> dict[str, int]:
-    """The settings of the recorded program's environment, for the system that it ran on."""
-    return as_recorded(managers()[name], trace) if name in managers() else {}
+    """The settings of the recorded program's environment, for the system that it ran on, and its
+    version where that can be driven here."""
+    found = as_recorded(managers()[name], trace) if name in managers() else {}
+    if name == "glibc":
+        found.pop("version", 0)
+        if trace.libc in libc.unpacked() and trace.libc != libc.here():
+            found["version"] = version_number(trace.libc)
+    return found
+
+
+def _of_another(name: str, trace: "Trace", knobs: Mapping[str, int]) -> list[str]:
+    """That the real one is of another version than the program ran on, if it is."""
+    if name != "glibc" or not trace.libc:
+        return []
+    real = systems.version(name, knobs)
+    if real == trace.libc:
+        return []
+    return [f"The program ran on glibc {trace.libc}; the real one that was driven is {real}."]
 
 
 def measured_lanes(
@@ -132,11 +150,12 @@ def measured_lanes(
     for name in names:
         systems.library(name)
     for name in names:  # what all lanes share is made before they fork
-        build.harness(name)
         recorded = _recorded(name, Trace.open(trace_path))
         knobs = {**recorded, **settable(name, (settings or {}).get(name, {}))}
+        libraries = systems.elsewhere(name, knobs)
+        build.harness(name, libraries)
         variables = systems.variables(name, knobs)
-        if not systems.named(name).linked:
+        if not systems.named(name).linked and not libraries:
             serving(variables)
     steps = 2 * Trace.open(trace_path).events
 

@@ -212,6 +212,13 @@ def elsewhere(name: str, settings: Mapping[str, int]) -> Path | None:
     return libc.libraries(version_text(number)) if name == "glibc" and number else None
 
 
+def reachable(name: str, number: int) -> bool:
+    """Whether that version of the real `name` can be driven here; 0: any."""
+    if name != "glibc" or not number:
+        return True
+    return version_text(number) in (libc.here(), *libc.unpacked())
+
+
 def _of_this_version(name: str, number: int) -> None:
     """Refuse a version that is asked for and is not this machine's."""
     if number and version_number(version(name)) != number:
@@ -221,8 +228,11 @@ def _of_this_version(name: str, number: int) -> None:
         )
 
 
-def version(name: str) -> str:
-    """What the library itself says its version is, as "2.36"; asked in a process of its own."""
+def version(name: str, settings: Mapping[str, int] | None = None) -> str:
+    """What the library itself says its version is, as "2.36"; asked in a process of its own. With
+    `settings`: of the one that they ask for."""
+    if elsewhere(name, settings or {}):
+        return version_text((settings or {})["version"])
     path = library(name)
     if named(name).linked:
         return musl.version()

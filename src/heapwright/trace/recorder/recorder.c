@@ -66,19 +66,22 @@ static int serves; /* whose malloc: see who_serves */
 /* Whose malloc serves: glibc's, whose chunk headers we read, or another preloaded after us under glibc's
  * names for it (a flight), which is asked. Found at the first event, while the program has one thread. */
 static size_t (*other_usable)(void *);
+static size_t of_mapped = 16; /* what the header of a mapped chunk counts beyond its usable bytes */
 /* serves: 0 not yet known, 1 glibc's, 2 another */
 static __attribute__((noinline)) int who_serves(void) {
     Dl_info malloc_of, libc;
     int other = dladdr((void *)__libc_malloc, &malloc_of) && dladdr((void *)__sbrk, &libc)
                 && malloc_of.dli_fbase != libc.dli_fbase;
     if (other) other_usable = (size_t (*)(void *))next("malloc_usable_size");
+    const char *version = gnu_get_libc_version(); /* before 2.43 a word at its end was not its owner's */
+    if (strncmp(version, "2.", 2) || atoi(version + 2) >= 43) of_mapped = 8;
     return serves = 1 + other;
 }
 
 static inline size_t usable(void *p) { /* glibc's chunk header: its bytes, and 2 if mapped on its own */
     if (__builtin_expect((serves ? serves : who_serves()) != 1, 0)) return other_usable(p);
     size_t head = ((const size_t *)p)[-1];
-    return (head & ~7UL) - (head & 2 ? 16 : 8);
+    return (head & ~7UL) - (head & 2 ? of_mapped : 8);
 }
 
 static inline void gone(uint64_t op, void *p) {

@@ -160,8 +160,10 @@ def _allocate_whole(machine, arena, chunk, size):
 
 @kernel(inline=True)
 def from_unsorted(heap, arena, tcache, size, cached):
-    """Empty the unsorted list into the bins; stop at an exact fit beyond the cache's room. `cached`:
-    whether the cache has got one of this search already."""
+    """Empty the unsorted list into the bins; stop at an exact fit beyond the cache's room.
+
+    `cached`: whether the cache has got one of this search already.
+    """
     machine = heap.machine
     unsorted = bin_at(arena, UNSORTED)
     index = tcache_index(size)

@@ -8,12 +8,12 @@ Terms      chunk: a block with its header; arena: bins and a top, one lock in th
 Invariant  heaps are tiled by chunks, whose PREV_INUSE tells the truth (check: 1-3); no two free
            chunks touch (4); each free chunk is in one bin (5); tcache counts match (6);
            each arena's heaps are as long as its system bytes (7)
-Versions   calloc takes from the thread cache from 2.41 on, memalign from 2.38 on; realloc returns the
-           block as it is where that is long enough by less than 16 bytes from 2.38 on, and up to
-           2.41 a mapped one by a page; the files beside say the rest
+Versions   calloc takes from the thread cache from 2.41 on, memalign from 2.38 on; realloc returns
+           the block as it is where that is long enough by less than 16 bytes from 2.38 on, and up
+           to 2.41 a mapped one by a page; the files beside say the rest
 Source     glibc 2.31 to 2.43 malloc/malloc.c and malloc/arena.c; parts in the files beside
-Omits      locks (so no arena is passed over because another thread holds it), hooks but for calloc's
-           first in 2.31, safe-linking, memory tagging, glibc.malloc.hugetlb and perturb
+Omits      locks (so no arena is passed over because another thread holds it), hooks but for the
+           first calloc's in 2.31, safe-linking, memory tagging, glibc.malloc.hugetlb and perturb
 """
 
 from typing import NamedTuple

@@ -6,7 +6,7 @@
 Like those of `core`, they return chunks; the thread is that of the cache.
 
 Versions   what memalign cuts off goes to the thread cache or a fastbin up to 2.38, straight to the
-           arena from 2.39 on; of 16 bytes it is kept unless what follows is free, from 2.43 on always
+           arena from 2.39 on; 16 bytes are kept unless what follows is free, from 2.43 on always
 Source     glibc 2.31 to 2.43 malloc/malloc.c: _int_realloc, _int_memalign
 """
 

@@ -210,8 +210,8 @@ def malloc_in(heap, thread, arena, tcache, size):
 
 @kernel
 def _malloc_before_tcache(heap, thread, arena, size):
-    """int_malloc of a thread without a cache, which it makes when it finds a chunk of this very size
-    and could keep more of them: in a small bin, or on the unsorted list."""
+    """int_malloc of a thread without a cache, which it makes when it finds a chunk of this very
+    size and could keep more of them: in a small bin, or on the unsorted list."""
     machine = heap.machine
     index = tcache_index(size)
     bin_ = bin_at(arena, size >> 4)
