@@ -40,6 +40,8 @@ FORMATS = (
     "valgrind",
     "logalloc",
     "ltrace",
+    "ftrace",
+    "ftrace_raw",
     "tabular",
 )
 HEAD_BYTES = 4096

@@ -22,7 +22,7 @@ from heapwright.linux.geometry import (
     layout,
 )
 from heapwright.linux.slub import serve
-from heapwright.references.linux.dump import Snapshot, different, pages_of, read
+from heapwright.linux.recorded.dump import Snapshot, different, pages_of, read
 
 
 @dataclass
