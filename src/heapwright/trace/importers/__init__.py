@@ -41,7 +41,7 @@ FORMATS = (
     "logalloc",
     "ltrace",
     "ftrace",
-    "ftrace_raw",
+    "ring_pages",
     "tabular",
 )
 HEAD_BYTES = 4096

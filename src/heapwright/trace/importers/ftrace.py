@@ -153,7 +153,8 @@ def row_of(name: str, fields: dict[str, Any], heard: Heard, when: tuple[int, int
         return sound(
             Row(kind, frame, order, _number(fields.get("migratetype", "0")), flags, -1, -1, *when)
         )
-    size, room = _number(fields.get("bytes_req", "0")), _number(fields.get("bytes_alloc", "0"))
+    none = "0" if name in ("kfree", "kmem_cache_free") else ""  # a free tells no size
+    size, room = (_number(fields.get(each, none)) for each in ("bytes_req", "bytes_alloc"))
     key = _number(fields.get("ptr", ""), 16)
     if key < 0 or size < 0 or room < 0:
         return None

@@ -54,9 +54,9 @@ def flags_of(text: str) -> int:
             found |= _SETS[name]
         elif name.startswith("__GFP_"):
             found |= _BITS.get(name[6:], 0)
-        elif name[:1].isdigit() and len(name) < 20:
+        elif name[:1].isdigit():
             try:
-                found |= int(name, 0) & MATTERS
+                found |= int(name if len(name) < 20 else "", 0) & MATTERS
             except ValueError:
                 return UNKNOWN
     return found
