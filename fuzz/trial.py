@@ -23,6 +23,8 @@ FORMATS = (
     "valgrind",
     "logalloc",
     "ltrace",
+    "ftrace",
+    "ring_pages",
     "tabular",
 )
 _FOLDER = Path(__file__).parent / "corpus"

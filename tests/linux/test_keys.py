@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwright.references.linux import frames, objects
+from heapwright.linux.recorded import frames, objects
 
 KEYS = Path(__file__).parent / "keys"
 KERNELS = ("debian", "uml")

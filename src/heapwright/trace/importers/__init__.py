@@ -40,6 +40,8 @@ FORMATS = (
     "valgrind",
     "logalloc",
     "ltrace",
+    "ftrace",
+    "ring_pages",
     "tabular",
 )
 HEAD_BYTES = 4096

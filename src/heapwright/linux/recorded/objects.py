@@ -21,8 +21,8 @@ from heapwright.linux.geometry import (
     kmalloc_class,
     layout,
 )
+from heapwright.linux.recorded.dump import Snapshot, different, pages_of, read
 from heapwright.linux.slub import serve
-from heapwright.references.linux.dump import Snapshot, different, pages_of, read
 
 
 @dataclass

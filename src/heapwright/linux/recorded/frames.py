@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heapwright.linux.page_alloc import serve
-from heapwright.references.linux.dump import Snapshot, different, pages_of, read, requests_of
+from heapwright.linux.recorded.dump import Snapshot, different, pages_of, read, requests_of
 
 
 @dataclass
