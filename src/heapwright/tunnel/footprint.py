@@ -117,13 +117,13 @@ TRIMMING = events(op=np.array([TRIM]), slot=np.array([-1]), size=np.array([0]))
 
 
 def _trims(at: Stops, trim_seconds: float) -> np.ndarray:
-    """bool[stop]: whether a period ends there, or behind the last one."""
+    """bool[stop]: whether a period ends between it and the next one, or the process's end: malloc
+    is trimmed while the program lies idle there."""
     if not trim_seconds or at.clock_ns is None:
         return np.zeros(len(at.events), bool)
-    periods = at.clock_ns // int(1e9 * trim_seconds)
-    trims = np.diff(periods, prepend=0) > 0
-    if at.ended_ns // int(1e9 * trim_seconds) > periods[-1]:  # it went on behind its last event
-        trims[-1] = True
+    period = int(1e9 * trim_seconds)
+    periods = at.clock_ns // period
+    trims = np.diff(periods, append=max(periods[-1], at.ended_ns // period)) > 0
     return np.asarray(trims)
 
 

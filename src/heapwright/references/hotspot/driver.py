@@ -1,6 +1,6 @@
 """A trace played in a real JVM: its counters after each collection, and what it kept for itself.
 
-    trace ─► events.bin ─► java Drive ─► rows.bin + log ─► Observed
+trace ─► events.bin ─► java Drive ─► rows.bin + log ─► Observed
 """
 
 import re
@@ -26,7 +26,9 @@ MOST_EVENTS = (1 << 31) // 16 - 1  # that one file can be mapped of
 P, POLICY = "sun.gc.generation.", "sun.gc.policy."
 AGES = tuple(f"{P}0.agetable.bytes.{age:02d}" for age in range(1, 16))
 YOUNGS, FULLS = "sun.gc.collector.0.invocations", "sun.gc.collector.1.invocations"
-EDEN, FROM, TO, OLD = (f"{P}{space}.used" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0"))
+EDEN, FROM, TO, OLD = (
+    f"{P}{space}.used" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0")
+)
 THRESHOLD = f"{POLICY}tenuringThreshold"
 COUNTERS = (
     *(f"sun.gc.collector.{number}.invocations" for number in range(3)),
