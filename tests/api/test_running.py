@@ -1,5 +1,10 @@
 """Proof by running: which rows are run, with which environment, and what follows."""
 
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +13,8 @@ import heapwright as hw
 from heapwright.api.running import environment, few_of
 from heapwright.insight.advice import Advised, Candidate, Measured, Row, reorder
 from heapwright.insight.standing import Standing
-from heapwright.managers.deploying import Deployment
+from heapwright.managers.deploying import Deployment, trimming
+from heapwright.references.program import run
 from heapwright.result import Footprint
 from recorded import compiled
 
@@ -38,7 +44,7 @@ def test_the_best_are_run_and_of_another_manager_the_best():
     for one in rows:
         one.level = True
     assert len(few_of(rows, 3)) == 2
-    silent = Row(Candidate("a", {}, Deployment({}, code="malloc_trim(0)")), rows[0].predicted)
+    silent = Row(Candidate("a", {}, Deployment({}, code="a call")), rows[0].predicted)
     assert few_of([silent], 3) == []
 
 
@@ -72,6 +78,46 @@ def test_what_fails_or_takes_its_time_is_no_advice():
     reorder(advice)
     assert advice.best is None
     assert advice.headline.startswith("Nothing to change: run for real")
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_a_call_in_the_program_is_made_by_a_thread_of_it():
+    """A Python frees 40 MB below a block that stays; what is trimmed does not stay."""
+    code = (
+        "import ctypes, time; c = ctypes.CDLL(None); c.malloc.restype = ctypes.c_void_p;"
+        "c.mallopt(-3, 1 << 30); c.mallopt(-1, 1 << 30);"
+        "p = [c.malloc(100000) for _ in range(400)]; [ctypes.memset(b, 1, 100000) for b in p];"
+        "kept = c.malloc(100000); c.free.argtypes = [ctypes.c_void_p]; [c.free(b) for b in p];"
+        "time.sleep(0.5)"
+    )
+    advice = Advised(Told(), row("glibc", 10), [], Standing())
+    trimmed = Row(Candidate("glibc", {}, trimming(0.1), "twin", 0.1), advice.present.predicted)
+    with_call = environment(trimmed, advice)
+    one = run([sys.executable, "-c", code], with_call | {"MALLOC_ARENA_MAX": "1"})
+    assert one.status == 0
+    assert int(one.anonymous.max()) - int(one.anonymous[-3]) > 36 * MIB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux ends it with us")
+def test_a_program_that_is_run_ends_when_we_are_killed(tmp_path):
+    told = tmp_path / "pid"
+    inner = f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    outer = (
+        "import os, sys; from heapwright.references.program import run;"
+        f"run([sys.executable, '-c', {inner!r}], dict(os.environ))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", outer])
+    while not (told.exists() and told.read_text()):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for _ in range(250):
+        try:
+            os.kill(int(told.read_text()), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    pytest.fail("it runs on")
 
 
 PINNED = """

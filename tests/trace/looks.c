@@ -57,7 +57,7 @@ static int intact(void) {
     size_t bytes[12] = {0};
     unsigned draw = 1;
     mallopt(M_MMAP_THRESHOLD, 1 << 25);
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < 1000; round++) {
         int i = rand_r(&draw) % 12, how = rand_r(&draw) % 4;
         size_t size = 50000 + rand_r(&draw) % 200000, most = bytes[i] < size ? bytes[i] : size;
         if (!holds(block[i], bytes[i], 'a' + i)) return 1;

@@ -2,7 +2,8 @@
 
     round 1: present, first, second, third     round 2: ...     ─► medians beside the predictions
 
-What is applied is the environment of the printed lines, over that of the recording.
+What is applied is the environment of the printed lines, over that of the recording; a call in the
+program is made by a thread that is preloaded.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def prove(
 
 def few_of(rows: Sequence[Row], few: int) -> list[Row]:
     """The rows that are run: the best, among them the best of the present manager and the best of
-    another; of rows that are level only the first two. A call in the program cannot be made."""
-    able = [row for row in rows if row.candidate.deployment.environment]
+    another; of rows that are level only the first two."""
+    able = [r for r in rows if r.candidate.deployment.environment or r.candidate.trim_seconds]
     better = [row for row in able if not row.level]
     if not better:
         return able[: min(few, 2)]
@@ -87,15 +88,19 @@ def environment(row: Row, advice: Advised) -> dict[str, str]:
     the lines say."""
     from heapwright.insight.candidates import recorded_environment
     from heapwright.managers.deploying import PRELOAD
+    from heapwright.references.program import trimming
 
     told = {**os.environ, **recorded_environment(advice.trace)}
     own = dict(row.candidate.deployment.environment)
     if row.candidate.deployment.build:
         own[PRELOAD] = _built(row.candidate.malloc, row.candidate.settings)
+    if row.candidate.trim_seconds:
+        own |= trimming(row.candidate.trim_seconds)
     if own.get(PRELOAD):
         theirs = advice.present.candidate.deployment.library
         others = [name for name in told.get(PRELOAD, "").replace(":", " ").split() if name]
-        kept = [name for name in others if not theirs or theirs not in name]
+        replaced = theirs if not row.candidate.trim_seconds else ""
+        kept = [name for name in others if not replaced or replaced not in name]
         own[PRELOAD] = ":".join([own[PRELOAD], *kept])
     return {**told, **own}
 

@@ -209,17 +209,19 @@ def rank(rows: Sequence[Row], present: Row, by: str | None, fault_share: float) 
 
 def _simplest_first(order: list[Row], present: Row) -> list[Row]:
     """The order, with the least change first of those that are as good as the best: a setting of
-    the present manager before another allocator, few settings before many, few page faults."""
+    the present manager before another allocator, a variable before a change of the program, few
+    settings before many, few page faults."""
     if not order or order[0].level:
         return order
     limit = order[0].score + ALIKE
     alike = [row for row in order if not row.level and row.score <= limit]
 
-    def effort(row: Row) -> tuple[bool, int, int]:
+    def effort(row: Row) -> tuple[bool, bool, int, int]:
         one = row.candidate
         return (
             one.malloc != present.candidate.malloc,
-            len(one.settings) + (one.trim_seconds > 0),
+            one.trim_seconds > 0,
+            len(one.settings),
             row.predicted.page_faults,
         )
 

@@ -3,7 +3,9 @@
     run(command, environment) ─► Run: anonymous memory through time, high-water mark, exit status
     held(run, moments)        ─► peak, mean, end of the heap: what lies outside of it is taken off
 
-Nothing is put into the program, so that it runs exactly as the printed lines would have it run.
+Nothing is put into the program, so that it runs exactly as the printed lines would have it run; but
+for a thread that calls malloc_trim, where the advice is that the program does so itself. It ends
+with us: were we killed, nobody would look at it or stop it any more.
 Looked at is the process that is started, and of it the last program that it executed, as the
 recorder has it; its children are not.
 
@@ -13,16 +15,20 @@ Source     proc(5) statm, status; Linux mm/percpu_counter: counted in steps of 3
 """
 
 import contextlib
+import ctypes
 import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.references.c_program import executable
 
 PAGE_BYTES = 4096
 LOOK_SECONDS = 0.001  # between two looks at first,
@@ -31,6 +37,7 @@ STOP_SECONDS = 10.0  # that a program has to end once it was told to
 # Shares of the time before the end's moment between which the quietest look counts: what a program
 # does as it leaves takes a little of its time, in one run more than in another
 WINDOW = (0.06, 0.03)
+ENDS_WITH_PARENT = 1  # prctl(2): PR_SET_PDEATHSIG
 SAID_CHARACTERS = 300  # of what a program that failed said last
 
 
@@ -89,6 +96,7 @@ def run(
                 stdout=subprocess.DEVNULL,
                 stderr=complaints,
                 env=dict(environment),
+                preexec_fn=_tied(),  # noqa: PLW1509 it calls prctl and nothing else
             )
         except OSError as error:
             raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
@@ -139,6 +147,27 @@ def _watch(
             process.kill()
         time.sleep(max(LOOK_SECONDS, passed / 1e9 / LOOKS))
     return looks, (time.perf_counter_ns() - start) / 1e9, stopped
+
+
+def _tied() -> Callable[[], None]:
+    """What a child calls before it executes the program: it is killed when we are."""
+    call, ours = ctypes.CDLL(None).prctl, os.getpid()  # loaded here: a child may only call
+
+    def tie() -> None:
+        call(ENDS_WITH_PARENT, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != ours:  # we were gone before
+            os._exit(128 + signal.SIGKILL)
+
+    return tie
+
+
+def trimming(seconds: float) -> dict[str, str]:
+    """The environment under which a program calls malloc_trim every so often, in a thread of its
+    own; HeapwrightError without a compiler."""
+    source = Path(__file__).with_name("trimming.c")
+    flags = ("-O2", "-shared", "-fPIC", "-pthread")
+    library = executable("a program that trims", "trimming", [source], [], flags)
+    return {"LD_PRELOAD": str(library), "HEAPWRIGHT_TRIM_MS": str(max(1, round(1000 * seconds)))}
 
 
 def _read(path: str) -> str:

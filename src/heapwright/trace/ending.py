@@ -212,6 +212,13 @@ def _clocked(clock_ns: np.ndarray, width: int, events: int, moments: int) -> np.
     return np.unique(np.clip((blocks + 1) * width - 1, 0, events - 1))
 
 
+def ended_ns(trace: "Trace") -> int:
+    """When the process was last looked at, if that was behind its last event, ns since the first
+    one; 0 where it was not."""
+    last = trace.process().at(trace.events)
+    return int(last[TIME_NS]) if last is not None and last[EVENT] >= trace.events else 0
+
+
 def clock(trace: "Trace", numbers: np.ndarray) -> np.ndarray | None:
     """int64[number]: nanoseconds since the first event at these events, which ascend; None where
     the trace has no time.

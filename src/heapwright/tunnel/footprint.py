@@ -17,8 +17,7 @@ import numpy as np
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import FAULTS, PEAK_RESIDENT_PAGES, RESIDENT_PAGES
 from heapwright.result import Footprint
-from heapwright.trace.ending import Ending, clock, ending
-from heapwright.trace.process import EVENT, TIME_NS
+from heapwright.trace.ending import Ending, clock, ended_ns, ending
 from heapwright.trace.schema import TRIM, Events, events
 from heapwright.tunnel.reordered import SEED, reordered
 from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, Replay
@@ -41,17 +40,16 @@ class Stops:
 
     @property
     def seconds(self) -> float:
-        """From the first event to the last; 0 where that is not known."""
-        return float(self.clock_ns[-1]) / 1e9 if self.clock_ns is not None else 0.0
+        """From the first event to the last, or to the process's end; 0 where that is not known."""
+        last = int(self.clock_ns[-1]) if self.clock_ns is not None else 0
+        return max(last, self.ended_ns) / 1e9
 
 
 def stops(trace: "Trace", samples: int = SAMPLES) -> Stops:
     """The settled moment and about `samples` more; streams the trace by."""
     ends = ending(trace, samples // CLOCKED)
     found = stops_of(trace.events, samples, max(ends.end, 0), ends)
-    last = trace.process().at(trace.events)
-    ended = int(last[TIME_NS]) if last is not None and last[EVENT] >= trace.events else 0
-    return Stops(ends, found, clock(trace, found), ended)
+    return Stops(ends, found, clock(trace, found), ended_ns(trace))
 
 
 def footprint(  # noqa: PLR0913 the first three say what, the others how
@@ -101,7 +99,9 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     end_row = int(np.searchsorted(at.events, at.ends.end)) if len(at.events) else 0
     return Footprint(
         peak_resident_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
-        mean_resident_bytes=mean_resident(at.events, resident, at.clock_ns, trace.events),
+        mean_resident_bytes=mean_resident(
+            at.events, resident, at.clock_ns, trace.events, at.ended_ns
+        ),
         end_resident_bytes=int(resident[end_row]) if len(resident) else 0,
         page_faults=int(meters[FAULTS]),
         seconds=twin.clock.elapsed_ns / 1e9,
@@ -117,13 +117,13 @@ TRIMMING = events(op=np.array([TRIM]), slot=np.array([-1]), size=np.array([0]))
 
 
 def _trims(at: Stops, trim_seconds: float) -> np.ndarray:
-    """bool[stop]: whether a period ends there, or behind the last one."""
+    """bool[stop]: whether a period ends between it and the next one, or the process's end: malloc
+    is trimmed while the program lies idle there."""
     if not trim_seconds or at.clock_ns is None:
         return np.zeros(len(at.events), bool)
-    periods = at.clock_ns // int(1e9 * trim_seconds)
-    trims = np.diff(periods, prepend=0) > 0
-    if at.ended_ns // int(1e9 * trim_seconds) > periods[-1]:  # it went on behind its last event
-        trims[-1] = True
+    period = int(1e9 * trim_seconds)
+    periods = at.clock_ns // period
+    trims = np.diff(periods, append=max(periods[-1], at.ended_ns // period)) > 0
     return np.asarray(trims)
 
 

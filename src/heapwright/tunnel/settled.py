@@ -5,8 +5,10 @@
     settle ─► mean, end, exit of a Result
 
 The mean takes the memory after a stop to hold until the next one: exact where every event is a
-stop, else of about a thousand samples. It is weighted by time where the recording has it; the
-recorder reads its clock once in 4,096 events of a thread, and between them they are evenly apart.
+stop, else of about a thousand samples. It is weighted by time where the recording has it: from the
+first event to the moment when the process was last looked at, which is as it ends. The recorder
+tells when a pause of a millisecond begins and ends; between two readings of its clock the events
+are taken to be evenly apart.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heapwright.result import TIMELINE, Result
-from heapwright.trace.ending import Ending, clock
+from heapwright.trace.ending import Ending, clock, ended_ns
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -46,19 +48,25 @@ def settle(result: Result, trace: "Trace", ends: Ending) -> None:
     result.end_event = int(timeline[row, EVENT])
     result.exit_resident_bytes = int(timeline[-1, RESIDENT])
     result.mean_resident_bytes = mean_resident(
-        timeline[:, EVENT], timeline[:, RESIDENT], result.clock_ns, trace.events
+        timeline[:, EVENT], timeline[:, RESIDENT], result.clock_ns, trace.events, ended_ns(trace)
     )
     result.notes += ends.note(trace)
 
 
 def mean_resident(
-    at: np.ndarray, resident: np.ndarray, clock_ns: np.ndarray | None, events: int
+    at: np.ndarray,
+    resident: np.ndarray,
+    clock_ns: np.ndarray | None,
+    events: int,
+    ended_ns: int = 0,
 ) -> int:
-    """Mean of int64[stop] resident bytes after the events `at`, each until the next one; by time,
-    or by events where none passed."""
+    """Mean of int64[stop] resident bytes after the events `at`, each until the next one and the
+    last one until `ended_ns`; by time, or by events where none passed."""
     if not len(at):
         return 0
-    if clock_ns is not None and clock_ns[-1] > clock_ns[0]:
-        return round(float(np.average(resident[:-1], weights=np.diff(clock_ns))))
+    if clock_ns is not None:
+        held = np.diff(clock_ns, append=max(int(clock_ns[-1]), ended_ns))
+        if held.any():
+            return round(float(np.average(resident, weights=held)))
     held = np.diff(at, append=max(events, int(at[-1]) + 1))
     return round(float(np.average(resident, weights=held)))

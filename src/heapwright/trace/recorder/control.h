@@ -4,7 +4,7 @@
 struct control {
     uint64_t magic;
     uint64_t depth;             /* frames of a stack at most; 0: the call site alone */
-    uint64_t state;             /* what to do; looked at when a chunk is full, or after SYNC_EVERY events */
+    uint64_t state;             /* what to do; looked at when a chunk is full, after a pause, and after SYNC_EVERY events */
     uint64_t most, used;        /* bytes of all logs: allowed (0: any), taken */
     uint64_t segment;           /* a log ends and the next one begins when this has grown */
     uint64_t owner;             /* without this process the recording ends; 0: whatever becomes of it */
@@ -62,8 +62,10 @@ static void next_segment(void) {
     tell_file("/proc/self/maps");
     state.position += state.bytes;
     state.bytes = state.chunks = 0;
-    for (uint64_t i = 1; i < state.streams && i < STREAMS; i++)
+    for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) {
         __atomic_store_n(&state.stream[i].synced, kept.number + (1UL << 62), __ATOMIC_SEQ_CST); /* too far off for any */
+        __atomic_store_n(&state.stream[i].due, 0, __ATOMIC_SEQ_CST);
+    }
     uint64_t first = __atomic_fetch_add(&kept.number, 1, __ATOMIC_SEQ_CST);
     state.segment = segment;
     if (!begin_log(first)) { /* no room: the old one tells so */

@@ -24,7 +24,8 @@
  *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 4 | op << 44 | number << 48
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
  *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
- *   SYNC                               3 words  thread | op << 44; number of the next record; time, ns
+ *   SYNC                               3 words  thread | op << 44; number; time, ns. The last one before a record
+ *                                               tells its number; one before that, when a pause began
  *   LOOK                               3 words  as MALLOC: of a live block, bytes surely written, slack 1 where
  *                                               not from its start on; bytes that may have been; or, of
  *                                               address 0: before which number a look at all began
@@ -34,10 +35,11 @@
 #define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
 #define STEP_BYTES (4UL << 20) /* by which a long log grows at most */
 #define SPARE_BYTES (1UL << 20) /* of the disk that are left, besides half of the log, for the trace */
-#define SYNC_EVERY 4096 /* events between two readings of the clock; below 2^16 */
+#define SYNC_EVERY 4096 /* events between two readings of the clock at most; below 2^16 */
+#define CHECK_EVERY 16 /* events between two looks at the processor's own clock, where they are quick: pauses.h */
 #define STREAMS 65536 /* threads alive at once */
 #define KEYS_INSIDE 32 /* pthread_setspecific allocates for a key from this one on */
-#define RECORD_WORDS 8 /* SYNC, the longest record, THREAD_EXIT */
+#define RECORD_WORDS 10 /* two SYNC, the longest record, THREAD_EXIT */
 #define LOW_48 ((1UL << 48) - 1)
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
@@ -60,7 +62,10 @@ struct header {
 };
 struct stream {              /* one thread's place in the log */
     uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
-    uint64_t synced, thread; /* number told by the last SYNC; the thread, in order of first event */
+    uint64_t due, synced, thread; /* the number to look at the processor's clock again; told by the last SYNC;
+                              * the thread, in order of first event */
+    uint64_t checked, ticks, step; /* at the last look: number, its clock; events until the next one */
+    uint64_t ticks_synced, ns;     /* both clocks at the last SYNC */
     uint64_t segment;        /* of the log that the chunk is in */
     int tid, rounds;         /* of thread-specific destructors; in the last one the thread ends */
 };
@@ -297,6 +302,8 @@ static inline uint64_t take_number(void) {
                ? kept.number++ : __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
 }
 
+#include "pauses.h"
+
 /* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
  * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record, until another one takes its place. */
 static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
@@ -319,15 +326,10 @@ static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int word
     }
     if (state.phase != ON) s = NULL;
     else {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        s->next[1] = s->synced = number;
-        s->next[2] = now.tv_sec * 1000000000UL + now.tv_nsec;
-        __atomic_store_n(s->next, s->thread | (uint64_t)SYNC << 44, __ATOMIC_RELEASE);
-        s->next += 3;
+        tell_time(s, number);
         if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) { /* each further record comes here again */
             s->next[words] = (uint64_t)THREAD_EXIT << 44 | take_number() << 48;
-            s->synced = number - SYNC_EVERY;
+            s->synced = number - SYNC_EVERY, s->due = 0;
         }
     }
     release(old);
@@ -336,13 +338,25 @@ static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int word
     return s;
 }
 
+/* This thread's stream, for it is time to look; after a pause, or where there is no room, refilled. */
+static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) {
+    struct stream *s = mine;
+    uint64_t now = ticks(), number = *taken;
+    if (s->end - s->next < 3 || number - s->synced >= SYNC_EVERY || now - s->ticks >= PAUSE_TICKS) return refill(taken, words);
+    s->step = now - s->ticks >= QUICK_TICKS ? 1 : s->step < CHECK_EVERY ? 2 * s->step : CHECK_EVERY;
+    s->checked = number, s->ticks = now;
+    __atomic_store_n(&s->due, number + s->step, __ATOMIC_SEQ_CST);
+    if (number - __atomic_load_n(&s->synced, __ATOMIC_SEQ_CST) >= SYNC_EVERY) return refill(taken, words); /* next_segment */
+    return s;
+}
+
 /* Room for a record; NULL when off. Its first word, *head | address >> 4, is stored last: all or nothing. */
 static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
     struct stream *s = mine;
     uint64_t number = take_number();
-    if (__builtin_expect(s->end - s->next < 3 || number - s->synced >= SYNC_EVERY, 0)) {
+    if (__builtin_expect(s->end - s->next < 3 || number >= s->due, 0)) {
         uint64_t taken = number; /* `number` itself stays in a register */
-        s = refill(&taken, words);
+        s = due(&taken, words);
         number = taken;
     }
     if (!s) return NULL;

@@ -251,6 +251,7 @@ static __attribute__((noinline)) void goes_on(void *p, const struct large *left,
 static __attribute__((noinline)) int gone_large(void *p, struct large *left) {
     struct large block;
     if (left) left->address = 0;
+    mine->due = 0; /* its time is told after a pause */
     if (state.phase != ON) return 0;
     uint64_t now = looks.let_go > 0 ? 0 : now_ns();
     if (now && look_if_due(now)) now = now_ns(); /* while it counts among the others */

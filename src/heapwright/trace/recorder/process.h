@@ -65,6 +65,9 @@ static int area_of(const char *line, struct area *area) { /* START-END KIND OFFS
     return 1;
 }
 
+static int own_data = 1; /* lies in the part of .data */
+static int covers(const struct area *area, const void *what) { return area->start <= (uintptr_t)what && (uintptr_t)what < area->end; }
+
 struct parts { uint64_t heap, stacks, mapped, ours; struct area last; };
 static void add_area(struct parts *to, const struct area *area) {
     int anonymous = !area->file && area->kind[1] == 'w' && area->kind[3] == 'p', joined = to->last.end == area->start;
@@ -77,6 +80,11 @@ static void add_area(struct parts *to, const struct area *area) {
         else if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
         else if (starts(area->name, "[stack") || guarded) to->stacks += bytes;
         else to->mapped += bytes;
+    }
+    /* The recorder's own data, which another run of the program has not: its file's part, and what follows it */
+    if (area->kind[1] == 'w' && (covers(area, &own_data) || covers(area, &state) || covers(area, &looks))) {
+        uint64_t pages = present(area->start, area->end);
+        to->ours += pages == UNKNOWN_YET ? 0 : pages * page_bytes;
     }
     to->last = *area;
     if (anonymous && image) to->last.kind[0] = 'i';

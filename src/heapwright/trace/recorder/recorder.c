@@ -98,6 +98,7 @@ static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uin
         return python_ground = p;
     }
     if (__builtin_expect(python.on, 0)) caller = python_site(caller);
+    if (__builtin_expect(size >= LARGE_BYTES, 0)) mine->due = 0; /* its time is told after a pause */
     uint64_t head, *place = append(op, 3, &head), slack = LOW_48;
     if (!place) return p;
     if (p) slack = usable(p) - size;
