@@ -135,9 +135,9 @@ static size_t put_utf8(char *to, uint32_t c) {
 }
 static void add_string(char *into, size_t room, uint64_t string) { /* a str, as UTF-8 */
     size_t at = strlen(into), length = string ? *(size_t *)(string + 16) : 0;
-    uint32_t bits = string ? *(uint32_t *)(string + 32) : 0, kind = bits >> 2 & 7;
-    if (!(bits >> 5 & 1)) length = 0; /* not compact: no name of a code is */
-    char *data = (char *)string + (bits >> 6 & 1 ? python.unicode_bytes : python.compact_bytes);
+    uint32_t bits = string ? *(uint32_t *)(string + 32) >> 2 : 0, kind = bits & 7;
+    if (!(bits >> 3 & 1)) length = 0; /* not compact: no name of a code is */
+    char *data = (char *)string + (bits >> 4 & 1 ? python.unicode_bytes : python.compact_bytes);
     for (size_t i = 0; i < length && at + 5 < room; i++)
         at += put_utf8(into + at, kind == 1 ? ((uint8_t *)data)[i] : kind == 2 ? ((uint16_t *)data)[i] : ((uint32_t *)data)[i]);
     into[at] = 0;
@@ -232,7 +232,7 @@ static uint64_t python_node(void) {
     for (; frame && count < PYTHON_DEPTH; frame = python_word(frame, python.previous)) {
         if (*(char *)(frame + python.owner) >= python.on_c_stack) continue;
         now[count].instruction = python_word(frame, python.instruction);
-        now[count++].code = python_word(frame, python.executable);
+        now[count++].code = python_word(frame, python.executable) & -16UL; /* from 3.14 on tagged */
     }
     uint64_t generation = __atomic_load_n(&python.generation, __ATOMIC_ACQUIRE);
     if (cache->generation != generation) cache->generation = generation, cache->depth = 0;
@@ -264,14 +264,16 @@ static inline uint64_t python_site(uint64_t caller) {
 
 /* Find where things lie in this Python; 0 where that is not known. */
 static int python_stacks_begin(void) {
-    static const int layouts[3][12] = { /* 3.11, 3.12, 3.13 */
+    static const int layouts[][12] = { /* 3.11, 3.12, 3.13, 3.14, 3.15 */
         {56, 8, 48, 56, 32, 69, 127, 128, 112, 184, 48, 72},
         {56, 0, 8, 56, 0, 70, 3, 128, 112, 192, 40, 56},
         {-1, 72, 8, 56, 0, 70, 3, 128, 112, 200, 40, 56},
+        {-1, 72, 8, 56, 0, 74, 3, 128, 112, 208, 40, 56},
+        {-1, 72, 8, 56, 0, 74, 3, 128, 112, 208, 40, 56},
     };
     char *past;
     long major = strtol(python.version(), &past, 10), minor = *past == '.' ? strtol(past + 1, NULL, 10) : 0;
-    if (major != 3 || minor < 11 || minor > 13 || !PyGILState_GetThisThreadState || !PyCode_Addr2Line) return 0;
+    if (major != 3 || minor < 11 || minor > 15 || !PyGILState_GetThisThreadState || !PyCode_Addr2Line) return 0;
     int *into[] = {&python.cframe, &python.current, &python.previous, &python.instruction, &python.executable,
                    &python.owner, &python.on_c_stack, &python.name, &python.file, &python.instructions,
                    &python.unicode_bytes, &python.compact_bytes};
