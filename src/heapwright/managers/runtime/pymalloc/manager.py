@@ -14,8 +14,8 @@ Invariant  of the usable arenas: fewest free pools first                     (ch
            a freed block lies in its pool, where a block of its class does  (check: 7)
            a class's list is linked both ways, of its pools                 (check: 8)
            and holds all that have both a used and a free block             (check: 9)
-Source     CPython Objects/obmalloc.c, Include/internal/pycore_obmalloc.h of 3.9, 3.11, 3.12, 3.13; 3.14 and
-           3.15 by their addresses, which are those of 3.13
+Source     CPython Objects/obmalloc.c, Include/internal/pycore_obmalloc.h of 3.9, 3.11, 3.12, 3.13;
+           3.14 and 3.15 by their addresses, which are those of 3.13
 Omits      the debug hooks; sub-interpreters with arenas of their own (3.12 on); free-threaded
            builds, whose allocator is mimalloc; the static memory of usedpools and the tree's root;
            in 3.9 the read of a word near a block that is malloc's
