@@ -91,8 +91,8 @@ def test_versions_are_integers_and_one_that_is_not_here_is_refused():
         with pytest.raises(ValueError, match="not a version"):
             version_number(wrong)
     named("glibc").configured({"version": version_number("2.36")})
-    with pytest.raises(HeapwrightError, match=r"glibc has no version 2\.31 here; it has: 2\.36\."):
-        named("glibc").configured({"version": version_number("2.31")})
+    with pytest.raises(HeapwrightError, match=r"glibc has no version 2\.33 here; it has: 2\.31,"):
+        named("glibc").configured({"version": version_number("2.33")})
 
 
 def test_cores_are_a_number_of_cores():

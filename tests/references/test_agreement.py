@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
-from heapwright.references.malloc import systems
+from heapwright.references.malloc import libc, systems
 from heapwright.references.malloc.agreement import Tally, validate
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.malloc.places import Blocks, equal
@@ -278,17 +279,19 @@ def test_a_thread_that_is_ending_is_the_cause(tmp_path: Path) -> None:
     assert found.cause.startswith("Thread 1 was ending, 9 events before it and on")
 
 
-def test_another_version_than_the_one_here_is_refused(tmp_path: Path) -> None:
+def test_another_version_than_the_one_here_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv(libc.VARIABLE, raising=False)
     trace = written(tmp_path / "t.parquet", columns_of(6), kind="synthetic")
     installed = systems.version("glibc")
-    asked = {"version": version_number("2.36")}
-    if installed == "2.36":
-        assert validate("glibc", trace, asked).versions == ("2.36", "2.36")
-    else:
-        with pytest.raises(HeapwrightError, match="cannot be driven on this machine"):
-            validate("glibc", trace, asked)
-    with pytest.raises(HeapwrightError, match=r"has no version 2\.31"):
-        validate("glibc", trace, {"version": version_number("2.31")})
+    for version in ("2.31", "2.36", "2.43"):
+        asked = {"version": version_number(version)}
+        if version == installed:
+            assert validate("glibc", trace, asked).versions == (version, version)
+        else:
+            with pytest.raises(HeapwrightError, match=f"so {version} cannot be driven. To drive"):
+                validate("glibc", trace, asked)
+    with pytest.raises(HeapwrightError, match=r"has no version 2\.33"):
+        validate("glibc", trace, {"version": version_number("2.33")})
 
 
 def test_cores_of_another_machine_are_as_many_arenas_here() -> None:
