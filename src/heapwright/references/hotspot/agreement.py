@@ -159,6 +159,9 @@ def replayed(
 ) -> tuple[Replay, str]:
     """The twin after the trace, and why it stopped if it did."""
     twin = Replay(name, trace, {**settings, **own(observed)}, Conditions("none"))
+    if driver.PROMOTED[0] in observed.names:
+        told = [observed.first(each) for each in (driver.YOUNGS, *driver.PROMOTED)]
+        twin.heap.promoted[:] = np.array(told, np.float32)
     for promoted in observed.promoted:
         sample(twin.heap.promoted, promoted)
     try:
