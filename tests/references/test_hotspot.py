@@ -1,13 +1,16 @@
 """HotSpot's twins beside what real JVMs said of small programs; the driver's own parts."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
-from heapwright.collectors.hotspot.history import COLUMNS, KINDS, rows
+from heapwright.collectors.hotspot.history import KINDS
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
 from heapwright.references.hotspot import build, driver, missing
-from heapwright.references.hotspot.agreement import compare, replayed, validate
+from heapwright.references.hotspot.agreement import compare, validate
 from heapwright.references.hotspot.options import flags
 from heapwright.trace.schema import FREE, HOLD, MALLOC, NEW, POP, PUSH, WRITE, events
 from heapwright.trace.store import Trace, TraceWriter
@@ -19,24 +22,29 @@ def test_there_is_a_key_for_each_and_no_other():
     assert found == {key_of(*key).name for key in KEYS}
 
 
-@pytest.mark.parametrize(("name", "release"), KEYS)
-def test_every_collection_is_the_real_ones(name, release):
-    """Event, kind, bytes in old and of survivors, threshold, age table, and the sizes of spaces."""
+# Step by step the releases that differ
+PLAYED = [key for key in KEYS if not INTERPRETED or key[1] != 21]
+
+
+@cache
+def outcome(name, release):
+    """The twin beside the key, and the kinds of its collections."""
     case, told = CASES[name], kept(name, release)
     found = compare(case.manager, trace(name), settings(name, release), told)
+    return found, {KINDS[kind] for kind in found.kinds_seen}
+
+
+@pytest.mark.parametrize(("name", "release"), PLAYED)
+def test_every_collection_is_the_real_ones(name, release):
+    """Event, kind, bytes in old and of survivors, threshold, age table, and the sizes of spaces."""
+    told, (found, _) = kept(name, release), outcome(name, release)
     assert found.differs == ""
     assert found.agrees and found.whole.compared == len(told.rows) - 1 > 4
     assert told.version.split(".")[0] == str(release)
 
 
 def test_the_serial_keys_have_collections_of_every_kind():
-    seen = set()
-    for name, release in KEYS:
-        if name.startswith("serial"):
-            told = kept(name, release)
-            twin, _ = replayed(CASES[name].manager, trace(name), settings(name, release), told)
-            kinds = rows(twin.heap.history)[:, COLUMNS.index("kind")]
-            seen |= {KINDS[kind] for kind in kinds.tolist()}
+    seen = set().union(*(outcome(*key)[1] for key in PLAYED if key[0].startswith("serial")))
     assert seen >= {"young", "full", "skipped", "failed"}
 
 
@@ -99,7 +107,7 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch):
     ):
         compare("hotspot-serial", told, {"Xmx": 4 << 20, "Xmn": 4 << 20}, kept("serial-lists", 17))
     path = tmp_path / "calls.heap.parquet"
-    with TraceWriter(path) as out:
+    with TraceWriter(path, program="calls") as out:
         out.write(events(op=[MALLOC], slot=[0], size=[10]))
     with pytest.raises(HeapwrightError, match="knows no references between objects"):
         driver.observe("hotspot-serial", Trace.open(path), {}, 17)

@@ -5,8 +5,9 @@
       64 bit        32 bit   32 bit          4 bytes each, or 8
 
 Terms      mark word: age << 3, or with MARKED in its low bits "found live", and with an address
-           above them where the object lies, or will lie, instead; table: an array in the old
-           generation whose element s refers to the object of slot s, null when it is dead
+           above them where the object lies, or will lie, instead, the age in the highest byte;
+           table: an array in the old generation whose element s refers to the object of slot s,
+           null when it is dead
 Invariant  a block is a multiple of 8 bytes, 16 at least; its first `fields` elements refer to
            objects or are 0                                          (checks of the managers)
 Source     OpenJDK 17 src/hotspot/share/oops/markWord.hpp, arrayOop.hpp, compressedOops.hpp
@@ -34,6 +35,8 @@ from heapwright.machine import Machine, load, store, touch
 HEADER_BYTES = 16
 MARKED = 3  # low bits of a mark word
 AGE_SHIFT, MOST_AGE = 3, 15
+KEPT_AGE_SHIFT = 56  # of the age in a mark word that holds an address
+ADDRESS_MASK = (1 << KEPT_AGE_SHIFT) - 1 & ~MARKED
 BYTES_SHIFT, FIELDS_MASK = 32, (1 << 32) - 1
 CARD_SHIFT = 9
 CARD_BYTES = 1 << CARD_SHIFT
@@ -140,9 +143,27 @@ def is_marked(machine, block):
 
 
 @kernel(inline=True)
+def reference_at(java, machine, place):
+    """Address that the reference at `place` holds, 0 null."""
+    return reference(java, machine, place, 0)
+
+
+@kernel(inline=True)
+def refer_at(java, machine, place, target):
+    """Let the reference at `place` hold the address `target`, 0 null."""
+    refer(java, machine, place, 0, target)
+
+
+@kernel(inline=True)
+def forward(machine, block, address, age):
+    """Say in a marked block where its object will lie, and of what age."""
+    store(machine, block, age << KEPT_AGE_SHIFT | address | MARKED)
+
+
+@kernel(inline=True)
 def moved_to(machine, address):
     """Where the object that was forwarded lies, or will lie."""
-    return load(machine, address - HEADER_BYTES) & ~MARKED
+    return load(machine, address - HEADER_BYTES) & ADDRESS_MASK
 
 
 @kernel

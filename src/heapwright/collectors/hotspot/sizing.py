@@ -18,7 +18,7 @@ from heapwright.versions import version_number
 K, M = 1 << 10, 1 << 20
 SPACE_BYTES = 64 * K  # SpaceAlignment
 HEAP_BYTES = 2 * M  # HeapAlignment
-OLD_BYTES = 4 * M * 13 // 10 // SPACE_BYTES * SPACE_BYTES  # OldSize, scaled for 64-bit words
+OLD_BYTES = 4 * M * 13 // 10  # OldSize, scaled for 64-bit words
 WITHOUT_OLD_SIZE = version_number("25")
 LEAST_XMX = 2 * M
 
@@ -62,7 +62,7 @@ def refuse_contradictions(name: str, config: object) -> None:
         )
     if given.get("NewRatio", 1) < 1 or given.get("SurvivorRatio", 1) < 1:
         raise HeapwrightError(f"{name}.NewRatio and SurvivorRatio are at least 1.")
-    if given["MaxTenuringThreshold"] > 16 or not 0 <= given["TargetSurvivorRatio"] <= 100:
+    if given.get("MaxTenuringThreshold", 0) > 16 or given.get("TargetSurvivorRatio", 0) > 100:
         raise HeapwrightError(
             f"{name}.MaxTenuringThreshold is at most 16 and TargetSurvivorRatio at most 100."
         )
@@ -70,17 +70,19 @@ def refuse_contradictions(name: str, config: object) -> None:
         raise HeapwrightError(f"{name}.Xmx is at most 32 GiB, 30 with compressed references.")
 
 
-def generations(config: object, unit: int = SPACE_BYTES) -> Generations:
-    """Of these options, which do not contradict each other; spaces are whole `unit`s."""
+def generations(config: object, unit: int = SPACE_BYTES, parts: int = 0) -> Generations:
+    """Of these options, which do not contradict each other; spaces are whole `unit`s. A survivor
+    space is one of `parts` of young; 0 as SurvivorRatio has it."""
     given = config._asdict()  # type: ignore[attr-defined]
     heap = -(-max(given["Xmx"], 4 * unit) // HEAP_BYTES) * HEAP_BYTES
     least = 3 * unit
     young = given["Xmn"]
     if young:
         young = max(least, down(min(young, heap - unit), unit))
-        if given["version"] < WITHOUT_OLD_SIZE and young + OLD_BYTES > heap:
-            young = max(least, down(int(young * (heap / (young + OLD_BYTES))), unit))
+        old = down(OLD_BYTES, unit)
+        if given["version"] < WITHOUT_OLD_SIZE and young + old > heap:
+            young = max(least, down(int(young * (heap / (young + old))), unit))
     else:
         young = max(least, down(heap // (given["NewRatio"] + 1), unit))
-    survivor = max(unit, down(young // (given["SurvivorRatio"] + 2), unit))
+    survivor = max(unit, down(young // (parts or given["SurvivorRatio"] + 2), unit))
     return Generations(young - 2 * survivor, survivor, heap - young)

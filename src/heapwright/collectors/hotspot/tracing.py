@@ -3,17 +3,20 @@
     mark       all that the table and marked objects refer to; a dead run becomes one block
     forward    the collector's own: each marked block gets the address where it will lie
     redirect   the table and every reference of a marked object: to the new addresses
-    slide      a marked block moves there, is not marked any more, and is of age 0
+    slide      a marked block moves there, is not marked any more, and is of the age it was given
 
 Source     OpenJDK 17 src/hotspot/share/gc/serial/markSweep.cpp, genMarkSweep.cpp,
-           share/gc/shared/space.cpp: marks are not kept, so that ages begin anew
+           share/gc/shared/space.cpp; share/gc/parallel/psParallelCompact.cpp
 Omits      several markers; classes; reference objects: what is found here is found strongly
 """
 
 from heapwright.collectors.hotspot.layout import (
+    ADDRESS_MASK,
+    AGE_SHIFT,
     BYTES_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    KEPT_AGE_SHIFT,
     MARKED,
     copy_object,
     fields_of,
@@ -100,10 +103,10 @@ def slide(heap, block, past):
     while block < past:
         word, bytes_ = load(machine, block), load(machine, block + 8) >> BYTES_SHIFT << 3
         if word & MARKED == MARKED:
-            target = (word & ~MARKED) - HEADER_BYTES
+            target = (word & ADDRESS_MASK) - HEADER_BYTES
             if target != block:
                 copy_object(heap.java, machine, block, target, bytes_)
                 totals[COPIED_OBJECTS] += 1
                 totals[COPIED_BYTES] += bytes_
-            store(machine, target, 0)
+            store(machine, target, word >> KEPT_AGE_SHIFT << AGE_SHIFT)
         block += bytes_

@@ -50,6 +50,7 @@ class HotspotAgreement:
     whole: Tally = field(default_factory=Tally)  # equal in all of it
     sizes: Tally = field(default_factory=Tally)  # of spaces
     differs: str = ""  # where first, in a sentence
+    kinds_seen: tuple[int, ...] = ()  # of the twin's collections
 
     @property
     def agrees(self) -> bool:
@@ -140,6 +141,7 @@ def compare(
     found = HotspotAgreement(name, trace.events, observed.version, {**settings, **own(observed)})
     found.differs = stopped
     ours = rows(twin.heap.history)
+    found.kinds_seen = tuple(np.unique(ours[:, KIND]).tolist())
     at = np.searchsorted(driver.rows_of_events(trace), ours[:, EVENT])
     told = by_event(at, ours)
     _compare_sizes(found, twin, observed)
@@ -157,6 +159,9 @@ def replayed(
 ) -> tuple[Replay, str]:
     """The twin after the trace, and why it stopped if it did."""
     twin = Replay(name, trace, {**settings, **own(observed)}, Conditions("none"))
+    if driver.PROMOTED[0] in observed.names:
+        told = [observed.first(each) for each in (driver.YOUNGS, *driver.PROMOTED)]
+        twin.heap.promoted[:] = np.array(told, np.float32)
     for promoted in observed.promoted:
         sample(twin.heap.promoted, promoted)
     try:

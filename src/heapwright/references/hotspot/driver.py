@@ -31,12 +31,13 @@ EDEN, FROM, TO, OLD = (
     f"{P}{space}.used" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0")
 )
 THRESHOLD = f"{POLICY}tenuringThreshold"
+PROMOTED = tuple(f"{POLICY}avgPromoted{part}" for part in ("Avg", "Dev", "PaddedAvg"))
 COUNTERS = (
     *(f"sun.gc.collector.{number}.invocations" for number in range(3)),
     *(EDEN, FROM, TO, OLD),
     *(f"{P}{space}.capacity" for space in ("0.space.0", "0.space.1", "0.space.2", "1.space.0")),
     THRESHOLD,
-    *(f"{POLICY}avgPromoted{part}" for part in ("Avg", "Dev", "PaddedAvg")),
+    *PROMOTED,
     *AGES,
 )
 

@@ -10,6 +10,7 @@ COLLECTORS = {
         "-XX:+UseParallelGC",
         "-XX:ParallelGCThreads=1",
         "-XX:-UseAdaptiveSizePolicy",
+        "-XX:HeapMaximumCompactionInterval=0",
     ),
     "hotspot-g1": (
         "-XX:+UseG1GC",

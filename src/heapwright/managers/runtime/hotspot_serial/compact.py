@@ -3,18 +3,19 @@
     old │ dead run kept │ objects ─► ... ─► │   then eden's objects into old, and where that is
                                             full into eden, the survivors, the spare space
 
-    Dead runs at the bottom stay as they are, up to MarkSweepDeadRatio of old, so that little is
-    moved; each MarkSweepAlwaysCompactCount-th collection leaves none.
+    Marks are not kept, so that all are of age 0. Dead runs at the bottom stay as they are, up to
+    MarkSweepDeadRatio of old, so that little is moved; each MarkSweepAlwaysCompactCount-th
+    collection leaves none.
 
 Source     OpenJDK 17 src/hotspot/share/gc/serial/genMarkSweep.cpp, share/gc/shared/space.cpp:
            DeadSpacer
 """
 
 from heapwright.collectors.hotspot.cards import mark_all, settle
-from heapwright.collectors.hotspot.layout import BYTES_SHIFT, HEADER_BYTES, MARKED, fill, is_marked
+from heapwright.collectors.hotspot.layout import BYTES_SHIFT, HEADER_BYTES, fill, forward, is_marked
 from heapwright.collectors.hotspot.tracing import mark, redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
-from heapwright.machine import load, store
+from heapwright.machine import load
 from heapwright.managers.runtime.hotspot_serial.state import young_bytes
 
 OLD, EDEN, SURVIVORS, SPARE = range(4)  # target spaces, in the order they are filled
@@ -65,7 +66,7 @@ def _forward(heap, block, past):
     while block < past:
         if is_marked(machine, block):
             bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
-            store(machine, block, (_place(heap, bytes_) + HEADER_BYTES) | MARKED)
+            forward(machine, block, _place(heap, bytes_) + HEADER_BYTES, 0)
             block += bytes_
             continue
         end = block
@@ -76,7 +77,7 @@ def _forward(heap, block, past):
             if block == heap.tops[unsigned(OLD)] and end - block <= heap.allowed_dead:
                 heap.allowed_dead -= end - block
                 heap.tops[unsigned(OLD)] = end
-                store(machine, block, (block + HEADER_BYTES) | MARKED)
+                forward(machine, block, block + HEADER_BYTES, 0)
             elif block == heap.tops[unsigned(OLD)]:
                 heap.allowed_dead = -1
         block = end
