@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from heapwright.linux.recorded import frames, objects
+from heapwright.linux.recorded import areas, frames, objects
 
 KEYS = Path(__file__).parent / "keys"
 KERNELS = ("debian", "uml")
@@ -54,3 +54,9 @@ def test_a_cache_that_is_laid_out_otherwise_is_told():
     lines[-1] = "S 40000 ksize 1"
     (layouts,) = objects.scripted(lines)
     assert len(layouts.wrong) == 1 and len(layouts.wrong_sizes) == 1
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_address_of_vmalloc_is_the_kernels(kernel):
+    told = areas.scripted(key(kernel, "objects"))
+    assert (told.allocations, told.exact, told.first) == (1065, 1065, "")

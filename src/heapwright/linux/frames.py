@@ -175,28 +175,37 @@ def raise_break(machine, end):
 
 
 @kernel
-def hold(pages, frame, order):
-    """The block's frames hold memory from now on."""
-    flags, meters = pages.machine.pages, pages.machine.meters
-    end = address_of(pages, frame + (1 << order))
-    if end > meters[BREAK]:  # a higher frame than any before
-        raise_break(pages.machine, end)
-    first = address_of(pages, frame) >> PAGE_SHIFT
-    for page in range(first, first + (1 << order)):
+def hold_pages(machine, start, end):
+    """The pages of [start, end) hold memory from now on."""
+    flags, meters = machine.pages, machine.meters
+    if end > meters[BREAK]:  # higher than any before
+        raise_break(machine, end)
+    for page in range(start >> PAGE_SHIFT, end >> PAGE_SHIFT):
         if not flags[unsigned(page)] & RESIDENT:
             flags[unsigned(page)] = (flags[unsigned(page)] | RESIDENT) & WRITTEN
             meters[RESIDENT_PAGES] += 1
     meters[PEAK_RESIDENT_PAGES] = max(meters[PEAK_RESIDENT_PAGES], meters[RESIDENT_PAGES])
+
+
+@kernel
+def drop_pages(machine, start, end):
+    """The pages of [start, end) hold none."""
+    flags, meters = machine.pages, machine.meters
+    for page in range(start >> PAGE_SHIFT, end >> PAGE_SHIFT):
+        if flags[unsigned(page)] & RESIDENT:
+            flags[unsigned(page)] = flags[unsigned(page)] & (255 - RESIDENT)
+            meters[RESIDENT_PAGES] -= 1
+
+
+@kernel
+def hold(pages, frame, order):
+    """The block's frames hold memory from now on."""
+    hold_pages(pages.machine, address_of(pages, frame), address_of(pages, frame + (1 << order)))
     pages.counts[FRAMES_OUT] += 1 << order
 
 
 @kernel
 def release(pages, frame, order):
     """The block's frames are free."""
-    flags, meters = pages.machine.pages, pages.machine.meters
-    first = address_of(pages, frame) >> PAGE_SHIFT
-    for page in range(first, first + (1 << order)):
-        if flags[unsigned(page)] & RESIDENT:
-            flags[unsigned(page)] = flags[unsigned(page)] & (255 - RESIDENT)
-            meters[RESIDENT_PAGES] -= 1
+    drop_pages(pages.machine, address_of(pages, frame), address_of(pages, frame + (1 << order)))
     pages.counts[FRAMES_IN] += 1 << order

@@ -11,7 +11,7 @@ Source     Linux: Documentation/trace/ring-buffer-map.rst, include/linux/ring_bu
 
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,18 +61,18 @@ def reading(source: Source) -> Told:
     return Told(source, pages_of)
 
 
-def layouts(text: str) -> dict[int, Layout]:
-    """The events' layouts by their number, of kmem's events alone."""
+def layouts(text: str, names: Container[str] = EVENTS) -> dict[int, Layout]:
+    """The layouts of these events by number, by default of kmem's."""
     found = {}
     for block in re.split(r"(?m)^name: ", text)[1:]:
         name = block.partition("\n")[0].strip()
         number = re.search(r"(?m)^ID: (\d{1,5})$", block)
-        if name not in EVENTS or number is None:
+        if name not in names or number is None:
             continue
         fields = {}
         for declared, offset, size, signed in _FIELD.findall(block):
             words = declared.replace("[", " ").split()
-            if len(offset) < 6 and int(size or 0) in (1, 2, 4, 8) and words:
+            if len(offset) < 6 and len(size) < 5 and words:
                 key = next((word for word in reversed(words) if word[0].isalpha()), "")
                 text_ = "__data_loc" in declared
                 key = declared.split()[-1].partition("[")[0] or key
@@ -104,7 +104,8 @@ def pages_of(source: Source, heard: Heard) -> Iterator[None]:
                 "copy the recording again"
             )
         try:
-            _page(page, known, heard)
+            for time, body in bodies(page):
+                _enter(body, known, heard, time)
         except (struct.error, IndexError):
             raise HeapwrightError(
                 f"page {number} of {source.path} is damaged: an event in it goes beyond its end; "
@@ -114,8 +115,9 @@ def pages_of(source: Source, heard: Heard) -> Iterator[None]:
         yield
 
 
-def _page(page: bytes, known: dict[int, Layout], heard: Heard) -> None:
-    """The events of one page; struct.error or IndexError where it is damaged."""
+def bodies(page: bytes) -> Iterator[tuple[int, bytes]]:
+    """The events of one page, each with its time; struct.error or IndexError where it is
+    damaged."""
     time, word = struct.unpack_from("<QQ", page)
     at, end = HEAD, HEAD + (word & COMMIT)
     if end > PAGE:
@@ -145,29 +147,39 @@ def _page(page: bytes, known: dict[int, Layout], heard: Heard) -> None:
                 at, length = at + 4, length - 4
             if length < 0 or at + length > end:
                 raise IndexError
-            _event(page[at : at + length], known, heard, time)
+            yield time, page[at : at + length]
             at += (length + 3) & ~3
 
 
-def _event(body: bytes, known: dict[int, Layout], heard: Heard, time: int) -> None:
-    """One event's bytes."""
-    layout = known.get(int.from_bytes(body[:2], "little"))
-    if layout is None:
-        heard.losses.other += 1
-        return
+def fields_of(layout: Layout, body: bytes) -> dict[str, Any]:
+    """An event's fields by name: numbers, text, and bytes of arrays; IndexError where one is
+    missing."""
     fields: dict[str, Any] = {}
     for name, (offset, size, signed, text) in layout.fields.items():
         value = body[offset : offset + size]
         if len(value) < size:
-            heard.losses.unsound += 1
-            return
+            raise IndexError
         number = int.from_bytes(value, "little", signed=signed)
         if text:
             start = number & 0xFFFF
             held = body[start : start + (number >> 16 & 0xFFFF)].partition(b"\0")[0]
             fields[name] = held.decode("ascii", "replace")
         else:
-            fields[name] = number
+            fields[name] = number if size <= 8 else value
+    return fields
+
+
+def _enter(body: bytes, known: dict[int, Layout], heard: Heard, time: int) -> None:
+    """One event's bytes."""
+    layout = known.get(int.from_bytes(body[:2], "little"))
+    if layout is None:
+        heard.losses.other += 1
+        return
+    try:
+        fields = fields_of(layout, body)
+    except IndexError:
+        heard.losses.unsound += 1
+        return
     if fields.pop("accounted", 0):
         fields["accounted"] = "true"
     row = row_of(layout.name, fields, heard, (0, time))
