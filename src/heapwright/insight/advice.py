@@ -27,6 +27,7 @@ FIGURES = ("end", "mean", "peak")  # in the order in which people ask for them
 LEVEL_SHARE = 0.02  # a smaller difference is not worth a change
 LEVEL_BYTES = 1 << 20  # nor is one of less than this
 ALIKE = 0.01  # of a score: who is as near to the best is as good
+ALIKE_TO_CALL = 0.03  # where the best is a change of the program
 TIME_NOISE = 0.05  # of the time of a run: less is no slow-down
 TRIM_SECONDS = (60.0, 10.0, 1.0, 0.1)  # periods of malloc_trim; the longest that comes
 TRIM_PERIODS = 4  # so often in the recorded time
@@ -213,7 +214,7 @@ def _simplest_first(order: list[Row], present: Row) -> list[Row]:
     settings before many, few page faults."""
     if not order or order[0].level:
         return order
-    limit = order[0].score + ALIKE
+    limit = order[0].score + (ALIKE_TO_CALL if order[0].candidate.trim_seconds else ALIKE)
     alike = [row for row in order if not row.level and row.score <= limit]
 
     def effort(row: Row) -> tuple[bool, bool, int, int]:

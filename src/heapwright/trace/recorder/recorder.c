@@ -213,6 +213,10 @@ static void tell_end(void) { /* what large blocks hold, the process's memory, fi
     looks.ending = 1;
     look(now);
     looks.ending = 0;
+    if (state.phase == ON && mine->end) { /* when its last events were, if it has rested since */
+        uint64_t number = take_number();
+        refill(&number, 0);
+    }
     sigset_t old = hold();
     if (state.phase == ON) tell_mappers(), tell_taken("resident_kib", "page_faults"), tell_file("/proc/self/maps");
     release(old);
