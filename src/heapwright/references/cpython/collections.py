@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES
+from heapwright.machine.address_space import PEAK_RESIDENT_PAGES
 from heapwright.managers import named
 from heapwright.managers.runtime.cpython.state import RUN, runs_of
 from heapwright.references.cpython import collector
@@ -23,6 +25,7 @@ from heapwright.references.tally import Tally, difference, percent
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.tunnel.steered import nearest
 from heapwright.versions import version_text
+from heapwright.words import bytes_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -41,6 +44,7 @@ class Agreement:
     collected: tuple[int, int] = (0, 0)  # objects
     uncollectable: tuple[int, int] = (0, 0)
     counts: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())  # at the end
+    grown: tuple[int, int] = (0, 0)  # bytes resident at the peak, over those at the start
     first_difference: dict[str, list[int]] | None = None
     settings: dict[str, int] = field(default_factory=dict)
 
@@ -64,6 +68,8 @@ class Agreement:
             found.append((label, f"{twin:,}", f"{real:,}", difference(twin, real)))
         twin_, real_ = (" ".join(map(str, counts)) for counts in self.counts)
         found.append(("gc.get_count at the end", twin_, real_, "equal" if twin_ == real_ else "no"))
+        grown = [bytes_text(bytes_) for bytes_ in self.grown]
+        found.append(("resident at the peak", *grown, difference(*self.grown)))
         return found
 
     def sentences(self) -> list[str]:
@@ -96,6 +102,7 @@ class Agreement:
             "collected": both(self.collected),
             "uncollectable": both(self.uncollectable),
             "counts_at_the_end": both(self.counts),
+            "peak_bytes_over_start": both(self.grown),
             "first_difference": self.first_difference,
             "settings": self.settings,
         }
@@ -148,7 +155,7 @@ def validate(
     chosen = dict(settings or {})
     real = collector.drive(trace.batches(collector.COLUMNS), trace.slots, chosen)
     chosen = {"version": nearest(named("cpython"), real.version), **chosen}
-    twin = Replay("cpython", trace, chosen, Conditions("none"))
+    twin = Replay("cpython", trace, chosen, Conditions())
     lead(twin.heap, real)
     done = 0
     for batch in trace.batches(twin.loop.COLUMNS):
@@ -160,5 +167,7 @@ def validate(
     versions = version_text(chosen["version"]), real.version
     found = Agreement(trace.events, versions, settings=dict(settings or {}))
     found.enter(runs_of(twin.heap), real.runs)
+    pages = int(twin.heap.machine.meters[PEAK_RESIDENT_PAGES])
+    found.grown = pages * PAGE_BYTES, real.grown
     found.counts = tuple(twin.heap.counts.tolist()), real.end
     return found

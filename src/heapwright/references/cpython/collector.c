@@ -3,8 +3,8 @@
  *
  *   step    the events up to the next birth; returns to the evaluation loop, which may collect then
  *   told    is in gc.callbacks: (event, generation, collected, uncollectable) of each collection
- *   finish  writes these rows, after two: objects that were there, gc.get_count() at the start; events,
- *           gc.get_count() at the end
+ *   finish  writes these rows, after three: objects that were there, gc.get_count() at the start; events,
+ *           gc.get_count() at the end; bytes resident at the start, and the most of the whole run
  * A slot refers to its object and does not keep it: locals and globals do. A finaliser that brings its
  * object back keeps it in limbo until the next birth. Nothing else that is followed is made here.
  * The dead of a cascade are freed one after another, as a cascade may be as deep as memory. */
@@ -21,6 +21,9 @@ enum { ATOM, CONTAINER, TUPLE, DICT, FORMS = 3, REVIVES = 4, LEGACY = 8 };
 enum { FREEZE = 3, UNFREEZE, ENABLE, DISABLE };
 #define LEAST_TUPLE 21 /* items: shorter ones come from free lists */
 #define ROW 4
+#define HEADS 32 /* bytes that an object of untold kind has before its own: as the twin adds */
+#define FIRST_FIELD 40 /* bytes of a block before the fields of an object: PyGC_Head, PyVarObject */
+#define TEXT_HEADS 33
 int PyObject_CallFinalizerFromDealloc(PyObject *); /* exported, though not of the limited API */
 
 typedef struct { int64_t size; int32_t slot, field, target; uint8_t op, pad[3]; } event;
@@ -32,7 +35,7 @@ static int64_t count, at, *frames, frame_count, frame_room, root_count, *rows, r
 static int64_t limbo_count, limbo_room, dying_count, dying_room, root_room, tuple_offset;
 static uint8_t *forms; /* of the object in each slot */
 static PyTypeObject *types[3]; /* plain, reviving, with tp_del */
-static int64_t counts[6]; /* before the first event, after the last */
+static int64_t at_start, counts[6]; /* before the first event, after the last */
 static int draining, started, born;
 
 static void *longer(void *old, int64_t count_, int64_t *room, size_t each)
@@ -101,21 +104,23 @@ static PyObject **field_of(PyObject *of, int form, int64_t field)
 static PyObject *birth(const event *e)
 {
     int kind = e->target < 0 ? CONTAINER : e->target;
+    int64_t bytes = e->size + (e->target < 0 ? HEADS : 0), length = (bytes - FIRST_FIELD) / 8;
     forms[e->slot] = (uint8_t)(kind & FORMS);
     while (limbo_count) Py_DECREF(limbo[--limbo_count]);
     switch (kind & FORMS) {
-    case ATOM: return PyBytes_FromStringAndSize(NULL, (Py_ssize_t)e->size);
+    case ATOM: return PyBytes_FromStringAndSize(NULL, bytes < TEXT_HEADS ? 0 : (Py_ssize_t)(bytes - TEXT_HEADS));
     case DICT: return PyDict_New();
     case TUPLE: {
-        Py_ssize_t length = e->field < LEAST_TUPLE ? LEAST_TUPLE : e->field;
-        PyObject *made = PyTuple_New(length);
-        for (Py_ssize_t i = 0; made && i < length; i++) {
+        length = e->field < LEAST_TUPLE ? LEAST_TUPLE : e->field;
+        PyObject *made = PyTuple_New((Py_ssize_t)length);
+        for (int64_t i = 0; made && i < length; i++) {
             Py_INCREF(Py_None);
             *field_of(made, TUPLE, i) = Py_None;
         }
         return made;
     }
-    default: return PyType_GenericAlloc(types[kind & LEGACY ? 2 : kind & REVIVES ? 1 : 0], e->field);
+    default: return PyType_GenericAlloc(types[kind & LEGACY ? 2 : kind & REVIVES ? 1 : 0],
+                                        length < e->field ? e->field : (Py_ssize_t)length);
     }
 }
 
@@ -262,12 +267,24 @@ static PyObject *load(PyObject *self, PyObject *given) /* (path of events, slots
     Py_RETURN_NONE;
 }
 
+static int64_t resident(const char *what) /* now: VmRSS; the most since the program began: VmHWM */
+{
+    char line[256];
+    long long found = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, what, strlen(what))) sscanf(line + strlen(what), ": %lld", &found);
+    if (file) fclose(file);
+    return (int64_t)found << 10;
+}
+
 static PyObject *begin(PyObject *self, PyObject *callback)
 {
     (void)self;
     PyObject *callbacks = PyObject_GetAttrString(gc, "callbacks");
     if (!callbacks || PyList_Append(callbacks, callback) || counts_of(counts, 2)) return NULL;
     started = 1;
+    at_start = resident("VmRSS");
     Py_RETURN_NONE;
 }
 
@@ -276,17 +293,17 @@ static PyObject *finish(PyObject *self, PyObject *given) /* (path, objects befor
     (void)self;
     const char *path;
     long long own;
-    int64_t first[2 * ROW] = {0};
+    int64_t first[3 * ROW] = {0};
     started = 0;
     if (!PyArg_ParseTuple(given, "sL", &path, &own)) return NULL;
     FILE *file = fopen(path, "wb");
     if (!file) return PyErr_SetFromErrno(PyExc_OSError);
-    first[0] = own, first[ROW] = at;
+    first[0] = own, first[ROW] = at, first[2 * ROW] = at_start, first[2 * ROW + 1] = resident("VmHWM");
     memcpy(first + 1, counts, 3 * sizeof *counts);
     memcpy(first + ROW + 1, counts + 3, 3 * sizeof *counts);
-    size_t written = fwrite(first, sizeof *first, 2 * ROW, file);
+    size_t written = fwrite(first, sizeof *first, 3 * ROW, file);
     written += row_count ? fwrite(rows, sizeof *rows, (size_t)(ROW * row_count), file) : 0;
-    if (fclose(file) || written != (size_t)(2 * ROW + ROW * row_count)) return PyErr_SetFromErrno(PyExc_OSError);
+    if (fclose(file) || written != (size_t)(3 * ROW + ROW * row_count)) return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
 

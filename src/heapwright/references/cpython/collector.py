@@ -71,6 +71,7 @@ class Collected:
     counts: tuple[int, ...]  # gc.get_count() before the first event
     end: tuple[int, ...]  # and after the last
     runs: np.ndarray  # int64[collection, 4]: event, generation, collected, uncollectable
+    grown: int = 0  # bytes by which its resident memory rose over that before the first event
 
 
 def interpreter() -> list[str]:
@@ -139,8 +140,9 @@ def drive(
     version = done.stdout.strip()
     if version_number(version) < OLDEST:
         raise HeapwrightError(f"{command[0]} is CPython {version}; 3.11 or later is driven.")
-    start, end = rows[0].tolist(), rows[1].tolist()
-    return Collected(version, start[0], tuple(start[1:]), tuple(end[1:]), rows[2:])
+    start, end, memory = rows[:3].tolist()
+    grown = max(0, memory[1] - memory[0])
+    return Collected(version, start[0], tuple(start[1:]), tuple(end[1:]), rows[3:], grown)
 
 
 def _put(batch: Events, file: object) -> int:
