@@ -83,8 +83,9 @@ picture: install system ## regenerate the README's picture from a real recording
 golden: install ## rewrite tests/golden: where every manager puts the objects of a small trace
 	PYTHONPATH=tests $(BIN)/python tests/golden_addresses.py
 
-keys: install system ## rewrite tests/managers/keys: where real mallocs and Pythons' pymalloc put blocks; LIBPYTHONS="..."
+keys: install system ## rewrite tests/managers/keys: what real mallocs and Pythons answered; LIBPYTHONS="..." PYTHONS="..."
 	PYTHONPATH=tests $(BIN)/python tests/pymalloc_programs.py $(LIBPYTHONS)
+	PYTHONPATH=tests $(BIN)/python tests/collector_programs.py $(PYTHONS)
 	PYTHONPATH=tests $(BIN)/python tests/malloc_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/nginx_programs.py
 

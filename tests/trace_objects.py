@@ -21,6 +21,7 @@ def objects_of(batches):
         word, obj = OPERATIONS[op], holder.get(slot, -1)
         more = {"new": (obj, size, field), "push": ()}
         more["write"] = (obj, field, holder.get(target, -1))
+        more["steer"], more["track"] = (size,), (obj, size)
         calls.append((word, *more.get(word, (obj,))))
         deaths.append([])
     return calls, deaths

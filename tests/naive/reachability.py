@@ -35,7 +35,7 @@ class Reachability:
         self.deaths.append(self.alive - now)
         self.alive = now
 
-    def new(self, size, fields=0, site=-1):
+    def new(self, size, fields=0, site=-1, kind=-1):
         self.fields.append([-1] * fields)
         self.frames[-1].append(self.objects - 1)
         self._end("new", self.objects - 1, size, fields)
@@ -63,6 +63,13 @@ class Reachability:
         self._tell("unroot", obj, uses=(obj,))
         self.globals.remove(obj)
         self._end("unroot", obj)
+
+    def steer(self, operand):
+        self._end("steer", operand)
+
+    def track(self, obj, on):
+        self._tell("track", obj, on, uses=(obj,))
+        self._end("track", obj, on)
 
     def push(self):
         self.frames.append([])

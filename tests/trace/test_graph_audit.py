@@ -15,13 +15,16 @@ from heapwright.trace import facts, layout, schema, writer
 from heapwright.trace.schema import (
     FREE,
     HOLD,
+    KINDS,
     MALLOC,
     NEW,
     POP,
     PUSH,
     ROOT,
     SIZE_LIMIT,
+    STEER,
     THREAD_EXIT,
+    TRACK,
     UNROOT,
     WRITE,
 )
@@ -190,14 +193,17 @@ def naive_fault(rows):
     """Row of the first unsound event, with dicts and lists; -1 if there is none."""
     fields, frames, globals_ = {}, [[]], set()
     for row, (op, slot, size, field, target) in enumerate(rows):
-        if op > POP or FREE < op < NEW or not 0 <= size < SIZE_LIMIT or slot < -1:
+        unknown = POP < op < STEER or op > TRACK or FREE < op < NEW
+        if unknown or not 0 <= size < SIZE_LIMIT or slot < -1:
             return row
-        if slot < 0 and op not in (PUSH, POP):
+        if slot < 0 and op not in (PUSH, POP, STEER):
             return row
-        if op == PUSH and slot != -1:
+        if op in (PUSH, STEER) and slot != -1:
             return row
+        if op == STEER:
+            continue
         if op == NEW:
-            if slot in fields or not 0 <= field <= size // 8:
+            if slot in fields or not 0 <= field <= size // 8 or not -1 <= target < KINDS:
                 return row
             fields[slot] = field
             frames[-1].append(slot)
@@ -211,6 +217,8 @@ def naive_fault(rows):
         elif op == WRITE:
             if not 0 <= field < fields[slot] or (target != -1 and target not in fields):
                 return row
+        elif op == TRACK:
+            pass
         elif op == HOLD:
             frames[-1].append(slot)
         elif op in (ROOT, UNROOT):
@@ -231,7 +239,9 @@ def naive_fault(rows):
 
 
 ROW = st.tuples(
-    st.sampled_from([FREE, NEW, NEW, WRITE, WRITE, HOLD, ROOT, UNROOT, PUSH, POP, POP, MALLOC]),
+    st.sampled_from(
+        [FREE, NEW, NEW, WRITE, WRITE, HOLD, ROOT, UNROOT, PUSH, POP, POP, MALLOC, STEER, TRACK]
+    ),
     st.sampled_from([0, 0, 1, 1, 2, -1]),
     st.sampled_from([0, 8, 16, 16, 24]),
     st.sampled_from([0, 0, 0, 1, 2, -1]),

@@ -24,6 +24,7 @@ TINY = {
     "request-server": {"objects": 4_096, "sessions": 3, "longest_session": 20, "rows": 4},
     "compiler": {"objects": 2_000, "names": 50, "least_tokens": 10, "most_tokens": 200},
     "red-black-map": {"objects": 1_500, "entries": 40},
+    "python-service": {"objects": 1_500, "sessions": 9, "collect_every": 20},
 }
 # The events of these, as digests: they change only with the program's definition.
 GOLDEN = {
@@ -34,6 +35,7 @@ GOLDEN = {
     "request-server": "d66a55c1c3a507c2",
     "compiler": "90e5d1b57b057a72",
     "red-black-map": "b851840c1b8be42b",
+    "python-service": "c00be5b49a94a68f",
 }
 
 

@@ -31,7 +31,8 @@ def validate(
     compared with those that the recording kept, or with the fresh process's where it kept none;
     resident and mapped bytes with the fresh process's. Of Go size classes, live bytes after full
     collections, the number of collections and their goals, and the heap in use. Of pymalloc
-    addresses in their arenas, arenas, and what sys._debugmallocstats() says.
+    addresses in their arenas, arenas, and what sys._debugmallocstats() says. Of cpython, on an
+    object graph, every collection, as gc.callbacks is told.
 
     Example:
 

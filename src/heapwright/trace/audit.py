@@ -17,6 +17,7 @@ from heapwright.trace import graph_audit
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
+    KINDS,
     LARGE_BYTES,
     MALLOPT,
     NEW,
@@ -26,6 +27,7 @@ from heapwright.trace.schema import (
     SIZE_LIMIT,
     THREAD_EXIT,
     TOUCH,
+    TRACK,
     Events,
 )
 
@@ -86,9 +88,9 @@ def first_unsound(
     ranges |= {"address": (0, None), "slack": (-1, None)}
     ranges |= {"field": (0, None), "target": (-1, slots - 1), "domain": (0, OBJECT)}
     if books is not None:
-        ranges |= {"thread": (0, 0), "align": (0, 0)}
+        ranges |= {"thread": (0, 0), "align": (0, 0), "target": (-1, max(slots, KINDS) - 1)}
     if not together:
-        last = TOUCH if books is None else POP
+        last = TOUCH if books is None else TRACK
         ranges |= {"op": (0, last), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
         ranges |= {"align": (0, ALIGN_LIMIT - 1)}
     for name, (low, high) in ranges.items():

@@ -8,8 +8,9 @@ from heapwright.trace import notes as sentences
 from heapwright.trace.schema import COLUMNS
 
 # Of the schema and of this record; a reader refuses a later one. 1: no graphs. 2: no MALLOPT, TRIM
-# and SBRK, notes without kind and count, no origin and settings. 3: no stacks, no domains.
-VERSION = 4
+# and SBRK, notes without kind and count, no origin and settings. 3: no stacks, no domains. 4: no
+# kinds of objects, no STEER and TRACK.
+VERSION = 5
 SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what an older trace has
     "graph_events": (2, 0),
     "peak_roots": (2, 0),

@@ -17,12 +17,15 @@ from heapwright.compiler.reserve import reserve
 from heapwright.trace.schema import (
     FREE,
     HOLD,
+    KINDS,
     NEW,
     POP,
     PUSH,
     ROOT,
     SIZE_LIMIT,
+    STEER,
     THREAD_EXIT,
+    TRACK,
     UNROOT,
     WRITE,
     Events,
@@ -45,6 +48,7 @@ WRONG = (
     "an unroot of an object that is no global root",
     "a pop of the lowest frame",
     "more locals, frames or global roots than the trace's facts count",
+    "a kind of object that is not known",
 )
 (
     UNKNOWN,
@@ -62,6 +66,7 @@ WRONG = (
     NO_ROOT,
     LOWEST_FRAME,
     TOO_MANY_ROOTS,
+    KIND,
 ) = range(len(WRONG))
 
 # Books.counts
@@ -133,9 +138,9 @@ def audit_graph(events, books, wrong):
     for row in range(len(events.op)):
         i = unsigned(row)
         op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
-        nobody = op == PUSH or (op == POP and slot < 0)
+        nobody = op in (PUSH, STEER) or (op == POP and slot < 0)
         fault = -1
-        if op > POP:
+        if (op > POP and op < STEER) or op > TRACK:
             fault = UNKNOWN
         elif op != FREE and op <= THREAD_EXIT:
             fault = MALLOC_FAMILY
@@ -158,6 +163,8 @@ def _enter(events, books, row, op, slot):
     fielded = len(events.field) > 0 and len(events.target) > 0 and len(events.size) > 0
     if op == PUSH:
         return _push(books)
+    if op == STEER:
+        return -1
     if op == POP:
         if counts[FRAMES] == 0:
             return LOWEST_FRAME
@@ -173,6 +180,8 @@ def _enter(events, books, row, op, slot):
             field = np.int64(events.field[i])
             if field < 0 or 8 * field > events.size[i]:
                 return TOO_MANY_FIELDS
+            if events.target[i] < -1 or events.target[i] >= KINDS:
+                return KIND
             books.fields[s] = field
         return _hold(books, slot)
     if not books.live[s]:

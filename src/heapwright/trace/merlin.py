@@ -23,10 +23,11 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
-from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, WRITE
+from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, STEER, TRACK, WRITE
 
 WORDS = 3  # of a row
-OP_BITS = 8  # of a row's first word; above them the field or the number of fields
+OP_BITS = 8  # of a row's first word; above them the field, the number of fields, a TRACK's size
+KIND_BITS = 32  # of a NEW's third word + 1, the site + 1; above them the kind + 1
 
 # What can be wrong with a row, in words for a person.
 WRONG = (
@@ -129,7 +130,7 @@ def apply(state, rows, count, wrong):
             counts[FRAMES] += 1
         elif op == POP and rows[at + unsigned(1)] == NOBODY:
             fault = _leave(state, row)
-        else:
+        elif op != STEER:
             index = _index(state, rows[at + unsigned(1)])
             rows[at + unsigned(1)] = index
             if index == NOBODY:
@@ -147,7 +148,7 @@ def apply(state, rows, count, wrong):
             elif op == POP:
                 fault = _leave(state, row)
                 _hold(state, index)
-            else:
+            elif op != TRACK:
                 if (op == ROOT) == (state.rooted[unsigned(index)] == 1):
                     fault = ROOTED if op == ROOT else NOT_ROOTED
                 state.rooted[unsigned(index)] = 1 if op == ROOT else 0
@@ -288,7 +289,9 @@ def emit(state, rows, latest, made):
         e = unsigned(event)
         slot, size, site, target = -1, 0, -1, -1
         if op == NEW:
-            size, site = rows[at + unsigned(1)], rows[at + unsigned(2)]
+            size, site = rows[at + unsigned(1)], rows[at + unsigned(2)] + 1
+            target = (site >> KIND_BITS) - 1
+            site = (site & ((1 << KIND_BITS) - 1)) - 1
             slot = _next_slot(state)
             state.slot[unsigned(newborn)] = slot
             newborn += 1
@@ -296,7 +299,11 @@ def emit(state, rows, latest, made):
             slot = state.slot[unsigned(rows[at + unsigned(1)])]
             if slot < 0:
                 return row
-        if op == WRITE and rows[at + unsigned(2)] != NOBODY:
+        if op == STEER:
+            size = rows[at + unsigned(2)]
+        elif op == TRACK:
+            size, field = field, 0
+        elif op == WRITE and rows[at + unsigned(2)] != NOBODY:
             target = state.slot[unsigned(rows[at + unsigned(2)])]
             if target < 0:
                 return row

@@ -26,7 +26,7 @@ import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace import merlin
-from heapwright.trace.merlin import NOBODY, OP_BITS, WORDS
+from heapwright.trace.merlin import KIND_BITS, NOBODY, OP_BITS, WORDS
 from heapwright.trace.schema import (
     HOLD,
     NEW,
@@ -34,6 +34,8 @@ from heapwright.trace.schema import (
     POP,
     PUSH,
     ROOT,
+    STEER,
+    TRACK,
     UNROOT,
     WRITE,
     Events,
@@ -61,12 +63,13 @@ class Mutator:
         self._told = 0  # rows of earlier chunks
         self._state = _empty()
 
-    def new(self, size: int, fields: int = 0, site: int = -1) -> int:
-        """Allocate `size` bytes, the first `fields` words of them null references."""
+    def new(self, size: int, fields: int = 0, site: int = -1, kind: int = -1) -> int:
+        """Allocate `size` bytes, the first `fields` words of them null references; `kind` as NEW of
+        the schema has it."""
         put = self._put
         put(NEW | fields << OP_BITS)
         put(size)
-        put(site)
+        put(site + (kind + 1 << KIND_BITS))
         number = self.objects
         self.objects = number + 1
         if len(self._rows) >= self._limit:
@@ -105,6 +108,14 @@ class Mutator:
         self._tell(POP, returning)
         return returning
 
+    def steer(self, operand: int) -> None:
+        """The program steers its collector; `operand` as STEER of the schema has it."""
+        self._tell(STEER, NOBODY, operand)
+
+    def track(self, obj: int, on: int) -> None:
+        """The collector follows `obj` from now on (1), or no longer (0)."""
+        self._tell(TRACK | on << OP_BITS, obj)
+
     def take(self, rows: np.ndarray, births: int) -> None:
         """Many calls at once: int64 rows as `merlin.apply` reads them, `births` of them `new`."""
         self._rows.frombytes(rows.tobytes())
@@ -119,11 +130,11 @@ class Mutator:
         yield
         self.pop()
 
-    def _tell(self, op: int, obj: int) -> None:
+    def _tell(self, op: int, obj: int, operand: int = NOBODY) -> None:
         put = self._put
         put(op)
         put(obj)
-        put(NOBODY)
+        put(operand)
         if len(self._rows) >= self._limit:
             self.flush()
 

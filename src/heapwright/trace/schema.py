@@ -6,9 +6,10 @@ replay keeps one array as long as the largest number of objects alive at once.
     column   type    meaning
     op       uint8   one of the operations below
     slot     int32   the object; -1 for a request that the real system refused, for THREAD_EXIT,
-                     MALLOPT, TRIM, SBRK, PUSH, and a POP that returns nothing
+                     MALLOPT, TRIM, SBRK, STEER, PUSH, and a POP that returns nothing
     size     int64   bytes requested, 0 <= size < SIZE_LIMIT; 0 where nothing is allocated; the
-                     operand of MALLOPT, TRIM and SBRK; of TOUCH bytes written
+                     operand of MALLOPT, TRIM, SBRK, STEER and TRACK; of TOUCH bytes
+                     written
     align    uint8   log2 of the requested alignment; 0 unless MEMALIGN
     thread   int32   dense thread number in order of first appearance
     site     int32   row of the trace's site table; -1 when unknown
@@ -17,7 +18,8 @@ replay keeps one array as long as the largest number of objects alive at once.
     slack    int32   usable size minus size, bytes; -1 when unknown
     field    int32   of NEW: its reference fields; of WRITE: the one written, from 0; of a kernel's
                      request its door (see doors.py), from 1; else 0
-    target   int32   of WRITE: the slot of the object that the field refers to now; else -1
+    target   int32   of WRITE: the slot of the object that the field refers to now; of NEW: its kind
+                     where it is known, see below; else -1
     domain   uint8   whom the program asked, or gives the object back to: MALLOC_DOMAIN, or of a
                      Python program RAW, MEM or OBJECT (PyMem_RawMalloc, PyMem_Malloc,
                      PyObject_Malloc)
@@ -60,6 +62,16 @@ A **graph trace** says what a program with a garbage collector did. It has one t
     FREE    nothing refers to the object any longer, neither a root nor a field of an object that
             is reached from one. A collector is not told; what has no collector frees it here
 
+What only the collector of CPython is told, of a program that it runs:
+
+    NEW     kind: ATOM refers to nothing, or is a table that one object owns; CONTAINER, TUPLE and
+            DICT are followed; + REVIVES: its finaliser brings it back, once, until the next NEW;
+            + LEGACY: its finaliser is of the old sort (tp_del), so no cycle with it is collected.
+            `size` is the whole block then, with what Python puts before an object
+    STEER   the program steers its collector: `size` is COLLECT + the generation, FREEZE, UNFREEZE,
+            ENABLE, DISABLE, or THRESHOLD + the generation | the value << STEER_BITS
+    TRACK   the collector follows the object from now on (size 1), or no longer (0)
+
 So a graph trace carries its own oracle: a slot is live exactly as long as its object is
 reachable, and explicit managers serve the same trace.
 """
@@ -72,15 +84,21 @@ FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT = range(6)
 NEW, WRITE, HOLD, ROOT, UNROOT, PUSH, POP = range(6, 13)  # of graph traces
 MALLOPT, TRIM, SBRK = range(13, 16)  # what a program does to its allocator
 TOUCH = 16  # what it has written of a large block
+STEER, TRACK = 17, 18  # of graph traces: what a Python program does to its collector
 OPERATIONS = (
     *("free", "malloc", "calloc", "realloc", "memalign", "thread_exit"),
     *("new", "write", "hold", "root", "unroot", "push", "pop"),
-    *("mallopt", "trim", "sbrk", "touch"),
+    *("mallopt", "trim", "sbrk", "touch", "steer", "track"),
 )
 
 LARGE_BYTES = 1 << 16  # of a block of which is told how much was written
 MALLOC_DOMAIN, RAW, MEM, OBJECT = range(4)
 DOMAINS = ("malloc", "raw", "mem", "object")
+
+ATOM, CONTAINER, TUPLE, DICT = range(4)  # kinds of NEW
+REVIVES, LEGACY, KINDS = 4, 8, 16
+COLLECT, FREEZE, UNFREEZE, ENABLE, DISABLE, THRESHOLD = 0, 3, 4, 5, 6, 8  # of STEER
+STEER_BITS = 4
 
 SIZE_LIMIT = 1 << 48  # bytes; larger than any user address space, so always refused
 

@@ -40,7 +40,7 @@ from heapwright.trace.layout import (
 from heapwright.trace.notes import Note
 from heapwright.trace.process import NOTHING
 from heapwright.trace.process import stored as process_stored
-from heapwright.trace.schema import COLUMNS, NEW, POP, TOUCH, Events
+from heapwright.trace.schema import COLUMNS, NEW, POP, STEER, TOUCH, Events
 from heapwright.trace.stacks import checked, stored
 
 
@@ -196,7 +196,7 @@ class TraceWriter:
             self._live = np.concatenate([self._live, np.zeros(facts.slots, np.uint8)])
             self._sizes = np.concatenate([self._sizes, np.zeros(facts.slots, np.int64)])
             self._written = np.concatenate([self._written, np.zeros(facts.slots, np.int64)])
-        if facts.events == 0 and NEW <= batch.op[0] <= POP:
+        if facts.events == 0 and (NEW <= batch.op[0] <= POP or batch.op[0] == STEER):
             self._books = graph_audit.books(facts.slots, len(batch.op))
         if self._books:
             self._books = graph_audit.enlarged(self._books, facts.slots, len(batch.op))

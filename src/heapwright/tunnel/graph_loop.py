@@ -6,6 +6,7 @@
     graph trace   NEW ─► new, the frame on top holds it      WRITE ─► write
                   HOLD, ROOT ─► rooted   POP, UNROOT ─► unrooted
                   FREE ─► the handle is dropped; the collector is not told
+                  STEER ─► steer   TRACK ─► track   the kind of a NEW ─► expect, before new
     malloc trace  an allocation ─► new, its handle a root    FREE ─► unrooted, the handle dropped
                   REALLOC ─► new; the old object is a root until the handle refers to the new one
 
@@ -41,7 +42,9 @@ from heapwright.trace.schema import (
     PUSH,
     REALLOC,
     ROOT,
+    STEER,
     THREAD_EXIT,
+    TRACK,
     UNROOT,
     WRITE,
 )
@@ -83,7 +86,7 @@ class Run(NamedTuple):
     REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is replayed after that
     TOUCH,  # setting: blocks below so many bytes are written whole; those above as the trace says
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
-    PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk, which no collector answers
+    PASSED_OVER,  # calls of mallopt, malloc_trim, sbrk and of Python's gc that are not answered
     PROGRESS,
 ) = range(8)
 OUT_OF_MEMORY = 1  # the manager found no room
@@ -107,6 +110,25 @@ def no_thread_exit(heap, thread):
     """For a manager that keeps nothing per thread."""
 
 
+@kernel
+def no_kind(heap, kind):
+    """For a collector to which all objects are alike."""
+
+
+@kernel
+def no_steering(heap, operand):
+    """For a collector that is not Python's."""
+
+
+@kernel
+def no_tracking(heap, slot, on):
+    """For a collector that follows every object."""
+
+
+TOLD_OF_KINDS, STEERED = hasattr(manager, "expect"), hasattr(manager, "steer")
+expect = getattr(manager, "expect", no_kind)
+steer = getattr(manager, "steer", no_steering)
+track = getattr(manager, "track", no_tracking)
 TOLD_OF_ROOTS = hasattr(manager, "unrooted")
 rooted = getattr(manager, "rooted", no_root)
 unrooted = getattr(manager, "unrooted", no_root)
@@ -131,11 +153,13 @@ def tell_unrooted(heap, slot):
 
 @kernel
 def allocate(heap, run, thread, event, request):
-    """A new object for (op, slot), (size, fields); its address, 0 when there is no room."""
+    """A new object for (op, slot), (size, fields, kind); its address, 0 when there is no room."""
     op, slot = event
-    size, fields = request
+    size, fields, kind = request
     handles = run.objects.address
     old = handles[unsigned(slot)]
+    if TOLD_OF_KINDS and kind >= 0:
+        expect(heap, kind)
     address = new(heap, thread, slot, size, fields)
     if not address:
         run.progress[REFUSED] = OUT_OF_MEMORY
@@ -218,10 +242,15 @@ def step(heap, run, thread, event, request):
         thread_exit(heap, thread)
     elif op == WRITTEN:
         written(heap, run, slot, size)
+    elif op == TRACK:
+        if mutator.handles[unsigned(slot)]:
+            track(heap, slot, size)
     elif op >= MALLOPT:
-        run.progress[PASSED_OVER] += 1
+        run.progress[PASSED_OVER] += op != STEER or not STEERED
+        if op == STEER:
+            steer(heap, size)
     elif slot >= 0:  # else the real system refused
-        return allocate(heap, run, thread, event, (size, field))
+        return allocate(heap, run, thread, event, request)
     return 0
 
 

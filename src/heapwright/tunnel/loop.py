@@ -226,7 +226,7 @@ def step(heap, run, thread, event, request):
             thread_exit(heap, thread)
         elif op == WRITTEN:
             written(heap, run, slot, size)
-        elif op >= MALLOPT:
+        elif MALLOPT <= op <= SBRK:
             steer(heap, run, op, size)
         return 0
     if slot < 0:  # the real system refused

@@ -36,18 +36,25 @@ def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
 
 
 def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
-    """The version that the program ran on: of those that the manager has the oldest that is not
-    before it, else the newest."""
+    """The version that the program ran on, of those that the manager has."""
     if not manager.card.version_of:
         return {}
+    number = nearest(manager, getattr(trace, manager.card.version_of))
+    usual = manager.card.recorded and number == manager.module.Config().version
+    return {"version": number} if number and not usual else {}
+
+
+def nearest(manager: Manager, version: str) -> int:
+    """Of the versions that the manager has the one that stands for `version`: the newest of the
+    same release that is not after it, else the oldest that is not before it, else the newest; 0
+    where `version` says none."""
     numbers = [version_number(each) for each in manager.versions]
-    short = ".".join(getattr(trace, manager.card.version_of).split(".")[:2])
-    if not (numbers and re.fullmatch(r"\d{1,3}\.\d{1,3}", short)):
-        return {}
-    wanted = version_number(short)
-    chosen = min((each for each in numbers if each >= wanted), default=numbers[-1])
-    usual = manager.card.recorded and chosen == manager.module.Config().version
-    return {} if usual else {"version": chosen}
+    found = re.match(r"(\d{1,3}\.\d{1,3})(\.\d{1,3})?", version)
+    if not (numbers and found):
+        return 0
+    release, whole = version_number(found[1]), version_number(found[0])
+    same = [each for each in numbers if release <= each <= whole]
+    return max(same) if same else min((n for n in numbers if n >= release), default=numbers[-1])
 
 
 def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> list[str]:
@@ -83,7 +90,7 @@ def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
         said.append(f"As recorded: {knobs}; what is set here goes over that.")
     if passed_over:
         said.append(
-            f"Passed over {passed_over:,} calls of mallopt, malloc_trim or sbrk, by which the "
-            "recorded program steered its own allocator: this one has no answer to them."
+            f"Passed over {passed_over:,} calls of mallopt, malloc_trim, sbrk or gc, by which the "
+            "recorded program steered its own memory manager: this one has no answer to them."
         )
     return said

@@ -45,6 +45,7 @@ GRAPH_PROGRAMS = (
     "request-server",
     "compiler",
     "red-black-map",
+    "python-service",
 )
 
 

@@ -1,0 +1,173 @@
+"""CPython's collector and its twin on the same object graph: every collection.
+
+    trace ─► real   a fresh interpreter: rows of gc.callbacks, gc.get_count() ─┐
+          ─► twin   the same events, from the same counts                     ─┴─► compared
+
+Equal      a collection: begun by the same event, of the same generation, as many objects collected
+           and as many uncollectable. The counts of the three generations after the last event
+Given      gc.get_count() before the first event, and how many objects of its own the interpreter
+           follows; that a callback is there, whose dictionary is a birth after a full collection
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.machine import PAGE_BYTES
+from heapwright.machine.address_space import PEAK_RESIDENT_PAGES
+from heapwright.managers import named
+from heapwright.managers.runtime.cpython.state import RUN, runs_of
+from heapwright.references.cpython import collector
+from heapwright.references.tally import Tally, difference, percent
+from heapwright.tunnel.replay import Conditions, Replay
+from heapwright.tunnel.steered import nearest
+from heapwright.versions import version_text
+from heapwright.words import bytes_text
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+GENERATIONS = ("young", "middle", "old")
+
+
+@dataclass
+class Agreement:
+    """What the twin and the real collector agree on. Pairs are twin, real."""
+
+    events: int
+    versions: tuple[str, str]
+    runs: Tally = field(default_factory=Tally)  # collections
+    made: dict[str, tuple[int, int]] = field(default_factory=dict)  # by generation
+    collected: tuple[int, int] = (0, 0)  # objects
+    uncollectable: tuple[int, int] = (0, 0)
+    counts: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())  # at the end
+    grown: tuple[int, int] = (0, 0)  # bytes resident at the peak, over those at the start
+    first_difference: dict[str, list[int]] | None = None
+    settings: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all is equal."""
+        return self.runs.equal == self.runs.compared and self.counts[0] == self.counts[1]
+
+    @property
+    def title(self) -> str:
+        """What was compared."""
+        return f"cpython on {self.events:,} events, beside CPython {self.versions[1]}"
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """What was compared, the twin's figure, the real one's, and how far they agree."""
+        share = percent(self.runs.equal, self.runs.compared)
+        found = [("collections", f"{self.runs.equal:,} equal", f"of {self.runs.compared:,}", share)]
+        figures = {f"of the {name} generation": pair for name, pair in self.made.items()}
+        figures |= {"objects collected": self.collected, "uncollectable": self.uncollectable}
+        for label, (twin, real) in figures.items():
+            found.append((label, f"{twin:,}", f"{real:,}", difference(twin, real)))
+        twin_, real_ = (" ".join(map(str, counts)) for counts in self.counts)
+        found.append(("gc.get_count at the end", twin_, real_, "equal" if twin_ == real_ else "no"))
+        grown = [bytes_text(bytes_) for bytes_ in self.grown]
+        found.append(("resident at the peak", *grown, difference(*self.grown)))
+        return found
+
+    def sentences(self) -> list[str]:
+        """What the figures are made from, and where they first differ."""
+        said = [
+            "A collection is equal if the same event began it, of the same generation, with as "
+            "many objects collected and uncollectable. The real one's own objects are frozen."
+        ]
+        if self.first_difference:
+            twin, real = (
+                ", ".join(f"{name} {value:,}" for name, value in zip(RUN, row, strict=False))
+                or "no further one"
+                for row in (self.first_difference["twin"], self.first_difference["real"])
+            )
+            said.append(f"First difference: {twin} (twin) and {real} (real).")
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form that `--json` prints."""
+
+        def both(pair: tuple[Any, Any]) -> dict[str, Any]:
+            return dict(zip(("twin", "real"), pair, strict=True))
+
+        return {
+            "manager": "cpython",
+            "events": self.events,
+            "versions": both(self.versions),
+            "collections": vars(self.runs),
+            "collections_by_generation": {name: both(pair) for name, pair in self.made.items()},
+            "collected": both(self.collected),
+            "uncollectable": both(self.uncollectable),
+            "counts_at_the_end": both(self.counts),
+            "peak_bytes_over_start": both(self.grown),
+            "first_difference": self.first_difference,
+            "settings": self.settings,
+        }
+
+    def enter(self, twin: np.ndarray, real: np.ndarray) -> None:
+        """Enter the runs of both, int64[collection, len(RUN)]."""
+        longest, shared = max(len(twin), len(real)), min(len(twin), len(real))
+        equal = np.zeros(longest, bool)
+        equal[:shared] = (twin[:shared] == real[:shared]).all(axis=1)
+        self.runs.add(equal)
+        generation, collected, uncollectable = (
+            RUN.index(name) for name in ("generation", "collected", "uncollectable")
+        )
+        for number, name in enumerate(GENERATIONS):
+            made = [int((rows[:, generation] == number).sum()) for rows in (twin, real)]
+            self.made[name] = made[0], made[1]
+        self.collected = int(twin[:, collected].sum()), int(real[:, collected].sum())
+        self.uncollectable = int(twin[:, uncollectable].sum()), int(real[:, uncollectable].sum())
+        if not equal.all():
+            row = int((~equal).argmax())
+            self.first_difference = {
+                "twin": twin[row].tolist() if row < len(twin) else [],
+                "real": real[row].tolist() if row < len(real) else [],
+            }
+
+
+def lead(heap: Any, real: collector.Collected) -> None:
+    """Let the twin begin as the real interpreter did."""
+    heap.watched = 1
+    heap.own = heap.total = real.own
+    heap.counts[:] = real.counts
+
+
+def validate(
+    trace: "Trace",
+    settings: Mapping[str, int] | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Agreement:
+    """Replay `trace` through the twin and the real collector and compare.
+
+    The twin is of the real one's version unless `settings` say another; thresholds and disable go
+    to both. HeapwrightError for a trace without references.
+    """
+    if not trace.graph:
+        raise HeapwrightError(
+            f"{trace.path} has no references, and so no cycles to collect: give cpython an object "
+            "graph, of `heapwright synthesise` or `record --graph`."
+        )
+    chosen = dict(settings or {})
+    real = collector.drive(trace.batches(collector.COLUMNS), trace.slots, chosen)
+    chosen = {"version": nearest(named("cpython"), real.version), **chosen}
+    twin = Replay("cpython", trace, chosen, Conditions())
+    lead(twin.heap, real)
+    done = 0
+    for batch in trace.batches(twin.loop.COLUMNS):
+        twin.loop.replay(twin.heap, twin.run, batch)
+        twin.end_if_fatal()
+        done += len(batch.op)
+        if progress:
+            progress(done)
+    versions = version_text(chosen["version"]), real.version
+    found = Agreement(trace.events, versions, settings=dict(settings or {}))
+    found.enter(runs_of(twin.heap), real.runs)
+    pages = int(twin.heap.machine.meters[PEAK_RESIDENT_PAGES])
+    found.grown = pages * PAGE_BYTES, real.grown
+    found.counts = tuple(twin.heap.counts.tolist()), real.end
+    return found

@@ -1,0 +1,92 @@
+"""Small object graphs, and when real versions of CPython collected on them, and what.
+
+    python tests/collector_programs.py ["COMMAND" ...]    write managers/keys/cpython-* (make keys)
+
+A key has, for each program, gc.get_count() before and after, the tracked objects of the
+interpreter's own, and the rows of gc.callbacks: event, generation, collected, uncollectable. The
+programs are made anew from their parameters. Nothing in a key comes from a twin.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heapwright.references.cpython.collector import VARIABLE, Collected, drive
+from heapwright.trace import programs
+from heapwright.trace.mutator import Mutator
+from heapwright.trace.schema import Events
+
+FOLDER = Path(__file__).parent / "managers" / "keys"
+LOW = {"threshold0": 25, "threshold1": 3, "threshold2": 2}
+# By name: a program, its parameters, and the knobs of both
+PROGRAMS: dict[str, tuple[str, dict[str, int], dict[str, int]]] = {
+    "service": (
+        "python-service",
+        {"objects": 2_600, "sessions": 20, "collect_every": 60, "old_per_million": 20_000},
+        LOW,
+    ),
+    "lists": ("linked-lists", {"objects": 2_000, "lists": 6, "nodes": 8}, LOW),
+    "compiler": (
+        "compiler",
+        {"objects": 2_000, "names": 50, "least_tokens": 10, "most_tokens": 200},
+        LOW,
+    ),
+    "map": ("red-black-map", {"objects": 1_200, "entries": 150}, LOW),
+    "defaults": ("linked-lists", {"objects": 3_500, "lists": 300}, {}),
+}
+
+
+def graph(name: str) -> tuple[list[Events], int]:
+    """The events of a program, and its slots."""
+    batches: list[Events] = []
+    program, chosen, _ = PROGRAMS[name]
+    with Mutator(batches.append) as mutator:
+        programs.program(program).run(mutator, programs.parameters(program, chosen))
+    return batches, 1 + max(int(batch.slot.max()) for batch in batches)
+
+
+def answer(name: str) -> Collected:
+    """What the real interpreter of the environment says."""
+    return drive(*graph(name), PROGRAMS[name][2])
+
+
+def read(path: Path) -> dict[str, Collected]:
+    """A key, by program."""
+    kept = json.loads(path.read_text())
+    return {
+        name: Collected(
+            kept["version"],
+            row["own"],
+            tuple(row["counts"]),
+            tuple(row["end"]),
+            np.array(row["runs"], np.int64).reshape(-1, 4),
+        )
+        for name, row in kept["programs"].items()
+    }
+
+
+def main(commands: list[str]) -> None:
+    for command in commands or [os.environ.get(VARIABLE, "")]:
+        if command:
+            os.environ[VARIABLE] = command
+        found: dict[str, Any] = {}
+        version = ""
+        for name in PROGRAMS:
+            real = answer(name)
+            version = real.version
+            found[name] = {
+                "own": real.own,
+                "counts": real.counts,
+                "end": real.end,
+                "runs": real.runs.tolist(),
+            }
+        text = json.dumps({"version": version, "programs": found}, separators=(",", ":"))
+        (FOLDER / f"cpython-{version}.json").write_text(text.replace("},", "},\n") + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
