@@ -16,6 +16,7 @@ import subprocess
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
+from heapwright.versions import version_number
 
 VARIABLE = "HEAPWRIGHT_GLIBC"
 MEND = (
@@ -68,6 +69,16 @@ def linked(folder: Path) -> tuple[str, ...]:
     )
 
 
+def loader(folder: Path) -> tuple[str, ...]:
+    """What to put before a command so that it runs on the libraries in `folder`."""
+    return str(folder / LOADER), "--library-path", str(folder)
+
+
+def serves_here(version: str) -> bool:
+    """Whether a program of this machine may run on that version: one that is no older."""
+    return version_number(version) >= version_number(here())
+
+
 @functools.cache
 def _found(told: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
@@ -88,7 +99,7 @@ def _version(libraries: Path) -> str:
     """What the library itself says its version is; "" where it does not run here."""
     try:
         asked = subprocess.run(
-            [libraries / LOADER, "--library-path", libraries, libraries / "libc.so.6"],
+            [*loader(libraries), str(libraries / "libc.so.6")],
             capture_output=True,
             text=True,
             timeout=30,

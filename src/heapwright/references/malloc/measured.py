@@ -57,10 +57,10 @@ def measured(
     )
     result.conditions = dict(vars(conditions))
     result.settings, result.recorded = settable(name, settings or {}), recorded
-    if systems.named(name).linked or systems.elsewhere(name, knobs):
-        result.notes.append(OWN_SECONDS)
-    else:
+    if systems.timed(name, knobs):
         result.seconds = rates(trace, [name], runs, knobs)[name]
+    else:
+        result.notes.append(OWN_SECONDS)
     if progress:
         progress(2 * trace.events)
     if trace.threads > 1:
@@ -155,8 +155,8 @@ def measured_lanes(
         libraries = systems.elsewhere(name, knobs)
         build.harness(name, libraries)
         variables = systems.variables(name, knobs)
-        if not systems.named(name).linked and not libraries:
-            serving(variables)
+        if systems.timed(name, knobs):
+            serving(variables, libraries)
     steps = 2 * Trace.open(trace_path).events
 
     def lane(name: str) -> Lane:

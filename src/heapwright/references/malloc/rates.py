@@ -22,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heapwright.errors import HeapwrightError
-from heapwright.references.malloc import called, systems
+from heapwright.references.malloc import called, libc, systems
 from heapwright.trace.schema import COLUMNS, Events
 
 SENT = ("op", "slot", "size", "align", "thread")
@@ -44,23 +45,25 @@ def rates(
     said: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
         for name in names:
-            server = serving(systems.variables(name, settings or {}))
+            known = settings or {}
+            server = serving(systems.variables(name, known), systems.elsewhere(name, known))
             said[name].append(server.seconds(name, trace))
     return {name: statistics.median(each) for name, each in said.items()}
 
 
-def serving(variables: Mapping[str, str] | None = None) -> "Server":
-    """The server with these in its environment, started now unless it already runs."""
-    told = tuple(sorted((variables or {}).items()))
+def serving(variables: Mapping[str, str] | None = None, libraries: Path | None = None) -> "Server":
+    """The server with these in its environment, on the glibc in `libraries` or this machine's;
+    started now unless it already runs."""
+    told = (libraries, *sorted((variables or {}).items()))
     if told not in _servers:
-        _servers[told] = Server(dict(told))
+        _servers[told] = Server(dict(variables or {}), libraries)
     return _servers[told]
 
 
 class Server:
     """A fresh Python that forks to measure; see the module's header."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str], libraries: Path | None = None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as the process
         environment = {
@@ -74,7 +77,10 @@ class Server:
         }
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
+                [
+                    *(libc.loader(libraries) if libraries else ()),
+                    *(sys.executable, "-m", __name__, str(theirs.fileno())),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
@@ -116,7 +122,7 @@ class Server:
         self._stderr.close()
 
 
-_servers: dict[tuple[tuple[str, str], ...], Server] = {}  # by what their environment says
+_servers: dict[tuple[Any, ...], Server] = {}  # by their libraries and environment
 
 
 def _send(connection: socket.socket, batch: Events) -> None:

@@ -219,6 +219,14 @@ def reachable(name: str, number: int) -> bool:
     return version_text(number) in (libc.here(), *libc.unpacked())
 
 
+def timed(name: str, settings: Mapping[str, int]) -> bool:
+    """Whether the loop that replays the twins can call the real `name`, set so: not one that is
+    linked into its harness, nor a glibc that is older than this machine's programs."""
+    if elsewhere(name, settings):
+        return libc.serves_here(version_text(settings["version"]))
+    return not named(name).linked
+
+
 def _of_this_version(name: str, number: int) -> None:
     """Refuse a version that is asked for and is not this machine's."""
     if number and version_number(version(name)) != number:
