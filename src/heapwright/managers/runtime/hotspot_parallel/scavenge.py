@@ -67,16 +67,21 @@ def scavenge(heap):
 
 @kernel
 def _scan_cards(heap):
-    """Follow what the dirty cards of old refer to, from the lowest run of a stripe to the last."""
+    """Follow what the dirty cards of old refer to, from the lowest run of a stripe to the last.
+
+    The last card is looked at as it was when this began: promoted objects share it.
+    """
     java, past = heap.java, heap.old_top  # promoted objects are not looked at here
     lowest, highest = card_of(java, heap.old), card_of(java, past - 1)
-    low = lowest_dirty(java, lowest, highest)
+    end_dirty = java.cards[unsigned(highest)] != 0
+    java.cards[unsigned(highest)] = 0
+    low = _next_dirty(heap, lowest, highest, end_dirty)
     while low <= highest:
         last = min(highest, ((low - lowest) >> STRIPE_SHIFT << STRIPE_SHIFT) + 127 + lowest)
         high = low
-        while high < last and java.cards[unsigned(high + 1)]:
+        while high < last and _next_dirty(heap, high + 1, highest, end_dirty) == high + 1:
             high += 1
-        for card in range(low, high + 1):
+        for card in range(low, min(high + 1, highest)):
             java.cards[unsigned(card)] = 0
         heap.log.totals[REMEMBERED] += high + 1 - low
         start = java.base + (low << CARD_SHIFT)
@@ -85,7 +90,15 @@ def _scan_cards(heap):
         if end > heap.objects:
             _push_objects(heap, start, end)
         _drain(heap)
-        low = lowest_dirty(java, high + 1, highest)
+        low = _next_dirty(heap, high + 1, highest, end_dirty)
+
+
+@kernel
+def _next_dirty(heap, card, highest, end_dirty):
+    """The lowest dirty card from `card` to `highest`, which `end_dirty` tells of, or the next."""
+    if card < highest:
+        card = lowest_dirty(heap.java, card, highest - 1)
+    return card if card != highest or end_dirty else highest + 1
 
 
 @kernel
