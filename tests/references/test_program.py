@@ -1,13 +1,23 @@
 """A program looked at from outside: its peak, what stays, its exit; beside what it says itself."""
 
 import os
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
-from heapwright.references.program import Held, Moments, Run, heap_bytes, held, run
+from heapwright.references.program import (
+    Held,
+    Moments,
+    Run,
+    heap_bytes,
+    held,
+    image_bytes,
+    run,
+    trimming,
+)
 
 MIB = 1 << 20
 
@@ -101,3 +111,17 @@ def test_of_several_programs_the_last_that_was_executed_counts():
 def test_what_cannot_be_run_is_a_sentence():
     with pytest.raises(HeapwrightError, match="cannot run"):
         run(["./not-there"], {})
+
+
+@pytest.mark.skipif(
+    not (shutil.which("cc") and shutil.which("sleep")), reason="needs a library and a program"
+)
+def test_what_a_preloaded_librarys_data_takes_is_known_and_taken_off():
+    plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    assert image_bytes(plain) == 0
+    taken = image_bytes({**plain, **trimming(60)})
+    assert 0 < taken <= 1 << 17 and taken % 4096 == 0
+    one = made([1, 5, 5, 5])
+    whole, less = held(one, Moments()), held(one, Moments(), MIB)
+    assert whole.peak_resident_bytes - less.peak_resident_bytes == MIB
+    assert whole.end_resident_bytes - less.end_resident_bytes == MIB

@@ -3,7 +3,7 @@
     round 1: present, first, second, third     round 2: ...     ─► medians beside the predictions
 
 What is applied is the environment of the printed lines, over that of the recording; a call in the
-program is made by a thread that is preloaded.
+program is made by a thread that is preloaded. What a preloaded library's data takes is no heap.
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ def prove(
     among the advice's failures.
     """
     from heapwright.insight.advice import reorder
-    from heapwright.references.program import held, run
+    from heapwright.references.program import held, image_bytes, run
 
     chosen = [advice.present, *few_of(advice.rows, few)]
     moments = moments_of(advice.trace)
     surroundings = {id(row): environment(row, advice) for row in chosen}
+    now = image_bytes(surroundings[id(advice.present)])
+    images = {id(row): image_bytes(surroundings[id(row)]) - now for row in chosen}
     found: dict[int, list[Held]] = {id(row): [] for row in chosen}
     for turn in range(rounds):
         for number, row in enumerate(chosen):
@@ -51,7 +53,7 @@ def prove(
             if progress:
                 progress(row.candidate.title, done)
             one = run(command, surroundings[id(row)], seconds=seconds)
-            found[id(row)].append(held(one, moments))
+            found[id(row)].append(held(one, moments, images[id(row)]))
             if one.status and not one.stopped and turn == 0:
                 said = f": {one.said.splitlines()[-1]}" if one.said else ""
                 advice.failures.append(

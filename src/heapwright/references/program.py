@@ -17,6 +17,8 @@ Source     proc(5) statm, status; Linux mm/percpu_counter: counted in steps of 3
 import contextlib
 import ctypes
 import os
+import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -38,6 +40,10 @@ STOP_SECONDS = 10.0  # that a program has to end once it was told to
 # does as it leaves takes a little of its time, in one run more than in another
 WINDOW = (0.06, 0.03)
 ENDS_WITH_PARENT = 1  # prctl(2): PR_SET_PDEATHSIG
+IMAGE_SECONDS = 0.1  # by then a program that only waits has loaded its libraries
+_AREA = re.compile(
+    r"(?P<start>[0-9a-f]+)-(?P<past>[0-9a-f]+) \S+ \S+ \S+ (?P<inode>\d+) *(?P<name>.*)"
+)
 SAID_CHARACTERS = 300  # of what a program that failed said last
 
 
@@ -170,6 +176,40 @@ def trimming(seconds: float) -> dict[str, str]:
     return {"LD_PRELOAD": str(library), "HEAPWRIGHT_TRIM_MS": str(max(1, round(1000 * seconds)))}
 
 
+def image_bytes(environment: Mapping[str, str]) -> int:
+    """What the data of the libraries takes that `environment` preloads, beside those of any
+    program: anonymous pages of files, and of what follows them, in a program that only waits; 0
+    where there is none, or the system does not tell."""
+    program = shutil.which("sleep")
+    if program is None or not environment.get("LD_PRELOAD"):
+        return 0
+    plain = {k: v for k, v in environment.items() if k != "LD_PRELOAD"}
+    return max(0, _image_of(program, environment) - _image_of(program, plain))
+
+
+def _image_of(program: str, environment: Mapping[str, str]) -> int:
+    try:
+        process = subprocess.Popen([program, "5"], env=dict(environment), stderr=subprocess.DEVNULL)
+    except OSError:
+        return 0
+    try:
+        time.sleep(IMAGE_SECONDS)
+        text = _read(f"/proc/{process.pid}/smaps")
+    except OSError:
+        return 0
+    finally:
+        process.kill()
+        process.wait()
+    total, past, image = 0, "", False
+    for line in text.splitlines():
+        if found := _AREA.match(line):
+            joined = image and found["start"] == past
+            past, image = found["past"], found["inode"] != "0" or (joined and not found["name"])
+        elif image and line.startswith("Anonymous:"):
+            total += int(line.split()[1]) << 10
+    return total
+
+
 def _read(path: str) -> str:
     with open(path) as file:
         return file.read()
@@ -186,9 +226,10 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             process.wait()
 
 
-def held(run: Run, moments: Moments) -> Held:
-    """What the heap held in a run, at the moments of the recording."""
-    clock, heap = run.clock_ns, heap_bytes(run, moments)
+def held(run: Run, moments: Moments, image: int = 0) -> Held:
+    """What the heap held in a run, at the moments of the recording; `image` bytes are data of
+    libraries that it was given and the recording had not."""
+    clock, heap = run.clock_ns, np.maximum(heap_bytes(run, moments) - image, 0)
     total = max(1.0, 1e9 * run.seconds)
     share = clock / total
     top = int(run.anonymous.argmax())
@@ -200,7 +241,7 @@ def held(run: Run, moments: Moments) -> Held:
         near = np.arange(len(share)) == int(np.abs(share - last).argmin())
     lengths = np.diff(clock, append=max(int(clock[-1]) + 1, int(total)))
     return Held(
-        peak_resident_bytes=max(0, int(run.anonymous[top]) + max(0, unseen) - beside),
+        peak_resident_bytes=max(0, int(run.anonymous[top]) + max(0, unseen) - beside - image),
         mean_resident_bytes=round(float(np.average(heap, weights=lengths))),
         end_resident_bytes=int(heap[near].min()),
         seconds=run.seconds,
