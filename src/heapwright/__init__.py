@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.differing import diff
     from heapwright.api.flying import build, fly
+    from heapwright.api.maps import Maps, maps
     from heapwright.api.recording import recording
     from heapwright.api.replaying import replay, validate
     from heapwright.api.sweeping import Sweep, sweep
@@ -42,6 +43,7 @@ _HOMES = {
     "api.comparing": ("Comparison", "compare"),
     "api.differing": ("diff",),
     "api.flying": ("build", "fly"),
+    "api.maps": ("Maps", "maps"),
     "api.recording": ("recording",),
     "api.replaying": ("replay", "validate"),
     "api.why": ("why",),
@@ -69,6 +71,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "replay",
     "validate",
     "size_classes",
+    "maps",
     "build",
     "fly",
     "managers",
@@ -79,6 +82,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Why",
     "Diff",
     "Sweep",
+    "Maps",
     "HeapwrightError",
     "__version__",
 ]

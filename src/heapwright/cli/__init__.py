@@ -59,6 +59,7 @@ COMMANDS = {
     "replay": "Replay a trace through one manager.",
     "worst-case": "Find the program that makes a manager's heap largest.",
     "lower-bound": "Say in how little memory a trace could be served.",
+    "maps": "Show an address space, area by area, as pmap or smaps would.",
     "size-classes": "Find the size classes that fit a trace.",
     "build": "Compile a manager into a shared object that serves malloc.",
     "fly": "Run a program on a manager.",

@@ -1,0 +1,104 @@
+"""The areas of a replayed manager's address space, at one event of a trace.
+
+What the machine knows of pages, put together: a run of mapped pages that are advised alike is an
+area. A manager's static variables are part of the program's image, and not told.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.linux.smaps import Row
+from heapwright.machine.address_space import (
+    BREAK,
+    BREAK_BASE,
+    FIRST_BREAK,
+    HUGE_ADVISED,
+    LAZY_FREE,
+    LOWEST_MAPPED,
+    MAPPED,
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    RESIDENT,
+    Machine,
+)
+from heapwright.trace.schema import Events
+from heapwright.tunnel.conditions import Conditions
+from heapwright.tunnel.replay import Replay
+
+if TYPE_CHECKING:
+    from heapwright.trace.store import Trace
+
+RESERVED = (
+    "What a manager reserves without access (PROT_NONE) is counted as mapped; where the heap and "
+    "the mapped zone lie is the tunnel's own choice."
+)
+WHEN = ("peak", "end")
+
+
+def areas_at(
+    manager: str,
+    trace: "Trace",
+    when: str | int = "peak",
+    settings: Mapping[str, int] | None = None,
+    *,
+    touch: str | None = None,
+    progress: Callable[[int], None] = lambda events: None,
+) -> tuple[int, list[Row], list[str]]:
+    """The event, the areas after it, and what must be known of them.
+
+    `when`: an event, "end" or "peak", the first moment with most bytes resident, which takes a
+    replay of its own. HeapwrightError for an event that the trace has not.
+    """
+    conditions, settings = Conditions.of(trace, touch, "never"), dict(settings or {})
+    if isinstance(when, int) and not 0 <= when < trace.events:
+        raise HeapwrightError(
+            f"{trace.path} has no event {when:,}: they are 0 to {trace.events - 1:,}."
+        )
+    event = trace.events - 1 if when == "end" else when
+    if when == "peak":
+        twin = Replay(manager, trace, settings, conditions)
+        twin.replay(trace, progress)
+        event = int(twin.run.progress[twin.loop.PEAK_EVENT])
+        del twin
+    assert isinstance(event, int)
+    twin = Replay(manager, trace, settings, conditions)
+    first = 0
+    for batch in trace.batches(twin.loop.COLUMNS):
+        some = Events(*(column[: event + 1 - first] for column in batch))
+        twin.loop.replay(twin.heap, twin.run, some)
+        twin.end_if_fatal()
+        first += len(batch.op)
+        progress(first)
+        if first > event:
+            break
+    return event, rows_of_machine(twin.heap.machine), [RESERVED, *twin.notes()]
+
+
+def rows_of_machine(machine: Machine) -> list[Row]:
+    """The areas of a machine, ascending."""
+    meters = machine.meters
+    brk = -(-int(meters[BREAK]) // PAGE_BYTES)
+    found = []
+    if meters[BREAK] > meters[FIRST_BREAK]:
+        found += _runs(machine.pages, int(meters[FIRST_BREAK]) >> PAGE_SHIFT, brk, "[heap]")
+    lowest = max(int(meters[LOWEST_MAPPED]), BREAK_BASE) >> PAGE_SHIFT
+    return found + _runs(machine.pages, max(lowest, brk), len(machine.pages), "")
+
+
+def _runs(pages: np.ndarray, start: int, past: int, name: str) -> list[Row]:
+    """An area for each run of pages that are mapped and advised alike."""
+    kind = pages[start:past] & (MAPPED | HUGE_ADVISED)
+    bounds = np.concatenate([[0], np.flatnonzero(np.diff(kind)) + 1, [len(kind)]])
+    rows = []
+    for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        if high <= low or not kind[low] & MAPPED:
+            continue
+        here = pages[start + low : start + high]
+        resident = int(np.count_nonzero(here & RESIDENT)) * PAGE_BYTES
+        lazy = int(np.count_nonzero(here & LAZY_FREE)) * PAGE_BYTES
+        first, last = (start + low) * PAGE_BYTES, (start + high) * PAGE_BYTES
+        rows.append(Row(first, last, "rw-p", name, resident, resident - lazy, resident))
+    return rows

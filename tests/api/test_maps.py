@@ -1,0 +1,46 @@
+"""Address spaces of twins at events, and of processes that run."""
+
+import os
+import sys
+
+import pytest
+
+import heapwright as hw
+from heapwright.api.maps import maps_of_process
+from small_traces import churn, write
+
+
+@pytest.fixture
+def trace(tmp_path):
+    return write(tmp_path / "t.heap.parquet", churn(2000))
+
+
+def test_a_twins_areas_sum_to_what_its_replay_holds(trace):
+    result = hw.replay("glibc", trace, samples=20)
+    peak = hw.maps(trace, manager="glibc")
+    assert sum(row.resident_bytes for row in peak.areas) == result.peak["resident_bytes"]
+    end = hw.maps(trace, manager="glibc", at="end")
+    assert end.event == trace.events - 1
+    assert sum(row.resident_bytes for row in end.areas) == int(result.timeline[-1][2])
+    first = hw.maps(trace, manager="glibc", at=0)
+    assert first.event == 0
+    assert 0 < sum(row.resident_bytes for row in first.areas) <= 64 << 10
+    assert first.totals["heap"]["areas"] == 1
+    assert "PROT_NONE" in " ".join(first.notes)
+
+
+def test_mistakes_are_sentences(trace):
+    with pytest.raises(hw.HeapwrightError, match="has no event 9,999,999"):
+        hw.maps(trace, manager="glibc", at=9_999_999)
+    with pytest.raises(hw.HeapwrightError, match="an event's number, peak or end, not 'noon'"):
+        hw.maps(trace, manager="glibc", at="noon")
+    with pytest.raises(hw.HeapwrightError, match="no process 99999999"):
+        maps_of_process(99_999_999)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_a_real_process_is_told_by_kind():
+    found = maps_of_process(os.getpid())
+    assert {"heap", "stack", "file", "mapped"} <= set(found.totals)
+    assert found.totals["file"]["resident_bytes"] > 1 << 20
+    assert found.as_pmap().splitlines()[-1].startswith("total kB")
