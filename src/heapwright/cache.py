@@ -1,6 +1,7 @@
 """Where what is built once is kept: compiled kernels, bound loops, flights, recorders, drivers.
 
-    HOME/kernels/SETTINGS/SOURCE-DIGEST/      a kernel, by what its module imports (`closure`)
+    HOME/kernels/SETTINGS/SOURCE-DIGEST/      a kernel, by what its module imports (`closure`): a
+                                              whole program, or a part that others link (*.part)
     HOME/kernels/SETTINGS/loops/DIGEST/       a loop bound to a manager
     HOME/classes/NUMBER.json                  a table of size classes (`class_tables`)
     HOME/flight, recorder, references, ...    whatever else is built
@@ -26,7 +27,13 @@ from typing import NamedTuple
 
 KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes")
 UNUSED_SECONDS = 30 * 24 * 3600
-FLAGS = ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+FLAGS = (
+    "NUMBA_BOUNDSCHECK",
+    "NUMBA_OPT",
+    "NUMBA_CPU_NAME",
+    "NUMBA_CPU_FEATURES",
+    "HEAPWRIGHT_MACHINE",  # the kernel's or the model: see `machine`
+)
 
 
 def cache_home() -> Path:

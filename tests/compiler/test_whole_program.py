@@ -73,3 +73,65 @@ def test_a_process_without_the_copy_of_a_module_loads_what_its_own_classes_need(
     (tmp_path / "copied.py").unlink()
     done = call("mine")
     assert done.stdout == "7\n", done.stderr
+
+
+KEPT = """
+from heapwright.compiler import bare, kernel
+
+@kernel
+def larger(words, number):
+    return max(words[0], number) + 1
+
+@kernel
+def one(words):
+    return larger(words, 1)
+
+@kernel
+def two(words):
+    return larger(words, 2)
+
+def doubled(inner):
+    @kernel
+    def twice(words):
+        return 2 * inner(words)
+
+    return twice
+
+ones, twos = doubled(one), doubled(two)
+"""
+CALLER = """
+from heapwright.compiler import bare, kernel
+from kept import ones, twos
+
+@kernel
+def {name}(words):
+    return 100 * ones(bare(words)) + twos(bare(words))
+"""
+
+
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
+def test_a_part_is_compiled_once_whatever_calls_it_and_again_when_it_was_edited(tmp_path):
+    """Two closures of one function stay apart; what Numba compiles for `max` goes with its part."""
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "HEAPWRIGHT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": paths}
+
+    def call(name):
+        (tmp_path / f"{name}.py").write_text(CALLER.format(name=name))
+        program = f"import numpy, {name}; print({name}.{name}(numpy.array([0])))"
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    def kept():
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.part")}
+
+    (tmp_path / "kept.py").write_text(KEPT)
+    assert call("before").stdout == "406\n"
+    first = kept()
+    assert {path.name.partition("-")[0] for path in first} == {
+        "kept.larger", "kept.one", "kept.two", "kept.doubled.locals.twice"
+    }  # fmt: skip
+    assert call("after").stdout == "406\n"
+    assert kept() == first
+    (tmp_path / "kept.py").write_text(KEPT.replace("+ 1", "+ 2"))
+    assert call("edited").stdout == "608\n"
+    assert len(kept()) == 2 * len(first)

@@ -61,7 +61,7 @@ else:
             compiled = numba.njit(error_model="numpy", nogil=True, _nrt=False, forceinline=inline)(
                 inner
             )
-            whole_program.compile_as_part_or_whole(compiled, cold, keep=not AHEAD)
+            whole_program.compile_as_part_or_whole(compiled, cold)
             return compiled
 
         return compile_(function) if function is not None else compile_

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.core.callconv import CPUCallConv, Status, excinfo_ptr_t
 
-from heapwright.compiler import whole_program
+from heapwright.compiler import parts, whole_program
 
 _NO, _YES = cgutils.false_bit, cgutils.true_bit
 _SUCCESS = Status(
@@ -70,6 +70,7 @@ def opaque(kind: Any) -> str:
 def direct_calls() -> Iterator[Calls]:
     """Compile with direct calls, and everything as a part; yields the calls, as they are made."""
     before, calls = CPUCallConv.call_function, Calls()
+    parts.calls = calls
     CPUCallConv.call_function = _calling_directly(calls)
     whole_program.parts_only = True
     try:
@@ -86,7 +87,7 @@ def definitions(calls: Calls, inlined: set[str]) -> str:
     for name, (result, kinds) in calls.items():
         given = [f"{kind} %a{number}" for number, kind in enumerate(kinds)]
         how = "alwaysinline" if name in inlined else ""
-        if name in whole_program.cold_parts:
+        if name in parts.cold:
             how = "noinline cold"
         text.append(f"""
 declare i32 @"{name}"({", ".join(["ptr", "ptr", *kinds])})

@@ -1,11 +1,11 @@
 """Compile a loop and every kernel below it as one program, optimised once.
 
 Numba optimises and emits each function together with all that it calls, so a call chain twenty
-deep is optimised twenty times over. A kernel whose arguments hold bare addresses (`bare`) cannot
-be called from Python; it exists only inside the loop that made the addresses. Such a part is kept
-as plain LLVM text, without wrapper, optimisation or machine code of its own. The loop links
-all its parts, makes them internal, which lets LLVM drop arguments and inline sole callers, and is
-optimised once. Figures: docs/decisions/0003.
+deep is optimised twenty times over. Here only what Python calls is a whole program. A kernel that
+another one calls is a part: LLVM's text without wrapper, optimisation or machine code of its own,
+kept on disk for the next whole that calls it (`parts`). The whole links all its parts, makes them
+internal, which lets LLVM drop arguments and inline sole callers, and is optimised once. Figures:
+docs/decisions/0003.
 
 This reaches into numba.core: `_Library` extends the class that holds a function's LLVM module.
 """
@@ -27,37 +27,39 @@ from numba.core.caching import (
     IndexDataCacheFile,
     _CacheLocator,
 )
+from numba.core.compiler_lock import global_compiler_lock
 
 from heapwright.cache import kernels, sweep_once, used
 from heapwright.closure import digest, sources_of
+from heapwright.compiler import parts
 
 parts_only = False  # while an object is compiled ahead of time: nothing is called from Python
-cold_parts: set[str] = set()  # the cold kernels among them, whose callers see to it that they are
 _STARTED = time.time()
 # While something is compiled: the compiler makes many objects that stay, and going through them
 # over and over took a tenth of the time.
 _SELDOM = (50_000, 20, 1000)
-_compiling_part = False  # under numba's global compiler lock
+_depth = 0  # of kernels that are being compiled, each for its caller; under numba's compiler lock
 
 
-def _holds_addresses(kind: Any) -> bool:
-    if isinstance(kind, types.CPointer) or (isinstance(kind, types.Array) and not kind.aligned):
-        return True
-    return isinstance(kind, types.BaseTuple) and any(_holds_addresses(k) for k in kind.types)
+def _compiling_part() -> bool:
+    """Whether what is being compiled is called by a kernel; what Python calls is a whole."""
+    return parts_only or _depth > 1
 
 
-def _is_part(signature: Any) -> bool:
-    arguments = signature.args if hasattr(signature, "args") else signature
-    return parts_only or any(_holds_addresses(kind) for kind in arguments)
+def _is_called() -> bool:
+    """Whether a kernel asks for what is looked for, and not Python."""
+    return parts_only or _depth > 0
 
 
 class _Library(codegen.JITCodeLibrary):
     """One compiled function and what it calls; or a part, which is only text until linked."""
 
     is_part = False
+    is_kernel = False  # and not what Numba compiles for one, as `max`
+    place: Path | None = None  # of a part that is kept
 
     def finalize(self) -> None:
-        if _compiling_part:
+        if _compiling_part():
             self._raise_if_finalized()
             self.is_part = self._finalized = True
             return
@@ -74,6 +76,18 @@ class _Library(codegen.JITCodeLibrary):
                 yield library
                 if getattr(library, "is_part", False):
                     pending.extend(library._linking_libraries)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """As Numba's, which sets the passes up for each function, and for declarations too."""
+        try:
+            passes, builder = self._codegen._function_pass_manager()
+        except TypeError:  # an older Numba
+            super()._optimize_functions(ll_module)
+            return
+        ll_module.data_layout = self._codegen._data_layout
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
 
     def _get_module_for_linking(self) -> Any:
         # Numba's form is "linkonce", which the linker drops while nothing refers to it yet.
@@ -139,18 +153,32 @@ class _Cache(FunctionCache):
             self.disable()
         return getattr(self, name)
 
+    def folder(self) -> Path:
+        """Where what the file's kernels compile to is kept."""
+        return kernels(False) / digest(Path(self._py_func.__code__.co_filename))
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        if _is_part(sig):
-            return None
-        self._turn_to(sig)
-        with _part(False):  # it is whole, though a part that is being compiled asked for it
+        if not _is_called():
+            self._turn_to(sig)
             return super().load_overload(sig, target_context)
+        place = self.part(sig)
+        return parts.load(place, _arguments(sig), target_context) if place else None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        if not _is_part(sig):
+        if not _is_called():
             self._turn_to(sig)
             super().save_overload(sig, data)
             sweep_once()
+        elif place := self.part(sig):
+            parts.save(place, _arguments(sig), data, parts_only)
+
+    def part(self, sig: Any) -> Path | None:
+        """Where a part of this signature is kept; None where it is not."""
+        if self._impl and not self._enabled:
+            return None
+        told = _told(sig) + ("direct" if parts_only else "")
+        identity = parts.identity_of(self._py_func, self.folder().name, told)
+        return identity and self.folder() / f"{self._impl.filename_base}.{identity}.part"
 
     def _turn_to(self, sig: Any) -> None:
         """Use the index of this signature."""
@@ -158,9 +186,13 @@ class _Cache(FunctionCache):
         self._cache_file = IndexDataCacheFile(self._cache_path, base, "")
 
 
+def _arguments(signature: Any) -> Any:
+    return tuple(signature.args if hasattr(signature, "args") else signature)
+
+
 def _told(signature: Any) -> str:
     """Twelve hexadecimal digits of a signature: its types and the modules of their classes."""
-    arguments = signature.args if hasattr(signature, "args") else signature
+    arguments = _arguments(signature)
     told = [str(arguments), *(name for kind in arguments for name in _classes(kind))]
     return hashlib.sha256("\0".join(told).encode()).hexdigest()[:12]
 
@@ -185,19 +217,23 @@ def _edited_since_start(path: Path) -> bool:
 
 
 @contextmanager
-def _part(is_part: bool) -> Iterator[None]:
-    global _compiling_part  # noqa: PLW0603 one compiler, one lock, one answer
-    outer, _compiling_part = _compiling_part, is_part
+def _one_more(function: Any, place: Path | None) -> Iterator[None]:
+    """While a kernel is compiled."""
+    global _depth  # noqa: PLW0603 one compiler, one lock, one answer
+    outer = parts.identity
+    parts.identity = (function, place.stem.rpartition(".")[2]) if place else None
+    _depth += 1
     try:
         yield
     finally:
-        _compiling_part = outer
+        _depth -= 1
+        parts.identity = outer
 
 
 def _mark_cold(compiled: Any) -> None:
     """Keep a part out of its callers, and away from the fast path in memory."""
     if parts_only:
-        cold_parts.add(compiled.fndesc.llvm_func_name)
+        parts.cold.add(compiled.fndesc.llvm_func_name)
         return
     function = compiled.library._final_module.get_function(compiled.fndesc.llvm_func_name)
     for attribute in ("noinline", "cold"):
@@ -215,20 +251,22 @@ def _seldom_collecting() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def compile_as_part_or_whole(dispatcher: Any, cold: bool, keep: bool) -> None:
-    """Make `dispatcher`, a numba function, compile by the rules above; `keep` it on disk."""
+def compile_as_part_or_whole(dispatcher: Any, cold: bool) -> None:
+    """Make `dispatcher`, a numba function, compile by the rules above."""
     compiler = dispatcher._compiler
     compile_core: Callable[[Any, Any], Any] = compiler._compile_core
 
     def compile_core_by_kind(arguments: Any, return_type: Any) -> Any:
-        with _part(_is_part(arguments)), _seldom_collecting():
+        place = dispatcher._cache.part(arguments)
+        with _one_more(dispatcher.py_func, place), _seldom_collecting():
             compiled = compile_core(arguments, return_type)
+            compiled.library.is_kernel = True
             if cold and compiled.library.is_part:
                 _mark_cold(compiled)
             return compiled
 
     def without_wrappers(flags: Any) -> Any:
-        if _compiling_part:
+        if _compiling_part():
             flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         return flags
 
@@ -236,8 +274,32 @@ def compile_as_part_or_whole(dispatcher: Any, cold: bool, keep: bool) -> None:
     compiler._customize_flags = without_wrappers
     if dispatcher.targetoptions.get("forceinline"):
         _compile_once_for_all_numbers(dispatcher)
-    if keep:
-        dispatcher._cache = _Cache(dispatcher.py_func)
+    _tell_apart(dispatcher)
+    dispatcher._cache = _Cache(dispatcher.py_func)
+
+
+def _tell_apart(dispatcher: Any) -> None:
+    """A kernel that Python calls and that another kernel calls is compiled as both: a whole with
+    an entry, and a part."""
+    compile_: Callable[[Any], Any] = dispatcher.compile
+    add_overload: Callable[[Any], None] = dispatcher.add_overload
+    wholes: list[Any] = []  # kept alive, since Python may call them
+
+    def compile_as_asked(sig: Any) -> Any:
+        with global_compiler_lock:
+            arguments = _arguments(sig)
+            found = dispatcher.overloads.get(arguments)
+            if found is not None and found.library.is_part != _is_called():
+                wholes.append(dispatcher.overloads.pop(arguments))
+            return compile_(sig)
+
+    def add_with_entry(compiled: Any) -> None:
+        if compiled.library.is_part:
+            dispatcher.overloads[tuple(compiled.signature.args)] = compiled
+        else:
+            add_overload(compiled)
+
+    dispatcher.compile, dispatcher.add_overload = compile_as_asked, add_with_entry
 
 
 def _compile_once_for_all_numbers(dispatcher: Any) -> None:
@@ -257,8 +319,9 @@ def install() -> None:
     set_env = codegen.JITCPUCodegen.set_env
 
     def set_env_of_wholes(self: Any, name: str, env: Any) -> None:
-        if not _compiling_part:  # a part has no machine code, hence no variable to set
+        if not _compiling_part():  # a part has no machine code, hence no variable to set
             set_env(self, name, env)
 
+    parts.install()
     codegen.JITCPUCodegen._library_class = _Library
     codegen.JITCPUCodegen.set_env = set_env_of_wholes
