@@ -57,6 +57,7 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_mallocs build/recordings/full
+	$(BIN)/python -m benchmarks.agreement_glibc build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_space
 
@@ -88,6 +89,7 @@ keys: install system ## rewrite tests/managers/keys: what real mallocs and Pytho
 	PYTHONPATH=tests $(BIN)/python tests/pymalloc_programs.py $(LIBPYTHONS)
 	PYTHONPATH=tests $(BIN)/python tests/collector_programs.py $(PYTHONS)
 	PYTHONPATH=tests $(BIN)/python tests/malloc_programs.py
+	HEAPWRIGHT_GLIBC="$${HEAPWRIGHT_GLIBC:-$$($(BIN)/python -m benchmarks.glibc_packages)}" PYTHONPATH=tests $(BIN)/python tests/glibc_versions.py
 	PYTHONPATH=tests $(BIN)/python tests/nginx_programs.py
 
 mutants: install ## put small faults into the code; at most one in twenty may stay unseen

@@ -137,6 +137,9 @@ them, is [a page of its own](glibc.md); {", ".join(card.unproven)} were not driv
 
 The real peak is what was held between two events; the twin's may lie within an event. Up to 2.33
 glibc takes one more page fault when it first counts the processors, for the arena after the eighth.
+For a further arena 128 MiB are mapped for a moment, to find an aligned half; where Linux by chance
+puts them at a multiple of 64 MiB, the next arena takes the other half, and the most that is mapped
+may be 64 MiB less.
 
 {sections}"""
 

@@ -70,7 +70,8 @@ def test_mistakes_are_sentences(trace_path: Path) -> None:
         (("glibc", "/nowhere"), "/nowhere"),
         (("glibc", trace_path, "--set", "glibc.frob=1"), "glibc has no knob named 'frob'"),
         (("glibc", trace_path, "--set", "buddy.frob=1"), "it is glibc that is validated"),
-        (("glibc", trace_path, "--set", "glibc.version=2.31"), "glibc has no version 2.31 here"),
+        (("glibc", trace_path, "--set", "glibc.version=2.33"), "glibc has no version 2.33 here"),
+        (("glibc", trace_path, "--set", "glibc.version=2.34"), "so 2.34 cannot be driven"),
         (("glibc", trace_path, "--set", "glibc.version=new"), "'new' is not a version"),
         (("glibc", trace_path, "--set", "glibc.cores=-4"), "glibc.cores is 0, for this machine's"),
     ):

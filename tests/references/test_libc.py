@@ -22,7 +22,7 @@ from heapwright.references.malloc.harness import Drive
 from heapwright.references.malloc.measured import footprint, measured_lanes
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.conditions import Conditions
-from heapwright.tunnel.replay import replay
+from heapwright.tunnel.replay import Replay
 from heapwright.versions import version_number
 from malloc_programs import batch, trace
 
@@ -90,20 +90,20 @@ def test_the_harness_runs_on_the_libraries_of_the_package(
 
 def test_a_recordings_version_is_the_twins(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.delenv(libc.VARIABLE, raising=False)
-    held = {}
     for ran_on, twin in (("2.36", "2.36"), ("2.43", "2.43"), ("2.37", "2.39"), ("2.60", "2.43")):
         told = on(ran_on, tmp_path / f"{ran_on}.parquet")
-        found = replay("glibc", told)
-        held[twin] = found.peak["resident_bytes"]
+        found = Replay("glibc", told, {}, Conditions.of(told))
         expected = {} if twin == "2.36" else {"version": version_number(twin)}
-        assert found.recorded == expected
-        notes = "\n".join(found.notes)
+        assert found.recorded == expected and found.version == version_number(twin)
+        notes = "\n".join(found.notes())
         assert ("not driven" in notes) == (twin == "2.39")
         assert (f"The program ran on glibc {ran_on}" in notes) == (ran_on != twin)
         assert ("As recorded: version=" in notes) == (twin != "2.36")
-    assert held["2.43"] != held["2.36"]
-    over = replay("pymalloc over glibc", told).recorded
-    assert over["ground_version"] == version_number("2.43")
+    over = Replay("pymalloc over glibc", told, {}, Conditions.of(told))
+    assert over.recorded["ground_version"] == version_number("2.43")
+    asked = {"ground_version": version_number("2.39")}
+    over = Replay("pymalloc over glibc", told, asked, Conditions.of(told))
+    assert "glibc 2.39 follows the public history" in "\n".join(over.notes())
 
 
 def test_another_version_than_this_machines_is_said(tmp_path: Path, monkeypatch: Any) -> None:
@@ -124,13 +124,15 @@ def test_another_version_than_this_machines_is_said(tmp_path: Path, monkeypatch:
         )
 
 
-def test_the_measured_rate_of_another_version_is_that_of_its_own_process(
+def test_a_version_that_is_no_older_is_timed_in_the_loop_of_the_twins(
     package: Path, program: Trace, monkeypatch: Any
 ) -> None:
+    """On its own loader; an older one cannot run this machine's programs."""
     monkeypatch.setenv(libc.VARIABLE, str(package))
-    monkeypatch.setattr(libc, "here", lambda: "2.0")
-    found = measured.measured("glibc", program, settings={"version": version_number(OWN)})
-    assert measured.OWN_SECONDS in found.notes and found.seconds > 0
+    for here, timed in (("2.0", True), ("9.9", False)):
+        monkeypatch.setattr(libc, "here", lambda here=here: here)
+        found = measured.measured("glibc", program, settings={"version": version_number(OWN)})
+        assert (measured.OWN_SECONDS in found.notes) != timed and found.seconds > 0
 
 
 @pytest.mark.skipif(not UNPACKED, reason=f"{libc.VARIABLE} names no package of glibc")
