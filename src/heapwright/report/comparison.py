@@ -6,7 +6,7 @@ Rows are those of `comparison_document`; the order and the flags are of `insight
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heapwright.insight.verdict import present, ranked, verdict
+from heapwright.insight.verdict import present, ranked, runs_now, verdict
 from heapwright.report.rows import (
     BYTES,
     BYTES_RANGE,
@@ -188,7 +188,7 @@ def _flags(
 ) -> tuple[tuple[str, str], ...]:
     flags = {
         ("best", "least" if winner is least else "best to deploy"): result is winner,
-        ("now", "now"): now,
+        ("now", "now" if runs_now(result) else "plain"): now,
         ("", "measured"): result.kind == "measured",
         ("bad", "ran out of memory"): result.refused > 0,
     }
