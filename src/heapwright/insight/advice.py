@@ -4,8 +4,8 @@
                                                 └─► sentences: what to do, what it saves
 
 A score is how much is held against the present state: end, mean and peak as shares of the
-present's, the average of the three or the one that is asked for, and by how much more than a run could show it
-is slower: more page faults as a share of the program's time. 1 is as now; less is better.
+present's, the average of the three or the one that is asked for, and by how much it is slower beyond
+what a run could show: more page faults as a share of its time. 1 is as now; less is better.
 
 What lies within the uncertainty is called level with the present, and is no advice.
 """
