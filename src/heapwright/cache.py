@@ -3,6 +3,7 @@
     HOME/kernels/SETTINGS/SOURCE-DIGEST/      a kernel, by what its module imports (`closure`)
     HOME/kernels/SETTINGS/loops/DIGEST/       a loop bound to a manager
     HOME/classes/NUMBER.json                  a table of size classes (`class_tables`)
+    HOME/names/BUILD-ID.json                  call sites of a system's library (`trace/known_names`)
     HOME/flight, recorder, references, ...    whatever else is built
 
 SETTINGS is a digest of what freezes into code beside the sources: the versions of Python, NumPy and
@@ -24,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes")
+KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes", "names")
 UNUSED_SECONDS = 30 * 24 * 3600
 FLAGS = ("NUMBA_BOUNDSCHECK", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 

@@ -4,7 +4,7 @@
                                                 └─► sentences: what to do, what it saves
 
 A score is how much is held against the present state: end, mean and peak as shares of the
-present's, the average of the three or the one that is asked for, and by how much it is slower beyond
+present's, the average of the three or the one that is asked for, and how much slower it is beyond
 what a run could show: more page faults as a share of its time. 1 is as now; less is better.
 
 What lies within the uncertainty is called level with the present, and is no advice.

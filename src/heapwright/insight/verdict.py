@@ -83,7 +83,7 @@ def present(results: Sequence[Result]) -> Result | None:
 
 
 def runs_now(result: Result) -> bool:
-    """Whether the recorded program runs on it: one manager's plain variant alone need not be that."""
+    """Whether the program runs on it: one manager's plain variant alone need not be that."""
     names = result.runs_on or system_malloc()
     return result.manager in (names, names.removesuffix(f"{OVER}{system_malloc()}"))
 
