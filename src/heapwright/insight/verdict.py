@@ -82,12 +82,6 @@ def present(results: Sequence[Result]) -> Result | None:
     return twins_first[0] if twins_first else None
 
 
-def runs_now(result: Result) -> bool:
-    """Whether the program runs on it: one manager's plain variant alone need not be that."""
-    names = result.runs_on or system_malloc()
-    return result.manager in (names, names.removesuffix(f"{OVER}{system_malloc()}"))
-
-
 def verdict(results: Sequence[Result]) -> Verdict:
     """Judge a comparison of one trace."""
     order = [r for r in ranked(results) if not r.refused and r.held_bytes]
