@@ -1,7 +1,6 @@
 from heapwright.managers.card import Deploy
 from heapwright.managers.deploying import Deployment, deployment, trimming
-from heapwright.managers.registry import runs_on
-from heapwright.managers.registry import managers
+from heapwright.managers.registry import managers, runs_on
 from heapwright.references.malloc.systems import JEMALLOC
 
 GLIBC = managers()["glibc"].card.deploy
