@@ -29,6 +29,6 @@ public class Threads {
                 one.join();
             }
         }
-        Thread.sleep(800);
+        Thread.sleep(2500);
     }
 }

@@ -1,11 +1,13 @@
-# Threads of a Ruby program that build long strings and drop most of them.
+# Threads of a Ruby program that build long strings, one after the other, and drop most of them.
 kept = []
 lock = Mutex.new
 8.times do |round|
   4.times.map do |n|
     Thread.new do
-      texts = (0...3000).map { |i| "#{n}:#{i} " * (200 + (i * 7 + round) % 400) }
-      lock.synchronize { kept.concat(texts.each_slice(150).map(&:first)) }
+      lock.synchronize do
+        texts = (0...3000).map { |i| "#{n}:#{i} " * (200 + (i * 7 + round) % 400) }
+        kept.concat(texts.each_slice(150).map(&:first))
+      end
     end
   end.each(&:join)
   GC.start

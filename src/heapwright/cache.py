@@ -4,6 +4,7 @@
                                               whole program, or a part that others link (*.part)
     HOME/kernels/SETTINGS/loops/DIGEST/       a loop bound to a manager
     HOME/classes/NUMBER.json                  a table of size classes (`class_tables`)
+    HOME/names/BUILD-ID.json                  call sites of a system's library (`trace/known_names`)
     HOME/flight, recorder, references, ...    whatever else is built
 
 SETTINGS is a digest of what freezes into code beside the sources: the versions of Python, NumPy and
@@ -25,7 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes")
+KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes", "names")
 UNUSED_SECONDS = 30 * 24 * 3600
 FLAGS = (
     "NUMBA_BOUNDSCHECK",

@@ -69,6 +69,19 @@ def test_what_was_measured_decides():
     assert "70.0 MiB stay instead of 100 MiB" in advice.headline
 
 
+def test_what_a_run_has_shown_stands_above_what_the_parts_allow():
+    present, one = row("now", 100), row("one", 50)
+    advice = Advised(Told(), present, [one], Standing(["All of it is live."], at_most=10 * MIB))
+    assert "a setting can save 10.0 MiB at most" in advice.sentences[0]
+    present.measured, one.measured = measured(100), measured(95)
+    assert "a setting can save 10.0 MiB at most" in advice.sentences[0]
+    one.measured = measured(60)
+    assert advice.sentences[0] == (
+        "All of it is live. Run for real, one leaves 60.0 MiB instead of 100 MiB, which is more "
+        "than the parts of the replay allow."
+    )
+
+
 def test_what_fails_or_takes_its_time_is_no_advice():
     present, one, two = row("now", 100), row("one", 50), row("two", 60)
     one.level = two.level = True

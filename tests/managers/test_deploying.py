@@ -1,6 +1,6 @@
 from heapwright.managers.card import Deploy
 from heapwright.managers.deploying import Deployment, deployment, trimming
-from heapwright.managers.registry import managers
+from heapwright.managers.registry import managers, runs_on
 from heapwright.references.malloc.systems import JEMALLOC
 
 GLIBC = managers()["glibc"].card.deploy
@@ -58,3 +58,7 @@ def test_a_call_in_the_program_has_no_line_outside() -> None:
     made = trimming(10)
     assert set(made.lines().values()) == {""}
     assert "malloc_trim(0)" in made.said()
+
+
+def test_a_python_runs_on_its_allocator_over_the_systems_and_not_on_its_collector():
+    assert runs_on(python=True) == f"pymalloc over {runs_on()}"

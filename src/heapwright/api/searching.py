@@ -114,11 +114,12 @@ def values(least: int, most: int) -> list[int]:
 
 def scored(by: str | None, now: Footprint, fault_share: float) -> Callable[[Footprint], float]:
     """What is made small: as rows are ranked."""
-    from heapwright.insight.advice import memory_score
+    from heapwright.insight.advice import TIME_NOISE, memory_score
 
     def score(held: Footprint) -> float:
         more = (held.page_faults - now.page_faults) * fault_share
-        return memory_score(held, now, by) + max(0.0, more) + (10.0 if held.refused else 0.0)
+        slower = max(0.0, more - TIME_NOISE)
+        return memory_score(held, now, by) + slower + (10.0 if held.refused else 0.0)
 
     return score
 

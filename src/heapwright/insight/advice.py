@@ -4,8 +4,8 @@
                                                 └─► sentences: what to do, what it saves
 
 A score is how much is held against the present state: end, mean and peak as shares of the
-present's, the average of the three or the one that is asked for, and what more page faults cost as
-a share of the program's time. 1 is as now; less is better.
+present's, the average of the three or the one that is asked for, and how much slower it is beyond
+what a run could show: more page faults as a share of its time. 1 is as now; less is better.
 
 What lies within the uncertainty is called level with the present, and is no advice.
 """
@@ -160,8 +160,10 @@ class Advised:
     def sentences(self) -> list[str]:
         """What must be known before, then what follows."""
         cause = [self.standing.cause] if self.standing.cause else []
-        before = [*self.standing.sentences, self.headline, *cause]
-        return [*before, *reasons(self.rows, self.present)]
+        before = list(self.standing.sentences)
+        if self.standing.at_most is not None:
+            before[-1] += f" {_ceiling(self.rows, self.present, self.standing.at_most)}"
+        return [*before, self.headline, *cause, *reasons(self.rows, self.present)]
 
     @property
     def best(self) -> Row | None:
@@ -199,7 +201,8 @@ def rank(rows: Sequence[Row], present: Row, by: str | None, fault_share: float) 
     for row in [*rows, present]:
         more = row.predicted.page_faults - present.predicted.page_faults
         row.slower_share = more * fault_share
-        row.score = memory_score(row.predicted, present.predicted, by) + max(0, row.slower_share)
+        row.score = memory_score(row.predicted, present.predicted, by)
+        row.score += max(0.0, row.slower_share - TIME_NOISE)
         row.level = row is present or _level(row, present, by)
     for row in [*rows, present]:
         row.front = not any(_dominates(other, row, by) for other in [*rows, present])
@@ -344,6 +347,21 @@ def _nothing(order: Sequence[Row], present: Row) -> str:
         f"settings and allocators that were tried none saves more than counts, {least} and "
         f"{percent_text(LEVEL_SHARE)} beside the uncertainty."
     )
+
+
+def _ceiling(order: Sequence[Row], present: Row, at_most: int) -> str:
+    """What a setting can save of what stays: by the replay's parts, or more where a run has shown
+    it."""
+    run = [row for row in order if row.measured and not row.measured.statuses]
+    if run and present.measured:
+        best = min(run, key=lambda row: value_of(row.measured, "end"))
+        now, then = value_of(present.measured, "end"), value_of(best.measured, "end")
+        if now - then > at_most + LEVEL_BYTES:
+            return (
+                f"Run for real, {best.candidate.title} leaves {bytes_text(then)} instead "
+                f"of {bytes_text(now)}, which is more than the parts of the replay allow."
+            )
+    return f"Of what stays a setting can save {bytes_text(at_most)} at most."
 
 
 def _share(then: int, now: int) -> float:

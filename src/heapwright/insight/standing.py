@@ -55,6 +55,7 @@ class Standing:
     live_share: float = 0.0  # of what stays
     why: Why | None = None
     cause: str = ""  # what is said of it behind the advice, where a setting can help
+    at_most: int | None = None  # bytes of what stays that are not live; None: not told
 
 
 def standing(trace: "Trace", now: Result, why: Why | None) -> Standing:
@@ -128,8 +129,6 @@ def _of_the_cause(now: Result, why: Why, found: Standing) -> None:
     if why.kind not in ("leak", "live"):
         found.cause = why.sentence
         return
-    said = f"{why.sentence} {why.mend}"
+    found.sentences.append(f"{why.sentence} {why.mend}")
     if why.kind == "live" and why.held >= LIVE_SHARE and now.end:
-        rest = max(0, now.end["resident_bytes"] - now.end["live_bytes"])
-        said += f" Of what stays a setting can save {bytes_text(rest)} at most."
-    found.sentences.append(said)
+        found.at_most = max(0, now.end["resident_bytes"] - now.end["live_bytes"])

@@ -248,8 +248,10 @@ def runs_on(*, python: bool = False) -> str:
 
 
 def _pythons() -> str:
-    """The allocator of Python itself: the one whose version is that of a trace's Python."""
-    return next((name for name, one in _own().items() if one.card.version_of == "python"), "")
+    """The allocator of Python itself: the one whose version is that of a trace's Python, and that
+    stands on a malloc."""
+    able = (name for name, one in _own().items() if one.card.version_of == "python")
+    return next((name for name in able if _own()[name].card.ground), "")
 
 
 def _compared(manager: Manager, kind: Kind) -> bool:

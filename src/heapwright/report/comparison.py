@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heapwright.insight.verdict import present, ranked, verdict
+from heapwright.managers.grounds import OVER
+from heapwright.managers.registry import system_malloc
 from heapwright.report.rows import (
     BYTES,
     BYTES_RANGE,
@@ -183,12 +185,18 @@ def _knobs(result: Result) -> tuple[str, ...]:
     )
 
 
+def _runs_now(result: Result) -> bool:
+    """Whether the program runs on it: one manager's plain variant alone need not be that."""
+    names = result.runs_on or system_malloc()
+    return result.manager in (names, names.removesuffix(f"{OVER}{system_malloc()}"))
+
+
 def _flags(
     result: Result, winner: Result | None, least: Result, *, now: bool
 ) -> tuple[tuple[str, str], ...]:
     flags = {
         ("best", "least" if winner is least else "best to deploy"): result is winner,
-        ("now", "now"): now,
+        ("now", "now" if _runs_now(result) else "plain"): now,
         ("", "measured"): result.kind == "measured",
         ("bad", "ran out of memory"): result.refused > 0,
     }

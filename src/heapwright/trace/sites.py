@@ -1,6 +1,6 @@
 """The names of call sites, kept as file+0xoffset and looked up when asked for.
 
-    file+0xoffset, its build-id ─ addr2line, else nm ─► label
+    file+0xoffset, its build-id ─ addr2line, else nm ─► label        known_names keeps a system's
 
 The offset is the virtual address that the file's own symbol table uses. A file replaced since it
 was recorded is not asked for names; so those of files that are likely to be, which are the
@@ -14,6 +14,8 @@ import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+
+from heapwright.trace.known_names import known
 
 SYSTEM_FOLDERS = ("/usr/", "/lib/", "/lib64/", "/bin/", "/sbin/", "/nix/store/")
 ELF_BYTES = 1 << 20  # of a file's start that are read for its headers and its build-id
@@ -64,12 +66,20 @@ def _by_file(stored: Sequence[str], modules: dict[str, str]) -> dict[str, dict[i
 def _named(path: str, build: str, wanted: dict[int, int], inlined: bool) -> list[str]:
     """The name of each wanted offset of a file."""
     offsets = list(wanted.values())
-    same = Path(path).is_file() and elf(path)[1] == build
-    names = _lines(path, offsets, inlined) if same else [""] * len(offsets)
-    symbols = _symbols(path) if same and not all(names) else []
-    return [
-        name or _nearest(symbols, path, offset) for name, offset in zip(names, offsets, strict=True)
-    ]
+    if not (Path(path).is_file() and elf(path)[1] == build):
+        return [_nearest([], path, offset) for offset in offsets]
+
+    def ask(some: Sequence[int]) -> list[str]:
+        names = _lines(path, list(some), inlined)
+        symbols = _symbols(path) if not all(names) else []
+        return [
+            name or _nearest(symbols, path, offset)
+            for name, offset in zip(names, some, strict=True)
+        ]
+
+    if not path.startswith(SYSTEM_FOLDERS):  # the trace keeps its names, and it is built anew
+        return ask(offsets)
+    return known(build, "inlined" if inlined else "plain", offsets, ask)
 
 
 def _nearest(symbols: list[tuple[int, int, str]], path: str, offset: int) -> str:
