@@ -29,6 +29,7 @@ FAMILIES = {
     "of what is possible.",
     "malloc": "What serves `malloc` under real programs.",
     "runtime": "The whole memory managers of language runtimes.",
+    "device": "What serves a device's memory, of a GPU for one, to a program.",
     "third party": "Found through entry points of other packages.",
 }
 

@@ -56,6 +56,8 @@ def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     from heapwright.managers.registry import managers as registered
     from heapwright.managers.registry import usual
 
+    if managers is None and trace.origin.get("device"):
+        return [name for name, one in registered().items() if one.family == "device"]
     if managers is None:
         return usual(graph=trace.graph, python=bool(trace.python))
     if not managers:

@@ -36,8 +36,9 @@ def import_(
 
     The format is recognised by the file's content, plain or packed by gzip, zstd or zip: captures
     of memray, heaptrack, glibc's mtrace, valgrind --trace-malloc=yes, ltrace, Mozilla's logalloc,
-    Android's memory_replay, the CS:APP malloc lab, and tables in CSV or Parquet. What the format
-    cannot tell, and what was not taken literally, is told in notes that `info` shows again.
+    Android's memory_replay, the CS:APP malloc lab, PyTorch's snapshots of GPU memory, and tables
+    in CSV or Parquet. What the format cannot tell, and what was not taken literally, is told in
+    notes that `info` shows again.
 
     Example:
 
@@ -46,6 +47,7 @@ def import_(
         heapwright import app.raw.zst --guess-reallocs -o app.heap.parquet
         valgrind --trace-malloc=yes --log-file=app.log ./app
         heapwright import app.log -o app.heap.parquet
+        heapwright import snapshot.pickle -o gpu.heap.parquet
         heapwright import events.csv --map op=kind,object=address -o app.parquet
     """
     from heapwright.cli import screen

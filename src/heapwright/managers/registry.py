@@ -22,7 +22,7 @@ from heapwright.managers.card import Card, Kind
 from heapwright.managers.grounds import MACHINE, OVER, storeys
 from heapwright.versions import version_number, version_text
 
-FAMILIES = ("textbook", "malloc", "runtime", "linux")  # in the order of tables
+FAMILIES = ("textbook", "malloc", "runtime", "linux", "device")  # in the order of tables
 THIRD_PARTY = "third party"
 
 

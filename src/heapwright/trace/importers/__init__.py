@@ -42,6 +42,7 @@ FORMATS = (
     "ltrace",
     "ftrace",
     "ring_pages",
+    "torch_snapshot",
     "tabular",
 )
 HEAD_BYTES = 4096
@@ -74,9 +75,12 @@ def import_file(
         tabular = importlib.import_module(f"{__name__}.tabular")
         tabular.import_table(path, output, columns or {}, advance)
         return
-    if kind := sums.recognised(head):
-        raise HeapwrightError(sums.sentence(path, kind))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in FORMATS]
+    kind = sums.recognised(head)
+    if kind and not any(
+        module.recognises(head, path) for module in modules if _reads_pickles(module)
+    ):
+        raise HeapwrightError(sums.sentence(path, kind))
     for module in modules:
         if not module.recognises(head, path):
             continue
@@ -89,6 +93,11 @@ def import_file(
         return
     known = "; ".join(module.TITLE for module in modules)
     raise HeapwrightError(f"{path} has no format that can be imported; known: {known}")
+
+
+def _reads_pickles(module: ModuleType) -> bool:
+    """Whether a format is a pickle, which otherwise is never opened."""
+    return "READS_PICKLES" in vars(module)
 
 
 def _guessing(modules: list[ModuleType]) -> list[ModuleType]:

@@ -1,0 +1,141 @@
+"""Small programs of a device's requests, and where PyTorch's own allocator placed them.
+
+    python tests/cuda_programs.py DRIVE      write managers/keys/cuda-caching-*.npz anew
+
+DRIVE is a command that answers each line `a SLOT SIZE STREAM`, `f SLOT` or `m FRACTION` with the
+address, or 0, and the bytes allocated, reserved, active and split, the segments, retries and
+failures: the real library over a device that is none, see docs/cuda-caching.md. Nothing in a key
+comes from the twin; the events are made again from the seed.
+"""
+
+import os
+import random
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.trace.schema import FREE, MALLOC, Events, events
+from malloc_programs import FOLDER
+
+MIB = 1 << 20
+SEED, EVENTS = 11, 1000
+DOUBLING = 2.0
+CLOSE = 0.7  # share of requests of a few sizes
+
+
+class Case(NamedTuple):
+    """A program under settings."""
+
+    settings: dict[str, int]
+    streams: int = 1
+    largest: int = 27  # doublings of a byte
+
+
+CASES = {
+    "default": Case({"capacity_mb": 4096}, 3, 26),
+    "short": Case({"capacity_mb": 300}, 2),
+    "split": Case(
+        {"capacity_mb": 400, "max_split_size_mb": 32, "per_process_memory_fraction": 75}, 2
+    ),
+    "collected": Case(
+        {
+            "capacity_mb": 500,
+            "garbage_collection_threshold": 60,
+            "per_process_memory_fraction": 80,
+            "roundup_power2_divisions": 4,
+        },
+        2,
+    ),
+    "expandable": Case({"capacity_mb": 400, "expandable_segments": 1}, 2),
+    "both": Case({"capacity_mb": 800, "expandable_segments": 1, "max_split_size_mb": 32}, 1),
+}
+STATES = ("allocated", "reserved", "retries", "ooms")
+
+
+def rows_of(name: str) -> list[tuple[int, int, int, int]]:
+    """(op, slot, size, stream); `random()` gives every Python the same."""
+    case, draw = CASES[name], random.Random(SEED).random
+    sizes = [int(DOUBLING ** (4 + draw() * (case.largest - 4))) for _ in range(40)]
+    rows: list[tuple[int, int, int, int]] = []
+    live: list[tuple[int, int]] = []
+    for number in range(EVENTS):
+        if live and draw() < (0.53 if number % 300 > 180 else 0.45):
+            place = int(draw() * len(live))
+            live[place], live[-1] = live[-1], live[place]
+            slot, stream = live.pop()
+            rows.append((FREE, slot, 0, stream))
+            continue
+        size = sizes[int(draw() * 40)]
+        if draw() > CLOSE:
+            size = int(DOUBLING ** (4 + draw() * (case.largest - 4)))
+        stream = int(draw() * case.streams)
+        rows.append((MALLOC, number, size, stream))
+        live.append((number, stream))
+    return rows
+
+
+def batch(name: str) -> Events:
+    """The events of a program; a stream is a thread."""
+    op, slot, size, thread = np.array(rows_of(name), np.int64).T
+    return events(op=op, slot=slot, size=size, thread=thread)
+
+
+def conf(settings: dict[str, int]) -> str:
+    """PYTORCH_CUDA_ALLOC_CONF of these settings."""
+    told = [
+        f"{knob}:{settings[knob]}"
+        for knob in ("max_split_size_mb", "roundup_power2_divisions")
+        if knob in settings
+    ]
+    if "garbage_collection_threshold" in settings:
+        share = settings["garbage_collection_threshold"] / 100
+        told.append(f"garbage_collection_threshold:{share}")
+    if settings.get("expandable_segments"):
+        told.append("expandable_segments:True")
+    return ",".join(told)
+
+
+def answers(name: str, drive: list[str]) -> np.ndarray:
+    """int64[event, 8]: what the real one says after each event."""
+    case = CASES[name]
+    lines = []
+    if fraction := case.settings.get("per_process_memory_fraction"):
+        lines.append(f"m {fraction / 100}")
+    for op, slot, size, stream in rows_of(name):
+        lines.append(f"f {slot}" if op == FREE else f"a {slot} {size} {stream}")
+    environment = {
+        **os.environ,
+        "PYTORCH_CUDA_ALLOC_CONF": conf(case.settings),
+        "FAKE_BYTES": str(case.settings["capacity_mb"] * MIB),
+    }
+    done = subprocess.run(
+        drive, input="\n".join(lines), env=environment, capture_output=True, text=True, check=True
+    )
+    found = np.array([row.split() for row in done.stdout.splitlines()], np.int64)
+    return found[-EVENTS:]
+
+
+def write(drive: list[str]) -> Iterator[str]:
+    """Write the keys."""
+    for name, case in CASES.items():
+        found = answers(name, drive)
+        shift = 30 if case.settings.get("expandable_segments") else 62
+        address = found[:, 0]
+        start = int(address[address > 0].min()) & -(1 << 30)
+        offset = np.where(address > 0, address - start, -1)
+        np.savez_compressed(
+            FOLDER / f"cuda-caching-{name}.npz",
+            segment=(offset >> shift).astype(np.int16),
+            offset=np.where(offset >= 0, offset & ((1 << shift) - 1), -1) >> 9,
+            states=found[:, [1, 2, 6, 7]],
+        )
+        yield f"cuda-caching-{name}.npz: {len(found):,} events, {int((address == 0).sum()):,}"
+
+
+if __name__ == "__main__":
+    for line in write(shlex.split(sys.argv[1])):
+        print(line)
