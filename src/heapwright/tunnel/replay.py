@@ -36,7 +36,7 @@ from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
-from heapwright.tunnel.conditions import HUGE_PAGES
+from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES
 from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
 from heapwright.tunnel.keyframes import Keyframes
@@ -246,6 +246,8 @@ class Replay:
             self.heap = self.module.boot(space, config)
         self.run = self.loop.start(self.heap, trace.slots)
         self.run.progress[self.loop.TOUCH] = TOUCH[conditions.touch]
+        if getattr(self.loop, "CLOCKED", False):
+            self.run.progress[self.loop.STEP_NS] = CLOCK_STEP_NS
 
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
