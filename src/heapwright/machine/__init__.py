@@ -67,6 +67,7 @@ __all__ = [
     "mprotect",
     "mremap",
     "munmap",
+    "now",
     "read",
     "store",
     "touch",

@@ -253,8 +253,8 @@ def brk(machine, end):
 
 @kernel
 def mmap(machine, hint, length):
-    """Address of `length` fresh bytes, whole pages, at `hint` if it is not 0 and that range is free,
-    else where `place` says; 0 where there is no room."""
+    """Address of `length` fresh bytes, whole pages, at `hint` if it is not 0 and that is free, else
+    where `place` says; 0 where there is no room."""
     meters = machine.meters
     meters[SYSCALLS] += 1
     if length <= 0 or length > MAPPED_TOP - BREAK_LIMIT:
