@@ -57,6 +57,8 @@ IDEAL_LIVENESS = (
 ALONE = (
     "Serves all that the Python program asks for, its objects too, as PYTHONMALLOC=malloc has it."
 )
+CLOCK = "Its clock is the recorded program's, as far as the recorder read it."
+NO_CLOCK = f"The trace knows no time: its clock moves on by {CLOCK_STEP_NS:,} ns at each event."
 ORACLE_DEATHS = "Frees each object as soon as nothing refers to it any longer: the trace's oracle."
 _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
 _SETTLED_SLOTS = 1 << 28  # looked at, in all stops together, for objects that a collector moved
@@ -332,6 +334,8 @@ class Replay:
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
         notes += of_version(self.manager, self.trace, self.chosen)
+        if getattr(self.loop, "CLOCKED", False):
+            notes.append(CLOCK if "time_ns" in self.trace.columns else NO_CLOCK)
         notes += [*self.ignored, *sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))]
         if self.trace.python and not self.collected and not self.loop.BY_DOMAIN:
             notes.append(ALONE)
