@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.machine.address_space import BREAK_LIMIT
 from heapwright.managers import managers
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.harness import Drive
@@ -31,6 +32,7 @@ from heapwright.trace.store import Trace, TraceWriter
 
 FOLDER = Path(__file__).parent / "managers" / "keys"
 SEED = 7
+STEP_NS = 3_000_000  # from one event to the next, of managers that go by the clock
 DOUBLING = 2.0
 
 
@@ -98,10 +100,16 @@ def rows_of(name: str) -> list[tuple[int, ...]]:
     return rows
 
 
-def batch(name: str) -> Events:
-    """The events of a program."""
+def batch(name: str, *, clocked: bool = False) -> Events:
+    """The events of a program, with their times if they matter."""
     op, slot, size, align, thread = np.array(rows_of(name), np.int64).T
-    return events(op=op, slot=slot, size=size, align=align, thread=thread)
+    times = np.arange(len(op)) * STEP_NS if clocked else np.zeros(0, np.int64)
+    return events(op=op, slot=slot, size=size, align=align, thread=thread, time_ns=times)
+
+
+def clocked(manager: str) -> bool:
+    """Whether it asks what time it is."""
+    return getattr(managers()[manager].module, "CLOCKED", False)
 
 
 def trace(name: str, folder: Path) -> Trace:
@@ -133,9 +141,11 @@ def write(names: list[str]) -> Iterator[str]:
             with tempfile.TemporaryDirectory() as folder:
                 asked = trace(name, Path(folder))
                 with Drive(manager, asked, placed=True, tick_ns=0) as drive:
-                    placed = drive.replay(batch(name))
+                    placed = drive.replay(batch(name, clocked=clocked(manager)))
                     held = drive.finish()
             start = origin(placed[:, 0], drive.heap_start)
+            if hasattr(managers()[manager].module, "seed"):
+                start = BREAK_LIMIT + drive.origin
             offsets = np.where(placed[:, 0] != 0, placed[:, 0] - start, -1)
             np.savez_compressed(
                 key_of(manager, name),
@@ -145,6 +155,7 @@ def write(names: list[str]) -> Iterator[str]:
                 mapped=np.int64(held.mapped_bytes_peak),
                 faults=np.int64(held.page_faults),
                 told=np.array(held.told, np.int64),
+                seeds=np.array(drive.seeds, np.int64),
                 version=np.array(systems.version(manager)),
             )
             yield f"{key_of(manager, name).name}: {len(offsets):,} events"

@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from heapwright.machine.gaps import GAP_ROWS, check, extend, gaps, give_back, place
+from heapwright.machine.gaps import (
+    GAP_ROWS,
+    HUGE_PAGE_BYTES,
+    check,
+    extend,
+    gaps,
+    give_back,
+    place,
+)
 
 LOW, HIGH = 64, 128  # pages here, as the table knows no unit
 
@@ -91,3 +99,14 @@ def test_check_finds_gaps_that_touch_or_hold_nothing(broken):
         table.start[row], table.end[row] = start, end
     table.count[0] = len(broken)
     assert not check(table)
+
+
+def test_whole_huge_pages_lie_at_multiples_of_one():
+    """In the highest gap with room for one more; where none has it, as any other mapping."""
+    table = gaps(HUGE_PAGE_BYTES, 8 * HUGE_PAGE_BYTES)
+    assert place(table, 0, 4096) == 8 * HUGE_PAGE_BYTES - 4096
+    assert place(table, 0, 2 * HUGE_PAGE_BYTES) == 5 * HUGE_PAGE_BYTES
+    assert place(table, 0, 4096) == 8 * HUGE_PAGE_BYTES - 8192, "what was left above is used"
+    assert place(table, 0, 4 * HUGE_PAGE_BYTES) == HUGE_PAGE_BYTES, "no room for one more"
+    assert rows(table) == [(7 * HUGE_PAGE_BYTES, 8 * HUGE_PAGE_BYTES - 8192)]
+    assert place(table, 7 * HUGE_PAGE_BYTES, 4096) == 7 * HUGE_PAGE_BYTES

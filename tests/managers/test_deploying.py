@@ -1,9 +1,9 @@
 from heapwright.managers.card import Deploy
 from heapwright.managers.deploying import Deployment, deployment, trimming
 from heapwright.managers.registry import managers, runs_on
-from heapwright.references.malloc.systems import JEMALLOC
 
 GLIBC = managers()["glibc"].card.deploy
+JEMALLOC = managers()["jemalloc"].card.deploy
 
 
 def test_settings_become_an_environment() -> None:
@@ -27,6 +27,12 @@ def test_what_one_variable_already_says_stays_in_it() -> None:
 def test_what_cannot_be_set_from_outside_is_not_deployed() -> None:
     assert deployment(GLIBC, {"cores": 2}) is None
     assert Deploy().said({"knob": 1}) == ""
+
+
+def test_a_flag_is_called_true_or_false() -> None:
+    assert JEMALLOC.variables({"tcache": 0, "narenas": 1}) == {
+        "MALLOC_CONF": "tcache:false,narenas:1"
+    }
 
 
 def test_a_library_is_installed_and_preloaded() -> None:

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from heapwright.machine.address_space import (
+    BREAK_LIMIT,
     FAULTS,
     FIRST_BREAK,
     PEAK_MAPPED_BYTES,
     PEAK_RESIDENT_PAGES,
 )
 from heapwright.managers import managers
-from malloc_programs import FOLDER, PROGRAMS, batch, key_of, twins
+from malloc_programs import FOLDER, PROGRAMS, batch, clocked, key_of, twins
 from trial import Trial
 
 CASES = [(name, program) for name in twins() for program in PROGRAMS]
@@ -29,9 +30,13 @@ def test_every_address_is_the_real_ones(name, program):
     with np.load(key_of(name, program)) as kept:
         key = {column: kept[column] for column in kept.files}
     trial = Trial(name)
-    placed = trial.fly(batch(program))
+    if hasattr(trial.module, "seed"):
+        trial.module.seed(trial.heap, key["seeds"])
+    placed = trial.fly(batch(program, clocked=clocked(name)))
     addresses, meters = placed[:, 0], trial.machine.meters
-    if hasattr(trial.module, "offsets"):
+    if hasattr(trial.module, "seed"):
+        offsets = np.where(addresses != 0, addresses - BREAK_LIMIT, -1)
+    elif hasattr(trial.module, "offsets"):
         offsets = trial.module.offsets(trial.heap, addresses)
     else:
         start = getattr(trial.module, "ZONE_START", meters[FIRST_BREAK])

@@ -8,6 +8,13 @@ from heapwright.references.malloc.agreement import validate
 from malloc_programs import trace, twins
 
 TURNED = {
+    "jemalloc": [
+        {},
+        {"dirty_decay_ms": 1, "muzzy_decay_ms": 2},
+        {"dirty_decay_ms": 0, "lg_tcache_max": 12},
+        {"narenas": 2, "tcache": 0},
+        {"oversize_threshold": 0},
+    ],
     "tcmalloc": [
         {},
         {"aggressive_decommit": 1},

@@ -17,6 +17,7 @@ from heapwright.machine.address_space import (
     machine,
     store,
 )
+from heapwright.machine.clock import now
 
 if AHEAD:
     from heapwright.machine.linux import (
@@ -66,6 +67,7 @@ __all__ = [
     "mprotect",
     "mremap",
     "munmap",
+    "now",
     "read",
     "store",
     "touch",

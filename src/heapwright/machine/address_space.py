@@ -9,7 +9,7 @@ Invariant  meters[RESIDENT_PAGES] == pages flagged RESIDENT; a RESIDENT page is 
            meters[MAPPED_BYTES] == PAGE_BYTES x pages flagged MAPPED           (check)
 Source     Linux mm/mmap.c (top-down placement), mm/memory.c (faults), mm/huge_memory.c, madvise(2)
 Omits      file mappings, protections (a reserved page is a mapped page), swap, address limits,
-           placement of huge areas at multiples of a huge page, page tables that outlive their pages
+           page tables that outlive their pages
 
 Addresses are byte offsets into `words`, really reserved memory that costs nothing until written:
 what a manager keeps inside its blocks it keeps there, in-band. The data segment stands for the
@@ -61,8 +61,10 @@ WRITTEN = 255 - ZERO  # keeps every other flag
     CEILING,  # address: brk refuses to go beyond it; BREAK_LIMIT, unless there is less room
     STRAY_TOUCHES,  # touches of unmapped pages: a segmentation fault in a real process
     FIRST_BREAK,  # address: where the heap starts
+    TIME_S,  # in flight: whole seconds of the clock
+    TIME_NS,  # of the program, at the event that is replayed; in flight: past TIME_S
     METERS,
-) = range(15)
+) = range(17)
 
 HUGE_NEVER, HUGE_ADVISE, HUGE_ALWAYS = range(3)
 ADVISE_DONTNEED, ADVISE_FREE, ADVISE_HUGEPAGE = 4, 8, 14  # Linux's MADV_* numbers
@@ -251,10 +253,8 @@ def brk(machine, end):
 
 @kernel
 def mmap(machine, hint, length):
-    """Address of `length` fresh bytes, a multiple of a page; 0 where there is no room.
-
-    At `hint` if it is not 0 and that range is free, else at the top of the highest gap that fits.
-    """
+    """Address of `length` fresh bytes, whole pages, at `hint` if it is not 0 and that is free, else
+    where `place` says; 0 where there is no room."""
     meters = machine.meters
     meters[SYSCALLS] += 1
     if length <= 0 or length > MAPPED_TOP - BREAK_LIMIT:

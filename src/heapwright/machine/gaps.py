@@ -2,7 +2,9 @@
 
 Terms      gap: a free range; gaps stand in ascending order, no two touch
 Invariant  every byte of the zone is in one gap or in one area                     (check)
-Source     Linux mm/mmap.c, arch_get_unmapped_area_topdown: the top of the highest gap that fits
+Source     Linux mm/mmap.c, arch_get_unmapped_area_topdown: the top of the highest gap that fits;
+           mm/huge_memory.c, thp_get_unmapped_area, from 6.7 on: a length of whole huge pages lies
+           at a multiple of one, in the highest gap with room for one more
 """
 
 from typing import NamedTuple
@@ -11,6 +13,7 @@ import numpy as np
 
 from heapwright.compiler import kernel
 
+HUGE_PAGE_BYTES = 2 << 20
 GAP_ROWS = 1 << 18  # one more gap than areas; Linux stops at 65,530 areas
 
 
@@ -35,6 +38,10 @@ def place(gaps, hint, length):
 
     At `hint` if it is not 0 and that range is free, else at the top of the highest gap that fits.
     """
+    if not hint and not length & (HUGE_PAGE_BYTES - 1):
+        address = _place_huge(gaps, length)
+        if address:
+            return address
     chosen = -1
     address = 0
     for row in range(gaps.count[0] - 1, -1, -1):
@@ -52,6 +59,18 @@ def place(gaps, hint, length):
         return 0
     _cut(gaps, chosen, address, length)
     return address
+
+
+@kernel
+def _place_huge(gaps, length):
+    """Take whole huge pages; their address, 0 where there is no room to choose it."""
+    for row in range(gaps.count[0] - 1, -1, -1):
+        start, end = gaps.start[row], gaps.end[row]
+        if end - start >= length + HUGE_PAGE_BYTES and gaps.count[0] + 1 < GAP_ROWS:
+            address = (end - length) & -HUGE_PAGE_BYTES
+            _cut(gaps, row, address, length)
+            return address
+    return 0
 
 
 @kernel

@@ -26,6 +26,7 @@ class Deploy:
     variable: str = "GLIBC_TUNABLES"  # that holds several knobs,
     equals: str = "="  # each a name, this, and its value,
     between: str = ":"  # with this in between
+    flags: tuple[str, ...] = ()  # of those, knobs of 0 and 1 that are called false and true there
     preload: str = ""  # command that makes the library to preload; "": none is made
     library: str = ""  # name of the library to preload that `package` installs; "": none
     package: str = ""  # Debian's and Ubuntu's name
@@ -58,11 +59,15 @@ class Deploy:
             if knob in self.environment
         }
         packed = [
-            f"{self.tunables[knob]}{self.equals}{value}"
+            f"{self.tunables[knob]}{self.equals}{self._value(knob, value)}"
             for knob, value in settings.items()
             if knob not in self.environment
         ]
         return told | ({self.variable: self.between.join(packed)} if packed else {})
+
+    def _value(self, knob: str, value: int) -> str:
+        """How a value is written."""
+        return ("true" if value else "false") if knob in self.flags else str(value)
 
     def said(self, settings: Mapping[str, int]) -> str:
         """What to put before a command for `settings`, as MALLOC_ARENA_MAX=1; "" where one of the

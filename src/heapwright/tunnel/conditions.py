@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # What the program writes of the memory it allocates: blocks below so many bytes are written whole;
 # larger ones as the trace tells, where it does.
 TOUCH = {"none": 0, "all": SIZE_LIMIT, "recorded": LARGE_BYTES}
+CLOCK_STEP_NS = 1000  # from one event to the next, where a trace knows no time
 HUGE_PAGES = ("never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
 
 

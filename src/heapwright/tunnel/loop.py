@@ -16,7 +16,7 @@ import numpy as np
 
 from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import clear, copy, touch
-from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES
+from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES, TIME_NS
 from heapwright.managers.textbook.linear import manager
 from heapwright.trace.schema import (
     CALLOC,
@@ -40,6 +40,8 @@ COLUMNS = ("op", "slot", "size", "align", "thread")  # of a trace, that are repl
 BY_DOMAIN = hasattr(manager, "alloc_in")  # it asks in which of Python's domains a request is made,
 BY_DOOR = hasattr(manager, "DOORS")  # or by which door of the kernel
 COLUMNS += ("field",) if BY_DOOR else ("domain",) if BY_DOMAIN else ()
+CLOCKED = getattr(manager, "CLOCKED", False)  # it asks the machine for the time
+COLUMNS += ("time_ns",) if CLOCKED else ()
 
 alloc, free, usable = manager.alloc, manager.free, manager.usable
 extent, cached, metadata = manager.extent, manager.cached, manager.metadata
@@ -68,8 +70,9 @@ class Run(NamedTuple):
     TOUCH,  # setting: blocks below so many bytes are written whole; those above as the trace says
     LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
     PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk that the manager has no answer to
+    STEP_NS,  # setting: from one event to the next, where the trace knows no time
     PROGRESS,
-) = range(8)
+) = range(9)
 
 
 def start(heap, slots):
@@ -194,6 +197,16 @@ def written(heap, run, slot, size):
 
 
 @kernel(inline=True)
+def tell_time(heap, run, events, row, number):
+    """Set the machine's clock to the time of an event, which is the trace's so many-th."""
+    meters = heap.machine.meters
+    time = number * run.progress[STEP_NS]
+    if len(events.time_ns):
+        time = events.time_ns[unsigned(row)]
+    meters[TIME_NS] = max(meters[TIME_NS], time)
+
+
+@kernel(inline=True)
 def step(heap, run, thread, event, request):
     """One event: (op, slot) and (size, log2 of alignment, domain); the object's address, 0 if
     none."""
@@ -254,6 +267,8 @@ def replay(heap, run, events):
         thread = np.int64(events.thread[i]) if threaded else 0
         domain = whom(events, row)
         event = (np.int64(events.op[i]), np.int64(events.slot[i]))
+        if CLOCKED:
+            tell_time(heap, run, events, row, first + row)
         step(heap, run, thread, event, (events.size[i], align, domain))
         if meters[RESIDENT_PAGES] > peak:
             peak = meters[RESIDENT_PAGES]
@@ -284,6 +299,8 @@ def survey(heap, run, events, ledger, placed):
             enter_object(heap, ledger, objects.address[slot], objects.size[slot], -1)
             progress[LIVE_BYTES] -= objects.size[slot]
         refused = progress[REFUSED]
+        if CLOCKED:
+            tell_time(heap, run, events, i, progress[NEXT] + i)
         address = step(heap, run, thread, (op, slot), (size, align, domain))
         if address:
             if progress[REFUSED] == refused:

@@ -36,7 +36,7 @@ from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
-from heapwright.tunnel.conditions import HUGE_PAGES
+from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES
 from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
 from heapwright.tunnel.keyframes import Keyframes
@@ -57,6 +57,8 @@ IDEAL_LIVENESS = (
 ALONE = (
     "Serves all that the Python program asks for, its objects too, as PYTHONMALLOC=malloc has it."
 )
+CLOCK = "Its clock is the recorded program's, as far as the recorder read it."
+NO_CLOCK = f"The trace knows no time: its clock moves on by {CLOCK_STEP_NS:,} ns at each event."
 ORACLE_DEATHS = "Frees each object as soon as nothing refers to it any longer: the trace's oracle."
 _FIRST_BLOCKS = 4096  # rows of Ledger.blocks to begin with; it grows when a manager has more
 _SETTLED_SLOTS = 1 << 28  # looked at, in all stops together, for objects that a collector moved
@@ -246,6 +248,8 @@ class Replay:
             self.heap = self.module.boot(space, config)
         self.run = self.loop.start(self.heap, trace.slots)
         self.run.progress[self.loop.TOUCH] = TOUCH[conditions.touch]
+        if getattr(self.loop, "CLOCKED", False):
+            self.run.progress[self.loop.STEP_NS] = CLOCK_STEP_NS
 
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
@@ -330,6 +334,8 @@ class Replay:
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
         notes += of_version(self.manager, self.trace, self.chosen)
+        if getattr(self.loop, "CLOCKED", False):
+            notes.append(CLOCK if "time_ns" in self.trace.columns else NO_CLOCK)
         notes += [*self.ignored, *sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))]
         if self.trace.python and not self.collected and not self.loop.BY_DOMAIN:
             notes.append(ALONE)

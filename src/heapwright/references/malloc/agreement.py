@@ -6,8 +6,8 @@
 
 Key        the recorded addresses, where the recording knows them and where its heap began, and a
            fresh process must get them; else those that the real system returns in a fresh process
-Equal      a block of the brk heap, or of one that is mapped from its first block's segment on: the
-           same offset from the heap's start. Any other block is
+Equal      a block of the brk heap, or of one that is mapped from its first block's segment on, or
+           from where the process maps first: the same offset from the heap's start. Any other is
            outside it in both, of the same usable size, and if a further arena's at the same offset
            in its 64 MiB heap, if mapped on its own at the same offset in its page
 Random     a block aligned beyond a page and mapped on its own: how far into its area it lies, and
@@ -28,6 +28,7 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
+    BREAK_LIMIT,
     FAULTS,
     FIRST_BREAK,
     PEAK_MAPPED_BYTES,
@@ -39,6 +40,7 @@ from heapwright.references.malloc.causes import at_once
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.malloc.places import Blocks, equal, first_area
 from heapwright.references.tally import Tally, difference, percent
+from heapwright.tunnel.conditions import CLOCK_STEP_NS
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.tunnel.steered import of_version
 from heapwright.versions import version_number, version_text
@@ -254,10 +256,19 @@ def validate(
     origin = getattr(twin.module, "ORIGIN_BYTES", 0)  # of one that maps its heap
     seen = 0
     late = name == "glibc" and twin.version >= LATE
+    clocked = getattr(twin.loop, "CLOCKED", False)  # else the clock stands still
     with Drive(
-        name, trace, placed=True, touch=conditions.touch, tunables=tunables, tick_ns=0
+        name,
+        trace,
+        placed=True,
+        touch=conditions.touch,
+        tunables=tunables,
+        tick_ns=CLOCK_STEP_NS if clocked else 0,
     ) as drive:
-        for batch in trace.batches(columns=COLUMNS):
+        if hasattr(twin.module, "seed"):
+            twin.module.seed(twin.heap, drive.seeds)
+            start, drive.heap_start = BREAK_LIMIT, BREAK_LIMIT + drive.origin
+        for batch in trace.batches(columns=(*COLUMNS, "time_ns") if clocked else COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(twin.heap, twin.run, batch, ledger, placed)
             real = drive.replay(batch)

@@ -1,4 +1,4 @@
-/* The clock that libraries see: the system's, or a number of nanoseconds for each event.
+/* The clock that libraries see: the system's, or that of the events.
  *
  * A call of clock_gettime from a library that was preloaded resolves here first, as the executable
  * is linked with -rdynamic. An allocator that gives memory back by the clock is then the same in
@@ -10,7 +10,12 @@
 #include <unistd.h>
 
 enum { SECOND = 1000000000, BEGIN_S = 1000 };
-int64_t tick_ns = -1, ticks;
+static int64_t virtual_ns = -1; /* -1: the system's clock */
+
+void begin_clock(void) { virtual_ns = 0; }
+void tell_clock(int64_t event_ns) {
+    if (virtual_ns >= 0 && event_ns > virtual_ns) virtual_ns = event_ns;
+}
 
 int64_t now_ns(void) {
     struct timespec t;
@@ -19,8 +24,7 @@ int64_t now_ns(void) {
 }
 
 int clock_gettime(clockid_t which, struct timespec *t) {
-    if (tick_ns < 0) return syscall(SYS_clock_gettime, which, t);
-    int64_t now = ticks * tick_ns;
-    t->tv_sec = BEGIN_S + now / SECOND, t->tv_nsec = now % SECOND;
+    if (virtual_ns < 0) return syscall(SYS_clock_gettime, which, t);
+    t->tv_sec = BEGIN_S + virtual_ns / SECOND, t->tv_nsec = virtual_ns % SECOND;
     return 0;
 }

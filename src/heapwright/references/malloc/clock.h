@@ -1,4 +1,5 @@
 #include <stdint.h>
 
-extern int64_t tick_ns, ticks; /* nanoseconds an event, or -1: the system's clock; events so far */
-int64_t now_ns(void);          /* of the system */
+void begin_clock(void);            /* from now on libraries see the events' time, from 0 on */
+void tell_clock(int64_t event_ns); /* the time of the event that is next; it never goes back */
+int64_t now_ns(void);              /* of the system */

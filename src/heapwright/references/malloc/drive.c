@@ -11,7 +11,7 @@
  * every buffer of this program resident: what a constructor of the allocator maps is counted, its
  * static data is not. One real thread per trace thread that is alive; whoever holds the baton runs.
  *
- * Before the baseline the heap's start is settled: see place.h. mallopt and malloc_trim are called where
+ * Before the baseline the heap's start and that of mappings are settled: see place.h. mallopt and malloc_trim are called where
  * the library that has malloc has them too, and counted as LEFT_OUT elsewhere; sbrk is the program's own
  * everywhere.
  */
@@ -36,7 +36,9 @@
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW, MALLOPT = 13, TRIM, SBRK, WRITTEN };
 enum { SLOTS, THREADS, ALIVE, TOUCH /* blocks below so many bytes are written whole */, PLACED, SAMPLE_EVERY, PROBE_EVERY, HUGE_PAGES, HEAP_START,
        END_EVENT /* after it the program has settled: always a sample */,
-       TICK_NS /* see clock.h */, SETTINGS };
+       VIRTUAL /* the clock is the events': see clock.h */, MAPPED_TOP, SETTINGS };
+enum { HOME, ORIGIN /* bytes from the twin's mappings to ours */, STATE /* where the library keeps this thread's */,
+       WORKER_STATE /* and the first other one's */, PLACES };
 enum { PEAK_PAGES, PEAK_EVENT, PEAK_LIVE, PEAK_USABLE, HIGH_WATER_PAGES, MAPPED_PEAK,
        FAULTS, NANOSECONDS, REFUSED, EXACT, LEFT_OUT, SAMPLES, TOLD, FIGURES };
 #ifndef STACK
@@ -46,8 +48,8 @@ enum { BATCH = 1 << 15, SAMPLE_ROWS = 1 << 13,
        LARGE = 1 << 15 /* bytes: every event of this size is probed */ };
 enum { ASLEEP = -1, PARKED, GO };
 
-struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
-struct object { char *address; int64_t size; };
+struct event { int64_t size; int32_t slot, thread; uint8_t op, align; uint16_t time_high; uint32_t time_low; };
+struct object { char *address; int64_t size, usable; };
 struct worker { pthread_t id; _Atomic int baton; int alive, thread; }; /* a thread that is alive */
 
 static struct event batch[BATCH];
@@ -107,6 +109,17 @@ static void prepare_threads(void) { /* everything that they need is resident bef
     stacks = reserve(alive * STACK);
 }
 
+static void *report_state(void *library) { return (void *)(intptr_t)state_of(library); }
+static int64_t worker_state(void *library) { /* asked of a thread on the first worker's stack */
+    pthread_t id;
+    void *state = 0;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stacks + STACK, STACK);
+    if (!pthread_create(&id, &attributes, report_state, library)) pthread_join(id, &state);
+    return (intptr_t)state;
+}
+
 static void prepare(void) {
     take(setting, sizeof setting);
     if (!setting[HUGE_PAGES]) prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
@@ -121,9 +134,11 @@ static void prepare(void) {
     prepare_threads();
     figure[EXACT] = make_ready();
     figure[HIGH_WATER_PAGES] = reset_high_water() ? 0 : -1;
-    int64_t heap_start = settle(setting[HEAP_START]);
-    give(&heap_start, sizeof heap_start);
-    tick_ns = setting[TICK_NS];
+    int64_t place[PLACES] = {settle(setting[HEAP_START]), settle_mappings(setting[MAPPED_TOP])};
+    place[STATE] = state_of(library.dli_fbase);
+    if (setting[ALIVE] > 1 && place[STATE]) place[WORKER_STATE] = worker_state(library.dli_fbase);
+    give(place, sizeof place);
+    if (setting[VIRTUAL]) begin_clock();
     base_faults = faults();
     start = footprint();
     base_high_water = status_pages("VmHWM:"); /* resets to a count that may be too high */
@@ -170,7 +185,7 @@ static void replay(const struct event *e, int64_t out[2]) {
     char *p = 0;
     size_t size = e->size;
     if (o->address && (e->op == FREE || e->op == REALLOC))
-        live -= o->size, usable -= real_usable(o->address);
+        live -= o->size, usable -= o->usable; /* the library is not asked: it would open a cache */
     switch (e->op) {
     case FREE: real_free(o->address); break;
     case NEW:
@@ -191,7 +206,7 @@ static void replay(const struct event *e, int64_t out[2]) {
     out[0] = (intptr_t)p;
     if (!p) return;
     if (e->size < setting[TOUCH] && e->op != CALLOC) touch(p, size);
-    out[1] = real_usable(p);
+    out[1] = o->usable = real_usable(p);
     live += size, usable += out[1];
 }
 
@@ -236,6 +251,7 @@ static void serve(int me) { /* entered with the baton; thread 0 leaves at the ba
             if (!me) return;
         } else if ((to = row_for(batch[next_event].thread)) == me) {
             const struct event *e = &batch[next_event];
+            tell_clock((int64_t)e->time_high << 32 | e->time_low);
             if (e->op == THREAD_EXIT) {
                 next_event++;
                 if (!me) continue;
@@ -243,7 +259,6 @@ static void serve(int me) { /* entered with the baton; thread 0 leaves at the ba
                 pass_baton(0);
                 return;
             }
-            ticks = replayed + next_event;
             replay(e, placed[next_event]);
             int64_t event = replayed + next_event++;
             if (e->size >= LARGE || event - last_probe >= setting[PROBE_EVERY] || event == setting[END_EVENT])

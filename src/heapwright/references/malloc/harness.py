@@ -22,6 +22,7 @@ from typing import Protocol
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.machine.address_space import MAPPED_TOP
 from heapwright.references.child import Child
 from heapwright.references.malloc import build, systems
 from heapwright.trace.schema import THREAD_EXIT, Events
@@ -37,7 +38,15 @@ PROBE_EVENTS = 64  # and at least once in so many events
 INEXACT_PAGES = 128  # what the kernel's high-water mark may be off by: 32 a counter and processor
 
 EVENT = np.dtype(
-    [("size", "i8"), ("slot", "i4"), ("thread", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V6")]
+    [
+        ("size", "i8"),
+        ("slot", "i4"),
+        ("thread", "i4"),
+        ("op", "u1"),
+        ("align", "u1"),
+        ("time_high", "u2"),
+        ("time_low", "u4"),
+    ]
 )
 FIGURES = (
     "peak_pages",
@@ -107,8 +116,8 @@ class Drive(Child):
     ) -> None:
         """`touch`: what the program writes, as in `Conditions`. `placed`:
         `replay` returns addresses. `tunables`: its settings, as {"arena_max": 2}. `end_event`:
-        always among the samples. `tick_ns`: what its clock moves on at each event; -1: the
-        system's clock."""
+        always among the samples. `tick_ns`: its clock is the events', which moves on by so much
+        at each where the trace knows no time; -1: the system's clock."""
         system, library = systems.named(name), systems.library(name)
         alive = alive_at_once(trace)
         check_memory((trace.peak_live_bytes if touch == "all" else 0) + alive * STACK_BYTES)
@@ -130,12 +139,17 @@ class Drive(Child):
             huge_pages,
             trace.heap_start,
             end_event,
-            tick_ns,
+            tick_ns >= 0,
+            MAPPED_TOP,
         )
+        self._tick_ns, self._events = tick_ns, 0
         self.send(np.array(settings, np.int64))
-        start = np.zeros(1, np.int64)
-        self.receive(start)
-        self.heap_start = int(start[0])  # the break before the first allocation; see place.h
+        places = self.receive(np.zeros(4, np.int64)).tolist()
+        self.heap_start = int(places[0])  # the break before the first allocation; see place.h
+        self.origin = int(places[1])  # bytes from the twin's mappings to the process's
+        # Where a library keeps a thread's state: of the first thread, of the next, from one to the
+        # next; and the origin. What it draws at random is seeded with them.
+        self.seeds = (int(places[2]), int(places[3]), STACK_BYTES, self.origin)
 
     def replay(self, events: Events) -> np.ndarray:
         """Replay `events`; addresses and usable sizes int64[event, 2], no rows unless `placed`."""
@@ -148,11 +162,22 @@ class Drive(Child):
                 values = getattr(events, column)[rows]
                 if len(values):
                     packed[column] = values
+            if self._tick_ns >= 0:
+                times = self._times(events, rows)
+                packed["time_high"], packed["time_low"] = times >> 32, times & 0xFFFF_FFFF
+            self._events += len(packed)
             self.send(np.array([len(packed)], np.int64))
             self.send(packed)
             if self.placed:
                 self.receive(out[rows])
         return out
+
+    def _times(self, events: Events, rows: slice) -> np.ndarray:
+        """int64[event]: nanoseconds since the first event."""
+        if len(events.time_ns):
+            return np.maximum(events.time_ns[rows], 0)
+        first = self._events
+        return np.arange(first, first + rows.stop - rows.start, dtype=np.int64) * self._tick_ns
 
     def finish(self) -> Footprint:
         """End the process and say what its memory was."""

@@ -2,9 +2,8 @@
  *
  * musl's own start of a program allocates nothing, and knows no .preinit_array: a constructor runs it.
  * Its heap lies in mappings, the highest gap that fits first. Gaps above the lowest mapping are filled
- * before the baseline, so that each further mapping lies below, as in the twin's empty zone. Linux 6.7
- * and later put mappings of whole huge pages at multiples of one, unless they are told where: they are
- * told a place that is taken, and go where any other does. */
+ * before the baseline, so that each further mapping lies below, as in the twin's empty zone; Linux 6.7
+ * and later put those of whole huge pages at multiples of one, as the twin's machine does. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,7 +18,6 @@
 #include "footprint.h"
 #include "place.h"
 
-enum { HUGE = 2 << 20 };
 static const int64_t ALIGNED = 1LL << 31 /* twin's zone ends at a multiple of it less BASE */,
                      BASE = 1 << 24, ZONE = (1LL << 35) - (1 << 24) /* bytes of the twin's zone */,
                      FAR = 1LL << 40 /* where nothing is mapped otherwise */;
@@ -43,7 +41,6 @@ static long kernel(long number, void *at, size_t bytes, long protection, long fl
 }
 
 void *__mmap(void *at, size_t bytes, int protection, int flags, int file, off_t offset) {
-    if (!at && (bytes + PAGE - 1) % HUGE < PAGE) at = (void *)((uintptr_t)functions & -PAGE);
     return (void *)kernel(SYS_mmap, at, bytes, protection, flags, file, offset);
 }
 void *mmap(void *, size_t, int, int, int, off_t) __attribute__((alias("__mmap")));
@@ -97,6 +94,9 @@ int64_t settle(int64_t heap_start) {
     fill(FAR, (status_pages("VmPeak:") - status_pages("VmSize:")) * PAGE); /* of a filler too many */
     return top - ZONE;
 }
+
+int64_t settle_mappings(int64_t mapped_top) { return 0; } /* `settle` did it */
+int64_t state_of(void *library) { return 0; }
 
 extern void (*__preinit_array_start[])(void), (*__preinit_array_end[])(void);
 __attribute__((constructor)) static void start(void) {

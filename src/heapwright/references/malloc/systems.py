@@ -40,28 +40,6 @@ GLIBC_KNOBS = (
 OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being what and where it is
 ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
 
-# How a program gets it, and what it can be told; of one with a twin its card says so. Source:
-# jemalloc(3) TUNING.
-JEMALLOC = Deploy(
-    tunables={
-        knob: knob for knob in ("dirty_decay_ms", "muzzy_decay_ms", "narenas", "lg_tcache_max")
-    },
-    variable="MALLOC_CONF",
-    equals=":",
-    between=",",
-    library="libjemalloc.so.2",
-    package="libjemalloc2",
-    tries=(
-        {"dirty_decay_ms": 0, "muzzy_decay_ms": 0},
-        {"dirty_decay_ms": 1000, "muzzy_decay_ms": 0},
-        {"narenas": 1},
-        {"narenas": 2, "dirty_decay_ms": 0, "muzzy_decay_ms": 0},
-    ),
-    ranges={"dirty_decay_ms": (0, 60_000), "narenas": (1, 16)},
-    threaded=("narenas",),
-    at_once={"dirty_decay_ms": 0, "muzzy_decay_ms": 0},
-)
-
 
 @dataclass(frozen=True)
 class System:
@@ -87,7 +65,6 @@ SYSTEMS = {
             "FreeBSD's and Meta's malloc",
             "libjemalloc.so.2",
             "libjemalloc2",
-            deploy=JEMALLOC,
         ),
         System(
             "mimalloc",
@@ -254,7 +231,11 @@ def version(name: str, settings: Mapping[str, int] | None = None) -> str:
         timeout=30,
         check=False,
     )
-    return asked.stdout.strip() or "unknown"
+    said = asked.stdout.strip()
+    try:
+        return version_text(version_number(said))  # as settings have it: 5.3.0 is 5.3
+    except ValueError:
+        return said or "unknown"
 
 
 _ASK_VERSION = """
