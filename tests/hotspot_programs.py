@@ -55,6 +55,16 @@ CASES = {
         {"Xmx": 8 * M, "Xmn": 2 * M, "UseTLAB": 0, "PretenureSizeThreshold": 100_000},
         (17, 21),
     ),
+    "parallel-lists": Case(
+        "hotspot-parallel", "linked-lists", LISTS, {"Xmx": 4 * M, "Xmn": M, "UseTLAB": 0}, (17, 21)
+    ),
+    "parallel-bitmaps": Case(
+        "hotspot-parallel",
+        "bitmap-cache",
+        BITMAPS,
+        {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, "UseCompressedOops": 0},
+        (17, 21),
+    ),
 }
 KEYS = [(name, release) for name, case in CASES.items() for release in case.releases]
 
