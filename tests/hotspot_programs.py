@@ -100,7 +100,8 @@ def kept(name: str, release: int) -> Observed:
         table=int(told["table"]),
         old=int(told["old"]),
         promoted=tuple(told["promoted"].tolist()),
-        log=str(told["log"]),
+        regions=told["regions"].astype(np.int64),
+        region_bytes=int(told["region_bytes"]),
     )
 
 
@@ -122,7 +123,8 @@ def write(managers: list[str]) -> Iterator[str]:
             old=told.old,
             promoted=np.array(told.promoted, np.int64),
             version=told.version,
-            log=np.array(""),
+            regions=told.regions.astype(np.int16),
+            region_bytes=told.region_bytes,
         )
         yield f"{key_of(name, release).name}: {len(told.rows) - 1} events that collected"
 
