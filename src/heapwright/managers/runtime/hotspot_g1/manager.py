@@ -201,17 +201,16 @@ def new(heap, thread, slot, size, fields):
     """Address of a new object, 0 when there is no memory; a bump while an eden region has room."""
     heap.paths[NEW] += 1
     need = object_bytes(size)
-    block = heap.kept
-    if block + need <= heap.kept_end:
+    block, is_small = heap.kept, need <= heap.region_bytes >> 1
+    if is_small and block + need <= heap.kept_end:
         heap.kept = block + need
-    else:
+    elif is_small and heap.bump + need <= heap.bump_end:
         block = heap.bump
-        if block + need <= heap.bump_end:
-            heap.bump = block + need
-        else:
-            block = _obtain(heap, slot, need)
-            if not block:
-                return 0
+        heap.bump = block + need
+    else:
+        block = _obtain(heap, slot, need)
+        if not block:
+            return 0
     heap.log.totals[ALLOCATED_OBJECTS] += 1
     heap.log.totals[ALLOCATED_BYTES] += need
     address = initialise(heap.java, heap.machine, block, need, fields)
