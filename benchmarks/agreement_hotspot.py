@@ -58,6 +58,17 @@ SET_UPS: dict[str, dict[str, dict[str, int]]] = {
         "-XX:-UseTLAB -XX:-UseCompressedOops": {**PLAIN, "UseCompressedOops": 0},
     },
 }
+REGIONS = (
+    Program("gcbench", 32 * M, 4 * M),
+    Program("linked-lists", 64 * M, 6 * M),
+    Program("bitmap-cache", 400 * M, 40 * M),
+    Program("request-server", 64 * M, 5 * M),
+    Program("red-black-map", 64 * M, 8 * M),
+)
+SET_UPS["hotspot-g1"] = {
+    "-XX:InitiatingHeapOccupancyPercent=100": {"InitiatingHeapOccupancyPercent": 100},
+    "-XX:InitiatingHeapOccupancyPercent=20": {"InitiatingHeapOccupancyPercent": 20},
+}
 WITHOUT = {("25.0", "-XX:-UseTLAB -XX:PretenureSizeThreshold=300")}  # has no such option any more
 HEADER = (
     "program",
@@ -72,6 +83,15 @@ HEADER = (
     "age table",
     "all equal",
 )
+HEADER_OF_REGIONS = (
+    *HEADER[:6],
+    "eden regions",
+    "survivor regions",
+    "humongous regions",
+    "old regions",
+    "threshold",
+    "age table",
+)
 
 
 def row(program: str, found: HotspotAgreement) -> list[str]:
@@ -81,6 +101,11 @@ def row(program: str, found: HotspotAgreement) -> list[str]:
         *(found.moments, found.kinds, found.old, found.survivors),
         *(found.thresholds, found.ages, found.whole),
     )
+    if found.eden.compared:
+        tallies = (
+            *(found.moments, found.kinds, found.eden, found.survivors),
+            *(found.humongous, found.old, found.thresholds, found.ages),
+        )
     return [
         program,
         f"{found.events:,}",
@@ -93,6 +118,9 @@ def row(program: str, found: HotspotAgreement) -> list[str]:
 def section(manager: str, traces: dict[Program, Trace]) -> str:
     """The tables of one twin."""
     text = f"## {manager}\n"
+    regions = manager == "hotspot-g1"
+    header = HEADER_OF_REGIONS if regions else HEADER
+    heaps = {each.name: each for each in (REGIONS if regions else PROGRAMS)}
     for set_up, settings in SET_UPS[manager].items():
         rows = []
         for version in named(manager).card.versions:
@@ -102,9 +130,11 @@ def section(manager: str, traces: dict[Program, Trace]) -> str:
                 continue
             for program, trace in traces.items():
                 print(f"{manager} {set_up}, JDK {release}, {program.name}", file=sys.stderr)
-                heap = {"Xmx": program.heap, "Xmn": program.young, "version": number}
+                size = heaps[program.name]
+                heap = {"Xmx": size.heap, "Xmn": size.young, "version": number}
+                heap |= {"G1HeapRegionSize": M} if regions else {}
                 rows.append(row(program.name, validate(manager, trace, {**heap, **settings})))
-        text += f"\n`{' '.join(COLLECTORS[manager])} {set_up}`\n\n{table(HEADER, rows)}\n"
+        text += f"\n`{' '.join(COLLECTORS[manager])} {set_up}`\n\n{table(header, rows)}\n"
     return text
 
 
@@ -115,8 +145,10 @@ def page(folder: Path, objects: int) -> str:
         path = folder / f"{program.name}.heap.parquet"
         synthesise(program.name, path, {"objects": objects})
         traces[program] = Trace.open(path)
-    heaps = ", ".join(
-        f"{each.name} {each.heap // M} MiB of which young {each.young // M}" for each in PROGRAMS
+    heaps = "; ".join(
+        f"{each.name} {each.heap // M} MiB of which young {each.young // M}, for G1 "
+        f"{other.heap // M} and {other.young // M}"
+        for each, other in zip(PROGRAMS, REGIONS, strict=True)
     )
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -131,6 +163,10 @@ the event, young and full collections, bytes in the old generation and of the su
 tenuring threshold and the age table. An event may collect twice, so there are more collections than
 events. What the JVM keeps for itself in the old generation is told to the twin. Each program makes
 about {objects:,} objects. Heaps: {heaps}.
+
+Of G1 regions are compared instead of bytes. Its age tables differ where survivors overflow, and with
+them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs of the
+real one are alike: there only the number of collections is to be read.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
 

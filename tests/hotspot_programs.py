@@ -66,6 +66,23 @@ CASES = {
         (17, 21),
     ),
 }
+REGIONS = {"Xmx": 24 * M, "G1HeapRegionSize": M, "InitiatingHeapOccupancyPercent": 100}
+CASES |= {
+    "g1-server": Case(
+        "hotspot-g1",
+        "request-server",
+        {"objects": 40_000, "sessions": 100},
+        {**REGIONS, "Xmn": 2 * M},
+        (17, 21),
+    ),
+    "g1-humongous": Case(
+        "hotspot-g1",
+        "bitmap-cache",
+        {**BITMAPS, "objects": 6000, "max_bytes": 2 * M},
+        {**REGIONS, "Xmx": 48 * M, "Xmn": 8 * M, "UseCompressedOops": 0},
+        (17, 21),
+    ),
+}
 KEYS = [(name, release) for name, case in CASES.items() for release in case.releases]
 
 
