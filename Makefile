@@ -60,6 +60,7 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings
 	$(BIN)/python -m benchmarks.agreement_glibc build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_space
+	$(BIN)/python -m benchmarks.agreement_hotspot
 
 advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held
 	$(BIN)/python -m benchmarks.advice -o docs/advice.md
@@ -90,6 +91,7 @@ keys: install system ## rewrite tests/managers/keys: what real mallocs and Pytho
 	PYTHONPATH=tests $(BIN)/python tests/collector_programs.py $(PYTHONS)
 	PYTHONPATH=tests $(BIN)/python tests/malloc_programs.py
 	HEAPWRIGHT_GLIBC="$${HEAPWRIGHT_GLIBC:-$$($(BIN)/python -m benchmarks.glibc_packages)}" PYTHONPATH=tests $(BIN)/python tests/glibc_versions.py
+	PYTHONPATH=tests $(BIN)/python tests/hotspot_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/nginx_programs.py
 
 mutants: install ## put small faults into the code; at most one in twenty may stay unseen

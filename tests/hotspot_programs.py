@@ -55,6 +55,33 @@ CASES = {
         {"Xmx": 8 * M, "Xmn": 2 * M, "UseTLAB": 0, "PretenureSizeThreshold": 100_000},
         (17, 21),
     ),
+    "parallel-lists": Case(
+        "hotspot-parallel", "linked-lists", LISTS, {"Xmx": 4 * M, "Xmn": M, "UseTLAB": 0}, (17, 21)
+    ),
+    "parallel-bitmaps": Case(
+        "hotspot-parallel",
+        "bitmap-cache",
+        BITMAPS,
+        {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, "UseCompressedOops": 0},
+        (17, 21),
+    ),
+}
+REGIONS = {"Xmx": 24 * M, "G1HeapRegionSize": M, "InitiatingHeapOccupancyPercent": 100}
+CASES |= {
+    "g1-server": Case(
+        "hotspot-g1",
+        "request-server",
+        {"objects": 40_000, "sessions": 100},
+        {**REGIONS, "Xmn": 2 * M},
+        (17, 21),
+    ),
+    "g1-humongous": Case(
+        "hotspot-g1",
+        "bitmap-cache",
+        {**BITMAPS, "objects": 6000, "max_bytes": 2 * M},
+        {**REGIONS, "Xmx": 48 * M, "Xmn": 8 * M, "UseCompressedOops": 0},
+        (17, 21),
+    ),
 }
 KEYS = [(name, release) for name, case in CASES.items() for release in case.releases]
 
@@ -90,7 +117,8 @@ def kept(name: str, release: int) -> Observed:
         table=int(told["table"]),
         old=int(told["old"]),
         promoted=tuple(told["promoted"].tolist()),
-        log=str(told["log"]),
+        regions=told["regions"].astype(np.int64),
+        region_bytes=int(told["region_bytes"]),
     )
 
 
@@ -112,7 +140,8 @@ def write(managers: list[str]) -> Iterator[str]:
             old=told.old,
             promoted=np.array(told.promoted, np.int64),
             version=told.version,
-            log=np.array(""),
+            regions=told.regions.astype(np.int16),
+            region_bytes=told.region_bytes,
         )
         yield f"{key_of(name, release).name}: {len(told.rows) - 1} events that collected"
 

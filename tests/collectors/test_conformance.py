@@ -287,11 +287,11 @@ def test_the_handle_of_a_reclaimed_object_is_cleared(name, variant):
 def test_a_full_heap_ends_the_program_and_not_the_replay(name):
     """With a limit, objects that all live are refused in the end; what was granted stays whole."""
     knob = managers()[name].card.limit_knob
-    trial = CollectedTrial(name, {knob: 1 << 21}, graph=False)
-    rows = [(MALLOC, slot, 4000, 0, -1) for slot in range(600)]
+    trial = CollectedTrial(name, {knob: 1 << 22}, graph=False)
+    rows = [(MALLOC, slot, 8000, 0, -1) for slot in range(600)]
     trial.loop.replay(trial.heap, trial.run, batch_of(rows))
     assert trial.run.progress[trial.loop.REFUSED] == 1
     granted = int(trial.run.progress[trial.loop.NEXT])
-    assert 150 < granted < (1 << 21) // 4000
+    assert 150 < granted < (1 << 22) // 8000
     assert trial.loop.check(trial.heap) == 0
     assert np.count_nonzero(trial.held.handles) == granted

@@ -43,9 +43,11 @@ def test_every_collection_is_the_real_ones(name, release):
     assert told.version.split(".")[0] == str(release)
 
 
-def test_the_serial_keys_have_collections_of_every_kind():
+def test_the_keys_have_collections_of_every_kind():
     seen = set().union(*(outcome(*key)[1] for key in PLAYED if key[0].startswith("serial")))
     assert seen >= {"young", "full", "skipped", "failed"}
+    seen = set().union(*(outcome(*key)[1] for key in PLAYED if key[0].startswith("parallel")))
+    assert seen >= {"young", "full"}
 
 
 def test_a_difference_is_told_where_it_begins():

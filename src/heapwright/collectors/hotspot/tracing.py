@@ -42,14 +42,14 @@ def mark(heap):
     machine, handles = heap.machine, heap.mutator.handles
     for slot in range(heap.java.slots):
         if handles[unsigned(slot)]:
-            _find(heap, handles[unsigned(slot)])
+            find(heap, handles[unsigned(slot)])
             while not is_empty(machine, heap.stack):
-                _trace(heap, pop(machine, heap.stack))
+                trace(heap, pop(machine, heap.stack))
     heap.log.totals[SCANNED_ROOTS] += heap.java.slots
 
 
 @kernel(inline=True)
-def _find(heap, address):
+def find(heap, address):
     """Mark an object, and remember it if it has references."""
     machine = heap.machine
     word = load(machine, address - HEADER_BYTES)
@@ -64,12 +64,12 @@ def _find(heap, address):
 
 
 @kernel
-def _trace(heap, address):
+def trace(heap, address):
     """Mark what a marked object refers to."""
     for field in range(fields_of(heap.machine, address)):
         target = reference(heap.java, heap.machine, address, field)
         if target:
-            _find(heap, target)
+            find(heap, target)
 
 
 @kernel

@@ -19,7 +19,7 @@ from heapwright.collectors.hotspot.averages import sample
 from heapwright.collectors.hotspot.history import COLUMNS, FIRST_AGE, FULL, rows
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
-from heapwright.references.hotspot import driver
+from heapwright.references.hotspot import driver, regions
 from heapwright.references.hotspot.options import refuse_told
 from heapwright.references.tally import Tally, difference
 from heapwright.tunnel.replay import Conditions, Replay
@@ -43,6 +43,8 @@ class HotspotAgreement:
     collections: tuple[int, int] = (0, 0)  # twin, real
     moments: Tally = field(default_factory=Tally)  # events that collected
     kinds: Tally = field(default_factory=Tally)
+    eden: Tally = field(default_factory=Tally)  # regions
+    humongous: Tally = field(default_factory=Tally)  # regions
     old: Tally = field(default_factory=Tally)
     survivors: Tally = field(default_factory=Tally)
     thresholds: Tally = field(default_factory=Tally)
@@ -69,6 +71,18 @@ class HotspotAgreement:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """What was compared, the twin's figure, the real one's, and how far they agree."""
         twin, real = self.collections
+        if self.eden.compared:
+            return [
+                ("collections", f"{twin:,}", f"{real:,}", difference(twin, real)),
+                self.moments.row("the event that caused it"),
+                self.kinds.row("kinds"),
+                self.eden.row("regions of eden before it"),
+                self.survivors.row("regions of survivors"),
+                self.humongous.row("humongous regions"),
+                self.old.row("old regions"),
+                self.thresholds.row("tenuring threshold"),
+                self.ages.row("age table"),
+            ]
         return [
             ("collections", f"{twin:,}", f"{real:,}", difference(twin, real)),
             self.moments.row("the event that caused it"),
@@ -92,7 +106,10 @@ class HotspotAgreement:
 
     def to_json(self) -> dict[str, Any]:
         """The stable form that `--json` prints."""
-        tallies = ("moments", "kinds", "old", "survivors", "thresholds", "ages", "whole", "sizes")
+        tallies = (
+            *("moments", "kinds", "eden", "humongous", "old", "survivors"),
+            *("thresholds", "ages", "whole", "sizes"),
+        )
         return {
             "manager": self.manager,
             "events": self.events,
@@ -122,6 +139,8 @@ def validate(
 
 def own(observed: driver.Observed) -> dict[str, int]:
     """The settings that stand for what the JVM kept for itself."""
+    if len(observed.regions):
+        return {"own_bytes": regions.own_bytes(observed)}
     return {
         "own_bytes": observed.first(driver.OLD),
         "table_offset_bytes": observed.table - observed.old,
@@ -144,9 +163,13 @@ def compare(
     found.kinds_seen = tuple(np.unique(ours[:, KIND]).tolist())
     at = np.searchsorted(driver.rows_of_events(trace), ours[:, EVENT])
     told = by_event(at, ours)
-    _compare_sizes(found, twin, observed)
-    _compare_rows(found, told, observed)
-    found.collections = (len(ours), int(_counts(observed).sum()))
+    if len(observed.regions):
+        regions.compare(found, at, ours, observed)
+    else:
+        _compare_sizes(found, twin, observed)
+        _compare_rows(found, told, observed)
+    if not len(observed.regions):
+        found.collections = (len(ours), int(_counts(observed).sum()))
     return found
 
 

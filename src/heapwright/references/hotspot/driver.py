@@ -32,6 +32,11 @@ EDEN, FROM, TO, OLD = (
 )
 THRESHOLD = f"{POLICY}tenuringThreshold"
 PROMOTED = tuple(f"{POLICY}avgPromoted{part}" for part in ("Avg", "Dev", "PaddedAvg"))
+REGIONS = tuple(  # before and after a pause
+    f"{kind}_{when}"
+    for kind in ("eden", "survivors", "old", "humongous", "archive")
+    for when in ("before", "after")
+)
 COUNTERS = (
     *(f"sun.gc.collector.{number}.invocations" for number in range(3)),
     *(EDEN, FROM, TO, OLD),
@@ -50,9 +55,11 @@ class Observed:
     names: tuple[str, ...]
     rows: np.ndarray
     table: int  # address of the table's block
-    old: int  # address where the old generation begins; 0 unknown
+    old: int  # address where the old generation begins, or a heap of regions; 0 unknown
     promoted: tuple[int, ...]  # bytes: by each collection before the first event that is averaged
-    log: str
+    regions: np.ndarray  # int64[collection, len(REGIONS)]  of a heap of regions, as the log has it
+
+    region_bytes: int = 0  # of a heap of regions
 
     def column(self, name: str) -> np.ndarray:
         """int64[row]: a counter; 0 of one that this JVM has not."""
@@ -96,13 +103,32 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
         log = (beside / "gc.log").read_text()
     started = int(sum(found[0, 1 + names.index(each)] for each in (YOUNGS, FULLS)))
     promoted = tuple(promotions(log, started, release))
-    return Observed(jvm.version, names, found, table, _old(log), promoted, log)
+    return Observed(jvm.version, names, found, table, _old(log), promoted, *_regions(log))
 
 
 def _old(log: str) -> int:
     """Where the old generation begins, as the log has it."""
-    found = re.search(r"(?:the|object) +space .*?\[(0x[0-9a-f]+)", log)
+    found = re.search(r"(?:(?:the|object) +space|garbage-first heap) .*?\[(0x[0-9a-f]+)", log)
     return int(found[1], 16) if found else 0
+
+
+def regions_of(log: str) -> np.ndarray:
+    """What each pause says of its regions, in order; no row where the heap has none."""
+    pauses = re.split(r"(?=Eden regions: )", log)[1:]
+    rows = []
+    for pause in pauses:
+        counts = [
+            re.search(rf"{kind} regions: (\d+)->(\d+)", pause)
+            for kind in ("Eden", "Survivor", "Old", "Humongous", "Archive")
+        ]
+        rows.append([int(each[number]) if each else 0 for each in counts for number in (1, 2)])
+    return np.array(rows, np.int64).reshape(-1, len(REGIONS))
+
+
+def _regions(log: str) -> tuple[np.ndarray, int]:
+    """`regions_of`, and how large a region is."""
+    found = re.search(r"Heap Region Size: (\d+)M", log)
+    return regions_of(log), int(found[1]) << 20 if found else 0
 
 
 def promotions(log: str, count: int, release: int) -> list[int]:

@@ -17,6 +17,9 @@ COLLECTORS = {
         "-XX:ParallelGCThreads=1",
         "-XX:ConcGCThreads=1",
         "-XX:-ResizePLAB",
+        "-XX:-UseTLAB",
+        "-XX:-G1UseAdaptiveIHOP",
+        "-XX:+UnlockExperimentalVMOptions",
     ),
 }
 QUIET = (  # no compiler threads; soft references cleared at once, and counters on
@@ -27,7 +30,10 @@ QUIET = (  # no compiler threads; soft references cleared at once, and counters 
 )
 SWITCHES = ("UseTLAB", "UseCompressedOops")
 # What a replay cannot know of a JVM: told by the real one, not to it
-TOLD = ("version", "tlab_reserve_bytes", "table_offset_bytes")
+TOLD = (
+    *("version", "tlab_reserve_bytes", "table_offset_bytes"),
+    *("marking_work", "pause_base_us", "copied_bytes_per_us"),
+)
 UNSAFE = "--sun-misc-unsafe-memory-access=allow"  # from release 23 on
 
 
@@ -36,6 +42,8 @@ def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> lis
     found = [*COLLECTORS[name], *QUIET]
     if release >= 23:
         found.append(UNSAFE)
+    if name == "hotspot-g1" and release < 20:
+        found.append("-XX:-G1UsePreventiveGC")
     heap = settings["Xmx"]
     found += [f"-Xmx{heap}", f"-Xms{heap}"]
     if settings.get("Xmn"):
@@ -43,12 +51,12 @@ def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> lis
     for knob, value in settings.items():
         if knob in ("Xmx", "Xms", "Xmn", *TOLD) or knob.startswith("own_"):
             continue
-        if knob in SWITCHES or knob.startswith("G1Use"):
+        if knob in SWITCHES:
             found.append(f"-XX:{'+' if value else '-'}{knob}")
         elif knob == "TLABSize":
             if settings.get("UseTLAB"):
                 found += [f"-XX:TLABSize={value}", "-XX:-ResizeTLAB"]
-        elif not (knob == "PretenureSizeThreshold" and not value):
+        elif value or knob not in ("PretenureSizeThreshold", "G1HeapRegionSize"):
             found.append(f"-XX:{knob}={value}")
     found.append(f"-Xlog:gc*=debug,gc=trace,gc+heap=debug,gc+age=trace:file={log}:none")
     return found
@@ -57,7 +65,7 @@ def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> lis
 def refuse_told(name: str, settings: Mapping[str, int]) -> None:
     """HeapwrightError for a setting that the real JVM cannot be given."""
     for knob in settings:
-        if knob.startswith("own_") or knob in TOLD[1:]:
+        if knob.startswith("own_") or knob in TOLD[1:3]:
             raise HeapwrightError(
                 f"{name}.{knob} is what the real JVM says of itself: leave it out to validate."
             )

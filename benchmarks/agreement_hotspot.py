@@ -1,0 +1,198 @@
+"""HotSpot's table of agreement: programs of an object graph, twin and real JVM.
+
+    python -m benchmarks.agreement_hotspot [-o docs/agreement-hotspot.md] [--objects 300000]
+
+writes the page. Nothing in it is typed by hand: run this again after a change to a twin. A JVM of
+each release is driven that is here; HEAPWRIGHT_JVMS names folders of further ones.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.agreement import table
+from heapwright.errors import HeapwrightError
+from heapwright.managers.registry import named
+from heapwright.references.hotspot import build
+from heapwright.references.hotspot.agreement import HotspotAgreement, validate
+from heapwright.references.hotspot.options import COLLECTORS
+from heapwright.references.tally import difference
+from heapwright.trace.programs import synthesise
+from heapwright.trace.store import Trace
+from heapwright.versions import version_number, version_text
+
+M = 1 << 20
+OBJECTS = 300_000
+
+
+class Program(NamedTuple):
+    """A program and the heap that it is played in, bytes."""
+
+    name: str
+    heap: int
+    young: int
+
+
+PROGRAMS = (
+    Program("gcbench", 6 * M, 2 * M),
+    Program("linked-lists", 6 * M, 2 * M),
+    Program("bitmap-cache", 100 * M, 20 * M),
+    Program("request-server", 8 * M, 2 * M),
+    Program("red-black-map", 8 * M, 2 * M),
+)
+PLAIN = {"UseTLAB": 0}
+SET_UPS: dict[str, dict[str, dict[str, int]]] = {
+    "hotspot-serial": {
+        "-XX:-UseTLAB": PLAIN,
+        "-XX:TLABSize=16k": {"TLABSize": 16384},
+        "-XX:-UseTLAB -XX:PretenureSizeThreshold=300": {**PLAIN, "PretenureSizeThreshold": 300},
+        "-XX:-UseTLAB -XX:-UseCompressedOops": {**PLAIN, "UseCompressedOops": 0},
+    },
+    "hotspot-parallel": {
+        "-XX:-UseTLAB": PLAIN,
+        "-XX:-UseTLAB -XX:-UseCompressedOops": {**PLAIN, "UseCompressedOops": 0},
+    },
+}
+REGIONS = (
+    Program("gcbench", 32 * M, 4 * M),
+    Program("linked-lists", 64 * M, 6 * M),
+    Program("bitmap-cache", 400 * M, 40 * M),
+    Program("request-server", 64 * M, 5 * M),
+    Program("red-black-map", 64 * M, 8 * M),
+)
+SET_UPS["hotspot-g1"] = {
+    "-XX:InitiatingHeapOccupancyPercent=100": {"InitiatingHeapOccupancyPercent": 100},
+    "-XX:InitiatingHeapOccupancyPercent=20": {"InitiatingHeapOccupancyPercent": 20},
+}
+WITHOUT = {("25.0", "-XX:-UseTLAB -XX:PretenureSizeThreshold=300")}  # has no such option any more
+HEADER = (
+    "program",
+    "events",
+    "JVM driven",
+    "collections: twin / real",
+    "event",
+    "kind",
+    "bytes in old",
+    "survivors",
+    "threshold",
+    "age table",
+    "all equal",
+)
+HEADER_OF_REGIONS = (
+    *HEADER[:6],
+    "eden regions",
+    "survivor regions",
+    "humongous regions",
+    "old regions",
+    "threshold",
+    "age table",
+)
+
+
+def row(program: str, found: HotspotAgreement) -> list[str]:
+    """The cells of one comparison."""
+    twin, real = found.collections
+    tallies = (
+        *(found.moments, found.kinds, found.old, found.survivors),
+        *(found.thresholds, found.ages, found.whole),
+    )
+    if found.eden.compared:
+        tallies = (
+            *(found.moments, found.kinds, found.eden, found.survivors),
+            *(found.humongous, found.old, found.thresholds, found.ages),
+        )
+    return [
+        program,
+        f"{found.events:,}",
+        found.real_version,
+        f"{twin:,} / {real:,} ({difference(twin, real)})",
+        *(f"{each.equal:,} of {each.compared:,}" for each in tallies),
+    ]
+
+
+def section(manager: str, traces: dict[Program, Trace]) -> str:
+    """The tables of one twin."""
+    text = f"## {manager}\n"
+    regions = manager == "hotspot-g1"
+    header = HEADER_OF_REGIONS if regions else HEADER
+    heaps = {each.name: each for each in (REGIONS if regions else PROGRAMS)}
+    for set_up, settings in SET_UPS[manager].items():
+        rows = []
+        for version in named(manager).card.versions:
+            number = version_number(version)
+            release = int(version_text(number).split(".")[0])
+            if build.missing(release) or (version, set_up) in WITHOUT:
+                continue
+            for program, trace in traces.items():
+                print(f"{manager} {set_up}, JDK {release}, {program.name}", file=sys.stderr)
+                size = heaps[program.name]
+                heap = {"Xmx": size.heap, "Xmn": size.young, "version": number}
+                heap |= {"G1HeapRegionSize": M} if regions else {}
+                rows.append(row(program.name, validate(manager, trace, {**heap, **settings})))
+        text += f"\n`{' '.join(COLLECTORS[manager])} {set_up}`\n\n{table(header, rows)}\n"
+    return text
+
+
+def page(folder: Path, objects: int) -> str:
+    """The whole page."""
+    traces = {}
+    for program in PROGRAMS:
+        path = folder / f"{program.name}.heap.parquet"
+        synthesise(program.name, path, {"objects": objects})
+        traces[program] = Trace.open(path)
+    heaps = "; ".join(
+        f"{each.name} {each.heap // M} MiB of which young {each.young // M}, for G1 "
+        f"{other.heap // M} and {other.young // M}"
+        for each, other in zip(PROGRAMS, REGIONS, strict=True)
+    )
+    kernel = ".".join(platform.release().split(".")[:2])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    sections = "\n".join(section(name, traces) for name in SET_UPS)
+    return f"""# Agreement with HotSpot
+
+Written by `benchmarks/agreement_hotspot.py` on {today}: Linux {kernel}, {platform.machine()}.
+
+The key is what a real JVM's own counters say after each allocation that collected, while it plays
+the same events: a fresh process without compilers (`-Xint`), `-Xms` equal to `-Xmx`. Compared is
+the event, young and full collections, bytes in the old generation and of the survivors, the
+tenuring threshold and the age table. An event may collect twice, so there are more collections than
+events. What the JVM keeps for itself in the old generation is told to the twin. Each program makes
+about {objects:,} objects. Heaps: {heaps}.
+
+Of G1 regions are compared instead of bytes. Its age tables differ where survivors overflow, and with
+them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs of the
+real one are alike: there only the number of collections is to be read.
+
+How the twins work, and what they leave out, is [a page of its own](hotspot.md).
+
+{sections}"""
+
+
+def main() -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-hotspot.md"))
+    parser.add_argument("--objects", type=int, default=OBJECTS, help="that each program makes")
+    options = parser.parse_args()
+    try:
+        if found := build.missing():
+            raise HeapwrightError(f"cannot drive the real HotSpot: {found}.")
+        with tempfile.TemporaryDirectory() as folder:
+            text = page(Path(folder), options.objects)
+    except HeapwrightError as error:
+        print(error, file=sys.stderr)
+        return 1
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    beside = options.output.with_name(f".{options.output.name}.partial")
+    beside.write_text(text)
+    os.replace(beside, options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,339 @@
+"""Evacuation: what lives in the chosen regions is copied to survivor regions or to old ones.
+
+    cards outside the chosen regions ─► references that lead into them ─► stack, the latest first
+    an object: survivor buffer ─► old buffer ─► it stays, and its region becomes old
+
+Terms      buffer (PLAB): 32 KiB of a survivor region, 8 KiB of an old one; an object of a tenth of
+           that and more has no place in a new one: it goes straight into the region
+Source     OpenJDK 17 src/hotspot/share/gc/g1/g1ParScanThreadState.cpp, g1Allocator.cpp,
+           share/gc/shared/plab.cpp
+Omits      one remembered set a region: the cards of all old regions serve for all, so that what is
+           looked at is more than the real one looks at, and what is found the same; several threads
+"""
+
+from heapwright.collectors.hotspot.ages import clear_ages
+from heapwright.collectors.hotspot.cards import covering, highest_dirty, settle
+from heapwright.collectors.hotspot.layout import (
+    AGE_SHIFT,
+    BYTES_SHIFT,
+    CARD_BYTES,
+    CARD_SHIFT,
+    FIELDS_MASK,
+    HEADER_BYTES,
+    MARKED,
+    MOST_AGE,
+    copy_object,
+    fields_of,
+    fill,
+    refer_at,
+    reference,
+    reference_at,
+)
+from heapwright.collectors.log import (
+    COPIED_BYTES,
+    COPIED_OBJECTS,
+    PROMOTED_BYTES,
+    PROMOTED_OBJECTS,
+    REMEMBERED,
+)
+from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.compiler import kernel, unsigned
+from heapwright.machine import load, store
+from heapwright.managers.runtime.hotspot_g1.state import (
+    OLD,
+    OWN,
+    REST,
+    SURVIVOR,
+    TO_YOUNG,
+    free_region,
+    note_card,
+    region_of,
+    set_kind,
+    start_of,
+    take_region,
+)
+
+YOUNG_PLAB, OLD_PLAB = 4096 * 8, 1024 * 8  # YoungPLABSize, OldPLABSize
+FILLER_BYTES = 16
+WASTE_PERCENT = 10  # ParallelGCBufferWastePct
+
+
+@kernel
+def evacuate(heap, mixed):
+    """Empty the chosen regions; with `mixed` there are old ones among them."""
+    clear_ages(heap.ages)
+    heap.survivors_full = heap.old_full = heap.failed = 0
+    heap.to_region = -1
+    _scan_cards(heap, mixed)
+    _close_plab(heap)
+    _close_old_plab(heap)
+    for region in range(heap.own, heap.total):
+        chosen = heap.regions.chosen[unsigned(region)]
+        if chosen == 1:
+            free_region(heap, region)
+        elif chosen == 2:
+            _keep(heap, region)
+
+
+@kernel
+def _scan_cards(heap, mixed):
+    """Follow what the cards outside the chosen regions refer to; those that lead to young no longer
+    are clean of that. The region that is copied to comes first: moved objects share its last card.
+    """
+    table, first = heap.regions, heap.to_old
+    for region in range(heap.total):
+        table.scan_top[unsigned(region)] = table.top[unsigned(region)]
+        kind = table.kind[unsigned(region)]
+        if kind < OLD or kind == REST or table.chosen[unsigned(region)]:
+            table.scan_top[unsigned(region)] = 0
+    if first >= 0:
+        _scan_region(heap, first, mixed)
+    for region in range(heap.total):
+        if region != first and table.scan_top[unsigned(region)]:
+            _scan_region(heap, region, mixed)
+
+
+@kernel
+def _scan_region(heap, region, mixed):
+    """The cards of one region, as far as it was filled before this collection."""
+    java, table = heap.java, heap.regions
+    past, lowest = table.scan_top[unsigned(region)], region << (heap.region_shift - CARD_SHIFT)
+    card = lowest + ((past - 1 - start_of(heap, region)) >> CARD_SHIFT)
+    card = highest_dirty(java, lowest, card)
+    while card >= lowest:
+        if mixed or java.cards[unsigned(card)] & TO_YOUNG:
+            java.cards[unsigned(card)] = 0
+            heap.log.totals[REMEMBERED] += 1
+            start = java.base + (card << CARD_SHIFT)
+            if table.kind[unsigned(region)] == OWN:
+                _scan_table(heap, start, start + CARD_BYTES)
+            else:
+                _scan_objects(heap, region, start, min(start + CARD_BYTES, past))
+            _drain(heap)
+        card = highest_dirty(java, lowest, card - 1)
+
+
+@kernel
+def _scan_table(heap, start, end):
+    """The elements of the table in [start, end)."""
+    java, handles = heap.java, heap.mutator.handles
+    first = max(0, start - java.table) >> java.shift
+    past = (end - java.table + (1 << java.shift) - 1) >> java.shift
+    for slot in range(first, min(past, java.slots)):
+        if handles[unsigned(slot)]:
+            _look(heap, java.table + (slot << java.shift), handles[unsigned(slot)])
+
+
+@kernel
+def _scan_objects(heap, region, start, end):
+    """The references in [start, end) of a region's objects."""
+    machine, java = heap.machine, heap.java
+    block = start_of(heap, region)
+    if start > block and heap.regions.kind[unsigned(region)] == OLD:
+        block = covering(java, (start - java.base) >> CARD_SHIFT)
+    part = (1 << java.shift) - 1
+    while block < end:
+        shape = load(machine, block + 8)
+        if shape & FIELDS_MASK:
+            address = block + HEADER_BYTES
+            first = max(0, start - address + part) >> java.shift
+            past = min(shape & FIELDS_MASK, (end - address + part) >> java.shift)
+            for field in range(first, past):
+                target = reference(java, machine, address, field)
+                if target:
+                    _look(heap, address + (field << java.shift), target)
+        block += shape >> BYTES_SHIFT << 3
+
+
+@kernel(inline=True)
+def _look(heap, place, target):
+    """A reference outside the chosen regions: what leads into them waits, of the rest its card is
+    noted anew."""
+    if heap.regions.chosen[unsigned(region_of(heap, target))]:
+        push(heap.machine, heap.stack, place)
+    else:
+        note_card(heap, place, target)
+
+
+@kernel
+def _drain(heap):
+    """Move what the waiting references lead to, the latest first, and what that refers to."""
+    machine, java, table = heap.machine, heap.java, heap.regions
+    table_end = java.table + (java.slots << java.shift)
+    while not is_empty(machine, heap.stack):
+        place = pop(machine, heap.stack)
+        in_table = java.table <= place < table_end
+        if in_table:
+            address = heap.mutator.handles[unsigned((place - java.table) >> java.shift)]
+        else:
+            address = reference_at(java, machine, place)
+        word = load(machine, address - HEADER_BYTES)
+        if word & MARKED == MARKED:
+            target = word & ~MARKED
+        else:
+            target = _evacuate(heap, address, word >> AGE_SHIFT)
+            _push_contents(heap, target)
+        if in_table:
+            heap.mutator.handles[unsigned((place - java.table) >> java.shift)] = target
+        else:
+            refer_at(java, machine, place, target)
+        if table.kind[unsigned((place - java.base) >> heap.region_shift)] >= OLD:
+            note_card(heap, place, target)
+
+
+@kernel
+def _push_contents(heap, address):
+    """Push the references of a moved object that lead into chosen regions; note the others."""
+    machine, java = heap.machine, heap.java
+    is_old = heap.regions.kind[unsigned(region_of(heap, address))] >= OLD
+    for field in range(fields_of(machine, address)):
+        target = reference(java, machine, address, field)
+        if target:
+            if heap.regions.chosen[unsigned(region_of(heap, target))]:
+                push(machine, heap.stack, address + (field << java.shift))
+            elif is_old:
+                note_card(heap, address + (field << java.shift), target)
+
+
+@kernel
+def _evacuate(heap, address, age):
+    """Where the object of this age lies now: in a survivor region, an old one, or where it was."""
+    machine, block, totals = heap.machine, address - HEADER_BYTES, heap.log.totals
+    bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
+    region, target = region_of(heap, address), 0
+    was_young = heap.regions.kind[unsigned(region)] < OLD
+    if was_young and age < heap.threshold:
+        target = _in_survivors(heap, bytes_)
+        age = min(age + 1, MOST_AGE)
+    if target:
+        heap.ages[unsigned(age)] += bytes_
+    else:
+        age = 0
+        target = _in_old(heap, bytes_)
+        if not target:
+            heap.failed = 1
+            heap.regions.chosen[unsigned(region)] = 2
+            store(machine, block, address | MARKED)
+            return address
+        settle(heap.java, target, bytes_)
+        if was_young:
+            totals[PROMOTED_OBJECTS] += 1
+            totals[PROMOTED_BYTES] += bytes_
+    totals[COPIED_OBJECTS] += 1
+    totals[COPIED_BYTES] += bytes_
+    copy_object(heap.java, machine, block, target, bytes_)
+    store(machine, target, age << AGE_SHIFT)
+    store(machine, block, (target + HEADER_BYTES) | MARKED)
+    return target + HEADER_BYTES
+
+
+@kernel
+def _in_survivors(heap, bytes_):
+    """A block of a survivor region, 0 where there may be no further one."""
+    if heap.plab + bytes_ <= heap.plab_end:
+        heap.plab += bytes_
+        return heap.plab - bytes_
+    if heap.survivors_full:
+        return 0
+    buffered = bytes_ * 100 < YOUNG_PLAB * WASTE_PERCENT
+    least = bytes_ + FILLER_BYTES if buffered else bytes_
+    if buffered:
+        _close_plab(heap)
+    if heap.to_region < 0 or _room(heap, heap.to_region) < least:
+        _fill_up(heap, heap.to_region)
+        heap.to_region = -1
+        if heap.regions.counts[SURVIVOR] < heap.most_survivors + heap.emptied:
+            heap.to_region = take_region(heap, SURVIVOR)
+        if heap.to_region < 0:
+            heap.survivors_full = 1
+            return 0
+    taken = min(_room(heap, heap.to_region), YOUNG_PLAB) if buffered else bytes_
+    block = heap.regions.top[unsigned(heap.to_region)]
+    heap.regions.top[unsigned(heap.to_region)] = block + taken
+    if buffered:
+        heap.plab, heap.plab_end = block + bytes_, block + taken - FILLER_BYTES
+    return block
+
+
+@kernel
+def _in_old(heap, bytes_):
+    """A block of an old region, 0 where no region is free."""
+    if heap.old_plab + bytes_ <= heap.old_plab_end:
+        heap.old_plab += bytes_
+        return heap.old_plab - bytes_
+    if heap.old_full:
+        return 0
+    buffered = bytes_ * 100 < OLD_PLAB * WASTE_PERCENT
+    least = bytes_ + FILLER_BYTES if buffered else bytes_
+    if buffered:
+        _close_old_plab(heap)
+    if heap.to_old < 0 or _room(heap, heap.to_old) < least:
+        _fill_up(heap, heap.to_old)
+        heap.to_old = take_region(heap, OLD)
+        if heap.to_old < 0:
+            heap.old_full = 1
+            return 0
+    taken = min(_room(heap, heap.to_old), OLD_PLAB) if buffered else bytes_
+    block = heap.regions.top[unsigned(heap.to_old)]
+    heap.regions.top[unsigned(heap.to_old)] = block + taken
+    if buffered:
+        heap.old_plab, heap.old_plab_end = block + bytes_, block + taken - FILLER_BYTES
+    return block
+
+
+@kernel
+def _room(heap, region):
+    """Bytes above a region's top."""
+    return start_of(heap, region) + heap.region_bytes - heap.regions.top[unsigned(region)]
+
+
+@kernel
+def _fill_up(heap, region):
+    """Nothing more is put into the region."""
+    if region >= 0:
+        top, left = heap.regions.top[unsigned(region)], _room(heap, region)
+        if left:
+            fill(heap.machine, top, left)
+            settle(heap.java, top, left)
+            heap.regions.top[unsigned(region)] = top + left
+
+
+@kernel
+def _close_plab(heap):
+    """Fill what is left of the survivor buffer."""
+    if heap.plab_end:
+        fill(heap.machine, heap.plab, heap.plab_end + FILLER_BYTES - heap.plab)
+    heap.plab = heap.plab_end = 0
+
+
+@kernel
+def _close_old_plab(heap):
+    """Likewise of old."""
+    if heap.old_plab_end:
+        left = heap.old_plab_end + FILLER_BYTES - heap.old_plab
+        fill(heap.machine, heap.old_plab, left)
+        settle(heap.java, heap.old_plab, left)
+    heap.old_plab = heap.old_plab_end = 0
+
+
+@kernel
+def _keep(heap, region):
+    """A region in which objects stay is old; what was moved or dead there is filled over."""
+    machine, java, table = heap.machine, heap.java, heap.regions
+    if table.kind[unsigned(region)] != OLD:
+        set_kind(heap, region, OLD)
+    table.chosen[unsigned(region)] = 0
+    block, past = start_of(heap, region), table.top[unsigned(region)]
+    while block < past:
+        word, shape = load(machine, block), load(machine, block + 8)
+        bytes_, address = shape >> BYTES_SHIFT << 3, block + HEADER_BYTES
+        if word == address | MARKED:
+            store(machine, block, 0)
+            for field in range(shape & FIELDS_MASK):
+                target = reference(java, machine, address, field)
+                if target:
+                    note_card(heap, address + (field << java.shift), target)
+        else:
+            fill(machine, block, bytes_)
+        settle(java, block, bytes_)
+        block += bytes_

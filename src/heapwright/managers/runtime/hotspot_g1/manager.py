@@ -1,0 +1,369 @@
+"""HotSpot's garbage-first collector (G1) with one thread: regions, young ones and those worth it.
+
+    new ─► retained or current eden region ─full─► a further one ─target─► young or mixed collection
+             └ more than half a region: regions of its own            ─► full ─► out of memory
+    write ─► reference; one that leads out of an old region: its card
+
+Terms      see state.py beside this file, and collectors/hotspot/layout.py
+Invariant  invariants.py                                                        (check: 1-7)
+Source     OpenJDK 17 and 21, src/hotspot/share/gc/g1; the parts name files
+Omits      thread-local buffers (-XX:-UseTLAB); more threads than one; a heap that grows; what the
+           JVM itself allocates, but for `own_bytes`; stacks: what the program holds lies in a table
+           (see layout.py); reference objects. When marking is over is a setting, not a clock
+"""
+
+from typing import NamedTuple
+
+from heapwright.allocators.frame import cached, counters, write_row
+from heapwright.collectors.hotspot import sizing
+from heapwright.collectors.hotspot.ages import age_table
+from heapwright.collectors.hotspot.history import history
+from heapwright.collectors.hotspot.layout import (
+    HEADER_BYTES,
+    MOST_BYTES,
+    block_bytes,
+    initialise,
+    java,
+    object_bytes,
+    refer,
+    table_bytes,
+)
+from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
+from heapwright.collectors.mark import mark_stack, own_memory
+from heapwright.collectors.mutator import SLOTS, handle
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import words
+from heapwright.errors import HeapwrightError
+from heapwright.machine import mmap, touch
+from heapwright.managers.runtime.hotspot_g1.collection import (
+    collect_full,
+    collect_young,
+    finish_marking,
+    set_young_target,
+)
+from heapwright.managers.runtime.hotspot_g1.invariants import check as check_heap
+from heapwright.managers.runtime.hotspot_g1.marking import wants_marking
+from heapwright.managers.runtime.hotspot_g1.state import (
+    EDEN,
+    FREE,
+    HUMONGOUS,
+    MARKING,
+    OLD,
+    OWN,
+    REQUESTED,
+    REST,
+    SURVIVOR,
+    Heap,
+    note_card,
+    regions,
+    set_kind,
+    settle_tops,
+    start_of,
+    take_region,
+)
+from heapwright.versions import version_number
+
+M = 1 << 20
+MOST_REGIONS = 2048  # that a default size of regions aims at
+LEAST_RETAINED = 2048  # bytes that a region has left to be retained: MinTLABSize
+
+PATHS = (
+    *("new", "write", "full", "young", "mixed", "cycle", "remark", "failed", "slow", "region"),
+    "humongous",
+)
+NEW, WRITE = 0, 1
+SLOW, REGION, HUGE = range(8, 11)
+
+__all__ = ["cached"]
+
+
+class Config(NamedTuple):
+    """Options of `java` under their names, and what a replay cannot know of the real JVM."""
+
+    version: int = version_number("21")
+    Xmx: int = 256 << 20  # -Xmx: the heap; a JVM takes a quarter of the machine
+    Xms: int = 0  # -Xms: the same, or 0
+    Xmn: int = 0  # -Xmn: young; 0 as the pause goal has it
+    G1HeapRegionSize: int = 0  # of a region, a power of two; 0: a 2048th of the heap, 1 to 32 MiB
+    MaxGCPauseMillis: int = 200  # milliseconds that a collection is to take at most
+    SurvivorRatio: int = 8  # young as a multiple of the survivors' most regions
+    MaxTenuringThreshold: int = 15  # collections that an object survives before it is promoted
+    TargetSurvivorRatio: int = 50  # percent of the survivors' regions that may be in use
+    InitiatingHeapOccupancyPercent: int = 45  # of the heap in old regions, that begins a cycle
+    G1NewSizePercent: int = 5  # of the heap: least young, where the pause goal sizes it
+    G1MaxNewSizePercent: int = 60  # of the heap: most young
+    G1HeapWastePercent: int = 5  # of the heap that mixed collections leave unreclaimed
+    G1MixedGCLiveThresholdPercent: int = 85  # of a region: no candidate lives more
+    G1MixedGCCountTarget: int = 8  # mixed collections that candidates are spread over
+    G1OldCSetRegionThresholdPercent: int = 10  # of the heap: most old regions of one collection
+    UseCompressedOops: int = 1  # 0: references of eight bytes, 1: of four
+    marking_work: int = 100  # hundredths of a byte that is marked while the program allocates one
+    pause_base_us: int = 1000  # microseconds of a pause that copies nothing
+    copied_bytes_per_us: int = 500  # of the pause model
+    own_bytes: int = 0  # regions' bytes that the JVM keeps, the table among them
+    table_offset_bytes: int = 0  # from the heap's start to the table
+
+
+def boot(machine, config, mutator):
+    """A heap that is not mapped yet; HeapwrightError for options that contradict each other."""
+    name = "hotspot-g1"
+    sizing.refuse_contradictions(name, config)
+    heap_bytes = sizing.down(config.Xmx + sizing.HEAP_BYTES - 1, sizing.HEAP_BYTES)
+    size = config.G1HeapRegionSize or _region_bytes(heap_bytes)
+    if size & (size - 1) or not M <= size <= 32 * M:
+        raise HeapwrightError(
+            f"{name}.G1HeapRegionSize is a power of two from 1 to 32 MiB, not {size:,} bytes."
+        )
+    if not 0 < config.G1NewSizePercent <= config.G1MaxNewSizePercent <= 100:
+        raise HeapwrightError(f"{name}.G1NewSizePercent is above G1MaxNewSizePercent, or is 0.")
+    if min(config.copied_bytes_per_us, config.G1MixedGCCountTarget, config.SurvivorRatio) < 1:
+        raise HeapwrightError(
+            f"{name}.copied_bytes_per_us, G1MixedGCCountTarget and SurvivorRatio are at least 1."
+        )
+    shift, total = size.bit_length() - 1, -(-heap_bytes // size)
+    slots, compressed = int(mutator.counts[SLOTS]), bool(config.UseCompressedOops)
+    table = table_bytes(slots, compressed=compressed)
+    own = -(-max(config.own_bytes, config.table_offset_bytes + table) // size)
+    if own + 2 > total:
+        raise HeapwrightError(
+            f"{name}.Xmx has {total:,} regions, and the program's table of {slots:,} objects, with "
+            f"what the JVM keeps, takes {own:,}: there is no room for young and old."
+        )
+    fields = words(
+        Heap,
+        region_shift=shift,
+        region_bytes=size,
+        total=total,
+        own=own,
+        lowest_free=own,
+        current=-1,
+        retained=-1,
+        to_region=-1,
+        to_old=-1,
+        fixed_young=config.Xmn // size or (1 if config.Xmn else 0),
+        survivor_ratio=config.SurvivorRatio,
+        target_percent=config.TargetSurvivorRatio,
+        threshold=config.MaxTenuringThreshold,
+        most_threshold=config.MaxTenuringThreshold,
+        ihop_percent=config.InitiatingHeapOccupancyPercent,
+        marking_work=config.marking_work,
+        waste_percent=config.G1HeapWastePercent,
+        live_percent=config.G1MixedGCLiveThresholdPercent,
+        count_target=config.G1MixedGCCountTarget,
+        old_percent=config.G1OldCSetRegionThresholdPercent,
+        goal_us=config.MaxGCPauseMillis * 1000,
+        base_us=config.pause_base_us,
+        copied_per_us=config.copied_bytes_per_us,
+        least_percent=config.G1NewSizePercent,
+        most_percent=config.G1MaxNewSizePercent,
+    )
+    heap = Heap(
+        machine=machine,
+        mutator=mutator,
+        log=log(),
+        java=java(machine, total << shift, slots, compressed=compressed),
+        regions=regions(total),
+        stack=mark_stack(),
+        ages=age_table(),
+        shown_ages=age_table(),
+        history=history(),
+        fields=fields,
+        paths=counters(PATHS),
+    )
+    heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    return heap
+
+
+def _region_bytes(heap_bytes):
+    """The default size of a region."""
+    return 1 << (min(max(heap_bytes // MOST_REGIONS, M), 32 * M)).bit_length() - 1
+
+
+@kernel
+def _open(heap):
+    """Map the heap; whether the system allows it."""
+    java = heap.java
+    base = mmap(heap.machine, 0, java.reserved_bytes)
+    if not base:
+        return False
+    java.base = base
+    java.table += base
+    touch(heap.machine, java.table - HEADER_BYTES, java.slots << java.shift)
+    for region in range(heap.own):
+        set_kind(heap, region, OWN)
+        heap.regions.top[unsigned(region)] = start_of(heap, region) + heap.region_bytes
+    set_young_target(heap)
+    return True
+
+
+@kernel(inline=True)
+def new(heap, thread, slot, size, fields):
+    """Address of a new object, 0 when there is no memory; a bump while an eden region has room."""
+    heap.paths[NEW] += 1
+    need = object_bytes(size)
+    block, is_small = heap.kept, need <= heap.region_bytes >> 1
+    if is_small and block + need <= heap.kept_end:
+        heap.kept = block + need
+    elif is_small and heap.bump + need <= heap.bump_end:
+        block = heap.bump
+        heap.bump = block + need
+    else:
+        block = _obtain(heap, slot, need)
+        if not block:
+            return 0
+    heap.log.totals[ALLOCATED_OBJECTS] += 1
+    heap.log.totals[ALLOCATED_BYTES] += need
+    address = initialise(heap.java, heap.machine, block, need, fields)
+    heap.mutator.handles[unsigned(slot)] = address
+    note_card(heap, heap.java.table + (slot << heap.java.shift), address)
+    return address
+
+
+@kernel(cold=True)
+def _obtain(heap, slot, need):
+    """A block of `need` bytes, by all means there are; 0 if there is none."""
+    heap.paths[SLOW] += 1
+    if need > MOST_BYTES or (not heap.java.base and not _open(heap)):
+        return 0
+    if need > heap.region_bytes >> 1:
+        return _humongous(heap, slot, need)
+    block = _in_new_region(heap, need)
+    if not block:
+        collect_young(heap)
+        block = _in_new_region(heap, need)
+    if not block:
+        collect_full(heap)
+        block = _in_new_region(heap, need)
+    return block
+
+
+@kernel
+def _in_new_region(heap, need):
+    """A block in a further eden region, if young may have one more."""
+    counts = heap.regions.counts
+    if counts[unsigned(EDEN)] + counts[unsigned(SURVIVOR)] >= heap.young_target:
+        return 0
+    if heap.phase == MARKING:
+        heap.marking_left -= heap.region_bytes
+        if heap.marking_left <= 0:
+            finish_marking(heap)
+    settle_tops(heap)
+    region = take_region(heap, EDEN)
+    if region < 0:
+        return 0
+    heap.paths[REGION] += 1
+    left = heap.bump_end - heap.bump
+    if heap.current >= 0 and left >= LEAST_RETAINED and left >= heap.kept_end - heap.kept:
+        heap.retained, heap.kept, heap.kept_end = heap.current, heap.bump, heap.bump_end
+    heap.current, heap.bump = region, start_of(heap, region)
+    heap.bump_end = heap.bump + heap.region_bytes
+    heap.bump += need
+    return heap.bump - need
+
+
+@kernel
+def _humongous(heap, slot, need):
+    """Regions of its own for a large object."""
+    heap.paths[HUGE] += 1
+    if wants_marking(heap, need):
+        heap.phase = REQUESTED
+        collect_young(heap)
+    block = _in_free_run(heap, slot, need)
+    if not block:
+        collect_young(heap)
+        block = _in_free_run(heap, slot, need)
+    if not block:
+        collect_full(heap)
+        block = _in_free_run(heap, slot, need)
+    return block
+
+
+@kernel
+def _in_free_run(heap, slot, need):
+    """A block in the lowest run of free regions that has room."""
+    table = heap.regions
+    wanted = (need + heap.region_bytes - 1) >> heap.region_shift
+    run = 0
+    for region in range(heap.lowest_free, heap.total):
+        run = run + 1 if table.kind[unsigned(region)] == FREE else 0
+        if run == wanted:
+            first = region + 1 - wanted
+            for one in range(first, region + 1):
+                set_kind(heap, one, HUMONGOUS if one == first else REST)
+                table.top[unsigned(one)] = start_of(heap, one)
+            start = start_of(heap, first)
+            table.top[unsigned(first)] = start + need
+            table.live[unsigned(first)], table.marked_top[unsigned(first)] = 0, start
+            table.owner[unsigned(first)] = slot
+            return start
+    return 0
+
+
+@kernel(inline=True)
+def write(heap, slot, field, target):
+    """The reference, and the barrier: one that leads out of an old region is noted in its card."""
+    heap.paths[WRITE] += 1
+    java, address = heap.java, handle(heap.mutator, slot)
+    referred = handle(heap.mutator, target)
+    refer(java, heap.machine, address, field, referred)
+    if referred:
+        place = address + (field << java.shift)
+        region = (place - java.base) >> heap.region_shift
+        if heap.regions.kind[unsigned(region)] >= OLD:
+            note_card(heap, place, referred)
+
+
+@kernel
+def collect(heap):
+    """A full collection."""
+    if heap.java.base:
+        collect_full(heap)
+
+
+@kernel
+def usable(heap, address, size):
+    """What the block has after its header."""
+    return block_bytes(heap.machine, address - HEADER_BYTES) - HEADER_BYTES
+
+
+@kernel
+def extent(heap, address, size):
+    """The block from its header on."""
+    return address - HEADER_BYTES, block_bytes(heap.machine, address - HEADER_BYTES)
+
+
+@kernel
+def metadata(heap, blocks):
+    """The table, with what the JVM keeps, and the stack of grey objects."""
+    rows = own_memory(heap.stack, blocks)
+    if heap.java.base:
+        rows = write_row(blocks, rows, heap.java.base, heap.own << heap.region_shift)
+    return rows
+
+
+@kernel
+def vacant(heap, blocks):
+    """What lies above the top of each region."""
+    if not heap.java.base:
+        return 0
+    settle_tops(heap)
+    rows, table = 0, heap.regions
+    for region in range(heap.own, heap.total):
+        kind, start = table.kind[unsigned(region)], start_of(heap, region)
+        top, end = table.top[unsigned(region)], start + heap.region_bytes
+        if kind == FREE:
+            rows = write_row(blocks, rows, start, heap.region_bytes)
+        elif kind == HUMONGOUS:
+            end = start + (
+                (top - start + heap.region_bytes - 1) >> heap.region_shift << (heap.region_shift)
+            )
+            rows = write_row(blocks, rows, top, end - top)
+        elif kind != REST:
+            rows = write_row(blocks, rows, top, end - top)
+    return rows
+
+
+@kernel
+def check(heap):
+    """Number of the broken invariant, 0 if none."""
+    return check_heap(heap)

@@ -1,0 +1,202 @@
+"""The state of HotSpot's G1 heap: equal regions, of which some are young.
+
+    │ own: JVM, table │ eden │ old │ survivor │ humongous, its start │ rest │ free │ ...
+
+Terms      humongous: an object of more than half a region, which has regions of its own; chosen: a
+           region that the collection at hand empties; retained: the eden region before the current
+           one, which has room left and is tried first
+           card: 1, some reference in it may lead to young; 2, to another old region
+Invariant  blocks tile each region in use up to its top
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.collectors.hotspot.layout import Java
+from heapwright.collectors.log import Log
+from heapwright.collectors.mark import MarkStack
+from heapwright.collectors.mutator import Mutator
+from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.record import record
+from heapwright.compiler.reserve import reserve
+from heapwright.machine import Machine
+
+FREE, EDEN, SURVIVOR, OLD, HUMONGOUS, REST, OWN = range(7)  # kinds of regions
+KINDS = 7
+TO_YOUNG, TO_OLD = 1, 2  # bits of a card
+IDLE, REQUESTED, MARKING, PREPARED, MIXED = range(5)  # phases of the concurrent cycle
+
+
+class Regions(NamedTuple):
+    """The table of regions."""
+
+    kind: np.ndarray  # int64[region]
+    top: np.ndarray  # int64[region]  address after the last block; of the one in use, see `bump`
+    live: np.ndarray  # int64[region]  bytes that lived when marking began
+    marked_top: np.ndarray  # int64[region]  top when marking began; above it all counts as live
+    chosen: np.ndarray  # int64[region]  1: emptied by the collection at hand; 2: of it, some stays
+    owner: np.ndarray  # int64[region]  slot that the humongous object there was born in
+    scan_top: (
+        np.ndarray
+    )  # int64[region]  how far the collection at hand looks at cards; 0 not at all
+    candidates: np.ndarray  # int64[region]  old ones by gain, the best first; those left to empty
+    counts: np.ndarray  # int64[KINDS]  regions of each kind
+
+
+def regions(total: int) -> Regions:
+    """All free."""
+    rows = (reserve(total + 1, np.int64) for _ in range(8))
+    counts = np.zeros(KINDS, np.int64)
+    counts[FREE] = total
+    return Regions(*rows, counts)
+
+
+@record(
+    "region_shift",
+    "region_bytes",
+    "total",  # regions
+    "own",  # regions of the JVM's own and the table, the first ones
+    "lowest_free",  # no lower region is free
+    "bump",  # in the current eden region: next byte, and its end
+    "bump_end",
+    "kept",  # in the retained region, likewise
+    "kept_end",
+    "current",  # region, -1 none
+    "retained",  # region, -1 none
+    "fixed_young",  # regions, 0: as the pause goal allows
+    "young_target",  # regions of eden and survivors together
+    "most_survivors",  # regions
+    "survivor_ratio",
+    "target_percent",
+    "threshold",  # age at which this collection promotes
+    "most_threshold",
+    "ihop_percent",
+    "phase",  # of the concurrent cycle
+    "marking_left",  # bytes that the program allocates before marking is over
+    "marking_work",  # hundredths of a byte marked while it allocates one
+    "candidate",  # next row of candidates
+    "candidate_count",
+    "waste_percent",
+    "live_percent",
+    "count_target",
+    "old_percent",  # of the heap's regions: the most old ones of one mixed collection
+    "goal_us",  # of a pause
+    "base_us",  # of a pause that copies nothing
+    "copied_per_us",  # bytes
+    "survival",  # thousandths of eden's bytes that survive, on average
+    "least_percent",
+    "most_percent",
+    "plab",  # survivor buffer: next byte, end
+    "plab_end",
+    "old_plab",
+    "old_plab_end",
+    "to_region",  # survivor region that is copied to, -1 none
+    "to_old",  # old region that is copied to, kept between collections; -1 none
+    "survivors_full",
+    "old_full",
+    "failed",  # some object had no room
+    "fulls",
+    "emptied",  # survivor regions that the collection at hand empties
+)
+class Heap(NamedTuple):
+    """The whole state."""
+
+    machine: Machine
+    mutator: Mutator
+    log: Log
+    java: Java
+    regions: Regions
+    stack: MarkStack  # grey objects of marking; of an evacuation, places of references
+    ages: np.ndarray  # int64[AGES]  of the last collection
+    shown_ages: np.ndarray  # int64[AGES]  as last published
+    history: np.ndarray  # int64[...]  see history.py
+    fields: np.ndarray  # int64[word]
+    paths: np.ndarray  # int64[path]  times taken
+
+
+@kernel(inline=True)
+def region_of(heap, address):
+    """The region that the object lies in; its header, so that one of no bytes counts."""
+    return (address - 16 - heap.java.base) >> heap.region_shift
+
+
+@kernel(inline=True)
+def start_of(heap, region):
+    """Where a region begins."""
+    return heap.java.base + (region << heap.region_shift)
+
+
+@kernel
+def take_region(heap, kind):
+    """The lowest free region, for this kind; -1 if there is none."""
+    table = heap.regions
+    region = heap.lowest_free
+    while region < heap.total and table.kind[unsigned(region)] != FREE:
+        region += 1
+    heap.lowest_free = region
+    if region >= heap.total:
+        return -1
+    set_kind(heap, region, kind)
+    table.top[unsigned(region)] = start_of(heap, region)
+    table.marked_top[unsigned(region)] = start_of(heap, region)
+    table.live[unsigned(region)] = 0
+    return region
+
+
+@kernel
+def set_kind(heap, region, kind):
+    """Let a region be of this kind."""
+    table = heap.regions
+    table.counts[unsigned(table.kind[unsigned(region)])] -= 1
+    table.counts[unsigned(kind)] += 1
+    table.kind[unsigned(region)] = kind
+
+
+@kernel
+def free_region(heap, region):
+    """Nothing lives in it any longer."""
+    if heap.regions.kind[unsigned(region)] >= OLD:
+        first = region << (heap.region_shift - 9)
+        for card in range(first, first + (heap.region_bytes >> 9)):
+            heap.java.cards[unsigned(card)] = 0
+    set_kind(heap, region, FREE)
+    heap.regions.chosen[unsigned(region)] = 0
+    heap.lowest_free = min(heap.lowest_free, region)
+
+
+@kernel
+def settle_tops(heap):
+    """Write the tops of the eden regions in use."""
+    if heap.current >= 0:
+        heap.regions.top[unsigned(heap.current)] = heap.bump
+    if heap.retained >= 0:
+        heap.regions.top[unsigned(heap.retained)] = heap.kept
+
+
+@kernel
+def occupied(heap):
+    """Bytes of all objects, dead or alive, without the JVM's own and the table."""
+    settle_tops(heap)
+    table, bytes_ = heap.regions, 0
+    for region in range(heap.own, heap.total):
+        if table.kind[unsigned(region)] != FREE:
+            bytes_ += table.top[unsigned(region)] - start_of(heap, region)
+    return bytes_
+
+
+@kernel(inline=True)
+def is_young(heap, address):
+    """Whether the object lies in a young region."""
+    return 0 < heap.regions.kind[unsigned(region_of(heap, address))] < OLD
+
+
+@kernel(inline=True)
+def note_card(heap, place, target):
+    """A reference at `place`, outside young, leads to `target` now."""
+    java = heap.java
+    region = (place - java.base) >> heap.region_shift
+    other = region_of(heap, target)
+    if region != other:
+        bit = TO_YOUNG if is_young(heap, target) else TO_OLD
+        java.cards[unsigned(place - java.base) >> unsigned(9)] |= bit
