@@ -19,7 +19,7 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.linux import buddy, per_cpu
 from heapwright.linux.caches import caches_for, slub_of
-from heapwright.linux.frames import MOVABLE, NONE, address_of, frame_of
+from heapwright.linux.frames import frame_of
 from heapwright.linux.geometry import KMALLOC_MOST, Settings
 from heapwright.linux.kmalloc import (
     BY_CACHE,
@@ -28,10 +28,10 @@ from heapwright.linux.kmalloc import (
     aligned_size,
     doors_of,
     general_cache,
+    give_block,
     known,
-    order_for,
+    take_block,
 )
-from heapwright.linux.page_alloc import ANYONE, alloc_pages, free_pages, kind_of
 from heapwright.linux.per_cpu import listed_frames
 from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub, listed_objects
 from heapwright.linux.slub import alloc as alloc_object
@@ -43,7 +43,6 @@ from heapwright.machine import PAGE_BYTES, Machine
 __all__ = ["PATHS"]
 
 DOORS = True  # it is told by which door a request came
-MOST_BYTES = PAGE_BYTES << 10
 
 
 class Config(NamedTuple):
@@ -80,21 +79,6 @@ def boot(machine, config, doors=()):
     return Heap(machine, slub, doors_of(doors, number), taken, slub.paths)
 
 
-@kernel
-def _alloc_frames(heap, size, gfp):
-    """A block of frames."""
-    if size > MOST_BYTES:
-        return 0
-    order = order_for(size)
-    frame = alloc_pages(heap.slub.pages, order, gfp, np.int64(ANYONE))
-    if frame == NONE:
-        return 0
-    heap.taken[unsigned(frame)] = order
-    if order == 0:
-        heap.slub.pages.on_lru[unsigned(frame)] = kind_of(gfp) == MOVABLE
-    return address_of(heap.slub.pages, frame)
-
-
 @kernel(inline=True)
 def alloc_in(heap, thread, size, align, door):
     """Address of an object or a block for a request by this door; 0 where it is refused."""
@@ -106,7 +90,7 @@ def alloc_in(heap, thread, size, align, door):
             return alloc_object(heap.slub, cache * CACHE_WORDS, gfp)
     size = aligned_size(size, align)
     if size > KMALLOC_MOST or call == WHOLE_PAGES:
-        return _alloc_frames(heap, size, gfp)
+        return take_block(heap.slub.pages, heap.taken, size, gfp)
     return alloc_object(heap.slub, general_cache(heap.doors, size, gfp) * CACHE_WORDS, gfp)
 
 
@@ -123,14 +107,7 @@ def free(heap, thread, address):
     if np.int64(heap.slub.owner[unsigned(frame)]) >= 0:
         free_object(heap.slub, address)
     else:
-        _free_frames(heap, frame)
-
-
-@kernel
-def _free_frames(heap, frame):
-    """A block of frames back."""
-    heap.slub.pages.on_lru[unsigned(frame)] = 0
-    free_pages(heap.slub.pages, frame, np.int64(heap.taken[unsigned(frame)]))
+        give_block(heap.slub.pages, heap.taken, frame)
 
 
 @kernel
