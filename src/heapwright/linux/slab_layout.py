@@ -57,7 +57,7 @@ def _estimate(order: int, size: int, align: int, *, off_slab: bool) -> tuple[int
 def layout(object_size: int, align: int = 0, *, reclaimable: bool = False) -> Layout:
     """The layout of a cache.
 
-    >>> layout(32, 64).objects, layout(256, 64)[2:5]
+    >>> layout(64, 64).objects, layout(256, 64)[2:5]
     (59, (0, 15, 128))
     """
     size = -(-object_size // 8) * 8
