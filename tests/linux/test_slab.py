@@ -113,7 +113,7 @@ def test_every_object_is_the_oracles(size, picks, grow):
 
 
 def test_layouts():
-    """A kernel of the time, 64 bits: 59 objects of 64 bytes on a page, 15 of 256, 4 of 1024, 2 of 2048."""
+    """A kernel of the time, 64 bits: on a page 59 objects of 64 bytes, 15 of 256, 2 of 2048."""
     assert [layout(size, 64).objects for size in (64, 256, 512, 1024, 2048)] == [59, 15, 8, 4, 2]
     assert layout(2048, 64).order == 0 and layout(131072, 64).order == 5
     assert layout(256, 64).management == 128 and layout(512, 64).management == 0
