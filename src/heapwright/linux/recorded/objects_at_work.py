@@ -115,7 +115,7 @@ def slub_at(held: Slabs, frames: int) -> Slub:
         else:
             slub.free[slab] = first
         if kind == "n":
-            words._append(slub, number * CACHE_WORDS, slab)
+            words.append(slub, number * CACHE_WORDS, slab)
         elif kind == "p":
             if number in last:
                 slub.next[last[number]] = slab

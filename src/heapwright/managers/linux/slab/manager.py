@@ -15,6 +15,7 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.linux import buddy, per_cpu
+from heapwright.linux.account import frames_by_owner, slab_rows
 from heapwright.linux.frames import frame_of
 from heapwright.linux.kmalloc import (
     BY_CACHE,
@@ -75,12 +76,7 @@ def boot(machine, config, doors=()):
     if not 0 <= config.limit <= ENTRIES - 1:
         raise HeapwrightError(f"limit is 0 to {ENTRIES - 1}, not {config.limit}.")
     pages = physical_memory(machine, config.memory_bytes)
-    caches, numbers = general_caches(), {}
-    for door in doors:
-        if door.call == CACHE and door.cache not in numbers:
-            numbers[door.cache] = len(caches)
-            made = layout(door.object_size, door.align)
-            caches.append(Cache(door.cache, made, door.gfp & GFP_RECLAIMABLE))
+    caches, numbers = _caches(doors)
     if config.limit:
         arrays = {"limit": config.limit, "batch": (config.limit + 1) // 2}
         caches = [each._replace(layout=each.layout._replace(**arrays)) for each in caches]
@@ -89,6 +85,17 @@ def boot(machine, config, doors=()):
     taken = np.zeros(len(pages.order), np.int8)
     met = doors_of(doors, lambda door: numbers[door.cache])
     return Heap(machine, slabs, met, classes, taken, slabs.paths)
+
+
+def _caches(doors):
+    """The general caches and those that doors name, and which number each of these has."""
+    caches, numbers = general_caches(), {}
+    for door in doors:
+        if door.call == CACHE and door.cache not in numbers:
+            numbers[door.cache] = len(caches)
+            made = layout(door.object_size, door.align)
+            caches.append(Cache(door.cache, made, door.gfp & GFP_RECLAIMABLE))
+    return caches, numbers
 
 
 @kernel(inline=True)
@@ -166,3 +173,9 @@ def check(heap):
     if not broken:
         broken = per_cpu.check(heap.slabs.pages)
     return broken if broken else check_slabs(heap.slabs)
+
+
+def account(heap, doors=(), config=None):
+    """Frames by owner, and what each cache holds."""
+    rows = slab_rows(heap.slabs, [cache.name for cache in _caches(doors)[0]])
+    return frames_by_owner(heap.slabs.pages), rows

@@ -18,6 +18,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.linux import buddy, per_cpu
+from heapwright.linux.account import frames_by_owner, slub_rows
 from heapwright.linux.caches import caches_for, slub_of
 from heapwright.linux.frames import frame_of
 from heapwright.linux.geometry import KMALLOC_MOST, Settings
@@ -33,10 +34,11 @@ from heapwright.linux.kmalloc import (
     take_block,
 )
 from heapwright.linux.per_cpu import listed_frames
-from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub, listed_objects
+from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub
 from heapwright.linux.slub import alloc as alloc_object
-from heapwright.linux.slub import check as check_slub
 from heapwright.linux.slub import free as free_object
+from heapwright.linux.slub_lists import check as check_slub
+from heapwright.linux.slub_lists import listed_objects
 from heapwright.linux.zones import physical_memory
 from heapwright.machine import PAGE_BYTES, Machine
 
@@ -72,11 +74,16 @@ class Heap(NamedTuple):
 def boot(machine, config, doors=()):
     """A machine at its start; `doors` are those of a kernel's trace, whose caches it then has."""
     pages = physical_memory(machine, config.memory_bytes)
-    settings = Settings(config.cpus, config.slub_min_objects, config.slub_max_order)
-    caches, number = caches_for(doors, settings, config)
+    caches, number = _caches(config, doors)
     slub = slub_of(pages, caches, config.seed)
     taken = np.zeros(len(pages.order), np.int8)
     return Heap(machine, slub, doors_of(doors, number), taken, slub.paths)
+
+
+def _caches(config, doors):
+    """The caches under these knobs, and which number each door's has."""
+    settings = Settings(config.cpus, config.slub_min_objects, config.slub_max_order)
+    return caches_for(doors, settings, config)
 
 
 @kernel(inline=True)
@@ -151,3 +158,10 @@ def check(heap):
     if not broken:
         broken = per_cpu.check(heap.slub.pages)
     return broken if broken else check_slub(heap.slub)
+
+
+def account(heap, doors=(), config=None):
+    """Frames by owner, and what each cache holds."""
+    caches, _ = _caches(config or Config(), doors)
+    rows = slub_rows(heap.slub, [cache.name for cache in caches])
+    return frames_by_owner(heap.slub.pages), rows
