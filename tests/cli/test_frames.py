@@ -36,7 +36,7 @@ def test_the_frames_add_up_and_caches_are_named(trace):
         assert free + used == moment["frames"] == (1 << 18) - 1
         assert sum(moment["parts"].values()) == used * 4096
     names = {row["cache"]: row for row in told["caches"]}
-    assert names["names_cache"]["objects"] == 1 and names["kmalloc-512"]["objects"] == 1
+    assert names["names_cache"]["objects"] == 1 and names["kmalloc-512"]["slabs"] == 1
     assert names["names_cache"]["held_bytes"] == 32768
     assert told["end"]["parts"]["live"] == 4096
 

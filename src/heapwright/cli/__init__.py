@@ -58,7 +58,7 @@ COMMANDS = {
     "sweep": "Replay many traces through many managers at many settings.",
     "replay": "Replay a trace through one manager.",
     "worst-case": "Find the program that makes a manager's heap largest.",
-    "frames": "Say who holds the frames of a kernel's memory, and how broken up they are.",
+    "frames": "Say who holds a kernel's frames, and how broken up they are.",
     "lower-bound": "Say in how little memory a trace could be served.",
     "size-classes": "Find the size classes that fit a trace.",
     "build": "Compile a manager into a shared object that serves malloc.",

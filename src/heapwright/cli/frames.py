@@ -15,7 +15,7 @@ def frames(
     settings: Knobs = None,
     json: Json = False,
 ) -> None:
-    """Say who holds the frames of a kernel's memory, and how broken up they are.
+    """Say who holds a kernel's frames, and how broken up they are.
 
     For traces of a kernel (`heapwright record --kernel`, `heapwright import`), and any other as if
     it asked kmalloc. What each byte of the frames is, free blocks by order as time goes on, and the
