@@ -29,6 +29,7 @@ FAMILIES = {
     "of what is possible.",
     "malloc": "What serves `malloc` under real programs.",
     "runtime": "The whole memory managers of language runtimes.",
+    "linux": "The kernel's own: frames, objects over them, its address space, boot memory.",
     "third party": "Found through entry points of other packages.",
 }
 
