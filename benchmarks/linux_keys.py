@@ -1,20 +1,28 @@
 """Small keys of a real Linux's allocators, cut from full dumps of two kernels.
 
-    python -m benchmarks.linux_keys SAMPLES [-o tests/linux/keys]
+    python -m benchmarks.linux_keys SAMPLES [--memblock memblock.so] [-o tests/linux/keys]
 
 SAMPLES/scripted holds debian.dump.gz and uml.dump.gz: what a module in the kernel wrote of its own
 lists and of scripted requests (see docs/linux.md). A key is the first sequence of page requests
-with all lists before and after it, and every other sequence whole, packed by xz.
+with all lists before and after it, and every other sequence whole, packed by xz. Beside them the
+lines of memblock in a boot's log and, of the real mm/memblock.c as a library, what it answered to
+random programs.
 """
 
 import argparse
 import gzip
 import lzma
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from heapwright.linux.recorded.boot import ALLOC, Real, program
+
 KERNELS = ("debian", "uml")
+PROGRAMS = 60
 
 
 def sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
@@ -44,11 +52,41 @@ def cut(dump: Path, folder: Path, kernel: str) -> list[Path]:
     return made
 
 
+def boot_log(console: Path, folder: Path) -> Path:
+    """The lines of a boot's log that tell of memblock."""
+    with gzip.open(console, "rt", errors="replace") as text:
+        kept = [line.strip() for line in text if "memblock" in line.lower() or "[0x" in line]
+    path = folder / "debian-boot.xz"
+    path.write_bytes(lzma.compress("\n".join([*kept, ""]).encode(), preset=9))
+    return path
+
+
+def of_library(library: Path, folder: Path) -> Path:
+    """What the real memblock answers to PROGRAMS programs: each allocation, and digests of both
+    lists and of the hand-over at each one's end."""
+    real, answers, digests = Real(library), list[int](), list[tuple[int, int]]()
+    for seed in range(PROGRAMS):
+        bottom_up, operations = program(seed)
+        real.reset(bottom_up=bottom_up)
+        told = [(real.apply(each), each[0]) for each in operations]
+        answers += [answer for answer, kind in told if kind == ALLOC]
+        digests.append((digest(real.ranges()), digest(real.handed_over())))
+    path = folder / "memblock.npz"
+    np.savez_compressed(path, answers=np.array(answers), digests=np.array(digests))
+    return path
+
+
+def digest(what: object) -> int:
+    """A number for a list of tuples."""
+    return zlib.crc32(repr(what).encode())
+
+
 def main() -> int:
     """Cut the keys."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("samples", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("tests/linux/keys"))
+    parser.add_argument("--memblock", type=Path, help="the real mm/memblock.c as a library")
     chosen = parser.parse_args()
     chosen.output.mkdir(parents=True, exist_ok=True)
     for kernel in KERNELS:
@@ -58,6 +96,9 @@ def main() -> int:
             return 1
         for path in cut(dump, chosen.output, kernel):
             print(f"{path}: {path.stat().st_size:,} bytes")
+    boot_log(chosen.samples / "debian-6.1.192-boot" / "console.gz", chosen.output)
+    if chosen.memblock:
+        of_library(chosen.memblock, chosen.output)
     return 0
 
 

@@ -21,6 +21,7 @@ NOT_RUN = {
     "CONTRIBUTING.md": 1,
     "docs/index.md": 1,
     "docs/glibc.md": 1,
+    "docs/linux.md": 2,
     "docs/numpy.md": 1,
     "docs/recording.md": 1,
     "docs/tutorials/go-service.md": 1,

@@ -30,6 +30,7 @@ FAMILIES = {
     "malloc": "What serves `malloc` under real programs.",
     "runtime": "The whole memory managers of language runtimes.",
     "device": "What serves a device's memory, of a GPU for one, to a program.",
+    "linux": "The kernel's own: frames, objects over them, its address space, boot memory.",
     "third party": "Found through entry points of other packages.",
 }
 

@@ -58,6 +58,7 @@ COMMANDS = {
     "sweep": "Replay many traces through many managers at many settings.",
     "replay": "Replay a trace through one manager.",
     "worst-case": "Find the program that makes a manager's heap largest.",
+    "frames": "Say who holds a kernel's frames, and how broken up they are.",
     "lower-bound": "Say in how little memory a trace could be served.",
     "maps": "Show an address space, area by area, as pmap or smaps would.",
     "size-classes": "Find the size classes that fit a trace.",

@@ -47,6 +47,10 @@ def record(
         int | None,
         typer.Option(metavar="PID", help="A process that runs already, instead of a program."),
     ] = None,
+    kernel: Annotated[
+        bool,
+        typer.Option("--kernel", help="The kernel's own requests, for --for TIME; as root."),
+    ] = False,
     after: Annotated[
         str | None, typer.Option(metavar="TIME", help="Begin after 10s, 5m, 1h.")
     ] = None,
@@ -114,12 +118,16 @@ def record(
     and deaths are exact; references are looked at once in a while, which takes the longer the
     more often.
 
+    With --kernel what the kernel itself asks of its page allocator and its caches, by its trace
+    events; --for says how long.
+
     Example:
 
         heapwright record -o json.heap.parquet -- python3 parse.py big.json
         heapwright record --children -- make -j2
         heapwright record --pid 4711 --for 60s --stacks -o app.heap.parquet
         heapwright record --graph -- python3 parse.py big.json
+        heapwright record --kernel --for 10s -o kernel.heap.parquet
     """
     import functools
 
@@ -129,6 +137,9 @@ def record(
     from heapwright.trace.recorder.session import record as run
     from heapwright.trace.recorder.wishes import Wishes
 
+    if kernel:
+        _kernel(output, for_, other=bool(command) or pid is not None or graph)
+        return
     if (pid is None) == (not command):
         raise HeapwrightError(
             "record what? Give a program behind --, or a process that runs with --pid PID."
@@ -177,6 +188,30 @@ def record(
             )
     show(traces)
     raise typer.Exit(status or any(trace.cut for trace in traces))
+
+
+def _kernel(output: Path | None, for_: str | None, *, other: bool) -> None:
+    """Record the kernel for a while."""
+    from heapwright.cli import screen
+    from heapwright.cli.settings import parse_seconds
+    from heapwright.errors import HeapwrightError
+    from heapwright.trace.recorder.kernel import record_kernel
+    from heapwright.trace.store import Trace
+    from heapwright.words import bytes_text, counted
+
+    if other or not for_:
+        raise HeapwrightError(
+            "--kernel records the kernel alone: leave the program out, and say --for how long."
+        )
+    out = output or Path("kernel.heap.parquet")
+    with screen.progress("recording the kernel", 1) as advance:
+        record_kernel(out, parse_seconds(for_), advance)
+    trace = Trace.open(out)
+    typer.echo(
+        f"{out}: {counted(trace.events, 'event')} of {trace.program}, "
+        f"peak live {bytes_text(trace.peak_live_bytes)}"
+    )
+    screen.show_notes(trace.notes)
 
 
 def show(traces: Sequence[Converted]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length
 from heapwright.compiler.record import record, words
+from heapwright.linux.frames import MOVABLE, NONE, ORDERS, address_of
 from heapwright.linux.geometry import (
     ACCOUNTED,
     DMA,
@@ -24,8 +25,17 @@ from heapwright.linux.geometry import (
     RECLAIMED,
     kmalloc_class,
 )
-from heapwright.linux.page_alloc import GFP_ACCOUNT, GFP_DMA, GFP_KERNEL, GFP_RECLAIMABLE
-from heapwright.machine.address_space import PAGE_SHIFT
+from heapwright.linux.page_alloc import (
+    ANYONE,
+    GFP_ACCOUNT,
+    GFP_DMA,
+    GFP_KERNEL,
+    GFP_RECLAIMABLE,
+    alloc_pages,
+    free_pages,
+    kind_of,
+)
+from heapwright.machine.address_space import PAGE_BYTES, PAGE_SHIFT
 from heapwright.trace.doors import CACHE, CALLS, Door
 
 BY_SIZE, BY_CACHE, WHOLE_PAGES = range(3)  # Doors.call: CALLS by number
@@ -91,3 +101,25 @@ def aligned_size(size, align):
     if align <= 16:
         return size
     return max(1 << bit_length(max(size, 1) - 1), align)
+
+
+@kernel
+def take_block(pages, taken, size, gfp):
+    """Address of a block of frames, whose order is noted in `taken`; 0 where it is refused."""
+    if size > PAGE_BYTES << (ORDERS - 1):
+        return 0
+    order = order_for(size)
+    frame = alloc_pages(pages, order, gfp, np.int64(ANYONE))
+    if frame == NONE:
+        return 0
+    taken[unsigned(frame)] = order
+    if order == 0:
+        pages.on_lru[unsigned(frame)] = kind_of(gfp) == MOVABLE
+    return address_of(pages, frame)
+
+
+@kernel
+def give_block(pages, taken, frame):
+    """Such a block back."""
+    pages.on_lru[unsigned(frame)] = 0
+    free_pages(pages, frame, np.int64(taken[unsigned(frame)]))

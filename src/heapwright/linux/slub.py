@@ -9,7 +9,7 @@
 Terms      frozen: a slab is the processor's, and in no list of the node; inuse: its objects that
            are not in its own free list; c: the first word of a cache's row in `cache`
 Invariant  an unfrozen slab with a free object is in its node's list; its free list and its objects
-           in use make up its objects; lists are linked both ways           (check: 5-7)
+           in use make up its objects; lists are linked both ways (slub_lists.check: 5-7)
 Source     Linux 6.1, mm/slub.c: ___slab_alloc, get_partial_node, __slab_free, put_cpu_partial,
            __unfreeze_partials, shuffle_freelist
 Omits      other processors, debugging, the obfuscation of free pointers (no address depends on it)
@@ -94,15 +94,15 @@ def slab_of(slub, address):
 
 
 @kernel(inline=True)
-def _node(slub, c):
+def node_of(slub, c):
     """Head of a cache's list of partial slabs."""
     return slub.pages.frames + c // CACHE_WORDS
 
 
 @kernel
-def _append(slub, c, slab):
+def append(slub, c, slab):
     """A slab at the end of its node's list."""
-    head = _node(slub, c)
+    head = node_of(slub, c)
     last = np.int64(slub.previous[unsigned(head)])
     slub.previous[unsigned(slab)], slub.next[unsigned(slab)] = last, head
     slub.next[unsigned(last)] = slub.previous[unsigned(head)] = slab
@@ -170,7 +170,7 @@ def _take_over(slub, c, slab):
 def _from_node(slub, c):
     """The first slab of the node's list; the next ones become the processor's partial slabs, for
     about half of what it keeps."""
-    head, most = _node(slub, c), slub.cache[unsigned(c + CPU_SLABS)]
+    head, most = node_of(slub, c), slub.cache[unsigned(c + CPU_SLABS)]
     found, more = NONE, 0
     while True:
         slab = np.int64(slub.next[unsigned(head)])
@@ -283,7 +283,7 @@ def _unfreeze(slub, c, slab):
             discarded = slab
         else:
             slub.paths[TO_NODE] += 1
-            _append(slub, c, slab)
+            append(slub, c, slab)
         slab = after
     while discarded != NONE:
         after = np.int64(slub.next[unsigned(discarded)])
@@ -333,83 +333,11 @@ def _free_slowly(slub, c, slab, address):
         return
     if slub.inuse[unsigned(slab)]:
         if not before:
-            _append(slub, c, slab)
+            append(slub, c, slab)
         return
     if slub.cache[unsigned(c + PARTIALS)] >= slub.cache[unsigned(c + MIN_PARTIAL)]:
         if before:
             _remove(slub, c, slab)
         _discard(slub, c, slab)
     elif not before:
-        _append(slub, c, slab)
-
-
-@kernel
-def serve(slub, c, requests, answers):
-    """Serve int64[n, 2] `requests`: (0, the real answer) asks cache `c`, (1, address) frees; what
-    each got into `answers`, and into their second column whether it was a new slab's first. For
-    recorded sequences."""
-    for row in range(len(requests)):
-        address = requests[row, 1]
-        if requests[row, 0]:
-            free(slub, address)
-            answers[row, 0] = address
-        else:
-            made = slub.paths[NEW_SLAB]
-            slub.observed = address
-            answers[row, 0] = alloc(slub, c, np.int64(GFP_KSWAPD))
-            answers[row, 1] = slub.paths[NEW_SLAB] - made
-    slub.observed = 0
-
-
-@kernel
-def free_objects(slub, c, address):
-    """Length of a free list."""
-    found = 0
-    while address:
-        found += 1
-        address = load(slub.pages.machine, address + slub.cache[unsigned(c + OFFSET)])
-    return found
-
-
-@kernel
-def listed_objects(slub, blocks):
-    """The processor's free objects, as rows of `blocks` (start, bytes); their number."""
-    row = 0
-    for number in range(slub.caches):
-        c = number * CACHE_WORDS
-        address = slub.cache[unsigned(c + CPU_FREE)]
-        while address:
-            if row < len(blocks):
-                blocks[row, 0], blocks[row, 1] = address, slub.cache[unsigned(c + SIZE)]
-            row += 1
-            address = load(slub.pages.machine, address + slub.cache[unsigned(c + OFFSET)])
-    return row
-
-
-@kernel
-def check(slub):
-    """Number of the broken invariant, 0 if none."""
-    for number in range(slub.caches):
-        c = number * CACHE_WORDS
-        head, count = _node(slub, c), 0
-        before, slab = head, np.int64(slub.next[unsigned(head)])
-        while slab != head:
-            free_ = free_objects(slub, c, slub.free[unsigned(slab)])
-            if free_ + slub.inuse[unsigned(slab)] != slub.objects[unsigned(slab)]:
-                return 5
-            if slub.frozen[unsigned(slab)] or np.int64(slub.owner[unsigned(slab)]) != number:
-                return 6
-            if np.int64(slub.previous[unsigned(slab)]) != before:
-                return 7
-            before, slab, count = slab, np.int64(slub.next[unsigned(slab)]), count + 1
-        if count != slub.cache[unsigned(c + PARTIALS)]:
-            return 7
-        slab = slub.cache[unsigned(c + CPU_PARTIAL)]
-        while slab != NONE:
-            free_ = free_objects(slub, c, slub.free[unsigned(slab)])
-            if free_ + slub.inuse[unsigned(slab)] != slub.objects[unsigned(slab)]:
-                return 5
-            if not slub.frozen[unsigned(slab)]:
-                return 6
-            slab = np.int64(slub.next[unsigned(slab)])
-    return 0
+        append(slub, c, slab)

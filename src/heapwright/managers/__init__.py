@@ -46,6 +46,8 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     AT_HEAP_START = True                           the machine's heap starts where the recorded one
                                                    did, modulo machine.BREAK_BASE: blocks aligned
                                                    beyond a page lie by it
+    account(heap, doors, config) -> (frames, caches)  of one over physical frames: who holds them,
+                                                   and rows of its caches (linux/account.py)
     notes(heap) -> sentences                       what a reader of its figures must know
     courses(settings) -> [settings]                others under which the program may run as well,
                                                    where time decides: each is replayed too, and

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heapwright.linux.caches import Cache, slub_of
-from heapwright.linux.frames import PAGE_BYTES
 from heapwright.linux.geometry import (
     KMALLOC_MOST,
     KMALLOC_SIZES,
@@ -22,7 +21,8 @@ from heapwright.linux.geometry import (
     layout,
 )
 from heapwright.linux.recorded.dump import Snapshot, different, pages_of, read
-from heapwright.linux.slub import serve
+from heapwright.linux.slub_lists import serve
+from heapwright.machine import PAGE_BYTES
 
 
 @dataclass

@@ -16,6 +16,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.linux import buddy, per_cpu
+from heapwright.linux.account import frames_by_owner
 from heapwright.linux.frames import (
     COUNTS,
     MOVABLE,
@@ -118,3 +119,8 @@ def check(heap):
     """Number of the broken invariant, 0 if none."""
     broken = buddy.check(heap.pages)
     return broken if broken else per_cpu.check(heap.pages)
+
+
+def account(heap, doors=(), config=None):
+    """Frames by owner, and no caches."""
+    return frames_by_owner(heap.pages), []

@@ -18,8 +18,9 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.linux import buddy, per_cpu
+from heapwright.linux.account import frames_by_owner, slub_rows
 from heapwright.linux.caches import caches_for, slub_of
-from heapwright.linux.frames import MOVABLE, NONE, address_of, frame_of
+from heapwright.linux.frames import frame_of
 from heapwright.linux.geometry import KMALLOC_MOST, Settings
 from heapwright.linux.kmalloc import (
     BY_CACHE,
@@ -28,22 +29,22 @@ from heapwright.linux.kmalloc import (
     aligned_size,
     doors_of,
     general_cache,
+    give_block,
     known,
-    order_for,
+    take_block,
 )
-from heapwright.linux.page_alloc import ANYONE, alloc_pages, free_pages, kind_of
 from heapwright.linux.per_cpu import listed_frames
-from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub, listed_objects
+from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub
 from heapwright.linux.slub import alloc as alloc_object
-from heapwright.linux.slub import check as check_slub
 from heapwright.linux.slub import free as free_object
+from heapwright.linux.slub_lists import check as check_slub
+from heapwright.linux.slub_lists import listed_objects
 from heapwright.linux.zones import physical_memory
 from heapwright.machine import PAGE_BYTES, Machine
 
 __all__ = ["PATHS"]
 
 DOORS = True  # it is told by which door a request came
-MOST_BYTES = PAGE_BYTES << 10
 
 
 class Config(NamedTuple):
@@ -73,26 +74,16 @@ class Heap(NamedTuple):
 def boot(machine, config, doors=()):
     """A machine at its start; `doors` are those of a kernel's trace, whose caches it then has."""
     pages = physical_memory(machine, config.memory_bytes)
-    settings = Settings(config.cpus, config.slub_min_objects, config.slub_max_order)
-    caches, number = caches_for(doors, settings, config)
+    caches, number = _caches(config, doors)
     slub = slub_of(pages, caches, config.seed)
     taken = np.zeros(len(pages.order), np.int8)
     return Heap(machine, slub, doors_of(doors, number), taken, slub.paths)
 
 
-@kernel
-def _alloc_frames(heap, size, gfp):
-    """A block of frames."""
-    if size > MOST_BYTES:
-        return 0
-    order = order_for(size)
-    frame = alloc_pages(heap.slub.pages, order, gfp, np.int64(ANYONE))
-    if frame == NONE:
-        return 0
-    heap.taken[unsigned(frame)] = order
-    if order == 0:
-        heap.slub.pages.on_lru[unsigned(frame)] = kind_of(gfp) == MOVABLE
-    return address_of(heap.slub.pages, frame)
+def _caches(config, doors):
+    """The caches under these knobs, and which number each door's has."""
+    settings = Settings(config.cpus, config.slub_min_objects, config.slub_max_order)
+    return caches_for(doors, settings, config)
 
 
 @kernel(inline=True)
@@ -106,7 +97,7 @@ def alloc_in(heap, thread, size, align, door):
             return alloc_object(heap.slub, cache * CACHE_WORDS, gfp)
     size = aligned_size(size, align)
     if size > KMALLOC_MOST or call == WHOLE_PAGES:
-        return _alloc_frames(heap, size, gfp)
+        return take_block(heap.slub.pages, heap.taken, size, gfp)
     return alloc_object(heap.slub, general_cache(heap.doors, size, gfp) * CACHE_WORDS, gfp)
 
 
@@ -123,14 +114,7 @@ def free(heap, thread, address):
     if np.int64(heap.slub.owner[unsigned(frame)]) >= 0:
         free_object(heap.slub, address)
     else:
-        _free_frames(heap, frame)
-
-
-@kernel
-def _free_frames(heap, frame):
-    """A block of frames back."""
-    heap.slub.pages.on_lru[unsigned(frame)] = 0
-    free_pages(heap.slub.pages, frame, np.int64(heap.taken[unsigned(frame)]))
+        give_block(heap.slub.pages, heap.taken, frame)
 
 
 @kernel
@@ -174,3 +158,10 @@ def check(heap):
     if not broken:
         broken = per_cpu.check(heap.slub.pages)
     return broken if broken else check_slub(heap.slub)
+
+
+def account(heap, doors=(), config=None):
+    """Frames by owner, and what each cache holds."""
+    caches, _ = _caches(config or Config(), doors)
+    rows = slub_rows(heap.slub, [cache.name for cache in caches])
+    return frames_by_owner(heap.slub.pages), rows

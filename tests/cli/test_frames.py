@@ -1,0 +1,65 @@
+"""`heapwright frames`: who holds a kernel's physical memory."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from heapwright.cli import app
+from heapwright.linux.account import fragmentation_index
+from heapwright.trace.importers import import_file
+
+TEXT = Path(__file__).parents[2] / "fuzz" / "corpus" / "ftrace.txt"
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    path = tmp_path_factory.mktemp("frames") / "kernel.heap.parquet"
+    import_file(TEXT, path)
+    return str(path)
+
+
+def run(*words):
+    result = CliRunner().invoke(app, ["frames", *words])
+    return result.exit_code, result.output
+
+
+def test_the_frames_add_up_and_caches_are_named(trace):
+    status, output = run(trace, "--json")
+    told = json.loads(output)
+    assert status == 0 and told["manager"] == "slub" and told["events"] == 8
+    for moment in told["moments"]:
+        free = sum(count << order for order, count in enumerate(moment["free_by_order"]))
+        assert free == moment["free_frames"]
+        used = moment["used_frames"] + moment["cpu_list_frames"]
+        assert free + used == moment["frames"] == (1 << 18) - 1
+        assert sum(moment["parts"].values()) == used * 4096
+    names = {row["cache"]: row for row in told["caches"]}
+    assert names["names_cache"]["objects"] == 1 and names["kmalloc-512"]["slabs"] == 1
+    assert names["names_cache"]["held_bytes"] == 32768
+    assert told["end"]["parts"]["live"] == 4096
+
+
+def test_tables_name_the_parts(trace):
+    status, output = run(trace, "--set", "memory_bytes=64M")
+    assert status == 0 and "rounding in objects" in output and "names_cache" in output
+    assert "16,383 frames" in output
+
+
+def test_a_manager_without_frames_is_refused(trace):
+    status, output = run(trace, "--manager", "linear")
+    assert status == 1 and "those that do: page-allocator, slab, slub" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("free", "order", "index"),
+    [
+        ([0, 0], 1, 0.0),
+        ([0, 3], 1, -1.0),
+        ([1000, 0, 0, 0], 3, 0.874),  # much is free, in pieces
+        ([1, 0, 0, 0], 3, -0.125),  # hardly anything is
+    ],
+)
+def test_the_index_is_the_kernels(free, order, index):
+    assert fragmentation_index(free, order) == index
