@@ -74,19 +74,30 @@ def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], list[Note]]:
     """What a first pass finds: the state to begin with, the names of types, whether it was cut."""
     births, end = 0, -1
     texts: dict[int, bytes] = {}
+    kinds: dict[int, int] = {}
+    runs: list[np.ndarray] = []
     for chunk in _chunks(log, rows):
         op = chunk[:, 0] & (1 << OP_BITS) - 1
         births += int(np.count_nonzero(op == at.NEW))
         for _, number, text in chunk[op == at.NAME].tolist():
             texts[number] = texts.get(number, b"") + text.to_bytes(8, "little", signed=True)
+        kinds |= {number: kind for _, number, kind in chunk[op == at.KIND].tolist()}
+        over = chunk[op == at.OVER]
+        runs.append(over[:, 1] | over[:, 2] << 32)
         end = int(chunk[-1, 1]) if op[-1] == at.END else -1
-    told = _empty(log, births)
+    begun = [np.zeros(1, np.int64)]  # of one that was not over when the program ended
+    told = _empty(log, births)._replace(runs=np.concatenate([*runs, *begun]))
+    told.kinds[[0, *kinds]] = [0, *kinds.values()]
     for row, number in enumerate(texts):
         if 0 < number < at.TYPES:
             told.sites[number] = row
     for chunk in _chunks(log, rows):
         if at.survey(chunk, told.births, told.count) == at.DAMAGED:
             raise HeapwrightError("the recording of the graph is damaged: record it again")
+    at.correct(told.births, told.count[at.RUNS])
+    if told.count[at.RUNS] > len(told.runs):
+        raise HeapwrightError("the recording of the graph is damaged: record it again")
+    told.count[at.RUNS] = 0
     types = [text.rstrip(b"\0").decode(errors="replace") for text in texts.values()]
     why = f": {ENDS[end]}" if end in ENDS else ""
     cut = [Note(f"The recording stops before the program's end{why}.", CUT)] if end else []
@@ -121,6 +132,8 @@ def _empty(log: Path, births: int) -> at.Told:
         of(np.int64),
         of(np.int64),
         np.full(at.TYPES, NOBODY, np.int32),
+        np.zeros(at.TYPES, np.int32),
+        np.zeros(1, np.int64),
         np.zeros(OUT_ROWS * WORDS, np.int64),
         np.zeros(at.COUNTS, np.int64),
     )
