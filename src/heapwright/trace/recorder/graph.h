@@ -10,14 +10,14 @@
  *         END reason, bytes of the books at their largest
  *         KIND type, what Python's collector must know of its instances    TRACKED block, 0 or 1 + the generation in which it follows it
  *         COUNTED generation, its count    BEGUN generation | 16 if of itself, time to foresee it in ns
- *         OVER objects collected, objects that could not be
+ *         OVER objects collected, objects that could not be    VERSION Py_Version, -
  *       A realloc is NEW, its WRITEs, FREE: the content has moved. */
 #ifndef GRAPH_H
 #define GRAPH_H
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END, KIND, TRACKED, COUNTED, BEGUN, OVER };
+enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END, KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION };
 enum { ENDED, BOOKS_FULL, LOG_FULL, NO_MEMORY }; /* END's reasons */
 enum { ROOTED = 1, REACHED = 2, IS_LOST = 4, TYPED = 8, FROM_ROOT = 16, IN_SET = 32, SPARED = 64, FOLLOWED = 128, DOOMED = 256, AGE = 512 };
 #define AGES (3u * AGE) /* bits of the age: 0 not known, else 1 + the generation in which a reader has the object */

@@ -18,7 +18,7 @@ from heapwright.trace.merlin import NOBODY, OP_BITS
 
 # Rows of the log: see graph.h.
 (NEW, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END) = range(1, 13)
-(KIND, TRACKED, COUNTED, BEGUN, OVER) = range(13, 18)
+(KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION) = range(13, 19)
 TYPES = 1 << 13  # numbers of types are smaller
 FIELDS_LIMIT = (1 << 31) - 1
 
@@ -119,7 +119,13 @@ def survey(rows, births, count):
             count[LONG_LOOKS] += 1 if second > LONG_NS else 0
             count[LONGEST_NS] = max(count[LONGEST_NS], second)
             count[RUNS] += 1
-        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER):
+        if op == COUNTED and not (0 <= first < 3 and 0 <= second < 1 << 31):
+            return DAMAGED
+        if op == BEGUN and (first < 0 or first > 31 or first & 3 == 3 or second < 0):
+            return DAMAGED
+        if op == TRACKED and not 0 <= second <= 3:
+            return DAMAGED
+        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER, VERSION):
             continue
         if op < NEW or op > OVER or first < 0 or first >= known or field < 0:
             return DAMAGED

@@ -235,6 +235,8 @@ static int hook(void *nothing)
     if (same && !append(callbacks, function(&callback, NULL, NULL))) {
         lock_books();
         young = head;
+        const unsigned long *version = symbol("Py_Version");
+        if (version) tell(VERSION, *version, 0);
         for (int i = 0; i < GENERATIONS; i++)
             tell(COUNTED, (uint64_t)i, (uint64_t)((int *)(head + (uintptr_t)i * GENERATION_BYTES))[5]);
         unlock_books();

@@ -45,13 +45,14 @@ static uint32_t type_number(uintptr_t type)
 
 int type_kind(uint32_t type) { return kinds[type]; }
 
-/* Find the object in a block: the first of the three places whose second word is a type. */
+/* Find the object in a block: the first of the three places whose second word is a type. Its first is a count:
+ * a table that is not full yet may begin with a pointer, and go on with what an object before it left there. */
 int look_for_type(struct block *block)
 {
     for (uint32_t offset = 0; offset <= 32 && offset + 16 <= block->size; offset += 16) {
-        uintptr_t type = ((uintptr_t *)(block->address + offset))[1];
-        uint32_t number = type & 7 ? 0 : type_number(type);
-        if (!number) continue;
+        const uintptr_t *words = (const uintptr_t *)(block->address + offset);
+        uint32_t number = words[1] & 7 ? 0 : type_number(words[1]);
+        if (!number || referred(words[0])) continue;
         block->flags |= TYPED;
         block->object = offset;
         int other = number != block->type;

@@ -96,6 +96,40 @@ def gather(heap, address):
 
 
 @kernel
+def _take_off(heap, ring):
+    """Take the references from within off gc_refs. Those of a table count once, and only if nothing
+    but objects of the ring refers to it."""
+    heads, known = heap.heads, 0
+    address = following(heads, node(ring))
+    while address != node(ring):
+        here, waiting = address, 0
+        while here:
+            for field in range(fields_of(heads, here)):
+                target = load(heap.machine, here + 8 * field)
+                if not target:
+                    continue
+                if has(heads, target, TABLE):
+                    if not has(heads, target, TENTATIVE):
+                        set_flag(heads, target, TENTATIVE)
+                        set_refs(heads, target, count_of(heads, target))
+                        heap.tables[unsigned(known)] = target
+                        known += 1
+                    set_refs(heads, target, refs_of(heads, target) - 1)
+                    if not refs_of(heads, target):
+                        heap.found[unsigned(waiting)] = target
+                        waiting += 1
+                elif has(heads, target, COLLECTING):
+                    set_refs(heads, target, refs_of(heads, target) - 1)
+            here = 0
+            if waiting:
+                waiting -= 1
+                here = heap.found[unsigned(waiting)]
+        address = following(heads, address)
+    for row in range(known):
+        clear_flag(heads, heap.tables[unsigned(row)], TENTATIVE)
+
+
+@kernel
 def deduce(heap, ring, unreachable):
     """Move what cannot be reached from outside `ring` to the empty ring `unreachable`."""
     heads, end = heap.heads, node(ring)
@@ -109,13 +143,7 @@ def deduce(heap, ring, unreachable):
         address = following(heads, address)
     heap.log.totals[MARKED_OBJECTS] += objects
     heap.log.totals[MARKED_BYTES] += granules << GRANULE_SHIFT
-    address = following(heads, end)
-    while address != end:
-        for row in range(gather(heap, address)):
-            target = heap.found[unsigned(row)]
-            if has(heads, target, COLLECTING) and refs_of(heads, target):
-                set_refs(heads, target, refs_of(heads, target) - 1)
-        address = following(heads, address)
+    _take_off(heap, ring)
     address = following(heads, end)
     while address != end:
         if refs_of(heads, address):
