@@ -46,7 +46,9 @@ HEADER = (
 def cells(found: Agreement) -> list[str]:
     """The cells of one comparison."""
     runs, (twin, real) = found.runs, found.counts
-    share = f"{percent(runs.equal, runs.compared)} of {runs.compared:,}" if runs.compared else "none"
+    share = "none"
+    if runs.compared:
+        share = f"{percent(runs.equal, runs.compared)} of {runs.compared:,}"
     grown = [bytes_text(bytes_) for bytes_ in found.grown]
     return [
         share,

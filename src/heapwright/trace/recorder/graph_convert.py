@@ -214,7 +214,6 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
         else "Collections of Python's own collector were not seen."
     )
     notes = [
-        Note(known),
         Note(
             "The blocks are those that Python asked its allocators for, their births and deaths "
             f"exact. References are the words seen at {looks:,} looks, at least {look_every:,} "
@@ -243,4 +242,4 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
                 cases=put_off,
             )
         )
-    return notes
+    return [*notes, Note(known)]

@@ -232,7 +232,7 @@ def look_through(heap, ring, older):
         if not heap.follows_dicts and not heap.moments:
             untrack(heap, ring, DICTS)
         heap.pending = 0
-        heap.total = size(heads, ring) + (0 if heap.frozen else heap.own)
+        heap.total = size(heads, ring) + heap.own
     return dispose(heap, older)
 
 

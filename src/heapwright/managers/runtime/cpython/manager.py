@@ -303,10 +303,12 @@ def steer(heap, operand):
         for generation in range(GENERATIONS):
             merge(heap.heads, generation, PERMANENT)
             heap.counts[unsigned(generation)] = 0
-        heap.frozen = 1
+        heap.own_frozen += heap.own
+        heap.own = 0
     elif request == UNFREEZE:
         merge(heap.heads, PERMANENT, MIDDLE + heap.visited if heap.incremental else OLD)
-        heap.frozen = 0
+        heap.own += heap.own_frozen
+        heap.own_frozen = 0
     elif request == ENABLE:
         heap.enabled = 1
     elif request == DISABLE:

@@ -49,7 +49,7 @@ NEW, WRITE, DEATH, RAN_YOUNG, RAN_MIDDLE, RAN_OLD, UNTRACKED, REVIVED = range(le
     "marking",  # incremental: 1 until the roots were marked
     "work",  # incremental: objects that are still to be looked at
     "heap_size",  # incremental: objects
-    "frozen",  # 1 once FREEZE came
+    "own_frozen",  # of those, such as a FREEZE has made permanent
     "as_it_comes",  # setting: 1 while no knob changes when it collects
     "moments",  # 1 once the trace tells when the recorded collector ran
     "missed",  # of these: the twin had no reason to collect
