@@ -61,6 +61,7 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_space
 	$(BIN)/python -m benchmarks.agreement_hotspot
+	$(BIN)/python -m benchmarks.agreement_cpython $(PYTHONS)
 
 advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held
 	$(BIN)/python -m benchmarks.advice -o docs/advice.md

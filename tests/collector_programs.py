@@ -64,6 +64,7 @@ def read(path: Path) -> dict[str, Collected]:
             tuple(row["counts"]),
             tuple(row["end"]),
             np.array(row["runs"], np.int64).reshape(-1, 4),
+            row["frozen"],
         )
         for name, row in kept["programs"].items()
     }
@@ -80,6 +81,7 @@ def main(commands: list[str]) -> None:
             version = real.version
             found[name] = {
                 "own": real.own,
+                "frozen": real.frozen,
                 "counts": real.counts,
                 "end": real.end,
                 "runs": real.runs.tolist(),

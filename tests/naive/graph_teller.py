@@ -1,14 +1,19 @@
 """The naive oracle of the graph recorder's conversion: a dictionary of fields for each block."""
 
 from heapwright.trace import schema
-from heapwright.trace.merlin import NOBODY, OP_BITS
+from heapwright.trace.merlin import KIND_BITS, NOBODY, OP_BITS
 from heapwright.trace.recorder.graph_books import (
+    BEGUN,
+    COUNTED,
     FOUND,
     FREE,
     LOOK,
+    LOST,
     NEW,
+    OVER,
     ROOT,
     SEEN,
+    TRACKED,
     TYPE,
     UNROOT,
     WRITE,
@@ -23,7 +28,9 @@ class Rows(list):
     objects = 0
 
     def new(self, size, fields, site):
-        self.append((schema.NEW | fields << OP_BITS, size, site))
+        self.append(
+            (schema.NEW | fields << OP_BITS, size, site + (1 << KIND_BITS))
+        )  # all are atoms
         self.objects += 1
 
     def write(self, obj, field, target=NOBODY):
@@ -51,6 +58,8 @@ class Known:
     def __init__(self, rows):
         births = sum(head & 0xFF == NEW for head, _, _ in rows)
         self.fields, self.types, self.found = [0] * births, [0] * births, set()
+        lost, freed, self.runs = set(), set(), []
+        begun = 0
         for head, first, second in rows:
             op = head & 0xFF
             if op == WRITE and second >= 0:
@@ -59,6 +68,12 @@ class Known:
                 self.types[first] = second
             elif op == FOUND:
                 self.found.add(first)
+            if op in (LOST, FREE):
+                (lost if op == LOST else freed).add(first)
+            begun += op == BEGUN
+            if op == OVER:
+                self.runs.append((first, second))
+        self.stays = self.found | (lost if begun else lost & freed)  # when a look loses it
 
 
 class Teller:
@@ -83,15 +98,24 @@ class Teller:
     def tell(self, head, first, second):
         """One row."""
         op = head & 0xFF
-        if op == TYPE:
+        if op in (TYPE, OVER):
             return
         if op == FREE:
             if first in self.fields and first not in self.dying:
                 self.dying.append(first)
             return
         if self.dying:
-            self._bury()
-        if op == NEW:
+            self._bury(op == BEGUN)
+        if op == BEGUN:
+            size = schema.ran_size(first & 3, first >> 4, *self.known.runs.pop(0))
+            self.m.append((schema.STEER, NOBODY, size))
+        elif op == COUNTED:
+            size = schema.COUNT + first | second << schema.STEER_BITS
+            self.m.append((schema.STEER, NOBODY, size))
+        elif op == TRACKED:
+            if first in self.fields:
+                self.m.append((schema.TRACK | second << OP_BITS, first, NOBODY))
+        elif op == NEW:
             self._bear(first)
         elif op == WRITE:
             if first in self.fields:
@@ -137,6 +161,9 @@ class Teller:
             return
         if self.looking and old != NOBODY:
             self.m.hold(old)
+        elif old in self.fields:
+            self._root(old)
+            self.held.setdefault(old)
         self.m.write(block, field, target)
         if target == NOBODY:
             del fields[field]
@@ -159,7 +186,7 @@ class Teller:
         elif op == FOUND:
             self.unseen.discard(block)
             self.held.setdefault(block)
-        elif block in self.known.found:
+        elif block in self.known.stays:
             self.unseen.add(block)
             self._root(block)
         else:
@@ -180,7 +207,7 @@ class Teller:
                 self.lost += 1
         self.leaving.clear()
 
-    def _bury(self):
+    def _bury(self, dooms=False):
         """The blocks freed since the last other event die together."""
         self._close()
         dead = dict.fromkeys(self.dying)
@@ -190,10 +217,13 @@ class Teller:
                 if target not in dead and target in self.fields:
                     self._root(target)
                     self.held.setdefault(target)
+                elif target in dead and not dooms:
+                    self._root(block)
         for block in dead:
             for referrer in reversed(self.referrers.get(block, ())):  # the latest first
                 source, field = referrer >> FIELD_BITS, referrer & (1 << FIELD_BITS) - 1
-                if source not in dead and self.fields.get(source, {}).get(field) == block:
+                stays = dooms and source in dead
+                if not stays and self.fields.get(source, {}).get(field) == block:
                     self.m.write(source, field)
                     del self.fields[source][field]
         for block in dead:

@@ -8,7 +8,7 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.graph import record_graph
-from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, UNROOT, WRITE
+from heapwright.trace.schema import FREE, HOLD, NEW, OPERATIONS, POP, PUSH, ROOT, UNROOT, WRITE
 from heapwright.trace.store import Trace
 
 COLUMNS = ("op", "slot", "size", "field", "target", "site")
@@ -53,7 +53,8 @@ def rings(tmp_path_factory):
 
 
 def graph_when(trace, site, alive_at_least):
-    """The graph when, for the last time, so many objects of `site` are alive.
+    """The graph at the last birth with so many objects of `site` alive: what dies later lets go of
+    all that it refers to before.
 
     Fields by slot, sites by slot; and how many objects there were of each site.
     """
@@ -70,7 +71,8 @@ def graph_when(trace, site, alive_at_least):
         elif op == FREE:
             alive -= holder.pop(slot)
         deltas.append(alive)
-    end = int(np.flatnonzero(np.array(deltas) >= alive_at_least)[-1]) + 1
+    births = (np.array(deltas) >= alive_at_least) & (columns[0] == NEW)
+    end = int(np.flatnonzero(births)[-1]) + 1
     fields, sites = {}, {}
     for op, slot, _, field, target, of in zip(*(c[:end].tolist() for c in columns), strict=True):
         if op == NEW:
@@ -115,9 +117,9 @@ def test_references_are_those_of_the_program(rings):
 def test_what_is_told_is_consistent(rings):
     """The audit holds, and each kind of event is there."""
     _, trace = rings
-    counts = np.zeros(16, np.int64)
+    counts = np.zeros(len(OPERATIONS), np.int64)
     for batch in trace.batches(COLUMNS):
-        counts += np.bincount(batch.op, minlength=16)
+        counts += np.bincount(batch.op, minlength=len(OPERATIONS))
     assert (counts[[NEW, WRITE, ROOT, UNROOT, PUSH, POP, FREE, HOLD]] > 0).all()
     assert counts[NEW] == trace.allocations > 80_000
     assert trace.allocations - trace.frees < 3_000  # a program that ends frees nearly all

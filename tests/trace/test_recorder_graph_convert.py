@@ -22,6 +22,7 @@ OPS = [
     *([books.FREE] * 4),
     *([books.WRITE] * 8),
     *(books.ROOT, books.UNROOT, books.LOST, books.FOUND, books.LOOK, books.SEEN, books.TYPE),
+    *(books.BEGUN, books.COUNTED, books.TRACKED),
 ]
 ROW = st.tuples(st.sampled_from(OPS), st.integers(0, 3), st.integers(0, 60), st.integers(-1, 60))
 
@@ -41,6 +42,11 @@ def log_of(rows):
     for op, field, first, second in rows:
         if op in (books.LOOK, books.SEEN) or op == books.NEW:
             log.append((op, first, 0))
+        elif op in (books.BEGUN, books.COUNTED):
+            log.append((op, first % 3 | (field % 2 * 16 if op == books.BEGUN else 0), abs(second)))
+            log += [(books.OVER, first, abs(second))] if op == books.BEGUN else []
+        elif op == books.TRACKED and births:
+            log.append((op, first % births, field))
         elif births:
             other = second % births if op == books.WRITE and second >= 0 else second
             log.append((op | (field << OP_BITS if op == books.WRITE else 0), first % births, other))
@@ -57,7 +63,7 @@ def test_rows_are_those_of_dictionaries(rows, room, tmp_path_factory):
         small.setattr(graph_convert, "FIRST_ROOM", room)
         small.setattr(graph_convert, "OUT_ROWS", room)
         small.setattr(graph_convert, "CHUNK_ROWS", 2 * room + 1)
-        told, _, cut = graph_convert._foretold(path, len(log) + 1)
+        told, _, _, cut = graph_convert._foretold(path, len(log) + 1)
         made = Kept()
         for chunk in graph_convert._chunks(path, len(log) + 1):
             told = graph_convert._tell(told, chunk, made)
@@ -84,11 +90,16 @@ def test_rows_are_those_of_dictionaries(rows, room, tmp_path_factory):
         (books.NEW, 1 << 50, 0),
         (0, 0, 0),
         (99, 0, 0),
+        (books.COUNTED, 3, 0),
+        (books.BEGUN, 3, 0),
+        (books.BEGUN, 0, 0),  # and one more of which nothing is known
+        (books.TRACKED, 0, 4),
     ],
 )
 def test_a_damaged_log_is_a_sentence(row, tmp_path):
     path = tmp_path / "log"
-    np.array([(books.NEW, 64, 0), row], np.int64).tofile(path)
+    twice = [row] * 2 if row == (books.BEGUN, 0, 0) else [row]
+    np.array([(books.NEW, 64, 0), *twice], np.int64).tofile(path)
     with pytest.raises(HeapwrightError, match="the recording of the graph is damaged"):
         graph_convert.convert(path, tmp_path / "t.parquet", "p", 1)
     assert not (tmp_path / "t.parquet").exists()
@@ -115,7 +126,7 @@ def test_why_a_recording_stops_is_told(end, words, tmp_path):
     assert "at 3 looks, at least 7 births apart" in notes[0]
     assert "2 looks stopped the program for more than 50 ms, the longest for 73 ms" in notes[2]
     assert "together for 184 ms" in notes[2] and notes[3].startswith("2 looks came later")
-    assert (words in notes[-1]) if words else len(notes) == 4
+    assert (words in notes[-1]) if words else len(notes) == 5
 
 
 @pytest.mark.skipif(INTERPRETED, reason="too long to read step by step")

@@ -41,9 +41,10 @@ class Facts:
     heap_start: int = 0  # address of the break before the first allocation; 0 unknown
     notes: list[str] = field(default_factory=list)  # assumptions and losses: see notes.Note
     # Where it was recorded, what is known of: libc, kernel, machine, host, cores, page_bytes, date
-    # (UTC, ISO 8601), command, preload, aside (mallocs that were preloaded and set aside); and what
-    # the whole process took, its code, stacks and the recorder included: resident_bytes (at most),
-    # page_faults, both also start_..., before the first request
+    # (UTC, ISO 8601), command, preload, python (of an object graph), aside
+    # (mallocs that were preloaded and set aside); and what the whole process took, its code, stacks
+    # and the recorder included: resident_bytes (at most), page_faults, both also start_..., before
+    # the first request
     origin: dict[str, str] = field(default_factory=dict)
     # What the environment told malloc at the start, under the names of the glibc twin's knobs
     settings: dict[str, int] = field(default_factory=dict)

@@ -113,7 +113,7 @@ class Mutator:
         self._tell(STEER, NOBODY, operand)
 
     def track(self, obj: int, on: int) -> None:
-        """The collector follows `obj` from now on (1), or no longer (0)."""
+        """The collector follows `obj` from now on, in the generation `on` - 1, or no longer (0)."""
         self._tell(TRACK | on << OP_BITS, obj)
 
     def take(self, rows: np.ndarray, births: int) -> None:

@@ -69,8 +69,12 @@ What only the collector of CPython is told, of a program that it runs:
             + LEGACY: its finaliser is of the old sort (tp_del), so no cycle with it is collected.
             `size` is the whole block then, with what Python puts before an object
     STEER   the program steers its collector: `size` is COLLECT + the generation, FREEZE, UNFREEZE,
-            ENABLE, DISABLE, or THRESHOLD + the generation | the value << STEER_BITS
-    TRACK   the collector follows the object from now on (size 1), or no longer (0)
+            ENABLE, DISABLE, or THRESHOLD + the generation | the value << STEER_BITS. In a
+            recording COUNT + the generation | its count << STEER_BITS, as it is now; RAN: the
+            interpreter's collector runs, see `ran_size`; what it is about to collect is
+            unreachable by now, and which tuples and dictionaries it follows is told by TRACK
+    TRACK   the collector follows the object from now on, in the generation size - 1, or with size 0
+            no longer
 
 So a graph trace carries its own oracle: a slot is live exactly as long as its object is
 reachable, and explicit managers serve the same trace.
@@ -97,8 +101,9 @@ DOMAINS = ("malloc", "raw", "mem", "object")
 
 ATOM, CONTAINER, TUPLE, DICT = range(4)  # kinds of NEW
 REVIVES, LEGACY, KINDS = 4, 8, 16
-COLLECT, FREEZE, UNFREEZE, ENABLE, DISABLE, THRESHOLD = 0, 3, 4, 5, 6, 8  # of STEER
+COLLECT, FREEZE, UNFREEZE, ENABLE, DISABLE, RAN, THRESHOLD, COUNT = (*(0, 3, 4, 5, 6, 7), 8, 12)
 STEER_BITS = 4
+RAN_GENERATION, RAN_ITSELF, RAN_LEFT, RAN_COLLECTED = 4, 7, 8, 20  # bits of a RAN from which on
 
 SIZE_LIMIT = 1 << 48  # bytes; larger than any user address space, so always refused
 
@@ -121,6 +126,21 @@ def sbrk_size(increment: int) -> int:
 def sbrk_increment(size: int) -> int:
     """Bytes by which a SBRK moves the break."""
     return _signed(size, 48)
+
+
+def ran_size(generation: int, itself: int, collected: int, uncollectable: int) -> int:
+    """`size` of the STEER that stands for a recorded collection; `itself`: 1 of one that the
+    program did not ask for."""
+    left = min(uncollectable, (1 << RAN_COLLECTED - RAN_LEFT) - 1)
+    most = (SIZE_LIMIT >> RAN_COLLECTED) - 1
+    flags = RAN | generation << RAN_GENERATION | itself << RAN_ITSELF
+    return flags | left << RAN_LEFT | min(collected, most) << RAN_COLLECTED
+
+
+def ran(size: int) -> tuple[int, int, int, int]:
+    """(generation, itself, collected, uncollectable) of such a STEER."""
+    left = size >> RAN_LEFT & (1 << RAN_COLLECTED - RAN_LEFT) - 1
+    return size >> RAN_GENERATION & 3, size >> RAN_ITSELF & 1, size >> RAN_COLLECTED, left
 
 
 def _signed(number: int, bits: int) -> int:

@@ -39,7 +39,8 @@ def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
     """The version that the program ran on, of those that the manager has."""
     if not manager.card.version_of:
         return {}
-    number = nearest(manager, getattr(trace, manager.card.version_of))
+    said = getattr(trace, manager.card.version_of)
+    number = nearest(manager, said or trace.origin.get(manager.card.version_of, ""))
     usual = manager.card.recorded and number == manager.module.Config().version
     return {"version": number} if number and not usual else {}
 

@@ -7,6 +7,11 @@ Equal      a collection: begun by the same event, of the same generation, as man
            and as many uncollectable. The counts of the three generations after the last event
 Given      gc.get_count() before the first event, and how many objects of its own the interpreter
            follows; that a callback is there, whose dictionary is a birth after a full collection
+
+Of a recording (`record --graph`) the real one is the recorded program's own collector, from the
+event on at which its callback was there. Given are the moments, what was about to be collected as
+references that nothing else leads to, and the count of the young after each collection; found are
+that a collection is due, its generation, and how many objects it collects.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +27,7 @@ from heapwright.managers import named
 from heapwright.managers.runtime.cpython.state import RUN, runs_of
 from heapwright.references.cpython import collector
 from heapwright.references.tally import Tally, difference, percent
+from heapwright.trace.schema import COUNT, RAN, STEER, STEER_BITS, ran
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.tunnel.steered import nearest
 from heapwright.versions import version_text
@@ -30,6 +36,11 @@ from heapwright.words import bytes_text
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+FROZEN = "The real one's own objects are frozen."
+OF_A_RECORDING = (
+    "The recording tells when the program's own collector ran, and what kept each other then; that "
+    "a collection is due, of which generation, and what it takes is the twin's."
+)
 GENERATIONS = ("young", "middle", "old")
 
 
@@ -47,6 +58,7 @@ class Agreement:
     grown: tuple[int, int] = (0, 0)  # bytes resident at the peak, over those at the start
     first_difference: dict[str, list[int]] | None = None
     settings: dict[str, int] = field(default_factory=dict)
+    recorded: bool = False  # the real one is the recorded program's own
 
     @property
     def agrees(self) -> bool:
@@ -56,7 +68,8 @@ class Agreement:
     @property
     def title(self) -> str:
         """What was compared."""
-        return f"cpython on {self.events:,} events, beside CPython {self.versions[1]}"
+        whose = "the recorded CPython" if self.recorded else "CPython"
+        return f"cpython on {self.events:,} events, beside {whose} {self.versions[1]}"
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """What was compared, the twin's figure, the real one's, and how far they agree."""
@@ -66,17 +79,20 @@ class Agreement:
         figures |= {"objects collected": self.collected, "uncollectable": self.uncollectable}
         for label, (twin, real) in figures.items():
             found.append((label, f"{twin:,}", f"{real:,}", difference(twin, real)))
+        if self.recorded:
+            return found
         twin_, real_ = (" ".join(map(str, counts)) for counts in self.counts)
         found.append(("gc.get_count at the end", twin_, real_, "equal" if twin_ == real_ else "no"))
         grown = [bytes_text(bytes_) for bytes_ in self.grown]
-        found.append(("resident at the peak", *grown, difference(*self.grown)))
+        found.append(("resident at the peak", grown[0], grown[1], difference(*self.grown)))
         return found
 
     def sentences(self) -> list[str]:
         """What the figures are made from, and where they first differ."""
         said = [
             "A collection is equal if the same event began it, of the same generation, with as "
-            "many objects collected and uncollectable. The real one's own objects are frozen."
+            "many objects collected and uncollectable.",
+            OF_A_RECORDING if self.recorded else FROZEN,
         ]
         if self.first_difference:
             twin, real = (
@@ -101,6 +117,7 @@ class Agreement:
             "collections_by_generation": {name: both(pair) for name, pair in self.made.items()},
             "collected": both(self.collected),
             "uncollectable": both(self.uncollectable),
+            "recorded": self.recorded,
             "counts_at_the_end": both(self.counts),
             "peak_bytes_over_start": both(self.grown),
             "first_difference": self.first_difference,
@@ -133,6 +150,7 @@ def lead(heap: Any, real: collector.Collected) -> None:
     """Let the twin begin as the real interpreter did."""
     heap.watched = 1
     heap.own = heap.total = real.own
+    heap.own_frozen = real.frozen
     heap.counts[:] = real.counts
 
 
@@ -152,6 +170,8 @@ def validate(
             f"{trace.path} has no references, and so no cycles to collect: give cpython an object "
             "graph, of `heapwright synthesise` or `record --graph`."
         )
+    if len(recorded := recorded_runs(trace)):
+        return _as_recorded(trace, recorded, settings, progress)
     chosen = dict(settings or {})
     real = collector.drive(trace.batches(collector.COLUMNS), trace.slots, chosen)
     chosen = {"version": nearest(named("cpython"), real.version), **chosen}
@@ -170,4 +190,43 @@ def validate(
     pages = int(twin.heap.machine.meters[PEAK_RESIDENT_PAGES])
     found.grown = pages * PAGE_BYTES, real.grown
     found.counts = tuple(twin.heap.counts.tolist()), real.end
+    return found
+
+
+def recorded_runs(trace: "Trace") -> np.ndarray:
+    """int64[collection, len(RUN)]: what the recorded program's own collector did."""
+    rows: list[tuple[int, ...]] = []
+    first = 0
+    for batch in trace.batches(("op", "size")):
+        steers = np.flatnonzero(batch.op == STEER)
+        asked = batch.size[steers]
+        for place in np.flatnonzero(asked & (1 << STEER_BITS) - 1 == RAN).tolist():
+            generation, _, collected, left = ran(int(asked[place]))
+            rows.append((first + int(steers[place]), generation, collected, left))
+        first += len(batch.op)
+    return np.array(rows, np.int64).reshape(-1, len(RUN))
+
+
+def _as_recorded(
+    trace: "Trace",
+    real: np.ndarray,
+    settings: Mapping[str, int] | None,
+    progress: Callable[[int], None] | None,
+) -> Agreement:
+    """The twin beside what the recorded program's own collector did."""
+    twin = Replay("cpython", trace, dict(settings or {}), Conditions("none"))
+    done = seen_from = 0
+    for batch in trace.batches(twin.loop.COLUMNS):
+        if not seen_from:
+            counted = (batch.op == STEER) & (batch.size & (1 << STEER_BITS) - 1 >= COUNT)
+            seen_from = done + int(counted.argmax()) if counted.any() else 0
+        twin.loop.replay(twin.heap, twin.run, batch)
+        twin.end_if_fatal()
+        done += len(batch.op)
+        if progress:
+            progress(done)
+    versions = version_text(twin.version), trace.origin.get("python", "")
+    found = Agreement(trace.events, versions, settings=dict(settings or {}), recorded=True)
+    ours = runs_of(twin.heap)
+    found.enter(ours[ours[:, 0] >= seen_from], real)
     return found

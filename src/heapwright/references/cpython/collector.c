@@ -288,17 +288,18 @@ static PyObject *begin(PyObject *self, PyObject *callback)
     Py_RETURN_NONE;
 }
 
-static PyObject *finish(PyObject *self, PyObject *given) /* (path, objects before the first event) */
+static PyObject *finish(PyObject *self, PyObject *given) /* (path, objects before the first event, frozen ones) */
 {
     (void)self;
     const char *path;
-    long long own;
+    long long own, frozen;
     int64_t first[3 * ROW] = {0};
     started = 0;
-    if (!PyArg_ParseTuple(given, "sL", &path, &own)) return NULL;
+    if (!PyArg_ParseTuple(given, "sLL", &path, &own, &frozen)) return NULL;
     FILE *file = fopen(path, "wb");
     if (!file) return PyErr_SetFromErrno(PyExc_OSError);
     first[0] = own, first[ROW] = at, first[2 * ROW] = at_start, first[2 * ROW + 1] = resident("VmHWM");
+    first[2 * ROW + 2] = frozen;
     memcpy(first + 1, counts, 3 * sizeof *counts);
     memcpy(first + ROW + 1, counts + 3, 3 * sizeof *counts);
     size_t written = fwrite(first, sizeof *first, 3 * ROW, file);

@@ -51,11 +51,11 @@ step = collector.step
 gc.collect()
 gc.freeze()
 gc.collect()
-own = len(gc.get_objects(2))
+own, frozen = len(gc.get_objects(2)), gc.get_freeze_count()
 collector.begin(collector.told)
 while step():
     pass
-collector.finish(out, own)
+collector.finish(out, own, frozen)
 sys.stdout.write("%d.%d.%d" % sys.version_info[:3])
 sys.stdout.flush()
 os._exit(0)
@@ -71,6 +71,7 @@ class Collected:
     counts: tuple[int, ...]  # gc.get_count() before the first event
     end: tuple[int, ...]  # and after the last
     runs: np.ndarray  # int64[collection, 4]: event, generation, collected, uncollectable
+    frozen: int = 0  # objects of its own that were frozen before
     grown: int = 0  # bytes by which its resident memory rose over that before the first event
 
 
@@ -142,7 +143,9 @@ def drive(
         raise HeapwrightError(f"{command[0]} is CPython {version}; 3.11 or later is driven.")
     start, end, memory = rows[:3].tolist()
     grown = max(0, memory[1] - memory[0])
-    return Collected(version, start[0], tuple(start[1:]), tuple(end[1:]), rows[3:], grown)
+    return Collected(
+        version, start[0], tuple(start[1:]), tuple(end[1:]), rows[3:], memory[2], grown
+    )
 
 
 def _put(batch: Events, file: object) -> int:

@@ -3,6 +3,7 @@
  *   PyMem_*, PyObject_* ─► the interpreter's own allocators     births and deaths of blocks, exact
  *                     └─► a look, every so many births           references: the words of every live
  *                         (graph_look.c)                         block that point to another one
+ *   gc.callbacks    ─► each collection (graph_collect.c)         what it is about to collect, and what it did
  * A block is what Python asks its allocators for: an object with what lies before it, or a table that an
  * object refers to. A word refers to a block if it holds the block's address or one up to 32 bytes on:
  * objects lie behind the collector's links and the pointers of managed dictionaries, an instance's values
@@ -53,8 +54,12 @@ static void *began(size_t size, void *address)
     return address;
 }
 
+void lock_books(void) { pthread_mutex_lock(&lock); }
+void unlock_books(void) { pthread_mutex_unlock(&lock); }
+
 static void before_a_birth(void)
 {
+    if (!hooking && !off) perhaps_hook();
     if (off || births < due_births) return;
     pthread_mutex_lock(&lock);
     if (!off) perhaps_look();
@@ -144,6 +149,8 @@ static void __attribute__((constructor)) begin(void)
     void (*get_arena)(arena_allocator *) = dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator");
     void (*set_arena)(arena_allocator *) = dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
     type_of_types = (uintptr_t)dlsym(RTLD_DEFAULT, "PyType_Type");
+    type_of_tuples = (uintptr_t)dlsym(RTLD_DEFAULT, "PyTuple_Type");
+    type_of_dicts = (uintptr_t)dlsym(RTLD_DEFAULT, "PyDict_Type");
     if (!path || !every || !books || !log || !get || !set || !get_arena || !set_arena || !type_of_types) return;
     int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     unsetenv("LD_PRELOAD"); /* the first interpreter is recorded, not its children */

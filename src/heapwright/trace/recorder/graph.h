@@ -1,6 +1,6 @@
 /* What the parts of the graph recorder share.
  *
- *   graph.c ─► graph_look.c ─► graph_types.c ─► graph_roots.c ─► graph_blocks.c ─► graph_log.c
+ *   graph.c ─► graph_collect.c, graph_look.c ─► graph_types.c ─► graph_roots.c ─► graph_blocks.c ─► graph_log.c
  *
  * Log   64-bit words, three a row: op | field << 8, two operands; a block's number is that of its birth.
  *         NEW size, -    FREE block, type    WRITE block, block it refers to now or -1
@@ -8,15 +8,20 @@
  *         LOOK, SEEN around the rows of a look; SEEN how long it took in ns, how many were put off before
  *         TYPE block, type    NAME type, eight bytes of its name; the field says which
  *         END reason, bytes of the books at their largest
+ *         KIND type, what Python's collector must know of its instances    TRACKED block, 0 or 1 + the generation in which it follows it
+ *         COUNTED generation, its count    BEGUN generation | 16 if of itself, time to foresee it in ns
+ *         OVER objects collected, objects that could not be    VERSION Py_Version, -
  *       A realloc is NEW, its WRITEs, FREE: the content has moved. */
 #ifndef GRAPH_H
 #define GRAPH_H
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END };
+enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END, KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION };
 enum { ENDED, BOOKS_FULL, LOG_FULL, NO_MEMORY }; /* END's reasons */
-enum { ROOTED = 1, REACHED = 2, IS_LOST = 4, TYPED = 8, FROM_ROOT = 16 };
+enum { ROOTED = 1, REACHED = 2, IS_LOST = 4, TYPED = 8, FROM_ROOT = 16, IN_SET = 32, SPARED = 64, FOLLOWED = 128, DOOMED = 256, AGE = 512 };
+#define AGES (3u * AGE) /* bits of the age: 0 not known, else 1 + the generation in which a reader has the object */
+enum { ATOM_KIND, CONTAINER_KIND, TUPLE_KIND, DICT_KIND };
 #define NOBODY ((uint64_t)-1)
 #define WORD_BYTES sizeof(uint64_t)
 
@@ -50,6 +55,7 @@ void make_room(void); /* for one more block, or the recording ends */
 uint32_t born(void *address, size_t size);
 void leave(uint32_t row); /* the block is no longer where it was; `bury` follows */
 void bury(uint32_t row);
+void bear_again(uint32_t row); /* told as dead, it is still there: another object of the same type */
 void keep(struct block *block, const struct reference *refers, uint32_t count);
 void *grown(void *old, size_t before, size_t after); /* bytes of the books; `old` if there is no room */
 
@@ -61,8 +67,18 @@ void frames_went(uintptr_t from);
 int readable(uintptr_t address, size_t length);
 
 /* graph_types.c */
-extern uintptr_t type_of_types;
+extern uintptr_t type_of_types, type_of_tuples, type_of_dicts;
+int type_kind(uint32_t type);
 int look_for_type(struct block *block); /* whether the block turned out to be of another type than known */
+
+/* graph.c */
+void lock_books(void);
+void unlock_books(void);
+
+/* graph_collect.c */
+extern int hooking; /* 0: its callback is not asked for yet */
+void perhaps_hook(void);
+void see_whether_followed(struct block *block); /* a tuple or a dictionary, by Python's collector */
 
 /* graph_look.c */
 void scan(uint32_t row); /* what the block refers to now */

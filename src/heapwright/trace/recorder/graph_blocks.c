@@ -97,6 +97,18 @@ void bury(uint32_t row)
     live--;
 }
 
+void bear_again(uint32_t row)
+{
+    struct block *block = blocks + row;
+    keep(block, NULL, 0);
+    block->number = births++;
+    block->generation++;
+    block->flags = (block->flags & TYPED) | ROOTED;
+    if (block->flags & TYPED && type_kind(block->type) == TUPLE_KIND) block->flags |= FOLLOWED;
+    tell(NEW, block->size, 0);
+    if (block->flags & TYPED) tell(TYPE, block->number, block->type);
+}
+
 void keep(struct block *block, const struct reference *refers, uint32_t count)
 {
     if (count != block->count) {

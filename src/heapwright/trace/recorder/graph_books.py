@@ -18,11 +18,12 @@ from heapwright.trace.merlin import NOBODY, OP_BITS
 
 # Rows of the log: see graph.h.
 (NEW, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END) = range(1, 13)
+(KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION) = range(13, 19)
 TYPES = 1 << 13  # numbers of types are smaller
 FIELDS_LIMIT = (1 << 31) - 1
 
 # Bits of Births.state
-LIVE, ROOTED, BY_LOOK, HELD, UNSEEN, FOUND_LATER, DYING = (1 << bit for bit in range(7))
+LIVE, ROOTED, BY_LOOK, HELD, UNSEEN, FOUND_LATER, DYING, WAS_LOST = (1 << bit for bit in range(8))
 
 # Told.count
 (
@@ -44,8 +45,9 @@ LIVE, ROOTED, BY_LOOK, HELD, UNSEEN, FOUND_LATER, DYING = (1 << bit for bit in r
     LONGEST_NS,
     PUT_OFF,
     FOUND_AGAIN,  # blocks once lost and found again
+    RUNS,  # collections of Python's own collector
     COUNTS,
-) = range(19)
+) = range(20)
 LONG_NS = 50_000_000
 DAMAGED = -2
 # What `tell` returns when it wants room, besides -1 when all rows are told
@@ -89,6 +91,8 @@ class Told(NamedTuple):
     held: np.ndarray
     leaving: np.ndarray
     sites: np.ndarray  # int32[TYPES]  row of the site table for a number of a type
+    kinds: np.ndarray  # int32[TYPES]  kind of its instances, as NEW of the schema has it
+    runs: np.ndarray  # int64[collection]  collected, or'd with what was not << 32
     out: np.ndarray  # int64[WORDS * row]
     count: np.ndarray  # int64[COUNTS]
 
@@ -110,9 +114,20 @@ def survey(rows, births, count):
             count[LONG_LOOKS] += 1 if first > LONG_NS else 0
             count[LONGEST_NS] = max(count[LONGEST_NS], first)
             count[PUT_OFF] += second
-        if op in (SEEN, LOOK, NAME, END):
+        if op == BEGUN:
+            count[LOOK_NS] += second
+            count[LONG_LOOKS] += 1 if second > LONG_NS else 0
+            count[LONGEST_NS] = max(count[LONGEST_NS], second)
+            count[RUNS] += 1
+        if op == COUNTED and not (0 <= first < 3 and 0 <= second < 1 << 31):
+            return DAMAGED
+        if op == BEGUN and (first < 0 or first > 31 or first & 3 == 3 or second < 0):
+            return DAMAGED
+        if op == TRACKED and not 0 <= second <= 3:
+            return DAMAGED
+        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER, VERSION):
             continue
-        if op < NEW or op > END or first < 0 or first >= known or field < 0:
+        if op < NEW or op > OVER or first < 0 or first >= known or field < 0:
             return DAMAGED
         number = unsigned(first)
         if op == WRITE:
@@ -123,9 +138,26 @@ def survey(rows, births, count):
         elif op == FOUND:
             count[FOUND_AGAIN] += 0 if births.state[number] & FOUND_LATER else 1
             births.state[number] |= FOUND_LATER
+        elif op == LOST:
+            births.state[number] |= WAS_LOST
         elif op in (TYPE, FREE) and 0 < second < TYPES:
             births.site[number] = second
+        if op == FREE:
+            births.slot[number] = 1
     return DONE
+
+
+@kernel
+def correct(births, runs):
+    """After the survey: what a look lost and Python freed later had been held by memory that is not
+    followed. Where Python's collector tells what it takes (`runs` collections), only that dies of
+    being out of reach."""
+    for number in range(len(births.state)):
+        n = unsigned(number)
+        if births.state[n] & WAS_LOST and (runs or births.slot[n]):
+            births.state[n] |= FOUND_LATER
+        births.state[n] &= 255 - WAS_LOST
+        births.slot[n] = 0
 
 
 @kernel(inline=True)

@@ -20,6 +20,7 @@ from heapwright.trace.notes import CUT, Note
 from heapwright.trace.recorder import graph_books as at
 from heapwright.trace.recorder import graph_tell
 from heapwright.trace.recorder.convert import Converted
+from heapwright.trace.schema import ATOM, DICT
 from heapwright.trace.store import TraceWriter
 
 ROW_BYTES = 8 * WORDS
@@ -45,9 +46,11 @@ def convert(
 ) -> Converted:
     """Write the log as the trace `out`."""
     rows = log.stat().st_size // ROW_BYTES
-    told, types, cut = _foretold(log, rows)
+    told, types, version, cut = _foretold(log, rows)
     with TraceWriter(out, program=program) as writer:
         writer.sites = types
+        if version:
+            writer.facts.origin["python"] = version
         with Mutator(writer.write) as mutator:
             done = 0
             for chunk in _chunks(log, rows):
@@ -70,27 +73,44 @@ def _chunks(log: Path, rows: int) -> Iterator[np.ndarray]:
             yield np.fromfile(file, np.int64, count * WORDS).reshape(count, WORDS)
 
 
-def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], list[Note]]:
-    """What a first pass finds: the state to begin with, the names of types, whether it was cut."""
-    births, end = 0, -1
+def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], str, list[Note]]:
+    """What a first pass finds: the state to begin with, the names of types, Python's version,
+    whether it was cut."""
+    births, end, version = 0, -1, ""
     texts: dict[int, bytes] = {}
+    kinds: dict[int, int] = {}
+    runs: list[np.ndarray] = []
     for chunk in _chunks(log, rows):
         op = chunk[:, 0] & (1 << OP_BITS) - 1
         births += int(np.count_nonzero(op == at.NEW))
         for _, number, text in chunk[op == at.NAME].tolist():
             texts[number] = texts.get(number, b"") + text.to_bytes(8, "little", signed=True)
+        for number, kind in chunk[op == at.KIND, 1:].tolist():
+            if 0 < number < at.TYPES and ATOM <= kind <= DICT:
+                kinds[number] = kind
+        for number in chunk[op == at.VERSION, 1].tolist():
+            version = ".".join(str(number >> shift & 255) for shift in (24, 16, 8))
+        over = chunk[op == at.OVER]
+        runs.append(over[:, 1] & 0xFFFFFFFF | over[:, 2] << 32)
         end = int(chunk[-1, 1]) if op[-1] == at.END else -1
-    told = _empty(log, births)
+    begun = [np.zeros(1, np.int64)]  # of one that was not over when the program ended
+    told = _empty(log, births)._replace(runs=np.concatenate([*runs, *begun]))
+    for number, kind in kinds.items():
+        told.kinds[number] = kind
     for row, number in enumerate(texts):
         if 0 < number < at.TYPES:
             told.sites[number] = row
     for chunk in _chunks(log, rows):
         if at.survey(chunk, told.births, told.count) == at.DAMAGED:
             raise HeapwrightError("the recording of the graph is damaged: record it again")
+    at.correct(told.births, told.count[at.RUNS])
+    if told.count[at.RUNS] > len(told.runs):
+        raise HeapwrightError("the recording of the graph is damaged: record it again")
+    told.count[at.RUNS] = 0
     types = [text.rstrip(b"\0").decode(errors="replace") for text in texts.values()]
     why = f": {ENDS[end]}" if end in ENDS else ""
     cut = [Note(f"The recording stops before the program's end{why}.", CUT)] if end else []
-    return told, types, cut
+    return told, types, version, cut
 
 
 def _empty(log: Path, births: int) -> at.Told:
@@ -121,6 +141,8 @@ def _empty(log: Path, births: int) -> at.Told:
         of(np.int64),
         of(np.int64),
         np.full(at.TYPES, NOBODY, np.int32),
+        np.zeros(at.TYPES, np.int32),
+        np.zeros(1, np.int64),
         np.zeros(OUT_ROWS * WORDS, np.int64),
         np.zeros(at.COUNTS, np.int64),
     )
@@ -183,6 +205,14 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
     looks, put_off, long = (int(count[row]) for row in (at.LOOKS, at.PUT_OFF, at.LONG_LOOKS))
     lost, found = int(count[at.FORGOTTEN]), int(count[at.FOUND_AGAIN])
     longest_ms, all_ms = (int(count[row]) // MILLISECOND for row in (at.LONGEST_NS, at.LOOK_NS))
+    runs = int(count[at.RUNS])
+    known = (
+        f"It tells the {runs:,} collections that Python's own collector made once its callback was "
+        "there, and which cycles each was about to take, from those on; the callback itself is one "
+        "more in gc.callbacks. gc.freeze and gc.disable are not seen."
+        if runs
+        else "Collections of Python's own collector were not seen."
+    )
     notes = [
         Note(
             "The blocks are those that Python asked its allocators for, their births and deaths "
@@ -212,4 +242,4 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
                 cases=put_off,
             )
         )
-    return notes
+    return [*notes, Note(known)]

@@ -34,6 +34,7 @@ void scan(uint32_t row)
     const struct reference *old = block->refers, *past = old + block->count;
     uint32_t count = 0, changed = 0;
     if (!(block->flags & TYPED) && look_for_type(block)) tell(TYPE, block->number, block->type);
+    see_whether_followed(block);
     for (uint64_t i = 0; i < block->size / WORD_BYTES && !off; i++) {
         uint32_t target = is_link(block, i) ? 0 : referred(((uint64_t *)block->address)[i]);
         const struct reference *before = old < past && old->field == i ? old++ : NULL;

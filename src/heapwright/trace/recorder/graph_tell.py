@@ -9,10 +9,12 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.trace import schema
-from heapwright.trace.merlin import NOBODY, OP_BITS, WORDS
+from heapwright.trace.merlin import KIND_BITS, NOBODY, OP_BITS, WORDS
 from heapwright.trace.recorder.graph_books import (
     BEARING,
+    BEGUN,
     BY_LOOK,
+    COUNTED,
     DEAD,
     DONE,
     DYING,
@@ -37,10 +39,12 @@ from heapwright.trace.recorder.graph_books import (
     ROOTED,
     ROWS,
     ROWS_ROOM,
+    RUNS,
     SEEN,
     SLOTS,
     SLOTS_ROOM,
     SPARE,
+    TRACKED,
     TYPE,
     UNROOT,
     UNSEEN,
@@ -93,7 +97,8 @@ def _bear(told, size):
     if not count[BEARING]:
         _say(told, schema.PUSH, NOBODY, NOBODY)
         count[BEARING] = 1
-    site = told.sites[unsigned(births.site[unsigned(number)])]
+    kind_of = unsigned(births.site[unsigned(number)])
+    site = np.int64(told.sites[kind_of]) + ((np.int64(told.kinds[kind_of]) + 1) << KIND_BITS)
     _say(told, schema.NEW | length << OP_BITS, size, site)
     if count[SPARE]:
         count[SPARE] -= 1
@@ -127,6 +132,9 @@ def _write(told, number, field, target):
         return
     if old != NOBODY and told.count[LOOKING]:
         _say(told, schema.HOLD, old, NOBODY)
+    elif old != NOBODY and is_(told, old, LIVE):  # others are not looked at now
+        _root(told, old)
+        _hold(told, old)
     _say(told, schema.WRITE | field << OP_BITS, number, target)
     unlink(told, place)
     if target != NOBODY:
@@ -135,8 +143,10 @@ def _write(told, number, field, target):
 
 
 @kernel
-def bury(told):
-    """The blocks freed since the last other row die together; there is room for what it tells."""
+def bury(told, dooms):
+    """The blocks freed since the last other row die together; there is room for what it tells. What
+    Python's collector `dooms` keeps its references, so that only cycles keep it; what died by its
+    count had none any more that lead to it."""
     births, live, fields, count = told.births, told.live, told.fields, told.count
     _close(told)
     for i in range(count[DEAD]):
@@ -147,6 +157,8 @@ def bury(told):
             if target != NOBODY and births.state[unsigned(target)] & (LIVE | DYING) == LIVE:
                 _root(told, target)
                 _hold(told, target)
+            elif target != NOBODY and is_(told, target, DYING) and not dooms:
+                _root(told, told.dead[unsigned(i)])
     for i in range(count[DEAD]):
         number = unsigned(told.dead[unsigned(i)])
         field = live.first_in[unsigned(births.slot[number])]
@@ -154,7 +166,7 @@ def bury(told):
             after = fields.after[unsigned(field)]
             slot = unsigned(fields.owner[unsigned(field)])
             source = live.number[slot]
-            if not is_(told, source, DYING):
+            if not dooms or not is_(told, source, DYING):
                 _say(told, schema.WRITE | (field - live.first[slot]) << OP_BITS, source, NOBODY)
                 unlink(told, field)
             field = after
@@ -208,13 +220,24 @@ def _seen(told):
 
 
 @kernel
+def _run(told, began):
+    """The operand of a STEER for the next collection."""
+    found = told.runs[unsigned(told.count[RUNS])]
+    told.count[RUNS] += 1
+    flags = schema.RAN | (began & 3) << schema.RAN_GENERATION
+    flags |= (began >> 4 & 1) << schema.RAN_ITSELF
+    collected, left = found & ((1 << 28) - 1), (found >> 32) & ((1 << 12) - 1)
+    return flags | left << schema.RAN_LEFT | collected << schema.RAN_COLLECTED
+
+
+@kernel
 def rows_to_bury(told):
     """How many rows `bury` may tell, and no more blocks does it hold."""
     births, live, fields = told.births, told.live, told.fields
     most = np.int64(2)
     for i in range(told.count[DEAD]):
         number = unsigned(told.dead[unsigned(i)])
-        most += np.int64(births.fields[number]) + 1
+        most += np.int64(births.fields[number]) + 2
         field = live.first_in[unsigned(births.slot[number])]
         while field != NOBODY:
             most += 1
@@ -229,7 +252,7 @@ def _wanting(told, op, more):
     needed = 2 * more + count[HOLDING] + 8 if op == SEEN else more + 8
     if WORDS * (count[ROWS] + needed) > len(told.out):
         return ROWS_ROOM
-    if count[HOLDING] + more + 1 > len(told.held):
+    if count[HOLDING] + more + 2 > len(told.held):
         return LIST_ROOM
     if max(count[DEAD], count[LEAVING]) + 1 > min(len(told.dead), len(told.leaving)):
         return LIST_ROOM
@@ -249,7 +272,7 @@ def tell(told, rows, start):
     for row in range(start, len(rows)):
         head, first, second = rows[row, 0], rows[row, 1], rows[row, 2]
         op = head & ((1 << OP_BITS) - 1)
-        if op >= TYPE:
+        if op >= TYPE and op not in (TRACKED, COUNTED, BEGUN):
             continue
         more = np.int64(0)
         if count[DEAD] and op != FREE:
@@ -264,7 +287,7 @@ def tell(told, rows, start):
                 count[DEAD] += 1
             continue
         if count[DEAD]:
-            bury(told)
+            bury(told, op == BEGUN)
         if op == NEW:
             _bear(told, first)
         elif op == LOOK:
@@ -273,6 +296,13 @@ def tell(told, rows, start):
             count[LOOKING] = 1
         elif op == SEEN:
             _seen(told)
+        elif op == COUNTED:
+            _say(told, schema.STEER, NOBODY, schema.COUNT + first | second << schema.STEER_BITS)
+        elif op == BEGUN:
+            _say(told, schema.STEER, NOBODY, _run(told, first))
+        elif op == TRACKED:
+            if is_(told, first, LIVE):
+                _say(told, schema.TRACK | second << OP_BITS, first, NOBODY)
         elif is_(told, first, LIVE):
             if op == WRITE:
                 _write(told, first, head >> OP_BITS, second)
@@ -285,5 +315,5 @@ def tell(told, rows, start):
 def finish(told):
     """No more rows; there is room for what it tells."""
     if told.count[DEAD]:
-        bury(told)
+        bury(told, False)
     _close(told)

@@ -7,11 +7,13 @@
 #define NAME_WORD 3    /* of PyTypeObject: tp_name, tp_flags */
 #define FLAGS_WORD 21
 #define TYPE_SUBCLASS (1UL << 31) /* Py_TPFLAGS_TYPE_SUBCLASS */
+#define HAVE_GC (1UL << 14)        /* Py_TPFLAGS_HAVE_GC */
 #define KNOWN_TYPES 4096
 #define NAME_WORDS 12
 
-uintptr_t type_of_types;
+uintptr_t type_of_types, type_of_tuples, type_of_dicts;
 static uintptr_t known_types[KNOWN_TYPES];
+static uint8_t kinds[KNOWN_TYPES + 1];
 static uint32_t type_count;
 
 /* Is there a type at `address`: an instance of `type`, or of a type whose flags say that it derives from it? */
@@ -34,21 +36,28 @@ static uint32_t type_number(uintptr_t type)
     memcpy(text, name, strnlen(name, sizeof text));
     known_types[at] = type;
     type_count++;
+    if (((uint64_t *)type)[FLAGS_WORD] & HAVE_GC)
+        kinds[at + 1] = type == type_of_tuples ? TUPLE_KIND : type == type_of_dicts ? DICT_KIND : CONTAINER_KIND;
+    tell(KIND, at + 1, kinds[at + 1]);
     for (size_t i = 0; i < NAME_WORDS && text[i]; i++) tell(NAME | i << 8, at + 1, text[i]);
     return at + 1;
 }
 
-/* Find the object in a block: the first of the three places whose second word is a type. */
+int type_kind(uint32_t type) { return kinds[type]; }
+
+/* Find the object in a block: the first of the three places whose second word is a type. Its first is a count:
+ * a table that is not full yet may begin with a pointer, and go on with what an object before it left there. */
 int look_for_type(struct block *block)
 {
     for (uint32_t offset = 0; offset <= 32 && offset + 16 <= block->size; offset += 16) {
-        uintptr_t type = ((uintptr_t *)(block->address + offset))[1];
-        uint32_t number = type & 7 ? 0 : type_number(type);
-        if (!number) continue;
+        const uintptr_t *words = (const uintptr_t *)(block->address + offset);
+        uint32_t number = words[1] & 7 ? 0 : type_number(words[1]);
+        if (!number || referred(words[0])) continue;
         block->flags |= TYPED;
         block->object = offset;
         int other = number != block->type;
         block->type = number;
+        if (kinds[number] == TUPLE_KIND) block->flags |= FOLLOWED; /* as a reader takes it to be */
         return other;
     }
     return 0;

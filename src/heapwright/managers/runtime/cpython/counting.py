@@ -115,7 +115,7 @@ def release(heap, address):
 def _bury(heap, address):
     """Give back the block of a dead object, and its place in the count of the young."""
     heads, form = heap.heads, flags_of(heap.heads, address) & FORM
-    if form == DICTS and heap.spare_dicts < MOST_SPARE_DICTS:
+    if form == DICTS and heap.spare_dicts < MOST_SPARE_DICTS and not heap.moments:
         heap.spare_dicts += 1
     elif form != ATOMS:
         if heap.counts[0] > 0:

@@ -71,26 +71,79 @@ from heapwright.managers.runtime.cpython.state import RAN_YOUNG, RUN_COLUMNS, UN
 
 
 @kernel
+def gather(heap, address):
+    """What the object refers to, itself and through its tables, into `found`; how many."""
+    heads, tables = heap.heads, heap.tables
+    tables[unsigned(0)] = address
+    seen, known, count = 0, 1, 0
+    while seen < known:
+        here = tables[unsigned(seen)]
+        for field in range(fields_of(heads, here)):
+            target = load(heap.machine, here + 8 * field)
+            if not target:
+                continue
+            if not has(heads, target, TABLE):
+                heap.found[unsigned(count)] = target
+                count += 1
+            elif not has(heads, target, TENTATIVE):
+                set_flag(heads, target, TENTATIVE)
+                tables[unsigned(known)] = target
+                known += 1
+        seen += 1
+    for row in range(1, known):
+        clear_flag(heads, tables[unsigned(row)], TENTATIVE)
+    return count
+
+
+@kernel
+def _take_off(heap, ring):
+    """Take the references from within off gc_refs. Those of a table count once, and only if nothing
+    but objects of the ring refers to it."""
+    heads, known = heap.heads, 0
+    address = following(heads, node(ring))
+    while address != node(ring):
+        here, waiting = address, 0
+        while here:
+            for field in range(fields_of(heads, here)):
+                target = load(heap.machine, here + 8 * field)
+                if not target:
+                    continue
+                if has(heads, target, TABLE):
+                    if not has(heads, target, TENTATIVE):
+                        set_flag(heads, target, TENTATIVE)
+                        set_refs(heads, target, count_of(heads, target))
+                        heap.tables[unsigned(known)] = target
+                        known += 1
+                    set_refs(heads, target, refs_of(heads, target) - 1)
+                    if not refs_of(heads, target):
+                        heap.found[unsigned(waiting)] = target
+                        waiting += 1
+                elif has(heads, target, COLLECTING):
+                    set_refs(heads, target, refs_of(heads, target) - 1)
+            here = 0
+            if waiting:
+                waiting -= 1
+                here = heap.found[unsigned(waiting)]
+        address = following(heads, address)
+    for row in range(known):
+        clear_flag(heads, heap.tables[unsigned(row)], TENTATIVE)
+
+
+@kernel
 def deduce(heap, ring, unreachable):
     """Move what cannot be reached from outside `ring` to the empty ring `unreachable`."""
-    heads, machine, end = heap.heads, heap.machine, node(ring)
+    heads, end = heap.heads, node(ring)
     objects = granules = 0
     address = following(heads, end)
     while address != end:
         set_refs(heads, address, count_of(heads, address))
         set_flag(heads, address, COLLECTING)
-        objects += not has(heads, address, TABLE)
+        objects += 1
         granules += granules_of(heads, address)
         address = following(heads, address)
     heap.log.totals[MARKED_OBJECTS] += objects
     heap.log.totals[MARKED_BYTES] += granules << GRANULE_SHIFT
-    address = following(heads, end)
-    while address != end:
-        for field in range(fields_of(heads, address)):
-            target = load(machine, address + 8 * field)
-            if target and has(heads, target, COLLECTING):
-                set_refs(heads, target, refs_of(heads, target) - 1)
-        address = following(heads, address)
+    _take_off(heap, ring)
     address = following(heads, end)
     while address != end:
         if refs_of(heads, address):
@@ -112,9 +165,9 @@ def deduce(heap, ring, unreachable):
 def _reach(heap, address, ring):
     """What the object refers to is reachable: it goes back to `ring` if it had left."""
     heads = heap.heads
-    for field in range(fields_of(heads, address)):
-        target = load(heap.machine, address + 8 * field)
-        if not target or not has(heads, target, COLLECTING):
+    for row in range(gather(heap, address)):
+        target = heap.found[unsigned(row)]
+        if not has(heads, target, COLLECTING):
             continue
         if has(heads, target, TENTATIVE):
             clear_flag(heads, target, TENTATIVE)
@@ -168,17 +221,18 @@ def look_through(heap, ring, older):
     """Collect a ring whose survivors go to `older`; (collected, uncollectable)."""
     heads = heap.heads
     deduce(heap, ring, UNREACHABLE)
-    untrack(heap, ring, TUPLES)
+    if not heap.moments:  # else the recording tells what is followed
+        untrack(heap, ring, TUPLES)
     if ring != older:
         if not heap.incremental and ring == MIDDLE:
             heap.pending += size(heads, ring)
         _count_survivors(heap, ring)
         merge(heads, ring, older)
     elif not heap.incremental:
-        if not heap.follows_dicts:
+        if not heap.follows_dicts and not heap.moments:
             untrack(heap, ring, DICTS)
         heap.pending = 0
-        heap.total = size(heads, ring) + (0 if heap.frozen else heap.own)
+        heap.total = size(heads, ring) + heap.own
     return dispose(heap, older)
 
 
@@ -248,9 +302,9 @@ def _set_old_finalisers_aside(heap):
         address = after
     address = following(heads, node(UNCOLLECTABLE))
     while address != node(UNCOLLECTABLE):
-        for field in range(fields_of(heads, address)):
-            target = load(heap.machine, address + 8 * field)
-            if target and has(heads, target, COLLECTING):
+        for row in range(gather(heap, address)):
+            target = heap.found[unsigned(row)]
+            if has(heads, target, COLLECTING):
                 clear_flag(heads, target, COLLECTING)
                 move(heads, target, UNCOLLECTABLE)
         address = following(heads, address)

@@ -8,7 +8,7 @@
 Terms      count: ob_refcnt; next, previous: granules (of 16 bytes) of the neighbours in a ring, 0
            of what is in none: such an object is not tracked; gc_refs: of a collection that runs,
            references from outside what it looks at; table: a block that one object owns, a list's
-           items say: it is followed as an object is, and never counted as one
+           items say: it is in no ring, and what it refers to counts as that of its owner
 Invariant  rings are linked both ways                                              (check: 3)
 Source     CPython 3.11, Include/internal/pycore_gc.h, Modules/gcmodule.c
 
@@ -224,11 +224,11 @@ def is_empty(heads, ring):
 
 @kernel
 def size(heads, ring):
-    """Objects of a ring, without tables."""
+    """Objects of a ring."""
     found, end = 0, node(ring)
     address = following(heads, end)
     while address != end:
-        found += not has(heads, address, TABLE)
+        found += 1
         address = following(heads, address)
     return found
 

@@ -14,9 +14,8 @@ No interpreter of these releases was within reach: the rules are read, not run.
 """
 
 from heapwright.collectors.mutator import root_at, root_count
-from heapwright.compiler import kernel
-from heapwright.machine import load
-from heapwright.managers.runtime.cpython.cycle import begin, end, look_through, untrack
+from heapwright.compiler import kernel, unsigned
+from heapwright.managers.runtime.cpython.cycle import begin, end, gather, look_through, untrack
 from heapwright.managers.runtime.cpython.heads import (
     INCREMENT,
     MIDDLE,
@@ -28,7 +27,6 @@ from heapwright.managers.runtime.cpython.heads import (
     YOUNG,
     append,
     clear_flag,
-    fields_of,
     following,
     has,
     is_empty,
@@ -94,10 +92,8 @@ def _visit(heap, address, ring):
 @kernel
 def _visit_members(heap, address, ring):
     found = 0
-    for field in range(fields_of(heap.heads, address)):
-        target = load(heap.machine, address + 8 * field)
-        if target:
-            found += _visit(heap, target, ring)
+    for row in range(gather(heap, address)):
+        found += _visit(heap, heap.found[unsigned(row)], ring)
     return found
 
 

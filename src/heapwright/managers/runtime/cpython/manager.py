@@ -72,9 +72,13 @@ from heapwright.managers.runtime.cpython.invariants import check as check_heap
 from heapwright.managers.runtime.cpython.state import GENERATIONS, NEW, PATHS, WRITE, heap_of
 from heapwright.trace.schema import (
     COLLECT,
+    COUNT,
     DISABLE,
     ENABLE,
     FREEZE,
+    RAN,
+    RAN_GENERATION,
+    RAN_ITSELF,
     STEER_BITS,
     THRESHOLD,
     UNFREEZE,
@@ -130,6 +134,7 @@ def boot(machine, config, mutator):
         freeze_at=config.freeze_at,
         own=config.own_objects,
         total=config.own_objects,
+        as_it_comes=int(max(asked) < 0 and not config.disable and not config.freeze_at),
     )
 
 
@@ -164,7 +169,7 @@ def new(heap, thread, slot, size, fields):
     touch(machine, block, offset + 8 * fields)
     for field in range(fields):
         store(machine, address + 8 * field, 0)
-    if (form != ATOMS or fields) and (form != DICTS or heap.follows_dicts):
+    if form != ATOMS and (form != DICTS or heap.follows_dicts):
         follow(heap, address)
     heap.occupied += granules << GRANULE_SHIFT
     totals = heap.log.totals
@@ -188,7 +193,7 @@ def _count_birth(heap, form):
             steer(heap, COLLECT + OLD)
             steer(heap, FREEZE)
     if heap.counts[0] > heap.thresholds[0] and heap.thresholds[0] and heap.enabled:
-        if heap.waits:
+        if heap.waits or (heap.moments and heap.as_it_comes):
             heap.due = 1
         else:
             _collect_due(heap)
@@ -204,7 +209,8 @@ def follow(heap, address):
 
 @kernel
 def _collect_due(heap):
-    """Collect the oldest generation that is past its threshold, if any."""
+    """Collect the oldest generation that is past its threshold, if any; at a recorded moment the
+    young one was, though what is about to be collected may have died by its count since."""
     heap.due = 0
     if not heap.enabled or heap.collecting:
         return
@@ -213,7 +219,8 @@ def _collect_due(heap):
         return
     for younger in range(GENERATIONS):
         generation = OLD - younger
-        if heap.counts[unsigned(generation)] <= heap.thresholds[unsigned(generation)]:
+        past = heap.counts[unsigned(generation)] > heap.thresholds[unsigned(generation)]
+        if not past and (generation > YOUNG or not heap.moments):
             continue
         if generation < OLD or heap.pending >= heap.total // 4:
             collect_generation(heap, generation)
@@ -242,7 +249,7 @@ def write(heap, slot, field, target):
 def rooted(heap, slot):
     """One more root refers to the object; what waits for the evaluation loop runs."""
     increment(heap.heads, heap.mutator.handles[unsigned(slot)])
-    if heap.due:
+    if heap.due and not (heap.moments and heap.as_it_comes):
         _collect_due(heap)
 
 
@@ -254,12 +261,14 @@ def unrooted(heap, slot):
 
 @kernel
 def track(heap, slot, on):
-    """The recorded interpreter followed the object from now on, or no longer."""
+    """The recorded interpreter followed the object from now on, in a generation, or no longer."""
     address = heap.mutator.handles[unsigned(slot)]
-    if on and not is_tracked(heap.heads, address):
-        follow(heap, address)
-    elif not on and is_tracked(heap.heads, address):
+    if is_tracked(heap.heads, address):
         remove(heap.heads, address)
+    if on > 0 and flags_of(heap.heads, address) & FORM != ATOMS:
+        append(heap.heads, address, min(on - 1, OLD) if heap.moments else YOUNG)
+        if heap.incremental:
+            join(heap, address)
 
 
 @kernel
@@ -269,6 +278,17 @@ def _collect(heap, generation):
             return collect_young(heap)
         return collect_all(heap) if generation == OLD else further(heap)
     return collect_generation(heap, generation)
+
+
+@kernel
+def _run_as_recorded(heap, operand):
+    """The recorded collector runs now: of itself, which is this one's moment if it is due and no
+    knob changes that; or as the program asked for, which it does in any case."""
+    if not operand >> RAN_ITSELF & 1:
+        _collect(heap, operand >> RAN_GENERATION & 3)
+    elif heap.as_it_comes:
+        heap.missed += not heap.due
+        _collect_due(heap)
 
 
 @kernel
@@ -283,13 +303,22 @@ def steer(heap, operand):
         for generation in range(GENERATIONS):
             merge(heap.heads, generation, PERMANENT)
             heap.counts[unsigned(generation)] = 0
-        heap.frozen = 1
+        heap.own_frozen += heap.own
+        heap.own = 0
     elif request == UNFREEZE:
         merge(heap.heads, PERMANENT, MIDDLE + heap.visited if heap.incremental else OLD)
-        heap.frozen = 0
-    elif request in (ENABLE, DISABLE):
-        heap.enabled = request == ENABLE
-    elif request < THRESHOLD + GENERATIONS:
+        heap.own += heap.own_frozen
+        heap.own_frozen = 0
+    elif request == ENABLE:
+        heap.enabled = 1
+    elif request == DISABLE:
+        heap.enabled = 0
+    elif request == RAN:
+        _run_as_recorded(heap, operand)
+    elif request >= COUNT:
+        heap.moments = 1
+        heap.counts[unsigned(request - COUNT)] = operand >> STEER_BITS
+    else:
         heap.thresholds[unsigned(request - THRESHOLD)] = operand >> STEER_BITS
 
 
@@ -343,7 +372,19 @@ def notes(heap):
             f"Its {runs:,} collections found {collected:,} objects that only cycles kept; all "
             "others died with their last reference."
         )
-    if heap.waits:
+    if heap.moments and heap.as_it_comes:
+        told.append(
+            "Collections begin by the twin's own counts, at the moments that the recording tells; "
+            "what cycles keep is known from the recorded collection on."
+        )
+    elif heap.moments:
+        told.append(
+            "What cycles keep is known from the recorded collection on that took it: no setting "
+            "finds it sooner."
+        )
+    if heap.missed:
+        told.append(f"At {int(heap.missed):,} recorded collections it had no reason to collect.")
+    if heap.waits and not (heap.moments and heap.as_it_comes):
         told.append(
             "Collections wait for the evaluation loop: here until the object that brought them is "
             "held; C code that does not return to the loop puts them off further."

@@ -20,6 +20,7 @@ from heapwright.managers.runtime.cpython.heads import empty_rings
 GENERATIONS = 3
 RUN = ("event", "generation", "collected", "uncollectable")  # columns of a run
 RUN_COLUMNS = len(RUN)
+FOUND = 1 << 27  # most references of one object, through its tables
 LIMBO = 1 << 20  # most objects that finalisers have brought back since the last birth
 
 PATHS = ("new", "write", "death", "young", "middle", "old", "untracked", "revived")
@@ -48,7 +49,10 @@ NEW, WRITE, DEATH, RAN_YOUNG, RAN_MIDDLE, RAN_OLD, UNTRACKED, REVIVED = range(le
     "marking",  # incremental: 1 until the roots were marked
     "work",  # incremental: objects that are still to be looked at
     "heap_size",  # incremental: objects
-    "frozen",  # 1 once FREEZE came
+    "own_frozen",  # of those, such as a FREEZE has made permanent
+    "as_it_comes",  # setting: 1 while no knob changes when it collects
+    "moments",  # 1 once the trace tells when the recorded collector ran
+    "missed",  # of these: the twin had no reason to collect
 )
 class Heap(NamedTuple):
     """Objects, what Python's collector knows of them, and what the program holds."""
@@ -60,6 +64,8 @@ class Heap(NamedTuple):
     heads: np.ndarray  # int64[address >> 3]  see heads.py
     counts: np.ndarray  # int64[GENERATIONS]  of the young: births less deaths; else collections
     thresholds: np.ndarray  # int64[GENERATIONS]
+    found: np.ndarray  # int64[FOUND]  what the object at hand refers to; see `gather`
+    tables: np.ndarray  # int64[FOUND]  the object at hand, and the tables that it owns
     limbo: np.ndarray  # int64[LIMBO]  addresses of objects that finalisers brought back
     runs: np.ndarray  # int64[CYCLE_ROWS * RUN_COLUMNS], flat: each collection, as RUN says
     fields: np.ndarray  # int64[word]
@@ -76,6 +82,8 @@ def heap_of(machine, mutator, thresholds, **settings):
         heads=reserve(SPACE_BYTES >> 3, np.int64),
         counts=np.zeros(GENERATIONS, np.int64),
         thresholds=np.array(thresholds, np.int64),
+        found=reserve(FOUND, np.int64),
+        tables=reserve(FOUND, np.int64),
         limbo=reserve(LIMBO, np.int64),
         runs=reserve(CYCLE_ROWS * RUN_COLUMNS, np.int64),
         fields=words(Heap, kind=-1, marking=1, **settings),
