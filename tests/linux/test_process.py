@@ -10,6 +10,7 @@ import pytest
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.linux.areas import PAGE_BYTES, READ, WRITE, File
+from heapwright.linux.page_table import Cache, Frame
 from heapwright.linux.process import (
     DONTFORK,
     DONTNEED,
@@ -18,9 +19,7 @@ from heapwright.linux.process import (
     GUARD_BYTES,
     HUGEPAGE,
     PRIVATE,
-    Cache,
     CallError,
-    Frame,
     Process,
     SegmentationFault,
 )
@@ -68,7 +67,7 @@ def test_a_page_that_is_only_read_shows_zeros_and_costs_nothing(process):
 def test_mappings_lie_from_the_top_down_and_neighbours_are_one(process):
     first, second = mapped(process, 2), mapped(process, 3)
     assert (first, second) == (TOP - page(2), TOP - page(5))
-    assert [(row.start, row.end) for row in rows_of(process)][0] == (TOP - page(5), TOP)
+    assert next((row.start, row.end) for row in rows_of(process)) == (TOP - page(5), TOP)
 
 
 def test_private_memory_of_whole_huge_pages_begins_at_one(process):

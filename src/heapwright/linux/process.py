@@ -15,10 +15,10 @@ Omits      swap, huge pages, limits of locked memory, the readahead of files tha
 """
 
 import errno
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from heapwright.linux.areas import PAGE_BYTES, PAGE_SHIFT, READ, WRITE, Area, Areas, File, Root
+from heapwright.linux.page_table import ZEROS, Cache, Frame, PageTable
 
 GUARD_BYTES = 256 * PAGE_BYTES  # below what grows down
 ALIGNED_BYTES = 2 << 20
@@ -54,38 +54,13 @@ class SegmentationFault(Exception):
     """An access to where nothing lies, or that is not allowed."""
 
 
-@dataclass
-class Frame:
-    """A page of memory."""
-
-    anonymous: bool
-    mapped: int = 0
-    dirty: bool = False
-    lazy: bool = False
-
-
-ZEROS = Frame(False)  # the system's own page of zeros: shown, and no memory of anyone's
-
-
-@dataclass
-class Cache:
-    """The pages of a file, or of shared memory, that are in memory."""
-
-    frames: dict[int, Frame] = field(default_factory=dict)
-
-    def frame(self, page: int) -> Frame:
-        """The frame of a page, read into memory if need be."""
-        return self.frames.setdefault(page, Frame(False))
-
-
 class Process:
     """An address space. Addresses and lengths in bytes."""
 
     def __init__(self, top: int, stack: tuple[int, int] | None = None, heap: int = 0) -> None:
         """`top`: mappings lie below; `stack`: its bounds; `heap`: where brk begins."""
         self.areas, self.top = Areas(), top
-        self.pages: dict[int, Frame] = {}
-        self.written: set[int] = set()  # pages whose entry in the page table says so
+        self.table = PageTable()
         self.caches: dict[str, Cache] = {}
         self.first_break = self.break_ = heap
         self.minor_faults = 0
@@ -183,18 +158,8 @@ class Process:
         self.areas.split(start)
         self.areas.split(end)
         for area in self.areas.within(start, end):
-            self._drop(area.start, area.end)
+            self.table.drop(area.start, area.end)
             self.areas.remove(area)
-
-    def _drop(self, start: int, end: int) -> None:
-        """Take what pages of a range show."""
-        first, past = start >> PAGE_SHIFT, end >> PAGE_SHIFT
-        few = range(first, past) if past - first < len(self.pages) else list(self.pages)
-        for page in few:
-            if first <= page < past and (frame := self.pages.pop(page, None)):
-                frame.mapped -= 1
-                frame.dirty |= page in self.written and not frame.anonymous
-                self.written.discard(page)
 
     def mprotect(self, address: int, length: int, protection: int) -> None:
         """Change what may be done with pages; CallError, and those before a hole are changed."""
@@ -237,11 +202,11 @@ class Process:
             start, past = max(area.start, address), min(area.end, end)
             at = past
             if advice == DONTNEED:
-                self._drop(start, past)
+                self.table.drop(start, past)
             elif advice == FREE:
                 if not area.anonymous:
                     raise CallError(errno.EINVAL)
-                self._give_up(start, past)
+                self.table.give_up(start, past)
             else:
                 on, off = _SETS[advice]
                 flags = frozenset((area.flags - {off}) | ({on} if on else set()))
@@ -250,13 +215,6 @@ class Process:
                     self.areas.join(start, past)
         if hole or at < end:
             raise CallError(errno.ENOMEM)
-
-    def _give_up(self, start: int, end: int) -> None:
-        for page in range(start >> PAGE_SHIFT, end >> PAGE_SHIFT):
-            frame = self.pages.get(page)
-            if frame and frame.anonymous:
-                frame.lazy = frame.mapped == 1
-                self.written.discard(page)
 
     def mremap(self, address: int, old: int, new: int, flags: int = MAYMOVE) -> int:
         """Resize an area, moving it if it must and may; its address; CallError."""
@@ -296,13 +254,7 @@ class Process:
         moved = replace(area, start=to, end=to + length, offset=offset, name="")
         self.areas.remove(area)
         self.areas.add(moved)
-        for page in range(start >> PAGE_SHIFT, end >> PAGE_SHIFT):
-            if frame := self.pages.pop(page, None):
-                at = page + ((to - start) >> PAGE_SHIFT)
-                self.pages[at] = frame
-                if page in self.written:
-                    self.written.remove(page)
-                    self.written.add(at)
+        self.table.move(start, end, to)
         self.areas.join(to, to + length)
         return to
 
@@ -339,7 +291,7 @@ class Process:
                 raise SegmentationFault(f"at {page << PAGE_SHIFT:#x}")
             if area.file and 0 < area.file.pages <= area.offset_at(page << PAGE_SHIFT):
                 raise SegmentationFault(f"at {page << PAGE_SHIFT:#x}, beyond the file's end")
-            frame = self.pages.get(page)
+            frame = self.table.frames.get(page)
             if how == WRITE:
                 self._written(area, page, frame)
             elif frame is None:
@@ -360,7 +312,7 @@ class Process:
     def _written(self, area: Area, page: int, frame: Frame | None) -> None:
         if frame and frame is not ZEROS and (area.shared or frame.anonymous):
             if area.shared or frame.mapped == 1:
-                self.written.add(page)
+                self.table.written.add(page)
                 frame.lazy = False
                 return
         self.minor_faults += 1
@@ -372,27 +324,22 @@ class Process:
             if frame:
                 frame.mapped -= 1
             frame = Frame(True)
-        frame.mapped += 1
-        self.pages[page] = frame
-        self.written.add(page)
+        self.table.show(page, frame)
+        self.table.written.add(page)
 
     def _fault_to_read(self, area: Area, page: int) -> None:
         self.minor_faults += 1
         if area.file is None:
-            self._show(page, ZEROS)
+            self.table.show(page, ZEROS)
             return
         cache = self._cache(area)
-        self._show(page, cache.frame(area.offset_at(page << PAGE_SHIFT)))
+        self.table.show(page, cache.frame(area.offset_at(page << PAGE_SHIFT)))
         first = max(page & -AROUND_PAGES, area.start >> PAGE_SHIFT)
         table = (page | (TABLE_PAGES - 1)) + 1  # not beyond the page table
         for near in range(first, min(first + AROUND_PAGES, table, area.end >> PAGE_SHIFT)):
             frame = cache.frames.get(area.offset_at(near << PAGE_SHIFT))
-            if near not in self.pages and frame:
-                self._show(near, frame)
-
-    def _show(self, page: int, frame: Frame) -> None:
-        frame.mapped += 1
-        self.pages[page] = frame
+            if near not in self.table.frames and frame:
+                self.table.show(near, frame)
 
     def _cache(self, area: Area) -> Cache:
         assert area.file is not None
@@ -413,15 +360,15 @@ class Process:
             if area.root is None:
                 continue  # its pages are faulted in again
             for page in range(area.start >> PAGE_SHIFT, area.end >> PAGE_SHIFT):
-                if frame := self.pages.get(page):
-                    child._show(page, frame)
-                    if page in self.written:
-                        child.written.add(page)
+                if frame := self.table.frames.get(page):
+                    child.table.show(page, frame)
+                    if page in self.table.written:
+                        child.table.written.add(page)
         return child
 
     def check(self) -> str:
         """What is wrong; "" if nothing is."""
-        for page, frame in self.pages.items():
+        for page, frame in self.table.frames.items():
             if self.areas.at(page << PAGE_SHIFT) is None:
                 return f"page {page:#x} shows a frame outside all areas"
             if frame is not ZEROS and frame.mapped < 1:
@@ -436,13 +383,3 @@ def _whole(length: int) -> int:
 def _low(area: Area) -> int:
     """Where an area's room begins: below what grows down lies its guard."""
     return area.start - GUARD_BYTES if area.grows_down else area.start
-
-
-def resident(process: Process, areas: Iterable[Area]) -> int:
-    """Bytes of frames that areas show."""
-    return sum(
-        PAGE_BYTES
-        for area in areas
-        for page in range(area.start >> PAGE_SHIFT, area.end >> PAGE_SHIFT)
-        if process.pages.get(page, ZEROS) is not ZEROS
-    )

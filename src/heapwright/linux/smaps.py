@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from heapwright.errors import HeapwrightError
 from heapwright.linux.areas import PAGE_BYTES, PAGE_SHIFT, Area
-from heapwright.linux.process import ZEROS, Process
+from heapwright.linux.page_table import ZEROS
+from heapwright.linux.process import Process
 
 FIELDS = {
     "Rss": "resident_bytes",
@@ -99,11 +100,11 @@ def _row(process: Process, area: Area) -> Row:
     name = area.name or (area.file.name if area.file else "")
     row = Row(area.start, area.end, area.permissions(), name)
     for page in range(area.start >> PAGE_SHIFT, area.end >> PAGE_SHIFT):
-        frame = process.pages.get(page, ZEROS)
+        frame = process.table.frames.get(page, ZEROS)
         if frame is not ZEROS:
             row.resident_bytes += PAGE_BYTES
             row.anonymous_bytes += PAGE_BYTES * frame.anonymous
-            row.dirty_bytes += PAGE_BYTES * (frame.dirty or page in process.written)
+            row.dirty_bytes += PAGE_BYTES * process.table.is_dirty(page)
     return row
 
 

@@ -19,7 +19,8 @@ from types import TracebackType
 from heapwright.errors import HeapwrightError
 from heapwright.linux import process as linux
 from heapwright.linux.areas import EXECUTE, PAGE_BYTES, PAGE_SHIFT, READ, WRITE, Area, File, Root
-from heapwright.linux.process import Cache, CallError, Frame, Process, SegmentationFault
+from heapwright.linux.page_table import Cache, Frame
+from heapwright.linux.process import CallError, Process, SegmentationFault
 from heapwright.linux.smaps import Row, read_smaps, rows_of
 from heapwright.references.c_program import executable
 
