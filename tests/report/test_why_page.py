@@ -149,3 +149,21 @@ def test_the_page_of_a_comparison_has_one_for_each_trace_with_stacks(browser, tm
     view.goto((tmp_path / "p.html").as_uri())
     assert not view.locator("#flame").is_visible()
     view.close()
+
+
+def test_what_python_calls_to_import_is_one_frame_and_named_by_the_line_that_imports(tmp_path):
+    inside = [f"{name} (<frozen importlib._bootstrap>:1)" for name in ("_find", "_load", "_exec")]
+    p = Program()
+    for _ in range(300):
+        p.malloc(9000, "<module> (app.py:3)", *inside, "<module> (json.py:1)", *inside)
+    told = why(p.write(tmp_path / "t.parquet"))
+    importing = "importing (importlib)"
+    assert [told.flame.names[row] for row in told.flame.name] == [
+        "all",
+        "<module> (app.py:3)",
+        importing,
+        "<module> (json.py:1)",
+        importing,
+    ]
+    assert len(set(told.flame.values["end"])) == 1
+    assert "importing in <module> (json.py:1)" in told.sentence

@@ -2,7 +2,8 @@
 
     rows of a profile ─► subtotals ─► callees that read the same are one ─► small ones left out
 
-Values are of VALUES, in bytes; a node's is that of all stacks through it.
+What Python calls to import a module, six frames deep each time, is one frame here. Values are of
+VALUES, in bytes; a node's is that of all stacks through it.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.insight.growth import Growth, growth
-from heapwright.insight.why import leaks, peak_event, places
+from heapwright.insight.why import (
+    IMPORT_FRAMES,
+    IMPORTING,
+    leaks,
+    peak_event,
+    places,
+)
 from heapwright.result import Result
 from heapwright.trace.ending import ending
 from heapwright.trace.stacks import subtotals
@@ -92,8 +99,10 @@ def flame(trace: "Trace", own: np.ndarray) -> Flame:
         entered(0, UNKNOWN, own[0])
     for node in np.flatnonzero(large).tolist():
         above = int(at[parent[node]]) if parent[node] >= 0 else 0
-        for name in frames[tree.frame[node]]:
-            above = entered(above, name, total[node])
+        for frame in frames[tree.frame[node]]:
+            name = IMPORTING if IMPORT_FRAMES in frame else frame
+            if name != IMPORTING or found.names[found.name[above]] != IMPORTING:
+                above = entered(above, name, total[node])
         at[node] = above
     found.left_out = int(np.count_nonzero((total > 0).any(axis=1) & ~large))
     table = np.stack(sums)

@@ -43,6 +43,9 @@ from heapwright.tunnel.keyframes import Keyframes, Taken
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+# What Python calls to import a module, six frames each time
+IMPORTING, IMPORT_FRAMES = "importing (importlib)", "(<frozen importlib"
+
 CAUSES = ("leak", "fragmentation", "caches", "rounding", "retention", "garbage", "live")
 _PARTS = {
     "fragmentation": ("partial",),
@@ -145,7 +148,7 @@ def diagnosis(
     events = {"end": result.end_event, "peak": peak_event(result)}
     watch = Watch(trace)
     profile = growth(trace, ends, list(events.values()), advance, watch)
-    labels = trace.sites()
+    labels = site_labels(trace)
     place = places(labels)
     leaked = leaks(profile, place)
     if leaked.sum() < max(LEAST_LEAK_BYTES, LEAST_LEAK_SHARE * process_bytes(trace)):
@@ -239,6 +242,22 @@ def leaks(profile: Growth, place: np.ndarray) -> np.ndarray:
         whole = np.maximum(grouped(kept, of, count), 1)
         found[rest] = (total[of] * (kept / whole[of])).astype(np.int64)
     return found
+
+
+def site_labels(trace: "Trace") -> list[str]:
+    """The name of each site; of what Python asks for as it imports, the line that imports."""
+    labels = list(trace.sites())
+    asked = [row for row, label in enumerate(labels) if IMPORT_FRAMES in label]
+    tree = trace.stacks()
+    if not asked or len(tree.parent) != len(labels):
+        return labels
+    frames = trace.frames()
+    for row in asked:
+        at = row
+        while at >= 0 and IMPORT_FRAMES in frames[tree.frame[at]]:
+            at = int(tree.parent[at])
+        labels[row] = f"importing in {frames[tree.frame[at]]}" if at >= 0 else IMPORTING
+    return labels
 
 
 def places(labels: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The parts of the page that are text, bars and tables: legible without a script."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -192,3 +192,19 @@ def _pinned(pinned: dict[str, Any]) -> str:
 def notes_list(told: Sequence[Note]) -> list[str]:
     """Items of a list, each with whom it is about."""
     return [f"<li><b>{escape(about)}.</b> {words(said)}</li>" for about, said in told]
+
+
+def origin_line(told: Mapping[str, str]) -> str:
+    """When and where a trace was recorded: what a figure depends on."""
+    when = told.get("date", "").replace("T", " ").removesuffix("+00:00")
+    cores = told.get("cores", "")
+    parts = [
+        f"recorded {when} UTC" if when else "",
+        f"on {told['host']}" if told.get("host") else "",
+        f"{cores} core{'' if cores == '1' else 's'}" if cores else "",
+        f"glibc {told['libc']}" if told.get("libc") else "",
+        f"Linux {told['kernel']}" if told.get("kernel") else "",
+        told.get("machine", ""),
+    ]
+    said = " · ".join(escape(part) for part in parts if part)
+    return f'<p class="origin">{said}</p>' if said else ""

@@ -148,7 +148,7 @@ def page(compared: Sequence[Compared]) -> str:
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "program": escape(" and ".join(one.name for one in seen)),
         "command": escape(" and ".join(_command(one, seen) for one in seen)),
-        "origin": "".join(dict.fromkeys(_origin(one) for one in seen)),
+        "origin": "".join(dict.fromkeys(figures.origin_line(one.trace.origin) for one in seen)),
         "lead": "; ".join(_lead(one) for one in seen),
         "verdicts": _abreast(seen, _verdict),
         "bars": _abreast(
@@ -268,23 +268,6 @@ def _timeline(result: Result) -> dict[str, Any]:
 def _command(one: _Seen, seen: Sequence[_Seen]) -> str:
     """The command line that was recorded, where it is known and one is shown; else the name."""
     return one.trace.origin.get("command", "") or one.name if len(seen) == 1 else one.name
-
-
-def _origin(one: _Seen) -> str:
-    """When and where it was recorded: what a figure depends on."""
-    told = one.trace.origin
-    when = told.get("date", "").replace("T", " ").removesuffix("+00:00")
-    cores = told.get("cores", "")
-    parts = [
-        f"recorded {when} UTC" if when else "",
-        f"on {told['host']}" if told.get("host") else "",
-        f"{cores} core{'' if cores == '1' else 's'}" if cores else "",
-        f"glibc {told['libc']}" if told.get("libc") else "",
-        f"Linux {told['kernel']}" if told.get("kernel") else "",
-        told.get("machine", ""),
-    ]
-    said = " · ".join(escape(part) for part in parts if part)
-    return f'<p class="origin">{said}</p>' if said else ""
 
 
 def _lead(one: _Seen) -> str:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from heapwright.report.atomic import atomic
-from heapwright.report.figures import notes_list
+from heapwright.report.figures import notes_list, origin_line
 from heapwright.report.markup import table, words
 from heapwright.report.notes import Note
 from heapwright.report.why import (
@@ -55,6 +55,8 @@ def why_page(found: Why) -> str:
         "script": _own("draw.js") + _own("tables.js") + _own("flame.js"),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "program": escape(known["program"] or str(known["path"])),
+        "command": escape(known["origin"].get("command") or known["program"] or str(known["path"])),
+        "origin": origin_line(known["origin"]),
         "lead": escape(
             f"{known['events']:,} events; {bytes_text(known['peak_live_bytes'])} in "
             f"{known['peak_live_objects']:,} objects alive at most"

@@ -92,7 +92,7 @@ static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, 
 
 #include "python.h"
 
-static inline void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
+static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
     if (__builtin_expect(python_inside, 0)) {
         if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
         return python_ground = p;
