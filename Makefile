@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement advice flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux advice flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings
 	$(BIN)/python -m benchmarks.agreement_space
 	$(BIN)/python -m benchmarks.agreement_hotspot
 	$(BIN)/python -m benchmarks.agreement_cpython $(PYTHONS)
+
+agreement-linux: install ## regenerate docs/agreement-linux.md from full samples: SAMPLES=folder [MEMBLOCK=library]
+	$(BIN)/python -m benchmarks.agreement_linux $(SAMPLES) $(if $(MEMBLOCK),--memblock $(MEMBLOCK))
 
 advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held
 	$(BIN)/python -m benchmarks.advice -o docs/advice.md

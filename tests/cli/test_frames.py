@@ -47,6 +47,15 @@ def test_tables_name_the_parts(trace):
     assert "16,383 frames" in output
 
 
+def test_the_page_stands_alone_and_holds_the_tables(trace, tmp_path):
+    page = tmp_path / "frames.html"
+    status, _ = run(trace, "--html", str(page), "--json", "--manager", "slab")
+    text = page.read_text()
+    assert status == 0 and "{{" not in text and "http://" not in text and "https://" not in text
+    assert "rounding in objects" in text and "names_cache" in text and "hold most beyond" in text
+    assert "lost 7 events" in text and "through slab" in text
+
+
 def test_a_manager_without_frames_is_refused(trace):
     status, output = run(trace, "--manager", "linear")
     assert status == 1 and "those that do: page-allocator, slab, slub" in " ".join(output.split())

@@ -1,5 +1,6 @@
 """`heapwright frames`: who holds a kernel's physical memory, as tables or JSON."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,9 @@ def frames(
         str, typer.Option("--manager", metavar="NAME", help="slub, slab or page-allocator.")
     ] = "slub",
     settings: Knobs = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="OUT", help="Write a page, too.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say who holds a kernel's frames, and how broken up they are.
@@ -25,6 +29,7 @@ def frames(
 
         heapwright frames kernel.heap.parquet
         heapwright frames kernel.heap.parquet --manager slab --json
+        heapwright frames kernel.heap.parquet --html frames.html
         heapwright frames kernel.heap.parquet --set cpu_partial=0
     """
     from heapwright.cli import screen
@@ -45,6 +50,10 @@ def frames(
             done = events
 
         found = kernel_frames(opened, manager, knobs, progress)
+    if html:
+        from heapwright.report.kernel_page import write_kernel_page
+
+        write_kernel_page(html, trace.name, found, opened.notes)
     if json:
         screen.print_json({"trace": str(trace), "trace_notes": opened.notes, **found.to_json()})
         return
