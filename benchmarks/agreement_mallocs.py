@@ -27,6 +27,16 @@ from heapwright.tunnel.replay import replay_seconds
 
 SYNTHETIC = ("producer-consumer", "fleet", "phases")  # two threads; all sizes; memalign and realloc
 KNOBS: dict[str, tuple[dict[str, int], ...]] = {
+    "jemalloc": (
+        {"dirty_decay_ms": 0},
+        {"dirty_decay_ms": -1},
+        {"dirty_decay_ms": 100},
+        {"dirty_decay_ms": 50, "muzzy_decay_ms": 50},
+        {"narenas": 1},
+        {"tcache": 0},
+        {"lg_tcache_max": 12},
+        {"oversize_threshold": 1 << 16},
+    ),
     "tcmalloc": (
         {"aggressive_decommit": 1},
         {"max_total_thread_cache_bytes": 1 << 20},
@@ -110,16 +120,18 @@ def page(recordings: list[Path], folder: Path) -> str:
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     sections = "\n".join(section(name, [*recordings, *made]) for name in mine)
-    return f"""# Agreement with tcmalloc, mimalloc and mallocng
+    return f"""# Agreement with tcmalloc, mimalloc, jemalloc and mallocng
 
 Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platform.machine()}.
 
 The key is what the real library answers to the same events in a fresh process: a real thread for
 each of the trace's, in the trace's order, and a clock that stands still, so that nothing is given
-back by the clock. Compared is the offset of every block, from the heap's start or, of mimalloc,
-from its first segment on, or, of mallocng, in the zone of mappings; what `malloc_usable_size` says
-of every block; the 15 figures of tcmalloc's `MallocExtension` at the end; and what the kernel
-counts of the process. The rules, and what is left out, are [a page of their own](mallocs.md).
+back by the clock, but for jemalloc's, which is the recorded program's: 1 us an event where the trace
+knows no time. Compared is the offset of every block, from the heap's start or, of mimalloc, from its
+first segment on, or, of jemalloc and mallocng, in the zone of mappings; what `malloc_usable_size`
+says of every block; the 15 figures of tcmalloc's `MallocExtension` and of jemalloc's `mallctl` at
+the end; and what the kernel counts of the process. The rules, and what is left out, are [a page of
+their own](mallocs.md).
 
 The real peak is what was held between two events, for the kernel's own mark of the highest is only
 exact to some pages; the twin's may lie within an event.

@@ -40,6 +40,7 @@ MANAGERS = [
     "glibc",
     "wright",
     "tcmalloc",
+    "jemalloc",
 ]
 
 

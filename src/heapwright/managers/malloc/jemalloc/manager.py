@@ -81,7 +81,7 @@ from heapwright.structures.sorted_keys import sorted_keys
 from heapwright.versions import version_number
 
 CLOCKED = True  # it asks the machine for the time
-FOLLOWING = ("rows", "page_class")  # in flight
+FOLLOWING = ("rows",)  # in flight
 MAPPED_ORIGIN = True  # offsets count from where the system maps first: see agreement.py
 
 __all__ = [
