@@ -139,7 +139,7 @@ def test_an_alignment_beyond_512_bytes_is_refused():
         ({"per_process_memory_fraction": 101}, "per_process_memory_fraction is 0 to 100"),
         ({"expandable_segments": 2}, "expandable_segments is 0 to 1"),
         ({"capacity_mb": 81920}, "no room in the model's address space"),
-        ({"capacity_mb": 0}, "capacity_mb is 1 to 49,152"),
+        ({"capacity_mb": 0}, "capacity_mb is 1 to 61,440"),
     ],
 )
 def test_settings_that_do_not_fit_are_a_sentence(wrong, sentence):

@@ -36,7 +36,7 @@ from heapwright.machine.gaps import give_back, place
 
 UNIT_BYTES = 2 << 20  # areas begin at its multiples
 UPWARDS_BYTES = 1 << 28  # of address space below its end in which the first areas follow each other
-MOST_CAPACITY_BYTES = 48 << 30  # the address space has room for no more
+MOST_CAPACITY_BYTES = 60 << 30  # the address space has room for no more
 
 
 @record("capacity", "held", "next")

@@ -19,7 +19,7 @@ Omits      devices but the one with the longest history; private pools of CUDA g
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.snapshot_start import Start, start_of
 from heapwright.trace.importers.source import open_source
 from heapwright.trace.layout import first_line
-from heapwright.trace.schema import FREE, MALLOC, SIZE_LIMIT, events
+from heapwright.trace.schema import FREE, MALLOC, SIZE_LIMIT, TRIM, events
 from heapwright.trace.stacks import Tree
 from heapwright.trace.writer import TraceWriter
 
@@ -41,7 +41,8 @@ NEAR = 400  # bytes of a snapshot's start that name its parts
 MOST_FRAMES, MOST_NAME = 200, 300
 MIB, PERCENT = 1 << 20, 100
 ADDRESS_LIMIT = 1 << 62
-USUAL_MB = (16 << 10, 24 << 10, 32 << 10, 40 << 10, 48 << 10)  # capacities, the first the default's
+USUAL_MB = (16 << 10, 24 << 10, 32 << 10, 40 << 10, 48 << 10)  # the first is the twin's default
+MODELLED_BYTES = 60 << 30  # machine/device.py: MOST_CAPACITY_BYTES
 ACTIONS = frozenset(
     (
         *("alloc", "free_completed", "oom", "free_requested", "snapshot"),
@@ -87,9 +88,9 @@ def read(path: Path) -> Any:
 def write(snapshot: Any, path: Path, output: Path, advance: Callable[[float], None]) -> None:
     """Write the trace of what a pickle held."""
     history, segments, others = _parts(snapshot, path)
-    start = start_of(segments, history)
+    start, device = start_of(segments, history), device_of(history, segments)
     with TraceWriter(output, program=path.name, kind="imported") as writer:
-        reader = _Reader(writer, start)
+        reader = _Reader(writer, start, device)
         reader.begin()
         for number, event in enumerate(history):
             reader.event(event)
@@ -100,9 +101,8 @@ def write(snapshot: Any, path: Path, output: Path, advance: Callable[[float], No
         writer.unmatched_frees = reader.unmatched
         writer.facts.origin |= {"device": DEVICE}
         told, unread = settings_of(snapshot)
-        capacity, said = capacity_of(history, segments)
-        writer.facts.settings |= told | capacity
-        for text, cases in [*reader.notes(), *unread, *said, *others]:
+        writer.facts.settings |= told | device.knobs
+        for text, cases in [*reader.notes(), *unread, *device.notes, *others]:
             writer.note(text, cases=cases)
         for text in reader.tree.notes():
             writer.note(text)
@@ -144,9 +144,10 @@ def number(record: Any, key: str, most: int = ADDRESS_LIMIT) -> int:
 class _Reader:
     """Turns a history's events into a trace's."""
 
-    def __init__(self, writer: TraceWriter, start: Start) -> None:
+    def __init__(self, writer: TraceWriter, start: Start, device: "Device") -> None:
         self.tree = Tree()
-        self._writer, self._start = writer, start
+        self._writer, self._start, self._device = writer, start, device
+        self._reserved, self._before = device.reserved_bytes, -1  # -1: no segments are going back
         self._rows: list[tuple[int, int, int, int, int, int, int]] = []
         self._slot_of: dict[int, int] = {}
         self._spare: list[int] = []
@@ -154,7 +155,7 @@ class _Reader:
         self._threads: dict[int, int] = {}
         self._sites: dict[int, tuple[Any, int]] = {}  # by the list's identity; the list is kept
         self._began = -1
-        self.unmatched = self._unsound = self._ooms = self._twice = 0
+        self.unmatched = self._unsound = self._ooms = self._twice = self._emptied = 0
 
     def begin(self) -> None:
         """Ask again for what lay there at the start, and free the holes."""
@@ -181,6 +182,7 @@ class _Reader:
         if when >= 0 and self._began < 0:
             self._began = when
         time_ns = max(when - self._began, 0) * 1000 if when >= 0 else 0
+        self._emptying(action, size, stream, time_ns)
         if action == "alloc" and size >= 0 and address > 0:
             if address in self._slot_of:
                 self._twice += 1
@@ -198,6 +200,22 @@ class _Reader:
             self._free(-self._ooms, stream, time_ns)
         elif action in ("alloc", "free_completed", "oom"):
             self._unsound += 1
+
+    def _emptying(self, action: str, size: int, stream: int, time_ns: int) -> None:
+        """Follow what is reserved. Segments that go back are an empty_cache(), unless it is known
+        that the device had no room for the segment that follows: then the allocator did it."""
+        if action in ("segment_free", "segment_unmap"):
+            self._before = self._reserved if self._before < 0 else self._before
+            self._reserved -= max(size, 0)
+            return
+        asked = max(size, 0) if action in ("segment_alloc", "segment_map") else 0
+        if self._before >= 0 and action not in ("free_requested", "free_completed"):
+            before, self._before = self._before, -1
+            own = action == "oom" or 0 < self._device.told_bytes < before + asked
+            if not own:
+                self._emptied += 1
+                self._row(TRIM, -1, 0, stream, time_ns=time_ns)
+        self._reserved += asked
 
     def _take(self, address: int) -> int:
         slot = self._spare.pop() if self._spare else self._slots
@@ -263,6 +281,10 @@ class _Reader:
             )
         for count, text in (
             (self._ooms, "Requests that ended out of memory are granted and freed at once"),
+            (
+                self._emptied,
+                "What was cached went back, taken for the program's empty_cache()",
+            ),
             (start.overlapping, "Blocks that overlap another one, left out"),
             (self._unsound, "Events of no known kind or with damaged figures, left out"),
             (self._twice, "Frees put in where another block came to the same place"),
@@ -309,11 +331,18 @@ def settings_of(snapshot: dict[str, Any]) -> tuple[dict[str, int], list[tuple[st
     return found, said
 
 
-def capacity_of(
-    history: list[Any], segments: list[Any]
-) -> tuple[dict[str, int], list[tuple[str, int]]]:
-    """The device's capacity as a knob: from what an out-of-memory error says was free, else as much
-    as was reserved needs; and what is assumed."""
+class Device(NamedTuple):
+    """What a history tells of the device."""
+
+    knobs: dict[str, int]  # capacity_mb, where it is known or must be assumed
+    notes: list[tuple[str, int]]
+    told_bytes: int  # at an out-of-memory error; 0: none
+    reserved_bytes: int  # when the history began
+
+
+def device_of(history: list[Any], segments: list[Any]) -> Device:
+    """The capacity as a knob, and what is assumed: from what an out-of-memory error says was free,
+    else as much as a usual device has that what was reserved fits into."""
     reserved = sum(max(number(each, "total_size", SIZE_LIMIT), 0) for each in segments)
     peak, seen = reserved, 0
     for event in reversed(history):
@@ -323,24 +352,18 @@ def capacity_of(
             reserved -= size
         elif action in ("segment_free", "segment_unmap"):
             reserved += size
-        elif action == "oom":
+        elif action == "oom" and reserved >= 0:
             free = number(event, "device_free", SIZE_LIMIT)
-            if free >= 0 and reserved >= 0:
-                seen = seen or free + reserved
+            seen = seen or (free + reserved if free >= 0 else 0)
         peak = max(peak, reserved)
-    if seen:
-        if seen // MIB > USUAL_MB[-1] or seen < MIB:
-            return {}, [
-                (
-                    f"The device gave it {seen:,} bytes, more than is modelled (48 GiB): name a "
-                    "capacity_mb that stands for it.",
-                    1,
-                )
-            ]
-        text = f"The device had {seen:,} bytes for it at an out-of-memory error: capacity_mb."
-        return {"capacity_mb": seen // MIB}, [(text, 1)]
-    if peak <= USUAL_MB[0] * MIB:
-        return {}, []
-    enough = next((each for each in USUAL_MB if each * MIB >= peak), USUAL_MB[-1])
-    text = f"How large the device is is not told: it is taken for one of {enough:,} MiB."
-    return {"capacity_mb": enough}, [(text, 1)]
+    text, assumed = f"The device had {seen:,} bytes for it at an out-of-memory error", seen
+    if not seen:
+        if peak <= USUAL_MB[0] * MIB:
+            return Device({}, [], 0, reserved)
+        assumed = next((each * MIB for each in USUAL_MB if each * MIB >= peak), peak)
+        text = f"How large the device is is not told: it is taken for one of {assumed:,} bytes"
+    if assumed > MODELLED_BYTES or assumed < MIB:
+        text += ", more than is modelled (60 GiB): a capacity_mb that is named stands for it"
+        return Device({}, [(f"{text}.", 1)], seen, reserved)
+    knobs = {"capacity_mb": assumed // MIB}
+    return Device(knobs, [(f"{text}: capacity_mb.", 1)], seen, reserved)

@@ -5,6 +5,7 @@ from heapwright.managers.card import Card, Deploy
 CARD = Card(
     summary="PyTorch's CUDA caching allocator over a device, with its settings",
     compared=(),  # but on snapshots of a device: see registry.usual
+    reference="heapwright.references.torch",
     recorded=True,
     flies=False,
     deploy=Deploy(

@@ -29,7 +29,12 @@ from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.machine.device import MOST_CAPACITY_BYTES, device
 from heapwright.managers.device.cuda_caching import state
 from heapwright.managers.device.cuda_caching.invariants import check, statistics
-from heapwright.managers.device.cuda_caching.segments import STREAM_MASK, obtain_block, unit_of
+from heapwright.managers.device.cuda_caching.segments import (
+    STREAM_MASK,
+    empty,
+    obtain_block,
+    unit_of,
+)
 from heapwright.managers.device.cuda_caching.state import (
     AFTER,
     AT,
@@ -77,6 +82,7 @@ __all__ = [
     "notes",
     "realloc",
     "statistics",
+    "trim",
     "usable",
 ]
 
@@ -94,7 +100,7 @@ class Config(NamedTuple):
     garbage_collection_threshold: int = 0  # % of the fraction from which it collects; 0: never
     expandable_segments: int = 0
     per_process_memory_fraction: int = 0  # % of the device; 0: not set
-    capacity_mb: int = 16 << 10  # of the device, at most 48 GiB
+    capacity_mb: int = 16 << 10  # of the device, at most 60 GiB
 
 
 def boot(machine, config):
@@ -279,6 +285,14 @@ def realloc(heap, thread, address, size):
         copy(heap.machine, moved, address, min(usable(heap, address, 0), size))
         free(heap, thread, address)
     return moved
+
+
+@kernel
+def trim(heap, pad):
+    """torch.cuda.empty_cache(): bytes that went back to the driver."""
+    held = heap.device.held
+    empty(heap)
+    return held - heap.device.held
 
 
 @kernel
