@@ -164,9 +164,9 @@ tenuring threshold and the age table. An event may collect twice, so there are m
 events. What the JVM keeps for itself in the old generation is told to the twin. Each program makes
 about {objects:,} objects. Heaps: {heaps}.
 
-Of G1 regions are compared instead of bytes. Its age tables differ where survivors overflow, and with
-them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs of the
-real one are alike: there only the number of collections is to be read.
+Of G1 regions are compared instead of bytes. Its age tables differ where survivors overflow, and
+with them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs
+of the real one are alike: there only the number of collections is to be read.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
 
