@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from heapwright.errors import HeapwrightError
-from heapwright.versions import version_number
+from heapwright.versions import VERSION_KNOBS, version_number
 
 FILES = {"classes"}  # knobs whose value may be given as a file: see `class_tables`
 
@@ -51,7 +51,7 @@ def parse_knob(knob: str, value: str) -> int:
     `classes` the file of a table."""
     if knob in FILES:
         return _table(value.strip())
-    if knob == "version":
+    if knob in VERSION_KNOBS:
         try:
             return version_number(value.strip())
         except ValueError as error:

@@ -1,5 +1,8 @@
 """Versions of real systems as settings have them: integers, as every knob is one."""
 
+GROUND_VERSION = "ground_version"  # a ground's knob `version`, where the manager above has one too
+VERSION_KNOBS = ("version", GROUND_VERSION)
+
 
 def version_number(version: str) -> int:
     """A version as a setting has it, an integer: "2.36" is 2,036,000, and "5.3.1" 5,003,001.

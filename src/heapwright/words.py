@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from heapwright.result import Result
-from heapwright.versions import version_text
+from heapwright.versions import VERSION_KNOBS, version_text
 
 # What each part of resident memory is; the keys are `result.PARTS`.
 PART_NAMES = {
@@ -103,7 +103,9 @@ def setting_text(knob: str, value: int, *, grouped: bool = False) -> str:
     """A knob's value as people write it: a version as 2.36, a table's number in hexadecimal."""
     if knob == "classes" and value:
         return f"{value:#x}"
-    return version_text(value) if knob == "version" else f"{value:,}" if grouped else str(value)
+    if knob in VERSION_KNOBS:
+        return version_text(value)
+    return f"{value:,}" if grouped else str(value)
 
 
 def full_title(result: Result) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 from glibc_versions import CASES, PROGRAM, key_of, named, of_version
 from heapwright.compiler import INTERPRETED
+from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import (
     BREAK,
     CEILING,
@@ -16,6 +17,7 @@ from heapwright.machine.address_space import (
 )
 from heapwright.managers import managers
 from heapwright.managers import named as manager
+from heapwright.quantities import parse_knob
 from heapwright.references.malloc.places import Blocks, equal
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
 from malloc_programs import FOLDER, batch
@@ -127,6 +129,14 @@ def test_where_the_break_is_refused_1_MiB_is_mapped_but_from_2_35_to_2_37():
         more = 102_400 if version in ("2.35", "2.36") else 1 << 20
         assert meters[MAPPED_BYTES] == (1 << 20) + more
         trial.verify()
+
+
+def test_a_ground_has_a_version_too():
+    over = manager("pymalloc over glibc")
+    asked = {"ground_version": parse_knob("ground_version", "2.43")}
+    assert over.configured(asked)[1].tcache_count == 16
+    with pytest.raises(HeapwrightError, match=r"glibc has no version 2\.33 here; it has: 2\.31,"):
+        over.configured({"ground_version": parse_knob("ground_version", "2.33")})
 
 
 def test_what_a_version_does_not_know_is_said():

@@ -25,6 +25,12 @@ def test_units_and_sentences_are_those_of_the_source():
     assert knobs(named("generational"))["growth_percent"].unit == "%"
 
 
+def test_a_version_that_was_not_driven_is_marked_where_versions_are_listed():
+    said = knobs(named("glibc"))["version"].sentence
+    assert "2.31; 2.34, not driven; 2.35, not driven; 2.36; " in said
+    assert knobs(named("mallocng"))["version"].sentence == "which version of the real system it is"
+
+
 def test_a_manager_over_another_has_the_knobs_of_both():
     found = knobs(named("pymalloc"))
     assert found["trim_threshold"] == knobs(named("glibc"))["trim_threshold"]

@@ -20,6 +20,7 @@ from heapwright.references.malloc import libc, measured, systems
 from heapwright.references.malloc.agreement import validate
 from heapwright.references.malloc.harness import Drive
 from heapwright.references.malloc.measured import footprint, measured_lanes
+from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.conditions import Conditions
 from heapwright.tunnel.replay import Replay
@@ -144,6 +145,24 @@ def test_the_twin_agrees_with_the_unpacked_one(case: Any, program: Trace) -> Non
     found = validate("glibc", program, of_version(version, settings))
     assert found.agrees and found.versions == (version, version)
     assert found.resident[0] == found.resident[1] and found.page_faults[0] == found.page_faults[1]
+
+
+@pytest.mark.parametrize("version", sorted(UNPACKED) or [""])
+def test_a_program_recorded_on_another_version_lies_where_the_twin_says(
+    version: str, tmp_path: Path
+) -> None:
+    """Perl, run by that version's own loader; its large strings are mapped."""
+    perl = shutil.which("perl")
+    if not (version and perl and libc.serves_here(version)) or version == OWN:
+        pytest.skip(f"{libc.VARIABLE} names no newer glibc, or there is no perl")
+    code = 'push @a, "x" x ($_ * 9000) for 1..60; shift @a for 1..20; $h{$_} = [$_] for 1..3000'
+    command = [*libc.loader(UNPACKED[version]), perl, "-e", code]
+    record(command, tmp_path / "t.parquet")
+    told = Trace.open(tmp_path / "t.parquet")
+    found = validate("glibc", told)
+    assert told.libc == version and found.key == "recorded" and found.agrees
+    assert found.versions == (version, version) and found.addresses.compared > 5000
+    assert found.outside.compared > 30
 
 
 def test_what_was_not_driven_has_no_key() -> None:

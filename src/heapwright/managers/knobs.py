@@ -52,10 +52,17 @@ def knobs(manager: Manager) -> dict[str, Knob]:
         if own in below and (name != own or own != "version"):
             found[name] = below[own]._replace(default=int(default))
             continue
-        sentence = OF_THE_REAL if name == "version" else _sentence(name, texts)
+        sentence = _of_versions(manager) if name == "version" else _sentence(name, texts)
         unit = manager.card.units.get(name) or _unit(name, sentence)
         found[name] = Knob(int(default), unit, sentence or NAMED_SO)
     return found
+
+
+def _of_versions(manager: Manager) -> str:
+    """Which version there is, and which was compared with no real one."""
+    unproven = manager.card.unproven
+    told = [f"{each}, not driven" if each in unproven else each for each in manager.versions]
+    return f"{OF_THE_REAL}: {'; '.join(told)}" if len(told) > 1 else OF_THE_REAL
 
 
 def _sources(manager: Manager) -> list[str]:

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from heapwright.managers.registry import Manager
-from heapwright.versions import version_number, version_text
+from heapwright.versions import GROUND_VERSION, VERSION_KNOBS, version_number, version_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
-
-GROUND_VERSION = "ground_version"  # a ground's knob `version`, where the manager above has one too
 
 
 def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
@@ -85,8 +83,7 @@ def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
     """What holds as recorded, and how many calls a manager had no answer to."""
     said = []
     if recorded:
-        versions = ("version", GROUND_VERSION)
-        texts = {k: version_text(v) if k in versions else f"{v}" for k, v in recorded.items()}
+        texts = {k: version_text(v) if k in VERSION_KNOBS else f"{v}" for k, v in recorded.items()}
         knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
         said.append(f"As recorded: {knobs}; what is set here goes over that.")
     if passed_over:

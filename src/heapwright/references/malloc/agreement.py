@@ -44,7 +44,7 @@ from heapwright.tunnel.conditions import CLOCK_STEP_NS
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.tunnel.steered import of_version
 from heapwright.versions import version_number, version_text
-from heapwright.words import bytes_text, counted
+from heapwright.words import bytes_text, counted, setting_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -145,10 +145,7 @@ class Agreement:
                 "code, stacks and the recorder count in."
             )
         if self.recorded:
-            texts = {
-                knob: version_text(value) if knob == "version" else str(value)
-                for knob, value in self.recorded.items()
-            }
+            texts = {knob: setting_text(knob, value) for knob, value in self.recorded.items()}
             knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
             said.append(f"Both are set as recorded: {knobs}.")
         said += self.ignored

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from heapwright.errors import HeapwrightError
-from heapwright.versions import version_number
+from heapwright.versions import version_number, version_text
 
 VERSIONS = ("2.31", "2.34", "2.35", "2.36", "2.39", "2.41", "2.43")
 V2_31, V2_34, V2_35, V2_36, V2_39, V2_41, V2_43 = map(version_number, VERSIONS)
@@ -152,6 +152,10 @@ def configured(settings: Mapping[str, int]) -> Parameters:
     if not 0 <= own.get("cores", 0) <= CORES_LIMIT:
         raise HeapwrightError(f"glibc.cores is 0, for this machine's, to {CORES_LIMIT:,}.")
     version = own.get("version", V2_36)
+    if version_text(version) not in VERSIONS:
+        raise HeapwrightError(
+            f"glibc has no version {version_text(version)} here; it has: {', '.join(VERSIONS)}."
+        )
     given = taken({knob: value for knob, value in settings.items() if knob in BOUNDS}, version)
     knobs = Config()._replace(**given, **own)
     late = version >= V2_43
