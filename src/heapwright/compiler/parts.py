@@ -75,6 +75,7 @@ def save(path: Path, arguments: Any, compiled: Any, direct: bool) -> None:
     """Keep a part; nothing if it calls what is not kept, or has no place in another process.
     `direct`: it is of an object that is compiled ahead of time."""
     library, about = compiled.library, compiled.fndesc
+    _loaded.setdefault(path, library)  # what another process kept meanwhile may call it
     if compiled.lifted or compiled.reload_init or compiled.signature.args != arguments:
         return
     needs, own = [], library._final_module
