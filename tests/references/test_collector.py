@@ -96,6 +96,7 @@ def test_a_recorded_program_collects_as_it_did(tmp_path: Path, capfd) -> None:
     assert found.runs.share > 0.8, found.sentences()
     assert abs(found.collected[0] - found.collected[1]) < 0.01 * found.collected[1]
     once = hw.validate("cpython", path, {"threshold0": 100_000})
-    assert once.made["young"][0] == 0 and once.made["old"] == (1, 1)  # what it asked for
+    asked = once.made["old"]  # by itself, and the interpreter as it ends
+    assert once.made["young"][0] == 0 and asked[0] == asked[1] >= 1
     notes = " ".join(hw.replay("cpython", path, {"threshold0": 300}).notes)
     assert "no setting finds it sooner" in notes

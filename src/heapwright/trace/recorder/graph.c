@@ -36,7 +36,6 @@ typedef struct {
 
 static allocator original[3];
 static arena_allocator original_arena;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static __thread int inside; /* an allocator may call another one, which is no birth of its own */
 
 static void forked(void) /* the child is not recorded; who held the lock is not in it */
@@ -53,9 +52,6 @@ static void *began(size_t size, void *address)
     pthread_mutex_unlock(&lock);
     return address;
 }
-
-void lock_books(void) { pthread_mutex_lock(&lock); }
-void unlock_books(void) { pthread_mutex_unlock(&lock); }
 
 static void before_a_birth(void)
 {

@@ -14,6 +14,7 @@
  *       A realloc is NEW, its WRITEs, FREE: the content has moved. */
 #ifndef GRAPH_H
 #define GRAPH_H
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,6 +52,7 @@ extern uint32_t *table, table_length; /* open addressing: row of a block, by its
 extern uint32_t *pending; /* as long as `blocks`: reached and not yet followed */
 extern uintptr_t lowest, highest; /* of all blocks ever */
 extern uint64_t births, books_limit;
+extern pthread_mutex_t lock; /* of the books */
 void make_room(void); /* for one more block, or the recording ends */
 uint32_t born(void *address, size_t size);
 void leave(uint32_t row); /* the block is no longer where it was; `bury` follows */
@@ -69,16 +71,12 @@ int readable(uintptr_t address, size_t length);
 /* graph_types.c */
 extern uintptr_t type_of_types, type_of_tuples, type_of_dicts;
 int type_kind(uint32_t type);
+void see_whether_followed(struct block *block); /* a tuple or a dictionary, by Python's collector */
 int look_for_type(struct block *block); /* whether the block turned out to be of another type than known */
-
-/* graph.c */
-void lock_books(void);
-void unlock_books(void);
 
 /* graph_collect.c */
 extern int hooking; /* 0: its callback is not asked for yet */
 void perhaps_hook(void);
-void see_whether_followed(struct block *block); /* a tuple or a dictionary, by Python's collector */
 
 /* graph_look.c */
 void scan(uint32_t row); /* what the block refers to now */
@@ -86,6 +84,9 @@ void perhaps_look(void);
 extern uint64_t look_every, due_births; /* before so many births there is no look */
 
 #pragma GCC visibility pop
+
+/* The next one in a ring of Python's collector; its low bits are flags */
+static inline uintptr_t next_of(uintptr_t head) { return *(uintptr_t *)head & ~(uintptr_t)3; }
 
 static inline uint32_t place_of(uintptr_t address)
 {

@@ -12,6 +12,7 @@ struct block *blocks;
 uint32_t rows_used = 1, live, *table, table_length, *pending;
 uintptr_t lowest = (uintptr_t)-1, highest;
 uint64_t births, books_limit;
+pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t books_bytes;
 static uint32_t rows_room, *spare, spare_count;
 

@@ -15,7 +15,6 @@
 
 #define GENERATIONS 3
 #define GENERATION_BYTES 24 /* struct gc_generation: PyGC_Head, threshold, count */
-#define FLAG_BITS 3         /* of the links of a ring */
 #define TRAVERSE_SLOT 71    /* Py_tp_traverse */
 #define METH_FASTCALL 0x80
 #define HOOK_EVERY 64 /* births between two looks whether the interpreter is there */
@@ -33,18 +32,6 @@ static long long (*as_number)(void *);
 static int (*compare)(void *, const char *);
 
 static void *symbol(const char *name) { return dlsym(RTLD_DEFAULT, name); }
-
-static uintptr_t next_of(uintptr_t head) { return *(uintptr_t *)head & ~(uintptr_t)FLAG_BITS; }
-
-void see_whether_followed(struct block *block)
-{
-    int form = block->flags & TYPED && block->object >= 16 ? type_kind(block->type) : ATOM_KIND;
-    if (form != TUPLE_KIND && form != DICT_KIND) return;
-    uint32_t followed = next_of(block->address + block->object - 16) ? FOLLOWED : 0;
-    if (followed == (block->flags & FOLLOWED)) return;
-    block->flags ^= FOLLOWED;
-    tell(TRACKED, block->number, followed != 0);
-}
 
 /* In a ring: does a reader know that it is there? One born since the last collection is young. */
 static void see_where_followed(struct block *block, uint32_t ring, uint32_t later)
@@ -192,7 +179,7 @@ static void *told(void *self, void **given, long count)
     int starts = !compare(given[0], "start");
     long long generation = as_number(item_of(given[1], "generation"));
     long long collected = as_number(item_of(given[1], "collected")), left = as_number(item_of(given[1], "uncollectable"));
-    lock_books();
+    pthread_mutex_lock(&lock);
     if (!off && young && generation >= 0 && generation < GENERATIONS) {
         if (starts) {
             uint64_t began_ns = now_ns(), of_itself = ((int *)young)[5] > ((int *)young)[4];
@@ -205,7 +192,7 @@ static void *told(void *self, void **given, long count)
             tell(COUNTED, 0, (uint64_t)((int *)young)[5]);
         }
     }
-    unlock_books();
+    pthread_mutex_unlock(&lock);
     increment(none);
     return none;
 }
@@ -233,13 +220,13 @@ static int hook(void *nothing)
         same = ((int *)(head + (uintptr_t)i * GENERATION_BYTES))[4] == (int)as_number(item(thresholds, i));
     decrement(last), decrement(thresholds);
     if (same && !append(callbacks, function(&callback, NULL, NULL))) {
-        lock_books();
+        pthread_mutex_lock(&lock);
         young = head;
         const unsigned long *version = symbol("Py_Version");
         if (version) tell(VERSION, *version, 0);
         for (int i = 0; i < GENERATIONS; i++)
             tell(COUNTED, (uint64_t)i, (uint64_t)((int *)(head + (uintptr_t)i * GENERATION_BYTES))[5]);
-        unlock_books();
+        pthread_mutex_unlock(&lock);
     }
     decrement(callbacks), decrement(gc);
     return 0;

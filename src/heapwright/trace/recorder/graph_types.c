@@ -45,6 +45,16 @@ static uint32_t type_number(uintptr_t type)
 
 int type_kind(uint32_t type) { return kinds[type]; }
 
+void see_whether_followed(struct block *block)
+{
+    int form = block->flags & TYPED && block->object >= 16 ? type_kind(block->type) : ATOM_KIND;
+    if (form != TUPLE_KIND && form != DICT_KIND) return;
+    uint32_t followed = next_of(block->address + block->object - 16) ? FOLLOWED : 0;
+    if (followed == (block->flags & FOLLOWED)) return;
+    block->flags ^= FOLLOWED;
+    tell(TRACKED, block->number, followed != 0);
+}
+
 /* Find the object in a block: the first of the three places whose second word is a type. Its first is a count:
  * a table that is not full yet may begin with a pointer, and go on with what an object before it left there. */
 int look_for_type(struct block *block)
