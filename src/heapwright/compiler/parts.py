@@ -103,7 +103,6 @@ def save(path: Path, arguments: Any, compiled: Any, direct: bool) -> None:
         file.write(text)
     os.replace(temporary, path)
     library.place = path
-    _loaded.setdefault(path, library)  # for parts that another process kept meanwhile
 
 
 def _with(module: Any, called: Any, direct: bool) -> Any:
