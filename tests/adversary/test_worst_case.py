@@ -49,10 +49,8 @@ compiled_only = pytest.mark.skipif(INTERPRETED, reason="millions of states")
     [row for row in EXACT if not INTERPRETED or row[1:3] in ((2, 2), (4, 2), (4, 4))],
 )
 def test_exact_figures(name, live, ratio, high):
-    began = time.monotonic()
     found = worst_case(name, live, ratio)
     assert (found.high_water, found.exhaustive) == (high, True)
-    assert time.monotonic() - began < 60
     if name == "optimal":
         assert found.high_water == found.optimum
     else:
@@ -96,7 +94,7 @@ def test_the_managers_own_game_agrees_with_the_model(name, live, ratio):
 @pytest.mark.parametrize("name", ["next-fit", "segregated-fit"])
 def test_any_manager_can_be_played(name):
     """Whatever is found was measured on the manager; it is no less than what must be live."""
-    found = worst_case(name, 6, 2, seconds=5)
+    found = worst_case(name, 6, 2, seconds=2)
     assert found.high_water >= 6
     assert len(found.moves) == len(found.starts)
     assert found.exhaustive or "Not every program" in found.notes[-1]
@@ -104,13 +102,13 @@ def test_any_manager_can_be_played(name):
 
 @compiled_only
 def test_memory_that_is_never_reused_has_no_worst_case():
-    found = worst_case("linear", 4, 2, seconds=4)
+    found = worst_case("linear", 4, 2, seconds=2)
     assert not found.exhaustive and found.high_water > 8
 
 
 @compiled_only
 def test_glibc_wastes_more_than_the_optimum():
-    found = worst_case("glibc", 6, 4, seconds=10)
+    found = worst_case("glibc", 6, 4, seconds=4)
     assert (found.unit_bytes, found.overhead_bytes) == (32, 8)
     assert found.high_water >= 12 > found.optimum
 
@@ -125,7 +123,7 @@ def test_of_a_heap_in_one_run_the_span_counts():
 def test_of_blocks_in_areas_of_their_own_what_was_taken_counts():
     """Chunks of a page: four slots of 1 KiB fill one, and a heap beneath takes the rest."""
     knobs = {"slot_bytes": 2048, "chunk_bytes": 4096, "growth_bytes": 0}
-    found = worst_case("slots", 6, 1, settings=knobs, seconds=4)
+    found = worst_case("slots", 6, 1, settings=knobs, seconds=2)
     said = found.to_json()
     assert found.areas and said["measure"] == "taken"
     assert said["first_bytes"] == 4096
@@ -165,8 +163,9 @@ def test_a_beam_finds_what_it_has_no_time_to_exhaust():
     sizes, unit = [1, 2], (32, 8)
     subject = Subject(named("first-fit"), {}, (8, sizes), unit)
     subject.learn(beginnings(named("first-fit"), {}, unit, sizes))
+    beam._compile(subject)
     run = beam._Run(subject, None)
-    assert not run.layers(time.monotonic() + 10, 500)
+    assert not run.layers(time.monotonic() + 3, 500)
     assert run.worst()[0] >= 10  # 12 is the worst there is
 
 
@@ -225,6 +224,6 @@ def test_sizes():
 
 @compiled_only
 def test_a_heap_that_grows_downwards():
-    found = worst_case("stack", 6, 2, seconds=4)
+    found = worst_case("stack", 6, 2, seconds=2)
     assert found.high_water >= 6
     assert min(start for start in found.starts if start >= 0) == 0

@@ -8,11 +8,12 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.report.document import Compared, comparison_document, document
-from heapwright.report.html import TIMELINE_ROWS, page, write_page
+from heapwright.report.html import TIMELINE_ROWS, _timeline, page, write_page
 from heapwright.result import PARTS, TIMELINE, Result
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.replay import replay
+from made_results import made
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{data}}"
 
@@ -89,6 +90,14 @@ def test_a_long_timeline_is_thinned_and_keeps_its_peak(trace, results):
     assert thinned["event"][0] == 0
     assert thinned["event"][-1] == 49_999
     assert thinned["resident_bytes"][thinned["event"].index(31_234)] == 1 << 40
+
+
+def test_a_timeline_has_seconds_where_any_pass():
+    rows = np.zeros((2, len(TIMELINE)), np.int64)
+    assert _timeline(made(timeline=rows))["seconds"] == [0, 7.5]
+    still = np.array([7_500_000_000, 7_500_000_000])
+    assert "seconds" not in _timeline(made(timeline=rows, clock_ns=still))
+    assert "seconds" not in _timeline(made(timeline=rows, clock_ns=None))
 
 
 def test_nothing_of_a_stranger_becomes_markup(trace, results):
