@@ -320,7 +320,7 @@ def steer(heap, operand):
         heap.moments = 1
         if heap.as_it_comes or not heap.ran:  # else they are those of another course
             heap.counts[unsigned(request - COUNT)] = operand >> STEER_BITS
-    else:
+    elif heap.as_it_comes or not heap.moments:  # else a knob stands against it
         heap.thresholds[unsigned(request - THRESHOLD)] = operand >> STEER_BITS
 
 
