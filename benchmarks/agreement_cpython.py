@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.agreement import table
+from benchmarks.recorded_cpython import RECORDED_AT, tables
 from heapwright.references.cpython.collections import Agreement, validate
 from heapwright.references.cpython.collector import VARIABLE
 from heapwright.references.tally import difference, percent
@@ -72,7 +73,7 @@ def compared(path: Path, settings: dict[str, int]) -> Agreement:
     return validate(trace, settings)
 
 
-def page(commands: list[str], graphs: dict[str, Path]) -> str:
+def page(commands: list[str], graphs: dict[str, Path], recorded: str) -> str:
     """The page."""
     rows, what_if = [], []
     for command in commands:
@@ -115,6 +116,16 @@ them.
 Other thresholds, predicted and really run.
 
 {table(("CPython", "trace", "settings", *HEADER), what_if)}
+
+## A recorded program
+
+A program full of cycles, recorded once with `heapwright record --graph` at a threshold of \
+{RECORDED_AT}: the twin beside what the program's own collector did meanwhile; and from the same \
+recording other thresholds, predicted and really run. Predicted are the interpreter's start and \
+end too; free lists, which a collection fills, make fewer births in the real one the more often \
+it collects.
+
+{recorded}
 """
 
 
@@ -128,7 +139,7 @@ def main() -> None:
         graphs = {name: Path(folder) / f"{name}.heap.parquet" for name in GRAPH_PROGRAMS}
         for name, path in graphs.items():
             synthesise(name, path, {"objects": GRAPH_OBJECTS})
-        asked.out.write_text(page(asked.commands or [""], graphs))
+        asked.out.write_text(page(asked.commands or [""], graphs, tables(Path(folder))))
 
 
 if __name__ == "__main__":

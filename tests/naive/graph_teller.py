@@ -110,7 +110,8 @@ class Teller:
             size = schema.ran_size(first & 3, first >> 4, *self.known.runs.pop(0))
             self.m.append((schema.STEER, NOBODY, size))
         elif op == COUNTED:
-            size = schema.COUNT + first | second << schema.STEER_BITS
+            what = schema.THRESHOLD + first - 3 if first >= 3 else schema.COUNT + first
+            size = what | second << schema.STEER_BITS
             self.m.append((schema.STEER, NOBODY, size))
         elif op == TRACKED:
             if first in self.fields:

@@ -48,6 +48,7 @@ static void *began(size_t size, void *address)
 {
     if (!address || off) return address;
     pthread_mutex_lock(&lock);
+    if (!off) see_thresholds();
     if (!off) born(address, size);
     pthread_mutex_unlock(&lock);
     return address;

@@ -9,7 +9,7 @@
  *         TYPE block, type    NAME type, eight bytes of its name; the field says which
  *         END reason, bytes of the books at their largest
  *         KIND type, what Python's collector must know of its instances    TRACKED block, 0 or 1 + the generation in which it follows it
- *         COUNTED generation, its count    BEGUN generation | 16 if of itself, time to foresee it in ns
+ *         COUNTED generation, its count; 3 + generation, its threshold    BEGUN generation | 16 if of itself, time to foresee it in ns
  *         OVER objects collected, objects that could not be    VERSION Py_Version, -
  *       A realloc is NEW, its WRITEs, FREE: the content has moved. */
 #ifndef GRAPH_H
@@ -77,6 +77,7 @@ int look_for_type(struct block *block); /* whether the block turned out to be of
 /* graph_collect.c */
 extern int hooking; /* 0: its callback is not asked for yet */
 void perhaps_hook(void);
+void see_thresholds(void); /* tell those that changed */
 
 /* graph_look.c */
 void scan(uint32_t row); /* what the block refers to now */

@@ -119,7 +119,7 @@ def survey(rows, births, count):
             count[LONG_LOOKS] += 1 if second > LONG_NS else 0
             count[LONGEST_NS] = max(count[LONGEST_NS], second)
             count[RUNS] += 1
-        if op == COUNTED and not (0 <= first < 3 and 0 <= second < 1 << 31):
+        if op == COUNTED and not (0 <= first < 6 and 0 <= second < 1 << 31):
             return DAMAGED
         if op == BEGUN and (first < 0 or first > 31 or first & 3 == 3 or second < 0):
             return DAMAGED

@@ -24,6 +24,7 @@ typedef int (*visitor)(void *, void *);
 
 int hooking; /* 0: not yet; 1: asked for; 2: done or given up */
 static uintptr_t young;
+static int thresholds[GENERATIONS] = {-1, -1, -1}; /* as told */
 static uint64_t foreseen_births; /* at the start of the last collection */
 static uint32_t *refs, *members, *unsure, *doomed, refs_room, members_room, unsure_room, doomed_room;
 static uint32_t member_count, unsure_count, doomed_count;
@@ -173,6 +174,17 @@ static void see_what_came_back(void)
     doomed_count = 0;
 }
 
+void see_thresholds(void)
+{
+    if (!young) return;
+    for (uint32_t i = 0; i < GENERATIONS; i++) {
+        int threshold = ((int *)(young + i * GENERATION_BYTES))[4];
+        if (threshold == thresholds[i] || threshold < 0) continue;
+        thresholds[i] = threshold;
+        tell(COUNTED, GENERATIONS + i, (uint64_t)threshold);
+    }
+}
+
 static void *told(void *self, void **given, long count)
 {
     (void)self, (void)count;
@@ -212,13 +224,13 @@ static int hook(void *nothing)
     if (!import || !list || !attribute || !call || !item || !function || !append || !none || !get_slot || !item_of) return 0;
     if (!increment || !decrement || !as_number || !compare) return 0;
     void *gc = import("gc"), *callbacks = gc ? attribute(gc, "callbacks") : NULL;
-    void *thresholds = gc ? call(gc, "get_threshold", NULL) : NULL, *last = list(0);
-    if (!callbacks || !last || !thresholds) return 0;
+    void *said = gc ? call(gc, "get_threshold", NULL) : NULL, *last = list(0);
+    if (!callbacks || !last || !said) return 0;
     uintptr_t head = next_of((uintptr_t)last - 16);
     int same = head && !referred(head);
     for (int i = 0; same && i < GENERATIONS; i++)
-        same = ((int *)(head + (uintptr_t)i * GENERATION_BYTES))[4] == (int)as_number(item(thresholds, i));
-    decrement(last), decrement(thresholds);
+        same = ((int *)(head + (uintptr_t)i * GENERATION_BYTES))[4] == (int)as_number(item(said, i));
+    decrement(last), decrement(said);
     if (same && !append(callbacks, function(&callback, NULL, NULL))) {
         pthread_mutex_lock(&lock);
         young = head;

@@ -297,7 +297,8 @@ def tell(told, rows, start):
         elif op == SEEN:
             _seen(told)
         elif op == COUNTED:
-            _say(told, schema.STEER, NOBODY, schema.COUNT + first | second << schema.STEER_BITS)
+            what = schema.COUNT + first if first < 3 else schema.THRESHOLD + first - 3
+            _say(told, schema.STEER, NOBODY, what | second << schema.STEER_BITS)
         elif op == BEGUN:
             _say(told, schema.STEER, NOBODY, _run(told, first))
         elif op == TRACKED:

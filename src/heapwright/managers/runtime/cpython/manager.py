@@ -284,6 +284,7 @@ def _collect(heap, generation):
 def _run_as_recorded(heap, operand):
     """The recorded collector runs now: of itself, which is this one's moment if it is due and no
     knob changes that; or as the program asked for, which it does in any case."""
+    heap.ran += 1
     if not operand >> RAN_ITSELF & 1:
         _collect(heap, operand >> RAN_GENERATION & 3)
     elif heap.as_it_comes:
@@ -317,8 +318,9 @@ def steer(heap, operand):
         _run_as_recorded(heap, operand)
     elif request >= COUNT:
         heap.moments = 1
-        heap.counts[unsigned(request - COUNT)] = operand >> STEER_BITS
-    else:
+        if heap.as_it_comes or not heap.ran:  # else they are those of another course
+            heap.counts[unsigned(request - COUNT)] = operand >> STEER_BITS
+    elif heap.as_it_comes or not heap.moments:  # else a knob stands against it
         heap.thresholds[unsigned(request - THRESHOLD)] = operand >> STEER_BITS
 
 

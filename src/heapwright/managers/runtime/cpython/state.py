@@ -52,6 +52,7 @@ NEW, WRITE, DEATH, RAN_YOUNG, RAN_MIDDLE, RAN_OLD, UNTRACKED, REVIVED = range(le
     "own_frozen",  # of those, such as a FREEZE has made permanent
     "as_it_comes",  # setting: 1 while no knob changes when it collects
     "moments",  # 1 once the trace tells when the recorded collector ran
+    "ran",  # of these: so many were
     "missed",  # of these: the twin had no reason to collect
 )
 class Heap(NamedTuple):
