@@ -45,7 +45,7 @@ KNOBS: dict[str, tuple[dict[str, int], ...]] = {
         {"transfer_num_obj": 4},
         {"transfer_num_obj": 512},
     ),
-    "mimalloc": ({"decommit_delay": 0}, {"max_segment_reclaim": 100}),
+    "mimalloc": ({"decommit_delay": 0}, {"decommit_delay": 2}, {"max_segment_reclaim": 100}),
 }
 KNOB_RECORDING = "python-threads"
 RUNS = 3
@@ -125,13 +125,12 @@ def page(recordings: list[Path], folder: Path) -> str:
 Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platform.machine()}.
 
 The key is what the real library answers to the same events in a fresh process: a real thread for
-each of the trace's, in the trace's order, and a clock that stands still, so that nothing is given
-back by the clock, but for jemalloc's, which is the recorded program's: 1 us an event where the trace
-knows no time. Compared is the offset of every block, from the heap's start or, of mimalloc, from its
-first segment on, or, of jemalloc and mallocng, in the zone of mappings; what `malloc_usable_size`
-says of every block; the 15 figures of tcmalloc's `MallocExtension` and of jemalloc's `mallctl` at
-the end; and what the kernel counts of the process. The rules, and what is left out, are [a page of
-their own](mallocs.md).
+each of the trace's, in the trace's order, and the recorded program's clock, which moves on by 1 us
+at each event where the trace knows no time. Compared is the offset of every block, from the heap's
+start or, of mimalloc, from its first segment on, or, of jemalloc and mallocng, in the zone of
+mappings; what `malloc_usable_size` says of every block; the 15 figures of tcmalloc's
+`MallocExtension` and of jemalloc's `mallctl` at the end; and what the kernel counts of the process.
+The rules, and what is left out, are [a page of their own](mallocs.md).
 
 The real peak is what was held between two events, for the kernel's own mark of the highest is only
 exact to some pages; the twin's may lie within an event.

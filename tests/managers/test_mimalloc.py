@@ -5,8 +5,9 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
-from heapwright.machine.address_space import MAPPED_BYTES, RESIDENT_PAGES
+from heapwright.machine.address_space import MAPPED_BYTES, RESIDENT_PAGES, TIME_NS
 from heapwright.managers import named
+from heapwright.managers.malloc.mimalloc.purging import MS_NS, shuffled
 from heapwright.managers.malloc.mimalloc.state import span_bin, tables
 from heapwright.trace.schema import THREAD_EXIT
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
@@ -142,10 +143,53 @@ def test_free_slices_go_back_at_once_without_a_delay():
         trial.step(MALLOC, 0, 8 * MIB)
         trial.step(MALLOC, 1, 100)
         trial.step(FREE, 0)
-        assert len(trial.module.notes(trial.heap)) == (delay > 0)
         held[delay] = int(trial.machine.meters[RESIDENT_PAGES]) * 4096
         trial.verify()
     assert held[25] - held[0] == 8 * MIB
+
+
+def test_free_slices_go_back_when_their_time_has_come():
+    """At the next page of the segment, unless that takes them."""
+    trial = Trial("mimalloc")
+    trial.step(MALLOC, 0, 8 * MIB)
+    trial.step(MALLOC, 1, 100)
+    trial.step(FREE, 0)
+    held = int(trial.machine.meters[RESIDENT_PAGES])
+    trial.machine.meters[TIME_NS] = 24 * MS_NS
+    trial.step(MALLOC, 2, 3000)
+    assert int(trial.machine.meters[RESIDENT_PAGES]) >= held and path(trial, "decommit") == 0
+    trial.machine.meters[TIME_NS] = 60 * MS_NS
+    trial.step(MALLOC, 3, 20_000)
+    assert held - int(trial.machine.meters[RESIDENT_PAGES]) > 1000 and path(trial, "decommit") > 0
+    trial.verify()
+
+
+def test_a_cached_segment_goes_back_after_half_a_second():
+    trial = Trial("mimalloc")
+    trial.step(MALLOC, 0, 100, thread=1)
+    trial.step(FREE, 0, thread=1)
+    trial.step(THREAD_EXIT, -1, thread=1)
+    for thread, time in ((2, 499), (3, 501)):
+        trial.machine.meters[TIME_NS] = time * MS_NS
+        trial.step(MALLOC, thread, 100, thread=thread)
+        trial.step(MALLOC, 1, 100, thread=5)
+        trial.step(FREE, 1, thread=5)
+        trial.step(THREAD_EXIT, -1, thread=5)
+        trial.verify()
+    assert path(trial, "segment_cached") >= 2
+
+
+def test_the_first_look_into_the_cache_is_as_random_as_the_real_ones():
+    assert [int(shuffled(value)) for value in (1_000_000, 1_000_500)] == [
+        splitmix(value) % 1024 for value in (1_000_000, 1_000_500)
+    ]
+
+
+def splitmix(value):
+    """Steele, Lea and Flood's finaliser."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        value = (value ^ value >> shift) * factor % (1 << 64)
+    return value ^ value >> 31
 
 
 def test_a_negative_knob_is_refused():

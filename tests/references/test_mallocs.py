@@ -22,7 +22,12 @@ TURNED = {
         {"release_rate": 0},
         {"transfer_num_obj": 4},
     ],
-    "mimalloc": [{}, {"decommit_delay": 0}, {"max_segment_reclaim": 100}],
+    "mimalloc": [
+        {},
+        {"decommit_delay": 0},
+        {"decommit_delay": 1},
+        {"max_segment_reclaim": 100},
+    ],
     "mallocng": [{}],
 }
 

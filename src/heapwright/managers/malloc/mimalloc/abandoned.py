@@ -10,6 +10,7 @@ Source     mimalloc 2.0.9 src/segment.c (mi_segment_abandon, mi_segment_check_fr
 
 from heapwright.compiler import kernel
 from heapwright.managers.malloc.mimalloc import state
+from heapwright.managers.malloc.mimalloc.purging import decommit_waiting
 from heapwright.managers.malloc.mimalloc.queues import collect, push_first
 from heapwright.managers.malloc.mimalloc.segments import (
     count_segment,
@@ -55,6 +56,7 @@ def abandon_page(heap, row, page):
         if not get(heap, slice_, SIZE):
             pull_span(heap, row, slice_)
         slice_ += get(heap, slice_, COUNT)
+    decommit_waiting(heap, segment, False)
     put(heap, segment, HEAP, 0)
     count_segment(heap, row, -1)
     put(heap, segment, VISITS, 1)
@@ -173,6 +175,7 @@ def reclaim(heap, row, slices, size):
         elif get(heap, segment, VISITS) > MOST_VISITS:
             _reclaim(heap, row, segment, 0)
         else:
+            decommit_waiting(heap, segment, True)
             _push_visited(heap, segment)
     return 0
 
@@ -188,6 +191,7 @@ def collect_abandoned(heap, row):
         if turn < once:
             _look(heap, segment, 0, 0)
         if get(heap, segment, PAGES):
+            decommit_waiting(heap, segment, False)
             _push_visited(heap, segment)
         else:
             _reclaim(heap, row, segment, 0)

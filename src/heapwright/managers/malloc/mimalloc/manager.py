@@ -13,8 +13,7 @@ Source     mimalloc 2.0.9 src/alloc.c, alloc-aligned.c; Leijen, Zorn and de Mour
            List Sharding in Action" (APLAS 2019); parts in the files beside
            As in the real one, blocks of 256, 512 and 1,024 bytes that memalign was asked for at
            multiples of 256 or more lie 128 bytes past one
-Omits      time: with a decommit_delay of more than 0 free slices and cached segments stay resident,
-           as in a program that takes no time; huge OS pages, arenas; where a block of more than
+Omits      huge OS pages, arenas; where a block of more than
            1 GiB lies, which the kernel decides; where the first segment does, which is random;
            memalign at multiples of 16, which is malloc here
 """
@@ -71,10 +70,12 @@ from heapwright.managers.malloc.mimalloc.threads import (
 )
 from heapwright.versions import version_number
 
+CLOCKED = True  # it asks the machine for the time
 FOLLOWING = ("heaps",)  # in flight
 ORIGIN_BYTES = SEGMENT_BYTES  # offsets count from the first block's segment: see agreement.py
 
 __all__ = [
+    "CLOCKED",
     "FOLLOWING",
     "ORIGIN_BYTES",
     "PATHS",
@@ -89,7 +90,6 @@ __all__ = [
     "free",
     "metadata",
     "misaligned",
-    "notes",
     "offsets",
     "realloc",
     "thread_exit",
@@ -105,7 +105,7 @@ LEAST_TRIES, MOST_TRIES = 8, 1024
 class Config(NamedTuple):
     """The library's environment, as MIMALLOC_DECOMMIT_DELAY, with its defaults."""
 
-    decommit_delay: int = 25  # ms until free slices are given back; 0: at once; else see Omits
+    decommit_delay: int = 25  # ms until free slices are given back; 0: at once
     max_segment_reclaim: int = 8  # abandoned segments that are looked at, 8 to 1024
     version: int = version_number("2.0.9")
 
@@ -122,12 +122,14 @@ def boot(machine, config):
         reserve((MOST_THREADS + 1) << HEAP_SHIFT, np.int64),
         bins,
         sizes,
+        reserve(SLICES + 1, np.uint8),
+        np.zeros(CACHE_SLOTS, np.int64),
         np.zeros(CACHE_SLOTS, np.int64),
         np.full(SPACE_BYTES >> SEGMENT_SHIFT, -1, np.int64),
         np.zeros(MOST_THREADS, np.int64),
         words(
             Heap,
-            decommit=config.decommit_delay == 0,
+            delay_ms=config.decommit_delay,
             threads=1,  # the main one's is static
             tries=min(max(config.max_segment_reclaim, LEAST_TRIES), MOST_TRIES),
         ),
@@ -140,16 +142,6 @@ def offsets(heap, addresses):
     kernel decides. Of no address it is -1 too."""
     places = heap.places[addresses >> SEGMENT_SHIFT]
     return np.where(places >= 0, places + (addresses & (SEGMENT_BYTES - 1)), -1)
-
-
-def notes(heap):
-    """What its figures mean, in sentences."""
-    if heap.decommit:
-        return []
-    return [
-        "It knows no time: free slices, which the real one gives back after decommit_delay, stay "
-        "resident; with decommit_delay=0 they go back at once, which is the least that it holds."
-    ]
 
 
 @kernel(inline=True)

@@ -12,13 +12,24 @@ Omits      huge OS pages, arenas, NUMA
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
-from heapwright.machine import ADVISE_DONTNEED, madvise, mmap, munmap, touch
+from heapwright.machine import mmap, munmap, touch
 from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
 from heapwright.managers.malloc.mimalloc import state
+from heapwright.managers.malloc.mimalloc.purging import (
+    CACHED_MS,
+    COMMITTED,
+    clock_ms,
+    commit,
+    decommit_waiting,
+    open_marks,
+    perhaps_decommit,
+    purge_cache,
+)
 from heapwright.managers.malloc.mimalloc.state import (
     ABANDONED,
     CACHE_SLOTS,
     COUNT,
+    DUE,
     HEAP,
     LENGTH,
     MOST_SPAN_BIN,
@@ -95,7 +106,12 @@ def open_segment(heap, row, address, slices, fresh):
     late (eager_commit_delay)."""
     segment = address >> SLICE_SHIFT
     count = heap_word(heap, row, SEGMENTS)
-    if not fresh or (count == 0 and heap.threads > 1):
+    late = count == 0 and heap.threads > 1
+    if fresh and slices == SEGMENT_SLICES:
+        open_marks(heap, segment, not late)
+    put(heap, segment, DUE, 0)
+    heap.marks[unsigned(segment)] |= COMMITTED
+    if not fresh or late:
         write_records(heap, segment, 0, SEGMENT_SLICES + 1)
     set_heap_word(heap, row, SEGMENTS, count + 1)
     put(heap, segment, COUNT, 1)
@@ -120,7 +136,7 @@ def new_segment(heap, row):
         while not heap.cache[unsigned(slot)]:
             slot += 1
         address = heap.cache[unsigned(slot)]
-        heap.cache[unsigned(slot)] = 0
+        heap.cache[unsigned(slot)] = heap.cache_due[unsigned(slot)] = 0
         heap.cached -= 1
         heap.paths[state.SEGMENT_REUSED] += 1
     else:
@@ -139,6 +155,7 @@ def _end_segment(heap, segment):
     """A segment without a page: into the lowest free slot of the cache, or back to the system."""
     address = segment << SLICE_SHIFT
     put(heap, segment, HEAP, 0)
+    purge_cache(heap, False)
     if heap.cached == CACHE_SLOTS:
         put(heap, segment, COUNT, 0)
         munmap(heap.machine, address, SEGMENT_BYTES)
@@ -147,6 +164,7 @@ def _end_segment(heap, segment):
     while heap.cache[unsigned(slot)]:
         slot += 1
     heap.cache[unsigned(slot)] = address
+    heap.cache_due[unsigned(slot)] = clock_ms(heap) + CACHED_MS
     heap.cached += 1
     heap.paths[state.SEGMENT_CACHED] += 1
 
@@ -186,9 +204,6 @@ def write_span(heap, first, slices):
 def free_span(heap, row, first, slices):
     """A free span of a thread; or, of row 0, of nobody's (mi_segment_span_free)."""
     write_span(heap, first, slices)
-    if heap.decommit:
-        address = first << SLICE_SHIFT
-        madvise(heap.machine, address, slices << SLICE_SHIFT, ADVISE_DONTNEED)
     if not row:
         return
     word = SPANS + span_bin(slices)
@@ -231,6 +246,7 @@ def merge_span(heap, row, first, slices):
             slices += pull_span(heap, row, below) if row else get(heap, below, COUNT)
             first = below
     free_span(heap, row, first, slices)
+    perhaps_decommit(heap, first, slices)
     return first
 
 
@@ -246,6 +262,8 @@ def take_span(heap, row, slices):
                     free_span(heap, row, first + slices, have - slices)
                 segment = segment_of(first)
                 put(heap, segment, PAGES, get(heap, segment, PAGES) + 1)
+                commit(heap, first, slices)
+                decommit_waiting(heap, segment, False)
                 return first
             first = get(heap, first, NEXT)
     return 0

@@ -60,6 +60,7 @@ IN_FULL, HAS_ALIGNED = 1, 2  # of FLAGS: in the full queue; blocks handed out fr
 ON_PAGE, ON_HEAP, NEVER = 0, 1, 2  # MI_NO_, MI_USE_, MI_NEVER_DELAYED_FREE
 # Words of a segment, in the row of its first slice
 PAGES, ABANDONED, VISITS, LENGTH = USED, CAPACITY, RESERVED, START
+WAITING, DUE = BIN, EXPIRE  # slices that are to be given back, and when, ms; 0: none was freed
 
 # Words of a heap
 LAST = 80  # of queues; their first ones from 0 on
@@ -94,6 +95,7 @@ PATHS = (
     "in_place",
     "moved",
     "exit",
+    "decommit",
 )
 (
     DIRECT,
@@ -116,11 +118,12 @@ PATHS = (
     IN_PLACE,
     MOVED,
     EXIT,
+    DECOMMIT,
 ) = range(len(PATHS))
 
 
 @record(
-    "decommit",  # 1: free spans are given back at once (decommit_delay 0)
+    "delay_ms",  # until free slices are given back; 0: at once
     "tries",  # abandoned segments that are looked at (max_segment_reclaim)
     "hint",  # bytes from the first segment on, where the next one is asked for (aligned_base)
     "cached",  # segments in the cache
@@ -141,7 +144,9 @@ class Heap(NamedTuple):
     heaps: np.ndarray  # int64[row << 8 | word]
     bin_of: np.ndarray  # uint8[words of a request, to 129]
     size_of: np.ndarray  # int64[bin]  bytes of a block
+    marks: np.ndarray  # uint8[slice]  whether it is committed, and waits to be given back
     cache: np.ndarray  # int64[slot]  address of a segment that waits; 0: none
+    cache_due: np.ndarray  # int64[slot]  when it is given back, ms; 0: never, or it was
     places: np.ndarray  # int64[address >> 25]  bytes from the real one's first segment; -1
     own: np.ndarray  # int64[record]  address of a thread's heap
     fields: np.ndarray  # int64[word]

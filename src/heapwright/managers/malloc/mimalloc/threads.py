@@ -22,6 +22,7 @@ from heapwright.managers.malloc.mimalloc.pages import (
     retire,
     unfull,
 )
+from heapwright.managers.malloc.mimalloc.purging import purge_cache
 from heapwright.managers.malloc.mimalloc.queues import collect, collect_all, pull
 from heapwright.managers.malloc.mimalloc.state import (
     DELAYED,
@@ -154,6 +155,7 @@ def end_heap(heap, thread):
                 free_page(heap, page)
             page = after
     collect_abandoned(heap, row)
+    purge_cache(heap, True)
     set_heap_word(heap, row, OPEN, 0)
     set_heap_word(heap, row, SEGMENTS, 0)
     heap.threads -= 1
