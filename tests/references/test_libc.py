@@ -100,6 +100,7 @@ def test_a_recordings_version_is_the_twins(tmp_path: Path, monkeypatch: Any) -> 
         assert ("not driven" in notes) == (twin == "2.39")
         assert (f"The program ran on glibc {ran_on}" in notes) == (ran_on != twin)
         assert ("As recorded: version=" in notes) == (twin != "2.36")
+        assert (f"This machine's glibc is {OWN}; the program" in notes) == (ran_on != OWN)
     over = Replay("pymalloc over glibc", told, {}, Conditions.of(told))
     assert over.recorded["ground_version"] == version_number("2.43")
     asked = {"ground_version": version_number("2.39")}

@@ -76,7 +76,16 @@ def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> l
         ran_on = getattr(trace, one.card.version_of, "") if one.card.recorded else ""
         if ran_on and ran_on != version:
             said.append(f"The program ran on {one.name} {ran_on}; this is the twin of {version}.")
+        here = _libc_here() if one.card.version_of == "libc" else ""
+        if ran_on and here and here != ran_on:
+            said.append(f"This machine's {one.name} is {here}; the program ran on {ran_on}.")
     return said
+
+
+def _libc_here() -> str:
+    """This machine's version of glibc; "" of another C library."""
+    known = "CS_GNU_LIBC_VERSION" in os.confstr_names
+    return (os.confstr("CS_GNU_LIBC_VERSION") or "").rpartition(" ")[2] if known else ""
 
 
 def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
