@@ -1,19 +1,20 @@
 """Small programs of a device's requests, and where PyTorch's own allocator placed them.
 
-    python tests/cuda_programs.py DRIVE      write managers/keys/cuda-caching-*.npz anew
+    pip download --no-deps torch==2.6.0 nvidia-cuda-runtime-cu12==12.4.127   (unzip both in WHEELS)
+    python tests/cuda_programs.py WHEELS      write managers/keys/cuda-caching-*.npz anew
 
-DRIVE is a command that answers each line `a SLOT SIZE STREAM`, `f SLOT` or `m FRACTION` with the
-address, or 0, and the bytes allocated, reserved, active and split, the segments, retries and
-failures: the real library over a device that is none, see docs/cuda-caching.md. Nothing in a key
-comes from the twin; the events are made again from the seed.
+The real library, `libc10_cuda.so` of the wheel, runs over a driver and a runtime without a GPU
+(`cuda/driver_library.c`), driven by `cuda/drive.cc`. Nothing in a key comes from the twin; the
+events are made again from the seed.
 """
 
 import os
 import random
-import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -99,43 +100,74 @@ def conf(settings: dict[str, int]) -> str:
     return ",".join(told)
 
 
-def answers(name: str, drive: list[str]) -> np.ndarray:
-    """int64[event, 8]: what the real one says after each event."""
+def built(wheels: Path, folder: Path) -> dict[str, str]:
+    """The driver in `folder`, and the environment that it runs in."""
+    here, names = Path(__file__).parent / "cuda", folder / "names"
+    names.write_text("libcudart.so.12 { global: *; };\n")
+    headers = folder / "include" / "crt"
+    headers.mkdir(parents=True)
+    (headers / "host_defines.h").symlink_to(here / "host_defines.h")
+    library = ["gcc", "-O2", "-w", "-shared", "-fPIC", str(here / "driver_library.c")]
+    runtime = ["-DRUNTIME", "-Wl,-soname,libcudart.so.12", f"-Wl,--version-script={names}"]
+    subprocess.run([*library, *runtime, "-o", folder / "libcudart.so.12"], check=True)
+    subprocess.run(
+        [*library, "-Wl,-soname,libcuda.so.1", "-o", folder / "libcuda.so.1"], check=True
+    )
+    torch = wheels / "torch"
+    places = [headers.parent, torch / "include", wheels / "nvidia/cuda_runtime/include"]
+    drive = ["g++", "-O1", "-w", "-std=c++17", "-D_GLIBCXX_USE_CXX11_ABI=0"]
+    drive += [*(f"-I{place}" for place in places), str(here / "drive.cc"), f"-L{torch / 'lib'}"]
+    drive += ["-lc10_cuda", "-lc10", "-Wl,--allow-shlib-undefined"]
+    subprocess.run([*drive, "-o", folder / "drive"], check=True)
+    loaded = f"{folder / 'libcudart.so.12'}:{folder / 'libcuda.so.1'}"
+    return {"LD_LIBRARY_PATH": str(torch / "lib"), "LD_PRELOAD": loaded}
+
+
+def answers(name: str, folder: Path, environment: dict[str, str]) -> np.ndarray:
+    """int64[event, 5]: address, and the states after each event, of the driver in `folder`."""
     case = CASES[name]
     lines = []
     if fraction := case.settings.get("per_process_memory_fraction"):
         lines.append(f"m {fraction / 100}")
     for op, slot, size, stream in rows_of(name):
         lines.append(f"f {slot}" if op == FREE else f"a {slot} {size} {stream}")
-    environment = {
-        **os.environ,
-        "PYTORCH_CUDA_ALLOC_CONF": conf(case.settings),
-        "FAKE_BYTES": str(case.settings["capacity_mb"] * MIB),
-    }
     done = subprocess.run(
-        drive, input="\n".join(lines), env=environment, capture_output=True, text=True, check=True
+        [folder / "drive"],
+        input="\n".join(lines),
+        env={
+            **os.environ,
+            **environment,
+            "PYTORCH_CUDA_ALLOC_CONF": conf(case.settings),
+            "NOTHING_BYTES": str(case.settings["capacity_mb"] * MIB),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found = np.array([row.split() for row in done.stdout.splitlines()], np.int64)
     return found[-EVENTS:]
 
 
-def write(drive: list[str]) -> Iterator[str]:
+def write(wheels: Path) -> Iterator[str]:
     """Write the keys."""
-    for name, case in CASES.items():
-        found = answers(name, drive)
-        shift = 30 if case.settings.get("expandable_segments") else 62
-        address = found[:, 0]
-        start = int(address[address > 0].min()) & -(1 << 30)
-        offset = np.where(address > 0, address - start, -1)
-        np.savez_compressed(
-            FOLDER / f"cuda-caching-{name}.npz",
-            segment=(offset >> shift).astype(np.int16),
-            offset=np.where(offset >= 0, offset & ((1 << shift) - 1), -1) >> 9,
-            states=found[:, [1, 2, 6, 7]],
-        )
-        yield f"cuda-caching-{name}.npz: {len(found):,} events, {int((address == 0).sum()):,}"
+    with tempfile.TemporaryDirectory() as beside:
+        folder = Path(beside)
+        environment = built(wheels.absolute(), folder)
+        for name, case in CASES.items():
+            found = answers(name, folder, environment)
+            shift = 30 if case.settings.get("expandable_segments") else 62
+            address = found[:, 0]
+            start = int(address[address > 0].min()) & -(1 << 30)
+            offset = np.where(address > 0, address - start, -1)
+            np.savez_compressed(
+                FOLDER / f"cuda-caching-{name}.npz",
+                segment=(offset >> shift).astype(np.int16),
+                offset=np.where(offset >= 0, offset & ((1 << shift) - 1), -1) >> 9,
+                states=found[:, 1:],
+            )
+            yield f"cuda-caching-{name}.npz: {len(found):,} events"
 
 
 if __name__ == "__main__":
-    for line in write(shlex.split(sys.argv[1])):
+    for line in write(Path(sys.argv[1])):
         print(line)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heapwright.api.advising import advise
 from heapwright.api.selection import selected
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import MAPPED_TOP
@@ -64,6 +65,8 @@ def test_streams_and_python_stacks_are_kept(tmp_path):
     assert selected(trace, None) == ["cuda-caching"]
     assert set(trace.sites()) == {"forward (/app/model.py:12)", "main (/app/train.py:40)"}
     assert trace.stack_nodes == 2
+    with pytest.raises(HeapwrightError, match="which no malloc serves"):
+        advise(trace)
 
 
 def out_of_memory():

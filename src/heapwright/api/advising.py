@@ -87,6 +87,11 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     with opened_traces([trace]) as (opened,):
         if not opened.events:
             raise HeapwrightError(f"{opened.path} holds no events: there is nothing to advise on.")
+        if opened.origin.get("device"):
+            raise HeapwrightError(
+                f"{opened.path} is of a device's memory, which no malloc serves: compare it with "
+                "settings, as in compare --set cuda-caching.expandable_segments=1."
+            )
         wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
         found = _advised(wind, _names(managers), by, (budget, trials))
         if run:

@@ -43,6 +43,7 @@ class Field:
             for name, one in managers().items()
             if (deploy := one.card.deploy)
             and kind in one.card.serves
+            and one.family != "device"  # which serves no program's own memory
             and (one.collected or not trace.graph)
         }
         self.real: dict[str, Deploy] = {}  # without a twin
@@ -52,6 +53,8 @@ class Field:
             if not hasattr(reference, "deployed"):
                 continue
             for name in reference.names():
+                if name in managers() and not managers()[name].card.deploy:
+                    continue  # a program cannot be given it
                 if missing := reference.missing(name):
                     self.missing.append(f"{name}: not tried, {missing}")
                     continue

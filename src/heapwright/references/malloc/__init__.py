@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 
 
 def names() -> Iterable[str]:
-    """See `Reference`."""
-    return list(systems.SYSTEMS)
+    """See `Reference`. One that only the harness can have is known where it is here: a program of
+    this machine does not run on it."""
+    return [
+        name
+        for name, system in systems.SYSTEMS.items()
+        if not (system.linked and systems.presence(name).missing)
+    ]
 
 
 def missing(name: str) -> str:

@@ -12,7 +12,6 @@ CARD = Card(
         tunables={
             "max_split_size_mb": "max_split_size_mb",
             "roundup_power2_divisions": "roundup_power2_divisions",
-            "expandable_segments": "expandable_segments",
         },
         variable="PYTORCH_CUDA_ALLOC_CONF",
         equals=":",
