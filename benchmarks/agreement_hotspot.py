@@ -1,9 +1,10 @@
 """HotSpot's table of agreement: programs of an object graph, twin and real JVM.
 
-    python -m benchmarks.agreement_hotspot [-o docs/agreement-hotspot.md] [--objects 300000]
+    python -m benchmarks.agreement_hotspot [-o docs/agreement-hotspot.md] [--only hotspot-g1]
 
-writes the page. Nothing in it is typed by hand: run this again after a change to a twin. A JVM of
-each release is driven that is here; HEAPWRIGHT_JVMS names folders of further ones.
+writes the page, or with --only the sections of these twins, and leaves the others as they are.
+Nothing in it is typed by hand: run this again after a change to a twin. A JVM of each release is
+driven that is here; HEAPWRIGHT_JVMS names folders of further ones.
 """
 
 import argparse
@@ -138,8 +139,14 @@ def section(manager: str, traces: dict[Program, Trace]) -> str:
     return text
 
 
-def page(folder: Path, objects: int) -> str:
-    """The whole page."""
+def sections(text: str) -> dict[str, str]:
+    """The sections of a page that was written before, by twin."""
+    parts = text.split("\n## ")[1:]
+    return {part.split("\n")[0]: f"## {part.rstrip()}\n" for part in parts}
+
+
+def page(folder: Path, objects: int, only: list[str], before: str) -> str:
+    """The whole page; sections that are not made anew are those of `before`."""
     traces = {}
     for program in PROGRAMS:
         path = folder / f"{program.name}.heap.parquet"
@@ -152,7 +159,10 @@ def page(folder: Path, objects: int) -> str:
     )
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    sections = "\n".join(section(name, traces) for name in SET_UPS)
+    told = sections(before) if only else {}
+    for name in only or SET_UPS:
+        told[name] = section(name, traces)
+    written = "\n".join(told[name] for name in SET_UPS if name in told)
     return f"""# Agreement with HotSpot
 
 Written by `benchmarks/agreement_hotspot.py` on {today}: Linux {kernel}, {platform.machine()}.
@@ -170,7 +180,7 @@ of the real one are alike: there only the number of collections is to be read.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
 
-{sections}"""
+{written}"""
 
 
 def main() -> int:
@@ -178,12 +188,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-hotspot.md"))
     parser.add_argument("--objects", type=int, default=OBJECTS, help="that each program makes")
+    parser.add_argument("--only", nargs="*", default=[], help="twins", choices=list(SET_UPS))
     options = parser.parse_args()
+    before = options.output.read_text() if options.output.exists() else ""
     try:
         if found := build.missing():
             raise HeapwrightError(f"cannot drive the real HotSpot: {found}.")
         with tempfile.TemporaryDirectory() as folder:
-            text = page(Path(folder), options.objects)
+            text = page(Path(folder), options.objects, options.only, before)
     except HeapwrightError as error:
         print(error, file=sys.stderr)
         return 1
