@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.agreement import table
 from heapwright.linux.recorded import areas, boot, frames, objects, objects_at_work, workload
-from heapwright.linux.recorded.events import Recording, recording
+from heapwright.linux.recorded.events import Recording, recording, section
 from heapwright.references.tally import percent
 
 KERNELS = {"debian": "Debian's 6.1", "uml": "a user-mode 6.1"}
@@ -72,6 +72,10 @@ def at_work(samples: Path) -> Iterator[list[str]]:
     for console in sorted(samples.glob("*/ttyS1.gz")):
         found = booted(console.parent)
         name = console.parent.name
+        listed = objects.slabinfo(section("\n".join(lines(console)), "proc/slabinfo").splitlines())
+        if listed.caches:
+            right = listed.caches - len(listed.wrong)
+            yield ["slub", name, *cells("caches of /proc/slabinfo", right, listed.caches, "")]
         print(f"{name}: {len(found.events):,} events", file=sys.stderr)
         if {"w0", "w1"} <= set(found.snapshots):
             events = found.between("w0", "w1")

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from heapwright.linux.recorded.boot import ALLOC, Real, program
+from heapwright.linux.recorded.events import section
 
 KERNELS = ("debian", "uml")
 PROGRAMS = 60
@@ -61,6 +62,15 @@ def boot_log(console: Path, folder: Path) -> Path:
     return path
 
 
+def slabinfo(console: Path, folder: Path) -> Path:
+    """/proc/slabinfo of a kernel, as its console has it."""
+    with gzip.open(console, "rt", errors="replace") as text:
+        kept = section(text.read().replace("\r", ""), "proc/slabinfo")
+    path = folder / "debian-slabinfo.xz"
+    path.write_bytes(lzma.compress(kept.encode(), preset=9))
+    return path
+
+
 def of_library(library: Path, folder: Path) -> Path:
     """What the real memblock answers to PROGRAMS programs: each allocation, and digests of both
     lists and of the hand-over at each one's end."""
@@ -97,6 +107,7 @@ def main() -> int:
         for path in cut(dump, chosen.output, kernel):
             print(f"{path}: {path.stat().st_size:,} bytes")
     boot_log(chosen.samples / "debian-6.1.192-boot" / "console.gz", chosen.output)
+    slabinfo(chosen.samples / "debian-6.1.192-boot" / "ttyS1.gz", chosen.output)
     if chosen.memblock:
         of_library(chosen.memblock, chosen.output)
     return 0

@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from heapwright.cli import app
 from heapwright.linux.account import fragmentation_index
+from heapwright.managers.registry import usual
 from heapwright.trace.importers import import_file
+from heapwright.trace.store import Trace
 
 TEXT = Path(__file__).parents[2] / "fuzz" / "corpus" / "ftrace.txt"
 
@@ -54,6 +56,12 @@ def test_the_page_stands_alone_and_holds_the_tables(trace, tmp_path):
     assert status == 0 and "{{" not in text and "http://" not in text and "https://" not in text
     assert "rounding in objects" in text and "names_cache" in text and "hold most beyond" in text
     assert "lost 7 events" in text and "through slab" in text
+
+
+def test_a_kernels_trace_is_compared_by_the_kernels_managers(trace):
+    assert usual(kernel=True) == ["page-allocator", "slab", "slub"]
+    opened = Trace.open(trace)
+    assert opened.of_kernel and not set(usual()) & set(usual(kernel=True))
 
 
 def test_a_manager_without_frames_is_refused(trace):

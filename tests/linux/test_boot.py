@@ -11,11 +11,22 @@ from hypothesis import strategies as st
 
 from heapwright.linux import bootmem
 from heapwright.linux.bootmem import handed_over as bootmem_hands_over
-from heapwright.linux.frames import START, ZONE_WORDS, ZONES
+from heapwright.linux.frames import (
+    CPU_BATCH,
+    CPU_HIGH,
+    HIGH,
+    LOW,
+    MIN,
+    RESERVE,
+    START,
+    THRESHOLD,
+    ZONE_WORDS,
+    ZONES,
+)
 from heapwright.linux.memblock import check, handed_over, memblock
 from heapwright.linux.recorded.boot import ALLOC, apply, booted, program, ranges_of
 from heapwright.linux.recorded.dump import state_of
-from heapwright.linux.zones import hand_over, physical_memory
+from heapwright.linux.zones import physical_memory
 from heapwright.machine import machine
 
 KEYS = Path(__file__).parent / "keys"
@@ -55,7 +66,17 @@ def test_frames_are_handed_over_to_the_end_of_their_lists():
     assert told["zone 0 order 0 kind 1"] == [1] and told["zone 0 order 9 kind 1"] == [512]
     assert told["zone 1 order 10 kind 1"] == list(range(4096, 16384, 1024))
     assert int(pages.zone[START]) == 1 and len(pages.zone) == ZONE_WORDS * ZONES
-    assert hand_over is not None
+
+
+def test_marks_are_what_the_kernel_computes():
+    """Batches, thresholds and the reserve as two kernels' zones of such sizes have them."""
+    pages = physical_memory(machine(), 256 << 20)
+    dma, dma32 = pages.zone[:ZONE_WORDS], pages.zone[ZONE_WORDS : 2 * ZONE_WORDS]
+    assert [zone[CPU_BATCH] for zone in (dma, dma32)] == [1, 15]
+    assert [zone[THRESHOLD] for zone in (dma, dma32)] == [2, 4]
+    assert dma[RESERVE : RESERVE + 3].tolist() == [0, 61440 // 256, 61440 // 256]
+    assert dma32[LOW] - dma32[MIN] == dma32[MIN] // 4 == dma32[HIGH] - dma32[LOW]
+    assert dma32[CPU_HIGH] == dma32[LOW]
 
 
 class Naive:

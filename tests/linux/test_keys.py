@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from heapwright.linux.geometry import layout
 from heapwright.linux.recorded import areas, frames, objects
 
 KEYS = Path(__file__).parent / "keys"
@@ -60,3 +61,11 @@ def test_a_cache_that_is_laid_out_otherwise_is_told():
 def test_every_address_of_vmalloc_is_the_kernels(kernel):
     told = areas.scripted(key(kernel, "objects"))
     assert (told.allocations, told.exact, told.first) == (1065, 1065, "")
+
+
+def test_every_cache_that_a_kernel_lists_is_laid_out_alike():
+    told = objects.slabinfo(key("debian", "slabinfo"))
+    assert (told.caches, told.wrong) == (199, [])
+    assert (
+        layout(576, constructor=True).size == 584
+    )  # as radix_tree_node's

@@ -152,7 +152,8 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
             if heap is not None:
                 names, chosen, points = curve(trace, names, chosen, heap)
             if references or (references is None and managers is None):
-                real = [] if trace.origin.get("device") else real_names()
+                own = trace.origin.get("device") or trace.of_kernel  # no malloc's business
+                real = [] if own else real_names()
             results, failures = run_lanes(
                 trace,
                 (names, chosen),

@@ -59,7 +59,7 @@ def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     if managers is None and trace.origin.get("device"):
         return [name for name, one in registered().items() if one.family == "device"]
     if managers is None:
-        return usual(graph=trace.graph, python=bool(trace.python))
+        return usual(graph=trace.graph, python=bool(trace.python), kernel=trace.of_kernel)
     if not managers:
         raise HeapwrightError("no manager is named: name one or more, or leave the choice out")
     listed = managers.split(",") if isinstance(managers, str) else managers

@@ -95,6 +95,7 @@ class Card:
     limit_knob: str = ""  # the knob that limits the heap, for `--heap`
     deploy: Deploy | None = None  # None: a textbook manager, which explains and is not deployed
     units: Mapping[str, str] = field(default_factory=dict)  # of knobs whose names do not say it
+    doors: bool = False  # told by which door a kernel's request came; compared on kernels' traces
     flies: bool = True  # serves malloc of real programs; of one that serves malloc
     # What the conformance suite must know:
     variants: tuple[Mapping[str, int], ...] = ()  # settings that change its course

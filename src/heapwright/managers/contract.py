@@ -70,6 +70,8 @@ def faults(card: Card, module: ModuleType | Any) -> list[str]:
     halves = [verb for verb in HALVES if hasattr(module, verb)]
     if halves and len(halves) < len(HALVES):
         found.append(f"{name} has {', '.join(halves)}; of {', '.join(HALVES)} all or none")
+    if card.doors != hasattr(module, "DOORS"):
+        found.append(f"{name}.DOORS and the card's doors do not say the same")
     if getattr(module, "LOCKING", "own") != "own":
         found.append(f'{name}.LOCKING is "own" or absent, not {module.LOCKING!r}')
     if hasattr(module, "LOCKING") and not all(hasattr(module, verb) for verb in FORK):

@@ -218,13 +218,16 @@ def managers() -> dict[str, Manager]:
     return found
 
 
-def usual(*, graph: bool = False, python: bool = False) -> list[str]:
+def usual(*, graph: bool = False, python: bool = False, kernel: bool = False) -> list[str]:
     """The managers that are compared by default: those whose cards say so for such a trace; of a
-    Python's every malloc that a program can have, under Python's own allocator and alone."""
+    Python's every malloc that a program can have, under Python's own allocator and alone; of a
+    kernel's those that are told of its doors."""
     if python and (above := _pythons()):
         mallocs = [name for name, manager in _own().items() if manager.family == "malloc"]
         mallocs.sort(key=lambda name: name != system_malloc())
         return [*(f"{above}{OVER}{name}" for name in mallocs), *mallocs]
+    if kernel:
+        return [name for name, manager in _own().items() if manager.card.doors]
     kind: Kind = "graph" if graph else "malloc"
     return [name for name, manager in managers().items() if _compared(manager, kind)]
 

@@ -19,6 +19,7 @@ from heapwright.linux.geometry import (
     Settings,
     kmalloc_class,
     layout,
+    order_of,
 )
 from heapwright.linux.recorded.dump import Snapshot, different, pages_of, read
 from heapwright.linux.slub_lists import serve
@@ -140,3 +141,17 @@ def _compare_size(layouts: Layouts, row: list[str]) -> None:
     layouts.sizes += 1
     if mine != room:
         layouts.wrong_sizes.append(f"{size}: {mine}, not {room}")
+
+
+def slabinfo(lines: Iterable[str]) -> Layouts:
+    """The caches that /proc/slabinfo lists: from the size of an object the order and the count."""
+    told = Layouts()
+    for line in lines:
+        row = line.split()
+        if len(row) > 6 and row[1].isdigit():
+            size, objects, frames = int(row[3]), int(row[4]), int(row[5])
+            order = order_of(size)
+            told.caches += 1
+            if (1 << order, (PAGE_BYTES << order) // size) != (frames, objects):
+                told.wrong.append(f"{row[0]}: {1 << order} frames, not {frames}")
+    return told

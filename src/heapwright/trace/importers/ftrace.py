@@ -23,7 +23,7 @@ from heapwright.trace.store import TraceWriter
 
 TITLE = "the Linux kernel's kmem events as text (trace, trace_pipe, trace-cmd report)"
 LINE_BYTES = 4096
-_NAMES = b"|".join(sorted((name.encode() for name in EVENTS), key=lambda name: -len(name)))
+_NAMES = "|".join(sorted(EVENTS, key=len, reverse=True)).encode()
 _LINE = re.compile(
     rb"\[(\d{1,4})\]\s+(?:[^\s:]{1,12}\s+)?(\d{1,10})\.(\d{1,9}):\s+(" + _NAMES + rb"):\s*(.*)"
 )

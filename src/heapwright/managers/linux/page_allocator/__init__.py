@@ -5,5 +5,6 @@ from heapwright.managers.card import Card
 CARD = Card(
     summary="Linux 6.1's page allocator alone: every request a block of 2^n frames",
     compared=(),
+    doors=True,
     flies=False,
 )
