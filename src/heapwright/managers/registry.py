@@ -223,7 +223,11 @@ def usual(*, graph: bool = False, python: bool = False, kernel: bool = False) ->
     Python's every malloc that a program can have, under Python's own allocator and alone; of a
     kernel's those that are told of its doors."""
     if python and (above := _pythons()):
-        mallocs = [name for name, manager in _own().items() if manager.family == "malloc"]
+        mallocs = [
+            name
+            for name, manager in _own().items()
+            if manager.family == "malloc" and manager.card.deploy is not None
+        ]
         mallocs.sort(key=lambda name: name != system_malloc())
         return [*(f"{above}{OVER}{name}" for name in mallocs), *mallocs]
     if kernel:
