@@ -89,11 +89,40 @@ class Trial:
             del self.live[slot]
         if address:
             self._enter(slot, address, size, usable)
-            least = MIN_ALIGN if usable >= MIN_ALIGN else 8  # what fits in 8 bytes needs no more
-            misaligned = getattr(self.module, "misaligned", lambda size, align: False)
-            if not misaligned(size, 1 << align):
-                assert address % max(least, 1 << align) == 0, f"{address:#x} is not aligned"
+            self._check_alignment(address, usable, size, align)
         return address, usable
+
+    def churn(self, rows: list[tuple[int, int, int, int]]) -> None:
+        """Fly rows (op, slot, size, thread) of MALLOC and FREE in one batch, ten times as fast as
+        steps: what each block's owner may use overlaps no other's; the whole extents of those that
+        live are entered at the end."""
+        columns = zip(("op", "slot", "size", "thread"), zip(*rows, strict=True), strict=True)
+        placed = self.fly(events(**{name: np.array(values) for name, values in columns}))
+        used = sorted((address, address + usable) for address, _, usable in self.live.values())
+        before, fresh = dict(self.live), {}  # slot: address, size, usable
+        for (op, slot, size, _), (address, usable) in zip(rows, placed.tolist(), strict=True):
+            if op == FREE:
+                dead = fresh.pop(slot, None) or before.pop(slot, None)
+                if dead:  # and not refused
+                    used.remove((dead[0], dead[0] + dead[2]))
+            elif address:
+                self._check_alignment(address, usable, size)
+                row = bisect_left(used, (address, address + usable))
+                assert row == 0 or used[row - 1][1] <= address, "blocks overlap"
+                assert row == len(used) or address + usable <= used[row][0], "blocks overlap"
+                used.insert(row, (address, address + usable))
+                fresh[slot] = address, size, usable
+        for slot in self.live.keys() - before.keys():
+            self.extents.remove(self.extent_of.pop(slot))
+            del self.live[slot]
+        for slot, block in fresh.items():
+            self._enter(slot, *block)
+
+    def _check_alignment(self, address: int, usable: int, size: int, align: int = 0) -> None:
+        least = MIN_ALIGN if usable >= MIN_ALIGN else 8  # what fits in 8 bytes needs no more
+        misaligned = getattr(self.module, "misaligned", lambda size, align: False)
+        if not misaligned(size, 1 << align):
+            assert address % max(least, 1 << align) == 0, f"{address:#x} is not aligned"
 
     def _enter(self, slot: int, address: int, size: int, usable: int) -> None:
         found = self.loop.block_of(self.heap, address, size)

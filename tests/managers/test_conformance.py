@@ -93,15 +93,17 @@ def test_small_blocks_in_churn(name, variant, seed):
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 600, 6)
     trial = Trial(name, variant)
-    live = []
+    live, spare, rows = [], list(range(4096))[::-1], []
     for _ in range(40 if INTERPRETED else 400):
         if live and random.random() < 0.48:
-            trial.step(FREE, live.pop(random.integers(len(live))), thread=int(random.integers(2)))
+            spare.append(live.pop(random.integers(len(live))))
+            rows.append((FREE, spare[-1], 0, int(random.integers(2))))
         else:
-            slot = next(slot for slot in range(4096) if slot not in trial.live)
-            trial.step(MALLOC, slot, int(random.choice(sizes)), thread=int(random.integers(2)))
-            live.append(slot)
-    trial.verify()
+            live.append(spare.pop())
+            rows.append((MALLOC, live[-1], int(random.choice(sizes)), int(random.integers(2))))
+    for start in range(0, len(rows), 40):
+        trial.churn(rows[start : start + 40])
+        trial.verify()
     trial.decompose()
 
 
