@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import heapwright as hw
-from heapwright.api.running import environment, few_of
+from heapwright.api.running import _judged, environment, few_of
 from heapwright.insight.advice import Advised, Candidate, Measured, Row, reorder
 from heapwright.insight.standing import Standing
 from heapwright.managers.deploying import Deployment, trimming
@@ -57,6 +57,12 @@ def test_the_environment_is_that_of_the_lines_over_the_recordings(monkeypatch):
     assert told["MALLOC_ARENA_MAX"] == "3"
     told = environment(row("glibc", 5, MALLOC_ARENA_MAX="1"), advice)
     assert told["MALLOC_ARENA_MAX"] == "1"
+
+
+def test_what_stays_is_judged_in_the_middle_of_the_time_in_which_it_does():
+    assert _judged(0.95, 1.0) == 1.0  # no rest: as it ends
+    end = _judged(0.4, 0.9)
+    assert end - 0.06 < 0.65 < end - 0.03  # the window before `end` holds the middle
 
 
 def test_what_was_measured_decides():

@@ -162,6 +162,8 @@ def naive(rows: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int]]:
             block = live[address]
             behind = max(block[1], round_began) if block[3] >= 0 else block[0]
             least = min(size, block[2])
+            if block[3] >= 0 and least <= block[4]:
+                behind = block[5]
             if least > max(block[6], 0):
                 told.append((behind, address, least))
                 block[6] = least

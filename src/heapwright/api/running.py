@@ -120,21 +120,33 @@ def moments_of(trace: Trace) -> Moments:
 
     from heapwright.references.program import Moments
     from heapwright.trace.ending import clock, ending
-    from heapwright.trace.process import ANON, EVENT, HEAP, TIME_NS
+    from heapwright.trace.process import ANON, HEAP, TIME_NS
 
     ends = ending(trace)
     seen = trace.process().samples
-    if len(seen) > 1 and seen[-1, TIME_NS] > 0:
-        total = float(seen[-1, TIME_NS])
-        behind = int(np.searchsorted(seen[:, EVENT], ends.end, side="right"))
-        end = float(seen[min(behind, len(seen) - 1), TIME_NS]) / total
-        outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
-        beside = int(outside[int(seen[:, ANON].argmax())])
-        return Moments(end, seen[:, TIME_NS] / total, outside, beside)
-    times = clock(trace, np.array([ends.end, trace.events - 1]))
-    if times is None or times[-1] <= 0:
-        return Moments()
-    return Moments(float(times[0] / times[-1]))
+    total = float(seen[-1, TIME_NS]) if len(seen) > 1 else 0.0
+    times = clock(trace, np.array([ends.end, min(ends.exit, trace.events - 1)]))
+    if total <= 0 and times is not None:
+        total = float(times[-1])
+    end = 1.0
+    if times is not None and total > 0:
+        since, leaves = (min(1.0, float(time) / total) for time in times)
+        end = _judged(since, leaves if ends.exit < trace.events else 1.0)
+    if len(seen) < 2 or total <= 0:
+        return Moments(end)
+    outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
+    beside = int(outside[int(seen[:, ANON].argmax())])
+    return Moments(end, seen[:, TIME_NS] / total, outside, beside)
+
+
+def _judged(since: float, leaves: float) -> float:
+    """The share of the time at which a run is judged that is as it will stay from `since` on, until
+    it `leaves`: the middle, as one run does so sooner than another; its end where that is short."""
+    from heapwright.references.program import WINDOW
+
+    if leaves - since < 2 * WINDOW[0]:
+        return leaves
+    return (since + leaves) / 2 + sum(WINDOW) / 2
 
 
 def _median(runs: Sequence[Held]) -> Measured:

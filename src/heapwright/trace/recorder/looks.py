@@ -3,7 +3,8 @@
     LOOK records ─► place: behind which event ─► Touches ─► matching.py makes TOUCH events of them
 
     seen first at        told right behind the allocation: an upper bound, as written at once
-    grown since          told right behind the look before, at this block or at all of them
+    grown since          told right behind the look before, at this block or at all of them; where
+                         it may have been there then already, behind the first look that allows it
     not sure             between a least and a most: a heap's pages may be there from blocks before:
                          as the last of its size that was sure, else the most; told when it goes
     never seen           taken as the last seen one of its size, else as written whole; counted
@@ -155,8 +156,9 @@ def _follow(state, rows, count, first):
                 block = state.block[unsigned(state.live.value[unsigned(at)])]
                 least = min(rows.size[i], block[SIZE])
                 behind = block[NUMBER]
-                if block[LEAST] >= 0:
+                if block[LEAST] >= 0:  # what may have been there at the look before was there
                     behind = max(block[LAST], counts[ROUND])
+                    behind = block[BEHIND] if least <= block[MOST] else behind
                 if least and least > block[TOLD]:
                     _tell(state, behind, address, least)
                     block[TOLD] = least
