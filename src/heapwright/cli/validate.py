@@ -39,7 +39,7 @@ def validate(
 
         heapwright validate glibc sqlite.heap.parquet
         heapwright validate go sqlite.heap.parquet --json
-        heapwright validate hotspot-serial lists.heap.parquet --set hotspot-serial.Xmx=8m
+        heapwright validate hotspot-serial lists.heap.parquet
         heapwright validate glibc sqlite.heap.parquet --set glibc.tcache_count=0
     """
     from heapwright.api.replaying import validate as compared
