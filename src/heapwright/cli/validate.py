@@ -32,12 +32,14 @@ def validate(
     resident and mapped bytes with the fresh process's. Of Go size classes, live bytes after full
     collections, the number of collections and their goals, and the heap in use. Of pymalloc
     addresses in their arenas, arenas, and what sys._debugmallocstats() says. Of cpython, on an
-    object graph, every collection, as gc.callbacks is told.
+    object graph, every collection, as gc.callbacks is told; of HotSpot likewise, by the JVM's own
+    counters.
 
     Example:
 
         heapwright validate glibc sqlite.heap.parquet
         heapwright validate go sqlite.heap.parquet --json
+        heapwright validate hotspot-serial lists.heap.parquet
         heapwright validate glibc sqlite.heap.parquet --set glibc.tcache_count=0
     """
     from heapwright.api.replaying import validate as compared

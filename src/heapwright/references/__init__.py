@@ -5,6 +5,7 @@ drives its real counterpart.
 
     malloc    C's mallocs, each in a fresh process (drive.c), and timed in the replay loop
     go        the Go runtime (drive.go)
+    hotspot   Java's virtual machine (Drive.java)
     cpython   pymalloc
     nginx     its slab allocator
 

@@ -139,12 +139,13 @@ def _advance(heap):
 
 @kernel
 def finish_marking(heap):
-    """The pause that ends marking."""
+    """The pause that ends marking. It is a pause, and no collection of its own."""
     settle_tops(heap)
-    _begin(heap, FULL)
+    begin_pause(heap.log)
     heap.paths[REMARK_PATH] += 1
     remark(heap)
-    _end(heap, CONCURRENT, heap.regions.counts[unsigned(EDEN)])
+    _note(heap, CONCURRENT, heap.regions.counts[unsigned(EDEN)])
+    end_pause(heap.log)
 
 
 @kernel
@@ -170,7 +171,15 @@ def _begin(heap, kind):
 
 @kernel
 def _end(heap, kind, eden):
-    """It goes on; noted are regions: of eden before, of survivors, humongous and old ones after."""
+    """It goes on."""
+    _note(heap, kind, eden)
+    end_pause(heap.log)
+    end_cycle(heap.log, occupied(heap))
+
+
+@kernel
+def _note(heap, kind, eden):
+    """Keep how many regions there are: eden before, survivors, humongous and old ones after."""
     counts = heap.regions.counts
     humongous = counts[unsigned(HUMONGOUS)] + counts[unsigned(REST)]
     spaces = (
@@ -181,5 +190,3 @@ def _end(heap, kind, eden):
         heap.threshold,
     )
     remember(heap.history, heap.log, kind, spaces, heap.shown_ages)
-    end_pause(heap.log)
-    end_cycle(heap.log, occupied(heap))
