@@ -98,7 +98,7 @@ class Config(NamedTuple):
     max_split_size_mb: int = 0  # larger blocks are not split; 0: any is, else from 21 on
     roundup_power2_divisions: int = 0  # sizes between powers of two, a power of two; 0: none
     garbage_collection_threshold: int = 0  # % of the fraction from which it collects; 0: never
-    expandable_segments: int = 0
+    expandable_segments: int = 0  # 1: a segment grows, page by page, where it lies
     per_process_memory_fraction: int = 0  # % of the device; 0: not set
     capacity_mb: int = 16 << 10  # of the device, at most 60 GiB
 

@@ -33,7 +33,7 @@ SIZE_SHIFT = 4
 class Config(NamedTuple):
     """Knobs."""
 
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 1 << 30  # of the machine
 
 
 class Heap(NamedTuple):

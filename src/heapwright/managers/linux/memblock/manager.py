@@ -33,7 +33,7 @@ SIZE_SHIFT = 6
 class Config(NamedTuple):
     """Knobs."""
 
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 1 << 30  # of the machine
     bottom_up: int = 0  # 1: the lowest free range, as on machines whose memory may be taken out
 
 

@@ -50,7 +50,7 @@ DOORS = True  # it is told by which door a request came
 class Config(NamedTuple):
     """Knobs: the machine's memory, and what the kernel's command line and sysfs set."""
 
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 1 << 30  # of the machine
     cpus: int = 1  # that sizes are chosen for; one is modelled
     slub_min_objects: int = 0  # of a slab; 0 from the number of processors
     slub_max_order: int = 3  # log2 of a slab's frames at most
