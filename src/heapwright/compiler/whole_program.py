@@ -67,15 +67,30 @@ class _Library(codegen.JITCodeLibrary):
         super().finalize()
 
     def _with_parts_of_parts(self) -> Iterator[Any]:
-        seen = set()
+        """All that is linked, each symbol once: a kernel that was compiled here may also have been
+        loaded as a part of what another process kept meanwhile."""
+        seen, defined = set(), set[str]()
         pending = list(self._linking_libraries)
         while pending:
             library = pending.pop()
-            if id(library) not in seen:
-                seen.add(id(library))
-                yield library
-                if getattr(library, "is_part", False):
-                    pending.extend(library._linking_libraries)
+            if id(library) in seen:
+                continue
+            seen.add(id(library))
+            if getattr(library, "is_part", False):
+                names = library.defines()
+                if names and names <= defined:
+                    continue
+                defined |= names
+                pending.extend(library._linking_libraries)
+            yield library
+
+    def defines(self) -> set[str]:
+        """The symbols of a part that others call."""
+        return {
+            function.name
+            for function in self._final_module.functions
+            if function.linkage == llvm.Linkage.external and not function.is_declaration
+        }
 
     def _optimize_functions(self, ll_module: Any) -> None:
         """As Numba's, which sets the passes up for each function, and for declarations too."""
