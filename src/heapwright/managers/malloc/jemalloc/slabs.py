@@ -7,8 +7,8 @@
 
 Invariant  see `invariants.py` (check: 4, 5)
 Source     jemalloc 5.3.0 src/arena.c, src/large.c
-Omits      several bins of a class in an arena (bin_shards); that the real heap of slabs, once its root
-           was removed while others wait to be merged, may give one before a lower one (ph.h)
+Omits      several bins of a class in an arena (bin_shards); that the real heap of slabs, once its
+           root was removed while others wait to be merged, may give one before a lower one (ph.h)
 """
 
 import numpy as np
