@@ -38,7 +38,9 @@ ROOMS = (
 LONGEST_FILE = 400  # lines
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 OTHER_SOURCES = sorted(
-    path for kind in ("c", "h", "go", "java", "js", "css", "html") for path in PACKAGE.rglob(f"*.{kind}")
+    path
+    for kind in ("c", "h", "go", "java", "js", "css", "html")
+    for path in PACKAGE.rglob(f"*.{kind}")
 )
 ROOT = Path(__file__).parents[1]
 BESIDE = sorted(  # what is not of the package but read as much

@@ -66,6 +66,4 @@ def test_every_address_of_vmalloc_is_the_kernels(kernel):
 def test_every_cache_that_a_kernel_lists_is_laid_out_alike():
     told = objects.slabinfo(key("debian", "slabinfo"))
     assert (told.caches, told.wrong) == (199, [])
-    assert (
-        layout(576, constructor=True).size == 584
-    )  # as radix_tree_node's
+    assert layout(576, constructor=True).size == 584  # as radix_tree_node's
