@@ -13,12 +13,13 @@ Source     PyTorch c10/cuda/CUDACachingAllocator.cpp: get_allocation_size, shoul
 import bisect
 from typing import Any, NamedTuple
 
+from heapwright.errors import HeapwrightError
 from heapwright.trace.schema import SIZE_LIMIT
 
 GRANULE_BYTES, SMALL_BYTES = 512, 1 << 20
 SMALL_SEGMENT = 2 << 20
 LEAST_OWN = 10 << 20  # of a segment that one request made
-MOST_PIECES = 1 << 22
+MOST_PIECES = 1 << 20
 LIMIT = 1 << 62
 
 
@@ -131,7 +132,10 @@ def _pieces(held: dict[int, Segment], live: dict[int, int]) -> Start:
             at = address + live[address]
         _hole(pieces, at, start + size, (small, stream))
         if len(pieces) > MOST_PIECES:
-            break
+            raise HeapwrightError(
+                f"the snapshot has more than {MOST_PIECES:,} blocks and holes at its start: it is "
+                "damaged, or record a history that begins earlier"
+            )
     return Start(pieces, lost)
 
 

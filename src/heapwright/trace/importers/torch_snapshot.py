@@ -66,7 +66,10 @@ def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> 
 def convert(path: Path, output: Path, advance: Callable[[float], None]) -> None:
     """Write the trace of the snapshot `path`; HeapwrightError for what is none."""
     pickled.limited(path.stat().st_size)
-    write(read(path), path, output, advance)
+    try:
+        write(read(path), path, output, advance)
+    except MemoryError:
+        raise HeapwrightError(f"{path} asks for more memory than a snapshot needs") from None
 
 
 def read(path: Path) -> Any:
@@ -78,7 +81,7 @@ def read(path: Path) -> Any:
         except pickled.Refused as refused:
             raise HeapwrightError(f"{path} is a pickle, and {refused}") from None
         except MemoryError:
-            raise HeapwrightError(f"{path} asks for more memory than a snapshot needs") from None
+            raise
         except pickled.FAULTS as fault:
             raise HeapwrightError(
                 f"{path} is a pickle that is damaged or cut short: {first_line(fault) or 'it ends'}"
@@ -300,11 +303,15 @@ def _frame(frame: Any) -> str:
         return "?"
     function, file, line = (frame.get(key) for key in ("name", "filename", "line"))
     name = str(function)[:MOST_NAME] if isinstance(function, str) and function else "?"
-    name = name.replace("\n", " ").replace("\0", " ")
+    name = _printable(name)
     if not isinstance(file, str) or not file or type(line) is not int:
         return name
-    place = file[-MOST_NAME:].replace("\n", " ").replace("\0", " ")
-    return f"{name} ({place}:{line % (1 << 31)})"
+    return f"{name} ({_printable(file[-MOST_NAME:])}:{line % (1 << 31)})"
+
+
+def _printable(text: str) -> str:
+    """A name on one line, of characters that any terminal can be given."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def settings_of(snapshot: dict[str, Any]) -> tuple[dict[str, int], list[tuple[str, int]]]:
