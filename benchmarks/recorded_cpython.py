@@ -63,7 +63,7 @@ def tables(folder: Path) -> str:
     ]
     first = table(
         ("CPython", "collections equal", "young / middle / old: twin", "real"),
-        [[*row]],
+        [row],
     )
     rows, least = [], (0, 0)
     for threshold in THRESHOLDS:
