@@ -20,10 +20,11 @@ from heapwright.collectors.hotspot.history import COLUMNS, FIRST_AGE, FULL, rows
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
 from heapwright.references.hotspot import driver, regions
+from heapwright.references.hotspot.build import missing
 from heapwright.references.hotspot.options import refuse_told
 from heapwright.references.tally import Tally, difference
 from heapwright.tunnel.replay import Conditions, Replay
-from heapwright.versions import version_text
+from heapwright.versions import version_number, version_text
 from heapwright.words import counted
 
 if TYPE_CHECKING:
@@ -128,13 +129,25 @@ def validate(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> HotspotAgreement:
-    """Play `trace` in a real JVM of the twin's version and compare every collection."""
+    """Play `trace` in a real JVM of the twin's version and compare every collection. Where none is
+    named and none of the twin's usual version is here, another version of it that is here."""
     given = dict(settings or {})
     refuse_told(name, given)
     knobs = named(name).configured(given)._asdict()
-    release = int(version_text(knobs["version"]).split(".")[0])
+    if "version" not in given and missing(_release(knobs["version"])):
+        here = [
+            each for each in named(name).versions if not missing(_release(version_number(each)))
+        ]
+        if here:
+            given["version"] = knobs["version"] = version_number(here[-1])
+    release = _release(knobs["version"])
     observed = driver.observe(name, trace, knobs, release)
     return compare(name, trace, given, observed, progress)
+
+
+def _release(version: int) -> int:
+    """17 of 17.0."""
+    return int(version_text(version).split(".")[0])
 
 
 def own(observed: driver.Observed) -> dict[str, int]:
