@@ -44,3 +44,17 @@ def test_a_real_process_is_told_by_kind():
     assert {"heap", "stack", "file", "mapped"} <= set(found.totals)
     assert found.totals["file"]["resident_bytes"] > 1 << 20
     assert found.as_pmap().splitlines()[-1].startswith("total kB")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux's")
+def test_a_process_that_has_ended_has_no_areas():
+    """It waits to be asked for its status: /proc has it still."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    try:
+        with pytest.raises(hw.HeapwrightError, match="has no address space|no process"):
+            maps_of_process(child)
+    finally:
+        os.waitpid(child, 0)

@@ -80,3 +80,15 @@ def test_a_manager_without_frames_is_refused(trace):
 )
 def test_the_index_is_the_kernels(free, order, index):
     assert fragmentation_index(free, order) == index
+
+
+@pytest.mark.parametrize("command", ["advise", "why"])
+def test_a_kernel_is_given_no_advice_on_a_malloc(trace, command):
+    told = CliRunner().invoke(app, [command, trace])
+    assert told.exit_code == 1 and "is of a kernel, which no malloc serves" in told.output
+    assert "malloc_trim" not in told.output
+
+
+def test_a_kernels_space_is_its_own(trace):
+    told = CliRunner().invoke(app, ["maps", trace, "--json"])
+    assert json.loads(told.output)["spaces"][0]["of"] == "slub"

@@ -43,3 +43,10 @@ def test_mistakes_are_sentences(run):
     assert "give a trace, or --pid" in run().output
     assert "--form is pmap or smaps" in run("TRACE", "--form", "x").output
     assert "an event's number" in run("TRACE", "--at", "noon").output
+
+
+def test_what_is_asked_of_a_twin_needs_a_trace(run):
+    for asked in (("--manager", "glibc"), ("--at", "5"), ("--set", "glibc.arena_max=1")):
+        told = run("--pid", str(os.getpid()), *asked)
+        assert told.exit_code == 1 and "are of a twin: give a trace" in told.output
+    assert "there is no process 0" in run("--pid", "0").output

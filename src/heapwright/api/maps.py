@@ -71,7 +71,7 @@ def maps(
 ) -> Maps:
     """The address space of a manager's twin at an event of a trace, or at its "peak" or "end".
 
-    `manager` is by default what the program runs on. HeapwrightError for a manager, knob or event
+    `manager` is by default what the program runs on, of a kernel's trace slub. HeapwrightError for a manager, knob or event
     that there is none of.
 
     >>> import heapwright as hw
@@ -85,7 +85,7 @@ def maps(
     if isinstance(at, str) and at not in WHEN:
         raise HeapwrightError(f"a moment is an event's number, peak or end, not {at!r}.")
     with opened_traces([trace]) as (opened,):
-        name = manager or runs_on(python=bool(opened.python))
+        name = manager or runs_on(python=bool(opened.python), kernel=opened.of_kernel)
         event, areas, notes = areas_at(name, opened, at, settings, touch=touch, progress=progress)
         return Maps(name, areas, [*opened.notes, *notes], event)
 
@@ -99,12 +99,17 @@ def maps_of_process(pid: int) -> Maps:
         with path.open(errors="replace") as file:
             text = file.read(MOST_BYTES)
         command = Path(f"/proc/{pid}/comm").read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         raise HeapwrightError(
             f"there is no process {pid} here, or no /proc as Linux has it."
         ) from None
     except OSError as error:
         raise HeapwrightError(
-            f"cannot read {path}: {error.strerror}; run as its user or as root."
+            f"cannot read {path}: {error.strerror}; run as its user, or as root with the right to trace it."
         ) from None
+    if not text:
+        raise HeapwrightError(
+            f"process {pid} ({command}) has no address space: it is a thread of the kernel, or has "
+            "ended."
+        )
     return Maps(f"{command} ({pid})", read_smaps(text, str(path)))

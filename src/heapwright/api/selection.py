@@ -51,6 +51,15 @@ def opened_traces(
         yield found
 
 
+def refuse_kernel(trace: Trace) -> None:
+    """HeapwrightError for a kernel's trace, where the answer would be about a process's malloc."""
+    if trace.of_kernel:
+        raise HeapwrightError(
+            f"{trace.path} is of a kernel, which no malloc serves: ask `heapwright frames` who "
+            "holds its memory, and `heapwright compare` what slub, slab and page-allocator take."
+        )
+
+
 def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     """Names from a list or "A,B"; "all" every one, None the usual ones for such a trace."""
     from heapwright.managers.registry import managers as registered

@@ -36,7 +36,7 @@ def why(
     >>> found.diagnosis.kind
     'live'
     """
-    from heapwright.api.selection import opened_traces
+    from heapwright.api.selection import opened_traces, refuse_kernel
     from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import columns, flame
     from heapwright.insight.why import Heaps, course, diagnosis
@@ -47,6 +47,7 @@ def why(
 
     told = progress or (lambda events: None)
     with opened_traces([trace]) as (opened,):
+        refuse_kernel(opened)
         heaps, done = Heaps(), 0
 
         def advance(events: int) -> None:

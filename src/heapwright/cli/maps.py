@@ -25,8 +25,9 @@ def maps(
         str, typer.Option(metavar="peak|end|EVENT", help="The moment, or an event's number.")
     ] = "peak",
     pid: Annotated[
-        int, typer.Option(metavar="PID", help="A process that runs, beside the twin or alone.")
-    ] = 0,
+        int | None,
+        typer.Option(metavar="PID", help="A process that runs, beside the twin or alone."),
+    ] = None,
     form: Annotated[
         str, typer.Option(metavar="pmap|smaps", help="As which tool would print it.")
     ] = "pmap",
@@ -53,8 +54,10 @@ def maps(
 
     if form not in ("pmap", "smaps"):
         raise HeapwrightError(f"--form is pmap or smaps, not {form!r}.")
-    if trace is None and not pid:
+    if trace is None and pid is None:
         raise HeapwrightError("give a trace, or --pid of a process that runs.")
+    if trace is None and (manager or at != "peak" or settings or touch):
+        raise HeapwrightError("--manager, --at, --set and --touch are of a twin: give a trace, too.")
     found: list[Maps] = []
     if trace is not None:
         opened, asked = Trace.open(trace), parse_settings(settings or ())
@@ -73,7 +76,7 @@ def maps(
                     progress=lambda events: advance(0),
                 )
             )
-    if pid:
+    if pid is not None:
         found.append(maps_of_process(pid))
     if json:
         screen.print_json({"spaces": [one.to_json() for one in found]})

@@ -248,8 +248,11 @@ def system_malloc() -> str:
     return next(own, "")
 
 
-def runs_on(*, python: bool = False) -> str:
-    """What a program here runs on unless something is set: a Python's own allocator over that."""
+def runs_on(*, python: bool = False, kernel: bool = False) -> str:
+    """What a program here runs on unless something is set: a Python's own allocator over that; a
+    kernel on its own."""
+    if kernel:
+        return "slub"
     below = system_malloc()
     return f"{above}{OVER}{below}" if python and (above := _pythons()) else below
 
