@@ -54,7 +54,7 @@ def test_a_process_that_has_ended_has_no_areas():
         os._exit(0)
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     try:
-        with pytest.raises(hw.HeapwrightError, match="has no address space|no process"):
+        with pytest.raises(hw.HeapwrightError, match=r"has no address space|no process"):
             maps_of_process(child)
     finally:
         os.waitpid(child, 0)

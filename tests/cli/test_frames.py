@@ -8,9 +8,11 @@ from typer.testing import CliRunner
 
 from heapwright.cli import app
 from heapwright.linux.account import fragmentation_index
+from heapwright.managers.linux.slub.manager import RANGES
 from heapwright.managers.registry import usual
 from heapwright.trace.importers import import_file
-from heapwright.trace.store import Trace
+from heapwright.trace.schema import MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
 
 TEXT = Path(__file__).parents[2] / "fuzz" / "corpus" / "ftrace.txt"
 
@@ -92,3 +94,35 @@ def test_a_kernel_is_given_no_advice_on_a_malloc(trace, command):
 def test_a_kernels_space_is_its_own(trace):
     told = CliRunner().invoke(app, ["maps", trace, "--json"])
     assert json.loads(told.output)["spaces"][0]["of"] == "slub"
+
+
+def test_what_found_no_room_and_what_was_assumed_is_said(trace, tmp_path):
+    """A machine too small for a trace is told of, and so is one whose size nobody said."""
+    path = tmp_path / "large.heap.parquet"
+    with TraceWriter(path, program="large") as writer:
+        writer.write(events(op=[MALLOC] * 20, slot=range(20), size=[4 << 20] * 20))
+    page = tmp_path / "large.html"
+    asked = (str(path), "--set", "memory_bytes=32M", "--html", str(page))
+    status, output = run(*asked)
+    assert status == 0 and "Ran out of memory" in output and "is of no kernel" in output
+    assert "found no room in" in page.read_text()
+    assert "is taken to be 1.00 GiB" in run(trace)[1]
+
+
+def test_a_kernel_runs_on_slub_now_not_on_the_systems_malloc(trace):
+    told = CliRunner().invoke(app, ["compare", trace, "--managers", "slub,linear"])
+    assert "slub (now)" in told.output, told.output
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        (knob, end + step)
+        for knob, ends in RANGES.items()
+        for end, step in zip(ends, (-1, 1), strict=True)
+    ],
+)
+def test_a_knob_that_no_kernel_takes_is_a_sentence(trace, knob, value):
+    """Each beyond both of its ends."""
+    status, output = run(trace, "--set", f"{knob}={value}")
+    assert status == 1 and f"{knob} is " in output and f"not {value}." in output

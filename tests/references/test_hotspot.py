@@ -2,6 +2,8 @@
 
 from functools import cache
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,9 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch):
         out.write(events(op=[MALLOC], slot=[0], size=[10]))
     with pytest.raises(HeapwrightError, match="knows no references between objects"):
         driver.observe("hotspot-serial", Trace.open(path), {}, 17)
+    monkeypatch.setattr(build, "jvms", lambda: (build.Jvm(Path("java"), 17, "17.0.15"),))
+    with pytest.raises(HeapwrightError, match=r"MANAGER\.version=17, or install .*openjdk-21-jdk"):
+        build.jvm(21)  # what is told to be installed is what is missing
     monkeypatch.setattr(build, "jvms", lambda: ())
     with pytest.raises(HeapwrightError, match="no JDK of 17, 21, 25 is here; install one: apt"):
         build.jvm(17)

@@ -71,8 +71,8 @@ def maps(
 ) -> Maps:
     """The address space of a manager's twin at an event of a trace, or at its "peak" or "end".
 
-    `manager` is by default what the program runs on, of a kernel's trace slub. HeapwrightError for a manager, knob or event
-    that there is none of.
+    `manager` is by default what the program runs on, of a kernel's trace slub.
+    HeapwrightError for a manager, knob or event that there is none of.
 
     >>> import heapwright as hw
     >>> hw.maps("ramp", manager="glibc").totals["heap"]["areas"]
@@ -105,7 +105,8 @@ def maps_of_process(pid: int) -> Maps:
         ) from None
     except OSError as error:
         raise HeapwrightError(
-            f"cannot read {path}: {error.strerror}; run as its user, or as root with the right to trace it."
+            f"cannot read {path}: {error.strerror}; run as its user, or as root with the right to "
+            "trace it."
         ) from None
     if not text:
         raise HeapwrightError(

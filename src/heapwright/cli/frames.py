@@ -36,6 +36,8 @@ def frames(
     from heapwright.cli.settings import parse_knobs
     from heapwright.insight.kernel_frames import kernel_frames
     from heapwright.report.kernel_frames import caches_sheet, orders_sheet, owners_sheet
+    from heapwright.report.notes import Note, notes
+    from heapwright.report.summary import print_notes
     from heapwright.report.terminal import print_sheet
     from heapwright.trace.store import Trace
 
@@ -50,10 +52,12 @@ def frames(
             done = events
 
         found = kernel_frames(opened, manager, knobs, progress)
+    told = notes("The trace", opened.notes, [])
+    told += [Note(manager, sentence) for sentence in found.notes]
     if html:
         from heapwright.report.kernel_page import write_kernel_page
 
-        write_kernel_page(html, trace.name, found, opened.notes)
+        write_kernel_page(html, trace.name, found, told)
     if json:
         screen.print_json({"trace": str(trace), "trace_notes": opened.notes, **found.to_json()})
         return
@@ -62,4 +66,4 @@ def frames(
         if sheet.rows:
             print_sheet(console, sheet)
             console.print()
-    screen.show_notes(opened.notes)
+    print_notes(console, told)

@@ -36,8 +36,8 @@ def import_(
 
     The format is recognised by the file's content, plain or packed by gzip, zstd or zip: captures
     of memray, heaptrack, glibc's mtrace, valgrind --trace-malloc=yes, ltrace, Mozilla's logalloc,
-    Android's memory_replay, the CS:APP malloc lab, PyTorch's snapshots of GPU memory, and tables
-    in CSV or Parquet. What the format cannot tell, and what was not taken literally, is told in
+    Android's memory_replay, the CS:APP malloc lab, PyTorch's snapshots of GPU memory, the Linux
+    kernel's kmem events of ftrace or trace-cmd, and tables in CSV or Parquet. What the format cannot tell, and what was not taken literally, is told in
     notes that `info` shows again.
 
     Example:
@@ -48,6 +48,8 @@ def import_(
         valgrind --trace-malloc=yes --log-file=app.log ./app
         heapwright import app.log -o app.heap.parquet
         heapwright import snapshot.pickle -o gpu.heap.parquet
+        trace-cmd record -e kmem sleep 1 && trace-cmd report > kernel.txt
+        heapwright import kernel.txt -o kernel.heap.parquet
         heapwright import events.csv --map op=kind,object=address -o app.parquet
     """
     from heapwright.cli import screen

