@@ -1,7 +1,6 @@
 """HotSpot's twins beside what real JVMs said of small programs; the driver's own parts."""
 
 from functools import cache
-
 from pathlib import Path
 
 import numpy as np

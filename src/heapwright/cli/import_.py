@@ -37,8 +37,8 @@ def import_(
     The format is recognised by the file's content, plain or packed by gzip, zstd or zip: captures
     of memray, heaptrack, glibc's mtrace, valgrind --trace-malloc=yes, ltrace, Mozilla's logalloc,
     Android's memory_replay, the CS:APP malloc lab, PyTorch's snapshots of GPU memory, the Linux
-    kernel's kmem events of ftrace or trace-cmd, and tables in CSV or Parquet. What the format cannot tell, and what was not taken literally, is told in
-    notes that `info` shows again.
+    kernel's kmem events of ftrace or trace-cmd, and tables in CSV or Parquet. What the format
+    cannot tell, and what was not taken literally, is told in notes that `info` shows again.
 
     Example:
 
