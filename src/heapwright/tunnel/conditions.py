@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from heapwright.errors import HeapwrightError
+from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.trace.schema import LARGE_BYTES, SIZE_LIMIT
+from heapwright.words import bytes_text
 
 if TYPE_CHECKING:
+    from heapwright.managers.registry import Manager
     from heapwright.trace.store import Trace
 
 # What the program writes of the memory it allocates: blocks below so many bytes are written whole;
@@ -64,3 +67,12 @@ class Conditions:
                 "writes are resident."
             )
         return [written, f"Transparent huge pages: {self.huge_pages}."]
+
+
+def room_text(manager: "Manager", settings: dict[str, int]) -> str:
+    """What a manager has to give: a memory of its own, where a knob says how much."""
+    config = manager.configured(settings)
+    for knob in (manager.card.limit_knob, "memory_bytes", "range_bytes"):
+        if size := getattr(config, knob, 0) if knob else 0:
+            return f"its {knob} is {bytes_text(size)}"
+    return f"the address space is {SPACE_BYTES >> 30} GiB"

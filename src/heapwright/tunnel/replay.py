@@ -27,7 +27,6 @@ from heapwright.machine.address_space import (
     PEAK_MAPPED_BYTES,
     PEAK_RESIDENT_PAGES,
     RESIDENT_PAGES,
-    SPACE_BYTES,
     STRAY_TOUCHES,
 )
 from heapwright.managers.registry import named, runs_on
@@ -36,7 +35,7 @@ from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
-from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES
+from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES, room_text
 from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
 from heapwright.tunnel.keyframes import Keyframes
@@ -345,7 +344,7 @@ class Replay:
         if refused:
             notes.append(
                 f"Ran out of memory: refused {refused:,} requests that the real system granted "
-                f"(the address space is {SPACE_BYTES >> 30} GiB), so its figures are too low."
+                f"({room_text(self.manager, self.chosen)}), so its figures are too low."
             )
         between = int(meters[PEAK_RESIDENT_PAGES] - progress[self.loop.PEAK_PAGES]) * PAGE_BYTES
         if between:
