@@ -67,6 +67,16 @@ def test_a_report_of_trace_cmd_is_read(tmp_path):
     assert [row[:3] for row in rows(trace)] == [(MALLOC, 0, 60), (MALLOC, 1, 8), (FREE, 0, 0)]
 
 
+@pytest.mark.parametrize("field", ["pfn", "order", "migratetype", "bytes_req", "ptr", "gfp_flags"])
+@pytest.mark.parametrize("event", ["mm_page_alloc", "mm_page_free", "kmalloc", "kfree"])
+def test_a_number_that_no_word_holds_is_counted_not_a_crash(event, field, tmp_path):
+    told = dict.fromkeys(("ptr", "bytes_req", "bytes_alloc", "pfn", "order", "migratetype"), "1")
+    told |= {"gfp_flags": "GFP_KERNEL", field: str((1 << 64) - 2)}
+    fields = " ".join(f"{name}={value}" for name, value in told.items())
+    hostile = f"\n cat-92 [000] d..1. 12.9: {event}: call_site=f {fields}\n"
+    assert imported(TEXT + hostile.encode(), tmp_path).events >= 8
+
+
 def test_raw_pages_are_read(tmp_path):
     trace = imported(RAW, tmp_path)
     assert trace.doors() == [

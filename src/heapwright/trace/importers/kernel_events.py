@@ -292,6 +292,8 @@ class _Teller:
 def sound(row: Row) -> Row | None:
     """The row with its kind as it counts; None of one that no kernel writes."""
     row = row._replace(kind=SAME.get(row.kind, row.kind))
+    if max(map(abs, row._replace(key=0))) >= 1 << 63:
+        return None
     pages = row.kind in (NEW_PAGES, OLD_PAGES, BATCHED)
     if pages and not (0 <= row.size <= MOST_ORDER and row.key < 1 << 40):
         return None
