@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 from heapwright.cli import app
 from heapwright.linux.account import fragmentation_index
 from heapwright.managers.linux.slub.manager import RANGES
-from heapwright.managers.registry import usual
+from heapwright.managers.registry import named, usual
 from heapwright.trace.importers import import_file
 from heapwright.trace.schema import MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.bind import bound_loop
+from heapwright.tunnel.conditions import columns_of
 
 TEXT = Path(__file__).parents[2] / "fuzz" / "corpus" / "ftrace.txt"
 
@@ -126,3 +128,16 @@ def test_a_knob_that_no_kernel_takes_is_a_sentence(trace, knob, value):
     """Each beyond both of its ends."""
     status, output = run(trace, "--set", f"{knob}={value}")
     assert status == 1 and f"{knob} is " in output and f"not {value}." in output
+
+
+def test_a_collector_takes_no_door_for_references(trace):
+    """Its objects have none: doors were read as numbers of fields, and a collection went astray."""
+    told = CliRunner().invoke(
+        app, ["replay", "mark-sweep", trace, "--set", "mark-sweep.heap_bytes=64k", "--json"]
+    )
+    assert told.exit_code == 0, told.output
+    for loop in ("mark-sweep", "slub"):
+        columns = columns_of(
+            bound_loop(named(loop), named(loop).template(graph=False)), Trace.open(trace)
+        )
+        assert ("field" in columns) == (loop == "slub") and "target" not in columns

@@ -5,7 +5,7 @@ huge_pages   what the machine gives: never, madvise, always
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import SPACE_BYTES
@@ -76,3 +76,11 @@ def room_text(manager: "Manager", settings: dict[str, int]) -> str:
         if size := getattr(config, knob, 0) if knob else 0:
             return f"its {knob} is {bytes_text(size)}"
     return f"the address space is {SPACE_BYTES >> 30} GiB"
+
+
+def columns_of(loop: Any, trace: "Trace") -> tuple[str, ...]:
+    """The columns that a loop replays of a trace. A collector's reads references in `field`, where
+    a kernel's trace has its doors: without a graph it gets none."""
+    if trace.graph or "target" not in loop.COLUMNS:
+        return tuple(loop.COLUMNS)
+    return tuple(each for each in loop.COLUMNS if each not in ("field", "target"))

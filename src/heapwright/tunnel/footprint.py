@@ -19,6 +19,7 @@ from heapwright.machine.address_space import FAULTS, PEAK_RESIDENT_PAGES, RESIDE
 from heapwright.result import Footprint
 from heapwright.trace.ending import Ending, clock, ended_ns, ending
 from heapwright.trace.schema import TRIM, Events, events
+from heapwright.tunnel.conditions import columns_of
 from heapwright.tunnel.reordered import SEED, reordered
 from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, Replay
 from heapwright.tunnel.settled import mean_resident, stops_of
@@ -76,7 +77,7 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     resident = np.zeros(len(at.events), np.int64)
     row = first = trimmed = 0
     random = np.random.default_rng(SEED)
-    for recorded in trace.batches(loop.COLUMNS):
+    for recorded in trace.batches(columns_of(loop, trace)):
         batch = reordered(recorded, random) if reorder else recorded
         twin.clock.start()
         past, here = first + len(batch.op), first

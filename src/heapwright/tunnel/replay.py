@@ -35,7 +35,7 @@ from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.collecting import Clock, collecting
-from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES, room_text
+from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES, columns_of, room_text
 from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
 from heapwright.tunnel.keyframes import Keyframes
@@ -193,7 +193,7 @@ def placements(
         manager_name, trace, dict(settings or {}), Conditions.of(trace, touch, huge_pages)
     )
     pages = twin.ledger()
-    for batch in trace.batches(twin.loop.COLUMNS):
+    for batch in trace.batches(columns_of(twin.loop, trace)):
         placed = np.zeros((len(batch.op), 2), np.int64)
         twin.loop.survey(twin.heap, twin.run, batch, pages, placed)
         twin.end_if_fatal()
@@ -255,7 +255,7 @@ class Replay:
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
         self.loop.replay(self.heap, self.run, events())  # compile, or load the compiled
-        for batch in trace.batches(self.loop.COLUMNS):
+        for batch in trace.batches(columns_of(self.loop, trace)):
             self.clock.start()
             self.loop.replay(self.heap, self.run, batch)
             self.clock.stop()
@@ -277,7 +277,8 @@ class Replay:
         nothing_placed = np.zeros((0, 2), np.int64)
         timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
         row = first = 0  # of the timeline; the batch's first event
-        for batch in trace.batches((*loop.COLUMNS, "site") if keyframes else loop.COLUMNS):
+        columns = columns_of(loop, trace)
+        for batch in trace.batches((*columns, "site") if keyframes else columns):
             past = first + len(batch.op)
             here = first
             while row < len(stops) and stops[row] < past:

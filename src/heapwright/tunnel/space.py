@@ -25,7 +25,7 @@ from heapwright.machine.address_space import (
     Machine,
 )
 from heapwright.trace.schema import Events
-from heapwright.tunnel.conditions import Conditions
+from heapwright.tunnel.conditions import Conditions, columns_of
 from heapwright.tunnel.replay import Replay
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def areas_at(
     assert isinstance(event, int)
     twin = Replay(manager, trace, settings, conditions)
     first = 0
-    for batch in trace.batches(twin.loop.COLUMNS):
+    for batch in trace.batches(columns_of(twin.loop, trace)):
         some = Events(*(column[: event + 1 - first] for column in batch))
         twin.loop.replay(twin.heap, twin.run, some)
         twin.end_if_fatal()
