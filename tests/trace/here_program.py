@@ -67,7 +67,7 @@ def long():
 
 thread = threading.Thread(target=long)
 thread.start()
-for turn in range(2):
+for _ in range(2):
     with hw.recording(folder / "long.heap.parquet") as here:
         begin.wait()
         done.wait()

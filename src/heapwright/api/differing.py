@@ -53,7 +53,7 @@ def diff(
                 done = events
 
             result = replay(
-                runs_on(python=bool(trace.python)),
+                runs_on(python=bool(trace.python), device=trace.on_device),
                 trace,
                 touch=touch,
                 huge_pages=huge_pages,

@@ -248,8 +248,11 @@ def system_malloc() -> str:
     return next(own, "")
 
 
-def runs_on(*, python: bool = False) -> str:
-    """What a program here runs on unless something is set: a Python's own allocator over that."""
+def runs_on(*, python: bool = False, device: bool = False) -> str:
+    """What a program here runs on unless something is set: a Python's own allocator over that; of a
+    device's memory the device's allocator."""
+    if device:
+        return next(name for name, manager in _own().items() if manager.family == "device")
     below = system_malloc()
     return f"{above}{OVER}{below}" if python and (above := _pythons()) else below
 
