@@ -118,3 +118,16 @@ def test_without_a_marker_or_an_option_nothing_is_imported(pytester):
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
     result.assert_outcomes(passed=1)
     assert "heapwright" not in "\n".join(result.stdout.lines[6:])
+
+
+def test_a_limit_on_what_is_not_recorded_is_no_pass(pytester):
+    pytester.makepyfile(
+        "import pytest, unittest\n\nclass Old(unittest.TestCase):\n"
+        "    @pytest.mark.heapwright(limit_leak=0)\n    def test_limited(self):\n        pass\n\n"
+        "    def test_plain(self):\n        pass\n"
+    )
+    result = pytester.runpytest_subprocess("--heapwright", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["The marker heapwright is in vain: *", "1 test not recorded: *not unittest.TestCase's*"]
+    )

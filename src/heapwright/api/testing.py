@@ -75,6 +75,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Summary(config), "heapwright-summary")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What no function of pytest's own calls is not recorded: a limit on it fails, and it counts."""
+    if isinstance(item, pytest.Function) and not hasattr(item.cls, "assertEqual"):
+        return
+    said = "heapwright records test functions, not unittest.TestCase's or doctests."
+    if item.get_closest_marker("heapwright"):
+        pytest.fail(f"The marker heapwright is in vain: {said}", pytrace=False)
+    if item.config.getoption("--heapwright") or item.config.getoption("--heapwright-json"):
+        item.user_properties.append((_PROPERTY, {"error": said}))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Record the call of a marked test, or of each."""
