@@ -77,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What no function of pytest's own calls is not recorded: a limit on it fails, and it counts."""
+    """What pytest_pyfunc_call does not see is not recorded: a limit on it fails, and it counts."""
     if isinstance(item, pytest.Function) and not hasattr(item.cls, "assertEqual"):
         return
     said = "heapwright records test functions, not unittest.TestCase's or doctests."
