@@ -51,6 +51,10 @@ def test_misspelt():
 def test_no_size():
     pass
 
+@pytest.mark.heapwright(limit_leak=-1)
+def test_less_than_nothing():
+    pass
+
 @pytest.mark.heapwright(limit_leak="1 MiB", manager="frob")
 def test_no_manager():
     pass
@@ -68,7 +72,7 @@ def _the_cache_stays(monkeypatch, pytester):
 def test_limits_hold_and_failures_name_lines(pytester):
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("--heapwright-json=told.json", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=2, failed=6)
+    result.assert_outcomes(passed=2, failed=7)
     result.stdout.fnmatch_lines(
         [
             "The test holds * MiB resident at its peak under pymalloc over glibc: its "
@@ -80,6 +84,7 @@ def test_limits_hold_and_failures_name_lines(pytester):
             "E*assert 1 == 2",
             "The marker heapwright takes no limit_rss: give limit_resident, limit_leak, manager.",
             "The marker heapwright has a limit_leak that is no size: *much*",
+            "*limit_leak that is no size: -1 is less than nothing.",
             "*no manager is named *frob*",
         ]
     )

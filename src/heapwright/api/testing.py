@@ -140,6 +140,8 @@ def _wishes(item: pytest.Function, marker: pytest.Mark | None) -> tuple[dict[str
             continue
         try:
             limits[name] = value if isinstance(value, int) else parse_bytes(str(value))
+            if limits[name] < 0:
+                raise HeapwrightError(f"{value} is less than nothing.")
         except HeapwrightError as error:
             said = f"The marker heapwright has a {name} that is no size: {error}"
             raise pytest.fail.Exception(said, pytrace=False) from None
