@@ -65,3 +65,5 @@ def test_mistakes_are_sentences(cells):
 def test_the_error_of_a_cell_is_the_cells(cells):
     assert any(one.get("ename") == "ZeroDivisionError" for one in cells[4].outputs)
     assert not any("data" in one for one in cells[4].outputs)
+    said = "".join(one.get("text", "") + one.get("evalue", "") for one in cells[4].outputs)
+    assert "the cell raised ZeroDivisionError: nothing is compared" in said

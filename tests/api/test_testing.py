@@ -51,6 +51,10 @@ def test_misspelt():
 def test_no_size():
     pass
 
+@pytest.mark.heapwright(limit_leak=-1)
+def test_less_than_nothing():
+    pass
+
 @pytest.mark.heapwright(limit_leak="1 MiB", manager="frob")
 def test_no_manager():
     pass
@@ -68,7 +72,7 @@ def _the_cache_stays(monkeypatch, pytester):
 def test_limits_hold_and_failures_name_lines(pytester):
     pytester.makepyfile(TESTS)
     result = pytester.runpytest_subprocess("--heapwright-json=told.json", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=2, failed=6)
+    result.assert_outcomes(passed=2, failed=7)
     result.stdout.fnmatch_lines(
         [
             "The test holds * MiB resident at its peak under pymalloc over glibc: its "
@@ -80,6 +84,7 @@ def test_limits_hold_and_failures_name_lines(pytester):
             "E*assert 1 == 2",
             "The marker heapwright takes no limit_rss: give limit_resident, limit_leak, manager.",
             "The marker heapwright has a limit_leak that is no size: *much*",
+            "*limit_leak that is no size: -1 is less than nothing.",
             "*no manager is named *frob*",
         ]
     )
@@ -118,3 +123,16 @@ def test_without_a_marker_or_an_option_nothing_is_imported(pytester):
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
     result.assert_outcomes(passed=1)
     assert "heapwright" not in "\n".join(result.stdout.lines[6:])
+
+
+def test_a_limit_on_what_is_not_recorded_is_no_pass(pytester):
+    pytester.makepyfile(
+        "import pytest, unittest\n\nclass Old(unittest.TestCase):\n"
+        "    @pytest.mark.heapwright(limit_leak=0)\n    def test_limited(self):\n        pass\n\n"
+        "    def test_plain(self):\n        pass\n"
+    )
+    result = pytester.runpytest_subprocess("--heapwright", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["The marker heapwright is in vain: *", "1 test not recorded: *not unittest.TestCase's*"]
+    )

@@ -187,3 +187,11 @@ def test_what_a_signal_had_to_end_is_not_run_without_an_end(tmp_path, monkeypatc
     assert recorded(["sleep", "9"], out, endless=False) == out
     with pytest.raises(HeapwrightError, match="give --for SECONDS"):
         recorded(["sleep", "9"], out, endless=True)
+
+
+def test_the_graph_of_a_python_is_given_no_setting_of_another_runtime(tmp_path):
+    facts = {"origin": {"python": "3.11.7"}, "graph_events": 1}
+    path = write(tmp_path / "graph", [MALLOC, FREE], [0, 0], [64, 0], facts=facts)
+    result = CliRunner().invoke(app, ["advise", path])
+    assert result.exit_code != 0 and "GOGC" not in result.output
+    assert "without --graph" in result.output

@@ -60,6 +60,8 @@ def test_statistics_go_to_stderr() -> None:
         (["fly", "linear", "--set", "glibc.arena_max=2", "--", "ls"], "--set names glibc"),
         (["fly", "segregated-fit", "--", "no-such-program"], "there is no such program"),
         (["build", "mark-sweep"], "has a collector"),
+        (["fly", "cuda-caching", "--", "ls"], "cuda-caching does not fly"),
+        (["build", "pymalloc over glibc"], "pymalloc over glibc does not fly"),
         (["build", "linear", "-o", "/nowhere/lib.so"], "/nowhere/lib.so"),
     ],
 )

@@ -142,6 +142,9 @@ def test_the_line_of_a_report():
     line = distance_line(results, 1 << 20)
     assert "less than 1.00 MiB" in line and line.index("small 1.50") < line.index("big 3.00")
     assert distance(results[0], 1 << 20) == 3
+    ran_out = result("full", 1 << 19)
+    ran_out.refused = 1
+    assert distance_line([*results, ran_out], 1 << 20) == line
     assert distance(results[0], 0) is None
     assert "Nothing was ever alive" in distance_line(results, 0)
     assert "2 others more" in distance_line([result(f"m{n}", 9) for n in range(8)], 9)

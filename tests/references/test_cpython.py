@@ -13,6 +13,8 @@ from heapwright.references.cpython import agreement, build
 from heapwright.references.cpython.agreement import NOWHERE, OUTSIDE, Arenas
 from heapwright.references.cpython.driver import Drive
 from heapwright.references.cpython.stats import said_by
+from heapwright.references.malloc import agreement as mallocs
+from heapwright.references.nginx import agreement as nginx
 from heapwright.trace.schema import FREE, MALLOC, MEMALIGN, REALLOC, events
 from small_traces import churn, write
 
@@ -95,6 +97,14 @@ def test_without_a_library_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_graph_is_refused() -> None:
-    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet")
+    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet", origin={})
     with pytest.raises(HeapwrightError, match=r"g\.heap\.parquet is an object graph"):
         agreement.validate(graph)
+
+
+@pytest.mark.parametrize(("origin", "runtime"), [({"python": "3.11.7"}, "cpython"), ({}, "go")])
+def test_a_graph_is_sent_to_the_runtime_that_it_is_of(origin: dict[str, str], runtime: str) -> None:
+    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet", origin=origin)
+    for given in (lambda: mallocs.validate("jemalloc", graph), lambda: nginx.validate(graph)):
+        with pytest.raises(HeapwrightError, match=f"object graph.*validate {runtime} with it"):
+            given()

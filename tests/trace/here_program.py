@@ -54,6 +54,25 @@ for turn in range(3):
         done.wait()
     told[f"turn {turn}"] = described(here.trace)
 thread.join()
+
+
+# It lives on after so many events that their numbers have more than 16 bits.
+def long():
+    for count in (40_000, 300):
+        begin.wait()
+        kept = grow(count)
+        done.wait()
+        del kept
+
+
+thread = threading.Thread(target=long)
+thread.start()
+for _ in range(2):
+    with hw.recording(folder / "long.heap.parquet") as here:
+        begin.wait()
+        done.wait()
+told["after a long one"] = described(here.trace)
+thread.join()
 try:
     with hw.recording(folder / "raised.heap.parquet") as here:
         kept = grow(10)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from heapwright.api.advising import advise
+from heapwright.api.maps import maps
 from heapwright.api.selection import selected
+from heapwright.api.why import why
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import MAPPED_TOP
 from heapwright.trace.importers import import_file, pickled, torch_snapshot
@@ -67,6 +69,10 @@ def test_streams_and_python_stacks_are_kept(tmp_path):
     assert trace.stack_nodes == 2
     with pytest.raises(HeapwrightError, match="which no malloc serves"):
         advise(trace)
+    assert maps(trace).of == why(trace).result.manager == "cuda-caching"
+    mends = [one.mend for one in why(trace).diagnosis.findings]
+    assert any("empty_cache" in mend for mend in mends)
+    assert not any(word in mend for mend in mends for word in ("GLIBC", "malloc_trim"))
 
 
 def out_of_memory():

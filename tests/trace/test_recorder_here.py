@@ -41,6 +41,10 @@ def test_each_block_has_its_own_requests_with_lines(told, turn):
     assert 1_000_000 < trace["live"] < 3_000_000
 
 
+def test_a_thread_that_was_in_a_long_recording_is_whole_in_the_next(told):
+    assert sum(count for _, count in told["after a long one"]["lines"]) == 300
+
+
 def test_what_came_before_is_said_to_be_left_out(told):
     for turn in range(3):
         notes = " ".join(told[f"turn {turn}"]["notes"])

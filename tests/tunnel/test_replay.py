@@ -128,7 +128,7 @@ def test_a_manager_that_runs_out_of_memory_says_so(tmp_path):
     rows = [(MALLOC, 0, 100), (MALLOC, 1, SIZE_LIMIT - 1), (FREE, 1, 0), (FREE, 0, 0)]
     result = replay("linear", write_trace(tmp_path / "t.parquet", rows))
     assert result.refused == 1
-    assert any("refused 1 request" in note for note in result.notes)
+    assert any("refused 1 request that" in note for note in result.notes)
 
 
 def test_an_empty_trace_flies(tmp_path):

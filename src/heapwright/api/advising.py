@@ -93,6 +93,12 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
                 "settings, as in compare --set cuda-caching.expandable_segments=1."
             )
         refuse_kernel(opened)
+        if opened.graph and opened.origin.get("python"):
+            raise HeapwrightError(
+                f"{opened.path} is the object graph of a Python, whose collector has no setting in "
+                "the environment: record the program without --graph and advise on that, or "
+                "compare it, as in compare --managers cpython --set cpython.threshold0=5000."
+            )
         wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
         found = _advised(wind, _names(managers), by, (budget, trials))
         if run:

@@ -53,7 +53,7 @@ def diff(
                 done = events
 
             result = replay(
-                runs_on(python=bool(trace.python), kernel=trace.of_kernel),
+                runs_on(python=bool(trace.python), kernel=trace.of_kernel, device=trace.on_device),
                 trace,
                 touch=touch,
                 huge_pages=huge_pages,

@@ -57,8 +57,9 @@ class HeapwrightMagics(Magics):
         try:
             with recording(path) as here:
                 done = shell.run_cell(cell)
-            if not done.success:
-                return  # its traceback is shown
+            if error := done.error_in_exec or done.error_before_exec:  # its traceback is shown
+                # The cell must have failed for "run all" too, which goes by what the magic does
+                raise UsageError(f"the cell raised {type(error).__name__}: nothing is compared")
             found = compare(here.trace, asked.managers, references=False)
             display(HTML(cell_html(found, Path(folder.name), page=not asked.no_page)))
         except HeapwrightError as error:

@@ -85,7 +85,9 @@ def maps(
     if isinstance(at, str) and at not in WHEN:
         raise HeapwrightError(f"a moment is an event's number, peak or end, not {at!r}.")
     with opened_traces([trace]) as (opened,):
-        name = manager or runs_on(python=bool(opened.python), kernel=opened.of_kernel)
+        name = manager or runs_on(
+            python=bool(opened.python), kernel=opened.of_kernel, device=opened.on_device
+        )
         event, areas, notes = areas_at(name, opened, at, settings, touch=touch, progress=progress)
         return Maps(name, areas, [*opened.notes, *notes], event)
 

@@ -75,6 +75,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Summary(config), "heapwright-summary")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What pytest_pyfunc_call does not see is not recorded: a limit on it fails, and it counts."""
+    if isinstance(item, pytest.Function) and not hasattr(item.cls, "assertEqual"):
+        return
+    said = "heapwright records test functions, not unittest.TestCase's or doctests."
+    if item.get_closest_marker("heapwright"):
+        pytest.fail(f"The marker heapwright is in vain: {said}", pytrace=False)
+    if item.config.getoption("--heapwright") or item.config.getoption("--heapwright-json"):
+        item.user_properties.append((_PROPERTY, {"error": said}))
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Record the call of a marked test, or of each."""
@@ -128,6 +140,8 @@ def _wishes(item: pytest.Function, marker: pytest.Mark | None) -> tuple[dict[str
             continue
         try:
             limits[name] = value if isinstance(value, int) else parse_bytes(str(value))
+            if limits[name] < 0:
+                raise HeapwrightError(f"{value} is less than nothing.")
         except HeapwrightError as error:
             said = f"The marker heapwright has a {name} that is no size: {error}"
             raise pytest.fail.Exception(said, pytrace=False) from None

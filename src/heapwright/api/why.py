@@ -59,7 +59,7 @@ def why(
             nonlocal done
             done = 0
             return replay(
-                runs_on(python=bool(opened.python)),
+                runs_on(python=bool(opened.python), device=opened.on_device),
                 opened,
                 settings,
                 touch=written,

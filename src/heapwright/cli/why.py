@@ -45,7 +45,7 @@ def why(
     from heapwright.trace.store import Trace
 
     opened = Trace.open(trace)
-    manager = runs_on(python=bool(opened.python))
+    manager = runs_on(python=bool(opened.python), device=opened.on_device)
     asked = [one if "." in one.partition("=")[0] else f"{manager}.{one}" for one in settings or ()]
     knobs = parse_settings(asked)
     if others := [name for name in knobs if name != manager]:

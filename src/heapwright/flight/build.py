@@ -57,6 +57,11 @@ def build(
             f"{manager_name} has a collector: a C program does not tell it what is still in use, "
             "so it cannot serve malloc."
         )
+    if not manager.card.flies:
+        raise HeapwrightError(
+            f"{manager_name} does not fly: its twin replays traces and is not made to serve malloc "
+            "under a real program."
+        )
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         raise HeapwrightError("a flight needs Linux on x86-64; this machine is another.")
     linker = _linker()

@@ -64,6 +64,7 @@ class Course:
     heap_bytes: int  # resident at the peak
     process_bytes: int  # that the whole process had at most; 0 where that is not known
     python: bool = False  # whether most of it lies in arenas of Python's own allocator
+    device: bool = False  # whether it is of a device's memory, which no malloc serves
 
     @classmethod
     def of(
@@ -90,6 +91,7 @@ class Course:
             causes["peak"]["resident_bytes"],
             process_bytes(trace),
             bool(trace.python),
+            trace.on_device,
         )
 
 
@@ -105,6 +107,16 @@ def of_the_process(course: Course) -> str:
         return ""
     heap, process = bytes_text(course.heap_bytes), bytes_text(course.process_bytes)
     return f" The recorded heap is {heap} of the {process} that the process has at most."
+
+
+DEVICE_MENDS = {  # of PyTorch's allocator, where a malloc has other settings
+    "caches": "Call torch.cuda.empty_cache() after a load.",
+    "fragmentation": "Try PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, first by "
+    "`heapwright compare --set cuda-caching.expandable_segments=1`.",
+    "retention": "Try PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, first by "
+    "`heapwright compare --set cuda-caching.expandable_segments=1`.",
+    "rounding": "Ask for fewer and larger tensors: each takes a multiple of 512 bytes.",
+}
 
 
 def filled_at(live: np.ndarray) -> float | None:
@@ -138,7 +150,8 @@ def sentences(cause: str, size: int, course: Course, place: Place | None) -> tup
         "garbage": _garbage,
         "live": _live,
     }[cause]
-    return told(f"{bytes_text(size)} {whole} ({share})", place, course)
+    said, mend = told(f"{bytes_text(size)} {whole} ({share})", place, course)
+    return said, DEVICE_MENDS.get(cause, mend) if course.device else mend
 
 
 def _by(place: Place | None) -> str:

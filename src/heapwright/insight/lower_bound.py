@@ -192,7 +192,8 @@ def distance_line(results: Sequence[Result], bound_bytes: int) -> str:
     """How far each result is from the optimum, for a report: one sentence or two."""
     if not bound_bytes or not results:
         return "Nothing was ever alive, so there is no optimum to be far from."
-    order = sorted(ranked(results), key=lambda r: (r.refused > 0, compared_bytes(r)))
+    carried = [r for r in results if not r.refused]  # of others a part was never served
+    order = sorted(ranked(carried or results), key=lambda r: (r.refused > 0, compared_bytes(r)))
     shown = [f"{full_title(result)} {_distance_text(result, bound_bytes)}" for result in order]
     more = f", {len(shown) - _LISTED} others more" if len(shown) > _LISTED else ""
     said = f"times that: {', '.join(shown[:_LISTED])}{more}."

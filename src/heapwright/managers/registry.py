@@ -248,11 +248,13 @@ def system_malloc() -> str:
     return next(own, "")
 
 
-def runs_on(*, python: bool = False, kernel: bool = False) -> str:
+def runs_on(*, python: bool = False, kernel: bool = False, device: bool = False) -> str:
     """What a program here runs on unless something is set: a Python's own allocator over that; a
-    kernel on its own."""
+    kernel on its own, of a device's memory the device's allocator."""
     if kernel:
         return "slub"
+    if device:
+        return next(name for name, manager in _own().items() if manager.family == "device")
     below = system_malloc()
     return f"{above}{OVER}{below}" if python and (above := _pythons()) else below
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from heapwright.errors import HeapwrightError
+
 if TYPE_CHECKING:
     from heapwright.managers.card import Deploy
     from heapwright.result import Footprint
@@ -105,3 +107,14 @@ def reference(package: str) -> Reference:
 
 
 __all__ = ["Agreement", "Deployable", "Reference", "reference", "references"]
+
+
+def no_graph(trace: "Trace", who: str) -> None:
+    """HeapwrightError of an object graph, given to a system that is asked for blocks: it names the
+    runtime that the graph is of."""
+    if trace.graph:
+        runtime = "cpython" if trace.origin.get("python") else "go"
+        raise HeapwrightError(
+            f"{trace.path} is an object graph, which {who} knows nothing of; validate {runtime} "
+            "with it."
+        )

@@ -75,6 +75,11 @@ class Facts:
         return self.origin.get("libc", "")
 
     @property
+    def on_device(self) -> bool:
+        """Whether it is of a device's memory, which no malloc serves."""
+        return bool(self.origin.get("device"))
+
+    @property
     def graph(self) -> bool:
         """Whether this is a graph trace, for collectors."""
         return self.graph_events > 0

@@ -42,6 +42,7 @@ from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 from heapwright.tunnel.settled import settle, stops_of
 from heapwright.tunnel.steered import as_recorded, of_version, sentences
+from heapwright.words import counted
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -344,8 +345,8 @@ class Replay:
         refused = int(progress[self.loop.REFUSED])
         if refused:
             notes.append(
-                f"Ran out of memory: refused {refused:,} requests that the real system granted "
-                f"({room_text(self.manager, self.chosen)}), so its figures are too low."
+                f"Ran out of memory: refused {counted(refused, 'request')} that the real system "
+                f"granted ({room_text(self.manager, self.chosen)}), so its figures are too low."
             )
         between = int(meters[PEAK_RESIDENT_PAGES] - progress[self.loop.PEAK_PAGES]) * PAGE_BYTES
         if between:

@@ -20,6 +20,7 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.machine import mmap, munmap
 from heapwright.machine.gaps import place
+from heapwright.references import no_graph
 from heapwright.references.cpython.driver import Drive
 from heapwright.references.cpython.stats import said_by, stats_of
 from heapwright.references.tally import Tally, difference
@@ -241,11 +242,7 @@ def validate(
     The twin is of the real one's version unless `settings` say another. `progress` is told the
     events compared so far. HeapwrightError for an object graph, and without a libpython.
     """
-    if trace.graph:
-        raise HeapwrightError(
-            f"{trace.path} is an object graph, which the real pymalloc knows nothing of; validate "
-            "go with it."
-        )
+    no_graph(trace, "the real pymalloc")
     if trace.arenas:
         return _as_recorded(trace, settings, progress)
     with Drive(trace.slots) as drive:

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import (
     BREAK_LIMIT,
@@ -35,6 +34,7 @@ from heapwright.machine.address_space import (
     PEAK_RESIDENT_PAGES,
 )
 from heapwright.managers.registry import named
+from heapwright.references import no_graph
 from heapwright.references.malloc import libc, systems
 from heapwright.references.malloc.causes import at_once
 from heapwright.references.malloc.harness import Drive
@@ -217,11 +217,7 @@ def validate(
     `progress` is told the events compared so far. HeapwrightError for a manager without a real
     counterpart, and when the real system or a compiler is missing.
     """
-    if trace.graph:
-        raise HeapwrightError(
-            f"{trace.path} is an object graph, which the real {manager} knows nothing of; "
-            "validate go with it."
-        )
+    no_graph(trace, f"the real {manager}")
     settings = dict(settings or {})
     conditions = Conditions.of(trace)
     twin = Replay(manager, trace, settings, conditions)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import RESIDENT_PAGES
+from heapwright.references import no_graph
 from heapwright.references.nginx import build
 from heapwright.references.nginx.driver import Drive
 from heapwright.references.tally import Tally, difference
@@ -118,10 +118,7 @@ def validate(
     `progress` is told the events compared so far. HeapwrightError for an object graph, and without
     nginx's sources or a compiler.
     """
-    if trace.graph:
-        raise HeapwrightError(
-            f"{trace.path} is an object graph, which nginx knows nothing of; validate go with it."
-        )
+    no_graph(trace, "nginx")
     twin = Replay("nginx-slab", trace, dict(settings or {}), Conditions())
     versions = version_text(twin.version), build.version()
     found = Agreement(trace.events, versions, settings=dict(settings or {}))

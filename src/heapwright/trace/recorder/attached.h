@@ -126,7 +126,11 @@ static void *attached_dlopen(const char *file, int flags) {
 /* What an earlier recording of this process left, or of one that it was forked from. Each thread takes its
  * own stream up again; no entry names our functions now. */
 static void begin_again(void) {
-    for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) state.stream[i].next = state.stream[i].end = NULL;
+    for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) { /* its numbers and its clock were those of then: */
+        struct stream *s = state.stream + i; /* a pause told of by them would be behind all that follows */
+        s->next = s->end = NULL;
+        s->ns = s->checked = s->synced = s->due = 0;
+    }
     state.position += state.bytes;
     state.bytes = state.chunks = state.segment = 0;
     state.header = NULL;

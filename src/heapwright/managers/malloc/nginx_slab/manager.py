@@ -71,6 +71,7 @@ from heapwright.managers.malloc.nginx_slab.layout import (
 )
 from heapwright.managers.malloc.nginx_slab.runs import give_run, take_run
 from heapwright.versions import version_number
+from heapwright.words import counted
 
 __all__ = [
     "PATHS",
@@ -119,8 +120,8 @@ def notes(heap):
     if not refused:
         return []
     return [
-        f"Its zone of {heap.zone_bytes:,} bytes had no room for {refused:,} requests; nginx "
-        "answers so and goes on."
+        f"Its zone of {heap.zone_bytes:,} bytes had no room for {counted(refused, 'request')}; "
+        "nginx answers so and goes on."
     ]
 
 
