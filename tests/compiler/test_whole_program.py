@@ -147,3 +147,38 @@ def test_a_part_is_compiled_once_whatever_calls_it_and_again_when_it_was_edited(
     (tmp_path / "kept.py").write_text(KEPT.replace("+ 1", "+ 2"))
     assert call("edited").stdout == "608\n"
     assert len(set(kept()) - set(first)) == len(first)
+
+
+HELPED = """
+from heapwright.compiler import bare, kernel
+
+@kernel
+def first(number):
+    return number in (1, 5)
+
+@kernel
+def holds(words, number):
+    return words[0] + (number in (1, 5))
+
+@kernel
+def never(words, number):
+    found = holds(bare(words), number)
+    if number * 0 == 1:
+        found += number in (1, 5)
+    return found
+"""
+
+
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
+def test_what_numba_compiled_for_a_kernel_is_linked_behind_all_that_call_it(tmp_path):
+    """The linker drops it while nothing refers to it: the whole names it and never calls it."""
+    (tmp_path / "helped.py").write_text(HELPED)
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "HEAPWRIGHT_CACHE": str(tmp_path / "cache"), "PYTHONPATH": paths}
+    program = (
+        "import numpy; from helped import first, never; "
+        "print(first(3), never(numpy.array([2]), 5), never(numpy.array([2]), 4))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "False 3 2\n", done.stderr

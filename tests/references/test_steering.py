@@ -101,7 +101,8 @@ def compared(folder: Path, seed: int, steers: bool, version: str = "") -> Agreem
 
 @pytest.mark.parametrize("steers", [False, True], ids=["set", "steered"])
 def test_settings_at_their_edges_mean_the_same_to_both(tmp_path: Path, steers: bool) -> None:
-    """Addresses are compared unless the break is refused and the main heap lies anywhere."""
+    """Not where the break is refused: then the main heap is pieces that lie anywhere, and whether
+    two touch, which decides what fits, is up to where Linux puts whole 2 MiB."""
     told = []
     for seed in range(60):
         found = compared(tmp_path, seed + 1000 * steers, steers)
@@ -109,7 +110,7 @@ def test_settings_at_their_edges_mean_the_same_to_both(tmp_path: Path, steers: b
         same = found.page_faults[0] == found.page_faults[1]
         same &= found.resident[0] == found.resident[1]
         same &= found.usable_sizes.compared == found.usable_sizes.equal
-        if not same or not (found.agrees or in_pieces):
+        if not in_pieces and not (same and found.agrees):
             told.append((seed, found.settings, found.first_difference, found.page_faults))
     assert not told
 

@@ -10,6 +10,7 @@ import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.trace import facts, layout, schema
+from heapwright.trace.facts import VERSION
 from heapwright.trace.store import Trace
 from small_traces import SMALL, churn, write
 
@@ -51,7 +52,7 @@ def test_reading_refuses_an_unsound_event(tmp_path, small, column):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 5}, "schema version 5"),
+        ({"version": VERSION + 1}, f"schema version {VERSION + 1}"),
         ({"version": "1"}, "no version"),
         ({"events": 10}, "do not hold the events"),
         ({"events": -1}, "'events' is missing or out of range"),

@@ -68,21 +68,24 @@ class _Library(codegen.JITCodeLibrary):
 
     def _with_parts_of_parts(self) -> Iterator[Any]:
         """All that is linked, each symbol once: a kernel that was compiled here may also have been
-        loaded as a part of what another process kept meanwhile."""
-        seen, defined = set(), set[str]()
+        loaded as a part of what another process kept meanwhile. What is no part comes last: the
+        linker drops it while nothing refers to it yet."""
+        seen, defined, others = set(), set[str](), []
         pending = list(self._linking_libraries)
         while pending:
             library = pending.pop()
             if id(library) in seen:
                 continue
             seen.add(id(library))
-            if getattr(library, "is_part", False):
-                names = library.defines()
-                if names and names <= defined:
-                    continue
+            if not getattr(library, "is_part", False):
+                others.append(library)
+                continue
+            names = library.defines()
+            if not names or not names <= defined:
                 defined |= names
                 pending.extend(library._linking_libraries)
-            yield library
+                yield library
+        yield from others
 
     def defines(self) -> set[str]:
         """The symbols of a part that others call."""

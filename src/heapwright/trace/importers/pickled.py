@@ -5,9 +5,9 @@ a sentence. A few bytes can ask for much memory: who reads one does so in a proc
 may have only so much (`limited`), so a bomb takes nobody with it.
 """
 
+import importlib
 import io
 import pickle
-import resource
 from typing import Any, BinaryIO
 
 _REFUSED = "it names {}, and plain data names nothing: it is no snapshot, or one made to do harm"
@@ -36,9 +36,15 @@ def plain(file: BinaryIO) -> Any:
 
 
 def limited(file_bytes: int) -> None:
-    """This process may have so much address space: what it has, and what such a file can need."""
-    with open("/proc/self/statm") as told:
-        pages = int(told.read().split()[0])
+    """This process may have so much address space: what it has, and what such a file can need.
+
+    Only Linux says how much it has; elsewhere there is no such limit."""
+    try:
+        with open("/proc/self/statm") as told:
+            pages = int(told.read().split()[0])
+        resource = importlib.import_module("resource")
+    except (OSError, ImportError):
+        return
     most = pages * resource.getpagesize() + LEAST_BYTES + EXPANSION * file_bytes
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     limits = [each for each in (most, soft, hard) if each != resource.RLIM_INFINITY]
