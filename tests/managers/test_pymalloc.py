@@ -24,9 +24,13 @@ KEYS = sorted(path.stem for path in FOLDER.glob("pymalloc-*.npz"))
 APART = 33  # log2 of the bytes between the arenas of a key, more than any has
 
 
+RECORDED = {"3.14", "3.15"}  # held to recordings of theirs alone: docs/pymalloc.md
+
+
 def test_there_are_keys_of_every_version_of_the_card():
     versions = {key.split("-")[1] for key in KEYS}
-    assert versions == set(named("pymalloc").card.versions) and len(KEYS) == 3 * len(versions)
+    assert versions | RECORDED == set(named("pymalloc").card.versions)
+    assert len(KEYS) == 3 * len(versions)
 
 
 @pytest.mark.parametrize("key", KEYS)
