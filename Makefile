@@ -17,6 +17,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m compileall -q src # hundreds of processes of the suite import it, some told to keep no bytecode
 	@touch $@
 
 system: ## install the real allocators and a browser where that is allowed; say what is missing
