@@ -37,8 +37,8 @@ SPREAD := -n $(WORKERS) --dist loadgroup
 test-compiled: install ## the suite as it is shipped, but for what test-checked runs
 	$(BIN)/pytest $(SPREAD) tests $(STEPPED:%=--ignore=%)
 
-test-interpreted: install ## kernels as plain Python, on smaller traces
-	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary tests/references
+test-interpreted: install ## kernels as plain Python, on smaller traces; real systems are asked once, by test-compiled
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary
 
 test-checked: install ## managers and their parts, compiled with every array index checked
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) $(CHECKED)
