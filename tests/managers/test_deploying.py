@@ -68,3 +68,12 @@ def test_a_call_in_the_program_has_no_line_outside() -> None:
 
 def test_a_python_runs_on_its_allocator_over_the_systems_and_not_on_its_collector():
     assert runs_on(python=True) == f"pymalloc over {runs_on()}"
+
+
+def test_a_flag_is_written_in_the_words_of_whoever_reads_it() -> None:
+    cuda = managers()["cuda-caching"].card.deploy
+    assert cuda is not None
+    assert cuda.said({"expandable_segments": 1, "max_split_size_mb": 128}) == (
+        "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True,max_split_size_mb:128"
+    )
+    assert JEMALLOC is not None and JEMALLOC.said({"tcache": 0}) == "MALLOC_CONF=tcache:false"

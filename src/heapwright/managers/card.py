@@ -26,7 +26,8 @@ class Deploy:
     variable: str = "GLIBC_TUNABLES"  # that holds several knobs,
     equals: str = "="  # each a name, this, and its value,
     between: str = ":"  # with this in between
-    flags: tuple[str, ...] = ()  # of those, knobs of 0 and 1 that are called false and true there
+    flags: tuple[str, ...] = ()  # of those, knobs of 0 and 1 that are called by words there,
+    words: tuple[str, str] = ("false", "true")  # these
     preload: str = ""  # command that makes the library to preload; "": none is made
     library: str = ""  # name of the library to preload that `package` installs; "": none
     package: str = ""  # Debian's and Ubuntu's name
@@ -67,7 +68,7 @@ class Deploy:
 
     def _value(self, knob: str, value: int) -> str:
         """How a value is written."""
-        return ("true" if value else "false") if knob in self.flags else str(value)
+        return self.words[bool(value)] if knob in self.flags else str(value)
 
     def said(self, settings: Mapping[str, int]) -> str:
         """What to put before a command for `settings`, as MALLOC_ARENA_MAX=1; "" where one of the

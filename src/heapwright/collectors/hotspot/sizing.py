@@ -21,6 +21,25 @@ HEAP_BYTES = 2 * M  # HeapAlignment
 OLD_BYTES = 4 * M * 13 // 10  # OldSize, scaled for 64-bit words
 WITHOUT_OLD_SIZE = version_number("25")
 LEAST_XMX = 2 * M
+_SHARE = (0, 100)  # percent
+RANGES = {  # of options, as gc_globals.hpp and g1_globals.hpp have them
+    "UseTLAB": (0, 1),
+    "UseCompressedOops": (0, 1),
+    "MaxTenuringThreshold": (0, 16),
+    "MaxGCPauseMillis": (1, (1 << 31) - 1),
+    **dict.fromkeys(
+        (
+            "TargetSurvivorRatio",
+            "InitiatingHeapOccupancyPercent",
+            "G1NewSizePercent",
+            "G1MaxNewSizePercent",
+            "G1HeapWastePercent",
+            "G1MixedGCLiveThresholdPercent",
+            "G1OldCSetRegionThresholdPercent",
+        ),
+        _SHARE,
+    ),
+}
 
 
 class Generations(NamedTuple):
@@ -47,6 +66,11 @@ def refuse_contradictions(name: str, config: object) -> None:
     negative = [knob for knob, value in given.items() if value < 0]
     if negative:
         raise HeapwrightError(f"{name}.{negative[0]} is not negative.")
+    for knob, (least, most) in RANGES.items():
+        if not least <= given.get(knob, least) <= most:
+            raise HeapwrightError(
+                f"{name}.{knob} is between {least:,} and {most:,}, not {given[knob]:,}."
+            )
     xmx, xmn, xms = given["Xmx"], given["Xmn"], given.get("Xms", 0)
     if xmx < LEAST_XMX:
         raise HeapwrightError(f"{name}.Xmx is at least {LEAST_XMX:,} bytes, not {xmx:,}.")
@@ -62,10 +86,6 @@ def refuse_contradictions(name: str, config: object) -> None:
         )
     if given.get("NewRatio", 1) < 1 or given.get("SurvivorRatio", 1) < 1:
         raise HeapwrightError(f"{name}.NewRatio and SurvivorRatio are at least 1.")
-    if given.get("MaxTenuringThreshold", 0) > 16 or given.get("TargetSurvivorRatio", 0) > 100:
-        raise HeapwrightError(
-            f"{name}.MaxTenuringThreshold is at most 16 and TargetSurvivorRatio at most 100."
-        )
     if xmx > 32 << 30 or (xmx > 30 << 30 and given["UseCompressedOops"]):
         raise HeapwrightError(f"{name}.Xmx is at most 32 GiB, 30 with compressed references.")
 

@@ -2,7 +2,7 @@
 
     attach ─► Python's hooks ─► the block ─► hooks off ─► detach ─► trace     here.h, attached.h
 
-The library is loaded once and stays; a recording costs a few milliseconds besides its trace.
+The library is loaded once and stays; a recording begins in some 10 ms.
 """
 
 import contextlib

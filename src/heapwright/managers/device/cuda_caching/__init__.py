@@ -12,7 +12,10 @@ CARD = Card(
         tunables={
             "max_split_size_mb": "max_split_size_mb",
             "roundup_power2_divisions": "roundup_power2_divisions",
+            "expandable_segments": "expandable_segments",
         },
+        flags=("expandable_segments",),
+        words=("False", "True"),
         variable="PYTORCH_CUDA_ALLOC_CONF",
         equals=":",
         between=",",
