@@ -14,16 +14,14 @@ def test_what_is_kept_is_not_asked_for_again(tmp_path, monkeypatch):
         asked.extend(offsets)
         return [f"f{offset}" for offset in offsets]
 
-    assert known(BUILD, "plain", [1, 2, 1], ask) == ["f1", "f2", "f1"]
-    assert known(BUILD, "plain", [2, 3], ask) == ["f2", "f3"]
+    assert known(BUILD, [1, 2, 1], ask) == ["f1", "f2", "f1"]
+    assert known(BUILD, [2, 3], ask) == ["f2", "f3"]
     assert asked == [1, 2, 3]
-    assert known(BUILD, "inlined", [2], ask) == ["f2"]
-    assert asked == [1, 2, 3, 2]
-    assert known(BUILD, "plain", [9], lambda some: ["lib.so+0x9"]) == ["lib.so+0x9"]
-    assert known(BUILD, "plain", [9], lambda some: ["f9"]) == ["f9"]
+    assert known(BUILD, [9], lambda some: ["lib.so+0x9"]) == ["lib.so+0x9"]
+    assert known(BUILD, [9], lambda some: ["f9"]) == ["f9"]
     monkeypatch.setattr(known_names, "_debug_time", lambda build: 7)  # debug information has come
-    assert known(BUILD, "plain", [1], ask) == ["f1"]
-    assert asked == [1, 2, 3, 2, 1]
+    assert known(BUILD, [1], ask) == ["f1"]
+    assert asked == [1, 2, 3, 1]
 
 
 def test_without_a_build_id_or_a_readable_file_all_is_asked_for(tmp_path, monkeypatch):
@@ -32,9 +30,9 @@ def test_without_a_build_id_or_a_readable_file_all_is_asked_for(tmp_path, monkey
     def ask(offsets):
         return [str(offset) for offset in offsets]
 
-    assert known("", "plain", [5], ask) == ["5"]
-    assert known("../../x", "plain", [5], ask) == ["5"]
+    assert known("", [5], ask) == ["5"]
+    assert known("../../x", [5], ask) == ["5"]
     assert not (tmp_path / "names").exists()
-    assert known(BUILD, "plain", [5], ask) == ["5"]
+    assert known(BUILD, [5], ask) == ["5"]
     (tmp_path / "names" / f"{BUILD}.json").write_text("[")
-    assert known(BUILD, "plain", [5], ask) == ["5"]
+    assert known(BUILD, [5], ask) == ["5"]

@@ -19,7 +19,7 @@ from heapwright.insight.growth import growth
 from heapwright.insight.why import peak_event
 from heapwright.result import Result
 from heapwright.trace.ending import ending
-from heapwright.trace.stacks import WRAPPERS
+from heapwright.trace.stacks import hands_on
 from heapwright.words import bytes_text, change_text
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def difference(before: Side, after: Side, names: Sequence[str]) -> Difference:
         if old == new:
             continue
         asked = max(
-            (n for n, name in enumerate(key) if not WRAPPERS.fullmatch(name)), default=len(key) - 1
+            (n for n, name in enumerate(key) if not hands_on(name)), default=len(key) - 1
         )
         state = "" if key in before.rows and key in after.rows else "new"
         stacks.append(

@@ -1,6 +1,6 @@
 """The names of call sites that were looked up before, kept by the build-id of their file.
 
-    HOME/names/BUILD-ID.json    {"by": what could be asked, "plain": {offset: name}, "inlined": ...}
+    HOME/names/BUILD-ID.json    {"by": what could be asked, "names": {offset: name}}
 
 A file of one build-id has one answer to each offset, as long as the same is asked: where a tool or
 the file's separate debug information has come since, what is kept says nothing any more.
@@ -25,14 +25,13 @@ _BUILD = re.compile("[0-9a-f]{8,128}")
 Ask = Callable[[Sequence[int]], list[str]]  # names of offsets
 
 
-def known(build: str, way: str, offsets: Sequence[int], ask: Ask) -> list[str]:
+def known(build: str, offsets: Sequence[int], ask: Ask) -> list[str]:
     """The name of each offset of the file with that build-id; what is not kept is asked for, and
-    kept. `way` is "plain" or "inlined"."""
+    kept."""
     if not _BUILD.fullmatch(build):
         return ask(offsets)
     by = f"{shutil.which('addr2line')} {shutil.which('nm')} {_debug_time(build)}"
-    kept = _read(build, by)
-    names = kept.setdefault(way, {})
+    names = _read(build, by)
     missing = [offset for offset in dict.fromkeys(offsets) if f"{offset:x}" not in names]
     if missing:
         told = ask(missing)
@@ -40,7 +39,7 @@ def known(build: str, way: str, offsets: Sequence[int], ask: Ask) -> list[str]:
         # One that has no name is asked for again: the tool may have had no time
         names |= {k: name for k, name in found.items() if not name.endswith(f"+0x{k}")}
         if len(names) <= MOST:
-            _write(build, {"by": by, **kept})
+            _write(build, {"by": by, "names": names})
         names = found | names
     return [names[f"{offset:x}"] for offset in offsets]
 
@@ -57,7 +56,7 @@ def _path(build: str) -> Path:
     return cache_home() / "names" / f"{build}.json"
 
 
-def _read(build: str, by: str) -> dict[str, dict[str, str]]:
+def _read(build: str, by: str) -> dict[str, str]:
     """What is kept of a file, if the same could be asked then."""
     try:
         path = _path(build)
@@ -68,11 +67,9 @@ def _read(build: str, by: str) -> dict[str, dict[str, str]]:
         return {}
     if not isinstance(text, dict) or text.get("by") != by:
         return {}
-    return {
-        way: {k: v for k, v in names.items() if isinstance(v, str)}
-        for way, names in text.items()
-        if isinstance(names, dict)
-    }
+    names = text.get("names")
+    kept = names.items() if isinstance(names, dict) else ()
+    return {offset: name for offset, name in kept if isinstance(name, str)}
 
 
 def _write(build: str, text: dict[str, object]) -> None:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from heapwright.trace.known_names import known
+from heapwright.trace.stacks import asker
 
 SYSTEM_FOLDERS = ("/usr/", "/lib/", "/lib64/", "/bin/", "/sbin/", "/nix/store/")
 ELF_BYTES = 1 << 20  # of a file's start that are read for its headers and its build-id
@@ -29,13 +30,13 @@ def labels(
     """Function, and file and line where the debug information is installed, of each stored site.
 
     `names` are those that were kept, "" of what has none. With `inlined` a line for each function
-    that was inlined there, the outermost first. Asks `addr2line` where there is one, else `nm`;
-    what neither knows is `libfoo.so+0x1234`.
+    that was inlined there, the outermost first; without, whoever of them asked. Asks `addr2line`
+    where there is one, else `nm`; what neither knows is `libfoo.so+0x1234`.
     """
     answer = [name or text for name, text in zip(names or [""] * len(stored), stored, strict=True)]
     for path, wanted in _by_file(answer, modules).items():
-        for row, name in zip(wanted, _named(path, modules[path], wanted, inlined), strict=True):
-            answer[row] = name
+        for row, name in zip(wanted, _named(path, modules[path], wanted), strict=True):
+            answer[row] = name if inlined else _alone(name)
     return answer
 
 
@@ -48,8 +49,8 @@ def own_names(stored: list[str], modules: dict[str, str], *, inlined: bool = Fal
     files = _by_file(stored, own)
     names = [""] * len(stored)
     for path, wanted in files.items():
-        for row, name in zip(wanted, _named(path, own[path], wanted, inlined), strict=True):
-            names[row] = name
+        for row, name in zip(wanted, _named(path, own[path], wanted), strict=True):
+            names[row] = name if inlined else _alone(name)
     return names if any(names) else []
 
 
@@ -63,14 +64,19 @@ def _by_file(stored: Sequence[str], modules: dict[str, str]) -> dict[str, dict[i
     return rows
 
 
-def _named(path: str, build: str, wanted: dict[int, int], inlined: bool) -> list[str]:
+def _alone(frame: str) -> str:
+    """Who asked, of the functions of a frame; that of the frame itself where all hand on."""
+    return asker(frame) or frame.partition("\n")[0]
+
+
+def _named(path: str, build: str, wanted: dict[int, int]) -> list[str]:
     """The name of each wanted offset of a file."""
     offsets = list(wanted.values())
     if not (Path(path).is_file() and elf(path)[1] == build):
         return [_nearest([], path, offset) for offset in offsets]
 
     def ask(some: Sequence[int]) -> list[str]:
-        names = _lines(path, list(some), inlined)
+        names = _lines(path, list(some))
         symbols = _symbols(path) if not all(names) else []
         return [
             name or _nearest(symbols, path, offset)
@@ -79,7 +85,7 @@ def _named(path: str, build: str, wanted: dict[int, int], inlined: bool) -> list
 
     if not path.startswith(SYSTEM_FOLDERS):  # the trace keeps its names, and it is built anew
         return ask(offsets)
-    return known(build, "inlined" if inlined else "plain", offsets, ask)
+    return known(build, offsets, ask)
 
 
 def _nearest(symbols: list[tuple[int, int, str]], path: str, offset: int) -> str:
@@ -106,10 +112,11 @@ def _run(command: list[str], text: str = "") -> str:
     return done.stdout
 
 
-def _lines(path: str, offsets: list[int], inlined: bool) -> list[str]:
-    """`function (file.c:12)` of each offset by addr2line; empty where it knows no line."""
+def _lines(path: str, offsets: list[int]) -> list[str]:
+    """`function (file.c:12)` of each offset by addr2line, a line for each function that was inlined
+    there, the outermost first; empty where it knows none."""
     asked = "".join(f"0x{offset:x}\n" for offset in offsets)
-    options = ["-a", "-f", "-C", "-s", *(["-i"] if inlined else [])]
+    options = ["-a", "-f", "-C", "-s", "-i"]
     found: list[list[str]] = []  # lines after each address
     for line in _run(["addr2line", *options, "-e", path], asked).splitlines():
         if line.startswith("0x"):

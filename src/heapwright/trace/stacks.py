@@ -21,18 +21,48 @@ NODES = 1 << 21  # of a trace at most: 22 MB of its footer, and 16 MB of memory
 DEPTH = 1 << 10  # frames of one stack at most; its outermost ones are left out past that
 LEFT_OUT = "..."  # stands for the frames that were left out
 _HEAD = re.compile(rb"([0-9]{1,8}):")
-# Functions that only hand a request on: the caller above them is the one a person looks for.
-WRAPPERS = re.compile(
+# Functions that only hand a request on, as the C++ library's do: see `hands_on`.
+_WRAPPERS = re.compile(
     r"(?:(?:__|_)?(?:libc_|GI_)*(?:malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|"
     r"posix_memalign|valloc|pvalloc|strdup|strndup|asprintf|vasprintf)"
     r"|operator new(?:\[\])?|_Zn[aw][a-zA-Z0-9_]*"
     r"|x_?(?:malloc|calloc|realloc|zalloc|strdup)|g_(?:malloc|malloc0|realloc|try_malloc|slice_alloc)"
     r"|(?:_?Py(?:Mem|Object)(?:_Raw)?_(?:Raw)?(?:Malloc|Calloc|Realloc))"
     r"|_PyMem_(?:Raw|Debug)\w+|_PyObject_(?:Malloc|Calloc|Realloc)"
-    r"|__gnu_cxx::\w*allocator<.*|std::(?:__new_)?allocator(?:_traits)?<.*"
     r"|__rust_(?:alloc|alloc_zeroed|realloc)|alloc::alloc::\w+|__rdl_\w+)"
     r"(?:\(.*|@.*|\s.*)?"
 )
+_LIBRARY = ("std::", "__gnu_cxx::")
+
+
+def hands_on(name: str) -> bool:
+    """Whether a function only hands requests on: the caller above it is whom a person looks for.
+
+    >>> [hands_on(f) for f in ("operator new(unsigned long)", "std::vector<int>::push_back(int&&)")]
+    [True, True]
+    >>> hands_on("std::string spell<int>(int) (spell.cpp:3)")
+    False
+    """
+    return bool(_WRAPPERS.fullmatch(name)) or _function(name).startswith(_LIBRARY)
+
+
+def asker(frame: str) -> str:
+    """Of the functions of a frame, a line each, the innermost that does more than hand on; ""
+    where there is none."""
+    return next((name for name in reversed(frame.split("\n")) if not hands_on(name)), "")
+
+
+def _function(name: str) -> str:
+    """A demangled name without parameters and, which those of templates have, the type of the
+    answer."""
+    depth = start = 0
+    for at, letter in enumerate(name):
+        depth += (letter == "<") - (letter == ">")
+        if depth == 0 and letter == "(":
+            return name[start:at]
+        if depth == 0 and letter == " ":
+            start = at + 1
+    return name
 
 
 class Stacks(NamedTuple):
@@ -188,10 +218,7 @@ def askers(stacks: Stacks, frames: list[str], passed_over: np.ndarray | None = N
 
     A stack of nothing but those is known by its innermost one.
     """
-    known = [
-        next((f for f in reversed(name.split("\n")) if not WRAPPERS.fullmatch(f)), "")
-        for name in frames
-    ]
+    known = [asker(name) for name in frames]
     passes_on = np.array([not name for name in known], bool)
     if passed_over is not None:
         passes_on |= passed_over

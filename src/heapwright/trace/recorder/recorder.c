@@ -4,6 +4,7 @@
  *   mallopt, malloc_trim, sbrk ─► the same: what steers the allocator
  *   exec ─► the next image is recorded too: exec.h          at the start: origin.h
  *   a large block ─► what of it was written: looks.h        now and then: process.h
+ *   who asked: askers.h; whole stacks: tree.h
  *
  * Exactness  glibc's heap must lie where it would without us: nothing here allocates. */
 #define _GNU_SOURCE
@@ -91,6 +92,12 @@ static inline void gone(uint64_t op, void *p) {
 static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, &a) ? SIZE_MAX : a; }
 
 #include "python.h"
+#ifdef __x86_64__
+#include "askers.h"
+#else
+static void know_who_passes_on(void) {}
+#define ASKER CALLER
+#endif
 
 static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
     if (__builtin_expect(python_inside, 0)) {
@@ -136,18 +143,18 @@ static inline void *resized(void *old, size_t size, uint64_t caller) {
 
 static size_t whole_pages(size_t n, size_t page) { return n > SIZE_MAX - page ? n : (n + page - 1) & -page; }
 
-void *malloc(size_t n) { return given(MALLOC, __libc_malloc(n), n, 0, CALLER); }
-void *calloc(size_t a, size_t b) { return given(CALLOC, __libc_calloc(a, b), product(a, b), 0, CALLER); }
-void *realloc(void *old, size_t n) { return resized(old, n, CALLER); }
-void *reallocarray(void *old, size_t a, size_t b) { return resized(old, product(a, b), CALLER); }
-void *memalign(size_t align, size_t n) { return aligned(align, n, CALLER); }
-void *aligned_alloc(size_t align, size_t n) { return aligned(align, n, CALLER); }
-void *valloc(size_t n) { return aligned(sysconf(_SC_PAGESIZE), n, CALLER); }
-void *pvalloc(size_t n) { return aligned(sysconf(_SC_PAGESIZE), whole_pages(n, sysconf(_SC_PAGESIZE)), CALLER); }
+void *malloc(size_t n) { return given(MALLOC, __libc_malloc(n), n, 0, ASKER); }
+void *calloc(size_t a, size_t b) { return given(CALLOC, __libc_calloc(a, b), product(a, b), 0, ASKER); }
+void *realloc(void *old, size_t n) { return resized(old, n, ASKER); }
+void *reallocarray(void *old, size_t a, size_t b) { return resized(old, product(a, b), ASKER); }
+void *memalign(size_t align, size_t n) { return aligned(align, n, ASKER); }
+void *aligned_alloc(size_t align, size_t n) { return aligned(align, n, ASKER); }
+void *valloc(size_t n) { return aligned(sysconf(_SC_PAGESIZE), n, ASKER); }
+void *pvalloc(size_t n) { return aligned(sysconf(_SC_PAGESIZE), whole_pages(n, sysconf(_SC_PAGESIZE)), ASKER); }
 size_t malloc_usable_size(void *p) { return p ? usable(p) : 0; }
 int posix_memalign(void **out, size_t align, size_t n) {
     if (align % sizeof n || !align || align & (align - 1)) return EINVAL;
-    void *p = aligned(align, n, CALLER);
+    void *p = aligned(align, n, ASKER);
     return p ? *out = p, 0 : ENOMEM;
 }
 void free(void *p) {
@@ -204,6 +211,7 @@ __attribute__((constructor)) static void begin(void) { /* while there are few ke
     release(old);
     if (!*kept.library && dladdr(&state, &here) && here.dli_fname && *here.dli_fname == '/')
         add_text(kept.library, sizeof kept.library, here.dli_fname);
+    know_who_passes_on();
     python_begin();
 }
 
