@@ -8,6 +8,7 @@ drives its real counterpart.
     hotspot   Java's virtual machine (Drive.java)
     cpython   pymalloc
     nginx     its slab allocator
+    android   RosAlloc of ART
 
 `references()` finds the packages by their place.
 """

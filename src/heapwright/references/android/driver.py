@@ -1,0 +1,68 @@
+"""A fresh process with one of Android's allocators, fed with a trace's events in lockstep.
+
+with Drive("art-rosalloc", slots, Space(zone_bytes=1 << 20)) as drive:
+    for batch in trace.batches():
+        placed = drive.replay(batch)    # int64[event, 2]: offset in its space or -1; usable bytes
+    told = drive.finish()
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.references.android import build
+from heapwright.references.child import Child
+from heapwright.trace.schema import Events
+
+CHUNK_EVENTS = 1 << 15  # drive.h: BATCH
+EVENT = np.dtype(
+    [("size", "i8"), ("slot", "i4"), ("thread", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V6")]
+)
+
+
+class Space(NamedTuple):
+    """What the real one is told of its space."""
+
+    zone_bytes: int
+    mode: int = 0
+    threshold_bytes: int = 0
+
+
+class Told(NamedTuple):
+    """What it was at the end."""
+
+    refused: int
+    resident_pages: int  # of its space
+    held_bytes: int  # its footprint
+    peak_bytes: int
+
+
+class Drive(Child):
+    """The process."""
+
+    blame = "; a trace that frees or grows what was never allocated does this."
+
+    def __init__(self, name: str, slots: int, space: Space, *, touch: bool = True) -> None:
+        super().__init__(f"real {name}", build.driver(name), build.environment())
+        self.send(np.array([slots, space.zone_bytes, touch, *space[1:]], np.int64))
+
+    def replay(self, events: Events) -> np.ndarray:
+        """Replay `events`: int64[event, 2], each block's offset, or -1, and usable bytes."""
+        total = len(events.op)
+        placed = np.zeros((total, 2), np.int64)
+        for start in range(0, total, CHUNK_EVENTS):
+            rows = slice(start, min(start + CHUNK_EVENTS, total))
+            packed = np.zeros(rows.stop - start, EVENT)
+            for column in ("size", "slot", "op", "align", "thread"):
+                values = getattr(events, column)[rows]
+                if len(values):
+                    packed[column] = values
+            self.send(np.array([len(packed)], np.int64))
+            self.send(packed)
+            self.receive(placed[rows])
+        return placed
+
+    def finish(self) -> Told:
+        """End it: what it held."""
+        self.send(np.zeros(1, np.int64))
+        return Told(*self.receive(np.zeros(len(Told._fields), np.int64)).tolist())
