@@ -129,14 +129,17 @@ def moments_of(trace: Trace) -> Moments:
     if total <= 0 and times is not None:
         total = float(times[-1])
     end = 1.0
-    if times is not None and total > 0:
+    rested = ends.rest_ns[1] > 0
+    if rested and total > 0:
+        end = min(1.0, sum(ends.rest_ns) / 2 / total)
+    elif times is not None and total > 0:
         since, leaves = (min(1.0, float(time) / total) for time in times)
         end = _judged(since, leaves if ends.exit < trace.events else 1.0)
     if len(seen) < 2 or total <= 0:
-        return Moments(end)
+        return Moments(end, rested=rested)
     outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
     beside = int(outside[int(seen[:, ANON].argmax())])
-    return Moments(end, seen[:, TIME_NS] / total, outside, beside)
+    return Moments(end, seen[:, TIME_NS] / total, outside, beside, rested)
 
 
 def _judged(since: float, leaves: float) -> float:

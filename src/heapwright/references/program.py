@@ -3,11 +3,14 @@
     run(command, environment) ─► Run: anonymous memory through time, high-water mark, exit status
     held(run, moments)        ─► peak, mean, end of the heap: what lies outside of it is taken off
 
+Judged at its end is what it holds while it rests, where the recorded program rested: processor time
+tells when it does. Of another one it is the same share of its time.
+
 Nothing is put into the program, so that it runs exactly as the printed lines would have it run; but
 for a thread that calls malloc_trim, where the advice is that the program does so itself. It ends
 with us: were we killed, nobody would look at it or stop it any more.
 Looked at is the process that is started, and of it the last program that it executed, as the
-recorder has it; its children are not.
+recorder has it; with `children` each process that it forks as well, which must outlive a look.
 
 Exact      anonymous pages are the kernel's count, within 128 KiB a processor (proc(5) statm); a
            peak between two looks is made up for by the high-water mark of the process, less files
@@ -24,7 +27,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,9 @@ STOP_SECONDS = 10.0  # that a program has to end once it was told to
 # Shares of the time before the end's moment between which the quietest look counts: what a program
 # does as it leaves takes a little of its time, in one run more than in another
 WINDOW = (0.06, 0.03)
+REST_NS, RESTS = 50_000_000, 20  # a rest: so long, and one part in so many of its time
+IDLE_SHARE = 0.2  # of the processor between two looks: less is no work
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 ENDS_WITH_PARENT = 1  # prctl(2): PR_SET_PDEATHSIG
 IMAGE_SECONDS = 0.1  # by then a program that only waits has loaded its libraries
 _AREA = re.compile(
@@ -59,6 +65,24 @@ class Run:
     high_water_bytes: int  # of all resident memory, at the last look
     said: str = ""  # the last it wrote to its standard error, if it failed
     stopped: bool = False  # by us, as its time was over
+    worked_ns: np.ndarray | None = None  # int64[look], processor time by then; None: not known
+    children: tuple["Run", ...] = ()  # in the order in which they began
+
+    def rest(self) -> int:
+        """The look in the middle of its longest rest: no processor time for a twentieth of its
+        time, and what comes behind takes no longer; -1 where it did not rest."""
+        if self.worked_ns is None or len(self.clock_ns) < 2:
+            return -1
+        whole = int(self.clock_ns[-1])
+        idle = np.diff(self.worked_ns) <= IDLE_SHARE * np.diff(self.clock_ns)
+        edges = np.flatnonzero(np.diff(idle, prepend=False, append=False))
+        first, last = edges[::2], edges[1::2]
+        took = self.clock_ns[last] - self.clock_ns[first]
+        took[(took < max(REST_NS, whole // RESTS)) | (whole - self.clock_ns[last] > took)] = 0
+        if not took.any():
+            return -1
+        row = int(took.argmax())
+        return int(first[row] + last[row]) // 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +93,7 @@ class Moments:
     at: np.ndarray | None = None  # float64[sample], ascending
     outside: np.ndarray | None = None  # int64[sample], anonymous bytes that are not the heap's
     outside_at_peak: int = 0  # when all anonymous memory together was most
+    rested: bool = False  # whether the program rested at its end
 
 
 @dataclass(frozen=True)
@@ -87,13 +112,16 @@ def run(
     environment: Mapping[str, str],
     *,
     seconds: float | None = None,
+    children: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Run:
     """Run `command` with `environment` and nothing else; its output goes nowhere.
 
-    After `seconds` it is sent SIGTERM. `progress` is told the seconds that passed. HeapwrightError
-    when it cannot be started or is gone before it was looked at.
+    After `seconds` it is sent SIGTERM. With `children` what it forks is looked at too. `progress`
+    is told the seconds that passed. HeapwrightError when it cannot be started or is gone before it
+    was looked at.
     """
+    start = time.perf_counter()
     with tempfile.TemporaryFile() as complaints:
         try:
             process = subprocess.Popen(
@@ -107,43 +135,80 @@ def run(
         except OSError as error:
             raise HeapwrightError(f"cannot run {command[0]}: {error.strerror}") from None
         try:
-            looks, passed, stopped = _watch(process, seconds, progress)
+            seen, stopped = _watch(process, seconds, children, progress)
+            passed = time.perf_counter() - start
         finally:
             _end(process)
         complaints.seek(0)
         said = complaints.read().decode(errors="replace").strip()[-SAID_CHARACTERS:]
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
-    if not looks:
+    if not seen[0].rows:
         raise HeapwrightError(
             f"{command[0]} ended with status {status} before it could be looked at"
             + (f": {said}" if said else "")
         )
-    clock, anonymous, files, high = np.array(looks, np.int64).T
-    return Run(
-        status, passed, clock, anonymous, files, int(high.max()), said if status else "", stopped
+    return replace(
+        seen[0].run(),
+        status=status,
+        seconds=passed,
+        said=said if status else "",
+        stopped=stopped,
+        children=tuple(looks.run() for looks in seen[1:] if looks.rows),
     )
+
+
+class Looks:
+    """What was seen of one process, of the last program that it executed."""
+
+    def __init__(self, pid: int, start_ns: int) -> None:
+        self.pid, self.start_ns, self._image = pid, start_ns, ""
+        self.rows: list[tuple[int, int, int, int, int]] = []
+
+    def look(self) -> None:
+        """Look once; what is gone is not seen."""
+        proc, passed = f"/proc/{self.pid}", time.perf_counter_ns() - self.start_ns
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            now = os.readlink(f"{proc}/exe")
+            _, resident, shared, *_ = _read(f"{proc}/statm").split()
+            high = _read(f"{proc}/status").partition("VmHWM:")[2].split(maxsplit=1)[0]
+            worked = sum(map(int, _read(f"{proc}/stat").rpartition(")")[2].split()[11:13]))
+            if now != self._image:
+                self._image, self.rows = now, []
+            files = int(shared) * PAGE_BYTES
+            anonymous = int(resident) * PAGE_BYTES - files
+            self.rows.append((passed, anonymous, files, int(high) << 10, worked * TICK_NS))
+
+    def children(self) -> list[int]:
+        """Those that its threads forked and that are there."""
+        found: list[int] = []
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                found += map(int, _read(f"/proc/{self.pid}/task/{thread}/children").split())
+        return found
+
+    def run(self) -> Run:
+        """All that was seen, from the process's first look on."""
+        clock, anonymous, files, high, worked = np.array(self.rows, np.int64).T
+        return Run(
+            0, float(clock[-1]) / 1e9, clock, anonymous, files, int(high.max()), worked_ns=worked
+        )
 
 
 def _watch(
     process: "subprocess.Popen[bytes]",
     seconds: float | None,
+    children: bool,
     progress: Callable[[float], None] | None,
-) -> tuple[list[tuple[int, int, int, int]], float, bool]:
-    """Look until it ends; only looks at the last program that it executed are kept."""
-    looks: list[tuple[int, int, int, int]] = []
-    image, stopped = "", False
-    start = time.perf_counter_ns()
-    proc = f"/proc/{process.pid}"
+) -> tuple[list[Looks], bool]:
+    """Look until it ends."""
+    start, stopped = time.perf_counter_ns(), False
+    seen = {process.pid: Looks(process.pid, start)}
     while process.poll() is None:
         passed = time.perf_counter_ns() - start
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            now = os.readlink(f"{proc}/exe")
-            _, resident, shared, *_ = _read(f"{proc}/statm").split()
-            high = _read(f"{proc}/status").partition("VmHWM:")[2].split(maxsplit=1)[0]
-            if now != image:
-                image, looks = now, []
-            files = int(shared) * PAGE_BYTES
-            looks.append((passed, int(resident) * PAGE_BYTES - files, files, int(high) << 10))
+        for one in list(seen.values()):
+            one.look()
+            for pid in one.children() if children else ():
+                seen.setdefault(pid, Looks(pid, time.perf_counter_ns()))
         if progress:
             progress(passed / 1e9)
         if seconds is not None and passed > 1e9 * seconds and not stopped:
@@ -152,7 +217,7 @@ def _watch(
         elif stopped and seconds is not None and passed > 1e9 * (seconds + STOP_SECONDS):
             process.kill()
         time.sleep(max(LOOK_SECONDS, passed / 1e9 / LOOKS))
-    return looks, (time.perf_counter_ns() - start) / 1e9, stopped
+    return list(seen.values()), stopped
 
 
 def _tied() -> Callable[[], None]:
@@ -229,7 +294,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def held(run: Run, moments: Moments, image: int = 0) -> Held:
     """What the heap held in a run, at the moments of the recording; `image` bytes are data of
     libraries that it was given and the recording had not."""
-    clock, heap = run.clock_ns, np.maximum(heap_bytes(run, moments) - image, 0)
+    clock = run.clock_ns
     total = max(1.0, 1e9 * run.seconds)
     share = clock / total
     top = int(run.anonymous.argmax())
@@ -237,8 +302,13 @@ def held(run: Run, moments: Moments, image: int = 0) -> Held:
     beside = int(run.anonymous[0]) if moments.at is None else moments.outside_at_peak
     first, last = (moments.end - before for before in WINDOW)
     near = (share >= first) & (share <= last)
-    if not near.any():
+    rest = run.rest() if moments.rested else -1
+    if rest >= 0:
+        near = np.arange(len(share)) == rest
+        share[rest] = moments.end  # whatever its own share of the time was
+    elif not near.any():
         near = np.arange(len(share)) == int(np.abs(share - last).argmin())
+    heap = np.maximum(heap_bytes(run, moments, share) - image, 0)
     lengths = np.diff(clock, append=max(int(clock[-1]) + 1, int(total)))
     return Held(
         peak_resident_bytes=max(0, int(run.anonymous[top]) + max(0, unseen) - beside - image),
@@ -249,12 +319,12 @@ def held(run: Run, moments: Moments, image: int = 0) -> Held:
     )
 
 
-def heap_bytes(run: Run, moments: Moments) -> np.ndarray:
+def heap_bytes(run: Run, moments: Moments, share: np.ndarray | None = None) -> np.ndarray:
     """int64[look]: anonymous memory less what the recording saw outside of the heap at that share
     of its time; where it did not look, less what was there at the first look."""
     if moments.at is None or moments.outside is None or not len(moments.at):
         outside = np.full(len(run.clock_ns), run.anonymous[0])
     else:
-        share = run.clock_ns / max(1.0, 1e9 * run.seconds)
-        outside = np.interp(share, moments.at, moments.outside)
+        shares = run.clock_ns / max(1.0, 1e9 * run.seconds) if share is None else share
+        outside = np.interp(shares, moments.at, moments.outside)
     return np.maximum(run.anonymous - outside, 0).astype(np.int64)

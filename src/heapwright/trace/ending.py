@@ -12,9 +12,13 @@ Exit phase  the run of frees with which the trace ends, all by its last thread, 
 High        within the last third of what is before: the first moment at which live memory is
             within 1/16 of its range there from its most. What comes before, the third's own ascent,
             is not yet settled
-End         between high and the exit phase: the last moment at which live memory is within 1/16 of
-            that range from its least there. Of a load that was freed, the quiet after it; of a
-            service, the last quiet between two requests; of what only grows, its last moment
+Rest        no event for 50 ms and a twentieth of the time, where the clock was read near enough to
+            say when; the last one counts, if what comes behind it takes no longer than it did. The
+            exit phase does not begin before its end
+End         where the program rested, that; else between high and the exit phase: the last moment
+            at which live memory is within 1/16 of that range from its least there. Of a load that
+            was freed, the quiet after it; of a service, the last quiet between two requests; of
+            what only grows, its last moment
 Omits       a free of everything by one thread that is followed by nothing is an exit, though the
             program may have gone on without memory: `Ending.note` says so
 
@@ -47,6 +51,9 @@ FREES_A_REQUEST = 16  # a request within the exit phase weighs as many frees
 NEAR = 16  # within one part in so many is as good as there
 FEW_PACES = 4  # between looks; from fewer nothing usual is known
 REST_NS, RESTS = 50_000_000, 20  # a pause of that, and of one part in so many of the time
+RESTS_KEPT = 64  # pauses of REST_NS, the last ones
+SURE_EVENTS, SURE_SHARE = 64, 1000  # that share a reading of the clock: of no more, or of one part
+# in so many of those before, is it known when the pause came
 TELLING = 20  # bytes freed in the exit phase of which it is said: one part of the peak in so many
 
 # Words of Books.counts
@@ -58,8 +65,13 @@ TELLING = 20  # bytes freed in the exit phase of which it is said: one part of t
     EXIT,  # the event after the least score: where the exit phase begins if the trace ends here
     LIVE_AT_EXIT,  # before it
     THREAD,  # of the last event
+    CLOCK,  # of the last event, ns
+    READ,  # the event at which it was read
+    RESTED,  # pauses of REST_NS and more
     COUNTS,
-) = range(8)
+) = range(11)
+# Columns of Books.rests: the event that ends the pause, ns at which it began and ended, live bytes
+RESUMED, SINCE, UNTIL, HELD, REST_COLUMNS = range(5)
 
 
 class Ending(NamedTuple):
@@ -71,6 +83,10 @@ class Ending(NamedTuple):
     exit_live_bytes: int  # before the exit phase
     last_live_bytes: int  # after the last event
     clocked: np.ndarray  # int64[moment]: about evenly spaced in time, ascending; none if not known
+    rest_ns: tuple[int, int] = (
+        0,
+        0,
+    )  # when it began to rest at `end` and when it went on, if it did
 
     def note(self, trace: "Trace") -> list[str]:
         """What a reader must know of the end: a sentence where the exit phase frees much."""
@@ -92,6 +108,7 @@ class Books(NamedTuple):
     low: np.ndarray  # int64[block], least
     low_event: np.ndarray  # int64[block], the last event with it
     clock_ns: np.ndarray  # int64[block], of its last event
+    rests: np.ndarray  # int64[RESTS_KEPT, REST_COLUMNS], the row of pause n is n % RESTS_KEPT
     counts: np.ndarray  # int64[COUNTS]
 
 
@@ -109,6 +126,15 @@ def follow(books, events, width):
         if thread != count[THREAD]:
             count[THREAD], count[EXIT], count[LIVE_AT_EXIT] = thread, number, live
             score = least = 0
+        if timed and events.time_ns[i] > count[CLOCK]:
+            if events.time_ns[i] - count[CLOCK] >= REST_NS and number - count[READ] <= max(
+                SURE_EVENTS, number // SURE_SHARE
+            ):
+                rest = books.rests[unsigned(count[RESTED] % RESTS_KEPT)]
+                rest[RESUMED], rest[HELD] = number, live
+                rest[SINCE], rest[UNTIL] = count[CLOCK], events.time_ns[i]
+                count[RESTED] += 1
+            count[CLOCK], count[READ] = events.time_ns[i], number
         if op == FREE:
             score += 1
             live -= size[unsigned(slot)]
@@ -139,7 +165,7 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
     width = -(-trace.events // BLOCKS)
     rows = -(-trace.events // width)
     timed = "time_ns" in trace.columns
-    lengths = (trace.slots, rows, rows, rows, rows, COUNTS)
+    lengths = (trace.slots, rows, rows, rows, rows, (RESTS_KEPT, REST_COLUMNS), COUNTS)
     books = Books(*(np.zeros(length, np.int64) for length in lengths))
     columns = ("op", "slot", "size", "thread", *(("time_ns",) if timed else ()))
     for batch in trace.batches(columns):
@@ -149,19 +175,42 @@ def ending(trace: "Trace", moments: int = 0) -> Ending:
     if later := _after_a_rest(_looks(trace, books.clock_ns, width), leaving, trace.events):
         leaving = later
         exit_live = last_live if later >= trace.events else int(books.high[later // width])
-    # Blocks that end before the exit phase; where there is none, the last one too, full or not
-    past = rows if leaving >= trace.events else max(1, leaving // width)
-    block = _settled(books.high[:past], books.low[:past])
+    rest = _last_rest(books, ended_ns(trace), trace.events) if timed else None
+    if rest is not None and rest[RESUMED] > leaving:
+        leaving, exit_live = int(rest[RESUMED]), int(rest[HELD])
+    if rest is not None and rest[RESUMED]:
+        end, end_live = int(rest[RESUMED]) - 1, int(rest[HELD])
+    else:
+        # Blocks that end before the exit phase; where there is none, the last one too, full or not
+        past = rows if leaving >= trace.events else max(1, leaving // width)
+        block = _settled(books.high[:past], books.low[:past])
+        end, end_live = int(books.low_event[block]), int(books.low[block])
     return Ending(
-        int(books.low_event[block]),
+        end,
         leaving,
-        int(books.low[block]),
+        end_live,
         exit_live,
         last_live,
         _clocked(books.clock_ns, width, trace.events, moments)
         if timed and moments > 0
         else np.zeros(0, np.int64),
+        (int(rest[SINCE]), int(rest[UNTIL])) if rest is not None else (0, 0),
     )
+
+
+def _last_rest(books: Books, ended: int, events: int) -> np.ndarray | None:
+    """The row of the last rest; None where the program did not rest. `ended`: when the process was
+    last looked at, ns; 0: it was not."""
+    count = int(books.counts[RESTED])
+    rests = books.rests[np.arange(max(0, count - RESTS_KEPT), count) % RESTS_KEPT]
+    last, live = int(books.counts[CLOCK]), int(books.counts[LIVE])
+    total = max(last, ended)
+    if events - int(books.counts[READ]) <= max(SURE_EVENTS, events // SURE_SHARE):
+        rests = np.concatenate([rests, [[events, last, total, live]]])
+    took = rests[:, UNTIL] - rests[:, SINCE]
+    long = took >= max(REST_NS, total // RESTS)
+    telling = np.flatnonzero(long & (total - rests[:, UNTIL] <= took))
+    return rests[telling[-1]] if len(telling) else None
 
 
 def _looks(trace: "Trace", clock_ns: np.ndarray, width: int) -> np.ndarray:
