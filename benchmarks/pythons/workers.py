@@ -2,6 +2,7 @@
 the first process makes the texts and joins the answers."""
 
 import collections
+import itertools
 import multiprocessing
 import random
 import time
@@ -15,7 +16,7 @@ def count(texts, answers):
     for text in texts:
         split = text.split()
         words.update(split)
-        pairs.update(zip(split, split[1:], strict=False))
+        pairs.update(itertools.pairwise(split))
     answers.send((words, pairs.most_common(2000)))
     answers.close()
     del pairs

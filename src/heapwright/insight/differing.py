@@ -127,9 +127,7 @@ def difference(before: Side, after: Side, names: Sequence[str]) -> Difference:
         old, new = before.rows.get(key, nothing).tolist(), after.rows.get(key, nothing).tolist()
         if old == new:
             continue
-        asked = max(
-            (n for n, name in enumerate(key) if not hands_on(name)), default=len(key) - 1
-        )
+        asked = max((n for n, name in enumerate(key) if not hands_on(name)), default=len(key) - 1)
         state = "" if key in before.rows and key in after.rows else "new"
         stacks.append(
             {
