@@ -35,7 +35,7 @@ def main():
         one.start()
         running.append((one, ours))
     total, pairs = collections.Counter(), collections.Counter()
-    for one, ours in running:
+    for _, ours in running:
         words, most = ours.recv()
         total.update(words)
         pairs.update(dict(most))
