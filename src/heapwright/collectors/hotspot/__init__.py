@@ -7,4 +7,10 @@ ages       the age table, and the threshold that is made of it
 averages   the padded average of what was promoted
 cards      dirty cards of the old generation, and which object covers a card's first byte
 tracing    marking from the table, and what every full collection does with a forwarded heap
+history    what each collection left
+
+generations  a heap of young and old: their bounds, births, the barrier, what is free
+evacuating   what every young collection does: places followed, objects moved, promotion buffers
+sliding      a full collection of such a heap, but for where each object goes
+soundness    what must hold of such a heap between two events
 """

@@ -130,6 +130,18 @@ def block_bytes(machine, block):
     return load(machine, block + 8) >> BYTES_SHIFT << 3
 
 
+@kernel
+def usable(heap, address, size):
+    """What the object's block has after its header."""
+    return block_bytes(heap.machine, address - HEADER_BYTES) - HEADER_BYTES
+
+
+@kernel
+def extent(heap, address, size):
+    """The object's block from its header on."""
+    return address - HEADER_BYTES, block_bytes(heap.machine, address - HEADER_BYTES)
+
+
 @kernel(inline=True)
 def fields_of(machine, address):
     """Number of the object's references."""

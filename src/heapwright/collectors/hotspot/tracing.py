@@ -20,6 +20,8 @@ from heapwright.collectors.hotspot.layout import (
     MARKED,
     copy_object,
     fields_of,
+    fill,
+    is_marked,
     moved_to,
     refer,
     reference,
@@ -110,3 +112,13 @@ def slide(heap, block, past):
                 totals[COPIED_BYTES] += bytes_
             store(machine, target, word >> KEPT_AGE_SHIFT << AGE_SHIFT)
         block += bytes_
+
+
+@kernel
+def dead_run(machine, block, past):
+    """Let the unmarked blocks from `block` on, up to `past` at most, be one; where they end."""
+    end = block
+    while end < past and not is_marked(machine, end):
+        end += load(machine, end + 8) >> BYTES_SHIFT << 3
+    fill(machine, block, end - block)
+    return end

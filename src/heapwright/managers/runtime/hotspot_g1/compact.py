@@ -9,12 +9,11 @@ from heapwright.collectors.hotspot.layout import (
     BYTES_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
-    fill,
     forward,
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.tracing import mark, redirect, redirect_table, slide
+from heapwright.collectors.hotspot.tracing import dead_run, mark, redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_g1.marking import free_old
@@ -88,11 +87,7 @@ def _forward_all(heap):
         while block < past:
             bytes_ = load(heap.machine, block + 8) >> BYTES_SHIFT << 3
             if not is_marked(heap.machine, block):
-                end = block
-                while end < past and not is_marked(heap.machine, end):
-                    end += load(heap.machine, end + 8) >> BYTES_SHIFT << 3
-                fill(heap.machine, block, end - block)
-                block = end
+                block = dead_run(heap.machine, block, past)
                 continue
             if target < 0 or top + bytes_ > start_of(heap, target) + heap.region_bytes:
                 target = _next(heap, target if target >= 0 else heap.own - 1)

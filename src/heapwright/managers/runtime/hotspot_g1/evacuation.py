@@ -13,6 +13,18 @@ Omits      one remembered set a region: the cards of all old regions serve for a
 
 from heapwright.collectors.hotspot.ages import clear_ages
 from heapwright.collectors.hotspot.cards import covering, highest_dirty, settle
+from heapwright.collectors.hotspot.evacuating import (
+    FILLER_BYTES,
+    OLD_LAB_BYTES,
+    YOUNG_LAB_BYTES,
+    at_place,
+    close_old_lab,
+    close_young_lab,
+    fields_within,
+    let_hold,
+    move,
+    slots_within,
+)
 from heapwright.collectors.hotspot.layout import (
     AGE_SHIFT,
     BYTES_SHIFT,
@@ -22,16 +34,11 @@ from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
     MARKED,
     MOST_AGE,
-    copy_object,
     fields_of,
     fill,
-    refer_at,
     reference,
-    reference_at,
 )
 from heapwright.collectors.log import (
-    COPIED_BYTES,
-    COPIED_OBJECTS,
     PROMOTED_BYTES,
     PROMOTED_OBJECTS,
     REMEMBERED,
@@ -53,8 +60,6 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     take_region,
 )
 
-YOUNG_PLAB, OLD_PLAB = 4096 * 8, 1024 * 8  # YoungPLABSize, OldPLABSize
-FILLER_BYTES = 16
 WASTE_PERCENT = 10  # ParallelGCBufferWastePct
 
 
@@ -65,8 +70,8 @@ def evacuate(heap, mixed):
     heap.survivors_full = heap.old_full = heap.failed = 0
     heap.to_region = -1
     _scan_cards(heap, mixed)
-    _close_plab(heap)
-    _close_old_plab(heap)
+    close_young_lab(heap)
+    close_old_lab(heap)
     for region in range(heap.own, heap.total):
         chosen = heap.regions.chosen[unsigned(region)]
         if chosen == 1:
@@ -117,9 +122,8 @@ def _scan_region(heap, region, mixed):
 def _scan_table(heap, start, end):
     """The elements of the table in [start, end)."""
     java, handles = heap.java, heap.mutator.handles
-    first = max(0, start - java.table) >> java.shift
-    past = (end - java.table + (1 << java.shift) - 1) >> java.shift
-    for slot in range(first, min(past, java.slots)):
+    first, past = slots_within(java, start, end)
+    for slot in range(first, past):
         if handles[unsigned(slot)]:
             _look(heap, java.table + (slot << java.shift), handles[unsigned(slot)])
 
@@ -131,13 +135,11 @@ def _scan_objects(heap, region, start, end):
     block = start_of(heap, region)
     if start > block and heap.regions.kind[unsigned(region)] == OLD:
         block = covering(java, (start - java.base) >> CARD_SHIFT)
-    part = (1 << java.shift) - 1
     while block < end:
         shape = load(machine, block + 8)
         if shape & FIELDS_MASK:
             address = block + HEADER_BYTES
-            first = max(0, start - address + part) >> java.shift
-            past = min(shape & FIELDS_MASK, (end - address + part) >> java.shift)
+            first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
             for field in range(first, past):
                 target = reference(java, machine, address, field)
                 if target:
@@ -159,24 +161,16 @@ def _look(heap, place, target):
 def _drain(heap):
     """Move what the waiting references lead to, the latest first, and what that refers to."""
     machine, java, table = heap.machine, heap.java, heap.regions
-    table_end = java.table + (java.slots << java.shift)
     while not is_empty(machine, heap.stack):
         place = pop(machine, heap.stack)
-        in_table = java.table <= place < table_end
-        if in_table:
-            address = heap.mutator.handles[unsigned((place - java.table) >> java.shift)]
-        else:
-            address = reference_at(java, machine, place)
+        address = at_place(heap, place)
         word = load(machine, address - HEADER_BYTES)
         if word & MARKED == MARKED:
             target = word & ~MARKED
         else:
             target = _evacuate(heap, address, word >> AGE_SHIFT)
             _push_contents(heap, target)
-        if in_table:
-            heap.mutator.handles[unsigned((place - java.table) >> java.shift)] = target
-        else:
-            refer_at(java, machine, place, target)
+        let_hold(heap, place, target)
         if table.kind[unsigned((place - java.base) >> heap.region_shift)] >= OLD:
             note_card(heap, place, target)
 
@@ -219,26 +213,21 @@ def _evacuate(heap, address, age):
         if was_young:
             totals[PROMOTED_OBJECTS] += 1
             totals[PROMOTED_BYTES] += bytes_
-    totals[COPIED_OBJECTS] += 1
-    totals[COPIED_BYTES] += bytes_
-    copy_object(heap.java, machine, block, target, bytes_)
-    store(machine, target, age << AGE_SHIFT)
-    store(machine, block, (target + HEADER_BYTES) | MARKED)
-    return target + HEADER_BYTES
+    return move(heap, block, target, bytes_, age)
 
 
 @kernel
 def _in_survivors(heap, bytes_):
     """A block of a survivor region, 0 where there may be no further one."""
-    if heap.plab + bytes_ <= heap.plab_end:
-        heap.plab += bytes_
-        return heap.plab - bytes_
+    if heap.young_lab + bytes_ <= heap.young_lab_end:
+        heap.young_lab += bytes_
+        return heap.young_lab - bytes_
     if heap.survivors_full:
         return 0
-    buffered = bytes_ * 100 < YOUNG_PLAB * WASTE_PERCENT
+    buffered = bytes_ * 100 < YOUNG_LAB_BYTES * WASTE_PERCENT
     least = bytes_ + FILLER_BYTES if buffered else bytes_
     if buffered:
-        _close_plab(heap)
+        close_young_lab(heap)
     if heap.to_region < 0 or _room(heap, heap.to_region) < least:
         _fill_up(heap, heap.to_region)
         heap.to_region = -1
@@ -247,37 +236,37 @@ def _in_survivors(heap, bytes_):
         if heap.to_region < 0:
             heap.survivors_full = 1
             return 0
-    taken = min(_room(heap, heap.to_region), YOUNG_PLAB) if buffered else bytes_
+    taken = min(_room(heap, heap.to_region), YOUNG_LAB_BYTES) if buffered else bytes_
     block = heap.regions.top[unsigned(heap.to_region)]
     heap.regions.top[unsigned(heap.to_region)] = block + taken
     if buffered:
-        heap.plab, heap.plab_end = block + bytes_, block + taken - FILLER_BYTES
+        heap.young_lab, heap.young_lab_end = block + bytes_, block + taken - FILLER_BYTES
     return block
 
 
 @kernel
 def _in_old(heap, bytes_):
     """A block of an old region, 0 where no region is free."""
-    if heap.old_plab + bytes_ <= heap.old_plab_end:
-        heap.old_plab += bytes_
-        return heap.old_plab - bytes_
+    if heap.old_lab + bytes_ <= heap.old_lab_end:
+        heap.old_lab += bytes_
+        return heap.old_lab - bytes_
     if heap.old_full:
         return 0
-    buffered = bytes_ * 100 < OLD_PLAB * WASTE_PERCENT
+    buffered = bytes_ * 100 < OLD_LAB_BYTES * WASTE_PERCENT
     least = bytes_ + FILLER_BYTES if buffered else bytes_
     if buffered:
-        _close_old_plab(heap)
+        close_old_lab(heap)
     if heap.to_old < 0 or _room(heap, heap.to_old) < least:
         _fill_up(heap, heap.to_old)
         heap.to_old = take_region(heap, OLD)
         if heap.to_old < 0:
             heap.old_full = 1
             return 0
-    taken = min(_room(heap, heap.to_old), OLD_PLAB) if buffered else bytes_
+    taken = min(_room(heap, heap.to_old), OLD_LAB_BYTES) if buffered else bytes_
     block = heap.regions.top[unsigned(heap.to_old)]
     heap.regions.top[unsigned(heap.to_old)] = block + taken
     if buffered:
-        heap.old_plab, heap.old_plab_end = block + bytes_, block + taken - FILLER_BYTES
+        heap.old_lab, heap.old_lab_end = block + bytes_, block + taken - FILLER_BYTES
     return block
 
 
@@ -296,24 +285,6 @@ def _fill_up(heap, region):
             fill(heap.machine, top, left)
             settle(heap.java, top, left)
             heap.regions.top[unsigned(region)] = top + left
-
-
-@kernel
-def _close_plab(heap):
-    """Fill what is left of the survivor buffer."""
-    if heap.plab_end:
-        fill(heap.machine, heap.plab, heap.plab_end + FILLER_BYTES - heap.plab)
-    heap.plab = heap.plab_end = 0
-
-
-@kernel
-def _close_old_plab(heap):
-    """Likewise of old."""
-    if heap.old_plab_end:
-        left = heap.old_plab_end + FILLER_BYTES - heap.old_plab
-        fill(heap.machine, heap.old_plab, left)
-        settle(heap.java, heap.old_plab, left)
-    heap.old_plab = heap.old_plab_end = 0
 
 
 @kernel

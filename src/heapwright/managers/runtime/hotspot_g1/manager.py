@@ -21,12 +21,13 @@ from heapwright.collectors.hotspot.history import history
 from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
     MOST_BYTES,
-    block_bytes,
+    extent,
     initialise,
     java,
     object_bytes,
     refer,
     table_bytes,
+    usable,
 )
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
 from heapwright.collectors.mark import mark_stack, own_memory
@@ -41,7 +42,7 @@ from heapwright.managers.runtime.hotspot_g1.collection import (
     finish_marking,
     set_young_target,
 )
-from heapwright.managers.runtime.hotspot_g1.invariants import check as check_heap
+from heapwright.managers.runtime.hotspot_g1.invariants import check
 from heapwright.managers.runtime.hotspot_g1.marking import wants_marking
 from heapwright.managers.runtime.hotspot_g1.state import (
     EDEN,
@@ -74,7 +75,7 @@ PATHS = (
 NEW, WRITE = 0, 1
 SLOW, REGION, HUGE = range(8, 11)
 
-__all__ = ["cached"]
+__all__ = ["cached", "check", "extent", "usable"]
 
 
 class Config(NamedTuple):
@@ -321,18 +322,6 @@ def collect(heap):
 
 
 @kernel
-def usable(heap, address, size):
-    """What the block has after its header."""
-    return block_bytes(heap.machine, address - HEADER_BYTES) - HEADER_BYTES
-
-
-@kernel
-def extent(heap, address, size):
-    """The block from its header on."""
-    return address - HEADER_BYTES, block_bytes(heap.machine, address - HEADER_BYTES)
-
-
-@kernel
 def metadata(heap, blocks):
     """The table, with what the JVM keeps, and the stack of grey objects."""
     rows = own_memory(heap.stack, blocks)
@@ -361,9 +350,3 @@ def vacant(heap, blocks):
         elif kind != REST:
             rows = write_row(blocks, rows, top, end - top)
     return rows
-
-
-@kernel
-def check(heap):
-    """Number of the broken invariant, 0 if none."""
-    return check_heap(heap)

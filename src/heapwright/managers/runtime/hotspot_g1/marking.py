@@ -19,11 +19,10 @@ from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
     MARKED,
     fields_of,
-    fill,
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.tracing import find, mark, trace
+from heapwright.collectors.hotspot.tracing import dead_run, find, mark, trace
 from heapwright.collectors.log import MARKED_BYTES, SWEPT_BYTES
 from heapwright.collectors.mark import is_empty, pop
 from heapwright.compiler import kernel, unsigned
@@ -102,10 +101,7 @@ def _count_region(heap, region):
             live += bytes_
             block += bytes_
             continue
-        end = block
-        while end < past and not is_marked(machine, end):
-            end += load(machine, end + 8) >> BYTES_SHIFT << 3
-        fill(machine, block, end - block)
+        end = dead_run(machine, block, past)
         settle(heap.java, block, end - block)
         block = end
     table.live[unsigned(region)], table.marked_top[unsigned(region)] = live, past

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.collectors.hotspot.evacuating import BUFFERS
 from heapwright.collectors.hotspot.layout import Java
 from heapwright.collectors.log import Log
 from heapwright.collectors.mark import MarkStack
@@ -87,10 +88,7 @@ def regions(total: int) -> Regions:
     "survival",  # thousandths of eden's bytes that survive, on average
     "least_percent",
     "most_percent",
-    "plab",  # survivor buffer: next byte, end
-    "plab_end",
-    "old_plab",
-    "old_plab_end",
+    *BUFFERS,  # of a survivor region, of an old one
     "to_region",  # survivor region that is copied to, -1 none
     "to_old",  # old region that is copied to, kept between collections; -1 none
     "survivors_full",

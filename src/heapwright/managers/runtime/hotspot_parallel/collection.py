@@ -11,39 +11,23 @@ Source     OpenJDK 17 src/hotspot/share/gc/parallel/parallelScavengeHeap.cpp, ps
 Omits      adaptive sizes and the limit on the time that collections take
 """
 
-from heapwright.collectors.hotspot import tlab
 from heapwright.collectors.hotspot.averages import expected
-from heapwright.collectors.hotspot.history import FAILED, YOUNG, remember
-from heapwright.collectors.hotspot.history import FULL as WHOLE
-from heapwright.collectors.log import (
-    FULL,
-    MINOR,
-    begin_cycle,
-    begin_pause,
-    end_cycle,
-    end_pause,
+from heapwright.collectors.hotspot.generations import (
+    FAILED_PATH,
+    FULL_PATH,
+    YOUNG_PATH,
+    begin,
+    end,
+    reopen,
+    retire,
+    young_bytes,
 )
+from heapwright.collectors.hotspot.history import FAILED, YOUNG
+from heapwright.collectors.hotspot.history import FULL as WHOLE
+from heapwright.collectors.log import FULL, MINOR
 from heapwright.compiler import kernel
 from heapwright.managers.runtime.hotspot_parallel.compact import compact
 from heapwright.managers.runtime.hotspot_parallel.scavenge import scavenge
-from heapwright.managers.runtime.hotspot_parallel.state import occupied, settle_eden, young_bytes
-
-FULL_PATH, YOUNG_PATH, FAILED_PATH = range(2, 5)  # of the manager's PATHS
-
-
-@kernel
-def retire(heap):
-    """Before a collection: eden can be walked."""
-    if heap.tlab_bytes:
-        tlab.retire(heap)
-    settle_eden(heap)
-
-
-@kernel
-def reopen(heap):
-    """After it: where objects are born again."""
-    if not heap.tlab_bytes:
-        heap.bump, heap.bump_end = heap.eden_top, heap.eden_end
 
 
 @kernel
@@ -69,12 +53,12 @@ def young(heap):
     likely_bytes = min(expected(heap.promoted), young_bytes(heap))
     if heap.spare_top > heap.spare or likely_bytes >= heap.old_end - heap.old_top:
         return False
-    _begin(heap, MINOR)
+    begin(heap, MINOR)
     heap.paths[YOUNG_PATH] += 1
     done = scavenge(heap)
     if not done:
         heap.paths[FAILED_PATH] += 1
-    _end(heap, YOUNG if done else FAILED)
+    end(heap, YOUNG if done else FAILED)
     reopen(heap)
     return done
 
@@ -83,30 +67,8 @@ def young(heap):
 def full(heap):
     """A full collection."""
     retire(heap)
-    _begin(heap, FULL)
+    begin(heap, FULL)
     heap.paths[FULL_PATH] += 1
     compact(heap)
-    _end(heap, WHOLE)
+    end(heap, WHOLE)
     reopen(heap)
-
-
-@kernel
-def _begin(heap, kind):
-    """The program stands still for a collection of `kind`."""
-    begin_pause(heap.log)
-    begin_cycle(heap.log, kind, occupied(heap), 0)
-
-
-@kernel
-def _end(heap, kind):
-    """It goes on, and what is left is noted."""
-    spaces = (
-        heap.eden_top - heap.eden,
-        heap.survivors_top - heap.survivors,
-        heap.spare_top - heap.spare,
-        heap.old_top - heap.old,
-        heap.threshold,
-    )
-    remember(heap.history, heap.log, kind, spaces, heap.shown_ages)
-    end_pause(heap.log)
-    end_cycle(heap.log, occupied(heap))

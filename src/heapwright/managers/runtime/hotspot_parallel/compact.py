@@ -10,23 +10,31 @@ Omits      the dense prefix, dead objects left at the bottom of old but for each
            HeapMaximumCompactionInterval-th time: each is as if that were 0; several threads
 """
 
-from heapwright.collectors.hotspot.cards import mark_all, settle
+from heapwright.collectors.hotspot.generations import young_bytes
 from heapwright.collectors.hotspot.layout import (
     AGE_SHIFT,
     BYTES_SHIFT,
     HEADER_BYTES,
     MOST_AGE,
-    fill,
     forward,
     is_marked,
 )
-from heapwright.collectors.hotspot.tracing import mark, redirect, redirect_table, slide
+from heapwright.collectors.hotspot.sliding import (
+    EDEN,
+    OLD,
+    SPACES,
+    empty_tops,
+    end_of,
+    move_all,
+    settle_anew,
+    start_of,
+    top_of,
+)
+from heapwright.collectors.hotspot.tracing import dead_run, mark
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
-from heapwright.managers.runtime.hotspot_parallel.state import young_bytes
 
 REGION_BYTES = 512 << 10
-OLD, EDEN, SURVIVORS, SPARE = range(4)
 
 
 @kernel
@@ -34,29 +42,21 @@ def compact(heap):
     """Mark and slide."""
     mark(heap)
     heap.fulls += 1
-    for space in range(SPARE + 1):
-        heap.tops[unsigned(space)] = _start(heap, space)
+    empty_tops(heap)
     heap.target = OLD
     _forward(heap, heap.objects, heap.old_top, OLD)
-    for space in range(EDEN, SPARE + 1):
+    for space in range(EDEN, SPACES):
         _forward_space(heap, space)
-    redirect_table(heap)
-    for space in range(SPARE + 1):
-        redirect(heap, _start(heap, space), _top(heap, space))
-    for space in range(SPARE + 1):
-        slide(heap, _start(heap, space), _top(heap, space))
-    heap.old_top, heap.eden_top = heap.tops[unsigned(OLD)], heap.tops[unsigned(EDEN)]
-    heap.survivors_top = heap.tops[unsigned(SURVIVORS)]
-    heap.spare_top = heap.tops[unsigned(SPARE)]
-    _settle_anew(heap)
+    move_all(heap)
+    settle_anew(heap, young_bytes(heap) + heap.spare_top - heap.spare)
 
 
 @kernel
 def _forward_space(heap, space):
     """Say where what lives in a space of young will lie."""
-    block, past, target = _start(heap, space), _top(heap, space), heap.target
+    block, past, target = start_of(heap, space), top_of(heap, space), heap.target
     live = _live_bytes(heap, block, past)
-    if heap.tops[unsigned(target)] + live <= _end(heap, target):
+    if heap.tops[unsigned(target)] + live <= end_of(heap, target):
         _forward(heap, block, past, target)
         return
     heap.target = space
@@ -105,50 +105,5 @@ def _forward(heap, block, past, target):
             top += bytes_
             block += bytes_
             continue
-        end = block
-        while end < past and not is_marked(machine, end):
-            end += load(machine, end + 8) >> BYTES_SHIFT << 3
-        fill(machine, block, end - block)
-        block = end
+        block = dead_run(machine, block, past)
     heap.tops[unsigned(target)] = top
-
-
-@kernel
-def _start(heap, space):
-    """Where a space's objects begin."""
-    if space == OLD:
-        return heap.objects
-    if space == EDEN:
-        return heap.eden
-    return heap.survivors if space == SURVIVORS else heap.spare
-
-
-@kernel
-def _top(heap, space):
-    """Its first free byte, before this collection."""
-    if space == OLD:
-        return heap.old_top
-    if space == EDEN:
-        return heap.eden_top
-    return heap.survivors_top if space == SURVIVORS else heap.spare_top
-
-
-@kernel
-def _end(heap, space):
-    """Where a space ends."""
-    if space == OLD:
-        return heap.old_end
-    return heap.eden_end if space == EDEN else _start(heap, space) + heap.survivor_bytes
-
-
-@kernel
-def _settle_anew(heap):
-    """Which object covers which card; all cards are dirty if young has objects, else clean."""
-    block, past = heap.objects, heap.old_top
-    while block < past:
-        bytes_ = load(heap.machine, block + 8) >> BYTES_SHIFT << 3
-        settle(heap.java, block, bytes_)
-        block += bytes_
-    mark_all(heap.java, heap.old, heap.old_end, 0)
-    if young_bytes(heap) + heap.spare_top - heap.spare:
-        mark_all(heap.java, heap.old, past, 1)

@@ -12,7 +12,22 @@ Omits      several threads, which share stripes and steal; arrays of many refere
 """
 
 from heapwright.collectors.hotspot.averages import sample
-from heapwright.collectors.hotspot.cards import card_of, covering, lowest_dirty, settle
+from heapwright.collectors.hotspot.cards import card_of, covering, lowest_dirty
+from heapwright.collectors.hotspot.evacuating import (
+    FILLER_BYTES,
+    OLD_LAB_BYTES,
+    YOUNG_LAB_BYTES,
+    at_place,
+    close_old_lab,
+    close_young_lab,
+    fields_within,
+    forget_forwarding,
+    let_hold,
+    move,
+    promoted,
+    slots_within,
+)
+from heapwright.collectors.hotspot.generations import is_young, swap_survivors
 from heapwright.collectors.hotspot.layout import (
     AGE_SHIFT,
     BYTES_SHIFT,
@@ -20,28 +35,15 @@ from heapwright.collectors.hotspot.layout import (
     FIELDS_MASK,
     HEADER_BYTES,
     MARKED,
-    copy_object,
     dirty,
     fields_of,
-    fill,
-    refer_at,
     reference,
-    reference_at,
 )
-from heapwright.collectors.log import (
-    COPIED_BYTES,
-    COPIED_OBJECTS,
-    PROMOTED_BYTES,
-    PROMOTED_OBJECTS,
-    REMEMBERED,
-)
+from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_parallel.state import is_young
 
-YOUNG_LAB_BYTES, OLD_LAB_BYTES = 4096 * 8, 1024 * 8  # YoungPLABSize, OldPLABSize
-FILLER_BYTES = 16
 STRIPE_SHIFT = 7  # log2 of the cards of a stripe
 
 
@@ -51,16 +53,14 @@ def scavenge(heap):
     heap.promotion_failed = heap.young_full = heap.old_full = 0
     before = heap.old_top
     _scan_cards(heap)
-    _close_young_lab(heap)
-    _close_old_lab(heap)
+    close_young_lab(heap)
+    close_old_lab(heap)
     if heap.promotion_failed:
-        _unmark(heap.machine, heap.eden, heap.eden_top)
-        _unmark(heap.machine, heap.survivors, heap.survivors_top)
+        forget_forwarding(heap)
         return False
     heap.eden_top = heap.eden
-    survivors = heap.survivors
-    heap.survivors, heap.survivors_top = heap.spare, heap.spare_top
-    heap.spare = heap.spare_top = survivors
+    heap.survivors_top = heap.survivors
+    swap_survivors(heap)
     sample(heap.promoted, heap.old_top - before)
     return True
 
@@ -105,9 +105,8 @@ def _next_dirty(heap, card, highest, end_dirty):
 def _push_table(heap, start, end):
     """Push the elements of the table in [start, end) that refer to young."""
     java, handles = heap.java, heap.mutator.handles
-    first = max(0, start - java.table) >> java.shift
-    past = (end - java.table + (1 << java.shift) - 1) >> java.shift
-    for slot in range(first, min(past, java.slots)):
+    first, past = slots_within(java, start, end)
+    for slot in range(first, past):
         if is_young(heap, handles[unsigned(slot)]):
             push(heap.machine, heap.stack, java.table + (slot << java.shift))
 
@@ -119,13 +118,11 @@ def _push_objects(heap, start, end):
     block = heap.objects
     if start > block:
         block = covering(java, card_of(java, start))
-    part = (1 << java.shift) - 1
     while block < end:
         shape = load(machine, block + 8)
         if shape & FIELDS_MASK:
             address = block + HEADER_BYTES
-            first = max(0, start - address + part) >> java.shift
-            past = min(shape & FIELDS_MASK, (end - address + part) >> java.shift)
+            first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
             for field in range(first, past):
                 if is_young(heap, reference(java, machine, address, field)):
                     push(machine, heap.stack, address + (field << java.shift))
@@ -136,24 +133,16 @@ def _push_objects(heap, start, end):
 def _drain(heap):
     """Move what the pushed references lead to, the latest first, and what that refers to."""
     machine, java = heap.machine, heap.java
-    table_end = java.table + (java.slots << java.shift)
     while not is_empty(machine, heap.stack):
         place = pop(machine, heap.stack)
-        in_table = java.table <= place < table_end
-        if in_table:
-            address = heap.mutator.handles[unsigned((place - java.table) >> java.shift)]
-        else:
-            address = reference_at(java, machine, place)
+        address = at_place(heap, place)
         word = load(machine, address - HEADER_BYTES)
         if word & MARKED == MARKED:
             target = word & ~MARKED
         else:
             target = _evacuate(heap, address, word >> AGE_SHIFT)
             _push_contents(heap, target)
-        if in_table:
-            heap.mutator.handles[unsigned((place - java.table) >> java.shift)] = target
-        else:
-            refer_at(java, machine, place, target)
+        let_hold(heap, place, target)
         if place < heap.old_end and is_young(heap, target):
             dirty(java, place)
 
@@ -171,7 +160,7 @@ def _push_contents(heap, address):
 def _evacuate(heap, address, age):
     """Where the young object of this age lies now: in to-space, promoted, or where it was."""
     machine, block = heap.machine, address - HEADER_BYTES
-    bytes_, totals = load(machine, block + 8) >> BYTES_SHIFT << 3, heap.log.totals
+    bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
     target = 0
     if age < heap.threshold:
         target = _in_to_space(heap, bytes_)
@@ -183,15 +172,8 @@ def _evacuate(heap, address, age):
             heap.promotion_failed = 1
             store(machine, block, address | MARKED)
             return address
-        settle(heap.java, target, bytes_)
-        totals[PROMOTED_OBJECTS] += 1
-        totals[PROMOTED_BYTES] += bytes_
-    totals[COPIED_OBJECTS] += 1
-    totals[COPIED_BYTES] += bytes_
-    copy_object(heap.java, machine, block, target, bytes_)
-    store(machine, target, age << AGE_SHIFT)
-    store(machine, block, (target + HEADER_BYTES) | MARKED)
-    return target + HEADER_BYTES
+        promoted(heap, target, bytes_)
+    return move(heap, block, target, bytes_, age)
 
 
 @kernel
@@ -208,7 +190,7 @@ def _in_to_space(heap, bytes_):
             return 0
         heap.spare_top = top + bytes_
         return top
-    _close_young_lab(heap)
+    close_young_lab(heap)
     if top + YOUNG_LAB_BYTES > end:
         heap.young_full = 1
         return 0
@@ -232,37 +214,10 @@ def _in_old(heap, bytes_):
             return 0
         heap.old_top = top + bytes_
         return top
-    _close_old_lab(heap)
+    close_old_lab(heap)
     if top + OLD_LAB_BYTES > heap.old_end:
         heap.old_full = 1
         return 0
     heap.old_top = top + OLD_LAB_BYTES
     heap.old_lab, heap.old_lab_end = top + bytes_, heap.old_top - FILLER_BYTES
     return top
-
-
-@kernel
-def _close_young_lab(heap):
-    """Fill what is left of the buffer."""
-    if heap.young_lab_end:
-        fill(heap.machine, heap.young_lab, heap.young_lab_end + FILLER_BYTES - heap.young_lab)
-    heap.young_lab = heap.young_lab_end = 0
-
-
-@kernel
-def _close_old_lab(heap):
-    """Likewise of old."""
-    if heap.old_lab_end:
-        left = heap.old_lab_end + FILLER_BYTES - heap.old_lab
-        fill(heap.machine, heap.old_lab, left)
-        settle(heap.java, heap.old_lab, left)
-    heap.old_lab = heap.old_lab_end = 0
-
-
-@kernel
-def _unmark(machine, block, past):
-    """After a failure a space is as before, of age 0: what was moved is dead there."""
-    while block < past:
-        if load(machine, block) & MARKED == MARKED:
-            store(machine, block, 0)
-        block += load(machine, block + 8) >> BYTES_SHIFT << 3

@@ -13,41 +13,28 @@ Source     OpenJDK 17 src/hotspot/share/gc/shared/genCollectedHeap.cpp, share/gc
 Omits      heaps that grow and shrink; soft references, which the last collection would clear
 """
 
-from heapwright.collectors.hotspot import tlab
 from heapwright.collectors.hotspot.averages import expected, sample
-from heapwright.collectors.hotspot.history import FAILED, SKIPPED, YOUNG, remember
-from heapwright.collectors.hotspot.history import FULL as WHOLE
-from heapwright.collectors.log import (
-    FULL,
-    MINOR,
-    begin_cycle,
-    begin_pause,
-    end_cycle,
-    end_pause,
+from heapwright.collectors.hotspot.generations import (
+    FAILED_PATH,
+    FULL_PATH,
+    PATHS,
+    YOUNG_PATH,
+    begin,
+    end,
+    reopen,
+    retire,
+    young_bytes,
 )
+from heapwright.collectors.hotspot.history import FAILED, SKIPPED, YOUNG
+from heapwright.collectors.hotspot.history import FULL as WHOLE
+from heapwright.collectors.log import FULL, MINOR
 from heapwright.compiler import kernel
 from heapwright.managers.runtime.hotspot_serial.compact import compact
 from heapwright.managers.runtime.hotspot_serial.scavenge import scavenge
-from heapwright.managers.runtime.hotspot_serial.state import occupied, settle_eden, young_bytes
 
 LEAST_FREE_BYTES = 10_000  # of old, below which it is collected too
 
-(FULL_PATH, YOUNG_PATH, SKIPPED_PATH, FAILED_PATH) = range(2, 6)  # of the manager's PATHS
-
-
-@kernel
-def retire(heap):
-    """Before a collection, and before eden is handed out piece by piece."""
-    if heap.tlab_bytes:
-        tlab.retire(heap)
-    settle_eden(heap)
-
-
-@kernel
-def reopen(heap):
-    """After it: where objects are born again."""
-    if not heap.tlab_bytes:
-        heap.bump, heap.bump_end = heap.eden_top, heap.eden_end
+SKIPPED_PATH = len(PATHS)  # of the manager's own PATHS
 
 
 @kernel
@@ -156,25 +143,3 @@ def _note_nearly_full(heap, was_full):
         heap.nearly_full = 0
     elif was_full:
         heap.nearly_full = 1
-
-
-@kernel
-def begin(heap, kind):
-    """The program stands still for a collection of `kind`."""
-    begin_pause(heap.log)
-    begin_cycle(heap.log, kind, occupied(heap), 0)
-
-
-@kernel
-def end(heap, kind):
-    """It goes on, and what is left is noted."""
-    spaces = (
-        heap.eden_top - heap.eden,
-        heap.survivors_top - heap.survivors,
-        heap.spare_top - heap.spare,
-        heap.old_top - heap.old,
-        heap.threshold,
-    )
-    remember(heap.history, heap.log, kind, spaces, heap.shown_ages)
-    end_pause(heap.log)
-    end_cycle(heap.log, occupied(heap))

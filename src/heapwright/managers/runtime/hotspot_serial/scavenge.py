@@ -19,8 +19,15 @@ from heapwright.collectors.hotspot.cards import (
     covering,
     highest_dirty,
     lowest_dirty,
-    settle,
 )
+from heapwright.collectors.hotspot.evacuating import (
+    fields_within,
+    forget_forwarding,
+    move,
+    promoted,
+    slots_within,
+)
+from heapwright.collectors.hotspot.generations import is_young, swap_survivors
 from heapwright.collectors.hotspot.layout import (
     AGE_SHIFT,
     BYTES_SHIFT,
@@ -30,23 +37,15 @@ from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
     MARKED,
     MOST_AGE,
-    copy_object,
     dirty,
     fields_of,
     refer,
     reference,
 )
-from heapwright.collectors.log import (
-    COPIED_BYTES,
-    COPIED_OBJECTS,
-    PROMOTED_BYTES,
-    PROMOTED_OBJECTS,
-    REMEMBERED,
-)
+from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
 from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_serial.state import is_young
 
 
 @kernel
@@ -54,21 +53,19 @@ def scavenge(heap):
     """Collect young; whether every object that lives there could be moved."""
     clear_ages(heap.ages)
     heap.promotion_failed = 0
-    scanned, promoted = heap.spare, heap.old_top
+    scanned, fresh = heap.spare, heap.old_top
     _scan_cards(heap)
-    while scanned < heap.spare_top or promoted < heap.old_top:
+    while scanned < heap.spare_top or fresh < heap.old_top:
         while scanned < heap.spare_top:
             scanned += _scan_copy(heap, scanned)
-        while promoted < heap.old_top:
-            promoted += _scan_copy(heap, promoted)
+        while fresh < heap.old_top:
+            fresh += _scan_copy(heap, fresh)
     if heap.promotion_failed:
-        _forget_forwarding(heap)
+        forget_forwarding(heap)
     else:
         heap.eden_top, heap.survivors_top = heap.eden, heap.survivors
         _publish(heap)
-    survivors, top = heap.survivors, heap.survivors_top
-    heap.survivors, heap.survivors_top = heap.spare, heap.spare_top
-    heap.spare, heap.spare_top = survivors, top
+    swap_survivors(heap)
     return heap.promotion_failed == 0
 
 
@@ -131,11 +128,10 @@ def _scan_run(heap, low, high, past):
 def _scan_table(heap, start, end):
     """The elements of the table that lie in [start, end)."""
     java, handles = heap.java, heap.mutator.handles
-    first = max(0, start - java.table) >> java.shift
-    past = (end - java.table + (1 << java.shift) - 1) >> java.shift
-    for slot in range(first, min(past, java.slots)):
+    first, past = slots_within(java, start, end)
+    for slot in range(first, past):
         address = handles[unsigned(slot)]
-        if address and is_young(heap, address):
+        if is_young(heap, address):
             address = _evacuate(heap, address)
             if unlikely(heap.promotion_failed):
                 _drain(heap)
@@ -151,13 +147,11 @@ def _scan_objects(heap, start, end):
     block = heap.objects
     if start > block:
         block = covering(java, card_of(java, start))
-    part = (1 << java.shift) - 1
     while block < end:
         shape = load(machine, block + 8)
         if shape & FIELDS_MASK:
             address = block + HEADER_BYTES
-            first = max(0, start - address + part) >> java.shift
-            past = min(shape & FIELDS_MASK, (end - address + part) >> java.shift)
+            first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
             for field in range(first, past):
                 _follow(heap, address, field)
         block += shape >> BYTES_SHIFT << 3
@@ -169,7 +163,7 @@ def _follow(heap, address, field):
     dirty card."""
     machine, java = heap.machine, heap.java
     target = reference(java, machine, address, field)
-    if target and is_young(heap, target):
+    if is_young(heap, target):
         target = _evacuate(heap, target)
         if unlikely(heap.promotion_failed):
             _drain(heap)
@@ -195,7 +189,6 @@ def _evacuate(heap, address):
     if word & MARKED == MARKED:
         return word & ~MARKED
     bytes_, age = load(machine, block + 8) >> BYTES_SHIFT << 3, word >> AGE_SHIFT
-    totals = heap.log.totals
     if age < heap.threshold and heap.spare_top + bytes_ <= heap.spare + heap.survivor_bytes:
         target = heap.spare_top
         heap.spare_top += bytes_
@@ -204,17 +197,10 @@ def _evacuate(heap, address):
     elif heap.old_top + bytes_ <= heap.old_end:
         target = heap.old_top
         heap.old_top += bytes_
-        settle(heap.java, target, bytes_)
-        totals[PROMOTED_OBJECTS] += 1
-        totals[PROMOTED_BYTES] += bytes_
+        promoted(heap, target, bytes_)
     else:
         return _stay(heap, address)
-    totals[COPIED_OBJECTS] += 1
-    totals[COPIED_BYTES] += bytes_
-    copy_object(heap.java, machine, block, target, bytes_)
-    store(machine, target, age << AGE_SHIFT)
-    store(machine, block, (target + HEADER_BYTES) | MARKED)
-    return target + HEADER_BYTES
+    return move(heap, block, target, bytes_, age)
 
 
 @kernel
@@ -234,20 +220,5 @@ def _drain(heap):
         stayed = pop(machine, heap.stack)
         for field in range(fields_of(machine, stayed)):
             target = reference(java, machine, stayed, field)
-            if target and is_young(heap, target):
+            if is_young(heap, target):
                 refer(java, machine, stayed, field, _evacuate(heap, target))
-
-
-@kernel
-def _forget_forwarding(heap):
-    """After a failure eden and from are as before, of age 0: what was moved is dead there."""
-    _unmark(heap.machine, heap.eden, heap.eden_top)
-    _unmark(heap.machine, heap.survivors, heap.survivors_top)
-
-
-@kernel
-def _unmark(machine, block, past):
-    while block < past:
-        if load(machine, block) & MARKED == MARKED:
-            store(machine, block, 0)
-        block += load(machine, block + 8) >> BYTES_SHIFT << 3

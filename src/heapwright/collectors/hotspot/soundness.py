@@ -1,6 +1,7 @@
-"""What must hold of a parallel heap between two events."""
+"""What must hold of a heap of two generations between two events."""
 
 from heapwright.collectors.hotspot.cards import card_of
+from heapwright.collectors.hotspot.generations import is_young
 from heapwright.collectors.hotspot.layout import (
     BYTES_SHIFT,
     FIELDS_MASK,
@@ -11,9 +12,6 @@ from heapwright.collectors.hotspot.layout import (
 from heapwright.collectors.mark import is_empty
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
-from heapwright.managers.runtime.hotspot_parallel.state import Heap, is_young
-
-__all__ = ["Heap", "check"]
 
 
 @kernel
@@ -23,23 +21,20 @@ def check(heap):
     or to young from a clean card of the table; 7: an object is grey."""
     if not heap.java.base:
         return 0
-    if not _is_tiled(heap, heap.objects, heap.old_top, heap.old_end):
+    if not is_tiled(heap, heap.objects, heap.old_top, heap.old_end):
         return 1
-    eden_top = heap.eden_top
-    if not heap.tlab_bytes:
-        eden_top = heap.bump
+    eden_top = heap.eden_top if heap.tlab_bytes else heap.bump
+    block = heap.eden
     if heap.tlab_bytes and heap.bump_end:
-        past = heap.bump_end + heap.tlab_reserve
-        if not _is_tiled(heap, past, eden_top, heap.eden_end):
-            return 2
+        block = heap.bump_end + heap.tlab_reserve
         if not heap.eden <= heap.bump <= heap.bump_end <= eden_top:
             return 2
-    elif not _is_tiled(heap, heap.eden, eden_top, heap.eden_end):
+    if not is_tiled(heap, block, eden_top, heap.eden_end):
         return 2
     end = heap.survivors + heap.survivor_bytes
-    if not _is_tiled(heap, heap.survivors, heap.survivors_top, end):
+    if not is_tiled(heap, heap.survivors, heap.survivors_top, end):
         return 3
-    if not _is_tiled(heap, heap.spare, heap.spare_top, heap.spare + heap.survivor_bytes):
+    if not is_tiled(heap, heap.spare, heap.spare_top, heap.spare + heap.survivor_bytes):
         return 4
     if not _is_remembered(heap):
         return 5
@@ -49,7 +44,13 @@ def check(heap):
 
 
 @kernel
-def _is_tiled(heap, block, past, end):
+def _is_within(heap, address):
+    """Whether an object may lie there."""
+    return is_young(heap, address) or heap.objects < address <= heap.old_top
+
+
+@kernel
+def is_tiled(heap, block, past, end):
     """Whether unmarked blocks lie end to end up to `past`, and refer into the heap."""
     machine, java = heap.machine, heap.java
     while block < past:
@@ -65,12 +66,6 @@ def _is_tiled(heap, block, past, end):
 
 
 @kernel
-def _is_within(heap, address):
-    """Whether an object may lie there."""
-    return heap.objects < address <= heap.eden_end + 2 * heap.survivor_bytes
-
-
-@kernel
 def _is_remembered(heap):
     """Whether each old reference to young lies in a dirty card."""
     machine, java, block = heap.machine, heap.java, heap.objects
@@ -78,8 +73,7 @@ def _is_remembered(heap):
         shape = load(machine, block + 8)
         for field in range(shape & FIELDS_MASK):
             address = block + HEADER_BYTES
-            target = reference(java, machine, address, field)
-            if target and is_young(heap, target):
+            if is_young(heap, reference(java, machine, address, field)):
                 if not java.cards[unsigned(card_of(java, address + (field << java.shift)))]:
                     return False
         block += shape >> BYTES_SHIFT << 3
