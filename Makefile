@@ -72,6 +72,7 @@ advice: install system ## regenerate docs/advice.md: advice beside what ten prog
 
 flights: install system ## wright in flight beside the real allocators: the tables of docs/wright.md
 	$(BIN)/python -m benchmarks.flight --page docs/wright.md
+	$(BIN)/python -m benchmarks.keeping --page docs/wright.md
 
 arrays: install system ## NumPy's arrays by four managers: the table of docs/numpy.md
 	$(BIN)/python -m benchmarks.arrays --page docs/numpy.md

@@ -54,7 +54,13 @@ def nothing_to_trim(heap, pad):
     return 0
 
 
+@kernel
+def nothing_to_empty(heap, thread):
+    """For a manager whose threads keep nothing, or whose `trim` sees to it."""
+
+
 trim = getattr(manager, "trim", nothing_to_trim)
+empty_thread = getattr(manager, "empty_thread", nothing_to_empty)
 
 
 if hasattr(manager, "alloc_cached"):
@@ -265,8 +271,9 @@ def malloc_usable_size(flight, old):
 @kernel
 def malloc_trim(flight, pad):
     """malloc_trim(3): 1 if memory was given back."""
-    own_number(flight)
+    thread = own_number(flight)
     enter(flight)
+    empty_thread(flight.heap, thread)
     trimmed = trim(flight.heap, pad)
     leave(flight)
     return 1 if trimmed else 0

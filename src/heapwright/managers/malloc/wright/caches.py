@@ -19,7 +19,7 @@ from heapwright.managers.malloc.wright.dirty import mark
 from heapwright.managers.malloc.wright.hardened import is_block, set_live
 from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
 from heapwright.managers.malloc.wright.page_heap import give, take
-from heapwright.managers.malloc.wright.spans import acquire, orphan, take_list
+from heapwright.managers.malloc.wright.spans import acquire, give_fresh, orphan, take_list
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     ALIVE,
@@ -143,6 +143,19 @@ def empty_caches(heap, row):
             block = after
     if heap.rows[unsigned(row + OUT_COUNT)]:
         post(heap, row)
+
+
+@kernel(cold=True)
+def empty_row(heap, row):
+    """Give back all that a living thread keeps for itself and no block is in use of."""
+    if heap.rows[unsigned(row + ALIVE)] == 0:
+        return
+    empty_caches(heap, row)
+    collect_mail(heap, row, False)
+    if heap.rows[unsigned(row + OUT_COUNT)]:
+        post(heap, row)
+    for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
+        give_fresh(heap, row, size_class)
 
 
 @kernel(cold=True)

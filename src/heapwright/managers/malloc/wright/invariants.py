@@ -19,6 +19,7 @@ from heapwright.managers.malloc.wright.state import (
     FIRST,
     FREE,
     FRESH,
+    FULL,
     LENGTH,
     LISTED,
     MAILBOX,
@@ -124,9 +125,11 @@ def _check_span(heap, span, size_class):
     state = state_of(heap, span)
     if state == ORPHAN:
         return 0
+    fresh = heap.rows[unsigned(owner_of(heap, span) + FRESH + size_class)]
+    if state == FULL:
+        return 4 if count or fresh == span else 0
     if (state == LISTED) != (count > 0) or state not in (LISTED, TAKEN):
         return 4
-    fresh = heap.rows[unsigned(owner_of(heap, span) + FRESH + size_class)]
     return 4 if count == carved and fresh != span else 0
 
 

@@ -3,7 +3,9 @@
     send ─► the sender's outbox: a chain of blocks for one owner ─full, or another owner─►
             the owner's mailbox, by one compare-and-swap of its first block
     mail ─► the owner takes all by one exchange and frees each as its own
-    exit ─► the mailbox is CLOSED: who would write to it becomes the owner of the span
+    settle ► where the mailbox is CLOSED, or holds more than MAIL_LIMIT for an owner who does not
+            look, the sender takes the mail to the spans: those that the owner has no free block of
+            become orphans, and whole their pages are free for all
 
 Terms      outbox: the four OUT_ words of a row; mail: blocks of other threads' senders, chained
            through their first words
@@ -14,18 +16,23 @@ Omits      snmalloc's routing of batches through other threads
 """
 
 from heapwright.compiler import kernel, likely, unsigned
-from heapwright.compiler.atomics import compare_and_swap, exchange, load_acquire
+from heapwright.compiler.atomics import atomic_add, compare_and_swap, exchange, load_acquire
 from heapwright.machine import load, store, touch
 from heapwright.managers.malloc.wright.classes import LAST
-from heapwright.managers.malloc.wright.spans import claim, release
+from heapwright.managers.malloc.wright.spans import release, release_to_nobody
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     ALIVE,
     CLOSED,
     MAIL,
+    MAIL_BYTES,
+    MAIL_LIMIT,
     MAILBOX,
     MESSAGE,
+    MOST_MAIL_BYTES,
+    NOBODY,
     ONE,
+    OUT_BYTES,
     OUT_COUNT,
     OUT_FIRST,
     OUT_LAST,
@@ -33,6 +40,7 @@ from heapwright.managers.malloc.wright.state import (
     REMOTE,
     REMOTE_BATCH,
     ROW_SHIFT,
+    SETTLE,
     START_THREAD,
     THREADS,
     entry_of,
@@ -40,6 +48,8 @@ from heapwright.managers.malloc.wright.state import (
     owner_of,
     unlock,
 )
+
+SETTLED = 32  # blocks taken to their spans while the lock is held
 
 
 @kernel(cold=True)
@@ -49,6 +59,7 @@ def start_thread(heap, row):
     for size_class in range(1, heap.classes.fields[LAST] + 1):
         heap.rows[unsigned(row + size_class)] = heap.classes.empty_word[unsigned(size_class)]
     heap.rows[unsigned(row + ALIVE)] = 1
+    heap.rows[unsigned(row + MAIL_LIMIT)] = heap.fields[MOST_MAIL_BYTES]
     lock(heap)
     compare_and_swap(heap.rows, unsigned(row + MAILBOX), CLOSED, 0)
     heap.fields[THREADS] = max(heap.fields[THREADS], row >> ROW_SHIFT)
@@ -58,18 +69,15 @@ def start_thread(heap, row):
 @kernel(inline=True)
 def give_back(heap, row, span, address):
     """Free a block of a span of many: to the thread's own span, else by post."""
-    owner = owner_of(heap, span)
-    if likely(owner == row):
-        release(heap, row, span, address)
-    else:
-        _send(heap, row, owner, address)
+    if not likely(release(heap, row, span, address)):
+        _send(heap, row, span, address)
 
 
 @kernel(cold=True)
-def _send(heap, row, owner, address):
+def _send(heap, row, span, address):
     """Put a block in the outbox, which is posted when it is full or for another owner."""
     heap.paths[REMOTE] += 1
-    rows = heap.rows
+    rows, owner = heap.rows, owner_of(heap, span)
     if rows[unsigned(row + OUT_COUNT)] and rows[unsigned(row + OUT_OWNER)] != owner:
         post(heap, row)
     first = rows[unsigned(row + OUT_FIRST)]
@@ -80,21 +88,26 @@ def _send(heap, row, owner, address):
         rows[unsigned(row + OUT_OWNER)] = owner
     rows[unsigned(row + OUT_FIRST)] = address
     rows[unsigned(row + OUT_COUNT)] += 1
+    size_class = entry_of(heap, address) & 255
+    rows[unsigned(row + OUT_BYTES)] += heap.classes.bytes_of[unsigned(size_class)]
     if rows[unsigned(row + OUT_COUNT)] >= heap.fields[REMOTE_BATCH]:
         post(heap, row)
 
 
 @kernel(cold=True)
 def post(heap, row):
-    """Send the outbox to its owner's mailbox; where that is closed, block by block."""
+    """Send the outbox to its owner's mailbox, or take it to the spans if nobody reads that."""
     rows = heap.rows
+    owner, length = rows[unsigned(row + OUT_OWNER)], rows[unsigned(row + OUT_BYTES)]
     first, last = rows[unsigned(row + OUT_FIRST)], rows[unsigned(row + OUT_LAST)]
     rows[unsigned(row + OUT_FIRST)] = rows[unsigned(row + OUT_COUNT)] = 0
-    if _deliver(heap, rows[unsigned(row + OUT_OWNER)], first, last):
+    rows[unsigned(row + OUT_BYTES)] = 0
+    if not _deliver(heap, owner, first, last):
+        _settle(heap, first)
         return
-    while first:
-        block, first = first, load(heap.machine, first)
-        _give_to_claimed(heap, row, block)
+    lying = atomic_add(rows, unsigned(owner + MAIL_BYTES), length) + length
+    if lying > rows[unsigned(owner + MAIL_LIMIT)] and owner != row:
+        settle_mail(heap, owner)
 
 
 @kernel
@@ -112,22 +125,53 @@ def _deliver(heap, owner, first, last):
             return True
 
 
-@kernel
-def _give_to_claimed(heap, row, address):
-    """Free a block whose span's owner had gone: as the span's new owner, if there is no other."""
-    span = entry_of(heap, address) >> 8
+@kernel(cold=True)
+def settle_mail(heap, owner):
+    """Take a thread's mail to the spans in its stead. What only the owner may do waits on in its
+    mailbox, and as much again may lie there before somebody looks next."""
+    box = unsigned(owner + MAILBOX)
     while True:
+        first = load_acquire(heap.rows, box)
+        if first in (0, CLOSED):
+            return
+        if compare_and_swap(heap.rows, box, first, 0):
+            break
+    heap.rows[unsigned(owner + MAIL_BYTES)] = 0
+    left = _settle(heap, first)
+    atomic_add(heap.rows, unsigned(owner + MAIL_BYTES), left)
+    heap.rows[unsigned(owner + MAIL_LIMIT)] = heap.fields[MOST_MAIL_BYTES] + 2 * left
+
+
+@kernel(cold=True)
+def _settle(heap, block):
+    """Give a chain of blocks back to spans that are nobody's, or become so. The others go to their
+    living owners' mailboxes; bytes of these."""
+    heap.paths[SETTLE] += 1
+    left = 0
+    while block:
         lock(heap)
-        owner = owner_of(heap, span)
-        if owner != row and load_acquire(heap.rows, unsigned(owner + MAILBOX)) == CLOSED:
-            claim(heap, row, span)
-            owner = row
+        for _ in range(SETTLED):
+            if not block:
+                break
+            after = load(heap.machine, block)
+            entry = entry_of(heap, block)
+            if not _settle_one(heap, entry >> 8, block):
+                left += heap.classes.bytes_of[unsigned(entry & 255)]
+            block = after
         unlock(heap)
-        if owner == row:
-            release(heap, row, span, address)
-            return
-        if _deliver(heap, owner, address, address):
-            return
+    return left
+
+
+@kernel
+def _settle_one(heap, span, block):
+    """Give a block back to its span, or to the mailbox of the span's owner; whether the former.
+    The caller holds the lock, so no thread can end meanwhile: a span with an owner has a living
+    one, unless it is FULL."""
+    while not release_to_nobody(heap, span, block):
+        owner = owner_of(heap, span)
+        if owner != NOBODY and _deliver(heap, owner, block, block):
+            return False
+    return True
 
 
 @kernel(cold=True)
@@ -135,6 +179,8 @@ def collect_mail(heap, row, to_cache):
     """Take what others sent: to the cache while it has room, if wanted, else to the spans."""
     heap.paths[MAIL] += 1
     block = exchange(heap.rows, unsigned(row + MAILBOX), 0)
+    heap.rows[unsigned(row + MAIL_BYTES)] = 0
+    heap.rows[unsigned(row + MAIL_LIMIT)] = heap.fields[MOST_MAIL_BYTES]
     while block:
         after = load(heap.machine, block)
         entry = entry_of(heap, block)

@@ -29,6 +29,7 @@ from heapwright.machine import ADVISE_DONTNEED, clear, copy, load, madvise, stor
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.wright import page_heap
 from heapwright.managers.malloc.wright.caches import (
+    empty_row,
     end_thread,
     free_uncached,
     name_run,
@@ -48,6 +49,7 @@ from heapwright.managers.malloc.wright.classes import (
 from heapwright.managers.malloc.wright.dirty import mark, next_page
 from heapwright.managers.malloc.wright.hardened import SENTENCES, is_block, sentences, set_live
 from heapwright.managers.malloc.wright.invariants import cached, check
+from heapwright.managers.malloc.wright.mailboxes import settle_mail
 from heapwright.managers.malloc.wright.resizing import resize_run
 from heapwright.managers.malloc.wright.spans import release_easily
 from heapwright.managers.malloc.wright.state import (
@@ -61,12 +63,14 @@ from heapwright.managers.malloc.wright.state import (
     LENGTH,
     LIMIT_PAGES,
     LIMIT_PERCENT,
+    MOST_MAIL_BYTES,
     ONE,
     PATHS,
     REMOTE_BATCH,
     RETAIN_PAGES,
     RUN_TAKEN,
     START,
+    THREADS,
     Heap,
     entry_of,
     get,
@@ -93,6 +97,7 @@ __all__ = [
     "cached",
     "calloc",
     "check",
+    "empty_thread",
     "extent",
     "fatal",
     "fork_child",
@@ -125,6 +130,7 @@ class Config(NamedTuple):
     limit_bytes: int = 96 << 20  # free and perhaps dirty at any time, at most,
     limit_percent: int = 100  # and of the pages in use
     remote_batch: int = 32  # blocks posted to another thread at a time
+    mail_bytes: int = 256 << 10  # for a thread that does not look, before who sends settles it
     huge_from_bytes: int = 0  # in use, from which on growth asks for huge pages; 0: never
     classes: int = 0  # a table of size classes made for a program: its file; 0: wright's own
     hardened: int = 0  # 1: tests every request, ends the program at its first mistake
@@ -150,6 +156,7 @@ def boot(machine, config):
     heap.fields[LIMIT_PERCENT] = config.limit_percent
     heap.fields[HUGE_FROM_PAGES] = -(-config.huge_from_bytes >> PAGE_SHIFT)
     heap.fields[REMOTE_BATCH] = config.remote_batch
+    heap.fields[MOST_MAIL_BYTES] = config.mail_bytes
     return heap
 
 
@@ -316,8 +323,17 @@ def realloc(heap, thread, address, size):
 
 
 @kernel
+def empty_thread(heap, thread):
+    """Give back what the thread caches, its mail, and its spans without a block in use."""
+    empty_row(heap, row_of(thread))
+
+
+@kernel
 def trim(heap, pad):
-    """Give the dirty pages of all free runs back, but for `pad` bytes; bytes given back."""
+    """Take all mail to the spans, then give the dirty pages of all free runs back, but for `pad`
+    bytes; bytes given back."""
+    for thread in range(heap.fields[THREADS]):
+        settle_mail(heap, row_of(thread))
     lock(heap)
     before = heap.fields[DIRTY_PAGES]
     page_heap.purge(heap, pad >> PAGE_SHIFT)

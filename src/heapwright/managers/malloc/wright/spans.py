@@ -4,18 +4,24 @@
             ─► the fresh span: carve some blocks more, lowest first
             ─► an orphan of the class ─► a span from the page heap
     release ─► the span's free list ─all its blocks back─► fresh again, or to the page heap
+    settle  ─► by a thread that is not the owner: a FULL span becomes an orphan, an orphan takes its
+               blocks, and whole it goes to the page heap
 
 Terms      fresh span: the one span of a thread and class with blocks never carved; partial: with a
            free block on its list; whole: with every carved block on its list
-           owner: the thread whose row the span hangs on; an orphan's owner has exited
-Invariant  a span is LISTED, in its owner's ring, iff its free list is not empty and it is no
-           orphan; a span with fresh blocks is FRESH of its owner or an orphan      (invariants.py)
+           owner: the thread whose row the span hangs on; an orphan belongs to nobody
+           LISTED: in its owner's ring; FULL: no free block at its owner; TAKEN: any other in use
+Invariant  a span is LISTED iff its free list is not empty and it is no orphan; a span with fresh
+           blocks is FRESH of its owner or an orphan                                (invariants.py)
+           only its owner changes a LISTED span, or a fresh one; only who holds the lock an orphan;
+           what a FULL one becomes is decided by one compare-and-swap of its KIND
 Source     mimalloc's pages with thread-local free lists (Leijen, Zorn and de Moura, APLAS 2019);
            lists with their counts in one word are our own
 Omits      choice among partial spans by how full they are
 """
 
 from heapwright.compiler import kernel, unlikely, unsigned
+from heapwright.compiler.atomics import compare_and_swap, store_release
 from heapwright.machine import load, store, touch
 from heapwright.managers.malloc.wright.classes import WORD_SHIFT
 from heapwright.managers.malloc.wright.dirty import mark
@@ -28,6 +34,7 @@ from heapwright.managers.malloc.wright.state import (
     CARVE,
     FREE,
     FRESH,
+    FULL,
     HARDENED,
     KIND,
     LISTED,
@@ -39,6 +46,7 @@ from heapwright.managers.malloc.wright.state import (
     PARTIAL,
     RETIRE,
     SPAN,
+    SPAN_SHIFT,
     START,
     STATE_SHIFT,
     TAKEN,
@@ -47,7 +55,6 @@ from heapwright.managers.malloc.wright.state import (
     get,
     link_last,
     lock,
-    owner_of,
     put,
     set_entry,
     set_state,
@@ -81,10 +88,19 @@ def take_list(heap, row, size_class, span):
         return _take_one(heap, row, size_class, span, word & ADDRESS)
     put(heap, span, FREE, heap.classes.empty_word[unsigned(size_class)])
     unlink(heap, span, heap.rows, row + PARTIAL + size_class)
-    set_state(heap, span, TAKEN)
+    _emptied(heap, row, size_class, span)
     block = word & ADDRESS
     heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
     return block
+
+
+@kernel(inline=True)
+def _emptied(heap, row, size_class, span):
+    """Say that a span's list is empty: from here on others may make it an orphan, unless it is the
+    fresh one."""
+    state = TAKEN if heap.rows[unsigned(row + FRESH + size_class)] == span else FULL
+    kind = row << OWNER_SHIFT | state << STATE_SHIFT | size_class
+    store_release(heap.spans, unsigned((span << SPAN_SHIFT) + KIND), kind)
 
 
 @kernel(cold=True)
@@ -93,9 +109,11 @@ def _take_one(heap, row, size_class, span, block):
     link = link_of(heap, block)
     if link & ADDRESS == 0:
         link = heap.classes.empty_word[unsigned(size_class)]
+        put(heap, span, FREE, link)
         unlink(heap, span, heap.rows, row + PARTIAL + size_class)
-        set_state(heap, span, TAKEN)
-    put(heap, span, FREE, link)
+        _emptied(heap, row, size_class, span)
+    else:
+        put(heap, span, FREE, link)
     return block
 
 
@@ -111,6 +129,8 @@ def _carve(heap, row, size_class, span):
     put(heap, span, WHOLE, get(heap, span, WHOLE) - count)
     if past + size > end:
         heap.rows[unsigned(row + FRESH + size_class)] = 0
+        if state_of(heap, span) == TAKEN:
+            _emptied(heap, row, size_class, span)
     word = heap.rows[unsigned(row + size_class)]
     part = past - size
     while part > block:
@@ -154,32 +174,80 @@ def _refresh(heap, row, size_class, span):
 
 @kernel(inline=True)
 def release(heap, row, span, address):
-    """Give a block back to its span, which the thread of `row` owns."""
+    """Give a block back to its span, if that is the thread's; whether it is."""
+    kind = get(heap, span, KIND)
+    if unlikely(kind >> OWNER_SHIFT != row):
+        return False
+    if kind >> STATE_SHIFT & 255 == FULL and not _win(heap, span, kind, row, LISTED):
+        return False
     old = get(heap, span, FREE)
+    _push(heap, span, address, old)
+    if unlikely(old & ADDRESS == 0):
+        set_state(heap, span, LISTED)
+        link_last(heap, span, heap.rows, row + PARTIAL + (kind & 255))
+    if unlikely(is_whole(heap, span)):
+        _retire(heap, row, span)
+    return True
+
+
+@kernel(inline=True)
+def _win(heap, span, kind, row, state):
+    """Give a FULL span an owner and a state; whether nobody else did that before."""
+    place, size_class = unsigned((span << SPAN_SHIFT) + KIND), kind & 255
+    return compare_and_swap(
+        heap.spans, place, kind, row << OWNER_SHIFT | state << STATE_SHIFT | size_class
+    )
+
+
+@kernel(inline=True)
+def _push(heap, span, address, old):
+    """Put a block on its span's list, whose word is `old`."""
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
     sign(heap, address, old)
-    word = (old & ~ADDRESS) - ONE + address
-    put(heap, span, FREE, word)
-    if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
-        _retire(heap, row, span)
-    elif unlikely(old & ADDRESS == 0):
-        set_state(heap, span, LISTED)
-        link_last(heap, span, heap.rows, row + PARTIAL + (get(heap, span, KIND) & 255))
+    put(heap, span, FREE, (old & ~ADDRESS) - ONE + address)
+
+
+@kernel(inline=True)
+def is_whole(heap, span):
+    """Whether every carved block of the span is on its list."""
+    return get(heap, span, FREE) >> WORD_SHIFT == get(heap, span, WHOLE)
 
 
 @kernel(inline=True)
 def release_easily(heap, row, span, address):
-    """Do what `release` does where the span is the row's and stays in its ring; whether it is."""
+    """Do what `release` does where the span is the row's and stays in its ring; whether it does."""
     old = get(heap, span, FREE)
     word = (old & ~ADDRESS) - ONE + address
-    if unlikely(owner_of(heap, span) != row or old & ADDRESS == 0):
+    if unlikely(
+        get(heap, span, KIND) >> STATE_SHIFT != row << (OWNER_SHIFT - STATE_SHIFT) | LISTED
+    ):
         return False
     if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
         return False
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
     put(heap, span, FREE, word)
+    return True
+
+
+@kernel
+def release_to_nobody(heap, span, address):
+    """Give a block back to an orphan, or to a FULL span, which becomes one; whether it was one of
+    these. The caller holds the lock."""
+    kind = get(heap, span, KIND)
+    size_class, state = kind & 255, kind >> STATE_SHIFT & 255
+    if state == FULL and _win(heap, span, kind, NOBODY, ORPHAN):
+        link_last(heap, span, heap.orphans, size_class)
+        heap.fields[ORPHANS] += 1
+    elif state != ORPHAN:
+        return False
+    _push(heap, span, address, get(heap, span, FREE))
+    if is_whole(heap, span):
+        heap.paths[RETIRE] += 1
+        unlink(heap, span, heap.orphans, size_class)
+        heap.fields[ORPHANS] -= 1
+        give(heap, span)
     return True
 
 
@@ -201,6 +269,20 @@ def _retire(heap, row, span):
 
 
 @kernel
+def give_fresh(heap, row, size_class):
+    """Free the thread's fresh span of a class, if no block of it is in use."""
+    span = heap.rows[unsigned(row + FRESH + size_class)]
+    if span == 0 or not is_whole(heap, span):
+        return
+    if state_of(heap, span) == LISTED:
+        unlink(heap, span, heap.rows, row + PARTIAL + size_class)
+    heap.rows[unsigned(row + FRESH + size_class)] = 0
+    lock(heap)
+    give(heap, span)
+    unlock(heap)
+
+
+@kernel
 def _adopt(heap, row, size_class):
     """Make an orphan with room the thread's own; whether there was one."""
     if heap.fields[ORPHANS] == 0 or heap.orphans[unsigned(size_class)] == 0:
@@ -208,29 +290,26 @@ def _adopt(heap, row, size_class):
     lock(heap)
     span = heap.orphans[unsigned(size_class)]
     if span:
-        claim(heap, row, span)
+        _claim(heap, row, span)
     unlock(heap)
     return span != 0
 
 
 @kernel
-def claim(heap, row, span):
-    """The thread becomes the owner of a span whose owner is gone. The caller holds the lock."""
+def _claim(heap, row, span):
+    """The thread becomes the owner of an orphan. The caller holds the lock."""
     heap.paths[ADOPT] += 1
-    kind = get(heap, span, KIND)
-    size_class = kind & 255
-    if state_of(heap, span) == ORPHAN:
-        unlink(heap, span, heap.orphans, size_class)
-        heap.fields[ORPHANS] -= 1
-    state = TAKEN
-    if get(heap, span, FREE) & ADDRESS:
-        state = LISTED
-        link_last(heap, span, heap.rows, row + PARTIAL + size_class)
-    put(heap, span, KIND, row << OWNER_SHIFT | state << STATE_SHIFT | size_class)
+    size_class, state = get(heap, span, KIND) & 255, TAKEN
+    unlink(heap, span, heap.orphans, size_class)
+    heap.fields[ORPHANS] -= 1
     fresh = row + FRESH + size_class
     size = heap.classes.bytes_of[unsigned(size_class)]
     if heap.rows[unsigned(fresh)] == 0 and get(heap, span, BUMP) + size <= end_of(heap, span):
         heap.rows[unsigned(fresh)] = span
+    if get(heap, span, FREE) & ADDRESS:
+        state = LISTED
+        link_last(heap, span, heap.rows, row + PARTIAL + size_class)
+    put(heap, span, KIND, row << OWNER_SHIFT | state << STATE_SHIFT | size_class)
 
 
 @kernel
@@ -244,8 +323,7 @@ def orphan(heap, row, size_class):
         if span != fresh:
             _leave(heap, size_class, span)
     if fresh:
-        whole = get(heap, fresh, FREE) >> WORD_SHIFT == get(heap, fresh, WHOLE)
-        if whole:
+        if is_whole(heap, fresh):
             give(heap, fresh)
         else:
             _leave(heap, size_class, fresh)

@@ -44,7 +44,7 @@ SPAN_SHIFT = 3
     KIND,  # row of the owner << 16 | state << 8 | class
 ) = range(8)
 STATE_SHIFT, OWNER_SHIFT = 8, 16
-UNUSED, RUN, TAKEN, LISTED, ORPHAN = range(5)  # states; RUN: free; LISTED: at its owner
+UNUSED, RUN, TAKEN, LISTED, ORPHAN, FULL = range(6)  # states; RUN: free; see spans.py
 
 # A thread's row
 ROW_SHIFT = 9
@@ -53,7 +53,10 @@ PARTIAL = 128  # + class: first of a ring of spans with free blocks, 0: none
 FRESH = 256  # + class: the span with fresh blocks, 0: none
 ALIVE = 384
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
+OUT_BYTES = 389  # theirs
 MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no thread reads it
+MAIL_BYTES = 449  # sent since the owner last looked, about
+MAIL_LIMIT = 450  # of that, beyond which a sender takes the mail to the spans itself
 CLOSED = 1
 NOBODY = 0  # row that owns orphans; its mailbox is always closed
 
@@ -80,17 +83,18 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     THREADS,  # rows ever opened: all below
     MOVES,  # runs whose pages were moved
     HUGE_FROM_PAGES,  # setting
+    MOST_MAIL_BYTES,  # setting
     FIELDS,
-) = range(22)
+) = range(23)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
-    "purge", "remote", "message", "mail", "adopt", "in_place", "moved", "start", "exit",
+    "purge", "remote", "message", "mail", "adopt", "in_place", "moved", "start", "exit", "settle",
 )  # fmt: skip
 (
     REFILL, CARVE, SPAN, OVERFLOW, RETIRE, RUN_TAKEN, RUN_FREED, MERGE, SPLIT, GROW,
-    PURGE, REMOTE, MESSAGE, MAIL, ADOPT, IN_PLACE, MOVED, START_THREAD, EXIT_THREAD,
-) = range(19)  # fmt: skip
+    PURGE, REMOTE, MESSAGE, MAIL, ADOPT, IN_PLACE, MOVED, START_THREAD, EXIT_THREAD, SETTLE,
+) = range(20)  # fmt: skip
 
 
 class Heap(NamedTuple):
