@@ -14,11 +14,15 @@ from heapwright.references.android import build
 from heapwright.references.android.driver import Drive, Space
 from malloc_programs import FOLDER, batch
 
-NEVER, BY_SIZE_AT_END, ALWAYS = 0, 3, 4
+BY_SIZE_AT_END, ALWAYS = 3, 4
 CASES = {  # manager: program and what its space is told
     "art-rosalloc": {
-        "threads": Space(64 << 20, BY_SIZE_AT_END, 4 << 20),
-        "small": Space(1 << 20, ALWAYS, 0),
+        "threads": Space(64 << 20, (BY_SIZE_AT_END, 4 << 20)),
+        "small": Space(1 << 20, (ALWAYS, 0)),
+    },
+    "dlmalloc": {  # word, alignment, granularity, trim threshold, footprint's limit, space's bytes
+        "mixed": Space(1 << 30, (8, 16, 4096, 2 << 20, 0, 0)),
+        "small": Space(1 << 30, (4, 8, 4096, 1 << 16, 2 << 20, 16384)),
     },
 }
 
@@ -37,6 +41,7 @@ def write(names: list[str]) -> Iterator[str]:
                 usable=placed[:, 1].astype(np.int32),
                 refused=np.int64(told.refused),
                 resident=np.int64(told.resident_pages),
+                peak=np.int64(told.peak_bytes),
                 version=np.array(build.version(manager)),
             )
             yield f"{manager}-{name}.npz: {len(placed):,} events"

@@ -16,7 +16,7 @@ PAGE = 4096
 
 def trial_of(space):
     knobs = ("capacity_bytes", "page_release_mode", "page_release_size_threshold_bytes")
-    return Trial(NAME, dict(zip(knobs, space, strict=True)))
+    return Trial(NAME, dict(zip(knobs, [space[0], *space[1]], strict=True)))
 
 
 @pytest.mark.parametrize("program", CASES[NAME])
@@ -63,7 +63,7 @@ def test_a_shared_run_has_the_newest_slot_first_and_a_spare_one_the_lowest_addre
 
 
 def test_pages_are_the_lowest_and_merge():
-    trial = trial_of((1 << 20, 0, 0))
+    trial = trial_of((1 << 20, (0, 0)))
     runs = [trial.step(MALLOC, slot, 3 * PAGE)[0] for slot in range(4)]
     for slot in (0, 2, 1):
         trial.step(FREE, slot)

@@ -12,14 +12,19 @@ from malloc_programs import trace
 
 def test_the_library_is_looked_for_where_it_is_said_to_be(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "INSTALLED", str(tmp_path / "nowhere"))
-    monkeypatch.delenv(build.VARIABLE, raising=False)
+    monkeypatch.delenv(build.ART, raising=False)
+    monkeypatch.delenv(build.DLMALLOC, raising=False)
     of_android = reference("heapwright.references.android")
     assert "apt install dexdump" in of_android.missing("art-rosalloc")
-    monkeypatch.setenv(build.VARIABLE, str(tmp_path))
-    assert str(tmp_path) in build.missing("art-rosalloc")
-    assert build.version("art-rosalloc") == "unknown"
-    with pytest.raises(HeapwrightError, match=r"driving the real art-rosalloc: .* has no libart"):
-        build.driver("art-rosalloc")
+    assert "apt source wasi-libc" in of_android.missing("dlmalloc")
+    for name, variable, wanted in (
+        ("art-rosalloc", build.ART, r"libart\.so\.0"),
+        ("dlmalloc", build.DLMALLOC, r"malloc\.c"),
+    ):
+        monkeypatch.setenv(variable, str(tmp_path))
+        assert build.version(name) == "unknown"
+        with pytest.raises(HeapwrightError, match=f"driving the real {name}: .* has no {wanted}"):
+            build.driver(name)
 
 
 def test_a_difference_is_told():
@@ -33,10 +38,18 @@ def test_a_difference_is_told():
     assert len(found.rows()) == 4 and "3 events" in found.title
 
 
-def test_the_twin_agrees_with_the_library_that_is_here(tmp_path):
-    if build.missing("art-rosalloc"):
-        pytest.skip(build.missing("art-rosalloc"))
-    for settings in ({}, {"capacity_bytes": 1 << 20, "page_release_mode": 4}):
-        found = validate("art-rosalloc", trace("mixed", tmp_path), settings)
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("art-rosalloc", ({}, {"capacity_bytes": 1 << 20, "page_release_mode": 4})),
+        ("dlmalloc", ({}, {"word_bytes": 4, "alignment": 16, "granularity": 1 << 16})),
+    ],
+)
+def test_the_twin_agrees_with_the_real_one_that_is_here(name, variants, tmp_path):
+    if build.missing(name):
+        pytest.skip(build.missing(name))
+    for settings in variants:
+        found = validate(name, trace("threads", tmp_path), settings)
         assert found.agrees, found.sentences()
         assert found.resident[0] == found.resident[1] and found.offsets.compared > 2000
+        assert (found.footprint is None) == (name == "art-rosalloc")

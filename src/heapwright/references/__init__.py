@@ -8,7 +8,7 @@ drives its real counterpart.
     hotspot   Java's virtual machine (Drive.java)
     cpython   pymalloc
     nginx     its slab allocator
-    android   RosAlloc of ART
+    android   RosAlloc of ART, Doug Lea's malloc
 
 `references()` finds the packages by their place.
 """

@@ -1,6 +1,6 @@
 """Android's allocators, driven with the events of a trace, without an Android.
 
-build      ART's library, found; the drivers (rosalloc.c over drive.h)
+build      ART's library and dlmalloc's source, found; the drivers (rosalloc.c, dlmalloc.c)
 driver     the process, fed and asked
 agreement  a twin beside it: every offset, every usable size, every refusal
 """

@@ -33,6 +33,7 @@ class Agreement:
     usable_sizes: Tally = field(default_factory=Tally)
     refused: tuple[int, int] = (0, 0)  # twin, real
     resident: tuple[int, int] = (0, 0)  # bytes of the space at the end
+    footprint: tuple[int, int] | None = None  # most bytes taken of the system, where it grows
     first_difference: dict[str, int] | None = None
     settings: dict[str, int] = field(default_factory=dict)
 
@@ -40,7 +41,8 @@ class Agreement:
     def agrees(self) -> bool:
         """Whether every offset, usable size and refusal is equal."""
         equal = all(each.equal == each.compared for each in (self.offsets, self.usable_sizes))
-        return equal and self.refused[0] == self.refused[1]
+        pairs = [self.refused, *([self.footprint] if self.footprint else [])]
+        return equal and all(twin == real for twin, real in pairs)
 
     @property
     def title(self) -> str:
@@ -50,10 +52,13 @@ class Agreement:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """What was compared, the twin's figure, the real one's, and how far they agree."""
         found = [self.offsets.row("offsets in its space"), self.usable_sizes.row("usable sizes")]
-        for label, (twin, real), text in (
+        figures = [
             ("refused", self.refused, "{:,}".format),
             ("resident at the end", self.resident, bytes_text),
-        ):
+        ]
+        if self.footprint:
+            figures.append(("footprint at most", self.footprint, bytes_text))
+        for label, (twin, real), text in figures:
             found.append((label, text(twin), text(real), difference(twin, real)))
         return found
 
@@ -90,6 +95,7 @@ class Agreement:
             "usable_sizes": vars(self.usable_sizes),
             "refused": both(self.refused),
             "resident_bytes_end": both(self.resident),
+            "footprint_bytes_peak": both(self.footprint) if self.footprint else None,
             "first_difference": self.first_difference,
             "settings": self.settings,
         }
@@ -142,6 +148,7 @@ def validate(
     found = Agreement(name, trace.events, versions, settings=dict(settings or {}))
     heap, ledger, seen = twin.heap, twin.ledger(), 0
     space = Space(*twin.module.space(heap))
+    grows = name == "dlmalloc"
     with Drive(name, trace.slots, space) as drive:
         for batch in trace.batches(columns=COLUMNS):
             placed = np.zeros((len(batch.op), 2), np.int64)
@@ -154,4 +161,6 @@ def validate(
     found.refused = int(twin.run.progress[twin.loop.REFUSED]), told.refused
     pages = resident_pages(heap, space.zone_bytes)
     found.resident = pages * PAGE_BYTES, told.resident_pages * PAGE_BYTES
+    if grows:
+        found.footprint = int(heap.space.peak), told.peak_bytes
     return found

@@ -1,26 +1,30 @@
 /* What the drivers of Android's allocators share: a trace's events come in, offsets go out.
  *
- *   stdin   int64 slots, zone's bytes, touch: whether blocks are written, two more that a driver
+ *   stdin   int64 slots, touch: whether blocks are written, zone's bytes, six more that a driver
  *           reads; then batches: int64 count, count x struct event; count 0 ends
  *   stdout  after each batch count x {offset in the zone or -1, usable bytes}; after the last one
  *           int64[FIGURES]
  *
  * A driver defines begin, obtain, release, resize, usable, leave and finish.
  */
+#ifdef BARE /* a process of 32 bits, without a C library */
+#include "bare.h"
+#else
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW };
-enum { SLOTS, ZONE, TOUCH, MODE, THRESHOLD, SETTINGS };
-enum { BATCH = 1 << 15, PAGE = 4096, ALIGN = 16 };
+enum { SLOTS, TOUCH, ZONE, TOLD, SETTINGS = TOLD + 6 };
+enum { BATCH = 1 << 15, PAGE = 4096, PAGE_SHIFT = 12, ALIGN = 16, AT = 1 << 24 };
 enum { REFUSED, RESIDENT, HELD, PEAK, FIGURES };
 
 struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
-struct object { char *address; size_t size; };
+struct object { char *address; int64_t size; };
 struct place { int64_t offset, usable; };
 
 static struct event batch[BATCH];
@@ -55,6 +59,11 @@ static void give(const void *from, size_t bytes) {
         at += sent, bytes -= sent;
     }
 }
+static void *zeros(int64_t bytes) {
+    void *made = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (made == MAP_FAILED) die("there is not enough memory");
+    return made;
+}
 static struct place told(char *p) {
     return p ? (struct place){p - zone, usable(p)} : (struct place){-1, 0};
 }
@@ -86,20 +95,18 @@ static struct place replay(const struct event *e) {
 }
 
 static int64_t resident_pages(void) {
-    size_t pages = (setting[ZONE] + PAGE - 1) / PAGE;
-    unsigned char *seen = calloc(pages, 1);
-    if (!seen || mincore(zone, setting[ZONE], seen)) die("the pages cannot be counted");
-    int64_t count = 0;
-    for (size_t i = 0; i < pages; i++) count += seen[i] & 1;
-    free(seen);
+    int64_t pages = setting[ZONE] >> PAGE_SHIFT, count = 0;
+    unsigned char *seen = zeros(pages);
+    if (mincore(zone, setting[ZONE], seen)) die("the pages cannot be counted");
+    for (int64_t i = 0; i < pages; i++) count += seen[i] & 1;
     return count;
 }
 
 int main(void) {
     take(setting, sizeof setting);
-    objects = calloc(setting[SLOTS] + 1, sizeof *objects);
-    zone = mmap(0, setting[ZONE], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!objects || zone == MAP_FAILED) die("there is not enough memory");
+    objects = zeros((setting[SLOTS] + 1) * sizeof *objects);
+    zone = zeros(setting[ZONE] + AT); /* aligned as the twin's: large alignments go by it */
+    zone += -(uintptr_t)zone & (AT - 1);
     madvise(zone, setting[ZONE], MADV_NOHUGEPAGE);
     begin();
     for (int64_t count;;) {

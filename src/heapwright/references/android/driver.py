@@ -1,6 +1,6 @@
 """A fresh process with one of Android's allocators, fed with a trace's events in lockstep.
 
-with Drive("art-rosalloc", slots, Space(zone_bytes=1 << 20)) as drive:
+with Drive("art-rosalloc", slots, Space(1 << 20, (3, 4 << 20))) as drive:
     for batch in trace.batches():
         placed = drive.replay(batch)    # int64[event, 2]: offset in its space or -1; usable bytes
     told = drive.finish()
@@ -20,12 +20,14 @@ EVENT = np.dtype(
 )
 
 
+MORE = 6  # words that a driver may be told beside its zone's bytes
+
+
 class Space(NamedTuple):
     """What the real one is told of its space."""
 
     zone_bytes: int
-    mode: int = 0
-    threshold_bytes: int = 0
+    told: tuple[int, ...] = ()  # as its driver reads them
 
 
 class Told(NamedTuple):
@@ -43,8 +45,11 @@ class Drive(Child):
     blame = "; a trace that frees or grows what was never allocated does this."
 
     def __init__(self, name: str, slots: int, space: Space, *, touch: bool = True) -> None:
-        super().__init__(f"real {name}", build.driver(name), build.environment())
-        self.send(np.array([slots, space.zone_bytes, touch, *space[1:]], np.int64))
+        built = space.told[:2] if name == "dlmalloc" else ()
+        driver = build.driver(name, *built)
+        super().__init__(f"real {name}", driver, build.environment(name))
+        more = [*space.told, *[0] * (MORE - len(space.told))]
+        self.send(np.array([slots, touch, space.zone_bytes, *more], np.int64))
 
     def replay(self, events: Events) -> np.ndarray:
         """Replay `events`: int64[event, 2], each block's offset, or -1, and usable bytes."""

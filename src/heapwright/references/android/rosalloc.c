@@ -10,6 +10,7 @@
 #include "drive.h"
 #include <dlfcn.h>
 
+enum { MODE = TOLD, THRESHOLD };
 enum { LARGEST = 2048 /* of a slot */, THREADS = 1 << 12, THREAD = 16384 };
 #define ROS "_ZN3art2gc9allocator8RosAlloc"
 
@@ -60,7 +61,7 @@ static char *obtain(const struct event *e) {
 static char *resize(const struct event *e, struct object *o) {
     char *p = obtain(e);
     if (!p) return 0;
-    memcpy(p, o->address, o->size < (size_t)e->size ? o->size : (size_t)e->size);
+    memcpy(p, o->address, o->size < e->size ? o->size : e->size);
     release(e, o->address);
     return p;
 }

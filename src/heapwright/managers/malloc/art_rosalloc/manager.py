@@ -152,9 +152,9 @@ def notes(heap):
 
 
 def space(heap):
-    """What the real one is told of its space: bytes, when free pages go back, from how many on."""
+    """What the real one is told: bytes of its space; when free pages go back, from how many on."""
     pages, mode, threshold = int(heap.pages), int(heap.mode), int(heap.threshold)
-    return pages << PAGE_SHIFT, mode, threshold << PAGE_SHIFT
+    return pages << PAGE_SHIFT, (mode, threshold << PAGE_SHIFT)
 
 
 def misaligned(size, align):
