@@ -19,7 +19,12 @@ let shown = 0; // all; else the number of a timeline, from 1
 // Each colour once: ink for the present state, the page's own for the advised one.
 const OWN_COLOURS = { present: "var(--ink)", advised: "var(--accent)" };
 const colours = new Map();
-for (const timeline of replays.filter((each) => each.role !== "other")) {
+const MOST_COLOURS = 8; // beyond which twins are grey; and so are those beside whom the real one is drawn
+const measured = new Set(replays.filter((each) => each.role === "real").map((each) => each.title));
+const rank = { present: 0, advised: 0, real: 1, twin: 2 };
+const told = replays.filter((each) => each.role in rank && !(each.role === "twin" && measured.has(`real ${each.title}`)))
+  .sort((one, other) => rank[one.role] - rank[other.role]);
+for (const timeline of told.filter((each, n) => each.role !== "twin" || n < MOST_COLOURS)) {
   const own = OWN_COLOURS[timeline.role], used = [...colours.values()];
   const next = own && !used.includes(own) ? own : LINES.find((line) => !used.includes(line));
   if (next) colours.set(timeline, next);
@@ -121,7 +126,7 @@ function drawAll() {
   const top = 1.04 * Math.max(1, ...peaks.filter((peak) => peak <= limit * least));
   const y = yAxis(box, top, tickBytes, 1024);
   const x = xAxis(box);
-  const drawn = [...greys, ...colours.keys()];
+  const drawn = [...greys, ...[...colours.keys()].reverse()]; // the present state over the others
   for (const timeline of drawn) {
     const points = places(timeline).map((place, row) =>
       `${x(place).toFixed(1)},${y(timeline.resident_bytes[row]).toFixed(1)}`);
@@ -171,7 +176,8 @@ function nameEnds(box, y, room) {
   }
   for (const { timeline, line, at, to } of ends) {
     node(box.svg, "path", { class: "leader", d: `M${box.right} ${at.toFixed(1)}L${box.right + 9} ${to.toFixed(1)}` });
-    const text = node(box.svg, "text", { class: "end-name", x: box.right + 12, y: to + 4 }, elided(timeline.title, letters));
+    const text = node(box.svg, "text", { class: "end-name", x: box.right + 12, y: to + 4 },
+      elided(timeline.title.replace(" (as recorded)", ""), letters));
     text.style.fill = line;
     node(text, "title", {}, timeline.title);
   }
