@@ -26,7 +26,9 @@ base = sqlite3.connect(":memory:", check_same_thread=False)
 def filled():
     """The database."""
     base.execute("create table item (id integer primary key, name text, tags text)")
-    rows = [(i, f"item {i}", json.dumps([f"tag {i % n}" for n in range(2, 12)])) for i in range(9000)]
+    rows = [
+        (i, f"item {i}", json.dumps([f"tag {i % n}" for n in range(2, 12)])) for i in range(9000)
+    ]
     base.executemany("insert into item values (?, ?, ?)", rows)
 
 

@@ -2,11 +2,12 @@
 the first process makes the texts and joins the answers."""
 
 import collections
+import itertools
 import multiprocessing
 import random
 import time
 
-WORKERS, TEXTS, WORDS = 3, 240, 900
+WORKERS, TEXTS, WORDS = 3, 600, 1200
 
 
 def count(texts, answers):
@@ -15,7 +16,7 @@ def count(texts, answers):
     for text in texts:
         split = text.split()
         words.update(split)
-        pairs.update(zip(split, split[1:], strict=False))
+        pairs.update(itertools.pairwise(split))
     answers.send((words, pairs.most_common(2000)))
     answers.close()
     del pairs
@@ -34,7 +35,7 @@ def main():
         one.start()
         running.append((one, ours))
     total, pairs = collections.Counter(), collections.Counter()
-    for one, ours in running:
+    for _one, ours in running:
         words, most = ours.recv()
         total.update(words)
         pairs.update(dict(most))
