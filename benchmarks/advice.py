@@ -145,8 +145,11 @@ def _held(one: Proof) -> str:
 
 
 def _beside(row: Row, figure: str) -> str:
+    return beside(value_of(row.predicted, figure), value_of(row.measured, figure))
+
+
+def beside(told: int, was: int) -> str:
     """Predicted / measured, and the difference."""
-    told, was = value_of(row.predicted, figure), value_of(row.measured, figure)
     return f"{bytes_text(told)} / {bytes_text(was)} ({change_text(was / max(1, told) - 1)})"
 
 

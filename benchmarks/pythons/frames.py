@@ -11,7 +11,7 @@ ROWS, TURNS = 120_000, 5
 
 kept = []
 random = np.random.default_rng(7)
-for _ in range(TURNS):
+for _turn in range(TURNS):
     sales = pd.DataFrame(
         {
             "shop": random.integers(0, 400, ROWS),

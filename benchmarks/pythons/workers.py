@@ -7,7 +7,7 @@ import multiprocessing
 import random
 import time
 
-WORKERS, TEXTS, WORDS = 3, 240, 900
+WORKERS, TEXTS, WORDS = 3, 600, 1200
 
 
 def count(texts, answers):
@@ -35,7 +35,7 @@ def main():
         one.start()
         running.append((one, ours))
     total, pairs = collections.Counter(), collections.Counter()
-    for _, ours in running:
+    for _one, ours in running:
         words, most = ours.recv()
         total.update(words)
         pairs.update(dict(most))

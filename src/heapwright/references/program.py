@@ -69,7 +69,7 @@ class Run:
     children: tuple["Run", ...] = ()  # in the order in which they began
 
     def rest(self) -> int:
-        """The look in the middle of its longest rest: no processor time for a twentieth of its
+        """The look in the middle of its last rest: no processor time for a twentieth of its
         time, and what comes behind takes no longer; -1 where it did not rest."""
         if self.worked_ns is None or len(self.clock_ns) < 2:
             return -1
@@ -78,11 +78,9 @@ class Run:
         edges = np.flatnonzero(np.diff(idle, prepend=False, append=False))
         first, last = edges[::2], edges[1::2]
         took = self.clock_ns[last] - self.clock_ns[first]
-        took[(took < max(REST_NS, whole // RESTS)) | (whole - self.clock_ns[last] > took)] = 0
-        if not took.any():
-            return -1
-        row = int(took.argmax())
-        return int(first[row] + last[row]) // 2
+        long = took >= max(REST_NS, whole // RESTS)
+        telling = np.flatnonzero(long & (whole - self.clock_ns[last] <= took))
+        return int(first[telling[-1]] + last[telling[-1]]) // 2 if len(telling) else -1
 
 
 @dataclass(frozen=True)

@@ -68,15 +68,16 @@ static int area_of(const char *line, struct area *area) { /* START-END KIND OFFS
 static int own_data = 1; /* lies in the part of .data */
 static int covers(const struct area *area, const void *what) { return area->start <= (uintptr_t)what && (uintptr_t)what < area->end; }
 
-struct parts { uint64_t heap, stacks, mapped, ours; struct area last; };
+struct parts { uint64_t heap, stacks, mapped, joined, ours; struct area last; };
 static void add_area(struct parts *to, const struct area *area) {
     int anonymous = !area->file && area->kind[1] == 'w' && area->kind[3] == 'p', joined = to->last.end == area->start;
     int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
-    if (anonymous && !image) {
+    if (anonymous) {
         uint64_t pages = present(area->start, area->end), base = area->start >> ARENA_SHIFT;
         uint64_t bytes = pages == UNKNOWN_YET ? 0 : pages * page_bytes;
         int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
         if (area->start >= (uint64_t)TABLES && area->start < (uint64_t)WINDOW) to->ours += bytes;
+        else if (image) to->joined += bytes;
         else if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
         else if (starts(area->name, "[stack") || guarded) to->stacks += bytes;
         else to->mapped += bytes;
@@ -88,6 +89,15 @@ static void add_area(struct parts *to, const struct area *area) {
     }
     to->last = *area;
     if (anonymous && image) to->last.kind[0] = 'i';
+}
+
+/* What is known to be heap by its own list. Linux joins what is mapped right behind an image to its .bss. */
+static void move_to_heap(struct parts *of, uint64_t bytes) {
+    uint64_t *from[] = {&of->mapped, &of->joined};
+    for (int i = 0; i < 2; i++) {
+        uint64_t part = bytes < *from[i] ? bytes : *from[i];
+        *from[i] -= part, of->heap += part, bytes -= part;
+    }
 }
 
 static uint64_t numbered(const char **text) {
@@ -120,11 +130,10 @@ static void sample_now(uint64_t number, uint64_t now) {
             if (area_of(line, &area)) add_area(&parts, &area);
         }
     closed(from);
-    uint64_t arenas = arenas_resident();
-    parts.heap += arenas, parts.mapped -= arenas < parts.mapped ? arenas : parts.mapped;
-    uint64_t chunks = looks.chunks < parts.mapped ? looks.chunks : parts.mapped;
+    move_to_heap(&parts, arenas_resident());
+    move_to_heap(&parts, looks.chunks);
     rss -= parts.ours; /* the recorder's own tables */
-    const uint64_t told[] = {number, now, rss, rss - file, file, parts.heap + chunks, parts.stacks, parts.mapped - chunks};
+    const uint64_t told[] = {number, now, rss, rss - file, file, parts.heap, parts.stacks, parts.mapped};
     *line = 0;
     for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
         if (i) add_text(line, sizeof line, " ");

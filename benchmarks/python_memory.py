@@ -1,0 +1,204 @@
+"""Five real Python programs: what a recording predicts that they hold, and what they held.
+
+    python -m benchmarks.python_memory [-o docs/python-memory.md] [--rounds 3] [--only NAME]
+
+records each program of benchmarks/pythons once, replays the recording as "pymalloc over glibc" and
+as jemalloc alone, and runs the program, not recorded, as it is and with PYTHONMALLOC=malloc and
+jemalloc preloaded, in turns. Of a program with workers each process is judged. Nothing in the page
+is typed by hand.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import heapwright as hw
+from benchmarks.advice import beside
+from heapwright.api.running import moments_of
+from heapwright.managers.deploying import PRELOAD, WITHOUT_PYTHONS
+from heapwright.references.program import Run, held, image_bytes, run
+from heapwright.trace.store import Trace
+from heapwright.tunnel.footprint import footprint, stops
+
+SOURCES = Path(__file__).parent / "pythons"
+FIGURES = ("peak", "end")
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is run, and what it is there for."""
+
+    name: str
+    source: str
+    about: str
+    workers: bool = False
+
+
+PROGRAMS = (
+    Program("web service", "service.py", "threads, SQLite, templates and JSON, under load"),
+    Program("pandas", "frames.py", "tables joined, grouped, written and read"),
+    Program("parser", "parser.py", "syntax trees of the standard library, an index of names"),
+    Program("cycles", "cycles.py", "documents whose nodes know their parents"),
+    Program("workers", "workers.py", "multiprocessing, each counts its share", workers=True),
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What a program runs on: the twin, what its environment says, how near it must be."""
+
+    manager: str
+    environment: dict[str, str]
+    near: float
+
+
+STACKS = (
+    Stack("pymalloc over glibc", {}, 0.05),
+    Stack("jemalloc", {**WITHOUT_PYTHONS, PRELOAD: "libjemalloc.so.2"}, 0.10),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One process on one stack: bytes predicted, and the median of the runs with their range."""
+
+    program: str
+    process: str
+    manager: str
+    near: float
+    predicted: dict[str, int]
+    measured: dict[str, int]
+    spread: dict[str, tuple[int, int]]
+
+    def off(self, name: str) -> float:
+        """By which share of the measured a prediction differs."""
+        return self.predicted[name] / max(1, self.measured[name]) - 1
+
+    @property
+    def holds(self) -> bool:
+        """Whether all are near."""
+        return all(abs(self.off(name)) <= self.near for name in FIGURES)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "off": {name: self.off(name) for name in FIGURES}}
+
+
+def predicted(trace: Trace) -> list[dict[str, int]]:
+    """Peak and end of each stack."""
+    at, found = stops(trace), []
+    for stack in STACKS:
+        one = footprint(stack.manager, trace, {}, at=at)
+        found.append({"peak": one.peak_resident_bytes, "end": one.end_resident_bytes})
+    return found
+
+
+def proven(program: Program, folder: Path, rounds: int) -> Iterator[Figure]:
+    """Record, predict, run: a figure of each process on each stack."""
+    command = [sys.executable, str(SOURCES / program.source)]
+    out = folder / f"{Path(program.source).stem}.heap.parquet"
+    traces = list(hw.record(command, out, children=program.workers))
+    said = [predicted(trace) for trace in traces]
+    surroundings = [{**os.environ, **stack.environment} for stack in STACKS]
+    images = [image_bytes(one) - image_bytes(dict(os.environ)) for one in surroundings]
+    runs: list[list[Run]] = [[] for _ in STACKS]
+    for turn in range(rounds):
+        for stack, one in zip(runs, surroundings, strict=True):
+            stack.append(run(command, one, children=program.workers))
+            print(f"{program.name}, round {turn + 1} of {rounds}", file=sys.stderr)
+    for row, stack in enumerate(STACKS):
+        for number, trace in enumerate(traces):
+            moments = moments_of(trace)
+            all_held = [
+                held([one, *one.children][number], moments, images[row])
+                for one in runs[row]
+                if number <= len(one.children)
+            ]
+            bytes_of = {
+                "peak": [one.peak_resident_bytes for one in all_held],
+                "end": [one.end_resident_bytes for one in all_held],
+            }
+            yield Figure(
+                program.name,
+                f"worker {number}" if number else "the program" if program.workers else "",
+                stack.manager,
+                stack.near,
+                said[number][row],
+                {name: int(statistics.median(each)) for name, each in bytes_of.items()},
+                {name: (min(each), max(each)) for name, each in bytes_of.items()},
+            )
+
+
+def page(found: Sequence[Figure]) -> str:
+    """The page: what holds, then the table."""
+    lines = [
+        "# Python's memory, predicted",
+        "",
+        f"Written by `python -m benchmarks.python_memory` on {datetime.date.today()}: CPython "
+        f"{platform.python_version()}, glibc {platform.libc_ver()[1]}, Linux {platform.release()}, "
+        f"{os.cpu_count()} processors.",
+        "",
+        "Each program was recorded once, with what Python asks of its own allocator. Predicted is "
+        "what the replay of that recording holds; measured is the program run for real without "
+        "the recorder: its anonymous memory, less what the recording saw outside of the heap, the "
+        "median of the runs. The end is where it rests before it leaves.",
+        "",
+    ]
+    for stack in STACKS:
+        rows = [one for one in found if one.manager == stack.manager]
+        which = (
+            "as it is" if not stack.environment else "with `PYTHONMALLOC=malloc` and it preloaded"
+        )
+        lines.append(
+            f"- {stack.manager}, {which}: peak and end within {stack.near:.0%} of "
+            f"**{sum(one.holds for one in rows)} of {len(rows)}** processes."
+        )
+    lines += [
+        "",
+        "| program | process | stack | peak: predicted / measured | end: predicted / measured |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    last = ""
+    for one in found:
+        cells = [beside(one.predicted[name], one.measured[name]) for name in FIGURES]
+        name = "" if one.program == last else one.program
+        lines.append(f"| {name} | {one.process} | {one.manager} | {' | '.join(cells)} |")
+        last = one.program
+    lines += ["", "| program | what it does |", "| --- | --- |"]
+    lines += [f"| {one.name} | {one.about} |" for one in PROGRAMS]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("build/pythons"))
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    found: list[Figure] = []
+    for program in PROGRAMS:
+        if given.only and program.name not in given.only:
+            continue
+        found += proven(program, given.folder, given.rounds)
+        if given.output:  # as far as it came, should it be ended
+            given.output.write_text(page(found))
+    if given.json:
+        print(json.dumps([one.to_json() for one in found], indent=2))
+    elif not given.output:
+        print(page(found))
+
+
+if __name__ == "__main__":
+    main()
