@@ -49,41 +49,57 @@ else:
 
     from numba import types
     from numba.core import cgutils
+    from numba.core.typing.templates import AbstractTemplate, infer_global, signature
     from numba.extending import intrinsic, lower_builtin, models, register_model
-    from numba.np.arrayobj import load_item, store_item
 
-    class Checked(types.Array):
-        """A bare array with bounds checks. It is not aligned: no call from Python has its type."""
+    from heapwright.compiler.elements import Checked
 
-    register_model(Checked)(models.ArrayModel)
+    @register_model(Checked)
+    class _CheckedModel(models.StructModel):
+        """Two words: a heap of them is two thirds cheaper to compile than one of NumPy's arrays."""
 
-    def _element(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        def __init__(self, manager, kind):  # type: ignore[no-untyped-def]
+            members = [("data", types.CPointer(kind.dtype)), ("length", types.intp)]
+            super().__init__(manager, kind, members)
+
+    @infer_global(operator.getitem)
+    class _Get(AbstractTemplate):
+        def generic(self, args, kws):  # type: ignore[no-untyped-def]
+            if isinstance(args[0], Checked) and isinstance(args[1], types.Integer):
+                return signature(args[0].dtype, args[0], types.intp)
+            return None
+
+    @infer_global(operator.setitem)
+    class _Set(AbstractTemplate):
+        def generic(self, args, kws):  # type: ignore[no-untyped-def]
+            if isinstance(args[0], Checked) and isinstance(args[1], types.Integer):
+                return signature(types.none, args[0], types.intp, args[0].dtype)
+            return None
+
+    def _element(context, builder, kind, value, index):  # type: ignore[no-untyped-def]
         """The address of an element that there is; IndexError otherwise. No index wraps around."""
-        kind, index_kind = signature.args[:2]
-        array = context.make_array(kind)(context, builder, arguments[0])
-        index = context.cast(builder, arguments[1], index_kind, types.intp)
-        length = builder.extract_value(array.shape, 0)
-        cgutils.do_boundscheck(context, builder, index, length)
+        array = cgutils.create_struct_proxy(kind)(context, builder, value)
+        cgutils.do_boundscheck(context, builder, index, array.length)
         return builder.gep(array.data, [index])
 
     @lower_builtin(operator.getitem, Checked, types.Integer)
     def _get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = _element(context, builder, signature, arguments)
-        return load_item(context, builder, signature.args[0], place)
+        kind = signature.args[0]
+        place = _element(context, builder, kind, *arguments)
+        return context.unpack_value(builder, kind.dtype, place)
 
     @lower_builtin(operator.setitem, Checked, types.Integer, types.Any)
     def _set(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kind, _, given = signature.args
-        place = _element(context, builder, signature, arguments)
-        value = context.cast(builder, arguments[2], given, kind.dtype)
-        store_item(context, builder, kind, value, place)
+        kind = signature.args[0]
+        place = _element(context, builder, kind, *arguments[:2])
+        context.pack_value(builder, kind.dtype, arguments[2], place)
 
     def _bare_type(kind: types.Type) -> types.Type:
         if isinstance(kind, types.Array):
             if kind.ndim != 1 or kind.layout != "C":
                 raise TypeError("a heap's arrays are one-dimensional and contiguous")
             if CHECKED:
-                return Checked(kind.dtype, 1, "C", aligned=False)
+                return Checked(kind.dtype)
             return types.CPointer(kind.dtype)
         if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
             members = tuple(_bare_type(member) for member in kind.types)
@@ -92,7 +108,12 @@ else:
 
     def _bare_value(context, builder, kind, value):  # type: ignore[no-untyped-def]
         if isinstance(kind, types.Array):
-            return value if CHECKED else context.make_array(kind)(context, builder, value).data
+            array = context.make_array(kind)(context, builder, value)
+            if not CHECKED:
+                return array.data
+            bare_array = cgutils.create_struct_proxy(_bare_type(kind))(context, builder)
+            bare_array.data, bare_array.length = array.data, array.nitems
+            return bare_array._getvalue()
         if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
             members = cgutils.unpack_tuple(builder, value, len(kind.types))
             return context.make_tuple(

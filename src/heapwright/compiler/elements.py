@@ -1,6 +1,7 @@
 """Where an element of a heap's array lies: what the intrinsics of this room share.
 
-A heap's array is an address (`bare`), or a one-dimensional NumPy array where it was not made bare.
+A heap's array is an address (`bare`), with bounds checks an address and a length, or a
+one-dimensional NumPy array where it was not made bare.
 """
 
 from llvmlite import ir
@@ -9,9 +10,17 @@ from numba import types
 WORD = ir.IntType(64)
 
 
+class Checked(types.Type):
+    """The type of a bare array with bounds checks."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        super().__init__(f"Checked({dtype})")
+
+
 def is_words(kind):
     """Whether a type is that of a heap's int64 array."""
-    if isinstance(kind, types.CPointer):
+    if isinstance(kind, (types.CPointer, Checked)):
         return kind.dtype == types.int64
     return isinstance(kind, types.Array) and kind.ndim == 1 and kind.dtype == types.int64
 
@@ -20,6 +29,8 @@ def data(context, builder, kind, value):
     """The address of an array's first element."""
     if isinstance(kind, types.CPointer):
         return value
+    if isinstance(kind, Checked):
+        return builder.extract_value(value, 0)
     return context.make_array(kind)(context, builder, value).data
 
 

@@ -33,15 +33,15 @@ else:
     from numba.core import cgutils
     from numba.extending import intrinsic
 
+    from heapwright.compiler.elements import data
+
     _WORD = ir.IntType(32)
     _VECTOR = ir.VectorType(_WORD, LANES)
 
     def _vector(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         """The LANES elements of the call's first two arguments, loaded."""
-        kind, data = signature.args[0], arguments[0]
-        if isinstance(kind, types.Array):
-            data = context.make_array(kind)(context, builder, data).data
-        start = builder.gep(data, [arguments[1]])
+        first = data(context, builder, signature.args[0], arguments[0])
+        start = builder.gep(first, [arguments[1]])
         return builder.load(builder.bitcast(start, _VECTOR.as_pointer()), align=4)
 
     def _splat(builder: Any, word: Any) -> Any:

@@ -17,6 +17,8 @@ else:
     from numba import types
     from numba.extending import intrinsic
 
+    from heapwright.compiler.elements import data
+
     _FOR_WRITING, _KEEP, _DATA = 1, 3, 1  # llvm.prefetch's rw, locality and cache type
 
     @intrinsic
@@ -24,11 +26,9 @@ else:
         """Begin to fetch the line of `array[index]`, which will be read and written soon."""
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            kind, data = signature.args[0], arguments[0]
-            if isinstance(kind, types.Array):
-                data = context.make_array(kind)(context, builder, data).data
+            first = data(context, builder, signature.args[0], arguments[0])
             pointer = ir.IntType(8).as_pointer()
-            line = builder.bitcast(builder.gep(data, [arguments[1]]), pointer)
+            line = builder.bitcast(builder.gep(first, [arguments[1]]), pointer)
             flag = ir.IntType(32)
             kinds = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
             function = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kinds)
