@@ -21,6 +21,7 @@ import numpy as np
 
 from heapwright.linux.recorded.boot import ALLOC, Real, program
 from heapwright.linux.recorded.events import section
+from heapwright.linux.recorded.reclaim import READ
 
 KERNELS = ("debian", "uml")
 PROGRAMS = 60
@@ -86,6 +87,20 @@ def of_library(library: Path, folder: Path) -> Path:
     return path
 
 
+def of_groups(text: Path, folder: Path) -> Path:
+    """What a kernel counted of each program under a memory limit: the lines that are compared."""
+    with gzip.open(text, "rt", errors="replace") as told:
+        found = told.read().replace("\r", "")
+    kept = [
+        line
+        for line in found.splitlines()
+        if line.startswith("=== reclaim ") or line.split(" ")[0] in READ
+    ]
+    path = folder / "debian-reclaim.txt"
+    path.write_text("\n".join([*kept, ""]))
+    return path
+
+
 def digest(what: object) -> int:
     """A number for a list of tuples."""
     return zlib.crc32(repr(what).encode())
@@ -108,6 +123,7 @@ def main() -> int:
             print(f"{path}: {path.stat().st_size:,} bytes")
     boot_log(chosen.samples / "debian-6.1.192-boot" / "console.gz", chosen.output)
     slabinfo(chosen.samples / "debian-6.1.192-boot" / "ttyS1.gz", chosen.output)
+    of_groups(chosen.samples / "debian-6.1.192-reclaim" / "reclaim.gz", chosen.output)
     if chosen.memblock:
         of_library(chosen.memblock, chosen.output)
     return 0

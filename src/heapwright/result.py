@@ -101,6 +101,34 @@ class Spread:
 
 
 @dataclass
+class UnderLimit:
+    """What became of a program under a memory limit: see tunnel/limited.py."""
+
+    limit_bytes: int
+    swap_bytes: int
+    killed_event: int = -1  # at which it was killed; -1 it was not
+    killed_seconds: float | None = None  # since the first event, where the trace has time
+    held_bytes: int = 0  # then, or at the end: in memory, page tables too
+    tables_bytes: int = 0  # of those
+    most_swapped_bytes: int = 0
+    swapped_out_bytes: int = 0
+    swapped_in_bytes: int = 0
+    major_faults: int = 0  # for pages that had been put out
+    activated: int = 0  # of them, refaults so soon that memory nearly had room: the working set
+    reclaims: int = 0  # times that the program had to free memory before it got some
+    wait_seconds: float = 0.0  # for reads from swap
+
+    @property
+    def killed(self) -> bool:
+        """Whether the program was killed."""
+        return self.killed_event >= 0
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {"killed": self.killed, **vars(self)}
+
+
+@dataclass
 class Footprint:
     """What one manager held on one trace, its bytes not told apart: see tunnel/footprint.py."""
 
@@ -150,6 +178,7 @@ class Result:
     exit_resident_bytes: int | None = None  # after the last event
     mean_resident_bytes: int | None = None  # over the recorded time, or events where it has none
     clock_ns: np.ndarray | None = None  # int64[sample] of the timeline, since the first event
+    under_limit: UnderLimit | None = None  # where a memory limit was asked for
 
     @property
     def end_resident_bytes(self) -> int | None:
@@ -247,4 +276,5 @@ class Result:
             **({"collector": self.collecting.to_json()} if self.collecting else {}),
             **({"storeys": self.storeys} if self.storeys else {}),
             **({"spread": self.spread.to_json()} if self.spread else {}),
+            **({"under_limit": self.under_limit.to_json()} if self.under_limit else {}),
         }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Lane
     from heapwright.tunnel.keyframes import Keyframes
+    from heapwright.tunnel.limited import Limit
     from heapwright.tunnel.replay import Conditions
 
 MEASURED_ONLY = (
@@ -101,6 +102,8 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     references: bool | None = None,
     touch: str | None = None,
     huge_pages: str = "never",
+    memory_limit: int | str | None = None,
+    swap: int | str | None = None,
     jobs: int | None = None,
     samples: int = 1000,
     maps: bool = True,
@@ -113,7 +116,9 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     such dictionaries, each a row of its own beside the manager as it is. `heap`: "1.5x,2x,3x" draws
     time against space of collectors instead. `references`: whether the real systems are measured;
     by default where no managers are named. `touch`: what the program writes of its memory, "all",
-    "none" or as "recorded", the default of a trace that tells it. With `maps` the heap is kept for
+    "none" or as "recorded", the default of a trace that tells it. `memory_limit`, as 512 << 20 or
+    "512M": whether the program would be killed under it, and what it would swap if it has `swap`
+    beside it: see `Result.under_limit`. With `maps` the heap is kept for
     pictures of a page. `progress` is told the lanes, their states and the events done.
 
     A name of a real system that has no twin is measured, and a note says so.
@@ -135,8 +140,10 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
         without_twin,
     )
     from heapwright.report.document import Compared
+    from heapwright.tunnel.limited import Limit
     from heapwright.tunnel.replay import Conditions
 
+    limit = Limit.of(memory_limit, swap)
     # Workers are forked from this process: better while no library has started threads in it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(traces, str | os.PathLike) or not isinstance(traces, Sequence):
@@ -164,6 +171,7 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
                 picture=picture_of(trace) if maps and heap is None else None,
                 tries=CURVE_TRIES if heap is not None else 1,
                 progress=progress,
+                limit=limit if heap is None else None,
             )
             rows.append(Compared(trace, results, failures, points, managers is not None))
         found = Comparison(rows)
@@ -191,6 +199,7 @@ def run_lanes(  # noqa: PLR0913 as of `compare`
     picture: Callable[[Keyframes], HeapMap] | None,
     tries: int,
     progress: Watch | None,
+    limit: Limit | None = None,
 ) -> tuple[list[Result], list[str]]:
     """Run a lane for each manager and setting, and for each real system of `references`; results
     and failures."""
@@ -199,7 +208,9 @@ def run_lanes(  # noqa: PLR0913 as of `compare`
     from heapwright.tunnel.compare import twin_lanes
 
     managers, settings = chosen
-    lanes = twin_lanes(trace.path, managers, settings, conditions, samples, picture, tries=tries)
+    lanes = twin_lanes(
+        trace.path, managers, settings, conditions, samples, picture, tries=tries, limit=limit
+    )
     real, absent = real_lanes(trace.path, settings, conditions, references)
     found = side_by_side(lanes + real, jobs, progress)
     for result in found.results:

@@ -21,12 +21,16 @@ def replay(  # noqa: PLR0913 what, then how; all but the first two are named
     *,
     touch: str | None = None,
     huge_pages: str = "never",
+    memory_limit: int | str | None = None,
+    swap: int | str | None = None,
     samples: int = 1000,
     progress: Callable[[int], None] | None = None,
 ) -> Result:
     """One manager on one trace: what it holds at its peak, its timeline, its paths.
 
-    `progress` is told the events done, out of twice the trace's. HeapwrightError for an unknown
+    With a `memory_limit`, as 512 << 20 or "512M", and `swap` beside it, `Result.under_limit` says
+    whether the program would be killed under it and what it would swap. `progress` is told the
+    events done, out of twice the trace's, three times with a limit. HeapwrightError for an unknown
     manager, knob or condition and for a file that is no trace.
 
     >>> import heapwright as hw
@@ -34,6 +38,8 @@ def replay(  # noqa: PLR0913 what, then how; all but the first two are named
     True
     """
     from heapwright.api.selection import opened_traces, without_twin
+    from heapwright.tunnel.limited import Limit, limited
+    from heapwright.tunnel.replay import Conditions
     from heapwright.tunnel.replay import replay as measured
 
     if without_twin([manager])[1]:
@@ -41,8 +47,9 @@ def replay(  # noqa: PLR0913 what, then how; all but the first two are named
             f"{manager} has no twin here to be replayed: the real one is measured, in a fresh "
             f"process; see `heapwright compare TRACE --managers {manager}`."
         )
+    limit = Limit.of(memory_limit, swap)
     with opened_traces([trace]) as (opened,):
-        return measured(
+        result = measured(
             manager,
             opened,
             settings,
@@ -51,6 +58,10 @@ def replay(  # noqa: PLR0913 what, then how; all but the first two are named
             samples=samples,
             progress=progress,
         )
+        if limit:
+            conditions = Conditions.of(opened, touch, huge_pages)
+            limited(result, opened, limit, conditions, progress)
+        return result
 
 
 def validate(

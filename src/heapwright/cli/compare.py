@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heapwright.cli.options import HugePages, Json, Settings, Touch
+from heapwright.cli.options import HugePages, Json, MemoryLimit, Settings, Swap, Touch
 
 if TYPE_CHECKING:
     from heapwright.report.document import Compared
@@ -51,6 +51,8 @@ def compare(
     ] = None,
     touch: Touch = None,
     huge_pages: HugePages = "never",
+    memory_limit: MemoryLimit = None,
+    swap: Swap = None,
     references: Annotated[
         bool | None,
         typer.Option(
@@ -68,7 +70,8 @@ def compare(
     measured on the same trace. With --set a manager has a row as it is and one with the setting; a
     knob that is set to several values makes a row for each, several knobs a row for each
     combination. Several traces are replayed one after the other and shown next to each other. With
-    --heap one runs at a time, unless --jobs says otherwise, and the real ones are left out.
+    --heap one runs at a time, unless --jobs says otherwise, and the real ones are left out. With
+    --memory-limit a table says which would be killed under it, when, and what would be swapped.
 
     Example:
 
@@ -77,6 +80,7 @@ def compare(
         heapwright compare t.parquet --managers glibc --set glibc.arena_max=2
         heapwright compare t.parquet --set glibc.top_pad=0 --set glibc.top_pad=1M
         heapwright compare t.parquet --managers glibc,buddy --json
+        heapwright compare t.parquet --memory-limit 512M --swap 1G
         heapwright compare gcbench --heap 1.5x,2x,3x,5x --html curve.html
     """
     from heapwright.api.comparing import compare as compared
@@ -92,6 +96,8 @@ def compare(
             references=references,
             touch=touch,
             huge_pages=huge_pages,
+            memory_limit=memory_limit,
+            swap=swap,
             jobs=jobs,
             samples=samples,
             maps=html is not None,

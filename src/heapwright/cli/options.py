@@ -33,6 +33,24 @@ Touch = Annotated[
         show_default=False,
     ),
 ]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="Say whether the program would be killed under this limit, as 512M.",
+        show_default=False,
+    ),
+]
+Swap = Annotated[
+    str | None,
+    typer.Option(
+        "--swap",
+        metavar="SIZE",
+        help="With a limit: so much swap beside it, and what would go there and back.",
+        show_default=False,
+    ),
+]
 HugePages = Annotated[
     str,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heapwright.cli.options import HugePages, Json, Settings, Touch, TracePath
+from heapwright.cli.options import HugePages, Json, MemoryLimit, Settings, Swap, Touch, TracePath
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -31,6 +31,8 @@ def replay(
     json: Json = False,
     touch: Touch = None,
     huge_pages: HugePages = "never",
+    memory_limit: MemoryLimit = None,
+    swap: Swap = None,
 ) -> None:
     """Replay a trace through one manager.
 
@@ -40,6 +42,7 @@ def replay(
     Example:
 
         heapwright replay glibc sqlite3.heap.parquet --set glibc.arena_max=2
+        heapwright replay glibc t.heap.parquet --memory-limit 256M
         heapwright replay buddy t.heap.parquet --addresses buddy.npy
     """
     from heapwright.api.replaying import replay as replayed
@@ -53,18 +56,21 @@ def replay(
         paths_sheet,
     )
     from heapwright.report.document import trace_facts
+    from heapwright.report.limits import limits_sheet
     from heapwright.report.notes import notes
     from heapwright.report.summary import print_notes
     from heapwright.report.terminal import print_sheet
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.replay import Conditions, steps_of_replay
+    from heapwright.tunnel.limited import Limit, steps_of_replay
+    from heapwright.tunnel.replay import Conditions
 
     asked = parse_settings(settings or ())
     if others := [name for name in asked if name != manager]:
         raise HeapwrightError(f"--set names {others[0]}, but the manager replayed is {manager}.")
     opened = Trace.open(trace)
     knobs, conditions = asked.get(manager, {}), Conditions.of(opened, touch, huge_pages)
-    passes = steps_of_replay(opened) + (opened.events if addresses else 0)
+    limit = Limit.of(memory_limit, swap)
+    passes = steps_of_replay(opened, limit) + (opened.events if addresses else 0)
     with screen.progress(manager, passes) as advance:
         result = replayed(
             manager,
@@ -72,6 +78,8 @@ def replay(
             knobs,
             touch=conditions.touch,
             huge_pages=conditions.huge_pages,
+            memory_limit=memory_limit,
+            swap=swap,
             progress=_advancing(advance),
         )
         if addresses is not None:
@@ -81,7 +89,7 @@ def replay(
         screen.print_json({"trace": trace_facts(opened), "result": row})
         return
     console = screen.console()
-    for sheet in (comparison_sheet, collectors_sheet):
+    for sheet in (comparison_sheet, collectors_sheet, limits_sheet):
         if (made := sheet([result])).rows:
             print_sheet(console, made)
     print_sheet(console, paths_sheet(result.paths))

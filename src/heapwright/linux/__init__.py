@@ -8,6 +8,10 @@
     geometry.py     how objects are laid out in slabs; kmalloc's sizes
     slub.py         caches of objects over the frames
     kmalloc.py      the front door: sizes and types to caches, larger ones to frames
+    lru.py          a memory group's pages on active and inactive lists
+    shrink.py       what reclaim does with a list's end
+    reclaim.py      charging to a limit, faults, swap, and who is killed
+    under_limit.py  a machine's pages as such a group
 
 The managers of `managers/linux/` are assembled from these, as the kernel is.
 """

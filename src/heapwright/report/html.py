@@ -42,6 +42,7 @@ from heapwright.report.collector_charts import chart_data, collected
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
 from heapwright.report.document import Compared, document
 from heapwright.report.knobs import said_of_settings
+from heapwright.report.limits import limits_sheet
 from heapwright.report.maps import map_data
 from heapwright.report.markup import table, words
 from heapwright.report.notes import notes
@@ -157,6 +158,10 @@ def page(compared: Sequence[Compared]) -> str:
         ),
         "legend": figures.legend([result for one in seen for result in one.place.first]),
         "table": _abreast(seen, lambda one: table(one.sheet)),
+        "limits": _abreast(
+            seen,
+            lambda one: table(limits) if (limits := limits_sheet(one.order)).rows else "",
+        ),
         "settings": "".join(
             f"<div><dt>{escape(title)}</dt><dd>{words(sentence)}</dd></div>"
             for title, sentence in said_of_settings(result for _, result in found)
@@ -178,7 +183,7 @@ def page(compared: Sequence[Compared]) -> str:
         ),
         "notes": "\n".join(dict.fromkeys(line for one in seen for line in _notes(one, seen))),
     }
-    for name in ("flames", "asking", "stranding", "collecting", "space_time"):
+    for name in ("flames", "asking", "stranding", "collecting", "limits", "space_time"):
         if not places[name]:
             places[f"{name}_hidden"] = " hidden"
     places["map_hidden"] = "" if data["maps"] else " hidden"

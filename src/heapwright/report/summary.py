@@ -10,6 +10,7 @@ from heapwright.insight.space_time import space_time
 from heapwright.insight.verdict import ranked, verdict
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
 from heapwright.report.document import Compared
+from heapwright.report.limits import limits_sheet
 from heapwright.report.notes import Note, notes
 from heapwright.report.standing import collectors_asked, grouped
 from heapwright.report.terminal import print_sheet, printable
@@ -34,6 +35,9 @@ def print_comparison(console: "Console", one: Compared, page: Path | None = None
         if collectors.rows and collectors_asked(one.results, **wanted):
             console.print()
             print_sheet(console, collectors)
+    if (limits := limits_sheet(one.results)).rows:
+        console.print()
+        print_sheet(console, limits)
     judged, least = verdict(one.results), least_bytes(one.trace, one.results)
     console.print()
     console.print(judged.headline, style="bold", markup=False, soft_wrap=True)

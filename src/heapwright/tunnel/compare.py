@@ -33,7 +33,8 @@ from heapwright.trace import audit
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace
 from heapwright.tunnel.keyframes import Keyframes
-from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, replay, steps_of_replay
+from heapwright.tunnel.limited import Limit, limited, steps_of_replay
+from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, replay
 
 _TICK_SECONDS = 0.1  # between two looks at the counters
 
@@ -67,10 +68,12 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
     picture: Callable[[Keyframes], HeapMap] | None = None,
     *,
     tries: int = 1,
+    limit: Limit | None = None,
 ) -> list[Lane]:
     """A lane per manager, or one for each of its `settings` (knob values that go together).
 
-    With `picture` keyframes are taken of each; it is timed `tries` times, as `replay` says.
+    With `picture` keyframes are taken of each; it is timed `tries` times, as `replay` says. With a
+    `limit` each is replayed once more, under it.
     Raises HeapwrightError for unknown managers and knobs before any runs; a manager that cannot
     be imported fails in its lane.
     """
@@ -82,7 +85,7 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
             raise HeapwrightError(
                 f"--set names {name}, not among the managers compared: {', '.join(managers)}."
             )
-    steps = steps_of_replay(Trace.open(trace_path))
+    steps = steps_of_replay(Trace.open(trace_path), limit)
     lanes = []
     chosen = [
         (name, dict(knobs))
@@ -94,9 +97,10 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
             named(name).configured(knobs)  # imports it here once
 
         def run(progress: Progress, name: str = name, knobs: dict[str, int] = knobs) -> Result:
-            return replay(
+            trace = Trace.open(trace_path)
+            result = replay(
                 name,
-                Trace.open(trace_path),
+                trace,
                 knobs,
                 touch=conditions.touch,
                 huge_pages=conditions.huge_pages,
@@ -105,6 +109,9 @@ def twin_lanes(  # noqa: PLR0913 the first three say what, the others how
                 progress=progress,
                 picture=picture,
             )
+            if limit:
+                limited(result, trace, limit, conditions, progress)
+            return result
 
         values = " ".join(f"{knob}={value}" for knob, value in knobs.items())
         lanes.append(Lane(f"{name} {values}".strip(), steps, run))

@@ -2,6 +2,7 @@
 
     replay   serves events at full speed and notes where resident memory peaked
     survey   serves the same events and, at its end, brings the ledger up to what lives where
+    paged    serves them and tells which pages are used, for a memory limit: paging.py
 
     graph trace   NEW ─► new, the frame on top holds it      WRITE ─► write
                   HOLD, ROOT ─► rooted   POP, UNROOT ─► unrooted
@@ -14,8 +15,7 @@ Of a malloc trace nobody knows the references: each object lives as long as the 
 it by hand kept it, which no collector can better ("ideal liveness"; Hertz and Berger, OOPSLA 2005).
 
 A collector may move every object between two events. So the ledger is not kept from event to
-event: where each object was entered is remembered, and `survey` ends by entering anew those that
-lie elsewhere now. That costs about a nanosecond a slot, and more for each object that moved.
+event: `survey` ends by entering anew what lies elsewhere now, at about a nanosecond a slot.
 
 A program whose collector finds no room is dead: the loop stops there.
 """
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.collectors import mutator as roots
-from heapwright.collectors.log import EVENT
+from heapwright.collectors.log import CYCLES, EVENT, FULL, KIND
 from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, hold
 from heapwright.compiler import bare, kernel, unlikely, unsigned
 from heapwright.compiler.reserve import reserve
@@ -50,16 +50,13 @@ from heapwright.trace.schema import (
 )
 from heapwright.trace.schema import TOUCH as WRITTEN
 from heapwright.tunnel.ledger import add_up, enter_block
+from heapwright.tunnel.paging import GROWTH, WHOLE_HEAP, note
 
 COLUMNS = ("op", "slot", "size", "thread", "field", "target")  # of a trace, that are replayed
 
 new, write, vacant = manager.new, manager.write, manager.vacant
-usable, extent, cached, metadata = (
-    manager.usable,
-    manager.extent,
-    manager.cached,
-    manager.metadata,
-)
+usable, extent = manager.usable, manager.extent
+cached, metadata = manager.cached, manager.metadata
 
 
 class Objects(NamedTuple):
@@ -101,23 +98,8 @@ def start(heap, slots):
 
 
 @kernel
-def no_root(heap, slot):
-    """For a collector that looks for roots only when it collects."""
-
-
-@kernel
-def no_thread_exit(heap, thread):
-    """For a manager that keeps nothing per thread."""
-
-
-@kernel
-def no_kind(heap, kind):
-    """For a collector to which all objects are alike."""
-
-
-@kernel
-def no_steering(heap, operand):
-    """For a collector that is not Python's."""
+def nothing(heap, operand):
+    """For a collector that is not to be told of it."""
 
 
 @kernel
@@ -126,13 +108,13 @@ def no_tracking(heap, slot, on):
 
 
 TOLD_OF_KINDS, STEERED = hasattr(manager, "expect"), hasattr(manager, "steer")
-expect = getattr(manager, "expect", no_kind)
-steer = getattr(manager, "steer", no_steering)
+expect = getattr(manager, "expect", nothing)
+steer = getattr(manager, "steer", nothing)
 track = getattr(manager, "track", no_tracking)
 TOLD_OF_ROOTS = hasattr(manager, "unrooted")
-rooted = getattr(manager, "rooted", no_root)
-unrooted = getattr(manager, "unrooted", no_root)
-thread_exit = getattr(manager, "thread_exit", no_thread_exit)
+rooted = getattr(manager, "rooted", nothing)
+unrooted = getattr(manager, "unrooted", nothing)
+thread_exit = getattr(manager, "thread_exit", nothing)
 
 
 @kernel(inline=True)
@@ -307,6 +289,38 @@ def survey(heap, run, events, ledger, placed):
             placed[i, 1] = usable(heap, address, size) if address else 0
         progress[NEXT] += 1
     settle(heap, run, ledger)
+
+
+@kernel
+def paged(heap, run, events, first, log):
+    """As `loop.paged`: rows (events, of the log) that are done."""
+    heap, run = bare(heap), bare(run)
+    objects, progress, meters = run.objects, run.progress, heap.machine.meters
+    began, told, i, totals = meters[RESIDENT_PAGES], 0, first, heap.log.totals
+    while i < len(events.op) and told < len(log) - 2:
+        thread = np.int64(events.thread[i]) if len(events.thread) else 0
+        field = np.int64(events.field[i]) if len(events.field) else 0
+        target = np.int64(events.target[i]) if len(events.target) else -1
+        op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
+        held, cycles, totals[EVENT] = meters[RESIDENT_PAGES], totals[CYCLES], progress[NEXT]
+        address = step(heap, run, thread, (op, slot), (size, field, target))
+        if totals[CYCLES] != cycles and totals[KIND] == FULL:
+            told = note(log, told, progress[NEXT], WHOLE_HEAP, 0)
+        if address:
+            objects.size[unsigned(slot)] = size
+        elif op in (WRITE, WRITTEN):
+            address = objects.address[unsigned(slot)]
+        if address:
+            room = usable(heap, address, objects.size[unsigned(slot)])
+            used = min(size, room) if op == WRITTEN else objects.size[unsigned(slot)]
+            told = note(log, told, progress[NEXT], address, used)
+        if progress[REFUSED]:
+            break
+        progress[NEXT] += 1
+        i += 1
+        if totals[CYCLES] != cycles or not held <= meters[RESIDENT_PAGES] < began + GROWTH:
+            break
+    return i, told
 
 
 @kernel

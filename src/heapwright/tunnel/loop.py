@@ -2,6 +2,7 @@
 
     replay   serves events at full speed and notes where resident memory peaked
     survey   serves the same events and keeps a ledger of every page, for `decompose`
+    paged    serves them and tells which pages are used, for a memory limit: paging.py
 
 A graph trace too: NEW allocates, FREE, the oracle's word that nothing refers to the object
 any longer, frees, and what happens between objects is no business of malloc's. It is the
@@ -16,7 +17,7 @@ import numpy as np
 
 from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import clear, copy, touch
-from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES, TIME_NS
+from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES, SYSCALLS, TIME_NS
 from heapwright.managers.textbook.linear import manager
 from heapwright.trace.schema import (
     CALLOC,
@@ -33,6 +34,7 @@ from heapwright.trace.schema import (
 )
 from heapwright.trace.schema import TOUCH as WRITTEN
 from heapwright.tunnel.ledger import add_up, enter_block
+from heapwright.tunnel.paging import GROWTH, note
 
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
 
@@ -51,7 +53,7 @@ class Objects(NamedTuple):
     """Where each live object of the trace lies."""
 
     address: np.ndarray  # int64[slot]; 0 when dead or refused
-    size: np.ndarray  # int64[slot], bytes requested; kept by `survey` only
+    size: np.ndarray  # int64[slot], bytes requested; not kept by `replay`
 
 
 class Run(NamedTuple):
@@ -311,6 +313,39 @@ def survey(heap, run, events, ledger, placed):
             placed[i, 0] = address
             placed[i, 1] = usable(heap, address, objects.size[slot]) if address else 0
     progress[NEXT] += len(events.op)
+
+
+@kernel
+def paged(heap, run, events, first, log):
+    """Replay `events` from row `first` on, writing what is used into `log` (see paging.py), until
+    it is full or the manager's memory has changed; rows (events, of the log) that are done."""
+    heap, run = bare(heap), bare(run)
+    objects, progress, meters = run.objects, run.progress, heap.machine.meters
+    began, told, i = meters[RESIDENT_PAGES], 0, first
+    while i < len(events.op) and told < len(log) - 2:
+        align = np.int64(events.align[i]) if len(events.align) else 0
+        thread = np.int64(events.thread[i]) if len(events.thread) else 0
+        op, slot, size = np.int64(events.op[i]), np.int64(events.slot[i]), events.size[i]
+        syscalls, refused, held = meters[SYSCALLS], progress[REFUSED], meters[RESIDENT_PAGES]
+        if op in (FREE, REALLOC) and objects.address[slot]:
+            used = objects.size[slot] if op == REALLOC else 1
+            told = note(log, told, progress[NEXT], objects.address[slot], used)
+        if CLOCKED:
+            tell_time(heap, run, events, i, progress[NEXT])
+        address = step(heap, run, thread, (op, slot), (size, align, whom(events, i)))
+        if op == WRITTEN:
+            address = objects.address[slot]
+        if address and progress[REFUSED] == refused:
+            used = min(size, usable(heap, address, size))
+            told = note(log, told, progress[NEXT], address, used)
+            if op != WRITTEN:
+                objects.size[slot] = size
+        progress[NEXT] += 1
+        i += 1
+        moved = op == REALLOC and meters[SYSCALLS] != syscalls
+        if moved or not held <= meters[RESIDENT_PAGES] < began + GROWTH:
+            break
+    return i, told
 
 
 @kernel

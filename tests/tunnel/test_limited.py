@@ -1,0 +1,75 @@
+"""A replay under a memory limit."""
+
+import numpy as np
+import pytest
+
+from heapwright.api.replaying import replay
+from heapwright.errors import HeapwrightError
+from heapwright.trace.schema import FREE, MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.limited import SWAP_READ_SECONDS, Limit
+
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    """1,000 blocks of 4,000 bytes, all of them freed again, a microsecond apart."""
+    path = tmp_path_factory.mktemp("limited") / "t.heap.parquet"
+    count = 1000
+    with TraceWriter(path, program="t", kind="synthetic") as out:
+        out.write(
+            events(
+                op=np.repeat([MALLOC, FREE], count),
+                slot=np.tile(np.arange(count), 2),
+                size=np.repeat([4000, 0], count),
+                time_ns=np.arange(2 * count) * 1000 + 1,
+            )
+        )
+    return Trace.open(path)
+
+
+def limited(trace, limit, swap=None):
+    return replay("linear", trace, memory_limit=limit, swap=swap, samples=9).under_limit
+
+
+def test_it_is_killed_when_the_heap_and_its_tables_pass_the_limit(trace):
+    """`linear` never reuses a byte: the first event after which its pages and their tables are
+    more than the limit is known from the sizes alone."""
+    told = limited(trace, "2M")
+    assert told.killed and told.swapped_out_bytes == 0
+    pages = np.arange(1, 1001) * 4000 // PAGE + 1
+    tables = pages // 512 + 1
+    expected = int(np.argmax(pages + tables > 512))
+    assert abs(told.killed_event - expected) <= 1
+    assert told.killed_seconds == pytest.approx(told.killed_event * 1e-6, abs=2e-9)
+
+
+def test_within_the_limit_nothing_happens(trace):
+    told = limited(trace, 8 << 20)
+    assert not told.killed and told.major_faults == told.reclaims == 0
+
+
+def test_with_swap_it_runs_and_its_frees_read_pages_back(trace):
+    told = limited(trace, "2M", "16M")
+    assert not told.killed
+    assert told.most_swapped_bytes >= 1000 * 4000 - (2 << 20)
+    assert told.major_faults * PAGE == told.swapped_in_bytes > 0
+    assert told.wait_seconds == pytest.approx(told.major_faults * SWAP_READ_SECONDS)
+
+
+def test_with_too_little_swap_it_is_killed_later(trace):
+    assert limited(trace, "2M").killed_event < limited(trace, "2M", "1M").killed_event < 1000
+
+
+@pytest.mark.parametrize(
+    ("limit", "swap", "sentence"),
+    [
+        (None, "1G", "needs a --memory-limit"),
+        ("5k", None, "a memory limit is from"),
+        ("x", None, "size"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_in_a_sentence(limit, swap, sentence):
+    with pytest.raises(HeapwrightError, match=sentence):
+        Limit.of(limit, swap)
