@@ -72,9 +72,9 @@ def jvms() -> tuple[Jvm, ...]:
     return tuple(found[release] for release in sorted(found))
 
 
-def driver() -> Path:
-    """The folder of the compiled driver."""
-    target = _compiled()
+def driver(source: Path = SOURCE) -> Path:
+    """The folder of the compiled driver, or of another Java source beside it."""
+    target = _compiled(source)
     if target.exists():
         return target
     compiler = _compiler()
@@ -83,7 +83,7 @@ def driver() -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as beside:
         built = subprocess.run(
-            [compiler, "-nowarn", "--release", "11", "-d", f"{beside}/classes", SOURCE],
+            [compiler, "-nowarn", "-XDstringConcat=inline", "--release", "11", "-d", f"{beside}/classes", source],
             capture_output=True,
             text=True,
             check=False,
@@ -95,9 +95,9 @@ def driver() -> Path:
     return target
 
 
-def _compiled() -> Path:
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    return cache_home() / "references" / f"drive-java-{digest}"
+def _compiled(source: Path = SOURCE) -> Path:
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    return cache_home() / "references" / f"{source.stem.lower()}-java-{digest}"
 
 
 def _compiler() -> Path | None:
