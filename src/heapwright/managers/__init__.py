@@ -52,6 +52,8 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     courses(settings) -> [settings]                others under which the program may run as well,
                                                    where time decides: each is replayed too, and
                                                    the result has their range
+    lines(heap, pauses_ms) -> [(event, line)]  what the real one writes to its log, the pauses being
+                                               those of this replay; `heapwright replay --log`
     fatal(heap) -> sentence                        why a real program would be dead by now, else "";
                                                    asked after each batch, ends the replay
   in flight, where the same source serves real threads (see flight/):
