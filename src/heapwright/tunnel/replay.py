@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.collectors.log import CYCLES
 from heapwright.collectors.mutator import mutator
 from heapwright.errors import HeapwrightError
@@ -240,8 +239,8 @@ class Replay:
         space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
         self.chosen = chosen = {**self.recorded, **settings}
         config, self.ignored = manager.configured(chosen), manager.ignored(chosen)
-        of_java = manager.card.version_of == "java"
-        self.laid_out = laid_out(trace, config._asdict()) if of_java else None
+        lays_out = getattr(self.module, "laid_out", None)
+        self.laid_out = lays_out(trace, config._asdict()) if lays_out else None
         # The version of the real system that this is a twin of; 0 where there is none
         self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
         if manager.collected:

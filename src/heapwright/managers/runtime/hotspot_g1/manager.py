@@ -30,6 +30,7 @@ from heapwright.collectors.hotspot.layout import (
     table_bytes,
     usable,
 )
+from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
 from heapwright.collectors.mark import mark_stack, own_memory
 from heapwright.collectors.mutator import SLOTS, handle
@@ -76,7 +77,7 @@ PATHS = (
 NEW, WRITE = 0, 1
 SLOW, REGION, HUGE = range(8, 11)
 
-__all__ = ["cached", "check", "extent", "usable"]
+__all__ = ["cached", "check", "extent", "laid_out", "usable"]
 
 
 class Config(NamedTuple):
