@@ -1,5 +1,7 @@
 """The naive oracle of the graph recorder's conversion: a dictionary of fields for each block."""
 
+from collections import Counter
+
 from heapwright.trace import schema
 from heapwright.trace.merlin import KIND_BITS, NOBODY, OP_BITS
 from heapwright.trace.recorder.graph_books import (
@@ -57,23 +59,27 @@ class Known:
 
     def __init__(self, rows):
         births = sum(head & 0xFF == NEW for head, _, _ in rows)
-        self.fields, self.types, self.found = [0] * births, [0] * births, set()
+        self.fields, self.types, self.found = [0] * births, [0] * births, Counter()
+        born = 0
         lost, freed, self.runs = set(), set(), []
         begun = 0
         for head, first, second in rows:
             op = head & 0xFF
+            if op == NEW:
+                self.fields[born] = max(self.fields[born], head >> OP_BITS)
+                born += 1
             if op == WRITE and second >= 0:
                 self.fields[first] = max(self.fields[first], (head >> OP_BITS) + 1)
             elif op in (TYPE, FREE) and second > 0:
                 self.types[first] = second
             elif op == FOUND:
-                self.found.add(first)
+                self.found[first] += 1
             if op in (LOST, FREE):
                 (lost if op == LOST else freed).add(first)
             begun += op == BEGUN
             if op == OVER:
                 self.runs.append((first, second))
-        self.stays = self.found | (lost if begun else lost & freed)  # when a look loses it
+        self.stays = lost if begun else lost & freed  # when a look loses it
 
 
 class Teller:
@@ -84,6 +90,7 @@ class Teller:
 
     def __init__(self, mutator, known, sites):
         self.m, self.known, self.sites = mutator, known, sites
+        self.again = Counter(known.found)  # how often a look will still find each
         self.fields = {}  # of each live block: target by field
         self.referrers = {}  # block << FIELD_BITS | field, perhaps outdated
         self.rooted = set()
@@ -187,7 +194,8 @@ class Teller:
         elif op == FOUND:
             self.unseen.discard(block)
             self.held.setdefault(block)
-        elif block in self.known.stays:
+            self.again[block] -= 1
+        elif block in self.known.stays or self.again[block]:
             self.unseen.add(block)
             self._root(block)
         else:
@@ -200,6 +208,7 @@ class Teller:
                 self.m.unroot(block)
                 self.rooted.discard(block)
         self.held.clear()
+        self._close()
         self.m.pop()
         self.looking = False
         for block in self.leaving:

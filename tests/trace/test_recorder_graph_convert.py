@@ -41,7 +41,7 @@ def log_of(rows):
     log = []
     for op, field, first, second in rows:
         if op in (books.LOOK, books.SEEN) or op == books.NEW:
-            log.append((op, first, 0))
+            log.append((op | (field << OP_BITS if op == books.NEW else 0), first, 0))
         elif op in (books.BEGUN, books.COUNTED):
             begun = op == books.BEGUN
             log.append((op, first % 3 + field % 2 * (16 if begun else 3), abs(second)))

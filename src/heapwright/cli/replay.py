@@ -27,6 +27,12 @@ def replay(
             metavar="FILE.npy", help="Write the address of every event (int64), 0 for a free."
         ),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.txt", help="Write the lines that the runtime would write to its log."
+        ),
+    ] = None,
     settings: Settings = None,
     json: Json = False,
     touch: Touch = None,
@@ -44,6 +50,7 @@ def replay(
         heapwright replay glibc sqlite3.heap.parquet --set glibc.arena_max=2
         heapwright replay glibc t.heap.parquet --memory-limit 256M
         heapwright replay buddy t.heap.parquet --addresses buddy.npy
+        heapwright replay dalvik app.heap.parquet --log logcat.txt
     """
     from heapwright.api.replaying import replay as replayed
     from heapwright.cli import screen
@@ -70,7 +77,8 @@ def replay(
     opened = Trace.open(trace)
     knobs, conditions = asked.get(manager, {}), Conditions.of(opened, touch, huge_pages)
     limit = Limit.of(memory_limit, swap)
-    passes = steps_of_replay(opened, limit) + (opened.events if addresses else 0)
+    passes = steps_of_replay(opened, limit)
+    passes += opened.events * (bool(addresses) + bool(log))
     with screen.progress(manager, passes) as advance:
         result = replayed(
             manager,
@@ -84,6 +92,8 @@ def replay(
         )
         if addresses is not None:
             write_addresses(addresses, manager, opened, knobs, conditions, _advancing(advance))
+        if log is not None:
+            write_log(log, manager, opened, knobs, _advancing(advance))
     if json:
         (row,) = comparison_rows([result])
         screen.print_json({"trace": trace_facts(opened), "result": row})
@@ -96,6 +106,8 @@ def replay(
     print_notes(console, notes("The trace", opened.notes, [result]))
     if addresses is not None:
         console.print(f"Addresses: {addresses.resolve()}", markup=False, soft_wrap=True)
+    if log is not None:
+        console.print(f"Log: {log.resolve()}", markup=False, soft_wrap=True)
 
 
 def write_addresses(
@@ -129,6 +141,22 @@ def write_addresses(
             file.write(np.ascontiguousarray(batch, "<i8").data)
             first += len(batch)
         assert first == trace.events
+
+
+def write_log(
+    path: Path,
+    manager: str,
+    trace: Trace,
+    knobs: dict[str, int],
+    progress: Callable[[int], None],
+) -> None:
+    """Write the lines of the runtime's log, each on its own, beside and renamed."""
+    from heapwright.report.atomic import atomic
+    from heapwright.tunnel.runtime_log import log_lines
+
+    lines = log_lines(manager, trace, knobs, progress=progress)
+    with atomic(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for _, line in lines))
 
 
 def _advancing(advance: Callable[[int], None]) -> Callable[[int], None]:

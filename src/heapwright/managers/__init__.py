@@ -46,12 +46,17 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     AT_HEAP_START = True                           the machine's heap starts where the recorded one
                                                    did, modulo machine.BREAK_BASE: blocks aligned
                                                    beyond a page lie by it
+    laid_out(trace, settings)                      what makes a batch of a recording's objects those
+                                                   that the real system has, None where they are;
+                                                   `settings`: all knobs
     account(heap, doors, config) -> (frames, caches)  of one over physical frames: who holds them,
                                                    and rows of its caches (linux/account.py)
     notes(heap) -> sentences                       what a reader of its figures must know
     courses(settings) -> [settings]                others under which the program may run as well,
                                                    where time decides: each is replayed too, and
                                                    the result has their range
+    lines(heap, pauses_ms) -> [(event, line)]  what the real one writes to its log, the pauses being
+                                               those of this replay; `heapwright replay --log`
     fatal(heap) -> sentence                        why a real program would be dead by now, else "";
                                                    asked after each batch, ends the replay
   in flight, where the same source serves real threads (see flight/):

@@ -41,7 +41,7 @@ class Facts:
     heap_start: int = 0  # address of the break before the first allocation; 0 unknown
     notes: list[str] = field(default_factory=list)  # assumptions and losses: see notes.Note
     # Where it was recorded, what is known of: libc, kernel, machine, host, cores, page_bytes, date
-    # (UTC, ISO 8601), command, preload, python (of an object graph), aside
+    # (UTC, ISO 8601), command, preload, python or java and vm (of an object graph), aside
     # (mallocs that were preloaded and set aside); and what the whole process took, its code, stacks
     # and the recorder included: resident_bytes (at most), page_faults, both also start_..., before
     # the first request
@@ -73,6 +73,11 @@ class Facts:
     def libc(self) -> str:
         """Version of the glibc that the program ran on, as 2.36; "" where it is not known."""
         return self.origin.get("libc", "")
+
+    @property
+    def java(self) -> str:
+        """Version of the JVM whose objects it has, as 17.0.15; "" where it is of none."""
+        return self.origin.get("java", "")
 
     @property
     def on_device(self) -> bool:

@@ -12,7 +12,7 @@ never to events: the trace is streamed.
 
 import contextlib
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,7 +194,7 @@ def placements(
         manager_name, trace, dict(settings or {}), Conditions.of(trace, touch, huge_pages)
     )
     pages = twin.ledger()
-    for batch in trace.batches(columns_of(twin.loop, trace)):
+    for batch in twin.batches(trace, columns_of(twin.loop, trace)):
         placed = np.zeros((len(batch.op), 2), np.int64)
         twin.loop.survey(twin.heap, twin.run, batch, pages, placed)
         twin.end_if_fatal()
@@ -239,6 +239,8 @@ class Replay:
         space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
         self.chosen = chosen = {**self.recorded, **settings}
         config, self.ignored = manager.configured(chosen), manager.ignored(chosen)
+        lays_out = getattr(self.module, "laid_out", None)
+        self.laid_out = lays_out(trace, config._asdict()) if lays_out else None
         # The version of the real system that this is a twin of; 0 where there is none
         self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
         if manager.collected:
@@ -253,10 +255,15 @@ class Replay:
         if getattr(self.loop, "CLOCKED", False):
             self.run.progress[self.loop.STEP_NS] = CLOCK_STEP_NS
 
+    def batches(self, trace: "Trace", columns: Sequence[str]) -> Iterator[Events]:
+        """The trace's events, with objects as the real system lays out those of a recording."""
+        every = trace.batches(columns)
+        return map(self.laid_out, every) if self.laid_out else every
+
     def replay(self, trace: "Trace", progress: Progress | None) -> float:
         """Pass 1; seconds spent in the loop, without loading the trace or compiling."""
         self.loop.replay(self.heap, self.run, events())  # compile, or load the compiled
-        for batch in trace.batches(columns_of(self.loop, trace)):
+        for batch in self.batches(trace, columns_of(self.loop, trace)):
             self.clock.start()
             self.loop.replay(self.heap, self.run, batch)
             self.clock.stop()
@@ -279,7 +286,7 @@ class Replay:
         timeline = np.zeros((len(stops), len(TIMELINE)), np.int64)
         row = first = 0  # of the timeline; the batch's first event
         columns = columns_of(loop, trace)
-        for batch in trace.batches((*columns, "site") if keyframes else columns):
+        for batch in self.batches(trace, (*columns, "site") if keyframes else columns):
             past = first + len(batch.op)
             here = first
             while row < len(stops) and stops[row] < past:

@@ -157,7 +157,7 @@ def own_memory(space, blocks):
     rows = write_row(blocks, 0, first, space.end - first)
     begin, end, older, given = space.segment, space.end, space.older, space.given
     while older:
-        rows = write_row(blocks, rows, begin, -block_of(space, begin) & space.mask)
+        rows = write_row(blocks, rows, begin, (-block_of(space, begin) & space.mask) + word)
         record_ = older
         begin = get(space, record_)
         end = begin + get(space, record_ + word)
@@ -168,3 +168,23 @@ def own_memory(space, blocks):
     if given:
         start += bytes_of(space, start - word)
     return write_row(blocks, rows, begin, start - begin)
+
+
+@kernel
+def list_free(space, blocks):
+    """Rows (start, bytes) of free chunks: what lies between heads; the top to its foot."""
+    if not space.base:
+        return 0
+    rows, word = write_row(blocks, 0, space.top + space.word, space.top_bytes), space.word
+    fence = word | BEFORE | USED
+    begin, older, newest = space.segment, space.older, True
+    while True:
+        chunk = begin + (-block_of(space, begin) & space.mask)
+        while not (newest and chunk == space.top) and head(space, chunk) != fence:
+            size = bytes_of(space, chunk)
+            if not head(space, chunk) & USED:
+                rows = write_row(blocks, rows, chunk + word, size)
+            chunk += size
+        if not older:
+            return rows
+        begin, older, newest = get(space, older), get(space, older + 2 * word), False

@@ -201,7 +201,10 @@ def entered(java, slot):
 
 @kernel(inline=True)
 def write(java, machine, address, field, target):
-    """The program's store: the reference, and unless it is null its card, wherever it lies."""
+    """The program's store: the reference, and unless it is null its card, wherever it lies. A field
+    for which the array has no element is left out: see recorded.py."""
+    if field >= fields_of(machine, address):
+        return
     refer(java, machine, address, field, target)
     if target:
         dirty(java, address + (field << java.shift))

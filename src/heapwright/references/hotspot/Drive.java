@@ -94,9 +94,11 @@ public class Drive {
                 if (op == 0) {
                     table[slot] = null;
                 } else if (op == 1) {
-                    int target = UNSAFE.getInt(at + 12);
-                    ((Object[]) table[slot])[UNSAFE.getInt(at + 8)] =
-                        target < 0 ? null : table[target];
+                    int target = UNSAFE.getInt(at + 12), field = UNSAFE.getInt(at + 8);
+                    Object held = table[slot];
+                    if (held instanceof Object[] && field < ((Object[]) held).length) {
+                        ((Object[]) held)[field] = target < 0 ? null : table[target];
+                    }
                 } else {
                     int bytes = UNSAFE.getInt(at + 8);
                     int elements = (bytes + (1 << shift) - 1) >> shift;

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.errors import HeapwrightError
 from heapwright.references.hotspot import build
 from heapwright.references.hotspot.options import flags
@@ -83,7 +84,7 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
     jvm, classes = build.jvm(release), build.driver()
     with tempfile.TemporaryDirectory() as folder:
         beside = Path(folder)
-        count = _write_events(trace, beside / "events.bin")
+        count = _write_events(trace, settings, beside / "events.bin")
         (beside / "counters.txt").write_text("\n".join(COUNTERS) + "\n")
         rows = beside / "rows.bin"
         command = [
@@ -142,12 +143,13 @@ def promotions(log: str, count: int, release: int) -> list[int]:
     return found
 
 
-def _write_events(trace: "Trace", path: Path) -> int:
+def _write_events(trace: "Trace", settings: Mapping[str, int], path: Path) -> int:
     """The events that a JVM plays, as Drive.java reads them; how many."""
     count = 0
+    as_arrays = laid_out(trace, settings)
     with path.open("wb") as out:
         for batch in trace.batches(columns=("op", "slot", "size", "field", "target")):
-            rows = played(batch)
+            rows = played(as_arrays(batch) if as_arrays else batch)
             count += len(rows)
             rows.tofile(out)
     if count > MOST_EVENTS:

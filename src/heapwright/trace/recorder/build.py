@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from heapwright.cache import cache_home
@@ -17,14 +18,16 @@ from heapwright.errors import HeapwrightError
 FLAGS = Path(__file__).with_name("flags.txt").read_text().split()  # as hatch_build.py uses them
 
 
-def library(name: str = "recorder") -> Path:
-    """Path of the library built from `name`*.c; HeapwrightError where it cannot be built."""
+def library(name: str = "recorder", also: Sequence[str] = (), headers: Sequence[Path] = ()) -> Path:
+    """Path of the library built from `name`*.c and the files `also`, with further folders of
+    `headers`; HeapwrightError where it cannot be built."""
     if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:
         raise HeapwrightError("cannot record here: the recorder needs 64-bit Linux with glibc")
     folder = Path(__file__).parent
-    sources = sorted(folder.glob(f"{name}*.c"))
+    sources = [*sorted(folder.glob(f"{name}*.c")), *(folder / each for each in also)]
+    flags = [*FLAGS, *(f"-I{each}" for each in headers)]
     parts = [*sources, *sorted(folder.glob("*.h"))]
-    text = b"".join(part.read_bytes() for part in parts) + " ".join(FLAGS).encode()
+    text = b"".join(part.read_bytes() for part in parts) + " ".join(flags).encode()
     digest = hashlib.sha256(text).hexdigest()[:16]
     built = cache_home() / "recorder" / f"{name}-{digest}.so"
     if not built.exists():
@@ -37,7 +40,7 @@ def library(name: str = "recorder") -> Path:
                 "cannot record: there is no C compiler to build the recorder with; install gcc or "
                 "clang, or name one in CC"
             )
-        _build(compiler, sources, built)
+        _build(compiler, sources, flags, built)
     return _loadable(built)
 
 
@@ -51,13 +54,13 @@ def _loadable(path: Path) -> Path:
     return path
 
 
-def _build(compiler: str, sources: list[Path], target: Path) -> None:
+def _build(compiler: str, sources: list[Path], flags: list[str], target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             beside = Path(folder) / target.name
             done = subprocess.run(
-                [compiler, "-o", str(beside), *map(str, sources), *FLAGS],
+                [compiler, "-o", str(beside), *map(str, sources), *flags],
                 capture_output=True,
                 text=True,
                 check=False,

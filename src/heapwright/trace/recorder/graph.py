@@ -28,6 +28,8 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.convert import Converted
 from heapwright.trace.recorder.graph_convert import convert
+from heapwright.trace.recorder.java import is_java, java_agent, with_agent
+from heapwright.trace.recorder.java_told import JavaTold
 from heapwright.trace.recorder.run import executable, run
 from heapwright.trace.recorder.session import preloaded
 
@@ -57,12 +59,13 @@ def record_graph(
     """
     out = Path(out)
     program = executable(command[0])
+    java = is_java(program)
     if limit_bytes < LEAST_BYTES:
         raise HeapwrightError(
             f"--limit {limit_bytes:,} is too little for the recorder of graphs: give at least "
             f"{LEAST_BYTES:,} bytes"
         )
-    preload = library("graph")
+    preload = java_agent(program, command) if java else library("graph")
     if not out.parent.is_dir():
         raise HeapwrightError(f"cannot write {out}: there is no folder {out.parent}")
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent.resolve()) as name:
@@ -73,6 +76,20 @@ def record_graph(
             "HEAPWRIGHT_GRAPH_BOOKS": str(limit_bytes),
             "HEAPWRIGHT_GRAPH_LOG": str(LOG_TIMES * limit_bytes),
         }
+        if java:
+            told["HEAPWRIGHT_GRAPH_TOLD"] = str(java_facts := Path(name) / "told")
+            status, _ = run(
+                program,
+                with_agent(command, preload, Path(name) / "gc.log"),
+                {**(os.environ if environment is None else environment), **told},
+            )
+            if log.exists() and log.stat().st_size:
+                of = JavaTold.read(java_facts)
+                return status, convert(log, out, "java", look_every, progress, of)
+            raise HeapwrightError(
+                f"recorded no graph of {command[0]}: it ended with status {status} before Java was "
+                "up; see what it says without heapwright"
+            )
         status, _ = run(program, command, preloaded(environment, preload, told))
         if not log.exists() or not log.stat().st_size:
             raise HeapwrightError(

@@ -18,12 +18,13 @@ from heapwright.trace.merlin import NOBODY, OP_BITS
 
 # Rows of the log: see graph.h.
 (NEW, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END) = range(1, 13)
-(KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION) = range(13, 19)
+(KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION, COLLECTED) = range(13, 20)
 TYPES = 1 << 13  # numbers of types are smaller
 FIELDS_LIMIT = (1 << 31) - 1
 
 # Bits of Births.state
 LIVE, ROOTED, BY_LOOK, HELD, UNSEEN, FOUND_LATER, DYING, WAS_LOST = (1 << bit for bit in range(8))
+BRIEF = WAS_LOST  # after `correct`: no look will reach it
 
 # Told.count
 (
@@ -46,10 +47,21 @@ LIVE, ROOTED, BY_LOOK, HELD, UNSEEN, FOUND_LATER, DYING, WAS_LOST = (1 << bit fo
     PUT_OFF,
     FOUND_AGAIN,  # blocks once lost and found again
     RUNS,  # collections of Python's own collector
+    HEADER,  # bytes of a size that are the header's
+    WIDER,  # bytes by which a reference is wider in the trace than in the program
+    BRIEFLY,  # births within which dies what no look ever reached; 0 where deaths are told
+    BRIEF_OBJECTS,  # such objects
+    LOOKED_AT,  # births before the last look
+    SINCE,  # births since the frame in which blocks are born was entered
+    TOLD_LOOKS,  # so far
+    PART,  # of the births between two looks, so many of PARTS are over
     COUNTS,
-) = range(20)
+) = range(28)
+PARTS = 4  # between two looks at which those die that the second one no longer reaches
 LONG_NS = 50_000_000
 DAMAGED = -2
+FREED, NEVER_REACHED = 1, 2  # in Births.slot during the survey
+MOST_AGAIN = 255  # what is found so often counts as found for ever
 # What `tell` returns when it wants room, besides -1 when all rows are told
 (DONE, ROWS_ROOM, SLOTS_ROOM, FIELDS_ROOM, LIST_ROOM) = range(-1, 4)
 
@@ -61,6 +73,8 @@ class Births(NamedTuple):
     site: np.ndarray  # int16[birth]  number of its type; 0 for what is no object
     state: np.ndarray  # uint8[birth]  bits
     slot: np.ndarray  # int32[birth]  while LIVE
+    again: np.ndarray  # uint8[birth]  how often a look will still find it that another one lost
+    lost: np.ndarray  # int32[birth]  the look that no longer reaches it, from 1; 0 none
 
 
 class Live(NamedTuple):
@@ -92,23 +106,31 @@ class Told(NamedTuple):
     leaving: np.ndarray
     sites: np.ndarray  # int32[TYPES]  row of the site table for a number of a type
     kinds: np.ndarray  # int32[TYPES]  kind of its instances, as NEW of the schema has it
+    windows: np.ndarray  # int64[look]  births before each look, from 1
     runs: np.ndarray  # int64[collection]  collected, or'd with what was not << 32
     out: np.ndarray  # int64[WORDS * row]
     count: np.ndarray  # int64[COUNTS]
 
 
 @kernel
-def survey(rows, births, count):
+def survey(rows, births, count, windows):
     """Enter what rows of the log foretell. Returns DONE, or DAMAGED."""
     known = len(births.fields)
     for row in range(len(rows)):
         head, first, second = rows[row, 0], rows[row, 1], rows[row, 2]
         op, field = head & ((1 << OP_BITS) - 1), head >> OP_BITS
         if op == NEW:
-            if first < 0 or first >= schema.SIZE_LIMIT:
+            if first < 0 or first >= schema.SIZE_LIMIT or not 0 <= field < FIELDS_LIMIT:
                 return DAMAGED
+            births.fields[unsigned(count[OBJECTS])] = max(
+                field, births.fields[unsigned(count[OBJECTS])]
+            )
+            count[OBJECTS] += 1
             continue
+        if op == LOOK:
+            windows[unsigned(count[LOOKS] + 1)] = count[OBJECTS]
         if op == SEEN:
+            count[LOOKED_AT] = count[OBJECTS]
             count[LOOKS] += 1
             count[LOOK_NS] += first
             count[LONG_LOOKS] += 1 if first > LONG_NS else 0
@@ -125,9 +147,9 @@ def survey(rows, births, count):
             return DAMAGED
         if op == TRACKED and not 0 <= second <= 3:
             return DAMAGED
-        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER, VERSION):
+        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER, VERSION, COLLECTED):
             continue
-        if op < NEW or op > OVER or first < 0 or first >= known or field < 0:
+        if op < NEW or op > COLLECTED or first < 0 or first >= known or field < 0:
             return DAMAGED
         number = unsigned(first)
         if op == WRITE:
@@ -136,27 +158,34 @@ def survey(rows, births, count):
             if second >= 0:
                 births.fields[number] = max(births.fields[number], field + 1)
         elif op == FOUND:
-            count[FOUND_AGAIN] += 0 if births.state[number] & FOUND_LATER else 1
-            births.state[number] |= FOUND_LATER
+            count[FOUND_AGAIN] += 0 if births.again[number] else 1
+            births.lost[number] = 0
+            births.again[number] = min(MOST_AGAIN, births.again[number] + 1)
         elif op == LOST:
             births.state[number] |= WAS_LOST
+            births.lost[number] = count[LOOKS] + 1
+            if count[BRIEFLY] and first >= count[LOOKED_AT]:
+                births.slot[number] = NEVER_REACHED
         elif op in (TYPE, FREE) and 0 < second < TYPES:
             births.site[number] = second
         if op == FREE:
-            births.slot[number] = 1
+            births.slot[number] = FREED
     return DONE
 
 
 @kernel
-def correct(births, runs):
+def correct(births, runs, count):
     """After the survey: what a look lost and Python freed later had been held by memory that is not
     followed. Where Python's collector tells what it takes (`runs` collections), only that dies of
     being out of reach."""
     for number in range(len(births.state)):
         n = unsigned(number)
-        if births.state[n] & WAS_LOST and (runs or births.slot[n]):
+        if births.state[n] & WAS_LOST and (runs or births.slot[n] == FREED):
             births.state[n] |= FOUND_LATER
         births.state[n] &= 255 - WAS_LOST
+        if births.slot[n] == NEVER_REACHED and not births.again[n]:
+            births.state[n] |= BRIEF
+            count[BRIEF_OBJECTS] += 1
         births.slot[n] = 0
 
 
@@ -222,6 +251,34 @@ def forget(told, number):
     live.spare[unsigned(count[SPARE])] = slot
     count[SPARE] += 1
     count[LIVE_FIELDS] -= length
+
+
+@kernel
+def age(told):
+    """Enter among the dead a part of those that the next look no longer reaches: nobody knows when
+    between two looks each died, so that they die evenly."""
+    count, live, births = told.count, told.live, told.births
+    count[PART] += 1
+    for slot in range(count[SLOTS]):
+        number = live.number[unsigned(slot)]
+        n = unsigned(number)
+        if births.slot[n] != slot or births.state[n] & (LIVE | DYING | BRIEF) != LIVE:
+            continue
+        if births.lost[n] == count[TOLD_LOOKS] + 1 and number % PARTS == count[PART] - 1:
+            set_(told, number, DYING)
+            told.dead[unsigned(count[DEAD])] = number
+            count[DEAD] += 1
+
+
+@kernel
+def is_due(told):
+    """Whether the next part of the births between two looks is over, and they can be told apart."""
+    count = told.count
+    look = count[TOLD_LOOKS]
+    if not count[BRIEFLY] or not look or look + 1 >= len(told.windows) or count[PART] == PARTS - 1:
+        return False
+    first, past = told.windows[unsigned(look)], told.windows[unsigned(look + 1)]
+    return count[OBJECTS] >= first + (past - first) * (count[PART] + 1) // PARTS
 
 
 @kernel

@@ -20,6 +20,7 @@ from heapwright.trace.notes import CUT, Note
 from heapwright.trace.recorder import graph_books as at
 from heapwright.trace.recorder import graph_tell
 from heapwright.trace.recorder.convert import Converted
+from heapwright.trace.recorder.java_told import BRIEFLY_BIRTHS, JavaTold
 from heapwright.trace.schema import ATOM, DICT
 from heapwright.trace.store import TraceWriter
 
@@ -43,14 +44,17 @@ def convert(
     program: str,
     look_every: int,
     progress: Callable[[float], None] | None = None,
+    java: JavaTold | None = None,
 ) -> Converted:
-    """Write the log as the trace `out`."""
+    """Write the log as the trace `out`; `java` is what a JVM told of itself, where it was one."""
     rows = log.stat().st_size // ROW_BYTES
-    told, types, version, cut = _foretold(log, rows)
+    told, types, version, cut = _foretold(log, rows, java)
     with TraceWriter(out, program=program) as writer:
         writer.sites = types
         if version:
             writer.facts.origin["python"] = version
+        if java:
+            writer.facts.origin |= java.origin()
         with Mutator(writer.write) as mutator:
             done = 0
             for chunk in _chunks(log, rows):
@@ -61,7 +65,13 @@ def convert(
             told = _rows_room(told)
             graph_tell.finish(told)
             _hand_on(told, mutator)
-        writer.facts.notes += [*_notes(told.count, look_every), *cut]
+        count = told.count
+        said = (
+            [*java.notes(count, look_every), *_of_looks(count)]
+            if java
+            else _notes(count, look_every)
+        )
+        writer.facts.notes += [*said, *cut]
     return Converted(out, program, writer.facts.events, 0, writer.facts.notes)
 
 
@@ -73,16 +83,19 @@ def _chunks(log: Path, rows: int) -> Iterator[np.ndarray]:
             yield np.fromfile(file, np.int64, count * WORDS).reshape(count, WORDS)
 
 
-def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], str, list[Note]]:
+def _foretold(
+    log: Path, rows: int, java: JavaTold | None = None
+) -> tuple[at.Told, list[str], str, list[Note]]:
     """What a first pass finds: the state to begin with, the names of types, Python's version,
     whether it was cut."""
-    births, end, version = 0, -1, ""
+    births, looks, end, version = 0, 0, -1, ""
     texts: dict[int, bytes] = {}
     kinds: dict[int, int] = {}
     runs: list[np.ndarray] = []
     for chunk in _chunks(log, rows):
         op = chunk[:, 0] & (1 << OP_BITS) - 1
         births += int(np.count_nonzero(op == at.NEW))
+        looks += int(np.count_nonzero(op == at.LOOK)) + int(np.count_nonzero(op == at.SEEN))
         for _, number, text in chunk[op == at.NAME].tolist():
             texts[number] = texts.get(number, b"") + text.to_bytes(8, "little", signed=True)
         for number, kind in chunk[op == at.KIND, 1:].tolist():
@@ -94,19 +107,24 @@ def _foretold(log: Path, rows: int) -> tuple[at.Told, list[str], str, list[Note]
         runs.append(over[:, 1] & 0xFFFFFFFF | over[:, 2] << 32)
         end = int(chunk[-1, 1]) if op[-1] == at.END else -1
     begun = [np.zeros(1, np.int64)]  # of one that was not over when the program ended
-    told = _empty(log, births)._replace(runs=np.concatenate([*runs, *begun]))
+    windows = np.zeros(looks + 2, np.int64)
+    told = _empty(log, births)._replace(windows=windows, runs=np.concatenate([*runs, *begun]))
+    if java:
+        told.kinds[:] = NOBODY  # are Python's
+        told.count[at.HEADER], told.count[at.WIDER] = java.header_bytes, java.wider_bytes
+        told.count[at.BRIEFLY] = BRIEFLY_BIRTHS
     for number, kind in kinds.items():
         told.kinds[number] = kind
     for row, number in enumerate(texts):
         if 0 < number < at.TYPES:
             told.sites[number] = row
     for chunk in _chunks(log, rows):
-        if at.survey(chunk, told.births, told.count) == at.DAMAGED:
+        if at.survey(chunk, told.births, told.count, windows) == at.DAMAGED:
             raise HeapwrightError("the recording of the graph is damaged: record it again")
-    at.correct(told.births, told.count[at.RUNS])
+    at.correct(told.births, told.count[at.RUNS], told.count)
     if told.count[at.RUNS] > len(told.runs):
         raise HeapwrightError("the recording of the graph is damaged: record it again")
-    told.count[at.RUNS] = 0
+    told.count[at.RUNS] = told.count[at.OBJECTS] = 0
     types = [text.rstrip(b"\0").decode(errors="replace") for text in texts.values()]
     why = f": {ENDS[end]}" if end in ENDS else ""
     cut = [Note(f"The recording stops before the program's end{why}.", CUT)] if end else []
@@ -130,7 +148,7 @@ def _empty(log: Path, births: int) -> at.Told:
     def of(kind: type) -> np.ndarray:
         return np.zeros(FIRST_ROOM, kind)
 
-    kinds = (np.int32, np.int16, np.uint8, np.int32)
+    kinds = (np.int32, np.int16, np.uint8, np.int32, np.uint8, np.int32)
     return at.Told(
         at.Births(
             *(by_birth(kind, name) for kind, name in zip(kinds, at.Births._fields, strict=True))
@@ -142,6 +160,7 @@ def _empty(log: Path, births: int) -> at.Told:
         of(np.int64),
         np.full(at.TYPES, NOBODY, np.int32),
         np.zeros(at.TYPES, np.int32),
+        np.zeros(2, np.int64),
         np.zeros(1, np.int64),
         np.zeros(OUT_ROWS * WORDS, np.int64),
         np.zeros(at.COUNTS, np.int64),
@@ -202,9 +221,8 @@ def _longer(column: np.ndarray, least: int = 0) -> np.ndarray:
 
 def _notes(count: np.ndarray, look_every: int) -> list[Note]:
     """What a reader of the trace has to know."""
-    looks, put_off, long = (int(count[row]) for row in (at.LOOKS, at.PUT_OFF, at.LONG_LOOKS))
+    looks = int(count[at.LOOKS])
     lost, found = int(count[at.FORGOTTEN]), int(count[at.FOUND_AGAIN])
-    longest_ms, all_ms = (int(count[row]) // MILLISECOND for row in (at.LONGEST_NS, at.LOOK_NS))
     runs = int(count[at.RUNS])
     known = (
         f"It tells the {runs:,} collections that Python's own collector made once its callback was "
@@ -213,7 +231,7 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
         if runs
         else "Collections of Python's own collector were not seen."
     )
-    notes = [
+    return [
         Note(
             "The blocks are those that Python asked its allocators for, their births and deaths "
             f"exact. References are the words seen at {looks:,} looks, at least {look_every:,} "
@@ -225,7 +243,16 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
             "that is not followed must have referred to them.",
             cases=lost + found,
         ),
+        *_of_looks(count),
+        Note(known),
     ]
+
+
+def _of_looks(count: np.ndarray) -> list[Note]:
+    """What the looks did to the program."""
+    put_off, long = int(count[at.PUT_OFF]), int(count[at.LONG_LOOKS])
+    longest_ms, all_ms = (int(count[row]) // MILLISECOND for row in (at.LONGEST_NS, at.LOOK_NS))
+    notes = []
     if long:
         notes.append(
             Note(
@@ -242,4 +269,4 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
                 cases=put_off,
             )
         )
-    return [*notes, Note(known)]
+    return notes

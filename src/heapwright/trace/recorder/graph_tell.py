@@ -13,6 +13,8 @@ from heapwright.trace.merlin import KIND_BITS, NOBODY, OP_BITS, WORDS
 from heapwright.trace.recorder.graph_books import (
     BEARING,
     BEGUN,
+    BRIEF,
+    BRIEFLY,
     BY_LOOK,
     COUNTED,
     DEAD,
@@ -24,6 +26,7 @@ from heapwright.trace.recorder.graph_books import (
     FOUND,
     FOUND_LATER,
     FREE,
+    HEADER,
     HELD,
     HOLDING,
     LEAVING,
@@ -33,25 +36,32 @@ from heapwright.trace.recorder.graph_books import (
     LOOK,
     LOOKING,
     LOST,
+    MOST_AGAIN,
     NEW,
     OBJECTS,
+    PART,
     ROOT,
     ROOTED,
     ROWS,
     ROWS_ROOM,
     RUNS,
     SEEN,
+    SINCE,
     SLOTS,
     SLOTS_ROOM,
     SPARE,
+    TOLD_LOOKS,
     TRACKED,
     TYPE,
     UNROOT,
     UNSEEN,
+    WIDER,
     WRITE,
+    age,
     clear,
     forget,
     is_,
+    is_due,
     link,
     set_,
     unlink,
@@ -94,11 +104,15 @@ def _bear(told, size):
     births, live, fields, count = told.births, told.live, told.fields, told.count
     number = count[OBJECTS]
     length = np.int64(births.fields[unsigned(number)])
+    if count[BRIEFLY] and count[SINCE] == count[BRIEFLY]:
+        _close(told)
     if not count[BEARING]:
         _say(told, schema.PUSH, NOBODY, NOBODY)
-        count[BEARING] = 1
+        count[BEARING], count[SINCE] = 1, 0
+    count[SINCE] += 1
     kind_of = unsigned(births.site[unsigned(number)])
     site = np.int64(told.sites[kind_of]) + ((np.int64(told.kinds[kind_of]) + 1) << KIND_BITS)
+    size += count[WIDER] * length - count[HEADER]
     _say(told, schema.NEW | length << OP_BITS, size, site)
     if count[SPARE]:
         count[SPARE] -= 1
@@ -113,7 +127,8 @@ def _bear(told, size):
         fields.target[unsigned(field)], fields.owner[unsigned(field)] = NOBODY, slot
     births.slot[unsigned(number)] = slot
     set_(told, number, LIVE | BY_LOOK)
-    _root(told, number)
+    if not is_(told, number, BRIEF):
+        _root(told, number)
     count[OBJECTS] += 1
     count[FIELDS] += length
     count[LIVE_FIELDS] += length
@@ -190,8 +205,10 @@ def _at_root(told, op, number):
     elif op == FOUND:
         clear(told, number, UNSEEN)
         _hold(told, number)
+        if told.births.again[unsigned(number)] < MOST_AGAIN:
+            told.births.again[unsigned(number)] -= 1
     elif op == LOST:
-        if is_(told, number, FOUND_LATER):
+        if is_(told, number, FOUND_LATER) or told.births.again[unsigned(number)]:
             set_(told, number, UNSEEN)
             _root(told, number)
         else:
@@ -209,7 +226,9 @@ def _seen(told):
         if told.births.state[unsigned(number)] & (ROOTED | BY_LOOK | UNSEEN) == ROOTED:
             _say(told, schema.UNROOT, number, NOBODY)
             clear(told, number, ROOTED)
-    count[HOLDING] = 0
+    count[HOLDING] = count[PART] = 0
+    count[TOLD_LOOKS] += 1
+    _close(told)  # of what the look itself found
     _say(told, schema.POP, NOBODY, NOBODY)
     count[LOOKING] = 0
     for i in range(count[LEAVING]):
@@ -275,6 +294,10 @@ def tell(told, rows, start):
         if op >= TYPE and op not in (TRACKED, COUNTED, BEGUN):
             continue
         more = np.int64(0)
+        if op == NEW and not count[LOOKING] and is_due(told):
+            if len(told.dead) < count[DEAD] + count[SLOTS]:
+                return row, LIST_ROOM
+            age(told)
         if count[DEAD] and op != FREE:
             more = rows_to_bury(told)
         wanted = _wanting(told, op, more)

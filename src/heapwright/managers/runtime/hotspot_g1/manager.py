@@ -22,6 +22,7 @@ from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
     MOST_BYTES,
     extent,
+    fields_of,
     initialise,
     java,
     object_bytes,
@@ -29,6 +30,7 @@ from heapwright.collectors.hotspot.layout import (
     table_bytes,
     usable,
 )
+from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
 from heapwright.collectors.mark import mark_stack, own_memory
 from heapwright.collectors.mutator import SLOTS, handle
@@ -75,7 +77,7 @@ PATHS = (
 NEW, WRITE = 0, 1
 SLOW, REGION, HUGE = range(8, 11)
 
-__all__ = ["cached", "check", "extent", "usable"]
+__all__ = ["cached", "check", "extent", "laid_out", "usable"]
 
 
 class Config(NamedTuple):
@@ -302,9 +304,12 @@ def _in_free_run(heap, slot, need):
 
 @kernel(inline=True)
 def write(heap, slot, field, target):
-    """The reference, and the barrier: one that leads out of an old region is noted in its card."""
+    """The reference, and the barrier: one that leads out of an old region is noted in its card. A
+    field for which the array has no element is left out: see collectors/hotspot/recorded.py."""
     heap.paths[WRITE] += 1
     java, address = heap.java, handle(heap.mutator, slot)
+    if field >= fields_of(heap.machine, address):
+        return
     referred = handle(heap.mutator, target)
     refer(java, heap.machine, address, field, referred)
     if referred:

@@ -8,6 +8,7 @@ CARD = Card(
     compared=(),
     reference="heapwright.references.hotspot",
     versions=("17.0", "21.0"),
+    version_of="java",
     limit_knob="Xmx",
     names_slots=False,
     units={

@@ -45,6 +45,7 @@ from heapwright.collectors.hotspot.layout import (
     object_bytes,
     usable,
 )
+from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.collectors.hotspot.soundness import check
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
@@ -65,7 +66,7 @@ MARCH = 64  # allocations in old before the rest is tried again
 
 PATHS = generations.PATHS
 
-__all__ = ["cached", "check", "extent", "metadata", "usable", "vacant", "write"]
+__all__ = ["cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
 
 
 class Config(NamedTuple):

@@ -43,6 +43,7 @@ from heapwright.collectors.hotspot.layout import (
     object_bytes,
     usable,
 )
+from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.collectors.hotspot.soundness import check
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
@@ -61,7 +62,7 @@ MODERN = version_number("24")
 
 PATHS = (*generations.PATHS, "skipped")
 
-__all__ = ["cached", "check", "extent", "metadata", "usable", "vacant", "write"]
+__all__ = ["cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
 
 
 class Config(NamedTuple):

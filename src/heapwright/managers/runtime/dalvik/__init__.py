@@ -1,0 +1,17 @@
+"""Dalvik's heap of Android 4.4: spaces of dlmalloc, marked and swept, grown after collections."""
+
+from heapwright.managers.card import Card
+
+CARD = Card(
+    summary="Android 4.4's Dalvik: mark-sweep over dlmalloc; starts small, grows after collections",
+    serves=("graph",),
+    compared=(),
+    versions=("4.4",),
+    unproven=("4.4",),
+    limit_knob="heapgrowthlimit",
+    units=dict.fromkeys(
+        ("heapsize", "heapgrowthlimit", "heapstartsize", "heapmaxfree", "heapminfree"), "bytes"
+    )
+    | {"heaptargetutilization": "%"},
+    variants=({"heapstartsize": 1 << 18, "heapminfree": 1 << 17, "heapmaxfree": 1 << 18},),
+)

@@ -1,0 +1,105 @@
+"""What a JVM told the recorder of itself, and what that makes of the trace.
+
+    objects as this JVM lays them out ─► bytes without header, references of 8 bytes each
+
+Source     JVMTI's GetObjectSize of an Object, an Integer and an Object[1000], asked when it is up
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace.notes import Note
+from heapwright.trace.recorder import graph_books as at
+
+WORD_BYTES = 8
+TOLD_BYTES = 1 << 12  # that are read
+BRIEFLY_BIRTHS = 64  # within which dies what no look reached
+_COMPACT, _WIDE_INTEGER = 8, 24  # bytes of an Object with a header of 8, an Integer with one of 16
+
+
+def _whole(version: str) -> str:
+    """25.0 of 25, 17.0.15 of 17.0.15-ea."""
+    found = re.match(r"\d{1,3}(\.\d{1,3}){0,3}", version)
+    number = found[0] if found else ""
+    return number if "." in number or not number else f"{number}.0"
+
+
+class JavaTold(NamedTuple):
+    """One run of a JVM."""
+
+    version: str
+    vm: str
+    header_bytes: int  # of an object: its mark and its class
+    reference_bytes: int
+    found: int  # objects that were met by a look, not born before it
+    found_bytes: int
+
+    @property
+    def wider_bytes(self) -> int:
+        """By which a reference of the trace is wider."""
+        return WORD_BYTES - self.reference_bytes
+
+    @classmethod
+    def read(cls, path: Path) -> "JavaTold":
+        """What the agent wrote; HeapwrightError where it is not whole."""
+        try:
+            text = path.read_text(errors="replace")[:TOLD_BYTES]
+        except OSError:
+            text = ""
+        known = dict(line.partition("=")[::2] for line in text.splitlines())
+
+        def number(name: str) -> int:
+            return int(value) if (value := known.get(name, "")).isdecimal() else 0
+
+        reference = number("reference")
+        if reference not in (4, WORD_BYTES):
+            raise HeapwrightError(
+                "the JVM did not say how it lays out objects: record it with an OpenJDK from 11 on"
+            )
+        header = 16 if number("integer") == _WIDE_INTEGER else 12
+        header = 8 if number("object") == _COMPACT else header
+        return cls(
+            _whole(known.get("version", "")),
+            known.get("vm", "")[:80],
+            header,
+            reference,
+            number("found"),
+            number("found_bytes"),
+        )
+
+    def origin(self) -> dict[str, str]:
+        """For the trace's facts."""
+        return {"java": self.version, "vm": self.vm}
+
+    def notes(self, count: np.ndarray, look_every: int) -> list[Note]:
+        """What a reader of the trace has to know."""
+        brief, births = int(count[at.BRIEF_OBJECTS]), int(count[at.OBJECTS])
+        looks, again = int(count[at.LOOKS]), int(count[at.FOUND_AGAIN])
+        return [
+            Note(
+                "The objects are those of the Java heap, sizes and classes exact; what the JVM "
+                "itself asks of malloc is not in it (record without --graph has that). References "
+                f"and deaths are seen at {looks:,} looks, at least {look_every:,} births apart: "
+                "what the next look no longer reaches dies evenly between the two."
+            ),
+            Note(
+                f"{brief:,} of {births:,} objects were never reached by a look: each is taken to "
+                f"die within {BRIEFLY_BIRTHS} births of its own.",
+                cases=brief,
+            ),
+            Note(
+                f"{self.found:,} objects, {self.found_bytes:,} bytes, were there before the "
+                "recording began or were made by the JVM unseen: they are born where a look met "
+                "them.",
+                cases=self.found,
+            ),
+            Note(
+                "Weak, phantom and final references keep nothing alive; "
+                f"{again:,} objects were out of reach at a look and in use again later.",
+                cases=again,
+            ),
+        ]

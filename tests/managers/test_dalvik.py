@@ -1,0 +1,164 @@
+"""Dalvik's heap: the ladder of an allocation, and sizes held to a naive reading of the rules."""
+
+import numpy as np
+import pytest
+
+from heapwright.errors import HeapwrightError
+from heapwright.managers.runtime.dalvik.lines import line, rows
+from heapwright.managers.runtime.dalvik.state import (
+    BEFORE_OOM,
+    CLAMP,
+    CONCURRENT,
+    EXPLICIT,
+    FOR_ALLOC,
+    FORCE,
+    GROW,
+    NONE,
+    OOM,
+)
+from heapwright.trace.schema import events
+from naive.graph_program import random_rows
+from trial import FREE, MALLOC, CollectedTrial
+
+KIB, MIB = 1 << 10, 1 << 20
+PAGE = 4096
+SMALL = {
+    "heapsize": 4 * MIB,
+    "heapgrowthlimit": 3 * MIB,
+    "heapstartsize": 256 * KIB,
+    "heapminfree": 128 * KIB,
+    "heapmaxfree": 512 * KIB,
+}
+
+
+def batch_of(wanted):
+    columns = ("op", "slot", "size", "field", "target")
+    return events(**dict(zip(columns, np.array(wanted).T, strict=True)))
+
+
+def trial_of(graph=False, **knobs):
+    return CollectedTrial("dalvik", SMALL | knobs, graph=graph)
+
+
+def told(trial):
+    """(what, figures) of the history, without the collection's pause."""
+    return [(what, values[:5]) for _, what, *values in rows(trial.heap).tolist()]
+
+
+def fly(trial, wanted):
+    trial.fly(batch_of(wanted))
+    assert trial.loop.check(trial.heap) == 0
+    return [what for what, _ in told(trial)]
+
+
+def naive_sizes(live, footprint, limit, knobs):
+    """Ideal size and soft limit that a collection leaves, of one space."""
+    share = knobs.get("heaptargetutilization", 50) * 1024 // 100
+    target = live // share * 1024
+    target = min(max(target, live + knobs["heapminfree"]), live + knobs["heapmaxfree"])
+    ideal = min(target, limit)
+    return ideal, ideal if ideal < footprint else NONE
+
+
+@pytest.mark.parametrize("utilization", [50, 75])
+def test_sizes_after_every_collection_are_those_of_the_rules(utilization):
+    """A heap that grows, and shrinks, and grows beyond what may be had."""
+    limit, share = 1 * MIB, {"heaptargetutilization": utilization}
+    trial = trial_of(**share, heapgrowthlimit=limit, concurrent=0)
+    wanted, live = [], []
+    for number in range(900):
+        if live and (number % 3 == 2 or 450 < number < 600):
+            wanted.append((FREE, live.pop(number % len(live)), 0, 0, -1))
+        else:
+            live.append(number)
+            wanted.append((MALLOC, number, 500 + number * 37 % 9000, 0, -1))
+    fly(trial, wanted)
+    collections = [values for what, values in told(trial) if what <= BEFORE_OOM]
+    for _, used, footprint, ideal, soft in collections:
+        sizes = naive_sizes(used, footprint, limit, SMALL | share)
+        assert (ideal, soft) == sizes
+    assert len(collections) > 5 and any(values[4] != NONE for values in collections)
+    assert any(what == CLAMP for what, _ in told(trial)) or utilization != 50
+
+
+def test_an_allocation_collects_then_grows_then_clears_then_fails():
+    trial = trial_of(concurrent=0)
+    fly(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(30)])
+    assert told(trial) == []
+    assert fly(trial, [(MALLOC, 30, 600_000, 0, -1)]) == [FOR_ALLOC, GROW]
+    assert fly(trial, [(MALLOC, 31, 2_500_000, 0, -1)]) == [
+        *(FOR_ALLOC, GROW),
+        *(FOR_ALLOC, FORCE, BEFORE_OOM, OOM),
+    ]
+    assert trial.run.progress[trial.loop.REFUSED] == 1
+    over = trial_of()
+    assert fly(over, [(MALLOC, 0, 3 * MIB, 0, -1)]) == [FORCE, BEFORE_OOM, OOM]
+
+
+def test_a_concurrent_collection_comes_before_the_limit_does():
+    trial = trial_of(heapstartsize=512 * KIB, heapminfree=300 * KIB)
+    churn = [(MALLOC, 0, 8000, 0, -1), (FREE, 0, 0, 0, -1)]
+    seen = fly(trial, churn * 300)
+    assert seen[0] == FOR_ALLOC and set(seen[1:]) == {CONCURRENT}
+    bytes_before = [values[0] + values[1] for what, values in told(trial) if what == CONCURRENT]
+    assert all(0 < 300 * KIB - 128 * KIB <= each < 300 * KIB for each in bytes_before)
+
+
+def test_what_the_zygote_had_stays_where_it_is():
+    trial = trial_of(zygote_bytes=100_000, concurrent=0)
+    fly(trial, [(MALLOC, slot, 1000, 0, -1) for slot in range(120)])
+    heap = trial.heap
+    assert 0 < heap.zygote.base < heap.active.base and heap.zygote_bytes >= 100_000
+    assert heap.active.base - heap.zygote.base == heap.zygote.footprint
+    fly(trial, [(FREE, slot, 0, 0, -1) for slot in range(50)])
+    held = int(heap.zygote_bytes)
+    fly(trial, [(MALLOC, 200, 500_000, 0, -1)])
+    assert heap.zygote_bytes == held, "a partial collection takes them for live"
+    trial.loop.collect(heap)
+    assert trial.loop.check(heap) == 0
+    assert heap.zygote_bytes == held - 50 * 1016
+    trial.sizes = dict.fromkeys(range(50, 120), 1000) | {200: 500_000}
+    assert trial.decompose()["garbage"] >= 50 * 1016, "and a full one only counts them no more"
+
+
+def test_graphs_through_a_zygote_stay_whole():
+    trial = trial_of(graph=True, zygote_bytes=20_000)
+    for number, row in enumerate(random_rows(3, 150, 2000)):
+        trial.step(*row)
+        if number % 20 == 19:
+            assert trial.loop.check(trial.heap) == 0
+    assert trial.heap.forked and trial.heap.zygote.base
+
+
+def test_lines_are_of_the_documented_form():
+    assert line(FOR_ALLOC, (702 * KIB, 1344 * KIB, 2048 * KIB, 0, 0), 3) == (
+        "GC_FOR_ALLOC freed 702K, 35% free 1344K/2048K, paused 3ms, total 3ms"
+    )
+    assert line(CONCURRENT, (100, 9 * KIB, 10 * KIB, 0, 0), 2) == (
+        "GC_CONCURRENT freed <1K, 10% free 9K/10K, paused 2ms+0ms, total 2ms"
+    )
+    assert line(EXPLICIT, (0, KIB, KIB, 0, 0), 0).startswith("GC_EXPLICIT freed 0K, 0% free")
+    clamped = line(CLAMP, (5_007_998, 4 * MIB), 0)
+    assert clamped == "Clamp target GC heap from 4.775MB to 4.000MB"
+    assert line(GROW, (2 * MIB, 131088), 0) == (
+        "Grow heap (frag case) to 2.000MB for 131088-byte allocation"
+    )
+    assert line(FORCE, (64,), 0) == "Forcing collection of SoftReferences for 64-byte allocation"
+    assert line(OOM, (64,), 0) == "Out of memory on a 64-byte allocation."
+    trial = trial_of(concurrent=0)
+    fly(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(60)])
+    (event, first), *_ = trial.module.lines(trial.heap, [1.6])
+    assert 0 < event < 60 and first.endswith("paused 2ms, total 2ms")
+
+
+def test_bad_knobs_are_a_sentence():
+    for wrong, said in (
+        ({"heapgrowthlimit": 8 * MIB}, "heapgrowthlimit is 8,388,608 and heapsize 4,194,304"),
+        ({"heapgrowthlimit": 0, "heapstartsize": 5 * MIB}, "heapstartsize is 5,242,880"),
+        ({"heaptargetutilization": 100}, "heaptargetutilization is a percentage"),
+        ({"heapminfree": 1 * MIB}, "heapminfree is 1,048,576, above heapmaxfree"),
+        ({"zygote_bytes": -1}, "not negative"),
+    ):
+        with pytest.raises(HeapwrightError, match=said):
+            trial_of(**wrong)
+    assert np.iinfo(np.int64).max > NONE

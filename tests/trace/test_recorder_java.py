@@ -1,0 +1,160 @@
+"""Graphs recorded from Java programs: of logs made by hand, and of a JVM where one is here."""
+
+import numpy as np
+import pytest
+
+from heapwright.collectors.hotspot.recorded import laid_out
+from heapwright.errors import HeapwrightError
+from heapwright.trace.merlin import OP_BITS
+from heapwright.trace.recorder import graph_books as books
+from heapwright.trace.recorder import graph_convert, java
+from heapwright.trace.recorder.java_told import BRIEFLY_BIRTHS, JavaTold
+from heapwright.trace.schema import FREE, NEW
+from heapwright.trace.store import Trace
+
+COLUMNS = ("op", "slot", "size", "field", "target", "site")
+TOLD = JavaTold("17.0.15", "a JVM", 12, 4, 2, 48)
+
+
+def columns_of(trace):
+    parts = list(trace.batches(COLUMNS))
+    return [np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS]
+
+
+def converted(tmp_path, rows, told=TOLD):
+    log = tmp_path / "log"
+    np.array(rows, np.int64).tofile(log)
+    graph_convert.convert(log, tmp_path / "t.parquet", "java", 10, java=told)
+    return Trace.open(tmp_path / "t.parquet")
+
+
+def births(count, size=24, fields=1):
+    return [(books.NEW | fields << OP_BITS, size, 0)] * count
+
+
+def look(*rows):
+    return [(books.LOOK, 0, 0), *rows, (books.SEEN, 1000, 0)]
+
+
+def test_an_object_no_look_reaches_dies_within_some_births(tmp_path):
+    lost = [(books.LOST, number, 0) for number in range(1, 1000)]
+    unrooted = [(books.UNROOT, number, 0) for number in range(1, 1000)]
+    rows = [*births(1000), *look(*unrooted, *lost), (books.END, 0, 0)]
+    trace = converted(tmp_path, rows)
+    op, slot, *_ = columns_of(trace)
+    assert np.count_nonzero(op == NEW) == 1000 and np.count_nonzero(op == FREE) == 999
+    born, alive = {}, 0
+    for number, (one, where) in enumerate(zip(op.tolist(), slot.tolist(), strict=True)):
+        if one == NEW:
+            born[where] = number
+        elif one == FREE:
+            assert number - born[where] <= 2 * BRIEFLY_BIRTHS + 4
+    assert trace.slots <= BRIEFLY_BIRTHS + 1
+    assert "999 of 1,000 objects were never reached by a look" in trace.notes[1] and not alive
+
+
+def test_what_the_next_look_no_longer_reaches_dies_evenly_between_the_two(tmp_path):
+    lost = [(books.LOST, number, 0) for number in range(400)]
+    unrooted = [(books.UNROOT, number, 0) for number in range(400)]
+    rows = [*births(400), *look(), *births(1000), *look(*unrooted, *lost), (books.END, 0, 0)]
+    op, *_ = columns_of(converted(tmp_path, rows))
+    freed = np.cumsum(op == FREE)
+    after = [int(freed[np.flatnonzero(op == NEW)[400 + each]]) for each in (200, 300, 600, 800)]
+    assert after == [0, 100, 200, 300] and freed[-1] == 400
+
+
+@pytest.mark.parametrize("reference", [4, 8])
+def test_a_jvm_with_other_objects_gives_the_same_bytes_back(tmp_path, reference):
+    told = TOLD._replace(reference_bytes=reference)
+    shapes = [(16, 0), (16, 1), (24, 3), (24, 1), (56, 10), (4112, 1024), (8208, 1024)]
+    shapes = [(size, fields) for size, fields in shapes if 12 + reference * fields <= size]
+    rows = [row for size, fields in shapes for row in births(1, size, fields)]
+    trace = converted(tmp_path, [*rows, *look(), (books.END, 0, 0)], told)
+    knobs = {"UseCompressedOops": int(reference == 4)}
+    as_arrays = laid_out(trace, knobs)
+    (batch,) = trace.batches(COLUMNS)
+    made = as_arrays(batch)
+    born = made.op == NEW
+    assert (made.size[born] + 16).tolist() == [size for size, _ in shapes]
+    room = (made.size[born] >> (2 if reference == 4 else 3)).tolist()
+    assert made.field[born].tolist() == [
+        min(fields, most) for (_, fields), most in zip(shapes, room, strict=True)
+    ]
+    assert trace.java == "17.0.15"
+
+
+def test_what_a_look_finds_that_another_lost_lives_until_a_look_loses_it_for_good(tmp_path):
+    rows = [*births(2), *look(), *look((books.UNROOT, 0, 0), (books.LOST, 0, 0))]
+    rows += [*births(1), *look((books.FOUND, 0, 0)), *births(1), *look((books.LOST, 0, 0))]
+    trace = converted(tmp_path, [*rows, *births(1), (books.END, 0, 0)])
+    op, slot, *_ = columns_of(trace)
+    freed = np.flatnonzero(op == FREE)
+    assert slot[freed].tolist() == [0]
+    assert np.count_nonzero(op[: freed[0]] == NEW) == 3  # after the look that found it
+    assert "1 objects were out of reach" in trace.notes[3]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "reference=5\n", "reference=four\nversion=17\n", "\0\xff" * 3000]
+)
+def test_a_jvm_that_does_not_say_how_it_lays_out_objects_is_a_sentence(tmp_path, text):
+    path = tmp_path / "told"
+    path.write_text(text)
+    with pytest.raises(HeapwrightError, match="how it lays out objects"):
+        JavaTold.read(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "known"), [("25", "25.0"), ("17.0.15+6-Debian", "17.0.15"), ("21.0.8", "21.0.8")]
+)
+def test_a_version_is_a_number(tmp_path, version, known):
+    (tmp_path / "told").write_text(f"version={version}\nreference=4\nobject=16\ninteger=16\n")
+    told = JavaTold.read(tmp_path / "told")
+    assert told.version == known and told.header_bytes == 12
+
+
+def test_options_of_the_heap_are_those_that_are_asked_about():
+    command = "java -Xmx64m -cp a:b -XX:+UseG1GC -XX:OnError=x -Xlog:gc:file=a -ea Main -Xmn3m"
+    assert java._heap_options(command.split()) == ["-Xmx64m", "-XX:+UseG1GC"]
+
+
+def fake_java(tmp_path, text):
+    path = tmp_path / "java"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'case "$*" in *agentpath*) exit 1;; *) echo \'openjdk version "1.8.0_292"\' >&2;; esac',
+            "cannot record the objects of Java 8: it tells no agent of each allocation",
+        ),
+        (
+            "echo Error occurred during initialization of VM >&2; "
+            "echo 'Conflicting collector combinations in option list' >&2; exit 1",
+            "java refuses its options: Conflicting collector combinations in option list",
+        ),
+        (
+            'case "$*" in *agentpath*) echo Unrecognized option: -agentpath >&2; exit 1;; esac',
+            "Unrecognized option: -agentpath; record them on an OpenJDK from 11 on",
+        ),
+    ],
+)
+def test_a_jvm_that_refuses_is_one_sentence(tmp_path, monkeypatch, text, said):
+    monkeypatch.setattr(java, "library", lambda *given: tmp_path / "java.so")
+    monkeypatch.setattr(java, "headers", lambda program: [])
+    program = fake_java(tmp_path, text)
+    with pytest.raises(HeapwrightError) as refused:
+        java.java_agent(program, [program, "-Xmx10m", "Main"])
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_headers_that_are_nowhere_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(java, "FOLDERS", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(HeapwrightError, match="apt install openjdk-17-jdk-headless"):
+        java.headers(str(tmp_path / "bin" / "java"))
