@@ -99,6 +99,7 @@ keys: install system ## rewrite tests/managers/keys: what real mallocs and Pytho
 	HEAPWRIGHT_GLIBC="$${HEAPWRIGHT_GLIBC:-$$($(BIN)/python -m benchmarks.glibc_packages)}" PYTHONPATH=tests $(BIN)/python tests/glibc_versions.py
 	PYTHONPATH=tests $(BIN)/python tests/hotspot_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/nginx_programs.py
+	PYTHONPATH=tests $(BIN)/python tests/direct_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/android_programs.py
 	$(if $(WHEELS),PYTHONPATH=tests $(BIN)/python tests/cuda_programs.py $(WHEELS))
 

@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heapwright.api.advising import Advice, advise
+    from heapwright.api.areas import Areas, areas
     from heapwright.api.classes import size_classes
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.differing import diff
@@ -43,6 +44,7 @@ _HOMES = {
     "api.comparing": ("Comparison", "compare"),
     "api.differing": ("diff",),
     "api.flying": ("build", "fly"),
+    "api.areas": ("Areas", "areas"),
     "api.maps": ("Maps", "maps"),
     "api.recording": ("recording",),
     "api.replaying": ("replay", "validate"),
@@ -72,6 +74,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "validate",
     "size_classes",
     "maps",
+    "areas",
     "build",
     "fly",
     "managers",
@@ -83,6 +86,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Diff",
     "Sweep",
     "Maps",
+    "Areas",
     "HeapwrightError",
     "__version__",
 ]

@@ -60,6 +60,7 @@ COMMANDS = {
     "worst-case": "Find the program that makes a manager's heap largest.",
     "frames": "Say who holds a kernel's frames, and how broken up they are.",
     "lower-bound": "Say in how little memory a trace could be served.",
+    "areas": "Show a runtime's data areas, and how each of them ends.",
     "maps": "Show an address space, area by area, as pmap or smaps would.",
     "size-classes": "Find the size classes that fit a trace.",
     "build": "Compile a manager into a shared object that serves malloc.",

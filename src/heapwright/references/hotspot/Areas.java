@@ -11,8 +11,6 @@
 import java.io.*;
 import java.lang.management.*;
 import java.nio.ByteBuffer;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.*;
 import java.util.*;
 
 public class Areas {
@@ -101,7 +99,10 @@ public class Areas {
         BufferPoolMXBean pool = null;
         for (BufferPoolMXBean one : ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class))
             if (one.getName().equals("direct")) pool = one;
-        List<String> rows = Files.readAllLines(Paths.get(path), StandardCharsets.US_ASCII);
+        List<String> rows = new ArrayList<>(); // by no channel, which has direct buffers itself
+        try (BufferedReader in = new BufferedReader(new FileReader(path))) {
+            for (String row; (row = in.readLine()) != null;) rows.add(row);
+        }
         ByteBuffer[] buffer = new ByteBuffer[1 << 16];
         StringBuilder told = new StringBuilder(1 << 20);
         long before = collections();

@@ -18,6 +18,7 @@ from heapwright.cache import cache_home
 from heapwright.errors import HeapwrightError
 
 SOURCE = Path(__file__).with_name("Drive.java")
+JAVAC = ("-nowarn", "-XDstringConcat=inline", "--release", "11")  # texts made without new classes
 FOLDERS = ("/usr/lib/jvm", "/usr/java", "/opt/java", "/opt/jdk")
 RELEASES = (17, 21, 25)  # that twins have rules of
 VARIABLE = "HEAPWRIGHT_JVMS"  # folders of further JVMs, with colons between
@@ -83,7 +84,16 @@ def driver(source: Path = SOURCE) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as beside:
         built = subprocess.run(
-            [compiler, "-nowarn", "-XDstringConcat=inline", "--release", "11", "-d", f"{beside}/classes", source],
+            [
+                compiler,
+                "-nowarn",
+                "-XDstringConcat=inline",
+                "--release",
+                "11",
+                "-d",
+                f"{beside}/classes",
+                source,
+            ],
             capture_output=True,
             text=True,
             check=False,

@@ -12,8 +12,8 @@ Omits      the owner's own 64 bytes and Java's heap, whose collections `collect_
            the ladder's waiting, 0.5 s in sum; that other threads may take what was freed meanwhile;
            the order in which cleaners run: here the last dropped first
 
-The limit holds capacities; with PageAlignDirectMemory each buffer takes a page more of malloc, which
-the limit does not hold. A buffer that waits is neither live nor usable: it stands under caches.
+The limit holds capacities; with PageAlignDirectMemory each buffer takes a page more of malloc, that
+the limit does not count. A buffer that waits is neither live nor usable: it stands under caches.
 """
 
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class Config(NamedTuple):
     "limit",  # bytes
     "page_align",
     "collect_every",
-    "count",  # buffers, those that wait too: BufferPoolMXBean's Count
+    "buffers",  # that wait too: BufferPoolMXBean's Count
     "capacity",  # their bytes: its TotalCapacity
     "reserved",  # likewise with what aligning takes: its MemoryUsed
     "waiting",  # first row of those whose owner is dead
@@ -96,7 +96,7 @@ def boot(machine, config):
 
 @kernel(inline=True)
 def _bucket(address):
-    """Where an address is looked for: glibc's are multiples of 16, those of large blocks of more."""
+    """Where an address is looked for: they are multiples of 16, those of large blocks of more."""
     return unsigned((address >> 4 ^ address >> 20) & ((1 << BUCKET_BITS) - 1))
 
 
@@ -124,7 +124,7 @@ def collect_dead(heap, thread):
     while row:
         pass_free(heap.machine, thread, heap.base[unsigned(row)])
         size, behind = heap.size[unsigned(row)], heap.next[unsigned(row)]
-        heap.count -= 1
+        heap.buffers -= 1
         heap.capacity -= size
         heap.reserved -= _taken(heap, size)
         heap.paths[FREED] += 1
@@ -146,7 +146,7 @@ def alloc(heap, thread, size, align):
     base = pass_alloc(heap.machine, thread, _taken(heap, size), align) if within else 0
     if not base:
         if not heap.paths[REFUSED]:
-            heap.refused_bytes, heap.refused_reserved = size, heap.reserved
+            heap.refused_bytes, heap.refused_reserved = _taken(heap, size), heap.reserved
         heap.paths[REFUSED] += 1
         return 0
     address = base
@@ -163,7 +163,7 @@ def alloc(heap, thread, size, align):
     heap.address[unsigned(row)], heap.base[unsigned(row)] = address, base
     heap.size[unsigned(row)], heap.next[unsigned(row)] = size, heap.bucket[place]
     heap.bucket[place] = row
-    heap.count += 1
+    heap.buffers += 1
     heap.capacity += size
     heap.reserved += _taken(heap, size)
     heap.paths[ALLOCATED] += 1
@@ -250,7 +250,7 @@ def check(heap):
         row = heap.next[unsigned(row)]
     if waiting != heap.waiting_count or count + waiting + unused != heap.rows:
         return 3
-    told = (heap.count, heap.capacity, heap.reserved)
+    told = (heap.buffers, heap.capacity, heap.reserved)
     return 0 if told == (count + waiting, capacity, reserved) else 1
 
 
@@ -259,7 +259,7 @@ def notes(heap):
     told = [
         f"Of {int(heap.paths[DROPPED]):,} buffers whose owner was dropped "
         f"{int(heap.paths[FREED]):,} were freed, by {int(heap.paths[COLLECTIONS]):,} collections; "
-        f"{int(heap.waiting_count):,} wait for one, and stand under caches. Java clears each buffer."
+        f"{int(heap.waiting_count):,} wait for one, and stand under caches. Java clears each."
     ]
     if not int(heap.collect_every):
         told.append(
