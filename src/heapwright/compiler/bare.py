@@ -45,92 +45,68 @@ if INTERPRETED:
         return Elements(state) if isinstance(state, np.ndarray) else state
 
 else:
-    import operator
-
     from numba import types
     from numba.core import cgutils
-    from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-    from numba.extending import intrinsic, lower_builtin, models, register_model
+    from numba.extending import intrinsic
 
-    from heapwright.compiler.elements import Checked
-
-    @register_model(Checked)
-    class _CheckedModel(models.StructModel):
-        """Two words: a heap of them is two thirds cheaper to compile than one of NumPy's arrays."""
-
-        def __init__(self, manager, kind):  # type: ignore[no-untyped-def]
-            members = [("data", types.CPointer(kind.dtype)), ("length", types.intp)]
-            super().__init__(manager, kind, members)
-
-    @infer_global(operator.getitem)
-    class _Get(AbstractTemplate):
-        def generic(self, args, kws):  # type: ignore[no-untyped-def]
-            if isinstance(args[0], Checked) and isinstance(args[1], types.Integer):
-                return signature(args[0].dtype, args[0], types.intp)
-            return None
-
-    @infer_global(operator.setitem)
-    class _Set(AbstractTemplate):
-        def generic(self, args, kws):  # type: ignore[no-untyped-def]
-            if isinstance(args[0], Checked) and isinstance(args[1], types.Integer):
-                return signature(types.none, args[0], types.intp, args[0].dtype)
-            return None
-
-    def _element(context, builder, kind, value, index):  # type: ignore[no-untyped-def]
-        """The address of an element that there is; IndexError otherwise. No index wraps around."""
-        array = cgutils.create_struct_proxy(kind)(context, builder, value)
-        cgutils.do_boundscheck(context, builder, index, array.length)
-        return builder.gep(array.data, [index])
-
-    @lower_builtin(operator.getitem, Checked, types.Integer)
-    def _get(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kind = signature.args[0]
-        place = _element(context, builder, kind, *arguments)
-        return context.unpack_value(builder, kind.dtype, place)
-
-    @lower_builtin(operator.setitem, Checked, types.Integer, types.Any)
-    def _set(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kind = signature.args[0]
-        place = _element(context, builder, kind, *arguments[:2])
-        context.pack_value(builder, kind.dtype, arguments[2], place)
+    from heapwright.compiler.bared import Bared, Checked, struct_of
 
     def _bare_type(kind: types.Type) -> types.Type:
         if isinstance(kind, types.Array):
             if kind.ndim != 1 or kind.layout != "C":
                 raise TypeError("a heap's arrays are one-dimensional and contiguous")
-            if CHECKED:
-                return Checked(kind.dtype)
-            return types.CPointer(kind.dtype)
-        if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
+            return Checked(kind.dtype) if CHECKED else types.CPointer(kind.dtype)
+        if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)) and not _is_bared(kind):
             members = tuple(_bare_type(member) for member in kind.types)
-            return types.NamedTuple(members, kind.instance_class)
+            return (Bared if CHECKED else types.NamedTuple)(members, kind.instance_class)
         return kind
 
+    def _is_bared(kind: types.Type) -> bool:
+        return isinstance(kind, Bared)
+
+    def _bare_array(context, builder, kind, value):  # type: ignore[no-untyped-def]
+        array = context.make_array(kind)(context, builder, value)
+        if not CHECKED:
+            return array.data
+        made = cgutils.create_struct_proxy(_bare_type(kind))(context, builder)
+        made.data, made.length = array.data, array.nitems
+        return made._getvalue()
+
     def _bare_value(context, builder, kind, value):  # type: ignore[no-untyped-def]
+        """Of a NamedTuple, with addresses for its arrays."""
         if isinstance(kind, types.Array):
-            array = context.make_array(kind)(context, builder, value)
-            if not CHECKED:
-                return array.data
-            bare_array = cgutils.create_struct_proxy(_bare_type(kind))(context, builder)
-            bare_array.data, bare_array.length = array.data, array.nitems
-            return bare_array._getvalue()
-        if isinstance(kind, (types.NamedTuple, types.NamedUniTuple)):
-            members = cgutils.unpack_tuple(builder, value, len(kind.types))
-            return context.make_tuple(
-                builder,
-                _bare_type(kind),
-                [
-                    _bare_value(context, builder, member_kind, member)
-                    for member_kind, member in zip(kind.types, members, strict=True)
-                ],
-            )
-        return value
+            return _bare_array(context, builder, kind, value)
+        if _bare_type(kind) == kind:
+            return value
+        members = [
+            _bare_value(context, builder, member, builder.extract_value(value, index))
+            for index, member in enumerate(kind.types)
+        ]
+        return context.make_tuple(builder, _bare_type(kind), members)
+
+    def _write(context, builder, kind, value, place):  # type: ignore[no-untyped-def]
+        """Write a NamedTuple's members, made bare, to the struct at `place`."""
+        for index, member in enumerate(kind.types):
+            own = builder.extract_value(value, index)
+            to = cgutils.gep_inbounds(builder, place, 0, index)
+            if _is_bared(member):
+                builder.store(builder.load(own), to)
+            elif _is_bared(_bare_type(member)):
+                _write(context, builder, member, own, to)
+            else:
+                builder.store(_bare_value(context, builder, member, own), to)
 
     @intrinsic
     def bare(typing_context, state):  # type: ignore[no-untyped-def]
         """`state`, a NamedTuple of arrays and NamedTuples, with addresses for its arrays."""
+        bared = _bare_type(state)
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            return _bare_value(context, builder, signature.args[0], arguments[0])
+            (value,) = arguments
+            if _is_bared(state) or not _is_bared(bared):
+                return _bare_value(context, builder, state, value)
+            place = cgutils.alloca_once(builder, struct_of(context, bared))
+            _write(context, builder, state, value, place)
+            return place
 
-        return _bare_type(state)(state), generate
+        return bared(state), generate

@@ -7,15 +7,9 @@ one-dimensional NumPy array where it was not made bare.
 from llvmlite import ir
 from numba import types
 
+from heapwright.compiler.bared import Checked
+
 WORD = ir.IntType(64)
-
-
-class Checked(types.Type):
-    """The type of a bare array with bounds checks."""
-
-    def __init__(self, dtype):
-        self.dtype = dtype
-        super().__init__(f"Checked({dtype})")
 
 
 def is_words(kind):

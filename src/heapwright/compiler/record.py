@@ -61,6 +61,7 @@ if not INTERPRETED:
     from numba.core.typing.templates import AttributeTemplate, infer_getattr
     from numba.extending import lower_getattr, lower_setattr
 
+    from heapwright.compiler.bared import member
     from heapwright.compiler.elements import WORD, data
 
     _lowered: set[str] = set()
@@ -75,8 +76,8 @@ if not INTERPRETED:
 
     def _place(context: Any, builder: Any, kind: Any, value: Any, name: str) -> Any:
         cls = kind.instance_class
-        member = kind.fields.index(cls.WORDS_ARRAY)
-        first = data(context, builder, kind[member], builder.extract_value(value, member))
+        index = kind.fields.index(cls.WORDS_ARRAY)
+        first = data(context, builder, kind[index], member(builder, kind, value, index))
         offset = ir.Constant(WORD, cls.WORDS.index(name))
         return builder.gep(first, [offset], source_etype=WORD)
 
@@ -91,7 +92,7 @@ if not INTERPRETED:
     def _reading(name: str) -> Any:
         def read(context: Any, builder: Any, kind: Any, value: Any) -> Any:
             if name in kind.fields:
-                return builder.extract_value(value, kind.fields.index(name))
+                return member(builder, kind, value, kind.fields.index(name))
             return builder.load(_place(context, builder, kind, value, name), typ=WORD)
 
         return read
