@@ -70,6 +70,24 @@ SET_UPS["hotspot-g1"] = {
     "-XX:InitiatingHeapOccupancyPercent=100": {"InitiatingHeapOccupancyPercent": 100},
     "-XX:InitiatingHeapOccupancyPercent=20": {"InitiatingHeapOccupancyPercent": 20},
 }
+CHUNKS = (  # so large that no collection is made while the JVM starts
+    Program("gcbench", 8 * M, 2 * M),
+    Program("linked-lists", 8 * M, 2 * M),
+    Program("bitmap-cache", 200 * M, 40 * M),
+    Program("request-server", 8 * M, 2 * M),
+    Program("red-black-map", 8 * M, 2 * M),
+)
+SET_UPS["hotspot-cms"] = {
+    "-XX:-UseTLAB -XX:CMSInitiatingOccupancyFraction=100": {
+        **PLAIN,
+        "CMSInitiatingOccupancyFraction": 100,
+    },
+    "-XX:-UseTLAB -XX:CMSInitiatingOccupancyFraction=60": {
+        **PLAIN,
+        "CMSInitiatingOccupancyFraction": 60,
+    },
+}
+HEAPS = {"hotspot-g1": REGIONS, "hotspot-cms": CHUNKS}
 WITHOUT = {("25.0", "-XX:-UseTLAB -XX:PretenureSizeThreshold=300")}  # has no such option any more
 HEADER = (
     "program",
@@ -84,6 +102,7 @@ HEADER = (
     "age table",
     "all equal",
 )
+CYCLES = "concurrent cycles: twin / real"  # a column of CMS
 HEADER_OF_REGIONS = (
     *HEADER[:6],
     "eden regions",
@@ -107,11 +126,13 @@ def row(program: str, found: HotspotAgreement) -> list[str]:
             *(found.moments, found.kinds, found.eden, found.survivors),
             *(found.humongous, found.old, found.thresholds, found.ages),
         )
+    cycles = [f"{found.cycles[0]:,} / {found.cycles[1]:,}"]
     return [
         program,
         f"{found.events:,}",
         found.real_version,
         f"{twin:,} / {real:,} ({difference(twin, real)})",
+        *(cycles if found.manager == "hotspot-cms" else ()),
         *(f"{each.equal:,} of {each.compared:,}" for each in tallies),
     ]
 
@@ -121,7 +142,9 @@ def section(manager: str, traces: dict[Program, Trace]) -> str:
     text = f"## {manager}\n"
     regions = manager == "hotspot-g1"
     header = HEADER_OF_REGIONS if regions else HEADER
-    heaps = {each.name: each for each in (REGIONS if regions else PROGRAMS)}
+    if manager == "hotspot-cms":
+        header = (*header[:4], CYCLES, *header[4:])
+    heaps = {each.name: each for each in HEAPS.get(manager, PROGRAMS)}
     for set_up, settings in SET_UPS[manager].items():
         rows = []
         for version in named(manager).card.versions:
@@ -154,8 +177,9 @@ def page(folder: Path, objects: int, only: list[str], before: str) -> str:
         traces[program] = Trace.open(path)
     heaps = "; ".join(
         f"{each.name} {each.heap // M} MiB of which young {each.young // M}, for G1 "
-        f"{other.heap // M} and {other.young // M}"
-        for each, other in zip(PROGRAMS, REGIONS, strict=True)
+        f"{other.heap // M} and {other.young // M}, for CMS {third.heap // M} and "
+        f"{third.young // M}"
+        for each, other, third in zip(PROGRAMS, REGIONS, CHUNKS, strict=True)
     )
     kernel = ".".join(platform.release().split(".")[:2])
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
@@ -176,7 +200,8 @@ about {objects:,} objects. Heaps: {heaps}.
 
 Of G1 regions are compared instead of bytes. Its age tables differ where survivors overflow, and
 with them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs
-of the real one are alike: there only the number of collections is to be read.
+of the real one are alike: there only the number of collections is to be read. So it is of CMS where
+cycles ran; where none is wanted, a run beside which one began is made again.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
 

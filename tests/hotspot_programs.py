@@ -83,6 +83,23 @@ CASES |= {
         (17, 21),
     ),
 }
+SWEPT = {"UseTLAB": 0, "CMSInitiatingOccupancyFraction": 100}  # and no collection at its start
+CASES |= {
+    "cms-lists": Case(
+        "hotspot-cms",
+        "linked-lists",
+        {**LISTS, "objects": 4000, "nodes": 10, "min_bytes": 3000, "max_bytes": 9000},
+        {**SWEPT, "Xmx": 8 * M, "Xmn": 2 * M},
+        (11,),
+    ),
+    "cms-bitmaps": Case(
+        "hotspot-cms",
+        "bitmap-cache",
+        {**BITMAPS, "objects": 2500},
+        {**SWEPT, "Xmx": 8 * M, "Xmn": 2 * M},
+        (11,),
+    ),
+}
 KEYS = [(name, release) for name, case in CASES.items() for release in case.releases]
 
 

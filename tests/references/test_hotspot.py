@@ -126,7 +126,7 @@ def test_mistakes_are_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(HeapwrightError, match=r"MANAGER\.version=17, or install .*openjdk-21-jdk"):
         build.jvm(21)  # what is told to be installed is what is missing
     monkeypatch.setattr(build, "jvms", lambda: ())
-    with pytest.raises(HeapwrightError, match="no JDK of 17, 21, 25 is here; install one: apt"):
+    with pytest.raises(HeapwrightError, match="no JDK of 11, 17, 21, 25 is here; install one: apt"):
         build.jvm(17)
     assert missing("hotspot-serial").startswith("no JDK of")
 

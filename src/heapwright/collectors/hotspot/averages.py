@@ -30,11 +30,11 @@ def _weighed(average, sample, weight):
 
 
 @kernel
-def sample(average, value):
+def sample(average, value, least_weight=LEAST_WEIGHT):
     """A collection promoted `value` bytes."""
     x = np.float32(value)
     count = np.int64(average[unsigned(SAMPLES)]) + 1
-    weight = max(LEAST_WEIGHT, 100 // count)
+    weight = max(least_weight, 100 // count)
     mean = _weighed(average[unsigned(AVERAGE)], x, weight)
     deviation = average[unsigned(DEVIATION)]
     if value:

@@ -70,7 +70,7 @@ def bounds(name, config, sizes, mutator):
     if config.TLABSize < LEAST_TLAB and config.UseTLAB:
         raise HeapwrightError(f"{name}.TLABSize is at least {LEAST_TLAB} bytes.")
     slots = int(mutator.counts[SLOTS])
-    table = table_bytes(slots, compressed=bool(config.UseCompressedOops))
+    table = table_bytes(slots, compressed=bool(getattr(config, "UseCompressedOops", 1)))
     own = max(config.own_bytes, config.table_offset_bytes + table)
     if own > sizes.old:
         raise HeapwrightError(
@@ -216,6 +216,16 @@ def in_eden(heap, need):
     if block + need > heap.eden_end:
         return 0
     heap.eden_top = block + need
+    return block
+
+
+@kernel
+def in_survivors(heap, need):
+    """A block at the survivors' top, if it fits."""
+    block = heap.survivors_top
+    if block + need > heap.survivors + heap.survivor_bytes:
+        return 0
+    heap.survivors_top = block + need
     return block
 
 

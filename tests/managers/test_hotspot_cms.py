@@ -1,0 +1,74 @@
+"""CMS's concurrent cycle and its free lists, which no key has: the real ones end by the clock."""
+
+import numpy as np
+import pytest
+
+from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, rows
+from heapwright.collectors.log import SWEPT_BYTES
+from heapwright.errors import HeapwrightError
+from heapwright.trace.programs import synthesise
+from heapwright.trace.store import Trace
+from heapwright.tunnel.replay import Conditions, Replay
+from trial import CollectedTrial
+
+M = 1 << 20
+MAP = {"objects": 7000, "entries": 500, "min_bytes": 2000, "max_bytes": 5000}
+CYCLES = {
+    "Xmx": 8 * M,
+    "Xmn": M,
+    "UseTLAB": 0,
+    "MaxTenuringThreshold": 1,
+    "CMSInitiatingOccupancyFraction": 50,
+    "marking_work": 400,
+}
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    """A map under churn, whose entries die old."""
+    path = tmp_path_factory.mktemp("cms") / "map.heap.parquet"
+    synthesise("red-black-map", path, MAP)
+    return Trace.open(path)
+
+
+def played(trace, **others):
+    """The twin after the trace, and how often it took each path."""
+    twin = Replay("hotspot-cms", trace, {**CYCLES, **others}, Conditions("none"))
+    twin.replay(twin.trace, None)
+    assert twin.loop.check(twin.heap) == 0
+    return twin, dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True))
+
+
+def test_a_cycle_frees_what_is_dead_and_moves_nothing(trace):
+    twin, paths = played(trace)
+    told = rows(twin.heap.history)
+    swept = np.flatnonzero(told[:, COLUMNS.index("kind")] == CONCURRENT)
+    assert paths["cycle"] >= paths["remark"] == len(swept) >= 2
+    assert paths["full"] == paths["mode_failure"] == 0
+    old = told[:, COLUMNS.index("old")]
+    assert (old[swept] < old[swept - 1]).all()
+    assert twin.heap.log.totals[SWEPT_BYTES] == (old[swept - 1] - old[swept]).sum()
+
+
+def test_marking_that_is_too_slow_is_a_mode_failure(trace):
+    _, paths = played(trace, marking_work=1)
+    assert paths["mode_failure"] >= 1 and paths["full"] >= paths["mode_failure"]
+    assert paths["remark"] == 0 < paths["cycle"]
+
+
+def test_without_cycles_old_is_compacted(trace):
+    _, paths = played(trace, CMSInitiatingOccupancyFraction=100)
+    assert paths["cycle"] == 0 and paths["full"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"CMSInitiatingOccupancyFraction": 101}, "is between 0 and 100, not 101"),
+        ({"Xmx": 4 * M, "Xmn": 4 * M}, "Xmn is 4,194,304 bytes of a heap, Xmx, of 4,194,304"),
+        ({"TLABSize": 8}, "TLABSize is at least 2048"),
+    ],
+)
+def test_contradictory_options_are_one_sentence(settings, said):
+    with pytest.raises(HeapwrightError, match=said):
+        CollectedTrial("hotspot-cms", settings)
