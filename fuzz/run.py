@@ -123,11 +123,13 @@ def run_atheris(name: str, inputs: int, seed: int) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["heapwright.trace.importers"], enable_loader_override=False
+        include=["heapwright.trace.importers", "heapwright.trace.gc_lines"],
+        enable_loader_override=False,
     ):
         import heapwright.trace.importers
 
-        for format_ in ("lines", "text", "calls", "source", name):
+        own = () if name == "gc_log" else (name,)  # lies beside the importers
+        for format_ in ("lines", "text", "calls", "source", *own):
             importlib.import_module(f"{heapwright.trace.importers.__name__}.{format_}")
     subject = Subject(name, inputs)
     folder = FAILURES / f"corpus-{name}"

@@ -5,6 +5,7 @@ Called with bytes in memory; what a trace writer checks of events is checked her
 
 import importlib
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace import audit
+from heapwright.report.gc_log import collections_sheet, log_facts
+from heapwright.trace import audit, gc_log
+from heapwright.trace.gc_lines import KINDS
 from heapwright.trace.importers.source import in_memory
+from heapwright.trace.importers.sums import recognised
 
 FORMATS = (
     "android",
@@ -26,6 +30,7 @@ FORMATS = (
     "ftrace",
     "ring_pages",
     "tabular",
+    "gc_log",
 )
 _FOLDER = Path(__file__).parent / "corpus"
 
@@ -54,6 +59,8 @@ def trial(name: str, content: bytes) -> int:
 
     AssertionError for events that no trace may hold and for a refusal that is not one sentence.
     """
+    if name == "gc_log":
+        return _trial_of_log(content)
     module = importlib.import_module(f"heapwright.trace.importers.{name}")
     module.recognises(content[:4096], Path("recording"))
     if content.startswith(b"PAR1") and content not in CORPUS[name]:
@@ -81,3 +88,20 @@ def trial(name: str, content: bytes) -> int:
         assert "\n" not in str(refusal).strip() and len(str(refusal)) < 2000
         return 0
     return made
+
+
+def _trial_of_log(content: bytes) -> int:
+    """Read `content` as a JVM's log, which is no trace: the collections."""
+    recognised(content[:4096])
+    try:
+        log = gc_log.reading(in_memory(content))
+    except HeapwrightError as refusal:
+        assert "\n" not in str(refusal).strip() and len(str(refusal)) < 2000
+        return 0
+    known = log.summary()
+    json.dumps(known)
+    assert all(fact.text for fact in log_facts(known)) and collections_sheet(known).rows
+    for each in log.collections:
+        assert min(each.before_bytes, each.after_bytes, each.heap_bytes, each.pause_ns) >= 0
+        assert each.kind in KINDS and "\n" not in each.cause
+    return len(log.collections)

@@ -115,7 +115,7 @@ def test_a_real_program_and_the_commands(tmp_path):
 
 def test_recordings_are_not_taken_for_sums(tmp_path):
     for name, contents in CORPUS.items():
-        for content in contents:
+        for content in contents if name != "gc_log" else ():  # is one
             assert recognised(content[:HEAD_BYTES]) is None, name
     for other in (b"", b"\n", b"op,object,size\n", b"# notes on [gc] of ours\n", b"gcc 12\n"):
         assert recognised(other) is None

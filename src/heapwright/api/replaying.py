@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright.errors import HeapwrightError
@@ -69,10 +70,12 @@ def validate(
     trace: str | os.PathLike[str] | Trace,
     settings: Mapping[str, int] | None = None,
     *,
+    log: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Agreement:
     """The twin and the real system on the same events; what agrees.
 
+    With `log`, of a JVM's collections, the twin of its collector is laid beside that run instead.
     `progress` is told the events compared. HeapwrightError for a manager without a real
     counterpart, and where the real one cannot be driven.
     """
@@ -81,6 +84,12 @@ def validate(
     from heapwright.references import reference
 
     real = named(manager).card.reference
+    if log is not None:
+        from heapwright.references.hotspot.logged import beside
+        from heapwright.trace.gc_log import read
+
+        with opened_traces([trace]) as (opened,):
+            return beside(manager, opened, read(Path(log)), settings, progress=progress)
     if not real:
         others = [name for name, one in managers().items() if one.card.reference]
         raise HeapwrightError(

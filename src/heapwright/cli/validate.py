@@ -1,5 +1,6 @@
 """`heapwright validate`: a twin against the real system, as a table or JSON."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,12 @@ def validate(
     ],
     trace: TracePath,
     settings: Settings = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FILE", help="Of HotSpot: beside a JVM's log of its collections."
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with status 1 unless all that is compared agrees."),
@@ -33,13 +40,15 @@ def validate(
     collections, the number of collections and their goals, and the heap in use. Of pymalloc
     addresses in their arenas, arenas, and what sys._debugmallocstats() says. Of cpython, on an
     object graph, every collection, as gc.callbacks is told; of HotSpot likewise, by the JVM's own
-    counters.
+    counters. With --log, which java -Xlog:gc* writes (JDK 8: -XX:+PrintGCDetails), the twin is laid
+    beside the run that the log is of.
 
     Example:
 
         heapwright validate glibc sqlite.heap.parquet
         heapwright validate go sqlite.heap.parquet --json
         heapwright validate hotspot-serial lists.heap.parquet
+        heapwright validate hotspot-g1 app.heap.parquet --log gc.log
         heapwright validate glibc sqlite.heap.parquet --set glibc.tcache_count=0
     """
     from heapwright.api.replaying import validate as compared
@@ -61,7 +70,7 @@ def validate(
             advance(done - shown)
             shown = done
 
-        found = compared(manager, opened, knobs.get(manager), progress=progress)
+        found = compared(manager, opened, knobs.get(manager), log=log, progress=progress)
     if json:
         screen.print_json({**found.to_json(), "trace_notes": opened.notes})
     else:

@@ -30,6 +30,14 @@ _RUNTIME = (
     "its objects cannot be recorded here, what the runtime asks of malloc can: "
     "`heapwright record -o app.heap.parquet -- {}`"
 )
+_JAVA = (
+    "record its objects instead: `heapwright record --graph -o app.heap.parquet -- "
+    "java -jar app.jar`"
+)
+_GC_LOG = (
+    "`heapwright info` reads it, `heapwright validate hotspot-serial TRACE --log` lays it beside "
+    "a twin, and `heapwright record --graph -- java -jar app.jar` records the objects"
+)
 _CGO = (
     "its objects cannot be recorded here, what it asks of malloc through cgo can: "
     "`heapwright record -o app.heap.parquet -- ./app`"
@@ -37,6 +45,14 @@ _CGO = (
 _TIME = re.compile(
     rb"\[\d+[.,]\d+s\]|\[\d{4}-\d\d-\d\dT[^\]\n]{8,30}\]|\[\d+ms\]|\[gc[^\]\n]*\]", re.ASCII
 )
+_COLLECTION = re.compile(  # with decorations before it, or none
+    rb"(?:\[[^\]\n]{1,60}\]){0,9} ?(?:GC\(\d{1,12}\) (?:Pause|Concurrent|Garbage|Major|Minor) |"
+    rb"Using (?:Serial|Parallel|G1|Concurrent Mark Sweep|Shenandoah|The Z Garbage Collector)\s*$)"
+)
+_OLDER = re.compile(
+    rb"(?:\d{4}-\d\d-\d\dT\S{1,40}: )?(?:\d{1,12}[.,]\d+: )?\[(?:Full )?GC(?: |\()", re.ASCII
+)
+GC_LOG = "a log of a JVM's collections"
 _SAMPLE_TYPE = 0x0A  # field 1 of a Profile, a message
 _PROFILE_FIELDS = {number << 3 | 2 for number in (1, 2, 3, 4, 5, 6, 11)} | {  # messages, strings
     number << 3
@@ -118,14 +134,13 @@ def _varint(head: bytes, at: int) -> tuple[int, int]:
 
 
 def _is_gc_log(head: bytes) -> bool:
-    """Unified logging with a tag of gc, or the lines of JDK 8, with or without dates."""
+    """Unified logging with a tag of gc, or any other decorations before a line of a collection; or
+    the lines of JDK 8, with or without dates."""
     for line in head.split(b"\n")[:40]:
         stamps = _TIME.match(line)
         if stamps and re.search(rb"\[gc[,\w ]*\]", line[:120]):
             return True
-        if re.match(
-            rb"(?:\d{4}-\d\d-\d\dT\S+: )?(?:\d+\.\d+: )?\[(?:Full )?GC(?: |\()", line, re.ASCII
-        ):
+        if _COLLECTION.match(line) or _OLDER.match(line):
             return True
     return False
 
@@ -176,19 +191,19 @@ KINDS = (
     Kind(
         "a heap dump of a JVM (HPROF)",
         "the objects of one moment and their references",
-        _RUNTIME.format("java -jar app.jar"),
+        _JAVA,
         _begins(b"JAVA PROFILE 1."),
     ),
     Kind(
         "a recording of Java's Flight Recorder",
         "sampled events of a JVM",
-        _RUNTIME.format("java -jar app.jar"),
+        _JAVA,
         _begins(b"FLR\0"),
     ),
     Kind(
-        "a log of a JVM's collections",
+        GC_LOG,
         "the pauses and the heap's size at each",
-        _RUNTIME.format("java -jar app.jar"),
+        _GC_LOG,
         _is_gc_log,
     ),
     Kind(
@@ -287,3 +302,13 @@ def told(path: Path) -> str:
     except HeapwrightError:
         return ""
     return sentence(path, kind) if kind else ""
+
+
+def is_gc_log(path: Path) -> bool:
+    """Whether it is a log of a JVM's collections; False of what cannot be read."""
+    try:
+        with open_source(path) as source:
+            kind = recognised(source.peek(HEAD_BYTES))
+    except HeapwrightError:
+        return False
+    return kind is not None and kind.what == GC_LOG

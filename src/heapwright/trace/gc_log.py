@@ -1,0 +1,192 @@
+"""A JVM's log of its collections, read as a measured timeline.
+
+    java -Xlog:gc*:file=gc.log   (JDK 8: -Xloggc:gc.log -XX:+PrintGCDetails)   ─► GcLog
+
+Bounded: COLLECTIONS are kept, the rest counted; a line is read to LINE_CHARACTERS.
+Omits      what a log cannot tell: which objects there were, how long each lived, who refers to whom
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from heapwright.errors import HeapwrightError
+from heapwright.trace import gc_lines
+from heapwright.trace.gc_lines import CYCLE, FULL, KINDS, LINE_CHARACTERS, MIXED, YOUNG, Pause
+from heapwright.trace.importers.source import Source, open_source
+
+COLLECTIONS = 200_000  # that are kept
+PIECE_BYTES = 1 << 20
+TELLING = ("GC", "Heap", "Using", "flags", "Version", " VM (")  # in every line that is read
+CANNOT_TELL = (
+    "A log has sums: how full the heap was and what a collection left, not which objects lived how "
+    "long, so what another collector or size would do is not in it; `heapwright record --graph` "
+    "has that."
+)
+
+
+@dataclass
+class GcLog:
+    """The collections of one run of a JVM."""
+
+    name: str
+    collector: str = ""  # as gc_lines has them; "" unknown
+    version: str = ""
+    most_bytes: int = 0  # -Xmx; 0 unknown
+    collections: list[Pause] = field(default_factory=list)
+    left_out: int = 0  # beyond COLLECTIONS
+    broken_off: bool = False
+
+    def of(self, *kinds: str) -> list[Pause]:
+        """The collections of these kinds, in order."""
+        return [each for each in self.collections if each.kind in kinds]
+
+    @property
+    def youngs(self) -> int:
+        """Young and mixed collections."""
+        return len(self.of(YOUNG, MIXED))
+
+    @property
+    def fulls(self) -> int:
+        """Full collections."""
+        return len(self.of(FULL))
+
+    @property
+    def allocated_bytes(self) -> int:
+        """By which the heap grew between collections; what a cycle frees meanwhile is not in it."""
+        grown, before = 0, 0
+        for each in self.of(YOUNG, MIXED, FULL):
+            grown += max(0, each.before_bytes - before)
+            before = each.after_bytes
+        return grown
+
+    def notes(self) -> list[str]:
+        """What must be known of it."""
+        said = [CANNOT_TELL]
+        if self.left_out:
+            said.append(
+                f"{self.left_out:,} further collections were counted and not kept: the figures are "
+                f"of the first {COLLECTIONS:,}."
+            )
+        if any(each.at_ns < 0 for each in self.collections):
+            said.append("Its lines have no uptime, so that nothing is told of rates.")
+        if self.broken_off:
+            said.append("Its packed file breaks off: what it held up to there was read.")
+        return said
+
+    def summary(self) -> dict[str, Any]:
+        """The stable form that `--json` prints."""
+        timed = [each.at_ns for each in self.collections if each.at_ns >= 0]
+        pauses = [each.pause_ns for each in self.collections if each.kind != CYCLE]
+        kinds = {
+            kind: {
+                "collections": len(of),
+                "before_bytes": int(statistics.fmean(each.before_bytes for each in of)),
+                "after_bytes": int(statistics.fmean(each.after_bytes for each in of)),
+                "pause_ns": sum(each.pause_ns for each in of),
+                "median_pause_ns": int(statistics.median(each.pause_ns for each in of)),
+                "longest_pause_ns": max(each.pause_ns for each in of),
+            }
+            for kind in KINDS
+            if (of := self.of(kind))
+        }
+        return {
+            "log": self.name,
+            "collector": self.collector,
+            "version": self.version,
+            "most_bytes": self.most_bytes,
+            "kinds": kinds,
+            "allocated_bytes": self.allocated_bytes,
+            "pause_ns": sum(pauses),
+            "span_ns": max(timed) if timed else 0,
+            "collections": [each._asdict() for each in self.collections],
+            "notes": self.notes(),
+        }
+
+
+def read(path: Path, advance: Callable[[float], None] = lambda share: None) -> GcLog:
+    """The collections of a log, plain or packed; HeapwrightError, in a sentence, where it has none.
+
+    `advance` gets each further share of the file that was read.
+    """
+    with open_source(path) as source:
+        return reading(source, advance)
+
+
+def reading(source: Source, advance: Callable[[float], None] = lambda share: None) -> GcLog:
+    """The collections in an open file."""
+    log = GcLog(str(source.path))
+    halves: dict[str, tuple[int, int]] = {}  # of generations, by the number of the collection
+    pending: Pause | None = None  # of G1 in JDK 8, whose sizes stand in a later line
+    for line in _lines(source, advance):
+        if not any(word in line for word in TELLING):
+            continue
+        said, number = gc_lines.unified(line)
+        said = said or gc_lines.older(line)
+        log.collector = log.collector or gc_lines.collector_of(line)
+        if isinstance(said, gc_lines.Fact):
+            _enter_fact(log, said)
+        elif isinstance(said, gc_lines.Half):
+            before, after = halves.get(number, (0, 0))
+            if len(halves) < 8:  # collections at a time: others are too many to be of one log
+                halves[number] = before + said.before_bytes, after + said.after_bytes
+        elif said:
+            exact = halves.pop(number, None) if number else None
+            _enter(
+                log, said._replace(before_bytes=exact[0], after_bytes=exact[1]) if exact else said
+            )
+            halves.clear()
+            pending = said if not said.heap_bytes else None
+        elif pending and (heap := gc_lines.older_heap(line)) and log.collections:
+            log.collections[-1] = log.collections[-1]._replace(
+                before_bytes=heap[0], after_bytes=heap[1], heap_bytes=heap[2]
+            )
+            pending = None
+    log.broken_off = source.broken_off
+    if not log.collections:
+        raise HeapwrightError(
+            f"{source.path} tells of no collection of a JVM: write one with "
+            "java -Xlog:gc*:file=gc.log, or with JDK 8 -Xloggc:gc.log -XX:+PrintGCDetails"
+        )
+    return log
+
+
+def _enter(log: GcLog, pause: Pause) -> None:
+    if len(log.collections) < COLLECTIONS:
+        log.collections.append(pause)
+    else:
+        log.left_out += 1
+
+
+def _enter_fact(log: GcLog, fact: gc_lines.Fact) -> None:
+    if fact.name == "collector":
+        log.collector = fact.value
+    elif fact.name == "version":
+        log.version = fact.value
+    else:
+        log.most_bytes = int(fact.value)
+
+
+def _lines(source: Source, advance: Callable[[float], None]) -> Iterator[str]:
+    """The lines, cut to what is read of one."""
+    rest, shown, skipping = b"", 0.0, False
+    while piece := source.read(PIECE_BYTES):
+        *lines, rest = (rest + piece).split(b"\n")
+        if skipping and lines:
+            lines.pop(0)
+            skipping = False
+        yield from (_text(line) for line in lines)
+        if len(rest) > LINE_CHARACTERS and not skipping:
+            yield _text(rest)
+            skipping = True
+        rest = b"" if skipping else rest
+        advance(source.share - shown)
+        shown = source.share
+    if rest:
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    return line[:LINE_CHARACTERS].decode("utf-8", "replace").rstrip("\r")
