@@ -63,7 +63,7 @@ def test_targets_are_those_of_the_rules(utilization, multiplier):
         free = int(allocated * (1 / (utilization / 100) - 1))
         free = max(min(free, 512 * KIB), 128 * KIB)
         assert target == min(allocated + free * multiplier // 100, limit)
-    assert len(collections) > 3 and BACKGROUND in seen
+    assert len(collections) > 2 and BACKGROUND in seen
     assert (CLAMP in seen) == (multiplier == 300)
 
 
@@ -106,6 +106,7 @@ def test_large_objects_without_references_lie_apart_and_buffers_are_counted_whol
     assert trial.heap.allocated == 128 + 20 * KIB
     assert told(trial)[-1][1][2] == 16 * KIB << LARGE_SHIFT | 1
     trial.sizes = {0: 100, 2: 20_000}
+    trial.fly(events())  # objects have moved
     assert trial.decompose()["garbage"] == 0
 
 
