@@ -46,7 +46,7 @@ def fly(trial, wanted):
 
 @pytest.mark.parametrize(("utilization", "multiplier"), [(75, 300), (50, 100)])
 def test_targets_are_those_of_the_rules(utilization, multiplier):
-    limit = 2 * MIB
+    limit = 7 * MIB // 4
     trial = trial_of(
         heaptargetutilization=utilization, multiplier=multiplier, heapgrowthlimit=limit
     )
