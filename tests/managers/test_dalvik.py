@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from heapwright.collectors.android.history import rows
 from heapwright.errors import HeapwrightError
-from heapwright.managers.runtime.dalvik.lines import line, rows
+from heapwright.managers.runtime.dalvik.lines import line
 from heapwright.managers.runtime.dalvik.state import (
     BEFORE_OOM,
     CLAMP,
@@ -156,7 +157,7 @@ def test_bad_knobs_are_a_sentence():
         ({"heapgrowthlimit": 8 * MIB}, "heapgrowthlimit is 8,388,608 and heapsize 4,194,304"),
         ({"heapgrowthlimit": 0, "heapstartsize": 5 * MIB}, "heapstartsize is 5,242,880"),
         ({"heaptargetutilization": 100}, "heaptargetutilization is a percentage"),
-        ({"heapminfree": 1 * MIB}, "heapminfree is 1,048,576, above heapmaxfree"),
+        ({"heapminfree": 1 * MIB}, "heapminfree is 1,048,576; it is from 0"),
         ({"zygote_bytes": -1}, "not negative"),
     ):
         with pytest.raises(HeapwrightError, match=said):

@@ -317,7 +317,8 @@ def _redirect(machine, regions, region):
             for field in range(fields_of(machine, address)):
                 place = unsigned(address + field * WORD_BYTES) >> unsigned(3)
                 target = machine.words[place]
-                if target and regions.kind[unsigned(home_of(regions, target))] == CHOSEN:
+                home = home_of(regions, target)  # of null, or beside the heap: none of them
+                if 0 <= home < regions.total and regions.kind[unsigned(home)] == CHOSEN:
                     machine.words[place] = forwarded(machine, target)
         block += granules_of(machine, block) << 4
 

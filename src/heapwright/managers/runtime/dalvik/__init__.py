@@ -2,6 +2,10 @@
 
 from heapwright.managers.card import Card
 
+UNITS = dict.fromkeys(
+    ("heapsize", "heapgrowthlimit", "heapstartsize", "heapmaxfree", "heapminfree"), "bytes"
+) | {"heaptargetutilization": "%"}
+
 CARD = Card(
     summary="Android 4.4's Dalvik: mark-sweep over dlmalloc; starts small, grows after collections",
     serves=("graph",),
@@ -9,9 +13,6 @@ CARD = Card(
     versions=("4.4",),
     unproven=("4.4",),
     limit_knob="heapgrowthlimit",
-    units=dict.fromkeys(
-        ("heapsize", "heapgrowthlimit", "heapstartsize", "heapmaxfree", "heapminfree"), "bytes"
-    )
-    | {"heaptargetutilization": "%"},
+    units=UNITS,
     variants=({"heapstartsize": 1 << 18, "heapminfree": 1 << 17, "heapmaxfree": 1 << 18},),
 )

@@ -14,6 +14,7 @@ Omits      marking beside the program: a concurrent collection is one pause here
 from heapwright.allocators.dlmalloc.chunk import USED, block_of, chunk_of, head, mark_used
 from heapwright.allocators.dlmalloc.requests import dispose
 from heapwright.allocators.dlmalloc.system import trim
+from heapwright.collectors.android.history import note
 from heapwright.collectors.hotspot.layout import reference
 from heapwright.collectors.log import (
     FULL,
@@ -44,7 +45,6 @@ from heapwright.managers.runtime.dalvik.state import (
     chunk_bytes,
     header,
     is_active,
-    note,
     slot_of,
 )
 

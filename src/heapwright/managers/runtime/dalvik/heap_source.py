@@ -13,6 +13,7 @@ Source     Android 4.4 dalvik/vm/alloc/HeapSource.cpp: dvmHeapSourceAlloc,
 from heapwright.allocators.dlmalloc.chunk import STATE_BYTES, TREES, Space
 from heapwright.allocators.dlmalloc.requests import obtain
 from heapwright.allocators.dlmalloc.system import give_memory, trim
+from heapwright.collectors.android.history import note
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import PAGE_BYTES, clear
 from heapwright.machine.address_space import BREAK
@@ -22,7 +23,6 @@ from heapwright.managers.runtime.dalvik.state import (
     NONE,
     SOFT,
     chunk_bytes,
-    note,
 )
 
 FULL = 1024  # of utilization

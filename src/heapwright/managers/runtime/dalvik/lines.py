@@ -7,6 +7,7 @@ Source     Android 4.4 dalvik/vm/alloc/Heap.cpp, HeapSource.cpp
 
 import numpy as np
 
+from heapwright.collectors.android.history import rows
 from heapwright.managers.runtime.dalvik.state import (
     CAUSES,
     CLAMP,
@@ -14,17 +15,9 @@ from heapwright.managers.runtime.dalvik.state import (
     FORCE,
     GROW,
     OOM,
-    ROW,
-    ROWS,
 )
 
 KIB, MIB = 1 << 10, 1 << 20
-
-
-def rows(heap):
-    """int64[row, ROW] of the history that was kept."""
-    kept = min(int(heap.rows), ROWS)
-    return heap.history[: kept * ROW].reshape(kept, ROW)
 
 
 def mib(size):

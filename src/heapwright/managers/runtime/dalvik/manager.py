@@ -16,6 +16,8 @@ from heapwright.allocators.dlmalloc.checking import check as check_space
 from heapwright.allocators.dlmalloc.checking import list_free, own_memory
 from heapwright.allocators.dlmalloc.chunk import USED, block_of, head, space
 from heapwright.allocators.frame import cached, counters
+from heapwright.collectors.android.history import history, note
+from heapwright.collectors.android.properties import sizes
 from heapwright.collectors.hotspot.layout import java, refer
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
 from heapwright.collectors.mark import mark_stack
@@ -56,9 +58,7 @@ from heapwright.managers.runtime.dalvik.state import (
     Heap,
     chunk_bytes,
     header,
-    history,
     is_active,
-    note,
     slot_of,
 )
 from heapwright.versions import version_number
@@ -82,7 +82,6 @@ __all__ = [
 ]
 
 TRIM_THRESHOLD = 2 << 20  # of an mspace
-MOST_SIZE = 1 << 31
 
 
 class Config(NamedTuple):
@@ -101,40 +100,18 @@ class Config(NamedTuple):
 
 def boot(machine, config, mutator):
     """No space yet; HeapwrightError for sizes that contradict each other."""
-    most = config.heapsize or config.heapgrowthlimit
-    limit = config.heapgrowthlimit or most
-    start = min(config.heapstartsize, limit) if config.heapgrowthlimit else config.heapstartsize
-    if not PAGE_BYTES <= start <= limit:
-        raise HeapwrightError(
-            f"dalvik.heapstartsize is {start:,}; it is from {PAGE_BYTES:,} to the limit, {limit:,}."
-        )
-    if not limit <= most < MOST_SIZE:
-        raise HeapwrightError(
-            f"dalvik.heapgrowthlimit is {limit:,} and heapsize {most:,}; the limit is at most the "
-            f"size, which is below {MOST_SIZE:,}."
-        )
-    if not 0 < config.heaptargetutilization < 100:
-        raise HeapwrightError(
-            "dalvik.heaptargetutilization is a percentage above 0 and below 100, "
-            f"not {config.heaptargetutilization}."
-        )
-    if min(config.heapmaxfree, config.heapminfree, config.zygote_bytes) < 0:
-        raise HeapwrightError("dalvik.heapmaxfree, heapminfree and zygote_bytes are not negative.")
-    if config.heapminfree > config.heapmaxfree:
-        raise HeapwrightError(
-            f"dalvik.heapminfree is {config.heapminfree:,}, above heapmaxfree, "
-            f"{config.heapmaxfree:,}."
-        )
+    start, limit, most = sizes("dalvik", config)
+    if config.zygote_bytes < 0:
+        raise HeapwrightError("dalvik.zygote_bytes is not negative.")
     if mutator.counts[SLOTS] > SLOT_MASK:
         raise HeapwrightError("dalvik has no room for so many objects at once.")
-    most_free = min(config.heapmaxfree, most)
     fields = words(
         Heap,
         most=most,
         growth_limit=limit,
         utilization=config.heaptargetutilization * FULL // 100,
-        min_free=max(config.heapminfree, CONCURRENT_START),
-        max_free=most_free,
+        min_free=max(min(config.heapminfree, most), CONCURRENT_START),
+        max_free=min(config.heapmaxfree, most),
         start=start,
         ideal=start,
         soft=NONE,

@@ -17,12 +17,11 @@ import numpy as np
 
 from heapwright.allocators.dlmalloc.chunk import Space, bytes_of, chunk_of
 from heapwright.collectors.hotspot.layout import Java
-from heapwright.collectors.log import EVENT, Log
+from heapwright.collectors.log import Log
 from heapwright.collectors.mark import MarkStack
 from heapwright.collectors.mutator import Mutator
-from heapwright.compiler import kernel, unsigned
+from heapwright.compiler import kernel
 from heapwright.compiler.record import record
-from heapwright.compiler.reserve import reserve
 from heapwright.machine import Machine, load
 
 HEADER_BYTES = 8  # class and lock
@@ -34,8 +33,7 @@ NONE = 1 << 62  # no soft limit
 # What is logged
 CAUSES = ("GC_FOR_ALLOC", "GC_CONCURRENT", "GC_EXPLICIT", "GC_BEFORE_OOM")
 FOR_ALLOC, CONCURRENT, EXPLICIT, BEFORE_OOM, GROW, FORCE, OOM, CLAMP = range(8)
-# event, what; of a collection bytes freed, allocated, footprint, ideal, soft limit, its pause
-ROW, ROWS = 8, 1 << 18
+# of a collection: bytes freed, allocated, footprint, ideal, soft limit; its pause
 
 PATHS = (
     *("new", "write", "for_alloc", "concurrent", "explicit", "before_oom", "soft", "grow"),
@@ -79,25 +77,6 @@ class Heap(NamedTuple):
     history: np.ndarray  # int64[ROWS * ROW]
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
-
-
-def history():
-    """No row yet."""
-    return reserve(ROWS * ROW, np.int64)
-
-
-@kernel
-def note(heap, what, values):
-    """A row of the history: (four figures)."""
-    row = heap.rows
-    heap.rows = row + 1
-    if row >= ROWS:
-        return
-    at = row * ROW
-    heap.history[unsigned(at)] = heap.log.totals[EVENT]
-    heap.history[unsigned(at + 1)] = what
-    for number in range(6):
-        heap.history[unsigned(at + 2 + number)] = values[number]
 
 
 @kernel(inline=True)
