@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux advice flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux advice python flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ agreement-linux: install ## regenerate docs/agreement-linux.md from full samples
 
 advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held
 	$(BIN)/python -m benchmarks.advice -o docs/advice.md
+
+python: install system ## regenerate docs/python-memory.md: five Python programs, predicted and run
+	$(BIN)/python -m benchmarks.python_memory -o docs/python-memory.md
 
 flights: install system ## wright in flight beside the real allocators: the tables of docs/wright.md
 	$(BIN)/python -m benchmarks.flight --page docs/wright.md

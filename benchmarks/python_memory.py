@@ -4,8 +4,9 @@
 
 records each program of benchmarks/pythons once, replays the recording as "pymalloc over glibc" and
 as jemalloc alone, and runs the program, not recorded, as it is and with PYTHONMALLOC=malloc and
-jemalloc preloaded, in turns. Of a program with workers each process is judged. Nothing in the page
-is typed by hand.
+jemalloc preloaded, in turns. Of a program with workers each process is judged. jemalloc gives back
+as time passes, and a recorded program takes longer: it is predicted at the pace of the runs, their
+time before they rest as a multiple of the recording's. Nothing in the page is typed by hand.
 """
 
 import argparse
@@ -20,13 +21,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import heapwright as hw
 from benchmarks.advice import beside
 from heapwright.api.running import moments_of
+from heapwright.insight.advice import value_of
 from heapwright.managers.deploying import PRELOAD, WITHOUT_PYTHONS
 from heapwright.references.program import Run, held, image_bytes, run
+from heapwright.trace.ending import clock, ending
+from heapwright.trace.schema import Events
 from heapwright.trace.store import Trace
 from heapwright.tunnel.footprint import footprint, stops
+from heapwright.words import bytes_text
 
 SOURCES = Path(__file__).parent / "pythons"
 FIGURES = ("peak", "end")
@@ -74,6 +81,7 @@ class Figure:
     process: str
     manager: str
     near: float
+    pace: float  # of the runs: their time, against the recording's
     predicted: dict[str, int]
     measured: dict[str, int]
     spread: dict[str, tuple[int, int]]
@@ -92,49 +100,71 @@ class Figure:
         return {**vars(self), "off": {name: self.off(name) for name in FIGURES}}
 
 
-def predicted(trace: Trace) -> list[dict[str, int]]:
-    """Peak and end of each stack."""
-    at, found = stops(trace), []
-    for stack in STACKS:
-        one = footprint(stack.manager, trace, {}, at=at)
-        found.append({"peak": one.peak_resident_bytes, "end": one.end_resident_bytes})
-    return found
+class Paced(Trace):
+    """A trace whose clock goes faster or slower than the recorded one."""
+
+    pace = 1.0
+
+    def batches(self, columns: Sequence[str]) -> Iterator[Events]:
+        """The same events at other times."""
+        for batch in super().batches(columns):
+            time_ns = (batch.time_ns * self.pace).astype(np.int64)
+            yield batch._replace(time_ns=time_ns) if len(batch.time_ns) else batch
+
+
+def predicted(trace: Trace, stack: Stack, pace: float) -> dict[str, int]:
+    """Peak and end on a stack."""
+    paced = Paced.open(trace.path)
+    paced.pace = pace
+    one = footprint(stack.manager, paced, {}, at=stops(trace))
+    return {"peak": one.peak_resident_bytes, "end": one.end_resident_bytes}
+
+
+def pace_of(trace: Trace, one: Run) -> float:
+    """How long a run took until its rest, against the recording; 1 where one did not rest."""
+    at, began = ending(trace).rest_ns[0], int(trace.inherited_events)
+    times = clock(trace, np.array([min(began, trace.events - 1)]))
+    since = int(times[0]) if times is not None and began else 0
+    first, _ = one.rest()
+    return int(one.clock_ns[first]) / (at - since) if first >= 0 and at > since else 1.0
 
 
 def proven(program: Program, folder: Path, rounds: int) -> Iterator[Figure]:
-    """Record, predict, run: a figure of each process on each stack."""
+    """Record, run, predict: a figure of each process on each stack."""
     command = [sys.executable, str(SOURCES / program.source)]
     out = folder / f"{Path(program.source).stem}.heap.parquet"
     traces = list(hw.record(command, out, children=program.workers))
-    said = [predicted(trace) for trace in traces]
     surroundings = [{**os.environ, **stack.environment} for stack in STACKS]
     images = [image_bytes(one) - image_bytes(dict(os.environ)) for one in surroundings]
     runs: list[list[Run]] = [[] for _ in STACKS]
     for turn in range(rounds):
         for stack, one in zip(runs, surroundings, strict=True):
             stack.append(run(command, one, children=program.workers))
-            print(f"{program.name}, round {turn + 1} of {rounds}", file=sys.stderr)
-    for row, stack in enumerate(STACKS):
-        for number, trace in enumerate(traces):
-            moments = moments_of(trace)
-            all_held = [
-                held([one, *one.children][number], moments, images[row])
-                for one in runs[row]
-                if number <= len(one.children)
-            ]
-            bytes_of = {
-                "peak": [one.peak_resident_bytes for one in all_held],
-                "end": [one.end_resident_bytes for one in all_held],
-            }
-            yield Figure(
-                program.name,
-                f"worker {number}" if number else "the program" if program.workers else "",
-                stack.manager,
-                stack.near,
-                said[number][row],
-                {name: int(statistics.median(each)) for name, each in bytes_of.items()},
-                {name: (min(each), max(each)) for name, each in bytes_of.items()},
-            )
+        print(f"{program.name}, round {turn + 1} of {rounds}", file=sys.stderr)
+    for number, trace in enumerate(traces):
+        process = f"worker {number}" if number else "the program" if program.workers else ""
+        for row, stack in enumerate(STACKS):
+            made = [one.children[number - 1] if number else one for one in runs[row]]
+            yield figure((program.name, process), trace, stack, made, images[row])
+
+
+def figure(
+    of: tuple[str, str], trace: Trace, stack: Stack, made: Sequence[Run], image: int
+) -> Figure:
+    """What one process held in its runs, beside what its trace predicts."""
+    moments = moments_of(trace)
+    every = [held(one, moments, image) for one in made]
+    pace = statistics.median(pace_of(trace, one) for one in made)
+    bytes_of = {name: [value_of(one, name) for one in every] for name in FIGURES}
+    return Figure(
+        *of,
+        stack.manager,
+        stack.near,
+        pace,
+        predicted(trace, stack, pace),
+        {name: int(statistics.median(each)) for name, each in bytes_of.items()},
+        {name: (min(each), max(each)) for name, each in bytes_of.items()},
+    )
 
 
 def page(found: Sequence[Figure]) -> str:
@@ -149,7 +179,9 @@ def page(found: Sequence[Figure]) -> str:
         "Each program was recorded once, with what Python asks of its own allocator. Predicted is "
         "what the replay of that recording holds; measured is the program run for real without "
         "the recorder: its anonymous memory, less what the recording saw outside of the heap, the "
-        "median of the runs. The end is where it rests before it leaves.",
+        "median of the runs and their range. The end is where it rests before it leaves. jemalloc "
+        "gives back as time passes: it is predicted at the pace of the runs, not of the recording, "
+        "which is slower.",
         "",
     ]
     for stack in STACKS:
@@ -163,12 +195,16 @@ def page(found: Sequence[Figure]) -> str:
         )
     lines += [
         "",
-        "| program | process | stack | peak: predicted / measured | end: predicted / measured |",
+        "| program | process | stack | peak: predicted / measured, range | end |",
         "| --- | --- | --- | --- | --- |",
     ]
     last = ""
     for one in found:
-        cells = [beside(one.predicted[name], one.measured[name]) for name in FIGURES]
+        cells = [
+            beside(one.predicted[name], one.measured[name])
+            + f", {' to '.join(bytes_text(edge) for edge in one.spread[name])}"
+            for name in FIGURES
+        ]
         name = "" if one.program == last else one.program
         lines.append(f"| {name} | {one.process} | {one.manager} | {' | '.join(cells)} |")
         last = one.program

@@ -21,3 +21,20 @@ def test_it_imports(module):
 
 def test_twins_of_real_mallocs_are_compared_with_them():
     assert "glibc" in importlib.import_module("benchmarks.agreement").twins()
+
+
+def test_what_python_programs_held_is_beside_what_was_predicted():
+    module = importlib.import_module("benchmarks.python_memory")
+    mib = 1 << 20
+
+    def figure(manager, near, predicted):
+        held, range_ = {"peak": 50 * mib, "end": 40 * mib}, (39 * mib, 51 * mib)
+        spread = {"peak": range_, "end": range_}
+        return module.Figure("parser", "", manager, near, 1.0, predicted, held, spread)
+
+    good = figure("pymalloc over glibc", 0.05, {"peak": 51 * mib, "end": 39 * mib})
+    bad = figure("jemalloc", 0.1, {"peak": 51 * mib, "end": 50 * mib})
+    assert (good.holds, bad.holds) == (True, False)
+    text = module.page([good, bad])
+    assert "**1 of 1**" in text and "**0 of 1**" in text
+    assert "50.0 MiB / 40.0 MiB (−20 %), 39.0 MiB to 51.0 MiB" in text

@@ -3,7 +3,7 @@
 import time
 import xml.dom.minidom
 
-DOCUMENTS, KEPT = 120, 12
+DOCUMENTS, KEPT = 50, 12
 
 line = '<item id="{0}" kind="k{1}"><name>name {0}</name><note>{2}</note></item>'
 kept = []

@@ -148,7 +148,7 @@ class Teller:
             self.m.push()
             self.bearing = True
         number = self.m.objects
-        self.m.new(size, self.known.fields[number], self.sites[self.known.types[number]])
+        self.m.new(size, self.known.fields[number], self.sites[number])
         self.m.root(number)
         self.fields[number] = {}
         self.rooted.add(number)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,43 @@ def test_the_end_is_the_quietest_look_shortly_before_its_moment():
     assert held(made(looks), Moments(end=0.5)).end_resident_bytes == 40 * MIB
     assert held(made(looks), Moments(end=0.9)).end_resident_bytes == 50 * MIB
     assert held(made(looks), Moments(end=1.0)).end_resident_bytes == 1 * MIB
+
+
+def working(anonymous, worked_seconds):
+    """Looks with the processor time until each."""
+    one = made(anonymous)
+    return replace(one, worked_ns=np.array([int(1e9 * each) for each in worked_seconds], np.int64))
+
+
+def test_who_rests_is_judged_there_whatever_the_share_of_its_time():
+    looks = working([10, 80, 40, 40, 40, 30], [0, 1, 2, 2, 2, 3])
+    assert looks.rest() == (2, 4)
+    beside = Moments(0.9, np.array([0.0, 0.8, 1.0]), np.array([0, 5, 5]) * MIB, 0, rested=True)
+    assert held(looks, beside).end_resident_bytes == 35 * MIB
+    busy = working([10, 80, 40, 40, 40, 30], [0, 1, 2, 3, 4, 5])
+    assert busy.rest() == (-1, -1)
+    gone_on = working([10, 40, 40, 80, 80, 80], [0, 1, 1, 2, 3, 4])
+    assert gone_on.rest() == (-1, -1)  # more comes behind it
+    assert made([1, 2]).rest() == (-1, -1)  # nobody asked
+
+
+FORKS = """
+import os, time
+if not os.fork():
+    kept = bytearray(20 << 20)
+    time.sleep(0.2)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_what_a_program_forks_is_looked_at_too():
+    one = run([sys.executable, "-S", "-c", FORKS], {}, children=True)
+    (child,) = one.children
+    grown = int(child.anonymous.max()) - int(one.anonymous.max())
+    assert 19 * MIB < grown < 24 * MIB
+    assert child.worked_ns is not None and 0.1 < child.seconds <= one.seconds
+    assert run([sys.executable, "-S", "-c", "import time; time.sleep(0.05)"], {}).children == ()
 
 
 def test_the_mean_is_over_time():

@@ -212,6 +212,31 @@ def test_who_rests_after_its_frees_did_not_leave(tmp_path):
     assert found.note(trace) == []
 
 
+def resting(path, before, rest_s, after):
+    """A tenth of a millisecond an event, and a rest between; what is behind it leaves."""
+    rows = before + after
+    times = np.arange(len(rows)) * 100_000
+    times[len(before) :] += int(rest_s * 1e9)
+    return written(path, rows, time_ns=times)
+
+
+def test_what_is_held_while_a_program_rests_is_what_stays(tmp_path):
+    """A saw-tooth: its quietest moment is not where it rests, and its leaving asks for memory."""
+    saw = [*taken(range(200)), *freed(range(20, 200)), *taken(range(20, 150))]
+    leaving = [*taken(range(300, 310)), *freed(range(300, 310)), *freed(range(150))]
+    found = ending(resting(tmp_path / "t", saw, 0.2, leaving))
+    assert (found.end, found.end_live_bytes) == (len(saw) - 1, 150 * BLOCK)
+    assert found.rest_ns[1] - found.rest_ns[0] == pytest.approx(0.2e9, rel=0.01)
+    assert found.exit >= len(saw)
+
+
+def test_a_rest_of_which_more_comes_behind_is_no_end(tmp_path):
+    """0.06 s, and then 0.1 s of work."""
+    work = [row for slot in range(500) for row in (*taken([slot]), *freed([slot]))]
+    found = ending(resting(tmp_path / "t", taken(range(600, 700)), 0.06, work))
+    assert found.rest_ns == (0, 0) and found.end > 100
+
+
 @pytest.mark.parametrize(("last_read", "leaves"), [(190, 200), (110, 100)])
 def test_the_clock_of_events_tells_a_rest_that_no_look_began(tmp_path, last_read, leaves):
     """Between the last event whose clock was read and the look at the program's end."""

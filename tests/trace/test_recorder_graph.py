@@ -52,6 +52,11 @@ def rings(tmp_path_factory):
     return recorded(tmp_path_factory.mktemp("graph"), PROGRAM.replace("EXIT", "False"))
 
 
+def of_type(trace, name):
+    """The sites of objects of a type, whatever line made them."""
+    return [site for site, label in enumerate(trace.sites()) if label == name]
+
+
 def graph_when(trace, site, alive_at_least):
     """The graph at the last birth with so many objects of `site` alive: what dies later lets go of
     all that it refers to before.
@@ -59,8 +64,7 @@ def graph_when(trace, site, alive_at_least):
     Fields by slot, sites by slot; and how many objects there were of each site.
     """
     columns = [np.concatenate([getattr(b, c) for b in trace.batches(COLUMNS)]) for c in COLUMNS]
-    number = trace.sites().index(site)
-    born = np.where((columns[0] == NEW) & (columns[5] == number), 1, 0)
+    born = np.where((columns[0] == NEW) & np.isin(columns[5], of_type(trace, site)), 1, 0)
     holder, alive, deltas = {}, 0, []
     for op, slot, is_one in zip(
         columns[0].tolist(), columns[1].tolist(), born.tolist(), strict=True
@@ -89,24 +93,37 @@ def test_objects_have_their_types_as_sites(rings):
     assert status == 0 and trace.graph and trace.kind == "recording"
     _, _, made = graph_when(trace, "Ring", 780)
     names = trace.sites()
-    assert made[names.index("Ring")] == 4 * 400
-    assert made[names.index("bytearray")] >= 50
-    assert made[names.index("str")] > 80_000
+    assert made[of_type(trace, "Ring")].sum() == 4 * 400
+    assert made[of_type(trace, "bytearray")].sum() >= 50
+    assert made[of_type(trace, "str")].sum() > 80_000
     assert {"dict", "list", "function", "type", "tuple"} <= set(names)
+
+
+def test_objects_have_the_line_that_made_them(rings):
+    _, trace = rings
+    stacks = {site: trace.stack(site) for site in of_type(trace, "Ring")}
+    lines = {stack[0].rpartition("/")[2] for stack in stacks.values()}
+    assert lines == {"script.py:7)"} and len(stacks) == 1
+    (letters,) = {
+        trace.stack(site)[0]
+        for site in of_type(trace, "bytearray")
+        if len(trace.stack(site)) > 1 and "<listcomp>" in trace.stack(site)[0]
+    }
+    assert letters.endswith("script.py:16)")
 
 
 def test_references_are_those_of_the_program(rings):
     """Each ring that is kept refers to its pair, through its values, which refers back."""
     _, trace = rings
     fields, sites, _ = graph_when(trace, "Ring", 780)
-    ring = trace.sites().index("Ring")
+    rings = of_type(trace, "Ring")
     # What dies together is freed one by one, so a few of the last may refer to what is gone.
     beyond = {slot: {t for t in row.values() if t in sites} for slot, row in fields.items()}
-    assert sum(site == ring for site in sites.values()) >= 780
+    assert sum(site in rings for site in sites.values()) >= 780
     paired = 0
-    for slot in (s for s, site in sites.items() if site == ring):
+    for slot in (s for s, site in sites.items() if site in rings):
         near = beyond[slot] | {further for t in beyond[slot] for further in beyond[t]}
-        mates = {t for t in near if sites[t] == ring and t != slot}
+        mates = {t for t in near if sites[t] in rings and t != slot}
         paired += any(
             slot in beyond[mate] | {further for t in beyond[mate] for further in beyond[t]}
             for mate in mates

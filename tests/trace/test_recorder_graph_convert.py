@@ -40,8 +40,10 @@ def log_of(rows):
     births = sum(op == books.NEW for op, *_ in rows)
     log = []
     for op, field, first, second in rows:
-        if op in (books.LOOK, books.SEEN) or op == books.NEW:
-            log.append((op | (field << OP_BITS if op == books.NEW else 0), first, 0))
+        if op in (books.LOOK, books.SEEN):
+            log.append((op, first, 0))
+        elif op == books.NEW:
+            log.append((op | field << OP_BITS, first, field))
         elif op in (books.BEGUN, books.COUNTED):
             begun = op == books.BEGUN
             log.append((op, first % 3 + field % 2 * (16 if begun else 3), abs(second)))
@@ -54,17 +56,33 @@ def log_of(rows):
     return log
 
 
+def texts(op, numbers):
+    """Rows that name each number by itself."""
+    return [(op, n, int.from_bytes(f"{op}:{n}".encode(), "little")) for n in numbers]
+
+
+def sites_of(log, known, tree):
+    """The node of each birth: its type below the line that asked for it, as far as named."""
+    mask = (1 << OP_BITS) - 1
+    places = [second for op, _, second in log if op & mask == books.NEW]
+    stacks = [
+        [f"{books.PLACE}:{place}"] * (place > 0) + [f"{books.NAME}:{kind}"] * (0 < kind <= 30)
+        for place, kind in zip(places, (known.types[n] for n in range(len(places))), strict=True)
+    ]
+    return [tree.node(stack) for stack in stacks]
+
+
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(rows=st.lists(ROW, max_size=150), room=st.integers(1, 12))
 def test_rows_are_those_of_dictionaries(rows, room, tmp_path_factory):
-    log = log_of(rows)
+    log = [*texts(books.PLACE, range(1, 4)), *texts(books.NAME, range(1, 31)), *log_of(rows)]
     path = tmp_path_factory.mktemp("graph") / "log"
     np.array([*log, (books.END, 0, 0)], np.int64).tofile(path)
     with pytest.MonkeyPatch.context() as small:
         small.setattr(graph_convert, "FIRST_ROOM", room)
         small.setattr(graph_convert, "OUT_ROWS", room)
         small.setattr(graph_convert, "CHUNK_ROWS", 2 * room + 1)
-        told, _, _, cut = graph_convert._foretold(path, len(log) + 1)
+        told, tree, _, cut = graph_convert._foretold(path, len(log) + 1)
         made = Kept()
         for chunk in graph_convert._chunks(path, len(log) + 1):
             told = graph_convert._tell(told, chunk, made)
@@ -72,7 +90,9 @@ def test_rows_are_those_of_dictionaries(rows, room, tmp_path_factory):
         graph_convert.graph_tell.finish(told)
         graph_convert._hand_on(told, made)
     naive = Rows()
-    teller = Teller(naive, Known(log), told.sites.tolist())
+    known, nodes = Known(log), len(tree.arrays().parent)
+    teller = Teller(naive, known, sites_of(log, known, tree))
+    assert len(tree.arrays().parent) == nodes
     for row in log:
         teller.tell(*row)
     teller.end()
@@ -89,6 +109,7 @@ def test_rows_are_those_of_dictionaries(rows, room, tmp_path_factory):
         (books.FREE, -1, 0),
         (books.NEW, -1, 0),
         (books.NEW, 1 << 50, 0),
+        (books.NEW, 64, 1 << 20),
         (0, 0, 0),
         (99, 0, 0),
         (books.COUNTED, 6, 0),

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from heapwright.managers.registry import runs_on
 from heapwright.report.answers import Why
 
 if TYPE_CHECKING:
+    from heapwright.insight.cycles import Cycles
     from heapwright.result import Result
     from heapwright.trace.store import Trace
 
@@ -25,7 +27,7 @@ def why(
     progress: Callable[[int], None] | None = None,
 ) -> Why:
     """Say why a program's memory is what it is: leak, fragmentation, caches, rounding, retention,
-    or simply live.
+    or simply live. Of a Python's object graph also what only its cycle collector could free.
 
     `trace`: a trace, a path, or the name of a synthetic program. Each byte is told by the twin of
     what it ran on, glibc, or pymalloc over it; `settings` are its knobs, over those recorded.
@@ -40,7 +42,6 @@ def why(
     from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import columns, flame
     from heapwright.insight.why import Heaps, course, diagnosis
-    from heapwright.managers.registry import runs_on
     from heapwright.report.document import trace_facts
     from heapwright.tunnel.replay import replay
     from heapwright.words import bytes_text
@@ -59,7 +60,7 @@ def why(
             nonlocal done
             done = 0
             return replay(
-                runs_on(python=bool(opened.python), device=opened.on_device),
+                ran_on(opened),
                 opened,
                 settings,
                 touch=written,
@@ -79,6 +80,7 @@ def why(
             )
             result = replayed("none")
             result.notes.insert(0, refuted)
+        collected = _cycles(opened, result)
         found = diagnosis(opened, result, heaps, told)
         events = {moment: known["event"] for moment, known in found.bytes.items()}
         return Why(
@@ -88,4 +90,27 @@ def why(
             flame(opened, columns(found.growth, found.leaked, events)),
             course(found, result),
             opened.stack_nodes > 0,
+            collected,
         )
+
+
+def ran_on(trace: Trace) -> str:
+    """The twin of what the program ran on: of a Python's graph its collector."""
+    if trace.graph and trace.origin.get("python"):
+        return "cpython"
+    return runs_on(python=bool(trace.python), device=trace.on_device)
+
+
+def _cycles(trace: Trace, result: Result) -> Cycles | None:
+    """What waited for a collector, taken out of what the replay calls live; None of a trace that
+    does not tell its collections."""
+    if ran_on(trace) != "cpython":
+        return None
+    from heapwright.insight.cycles import cycles, tell_apart
+    from heapwright.insight.why import peak_event
+
+    found = cycles(trace, sorted({result.end_event, peak_event(result)}))
+    if not found.collections:
+        return None
+    tell_apart(result, found)
+    return found

@@ -27,7 +27,8 @@ def why(
     A leak, fragmentation, the allocator's caches, rounding, memory that it retains, or simply
     live: a verdict, its share of what is resident at the end and at the peak, the call stacks
     behind it, and what to do. Each byte is told by the twin of what the program ran on, glibc or
-    pymalloc over it, set as it was recorded.
+    pymalloc over it, set as it was recorded. Of a Python's object graph (record --graph) also what
+    only the cycle collector could free, and how long that waited.
 
     Example:
 
@@ -35,17 +36,16 @@ def why(
         heapwright why app.heap.parquet --html why.html
         heapwright why app.heap.parquet --json | jq -r .verdict
     """
-    from heapwright.api.why import PASSES
+    from heapwright.api.why import PASSES, ran_on
     from heapwright.api.why import why as told
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
-    from heapwright.managers.registry import runs_on
     from heapwright.report.why import print_why
     from heapwright.trace.store import Trace
 
     opened = Trace.open(trace)
-    manager = runs_on(python=bool(opened.python), device=opened.on_device)
+    manager = ran_on(opened)
     asked = [one if "." in one.partition("=")[0] else f"{manager}.{one}" for one in settings or ()]
     knobs = parse_settings(asked)
     if others := [name for name in knobs if name != manager]:

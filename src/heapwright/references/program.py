@@ -68,11 +68,11 @@ class Run:
     worked_ns: np.ndarray | None = None  # int64[look], processor time by then; None: not known
     children: tuple["Run", ...] = ()  # in the order in which they began
 
-    def rest(self) -> int:
-        """The look in the middle of its last rest: no processor time for a twentieth of its
-        time, and what comes behind takes no longer; -1 where it did not rest."""
+    def rest(self) -> tuple[int, int]:
+        """The first and the last look of its last rest: no processor time for a twentieth of its
+        time, and what comes behind takes no longer; (-1, -1) where it did not rest."""
         if self.worked_ns is None or len(self.clock_ns) < 2:
-            return -1
+            return -1, -1
         whole = int(self.clock_ns[-1])
         idle = np.diff(self.worked_ns) <= IDLE_SHARE * np.diff(self.clock_ns)
         edges = np.flatnonzero(np.diff(idle, prepend=False, append=False))
@@ -80,7 +80,7 @@ class Run:
         took = self.clock_ns[last] - self.clock_ns[first]
         long = took >= max(REST_NS, whole // RESTS)
         telling = np.flatnonzero(long & (whole - self.clock_ns[last] <= took))
-        return int(first[telling[-1]] + last[telling[-1]]) // 2 if len(telling) else -1
+        return (int(first[telling[-1]]), int(last[telling[-1]])) if len(telling) else (-1, -1)
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def held(run: Run, moments: Moments, image: int = 0) -> Held:
     beside = int(run.anonymous[0]) if moments.at is None else moments.outside_at_peak
     first, last = (moments.end - before for before in WINDOW)
     near = (share >= first) & (share <= last)
-    rest = run.rest() if moments.rested else -1
+    rest = sum(run.rest()) // 2 if moments.rested else -1
     if rest >= 0:
         near = np.arange(len(share)) == rest
         share[rest] = moments.end  # whatever its own share of the time was

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heapwright.insight.cycles import Cycles
     from heapwright.insight.differing import Difference
     from heapwright.insight.flame import Flame
     from heapwright.insight.why import Diagnosis
@@ -24,6 +25,7 @@ class Why:
     flame: Flame = field(repr=False)
     timeline: list[dict[str, Any]] = field(repr=False)  # the causes through time
     stacked: bool = False  # whether call stacks are known, not only call sites
+    cycles: Cycles | None = None  # what waited for a collector, where the trace tells it
 
     @property
     def sentence(self) -> str:
@@ -38,6 +40,7 @@ class Why:
     def to_json(self) -> dict[str, Any]:
         """The document that `heapwright why --json` prints."""
         return self.diagnosis.to_json() | {
+            "cycles": self.cycles.to_json() if self.cycles else None,
             "timeline": self.timeline,
             "trace": self.trace,
             "manager": self.result.manager,

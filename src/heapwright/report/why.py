@@ -42,6 +42,12 @@ TIMELINE = (
     Column("rounding", "round\u00ading", BYTES, rank=5, sparse=True),
     Column("garbage", "garbage", BYTES, rank=6, sparse=True),
 )
+CYCLES = (
+    Column("objects", "blocks", COUNT),
+    Column("bytes", "bytes", BYTES),
+    Column("waited_births", "waited", COUNT, "births of other blocks until it was collected"),
+    Column("longest_births", "at most", COUNT, "likewise", rank=1),
+)
 STACK_LIKE = (
     Column("calls", "calls saved", COUNT),
     Column("bytes", "bytes", BYTES),
@@ -104,6 +110,15 @@ def stack_like_sheet(found: Why, top: int) -> Sheet:
     return Sheet("call site", STACK_LIKE, rows, "blocks that live like a stack's", names_last=True)
 
 
+def cycles_sheet(found: Why, top: int) -> Sheet:
+    """Call sites whose objects only the cycle collector could free."""
+    rows = (
+        [Row(one.to_json(), one.label) for one in found.cycles.sites[:top]] if found.cycles else []
+    )
+    caption = "Waited in births of other blocks, on average, to within a look of the recorder."
+    return Sheet("made by", CYCLES, rows, "what waited for the collector", caption, names_last=True)
+
+
 def print_why(console: Console, found: Why, top: int) -> None:
     """Print the verdict, what to do, and what it rests on."""
     judged = found.diagnosis
@@ -113,6 +128,8 @@ def print_why(console: Console, found: Why, top: int) -> None:
     for finding in others:
         if finding.share >= TELLING:
             console.print(Text("  " + printable(finding.sentence)), soft_wrap=True)
+    if found.cycles:
+        console.print(Text("  " + printable(found.cycles.sentence)), soft_wrap=True)
     console.print()
     print_sheet(console, shares_sheet(found))
     sheets = [stacks_sheet(found, judged.kind, top)]
@@ -127,7 +144,11 @@ def print_why(console: Console, found: Why, top: int) -> None:
             print_sheet(console, sheet)
             if number == 0 and found.stacked:
                 _print_stack(console, first.stacks[0].frames)
-    for sheet in (timeline_sheet(found), stack_like_sheet(found, top)):
+    for sheet in (
+        cycles_sheet(found, top),
+        timeline_sheet(found),
+        stack_like_sheet(found, top),
+    ):
         if sheet.rows:
             console.print()
             print_sheet(console, sheet)

@@ -49,7 +49,7 @@ static void *began(size_t size, void *address)
     if (!address || off) return address;
     pthread_mutex_lock(&lock);
     if (!off) see_thresholds();
-    if (!off) born(address, size);
+    if (!off) born(address, size, place_now());
     pthread_mutex_unlock(&lock);
     return address;
 }
@@ -111,7 +111,7 @@ static void *our_realloc(void *ctx, void *address, size_t size)
     if (moved && !off) {
         uint32_t old = address ? find((uintptr_t)address) : 0;
         if (old) leave(old);
-        uint32_t row = born(moved, size);
+        uint32_t row = born(moved, size, place_now());
         if (row && old) {
             scan(row);
             bury(old);

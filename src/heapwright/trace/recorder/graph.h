@@ -1,9 +1,10 @@
 /* What the parts of the graph recorder share.
  *
  *   graph.c ─► graph_collect.c, graph_look.c ─► graph_types.c ─► graph_roots.c ─► graph_blocks.c ─► graph_log.c
+ *         └──► graph_lines.c ─► graph_blocks.c
  *
  * Log   64-bit words, three a row: op | field << 8, two operands; a block's number is that of its birth.
- *         NEW size, -    FREE block, type    WRITE block, block it refers to now or -1
+ *         NEW size, place that asks or 0    FREE block, type    WRITE block, block it refers to now or -1
  *         ROOT, UNROOT, LOST, FOUND block, -
  *         LOOK, SEEN around the rows of a look; SEEN how long it took in ns, how many were put off before
  *         TYPE block, type    NAME type, eight bytes of its name; the field says which
@@ -11,6 +12,7 @@
  *         KIND type, what Python's collector must know of its instances    TRACKED block, 0 or 1 + the generation in which it follows it
  *         COUNTED generation, its count; 3 + generation, its threshold    BEGUN generation | 16 if of itself, time to foresee it in ns
  *         OVER objects collected, objects that could not be    VERSION Py_Version, -
+ *         PLACE place, eight bytes of its text; the field says which
  *       A realloc is NEW, its WRITEs, FREE: the content has moved. */
 #ifndef GRAPH_H
 #define GRAPH_H
@@ -18,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END, KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION };
+enum { NEW = 1, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END, KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION, PLACE = 20 }; /* 19: java.h */
 enum { ENDED, BOOKS_FULL, LOG_FULL, NO_MEMORY }; /* END's reasons */
 enum { ROOTED = 1, REACHED = 2, IS_LOST = 4, TYPED = 8, FROM_ROOT = 16, IN_SET = 32, SPARED = 64, FOLLOWED = 128, DOOMED = 256, AGE = 512 };
 #define AGES (3u * AGE) /* bits of the age: 0 not known, else 1 + the generation in which a reader has the object */
@@ -32,7 +34,7 @@ struct block {
     uint64_t size, number;
     struct reference *refers; /* those that the last look saw, by field */
     uint32_t count, generation; /* generation: how often the row was used */
-    uint32_t flags, type, object; /* object: its offset in the block, once TYPED */
+    uint32_t flags, type, object, place; /* object: its offset in the block, once TYPED; place: that asked for it */
 };
 typedef struct { uintptr_t from, to; } area;
 
@@ -54,12 +56,15 @@ extern uintptr_t lowest, highest; /* of all blocks ever */
 extern uint64_t births, books_limit;
 extern pthread_mutex_t lock; /* of the books */
 void make_room(void); /* for one more block, or the recording ends */
-uint32_t born(void *address, size_t size);
+uint32_t born(void *address, size_t size, uint32_t place);
 void leave(uint32_t row); /* the block is no longer where it was; `bury` follows */
 void bury(uint32_t row);
 void bear_again(uint32_t row); /* told as dead, it is still there: another object of the same type */
 void keep(struct block *block, const struct reference *refers, uint32_t count);
 void *grown(void *old, size_t before, size_t after); /* bytes of the books; `old` if there is no room */
+
+/* graph_lines.c */
+uint32_t place_now(void); /* number of the line of Python that runs; 0 of none */
 
 /* graph_roots.c */
 void find_roots(uintptr_t stack); /* stack: the lowest address of it that counts */

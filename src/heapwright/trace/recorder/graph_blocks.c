@@ -74,18 +74,19 @@ void make_room(void)
     }
 }
 
-uint32_t born(void *address, size_t size)
+uint32_t born(void *address, size_t size, uint32_t place)
 {
     make_room();
     if (off) return 0;
     uint32_t row = spare_count ? spare[--spare_count] : rows_used++;
     blocks[row] = (struct block){.address = (uintptr_t)address, .size = size, .number = births++,
-                                 .generation = blocks[row].generation + 1, .flags = ROOTED};
+                                 .generation = blocks[row].generation + 1, .flags = ROOTED,
+                                 .place = place};
     if ((uintptr_t)address < lowest) lowest = (uintptr_t)address;
     if ((uintptr_t)address + size + 1 > highest) highest = (uintptr_t)address + size + 1;
     live++;
     enter(row);
-    tell(NEW, size, 0);
+    tell(NEW, size, blocks[row].place);
     return row;
 }
 
@@ -106,7 +107,7 @@ void bear_again(uint32_t row)
     block->generation++;
     block->flags = (block->flags & TYPED) | ROOTED;
     if (block->flags & TYPED && type_kind(block->type) == TUPLE_KIND) block->flags |= FOLLOWED;
-    tell(NEW, block->size, 0);
+    tell(NEW, block->size, block->place);
     if (block->flags & TYPED) tell(TYPE, block->number, block->type);
 }
 

@@ -18,8 +18,9 @@ from heapwright.trace.merlin import NOBODY, OP_BITS
 
 # Rows of the log: see graph.h.
 (NEW, FREE, WRITE, ROOT, UNROOT, LOST, FOUND, LOOK, SEEN, TYPE, NAME, END) = range(1, 13)
-(KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION, COLLECTED) = range(13, 20)
+(KIND, TRACKED, COUNTED, BEGUN, OVER, VERSION, COLLECTED, PLACE) = range(13, 21)
 TYPES = 1 << 13  # numbers of types are smaller
+PLACES = 1 << 20  # of places, too
 FIELDS_LIMIT = (1 << 31) - 1
 
 # Bits of Births.state
@@ -70,7 +71,9 @@ class Births(NamedTuple):
     """By the number of a block."""
 
     fields: np.ndarray  # int32[birth]  up to the last one that was ever written
-    site: np.ndarray  # int16[birth]  number of its type; 0 for what is no object
+    type: np.ndarray  # int16[birth]  its number; 0 for what is no object
+    place: np.ndarray  # int32[birth]  number of the line that asked; 0 where it is not known; once
+    # all is foretold the row of the site table
     state: np.ndarray  # uint8[birth]  bits
     slot: np.ndarray  # int32[birth]  while LIVE
     again: np.ndarray  # uint8[birth]  how often a look will still find it that another one lost
@@ -104,7 +107,6 @@ class Told(NamedTuple):
     dead: np.ndarray  # int64[block]  numbers, as are the next two
     held: np.ndarray
     leaving: np.ndarray
-    sites: np.ndarray  # int32[TYPES]  row of the site table for a number of a type
     kinds: np.ndarray  # int32[TYPES]  kind of its instances, as NEW of the schema has it
     windows: np.ndarray  # int64[look]  births before each look, from 1
     runs: np.ndarray  # int64[collection]  collected, or'd with what was not << 32
@@ -120,11 +122,13 @@ def survey(rows, births, count, windows):
         head, first, second = rows[row, 0], rows[row, 1], rows[row, 2]
         op, field = head & ((1 << OP_BITS) - 1), head >> OP_BITS
         if op == NEW:
-            if first < 0 or first >= schema.SIZE_LIMIT or not 0 <= field < FIELDS_LIMIT:
+            number = unsigned(count[OBJECTS])
+            if not (0 <= first < schema.SIZE_LIMIT and 0 <= second < PLACES):
                 return DAMAGED
-            births.fields[unsigned(count[OBJECTS])] = max(
-                field, births.fields[unsigned(count[OBJECTS])]
-            )
+            if not 0 <= field < FIELDS_LIMIT:
+                return DAMAGED
+            births.fields[number] = max(field, births.fields[number])
+            births.place[number] = second
             count[OBJECTS] += 1
             continue
         if op == LOOK:
@@ -147,7 +151,7 @@ def survey(rows, births, count, windows):
             return DAMAGED
         if op == TRACKED and not 0 <= second <= 3:
             return DAMAGED
-        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER, VERSION, COLLECTED):
+        if op in (SEEN, LOOK, NAME, END, KIND, COUNTED, BEGUN, OVER, VERSION, COLLECTED, PLACE):
             continue
         if op < NEW or op > COLLECTED or first < 0 or first >= known or field < 0:
             return DAMAGED
@@ -167,7 +171,7 @@ def survey(rows, births, count, windows):
             if count[BRIEFLY] and first >= count[LOOKED_AT]:
                 births.slot[number] = NEVER_REACHED
         elif op in (TYPE, FREE) and 0 < second < TYPES:
-            births.site[number] = second
+            births.type[number] = second
         if op == FREE:
             births.slot[number] = FREED
     return DONE

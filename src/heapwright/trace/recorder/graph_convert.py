@@ -22,6 +22,7 @@ from heapwright.trace.recorder import graph_tell
 from heapwright.trace.recorder.convert import Converted
 from heapwright.trace.recorder.java_told import BRIEFLY_BIRTHS, JavaTold
 from heapwright.trace.schema import ATOM, DICT
+from heapwright.trace.stacks import Tree
 from heapwright.trace.store import TraceWriter
 
 ROW_BYTES = 8 * WORDS
@@ -48,9 +49,9 @@ def convert(
 ) -> Converted:
     """Write the log as the trace `out`; `java` is what a JVM told of itself, where it was one."""
     rows = log.stat().st_size // ROW_BYTES
-    told, types, version, cut = _foretold(log, rows, java)
+    told, tree, version, cut = _foretold(log, rows, java)
     with TraceWriter(out, program=program) as writer:
-        writer.sites = types
+        writer.sites, writer.stacks = tree.frames, tree.arrays()
         if version:
             writer.facts.origin["python"] = version
         if java:
@@ -85,19 +86,21 @@ def _chunks(log: Path, rows: int) -> Iterator[np.ndarray]:
 
 def _foretold(
     log: Path, rows: int, java: JavaTold | None = None
-) -> tuple[at.Told, list[str], str, list[Note]]:
-    """What a first pass finds: the state to begin with, the names of types, Python's version,
+) -> tuple[at.Told, Tree, str, list[Note]]:
+    """What a first pass finds: the state to begin with, the lines and types, Python's version,
     whether it was cut."""
     births, looks, end, version = 0, 0, -1, ""
-    texts: dict[int, bytes] = {}
+    types: dict[int, bytes] = {}
+    places: dict[int, bytes] = {}
     kinds: dict[int, int] = {}
     runs: list[np.ndarray] = []
     for chunk in _chunks(log, rows):
         op = chunk[:, 0] & (1 << OP_BITS) - 1
         births += int(np.count_nonzero(op == at.NEW))
         looks += int(np.count_nonzero(op == at.LOOK)) + int(np.count_nonzero(op == at.SEEN))
-        for _, number, text in chunk[op == at.NAME].tolist():
-            texts[number] = texts.get(number, b"") + text.to_bytes(8, "little", signed=True)
+        for row, texts in ((at.NAME, types), (at.PLACE, places)):
+            for _, number, text in chunk[op == row].tolist():
+                texts[number] = texts.get(number, b"") + text.to_bytes(8, "little", signed=True)
         for number, kind in chunk[op == at.KIND, 1:].tolist():
             if 0 < number < at.TYPES and ATOM <= kind <= DICT:
                 kinds[number] = kind
@@ -115,9 +118,6 @@ def _foretold(
         told.count[at.BRIEFLY] = BRIEFLY_BIRTHS
     for number, kind in kinds.items():
         told.kinds[number] = kind
-    for row, number in enumerate(texts):
-        if 0 < number < at.TYPES:
-            told.sites[number] = row
     for chunk in _chunks(log, rows):
         if at.survey(chunk, told.births, told.count, windows) == at.DAMAGED:
             raise HeapwrightError("the recording of the graph is damaged: record it again")
@@ -125,10 +125,31 @@ def _foretold(
     if told.count[at.RUNS] > len(told.runs):
         raise HeapwrightError("the recording of the graph is damaged: record it again")
     told.count[at.RUNS] = told.count[at.OBJECTS] = 0
-    types = [text.rstrip(b"\0").decode(errors="replace") for text in texts.values()]
+    tree = _sites(told.births, types, places)
     why = f": {ENDS[end]}" if end in ENDS else ""
     cut = [Note(f"The recording stops before the program's end{why}.", CUT)] if end else []
-    return told, types, version, cut
+    return told, tree, version, cut
+
+
+def _sites(births: at.Births, types: dict[int, bytes], places: dict[int, bytes]) -> Tree:
+    """The tree of lines and of types made there; each birth's place becomes its node."""
+    names, lines = (
+        {number: text.rstrip(b"\0").decode(errors="replace") for number, text in told.items()}
+        for told in (types, places)
+    )
+    tree, known = Tree(), {0: NOBODY}
+    for first in range(0, len(births.place), CHUNK_ROWS):
+        place, type_ = (
+            births.place[first : first + CHUNK_ROWS],
+            births.type[first : first + CHUNK_ROWS],
+        )
+        pairs, rows = np.unique(place.astype(np.int64) << 16 | type_, return_inverse=True)
+        for pair in pairs.tolist():
+            if pair not in known:
+                both = (lines.get(pair >> 16, ""), names.get(pair & 0xFFFF, ""))
+                known[pair] = tree.node([name for name in both if name])
+        place[:] = np.array([known[pair] for pair in pairs.tolist()], np.int32)[rows]
+    return tree
 
 
 def _empty(log: Path, births: int) -> at.Told:
@@ -148,7 +169,7 @@ def _empty(log: Path, births: int) -> at.Told:
     def of(kind: type) -> np.ndarray:
         return np.zeros(FIRST_ROOM, kind)
 
-    kinds = (np.int32, np.int16, np.uint8, np.int32, np.uint8, np.int32)
+    kinds = (np.int32, np.int16, np.int32, np.uint8, np.int32, np.uint8, np.int32)
     return at.Told(
         at.Births(
             *(by_birth(kind, name) for kind, name in zip(kinds, at.Births._fields, strict=True))
@@ -158,7 +179,6 @@ def _empty(log: Path, births: int) -> at.Told:
         of(np.int64),
         of(np.int64),
         of(np.int64),
-        np.full(at.TYPES, NOBODY, np.int32),
         np.zeros(at.TYPES, np.int32),
         np.zeros(2, np.int64),
         np.zeros(1, np.int64),

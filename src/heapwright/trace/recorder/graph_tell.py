@@ -110,8 +110,8 @@ def _bear(told, size):
         _say(told, schema.PUSH, NOBODY, NOBODY)
         count[BEARING], count[SINCE] = 1, 0
     count[SINCE] += 1
-    kind_of = unsigned(births.site[unsigned(number)])
-    site = np.int64(told.sites[kind_of]) + ((np.int64(told.kinds[kind_of]) + 1) << KIND_BITS)
+    kind = np.int64(told.kinds[unsigned(births.type[unsigned(number)])])
+    site = np.int64(births.place[unsigned(number)]) + ((kind + 1) << KIND_BITS)
     size += count[WIDER] * length - count[HEADER]
     _say(told, schema.NEW | length << OP_BITS, size, site)
     if count[SPARE]:

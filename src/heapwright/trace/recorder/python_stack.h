@@ -12,7 +12,8 @@
  *            PyCode_Addr2Line, which allocates nothing.
  * Node       record MALLOC of domain 7: number; parent | code << 32; line. Code 0: a C function, and then
  *            the return address in place of a line. A code's names stand in a line of LOG.code.
- * Source     CPython 3.11, 3.12 pycore_frame.h, pystate.h; from 3.13 on _PyRuntime tells (_Py_DebugOffsets) */
+ * Layout     python_layout.h */
+#include "python_layout.h"
 #define NODE_BIT (1UL << 47) /* no address of a program has it */
 #define PYTHON_NODES (1U << 21) /* as many as a trace keeps */
 #define PYTHON_CODES (1U << 20)
@@ -37,9 +38,7 @@ extern int PyCode_Addr2Line(void *code, int offset) __attribute__((weak));
 
 static struct {
     int on, stacks;
-    int cframe, current, previous, instruction, executable, owner, on_c_stack; /* offsets; the last a value */
-    int name, file, instructions;             /* of a code object */
-    int unicode_bytes, compact_bytes;         /* headers of strings */
+    struct python_layout in;
     const char *(*version)(void), *how; /* it was recorded; NULL of no Python */
     struct lead_table *leads;
     struct code_table *codes;
@@ -126,23 +125,6 @@ static inline void python_code_freed(void *p) {
     __atomic_fetch_add(&python.generation, 1, __ATOMIC_RELEASE);
 }
 
-static size_t put_utf8(char *to, uint32_t c) {
-    if (c < 0x20 || c == 0x7f) c = ' ';
-    if (c < 0x80) return to[0] = c, 1;
-    if (c < 0x800) return to[0] = 0xc0 | c >> 6, to[1] = 0x80 | (c & 63), 2;
-    if (c < 0x10000) return to[0] = 0xe0 | c >> 12, to[1] = 0x80 | (c >> 6 & 63), to[2] = 0x80 | (c & 63), 3;
-    return to[0] = 0xf0 | c >> 18, to[1] = 0x80 | (c >> 12 & 63), to[2] = 0x80 | (c >> 6 & 63), to[3] = 0x80 | (c & 63), 4;
-}
-static void add_string(char *into, size_t room, uint64_t string) { /* a str, as UTF-8 */
-    size_t at = strlen(into), length = string ? *(size_t *)(string + 16) : 0;
-    uint32_t bits = string ? *(uint32_t *)(string + 32) >> 2 : 0, kind = bits & 7;
-    if (!(bits >> 3 & 1)) length = 0; /* not compact: no name of a code is */
-    char *data = (char *)string + (bits >> 4 & 1 ? python.unicode_bytes : python.compact_bytes);
-    for (size_t i = 0; i < length && at + 5 < room; i++)
-        at += put_utf8(into + at, kind == 1 ? ((uint8_t *)data)[i] : kind == 2 ? ((uint16_t *)data)[i] : ((uint32_t *)data)[i]);
-    into[at] = 0;
-}
-
 /* The number of a code object, its names told; 0 without room. Under the lock. */
 static uint32_t numbered_code(uint64_t code) {
     static char line[4096], path[sizeof state.path + 8];
@@ -164,9 +146,9 @@ static uint32_t numbered_code(uint64_t code) {
     *line = *path = 0;
     add_number(line, sizeof line, number);
     add_text(line, sizeof line, "\t");
-    add_string(line, sizeof line / 2, *(uint64_t *)(code + python.name));
+    python_string(&python.in, line, sizeof line / 2, *(uint64_t *)(code + python.in.name));
     add_text(line, sizeof line, "\t");
-    add_string(line, sizeof line - 1, *(uint64_t *)(code + python.file));
+    python_string(&python.in, line, sizeof line - 1, *(uint64_t *)(code + python.in.file));
     add_text(line, sizeof line, "\n");
     add_text(path, sizeof path, state.path);
     add_text(path, sizeof path, ".code");
@@ -206,7 +188,7 @@ static __attribute__((noinline)) uint32_t python_meet(uint32_t parent, uint64_t 
     if (!node && state.phase != OFF) {
         uint64_t where = instruction;
         if (code && (number = numbered_code(code)))
-            where = PyCode_Addr2Line((void *)code, (int)(instruction - code - python.instructions)) & 0xffffffff;
+            where = PyCode_Addr2Line((void *)code, (int)(instruction - code - python.in.instructions)) & 0xffffffff;
         if (!code || number) node = python_new_node(parent, number, where);
         if (node && code) lead(parent, instruction, node);
         else if (node) lead(parent, instruction, node);
@@ -217,22 +199,19 @@ static __attribute__((noinline)) uint32_t python_meet(uint32_t parent, uint64_t 
     return node ? node : parent;
 }
 
-static inline uint64_t python_word(uint64_t base, int offset) { return *(uint64_t *)(base + offset); }
-
 /* The node of this thread's Python stack; 0 where there is none. */
 static uint64_t python_node(void) {
     if (!python.stacks || state.phase == OFF || waits()) return 0;
     uint64_t thread = (uint64_t)PyGILState_GetThisThreadState(), stream = mine - state.stream;
     if (!thread || !stream || stream >= PYTHON_STREAMS) return 0;
-    uint64_t frame = python_word(thread, python.current);
-    if (python.cframe >= 0) frame = python_word(python_word(thread, python.cframe), python.current);
+    uint64_t frame = python_frame(&python.in, thread);
     struct python_cache *cache = python.caches + stream;
     struct frames *now = cache->now;
     int count = 0;
-    for (; frame && count < PYTHON_DEPTH; frame = python_word(frame, python.previous)) {
-        if (*(char *)(frame + python.owner) >= python.on_c_stack) continue;
-        now[count].instruction = python_word(frame, python.instruction);
-        now[count++].code = python_word(frame, python.executable) & -16UL; /* from 3.14 on tagged */
+    for (; frame && count < PYTHON_DEPTH; frame = python_word(frame, python.in.previous)) {
+        if (*(char *)(frame + python.in.owner) >= python.in.on_c_stack) continue;
+        now[count].instruction = python_word(frame, python.in.instruction);
+        now[count++].code = python_word(frame, python.in.executable) & -16UL; /* from 3.14 on tagged */
     }
     uint64_t generation = __atomic_load_n(&python.generation, __ATOMIC_ACQUIRE);
     if (cache->generation != generation) cache->generation = generation, cache->depth = 0;
@@ -264,20 +243,9 @@ static inline uint64_t python_site(uint64_t caller) {
 
 /* Find where things lie in this Python; 0 where that is not known. */
 static int python_stacks_begin(void) {
-    static const int layouts[][12] = { /* 3.11, 3.12, 3.13, 3.14, 3.15 */
-        {56, 8, 48, 56, 32, 69, 127, 128, 112, 184, 48, 72},
-        {56, 0, 8, 56, 0, 70, 3, 128, 112, 192, 40, 56},
-        {-1, 72, 8, 56, 0, 70, 3, 128, 112, 200, 40, 56},
-        {-1, 72, 8, 56, 0, 74, 3, 128, 112, 208, 40, 56},
-        {-1, 72, 8, 56, 0, 74, 3, 128, 112, 208, 40, 56},
-    };
-    char *past;
-    long major = strtol(python.version(), &past, 10), minor = *past == '.' ? strtol(past + 1, NULL, 10) : 0;
-    if (major != 3 || minor < 11 || minor > 15 || !PyGILState_GetThisThreadState || !PyCode_Addr2Line) return 0;
-    int *into[] = {&python.cframe, &python.current, &python.previous, &python.instruction, &python.executable,
-                   &python.owner, &python.on_c_stack, &python.name, &python.file, &python.instructions,
-                   &python.unicode_bytes, &python.compact_bytes};
-    for (int i = 0; i < 12; i++) *into[i] = layouts[minor - 11][i];
+    const struct python_layout *layout = python_layout(python.version());
+    if (!layout || !PyGILState_GetThisThreadState || !PyCode_Addr2Line) return 0;
+    python.in = *layout;
     python.leads = python_room(sizeof *python.leads + FIRST_LEADS * sizeof *python.leads->entry);
     python.codes = python_room(sizeof *python.codes + FIRST_LEADS * sizeof *python.codes->entry);
     python.code_of = python_room(PYTHON_NODES * sizeof *python.code_of);

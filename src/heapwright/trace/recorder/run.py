@@ -80,20 +80,28 @@ def _has_ended(process: int, woken: int, due: Mapping[int, float], watched: bool
     try:
         ended = os.pidfd_open(process)
     except OSError:  # before Linux 5.3
-        ready, _, _ = select.select(signals, [], [], min(patience or POLL_S, POLL_S))
+        ready = _ready(signals, min(patience or POLL_S, POLL_S))
         try:
             done = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             done = True
     else:
         try:
-            ready, _, _ = select.select([ended, *signals], [], [], patience)
+            ready = _ready([ended, *signals], patience)
         finally:
             os.close(ended)
         done = ended in ready
     if woken in ready:
         os.read(woken, 4096)
     return done
+
+
+def _ready(files: Sequence[int], seconds: float | None) -> list[int]:
+    """Those that can be read within so long; by poll, as select knows no number beyond 1,023."""
+    poll = select.poll()
+    for file in files:
+        poll.register(file, select.POLLIN)
+    return [file for file, _ in poll.poll(None if seconds is None else 1000 * seconds)]
 
 
 @contextlib.contextmanager
