@@ -125,10 +125,11 @@ def key_of(manager: str, name: str) -> Path:
     return FOLDER / f"{manager}-{name}.npz"
 
 
-def origin(addresses: np.ndarray, heap_start: int) -> int:
-    """What offsets count from: the heap's start, or, of one that maps, its first area of 32 MiB."""
+def origin(manager: str, addresses: np.ndarray, heap_start: int) -> int:
+    """What offsets count from: the heap's start, or, of one that maps, its first area."""
     first = int(addresses[np.argmax(addresses != 0)])
-    return heap_start if 0 <= first - heap_start < 1 << 35 else first & -(32 << 20)
+    area = getattr(managers()[manager].module, "ORIGIN_BYTES", 0)
+    return first & -area if area else heap_start
 
 
 def write(names: list[str]) -> Iterator[str]:
@@ -143,7 +144,7 @@ def write(names: list[str]) -> Iterator[str]:
                 with Drive(manager, asked, placed=True, tick_ns=0) as drive:
                     placed = drive.replay(batch(name, clocked=clocked(manager)))
                     held = drive.finish()
-            start = origin(placed[:, 0], drive.heap_start)
+            start = origin(manager, placed[:, 0], drive.heap_start)
             if hasattr(managers()[manager].module, "seed"):
                 start = BREAK_LIMIT + drive.origin
             offsets = np.where(placed[:, 0] != 0, placed[:, 0] - start, -1)

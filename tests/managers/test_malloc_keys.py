@@ -44,7 +44,10 @@ def test_every_address_is_the_real_ones(name, program):
     assert np.flatnonzero(offsets != key["offset"]).tolist() == []
     assert (placed[:, 1] == key["usable"]).all() and (offsets >= 0).sum() > 2000
     assert meters[FAULTS] == key["faults"]
-    assert meters[PEAK_RESIDENT_PAGES] * 4096 == key["resident"]
+    # one that gives back by the clock may do so within a request, after it has touched a page: the
+    # real one was looked at between two
+    within = meters[PEAK_RESIDENT_PAGES] - key["resident"] // 4096
+    assert 0 <= within <= clocked(name)
     assert meters[PEAK_MAPPED_BYTES] == key["mapped"]
     if len(key["told"]):
         assert list(trial.module.statistics(trial.heap).values()) == key["told"].tolist()

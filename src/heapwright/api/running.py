@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 Told = Callable[[str, float], None]  # what runs, and the share of all runs that is done
 
 
-def prove(
+def prove(  # noqa: PLR0913 the first two say what, the others how
     advice: Advised,
     command: Sequence[str],
     *,
     few: int = 3,
+    rows: Sequence[Row] | None = None,
     rounds: int = 3,
     seconds: float | None = None,
     progress: Told | None = None,
 ) -> None:
-    """Run `command` under the present state and the best few rows, `rounds` times in turns; each
-    of them gets its `measured`, and the rows are put in order by it.
+    """Run `command` under the present state and the best few rows, or these `rows`, `rounds` times
+    in turns; each of them gets its `measured`, and the rows are put in order by it.
 
     HeapwrightError when it cannot be run at all; a candidate under which it fails is a sentence
     among the advice's failures.
@@ -41,7 +42,7 @@ def prove(
     from heapwright.insight.advice import reorder
     from heapwright.references.program import held, image_bytes, run
 
-    chosen = [advice.present, *few_of(advice.rows, few)]
+    chosen = [advice.present, *(few_of(advice.rows, few) if rows is None else rows)]
     moments = moments_of(advice.trace)
     surroundings = {id(row): environment(row, advice) for row in chosen}
     now = image_bytes(surroundings[id(advice.present)])

@@ -6,7 +6,7 @@ from heapwright.references.c_program import executable
 from heapwright.references.malloc import libc, musl, systems
 
 FLAGS = ("-O2", "-std=gnu11", "-fno-builtin", "-rdynamic", "-pthread")
-SOURCES = ("drive.c", "footprint.c", "aside.c", "told.c", "clock.c", "place.c")
+SOURCES = ("drive.c", "footprint.c", "aside.c", "told.c", "clock.c", "place.c", "hints.c")
 HEADERS = ("footprint.h", "told.h", "clock.h", "place.h")
 
 

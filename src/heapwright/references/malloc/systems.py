@@ -4,14 +4,17 @@
     mallocng   musl's, linked into the harness
     jemalloc   libjemalloc.so.2            mimalloc   libmimalloc.so.2
     tcmalloc   libtcmalloc_minimal.so.4    (gperftools)
+    mimalloc3  libmimalloc.so.3
 
-A library is looked for in LD_LIBRARY_PATH and then where the dynamic loader would find it.
+A library is looked for in LD_LIBRARY_PATH, where the dynamic loader would find it, and among this
+Python's packages: cmeel-mimalloc brings mimalloc 3.
 """
 
 import functools
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +74,14 @@ SYSTEMS = {
             "Microsoft's malloc",
             "libmimalloc.so.2",
             "libmimalloc2.0",
+            "mi_",
+            "mi_usable_size",
+        ),
+        System(
+            "mimalloc3",
+            "Microsoft's malloc, version 3",
+            "libmimalloc.so.3",
+            "libmimalloc3, or pip install cmeel-mimalloc",
             "mi_",
             "mi_usable_size",
         ),
@@ -245,9 +256,13 @@ if name == "jemalloc":
     text, size = ctypes.c_char_p(), ctypes.c_size_t(8)
     library.mallctl(b"version", ctypes.byref(text), ctypes.byref(size), None, ctypes.c_size_t(0))
     print(text.value.decode().partition("-")[0])
-elif name == "mimalloc":
+elif name.startswith("mimalloc"):  # 209, 3012 and 30403 are 2.0.9, 3.0.12 and 3.4.3
     number = library.mi_version()
-    print(f"{number // 100}.{number // 10 % 10}.{number % 10}")
+    if number < 1000:
+        number = number // 100 * 10000 + number // 10 % 10 * 100 + number % 10
+    elif number < 10000:
+        number = number // 1000 * 10000 + number % 1000
+    print(f"{number // 10000}.{number // 100 % 100}.{number % 100}")
 else:
     library.tc_version.restype = ctypes.c_char_p
     print(library.tc_version(None, None, None).decode().split()[-1])
@@ -278,4 +293,10 @@ def _find(soname: str) -> Path | None:
     for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":"):
         if folder and (Path(folder) / soname).exists():
             return Path(folder).absolute() / soname
-    return _loader_cache().get(soname)
+    return _loader_cache().get(soname) or _packaged(soname)
+
+
+def _packaged(soname: str) -> Path | None:
+    """A library that a package of this Python brought."""
+    brought = Path(sysconfig.get_path("platlib"), "cmeel.prefix", "lib", soname)
+    return brought if brought.exists() else None
