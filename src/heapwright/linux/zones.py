@@ -12,6 +12,7 @@ from math import isqrt
 import numpy as np
 
 from heapwright.compiler.record import words
+from heapwright.compiler.reserve import in_huge_pages
 from heapwright.errors import HeapwrightError
 from heapwright.linux.buddy import give_at_boot
 from heapwright.linux.frames import (
@@ -102,6 +103,7 @@ def physical_memory(machine: Machine, memory_bytes: int) -> Pages:
     frames = memory_bytes // PAGE_BYTES
     assert int(machine.meters[FIRST_BREAK]) + memory_bytes + (8 << 20) <= BREAK_LIMIT
     pages = empty(machine, frames)
+    in_huge_pages(machine.words, int(machine.meters[FIRST_BREAK]), memory_bytes)
     ends = [min(frames, end) for end in (DMA_FRAMES, DMA32_FRAMES, frames)]
     for index, (start, end) in enumerate(zip([1, *ends], ends, strict=False)):
         if start < end:
