@@ -10,6 +10,7 @@ from heapwright.cli import app
 from heapwright.errors import HeapwrightError
 from heapwright.result import PARTS
 from heapwright.trace import exports, schema
+from heapwright.trace.doors import CACHE, PAGES, Door
 from heapwright.trace.importers import import_file
 from heapwright.trace.notes import of_kind
 from heapwright.trace.schema import (
@@ -222,3 +223,24 @@ def test_what_steers_the_allocator_is_exported_or_told(tmp_path):
         told = exports.export(trace, to, tmp_path / f"t.{to}")
         assert any("mallopt, malloc_trim and sbrk, left out: 3" in loss for loss in told)
         assert not any("refused" in loss for loss in told)
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+def test_a_kernels_doors_are_told_lost_and_the_table_is_a_plain_trace_again(to, tmp_path):
+    path, table = tmp_path / "k.heap.parquet", tmp_path / f"k.{to}"
+    with TraceWriter(path, program="linux", kind="imported") as out:
+        out.write(
+            events(
+                op=np.array([MALLOC, MALLOC, MALLOC, FREE]),
+                slot=np.array([0, 1, 2, 0]),
+                size=np.array([64, 4096, 100, 0]),
+                field=np.array([1, 2, 0, 0]),
+            )
+        )
+        out.doors = [Door(CACHE, 0xCC0, "dentry", 192), Door(PAGES, 0xCC0)]
+    losses = exports.export(Trace.open(path), to, table)
+    assert any("doors: 2 requests" in loss and "1 cache" in loss for loss in losses)
+    import_file(table, tmp_path / "again.parquet")
+    again = Trace.open(tmp_path / "again.parquet")
+    assert not again.of_kernel and again.events == 4
+    assert sum(len(batch.op) for batch in again.batches(("op", "size"))) == 4

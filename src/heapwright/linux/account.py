@@ -40,7 +40,7 @@ def frames_by_owner(pages: Pages) -> dict[str, Any]:
     rows = [number * ZONE_WORDS for number in range(int(pages.fields[ZONES_WORD]))]
     free = [sum(int(free_blocks(pages, z, order)) for z in rows) for order in range(ORDERS)]
     managed = sum(int(pages.zone[z + words.MANAGED]) for z in rows)
-    kept = sum(int(pages.zone[z + words.CPU_COUNT]) for z in rows)
+    kept = sum(int(words.on_all_cpus(pages, z, 1)) for z in rows)
     unused = sum(count << order for order, count in enumerate(free))
     return {
         "frames": managed,
@@ -65,13 +65,16 @@ def slub_rows(slub: Slub, names: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for number, name in enumerate(names):
         c = number * objects.CACHE_WORDS
+        free, slabs = 0, list[int]()
+        for own in range(c, len(slub.cache), len(names) * objects.CACHE_WORDS):  # by processor
+            row = slub.cache[own : own + objects.CACHE_WORDS]
+            free += int(free_objects(slub, c, int(row[objects.CPU_FREE])))
+            slabs += [int(row[objects.CPU_SLAB])] if row[objects.CPU_SLAB] != NONE else []
+            slab = int(row[objects.CPU_PARTIAL])
+            while slab != NONE:
+                slabs.append(slab)
+                slab = int(slub.next[slab])
         row = slub.cache[c : c + objects.CACHE_WORDS]
-        free = int(free_objects(slub, c, int(row[objects.CPU_FREE])))
-        slabs = [int(row[objects.CPU_SLAB])] if row[objects.CPU_SLAB] != NONE else []
-        slab = int(row[objects.CPU_PARTIAL])
-        while slab != NONE:
-            slabs.append(slab)
-            slab = int(slub.next[slab])
         head = len(slub.pages.order) + number
         slab = int(slub.next[head])
         while slab != head:

@@ -39,6 +39,7 @@ from heapwright.linux.frames import (
     link_first,
     link_last,
     list_of,
+    on_all_cpus,
     release,
     unlink,
     zone_row,
@@ -321,7 +322,7 @@ def check(pages):
                         return 3
                     free += 1 << order
                     before, node = node, first_of(pages, node)
-        if free != pages.zone[unsigned(z + FREE)] + pages.zone[unsigned(z + DRIFT)]:
+        if free != pages.zone[unsigned(z + FREE)] + on_all_cpus(pages, z, 0):
             return 1
     return 0
 

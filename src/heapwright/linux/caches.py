@@ -128,7 +128,7 @@ def slub_of(pages: Pages, caches: Sequence[Cache], seed: int = 1) -> Slub:
             sequence += each.sequence
     return Slub(
         pages,
-        cache,
+        np.tile(cache, int(pages.cpus)),
         np.zeros(frames, np.int64),
         np.zeros(frames, np.int32),
         np.zeros(frames, np.int32),

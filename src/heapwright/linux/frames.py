@@ -10,7 +10,7 @@ Terms      frame: a page of physical memory, by number; kind: the kernel's migra
 Invariant  a frame whose `order` is not NONE heads a free block and is in the list of its zone,
            order and kind; a bit of `filled` is set where that list is not empty    (buddy.check)
 Source     Linux 6.1: include/linux/mmzone.h, mm/page_alloc.c
-Omits      more than one node and more than one processor; hotplug; isolation, CMA
+Omits      more than one node; hotplug; isolation, CMA
 
 A frame that is in no free list holds memory and counts as resident; what lies in a processor's
 list does too.
@@ -61,6 +61,7 @@ NONE = -1
     INDEX,  # of the zone
     RESERVE,  # frames that a request allowed in a higher zone leaves: a word for each
 ) = range(18)
+CPU_WORDS = (DRIFT, CPU_COUNT, CPU_FACTOR)  # that each processor has
 ZONES = 5  # DMA, DMA32, Normal, Movable, Device: the most a kernel has
 ZONE_WORDS = 24
 
@@ -78,6 +79,10 @@ REFILL, DRAIN, SPLIT, MERGE, FALLBACK, STEAL_BLOCK, REFUSED, FRAMES_OUT, FRAMES_
     "block_order",  # log2 of a pageblock's frames
     "huge_lists",  # whether a processor keeps blocks of that order too (transparent huge pages)
     "normal",  # the kernel's index of ZONE_NORMAL: 2 with DMA and DMA32 below it, else 0
+    "cpus",  # processors, each with lists of its own
+    "thread",  # whose requests are served
+    "cpu",  # on which processor: its words stand in the zones' rows
+    "lists",  # the node of its first list
 )
 class Pages(NamedTuple):
     """Physical memory. Kernels change it through buddy.py, per_cpu.py and page_alloc.py."""
@@ -92,6 +97,7 @@ class Pages(NamedTuple):
     zone_of: np.ndarray  # int8[pageblock]  row / ZONE_WORDS
     zone: np.ndarray  # int64[row word]
     filled: np.ndarray  # int64[zone * KINDS + kind]  bits: the orders whose list holds a block
+    away: np.ndarray  # int64[(cpu * ZONES + zone) * 3]  CPU_WORDS of one that does not run
     counts: np.ndarray  # int64[len(COUNTS)]  times taken; frames moved to and from the lists
     fields: np.ndarray  # int64[word]
 
@@ -104,8 +110,8 @@ def list_of(pages, z, order, kind):
 
 @kernel(inline=True)
 def cpu_list_of(pages, z, index):
-    """Node of a processor's list."""
-    return pages.frames + ZONES * ORDERS * KINDS + (z // ZONE_WORDS) * CPU_LISTS + index
+    """Node of a list of the processor that runs."""
+    return pages.lists + (z // ZONE_WORDS) * CPU_LISTS + index
 
 
 @kernel(inline=True)
@@ -165,6 +171,33 @@ def address_of(pages, frame):
 def frame_of(pages, address):
     """The frame that holds an address."""
     return (address - pages.base) >> PAGE_SHIFT
+
+
+@kernel(cold=True)
+def run_on(pages, thread):
+    """The requests that follow are this thread's: a kernel's are its processors."""
+    pages.thread = thread
+    cpu = thread % pages.cpus
+    if cpu == pages.cpu:
+        return
+    for number in range(pages.zones):
+        z = number * ZONE_WORDS
+        for i in range(len(CPU_WORDS)):
+            word = unsigned(z + CPU_WORDS[i])
+            pages.away[(pages.cpu * ZONES + number) * 3 + i] = pages.zone[word]
+            pages.zone[word] = pages.away[(cpu * ZONES + number) * 3 + i]
+    pages.cpu = cpu
+    pages.lists = pages.frames + ZONES * (ORDERS * KINDS + cpu * CPU_LISTS)
+
+
+@kernel
+def on_all_cpus(pages, z, i):
+    """The sum of a zone's word CPU_WORDS[i] over all processors."""
+    found = pages.zone[unsigned(z + CPU_WORDS[i])]
+    for cpu in range(pages.cpus):
+        if cpu != pages.cpu:
+            found += pages.away[(cpu * ZONES + z // ZONE_WORDS) * 3 + i]
+    return found
 
 
 @kernel(cold=True)

@@ -8,7 +8,7 @@ Terms      factor: log2 of the batches that the last drains took; it grows while
 Invariant  the lists' frames add up to CPU_COUNT                             (check: 4)
 Source     Linux 6.1, mm/page_alloc.c: rmqueue_bulk, free_unref_page_commit, nr_pcp_free,
            free_pcppages_bulk
-Omits      other processors; what a workqueue drains every second
+Omits      what a workqueue drains every second
 """
 
 from heapwright.compiler import kernel, likely, unsigned
@@ -21,13 +21,16 @@ from heapwright.linux.frames import (
     CPU_HIGH,
     CPU_LISTS,
     DRAIN,
+    KINDS,
     LOW_LISTS,
     MOVABLE,
     NONE,
+    ORDERS,
     RECLAIMABLE,
     RECLAIMING,
     REFILL,
     ZONE_WORDS,
+    ZONES,
     address_of,
     block_kind,
     cpu_list_of,
@@ -36,6 +39,7 @@ from heapwright.linux.frames import (
     last_of,
     link_first,
     link_last,
+    on_all_cpus,
     unlink,
 )
 from heapwright.machine import PAGE_BYTES
@@ -180,10 +184,11 @@ def drain(pages, z, wanted, index):
 
 @kernel
 def listed_frames(pages, blocks, row):
-    """The blocks in the lists, as rows of `blocks` (start, bytes) from `row` on; the next row."""
-    for number in range(pages.zones):
+    """The blocks in all lists, as rows of `blocks` (start, bytes) from `row` on; the next row."""
+    first = pages.frames + ZONES * ORDERS * KINDS
+    for lists in range(pages.cpus * ZONES):
         for index in range(CPU_LISTS):
-            head = cpu_list_of(pages, number * ZONE_WORDS, index)
+            head = first + lists * CPU_LISTS + index
             node = first_of(pages, head)
             while node != head:
                 if row < len(blocks):
@@ -199,13 +204,14 @@ def check(pages):
     """Number of the broken invariant, 0 if none."""
     for number in range(pages.zones):
         z = number * ZONE_WORDS
-        count = 0
-        for index in range(CPU_LISTS):
-            head = cpu_list_of(pages, z, index)
-            node = first_of(pages, head)
-            while node != head:
-                count += 1 << order_of_list(pages, index)
-                node = first_of(pages, node)
-        if count != pages.zone[unsigned(z + CPU_COUNT)]:
+        count, first = 0, pages.frames + ZONES * ORDERS * KINDS
+        for cpu in range(pages.cpus):
+            for index in range(CPU_LISTS):
+                head = first + (cpu * ZONES + number) * CPU_LISTS + index
+                node = first_of(pages, head)
+                while node != head:
+                    count += 1 << order_of_list(pages, index)
+                    node = first_of(pages, node)
+        if count != on_all_cpus(pages, z, 1):
             return 4
     return 0

@@ -7,12 +7,13 @@
            empty ones beyond min_partial go back
 
 Terms      frozen: a slab is the processor's, and in no list of the node; inuse: its objects that
-           are not in its own free list; c: the first word of a cache's row in `cache`
+           are not in its own free list; c: the first word of a cache's row in `cache`, of which
+           each processor has one; home: that of the first, where the node's words are
 Invariant  an unfrozen slab with a free object is in its node's list; its free list and its objects
            in use make up its objects; lists are linked both ways (slub_lists.check: 5-7)
 Source     Linux 6.1, mm/slub.c: ___slab_alloc, get_partial_node, __slab_free, put_cpu_partial,
            __unfreeze_partials, shuffle_freelist
-Omits      other processors, debugging, the obfuscation of free pointers (no address depends on it)
+Omits      debugging, the obfuscation of free pointers (no address depends on it)
 
 A free object's link lies in the object, as the real one's does.
 """
@@ -23,7 +24,7 @@ import numpy as np
 
 from heapwright.compiler import kernel, likely, unsigned
 from heapwright.compiler.record import record
-from heapwright.linux.frames import NONE, Pages, address_of, frame_of
+from heapwright.linux.frames import NONE, Pages, address_of, frame_of, run_on
 from heapwright.linux.page_alloc import (
     ANYONE,
     GFP_DIRECT_RECLAIM,
@@ -64,6 +65,7 @@ FREE_FAST, FREE_SLOW, TO_CPU_PARTIAL, TO_NODE, DISCARD = range(5, 10)
 
 @record(
     "caches",
+    "shift",  # words from a cache's home to the row of the processor that runs
     "observed",  # address of the object that the real kernel gave, for a new slab's order; 0
     "random",  # state of the generator that chooses where a new slab's order starts
 )
@@ -95,13 +97,26 @@ def slab_of(slub, address):
 
 @kernel(inline=True)
 def node_of(slub, c):
-    """Head of a cache's list of partial slabs."""
+    """Head of a cache's list of partial slabs; `c` is its home."""
     return slub.pages.frames + c // CACHE_WORDS
+
+
+@kernel(inline=True)
+def home(slub, c):
+    """A cache's home, from the row of the processor that runs."""
+    return c - slub.shift
+
+
+@kernel(cold=True)
+def run_thread(slub, thread):
+    """The requests that follow are this thread's."""
+    run_on(slub.pages, thread)
+    slub.shift = slub.pages.cpu * slub.caches * CACHE_WORDS
 
 
 @kernel
 def append(slub, c, slab):
-    """A slab at the end of its node's list."""
+    """A slab at the end of its node's list; `c` is the cache's home."""
     head = node_of(slub, c)
     last = np.int64(slub.previous[unsigned(head)])
     slub.previous[unsigned(slab)], slub.next[unsigned(slab)] = last, head
@@ -111,7 +126,7 @@ def append(slub, c, slab):
 
 @kernel
 def _remove(slub, c, slab):
-    """A slab out of its node's list."""
+    """A slab out of its node's list; `c` is the cache's home."""
     after, before = np.int64(slub.next[unsigned(slab)]), np.int64(slub.previous[unsigned(slab)])
     slub.next[unsigned(before)], slub.previous[unsigned(after)] = after, before
     slub.cache[unsigned(c + PARTIALS)] -= 1
@@ -119,7 +134,9 @@ def _remove(slub, c, slab):
 
 @kernel(inline=True)
 def alloc(slub, c, gfp):
-    """Address of an object of the cache; 0 where there is no frame for it. About 2 ns."""
+    """Address of an object of the cache at home `c`; 0 where there is no frame for it. About 2
+    ns."""
+    c += slub.shift
     address = slub.cache[unsigned(c + CPU_FREE)]
     if likely(address != 0):
         link = address + slub.cache[unsigned(c + OFFSET)]
@@ -170,13 +187,13 @@ def _take_over(slub, c, slab):
 def _from_node(slub, c):
     """The first slab of the node's list; the next ones become the processor's partial slabs, for
     about half of what it keeps."""
-    head, most = node_of(slub, c), slub.cache[unsigned(c + CPU_SLABS)]
+    head, most = node_of(slub, home(slub, c)), slub.cache[unsigned(c + CPU_SLABS)]
     found, more = NONE, 0
     while True:
         slab = np.int64(slub.next[unsigned(head)])
         if slab == head:
             return found
-        _remove(slub, c, slab)
+        _remove(slub, home(slub, c), slab)
         slub.frozen[unsigned(slab)] = 1
         if found == NONE:
             found = slab
@@ -205,9 +222,10 @@ def _new_slab(slub, c, gfp):
     if slab == NONE:
         return NONE
     slub.paths[NEW_SLAB] += 1
-    slub.cache[unsigned(c + SLABS)] += 1
+    slub.cache[unsigned(home(slub, c) + SLABS)] += 1
     for frame in range(slab, slab + (1 << order)):
-        slub.head[unsigned(frame)], slub.owner[unsigned(frame)] = slab, c // CACHE_WORDS
+        slub.head[unsigned(frame)] = slab
+        slub.owner[unsigned(frame)] = home(slub, c) // CACHE_WORDS
     slub.objects[unsigned(slab)], slub.order[unsigned(slab)] = objects, order
     slub.frozen[unsigned(slab)] = 1
     slub.free[unsigned(slab)] = _ordered(slub, c, slab, objects)
@@ -277,13 +295,14 @@ def _unfreeze(slub, c, slab):
     while slab != NONE:
         after = np.int64(slub.next[unsigned(slab)])
         slub.frozen[unsigned(slab)] = 0
-        enough = slub.cache[unsigned(c + PARTIALS)] >= slub.cache[unsigned(c + MIN_PARTIAL)]
+        partials = slub.cache[unsigned(home(slub, c) + PARTIALS)]
+        enough = partials >= slub.cache[unsigned(c + MIN_PARTIAL)]
         if not slub.inuse[unsigned(slab)] and enough:
             slub.next[unsigned(slab)] = discarded
             discarded = slab
         else:
             slub.paths[TO_NODE] += 1
-            append(slub, c, slab)
+            append(slub, home(slub, c), slab)
         slab = after
     while discarded != NONE:
         after = np.int64(slub.next[unsigned(discarded)])
@@ -298,7 +317,7 @@ def _discard(slub, c, slab):
     for frame in range(slab, slab + (1 << order)):
         slub.owner[unsigned(frame)] = -1
     slub.free[unsigned(slab)] = 0
-    slub.cache[unsigned(c + SLABS)] -= 1
+    slub.cache[unsigned(home(slub, c) + SLABS)] -= 1
     slub.paths[DISCARD] += 1
     free_pages(slub.pages, slab, order)
 
@@ -307,7 +326,7 @@ def _discard(slub, c, slab):
 def free(slub, address):
     """Give an object back. About 3 ns into the processor's slab."""
     slab = slab_of(slub, address)
-    c = np.int64(slub.owner[unsigned(slab)]) * CACHE_WORDS
+    c = np.int64(slub.owner[unsigned(slab)]) * CACHE_WORDS + slub.shift
     if likely(slab == slub.cache[unsigned(c + CPU_SLAB)]):
         link = address + slub.cache[unsigned(c + OFFSET)]
         store(slub.pages.machine, link, slub.cache[unsigned(c + CPU_FREE)])
@@ -331,13 +350,14 @@ def _free_slowly(slub, c, slab, address):
         slub.frozen[unsigned(slab)] = 1
         _keep(slub, c, slab, True)
         return
+    node = home(slub, c)
     if slub.inuse[unsigned(slab)]:
         if not before:
-            append(slub, c, slab)
+            append(slub, node, slab)
         return
-    if slub.cache[unsigned(c + PARTIALS)] >= slub.cache[unsigned(c + MIN_PARTIAL)]:
+    if slub.cache[unsigned(node + PARTIALS)] >= slub.cache[unsigned(c + MIN_PARTIAL)]:
         if before:
-            _remove(slub, c, slab)
+            _remove(slub, node, slab)
         _discard(slub, c, slab)
     elif not before:
-        append(slub, c, slab)
+        append(slub, node, slab)

@@ -53,9 +53,9 @@ def free_objects(slub, c, address):
 
 @kernel
 def listed_objects(slub, blocks):
-    """The processor's free objects, as rows of `blocks` (start, bytes); their number."""
+    """The processors' free objects, as rows of `blocks` (start, bytes); their number."""
     row = 0
-    for number in range(slub.caches):
+    for number in range(slub.pages.cpus * slub.caches):
         c = number * CACHE_WORDS
         address = slub.cache[unsigned(c + CPU_FREE)]
         while address:
@@ -84,6 +84,8 @@ def check(slub):
             before, slab, count = slab, np.int64(slub.next[unsigned(slab)]), count + 1
         if count != slub.cache[unsigned(c + PARTIALS)]:
             return 7
+    for number in range(slub.pages.cpus * slub.caches):
+        c = number * CACHE_WORDS
         slab = slub.cache[unsigned(c + CPU_PARTIAL)]
         while slab != NONE:
             free_ = free_objects(slub, c, slub.free[unsigned(slab)])

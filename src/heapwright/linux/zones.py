@@ -12,6 +12,7 @@ from math import isqrt
 import numpy as np
 
 from heapwright.compiler.record import words
+from heapwright.compiler.reserve import in_huge_pages
 from heapwright.errors import HeapwrightError
 from heapwright.linux.buddy import give_at_boot
 from heapwright.linux.frames import (
@@ -19,6 +20,7 @@ from heapwright.linux.frames import (
     CPU_BATCH,
     CPU_HIGH,
     CPU_LISTS,
+    CPU_WORDS,
     END,
     HIGH,
     INDEX,
@@ -43,17 +45,25 @@ RESERVE_RATIO = (256, 256, 32, 0, 0)  # vm.lowmem_reserve_ratio
 SCALE_FACTOR = 10  # vm.watermark_scale_factor, of 10,000
 ZONES_WORD = Pages.WORDS.index("zones")  # type: ignore[attr-defined]
 BLOCK_ORDER_WORD = Pages.WORDS.index("block_order")  # type: ignore[attr-defined]
+MOST_CPUS = 512  # more than a kernel is built for by default is not asked
 LEAST_MEMORY, MOST_MEMORY = 32 << 20, 16 << 30  # bytes
 
 
-def empty(machine: Machine, frames: int, *, block_order: int = 9, huge_lists: bool = True) -> Pages:
+def empty(
+    machine: Machine,
+    frames: int,
+    *,
+    block_order: int = 9,
+    huge_lists: bool = True,
+    cpus: int = 1,
+) -> Pages:
     """Descriptors of `frames` frames, none of them free, and no zone yet.
 
     Frame 0 lies where the machine's heap starts; the break rises as higher frames are held.
     """
     largest = PAGE_BYTES << (ORDERS - 1)
     base = -(-int(machine.meters[FIRST_BREAK]) // largest) * largest
-    nodes = frames + ZONES * (ORDERS * KINDS + CPU_LISTS)
+    nodes = frames + ZONES * (ORDERS * KINDS + cpus * CPU_LISTS)
     links = np.arange(nodes, dtype=np.int32)  # each list's head is linked to itself
     blocks = (frames >> block_order) + 2
     return Pages(
@@ -67,6 +77,7 @@ def empty(machine: Machine, frames: int, *, block_order: int = 9, huge_lists: bo
         np.zeros(blocks, np.int8),
         np.zeros(ZONES * ZONE_WORDS, np.int64),
         np.zeros(ZONES * KINDS, np.int64),
+        np.zeros(cpus * ZONES * len(CPU_WORDS), np.int64),
         np.zeros(len(COUNTS), np.int64),
         words(
             Pages,
@@ -75,6 +86,8 @@ def empty(machine: Machine, frames: int, *, block_order: int = 9, huge_lists: bo
             block_order=block_order,
             huge_lists=int(huge_lists),
             normal=2,
+            cpus=cpus,
+            lists=frames + ZONES * ORDERS * KINDS,
         ),
     )
 
@@ -89,11 +102,14 @@ def add_zone(pages: Pages, index: int, start: int, end: int) -> int:
     return z
 
 
-def physical_memory(machine: Machine, memory_bytes: int) -> Pages:
+def physical_memory(machine: Machine, memory_bytes: int, cpus: int = 1) -> Pages:
     """A machine's zones at its start, every frame but the first one free.
 
-    HeapwrightError for a size that is not a multiple of 4 MiB, or that there is no room for.
+    HeapwrightError for a size that is not a multiple of 4 MiB, or that there is no room for, and
+    for a number of processors that no machine has.
     """
+    if not 1 <= cpus <= MOST_CPUS:
+        raise HeapwrightError(f"cpus is 1 to {MOST_CPUS}, not {cpus}.")
     if memory_bytes % (4 << 20) or not LEAST_MEMORY <= memory_bytes <= MOST_MEMORY:
         raise HeapwrightError(
             f"memory_bytes is a multiple of {4 << 20} from {LEAST_MEMORY} to {MOST_MEMORY}, "
@@ -101,14 +117,15 @@ def physical_memory(machine: Machine, memory_bytes: int) -> Pages:
         )
     frames = memory_bytes // PAGE_BYTES
     assert int(machine.meters[FIRST_BREAK]) + memory_bytes + (8 << 20) <= BREAK_LIMIT
-    pages = empty(machine, frames)
+    pages = empty(machine, frames, cpus=cpus)
+    in_huge_pages(machine.words, int(machine.meters[FIRST_BREAK]), memory_bytes)
     ends = [min(frames, end) for end in (DMA_FRAMES, DMA32_FRAMES, frames)]
     for index, (start, end) in enumerate(zip([1, *ends], ends, strict=False)):
         if start < end:
             z = add_zone(pages, index, start, end)
             pages.zone[z + MANAGED] = end - start
             hand_over(pages, z, start, end)
-    set_marks(pages)
+    set_marks(pages, cpus)
     return pages
 
 
@@ -133,8 +150,8 @@ def hand_over(pages: Pages, z: int, start: int, end: int) -> None:
         give_at_boot(pages, z, frame, order)
 
 
-def set_marks(pages: Pages) -> None:
-    """Watermarks, reserves and list sizes from the zones' managed frames."""
+def set_marks(pages: Pages, cpus: int = 1) -> None:
+    """Watermarks, reserves and list sizes from the zones' managed frames and the processors."""
     rows = [number * ZONE_WORDS for number in range(int(pages.fields[ZONES_WORD]))]
     managed = [int(pages.zone[z + MANAGED]) for z in rows]
     total = sum(managed)
@@ -147,8 +164,9 @@ def set_marks(pages: Pages) -> None:
         batch = max(min(own >> 10, (1 << 20) // PAGE_BYTES) // 4, 1)
         batch = max((1 << (batch + batch // 2).bit_length() - 1) - 1, 1)
         pages.zone[z + CPU_BATCH] = batch
-        pages.zone[z + CPU_HIGH] = max(mark + step, batch * 4)
-        pages.zone[z + THRESHOLD] = min(125, 2 * (1 + (own >> 15).bit_length()))
+        pages.zone[z + CPU_HIGH] = max((mark + step) // cpus, batch * 4)
+        spread = cpus.bit_length() * (1 + (own >> 15).bit_length())
+        pages.zone[z + THRESHOLD] = min(125, 2 * spread)
         index = int(pages.zone[z + INDEX])
         ratio = RESERVE_RATIO[index]
         for above in range(index + 1, ZONES):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from heapwright.managers.registry import Manager
 from heapwright.versions import GROUND_VERSION, VERSION_KNOBS, version_number, version_text
+from heapwright.words import counted
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -16,6 +17,8 @@ def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
     """The knobs that the recorded program's environment set, where they are this manager's, and
     how many cores it had: what it replays with unless told otherwise."""
     known = manager.module.Config._fields
+    if trace.of_kernel and "cpus" in known and trace.threads > 1:
+        return {"cpus": trace.threads}
     found = _version(manager, trace)
     lowest = manager
     while below := lowest.below:
@@ -58,7 +61,8 @@ def nearest(manager: Manager, version: str) -> int:
 
 def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> list[str]:
     """What must be known of the versions that these settings choose, of a manager and its ground:
-    whether one was never compared with a real one, and whether the program ran on another."""
+    whether one was never compared with a real one, and whether the program ran on another; of a
+    kernel, whether it ran on more processors."""
     lowest = manager
     while below := lowest.below:
         lowest = below
@@ -79,13 +83,24 @@ def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> l
         here = _libc_here() if one.card.version_of == "libc" else ""
         if ran_on and here and here != ran_on:
             said.append(f"This machine's {one.name} is {here}; the program ran on {ran_on}.")
-    return said
+    return said + of_processors(manager, trace, chosen)
 
 
 def _libc_here() -> str:
     """This machine's version of glibc; "" of another C library."""
     known = "CS_GNU_LIBC_VERSION" in os.confstr_names
     return (os.confstr("CS_GNU_LIBC_VERSION") or "").rpartition(" ")[2] if known else ""
+
+
+def of_processors(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> list[str]:
+    """The sentence where a kernel ran on more processors than its twin has."""
+    has = chosen.get("cpus", 1) if "cpus" in manager.module.Config._fields else 1
+    if not trace.of_kernel or not hasattr(manager.module, "DOORS") or trace.threads == has:
+        return []
+    return [
+        f"The kernel ran on {counted(trace.threads, 'processor')}; this twin serves all of their "
+        f"requests as {has if has > 1 else 'one'} would."
+    ]
 
 
 def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:

@@ -17,11 +17,22 @@ from pathlib import Path
 from heapwright.errors import HeapwrightError
 from heapwright.result import Result
 from heapwright.trace.store import Trace
+from heapwright.words import counted
 
 FORMATS = ("csapp", "android", "csv", "parquet", "perfetto")
 PROFILES = ("pprof", "speedscope", "collapsed")  # of sums by call stack: see `report.profiles`
 SITED_FORMATS = ("csv", "parquet")  # which name call sites
 MALLOC_FORMATS = ("csapp", "android")  # which have no word for a reference
+
+
+def without_doors(trace: Trace) -> str:
+    """The sentence for a kernel's trace: no other format says by which door a request came."""
+    asked = sum(int((batch.field > 0).sum()) for batch in trace.batches(("op", "field")))
+    caches = len({door.cache for door in trace.doors()} - {""})
+    return (
+        f"no other format has a kernel's doors: {counted(asked, 'request')} became plain mallocs, "
+        f"without flags and without the names of {counted(caches, 'cache')}"
+    )
 
 
 def export(
@@ -54,6 +65,8 @@ def export(
             losses: list[str] = module.export(trace, file, advance, **more)
         if trace.stack_nodes and to in SITED_FORMATS:
             losses.append("of call stacks the call sites alone are kept")
+        if trace.of_kernel:
+            losses.append(without_doors(trace))
         os.replace(beside, output)
     except OSError as error:
         raise HeapwrightError(

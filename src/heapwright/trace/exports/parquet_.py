@@ -37,6 +37,8 @@ def export(trace: Trace, file: BinaryIO, advance: Callable[[float], None]) -> li
 def tables(trace: Trace, advance: Callable[[float], None]) -> Iterator[pa.Table]:
     """The events as tables of Arrow, a row group at a time."""
     wanted = [name for name in COLUMNS if name not in OPTIONAL or name in trace.columns]
+    if trace.of_kernel:  # numbers of doors that the table has no place for
+        wanted.remove("field")
     words = pa.array(OPERATIONS)
     labels = pa.array(trace.sites() if "site" in wanted else [], pa.string())
     for batch in trace.batches(wanted):

@@ -7,4 +7,5 @@ CARD = Card(
     compared=(),
     doors=True,
     flies=False,
+    variants=({"cpus": 3},),
 )

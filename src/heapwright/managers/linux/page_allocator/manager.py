@@ -5,7 +5,10 @@
 
 Invariant  the buddies' (check: 1-3), the processor's lists' (4)
 Source     Linux 6.1, mm/page_alloc.c; see `linux/page_alloc.py`, which it is made of
-Omits      more than one processor, reclaim: what would have to wait is refused
+Omits      reclaim: what would have to wait is refused
+
+Of a kernel's trace the threads are processors, each with lists of its own; of any other program's
+they are served by turns, by as many as `cpus` says.
 
 What can be moved (flags __GFP_MOVABLE, order 0) is taken for a page on the LRU lists.
 """
@@ -14,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.compiler import kernel, unsigned
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.linux import buddy, per_cpu
 from heapwright.linux.account import frames_by_owner
 from heapwright.linux.frames import (
@@ -24,6 +27,7 @@ from heapwright.linux.frames import (
     Pages,
     address_of,
     frame_of,
+    run_on,
 )
 from heapwright.linux.kmalloc import Doors, doors_of, known, order_for
 from heapwright.linux.page_alloc import ANYONE, alloc_pages, free_pages, kind_of
@@ -40,6 +44,7 @@ class Config(NamedTuple):
     """Knobs."""
 
     memory_bytes: int = 1 << 30  # of the machine
+    cpus: int = 1  # processors; a kernel's trace says how many it had
 
 
 class Heap(NamedTuple):
@@ -54,7 +59,7 @@ class Heap(NamedTuple):
 
 def boot(machine, config, doors=()):
     """A machine at its start; `doors` are those of a kernel's trace."""
-    pages = physical_memory(machine, config.memory_bytes)
+    pages = physical_memory(machine, config.memory_bytes, config.cpus)
     made = doors_of(doors, lambda door: 0)
     return Heap(machine, pages, made, np.zeros(len(pages.order), np.int8), pages.counts)
 
@@ -62,6 +67,8 @@ def boot(machine, config, doors=()):
 @kernel(inline=True)
 def alloc_in(heap, thread, size, align, door):
     """Address of a block of frames for a request by this door; 0 where it is refused."""
+    if unlikely(thread != heap.pages.thread):
+        run_on(heap.pages, thread)
     size = max(size, align)
     if size > MOST_BYTES:
         return 0
@@ -84,6 +91,8 @@ def alloc(heap, thread, size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """Give the block back."""
+    if unlikely(thread != heap.pages.thread):
+        run_on(heap.pages, thread)
     frame = frame_of(heap.pages, address)
     order = np.int64(heap.taken[unsigned(frame)])
     heap.pages.on_lru[unsigned(frame)] = 0

@@ -7,5 +7,5 @@ CARD = Card(
     compared=(),
     doors=True,
     flies=False,
-    variants=({"cpu_partial": 0, "min_partial": 1, "freelist_random": 1},),
+    variants=({"cpu_partial": 0, "min_partial": 1, "freelist_random": 1, "cpus": 3},),
 )

@@ -6,7 +6,10 @@
 
 Invariant  the buddies' (check: 1-3), the processor's lists' (4), the caches' (5-7)
 Source     Linux 6.1, mm/slub.c, mm/slab_common.c; see `linux/slub.py`, which it is made of
-Omits      more than one processor, reclaim and shrinkers, debugging
+Omits      reclaim and shrinkers, debugging
+
+Of a kernel's trace the threads are processors, each with slabs and frames of its own; of any other
+program's they are served by turns, by as many as `cpus` says.
 
 A kernel's own request names its door, and with it its flags and its cache; any other program's is
 kmalloc(size, GFP_KERNEL).
@@ -16,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.compiler import kernel, unsigned
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.linux import buddy, per_cpu
 from heapwright.linux.account import frames_by_owner, slub_rows
@@ -35,19 +38,19 @@ from heapwright.linux.kmalloc import (
     take_block,
 )
 from heapwright.linux.per_cpu import listed_frames
-from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub
+from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, PATHS, SIZE, Slub, run_thread
 from heapwright.linux.slub import alloc as alloc_object
 from heapwright.linux.slub import free as free_object
 from heapwright.linux.slub_lists import check as check_slub
 from heapwright.linux.slub_lists import listed_objects
-from heapwright.linux.zones import physical_memory
+from heapwright.linux.zones import MOST_CPUS, physical_memory
 from heapwright.machine import PAGE_BYTES, Machine
 
 __all__ = ["PATHS"]
 
 MOST = (1 << 31) - 1  # of what the kernel keeps in an int
 RANGES = {  # of the knobs, both ends included
-    "cpus": (1, 8192),
+    "cpus": (1, MOST_CPUS),
     "slub_min_objects": (0, MOST_OBJECTS),
     "slub_max_order": (0, ORDERS - 1),
     "min_partial": (-1, MOST),
@@ -63,7 +66,7 @@ class Config(NamedTuple):
     """Knobs: the machine's memory, and what the kernel's command line and sysfs set."""
 
     memory_bytes: int = 1 << 30  # of the machine
-    cpus: int = 1  # that sizes are chosen for; one is modelled
+    cpus: int = 1  # processors; a kernel's trace says how many it had
     slub_min_objects: int = 0  # of a slab; 0 from the number of processors
     slub_max_order: int = 3  # log2 of a slab's frames at most
     min_partial: int = -1  # slabs that a node keeps of each cache; -1 from the objects' size
@@ -89,7 +92,7 @@ def boot(machine, config, doors=()):
     for knob, (least, most) in RANGES.items():
         if not least <= getattr(config, knob) <= most:
             raise HeapwrightError(f"{knob} is {least} to {most}, not {getattr(config, knob)}.")
-    pages = physical_memory(machine, config.memory_bytes)
+    pages = physical_memory(machine, config.memory_bytes, config.cpus)
     caches, number = _caches(config, doors)
     slub = slub_of(pages, caches, config.seed)
     taken = np.zeros(len(pages.order), np.int8)
@@ -105,6 +108,8 @@ def _caches(config, doors):
 @kernel(inline=True)
 def alloc_in(heap, thread, size, align, door):
     """Address of an object or a block for a request by this door; 0 where it is refused."""
+    if unlikely(thread != heap.slub.pages.thread):
+        run_thread(heap.slub, thread)
     door = known(heap.doors, door)
     call, gfp = heap.doors.call[unsigned(door)], heap.doors.gfp[unsigned(door)]
     if call == BY_CACHE:
@@ -126,6 +131,8 @@ def alloc(heap, thread, size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """Give it back."""
+    if unlikely(thread != heap.slub.pages.thread):
+        run_thread(heap.slub, thread)
     frame = frame_of(heap.slub.pages, address)
     if np.int64(heap.slub.owner[unsigned(frame)]) >= 0:
         free_object(heap.slub, address)
