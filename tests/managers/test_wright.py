@@ -22,7 +22,7 @@ from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 PAGE = sizes.PAGE_BYTES
 SMALL = 8  # a class of 128 bytes
-HOARD = {"interval": 1 << 40, "limit_bytes": 1 << 40}
+HOARD = {"interval_bytes": 1 << 50, "limit_bytes": 1 << 40}
 
 
 def path(trial, name):
@@ -198,7 +198,7 @@ def test_what_is_too_much_is_purged():
 
 
 def test_what_is_kept_is_what_is_handed_out_next():
-    knobs = {"limit_bytes": 1 << 20, "limit_percent": 0, "interval": 1 << 40}
+    knobs = {"limit_bytes": 1 << 20, "limit_percent": 0, "interval_bytes": 1 << 50}
     trial = Trial("wright", knobs)
     first = trial.step(MALLOC, 0, 4 << 20)[0]
     trial.step(FREE, 0)

@@ -79,3 +79,56 @@ def test_trim_gives_back_what_lies_in_mailboxes_and_in_the_own_cache(mail_bytes)
     trial.verify()
     assert used_bytes(trial) == 0
     assert int(trial.machine.meters[RESIDENT_PAGES]) == 0
+
+
+def test_caches_that_lie_idle_are_emptied_as_the_thread_goes_on():
+    trial = Trial("wright", {"look_bytes": 1 << 16})
+    for size in (100, 1000, 10_000, 60_000, 100_000):
+        for slot in range(16):
+            trial.step(MALLOC, slot, size)
+        for slot in range(16):
+            trial.step(FREE, slot)
+    assert path(trial, "look") > 0
+    before = used_bytes(trial)
+    for slot in range(3000):  # another size, and never an idle moment
+        trial.step(MALLOC, slot, 2000)
+    trial.verify()
+    row = state.row_of(0)
+    idle = [int(trial.heap.rows[row + each]) for each in range(1, trial.heap.classes.fields[1] + 1)]
+    assert sum(word & state.ADDRESS > 0 for word in idle) <= 1, "that of 2,000 bytes"
+    assert used_bytes(trial) < 3000 * 2048 + before // 8
+
+
+def test_what_was_purged_and_wanted_again_is_kept():
+    """A large block that comes and goes: purged once, kept from then on, given back once idle."""
+    trial = Trial("wright", {"limit_bytes": 1 << 20, "limit_percent": 0, "interval_bytes": 1 << 22})
+    kept = []
+    for _ in range(6):
+        trial.step(MALLOC, 0, 64 << 20)
+        trial.step(FREE, 0)
+        kept.append(int(trial.heap.fields[state.DIRTY_PAGES]) * sizes.PAGE_BYTES)
+    assert kept[0] <= 1 << 20 and kept[-1] >= 63 << 20
+    trial.verify()
+    for round_ in range(400):
+        for slot in range(64):
+            trial.step(MALLOC, slot, 40_000 + round_)
+        for slot in range(64):
+            trial.step(FREE, slot)
+    trial.verify()
+    assert int(trial.heap.fields[state.DIRTY_PAGES]) * sizes.PAGE_BYTES < 16 << 20
+
+
+def test_an_interval_is_longer_where_what_was_purged_is_wanted_again():
+    trial = Trial("wright", {"interval_bytes": 1 << 20, "retain_bytes": 0})
+    patience = []
+    for round_ in range(12):
+        for slot in range(32 + 16 * round_):
+            trial.step(MALLOC, slot, 300_000)
+        for slot in range(32 + 16 * round_):
+            trial.step(FREE, slot)
+        for _ in range(40):
+            trial.step(MALLOC, 0, 300_000)
+            trial.step(FREE, 0)
+            patience.append(int(trial.heap.fields[state.PATIENCE]))
+    trial.verify()
+    assert max(patience) > 0 and trial.heap.fields[state.WANTED_PAGES] > 0

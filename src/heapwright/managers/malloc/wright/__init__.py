@@ -9,7 +9,14 @@ CARD = Card(
     variants=(
         {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
         {"limit_bytes": 0, "limit_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
-        {"interval": 3, "retain_bytes": 0, "cache_bytes": 64, "remote_batch": 3, "mail_bytes": 100},
+        {
+            "interval_bytes": 0,
+            "retain_bytes": 0,
+            "look_bytes": 0,
+            "cache_bytes": 64,
+            "remote_batch": 3,
+            "mail_bytes": 100,
+        },
         {"hardened": 1},
     ),
 )

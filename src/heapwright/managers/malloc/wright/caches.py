@@ -18,7 +18,7 @@ from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST
 from heapwright.managers.malloc.wright.dirty import mark
 from heapwright.managers.malloc.wright.hardened import is_block, set_live
 from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
-from heapwright.managers.malloc.wright.page_heap import give, take
+from heapwright.managers.malloc.wright.page_heap import give, keep_schedule, take
 from heapwright.managers.malloc.wright.spans import acquire, give_fresh, orphan, take_list
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
@@ -27,16 +27,21 @@ from heapwright.managers.malloc.wright.state import (
     EXIT_THREAD,
     HARDENED,
     KIND,
+    LOOK,
+    LOOK_PAGES,
     MAILBOX,
     OUT_COUNT,
     OVERFLOW,
     PARTIAL,
+    PASSED,
     REFILL,
     RUN_FREED,
     RUN_TAKEN,
+    SEEN,
     START,
     STATE_SHIFT,
     TAKEN,
+    TICKS,
     entry_of,
     get,
     lock,
@@ -53,6 +58,10 @@ def refill(heap, thread, size_class):
     """A block of a class whose cache is empty, and more blocks for the cache; 0 if refused."""
     heap.paths[REFILL] += 1
     row = row_of(thread)
+    passed = heap.rows[unsigned(row + PASSED)] + 1
+    heap.rows[unsigned(row + PASSED)] = passed
+    if unlikely(passed >= heap.fields[LOOK_PAGES]):
+        look(heap, row)
     span = heap.rows[unsigned(row + PARTIAL + size_class)]
     if likely(span != 0):
         return take_list(heap, row, size_class, span)
@@ -72,7 +81,29 @@ def _refill_from_afar(heap, row, size_class):
             return word & ADDRESS
     if size_class < heap.classes.fields[FIRST_SINGLE]:
         return acquire(heap, row, size_class)
-    return take_run(heap, heap.classes.pages_of[unsigned(size_class)], 1, size_class)
+    pages = heap.classes.pages_of[unsigned(size_class)]
+    heap.rows[unsigned(row + PASSED)] += pages
+    return take_run(heap, pages, 1, size_class)
+
+
+@kernel(cold=True)
+def look(heap, row):
+    """Give back what lies in the thread's caches as it lay there at the last look, and its fresh
+    spans likewise, if they are whole; and let the page heap look at itself."""
+    heap.paths[LOOK] += 1
+    heap.rows[unsigned(row + PASSED)] = 0
+    for size_class in range(1, heap.classes.fields[LAST] + 1):
+        head, seen = unsigned(row + size_class), unsigned(row + SEEN + size_class)
+        if heap.rows[head] == heap.rows[seen]:
+            if heap.rows[head] & ADDRESS:
+                _empty_cache(heap, row, size_class)
+            if size_class < heap.classes.fields[FIRST_SINGLE]:
+                give_fresh(heap, row, size_class)
+        heap.rows[seen] = heap.rows[head]
+    lock(heap)
+    heap.fields[TICKS] += heap.fields[LOOK_PAGES]
+    keep_schedule(heap)
+    unlock(heap)
 
 
 @kernel
@@ -127,20 +158,26 @@ def free_uncached(heap, thread, address):
 
 
 @kernel
+def _empty_cache(heap, row, size_class):
+    """Give the cached blocks of a class back."""
+    head = unsigned(row + size_class)
+    block = heap.rows[head] & ADDRESS
+    heap.rows[head] = heap.classes.empty_word[unsigned(size_class)]
+    while block:
+        after = load(heap.machine, block) & ADDRESS
+        span = entry_of(heap, block) >> 8
+        if size_class >= heap.classes.fields[FIRST_SINGLE]:
+            give_run(heap, span)
+        else:
+            give_back(heap, row, span, block)
+        block = after
+
+
+@kernel
 def empty_caches(heap, row):
     """Give every cached block of a thread back, and what it has in the post."""
     for size_class in range(1, heap.classes.fields[LAST] + 1):
-        head = unsigned(row + size_class)
-        block = heap.rows[head] & ADDRESS
-        heap.rows[head] = heap.classes.empty_word[unsigned(size_class)]
-        while block:
-            after = load(heap.machine, block) & ADDRESS
-            span = entry_of(heap, block) >> 8
-            if size_class >= heap.classes.fields[FIRST_SINGLE]:
-                give_run(heap, span)
-            else:
-                give_back(heap, row, span, block)
-            block = after
+        _empty_cache(heap, row, size_class)
     if heap.rows[unsigned(row + OUT_COUNT)]:
         post(heap, row)
 

@@ -59,10 +59,11 @@ from heapwright.managers.malloc.wright.state import (
     GROWTH_PAGES,
     HARDENED,
     HUGE_FROM_PAGES,
-    INTERVAL,
+    INTERVAL_PAGES,
     LENGTH,
     LIMIT_PAGES,
     LIMIT_PERCENT,
+    LOOK_PAGES,
     MOST_MAIL_BYTES,
     ONE,
     PATHS,
@@ -125,10 +126,11 @@ class Config(NamedTuple):
     single_cache_bytes: int = 256 << 10  # likewise, for the others
     span_bytes: int = 16 << 10  # least span of small blocks
     growth_bytes: int = 2 << 20  # asked of the system at a time
-    interval: int = 8192  # runs freed between two looks at what was free all the time
-    retain_bytes: int = 16 << 20  # of that, kept
-    limit_bytes: int = 96 << 20  # free and perhaps dirty at any time, at most,
-    limit_percent: int = 100  # and of the pages in use
+    look_bytes: int = 1 << 20  # that a thread fills caches from between two looks at them
+    interval_bytes: int = 32 << 20  # freed between two looks at what was free all the time
+    retain_bytes: int = 4 << 20  # of that, kept
+    limit_bytes: int = 32 << 20  # free and perhaps dirty at any time, at most,
+    limit_percent: int = 50  # and of the pages in use, and what was soon wanted again
     remote_batch: int = 32  # blocks posted to another thread at a time
     mail_bytes: int = 256 << 10  # for a thread that does not look, before who sends settles it
     huge_from_bytes: int = 0  # in use, from which on growth asks for huge pages; 0: never
@@ -151,7 +153,8 @@ def boot(machine, config):
     heap = tables(machine, sizes, page_heap.BINS, sentences() if config.hardened else None)
     heap.fields[GROWTH_PAGES] = config.growth_bytes >> PAGE_SHIFT
     heap.fields[RETAIN_PAGES] = config.retain_bytes >> PAGE_SHIFT
-    heap.fields[INTERVAL] = config.interval
+    heap.fields[INTERVAL_PAGES] = config.interval_bytes >> PAGE_SHIFT
+    heap.fields[LOOK_PAGES] = config.look_bytes >> PAGE_SHIFT
     heap.fields[LIMIT_PAGES] = config.limit_bytes >> PAGE_SHIFT
     heap.fields[LIMIT_PERCENT] = config.limit_percent
     heap.fields[HUGE_FROM_PAGES] = -(-config.huge_from_bytes >> PAGE_SHIFT)

@@ -12,9 +12,10 @@ Source     TCMalloc's page heap (gperftools src/page_heap.cc); bins after Masman
            ECRTS 2004
 Omits      a search by address
 
-Memory goes back on a schedule that needs no clock and no thread: an interval is a number of runs
-freed, and what was free through all of it was not needed (the low-water mark of TCMalloc's
-caches). A limit, a share of the pages in use, holds at any time.
+Memory goes back on a schedule that needs no clock and no thread: an interval is a number of pages
+freed, a share of those in the heap, and what was free through all of it was not needed (the
+low-water mark of TCMalloc's caches). A limit, a share of the pages in use, holds at any time; what
+was purged and soon asked for again raises it, until it lies idle for an interval.
 """
 
 from heapwright.compiler import kernel, unsigned
@@ -35,7 +36,7 @@ from heapwright.managers.malloc.wright.state import (
     GROW,
     GROWTH_PAGES,
     HUGE_FROM_PAGES,
-    INTERVAL,
+    INTERVAL_PAGES,
     KIND,
     LENGTH,
     LIMIT_PAGES,
@@ -44,7 +45,10 @@ from heapwright.managers.malloc.wright.state import (
     MERGE,
     MOST_SPANS,
     NEXT,
+    PATIENCE,
     PURGE,
+    PURGED_PAGES,
+    REGRETTED_PAGES,
     RETAIN_PAGES,
     RUN,
     SPAN_COUNT,
@@ -56,6 +60,7 @@ from heapwright.managers.malloc.wright.state import (
     TICKS,
     TOP,
     USED_PAGES,
+    WANTED_PAGES,
     entry_of_page,
     get,
     link_last,
@@ -69,6 +74,10 @@ EXACT = 64  # lengths below have a bin each
 STEPS_SHIFT = 4
 BINS = EXACT + (26 << STEPS_SHIFT)
 HUGE_PAGE_PAGES = HUGE_PAGE_BYTES >> PAGE_SHIFT
+MOST_PATIENCE = 3
+DECAY_SHIFT = 3
+LONG_PAGES = 8  # a longer run counts as so many: as a rule it was not written in full
+INTERVAL_SHIFT = 2  # an interval is at least a quarter of the pages that hold memory
 TRIES = 8  # runs of the request's own bin that are looked at
 
 
@@ -179,7 +188,7 @@ def _grow(heap, pages):
                 _advise_huge(machine, old, end)
             fields[USED_PAGES] += bytes_ >> PAGE_SHIFT
             _shape(heap, run, old >> PAGE_SHIFT, bytes_ >> PAGE_SHIFT, TAKEN)
-            give(heap, run)
+            _merge(heap, run)
             return True
     return False
 
@@ -204,7 +213,7 @@ def cut(heap, span, pages):
         start = get(heap, span, START)
         put(heap, span, LENGTH, pages)
         _shape(heap, tail, start + pages, rest, TAKEN)
-        give(heap, tail)
+        _merge(heap, tail)
 
 
 @kernel
@@ -225,7 +234,6 @@ def take(heap, pages, align_pages):
     start, length = get(heap, run, START), get(heap, run, LENGTH)
     heap.fields[USED_PAGES] += length
     heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start, length)
-    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     _shape(heap, run, start, length, TAKEN)
     skip = -start & (align_pages - 1)
     if skip:
@@ -233,18 +241,41 @@ def take(heap, pages, align_pages):
         if rest:
             put(heap, run, LENGTH, skip)
             _shape(heap, rest, start + skip, length - skip, TAKEN)
-            give(heap, run)
+            _merge(heap, run)
             run = rest
         else:
-            give(heap, run)
+            _merge(heap, run)
             return 0
     cut(heap, run, pages)
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
+    if heap.fields[PURGED_PAGES]:
+        _regret(heap, get(heap, run, START), pages)
     return run
 
 
 @kernel
+def _regret(heap, start, pages):
+    """A run is handed out: of its clean pages as many as were purged of late were wanted."""
+    fields = heap.fields
+    wanted = min(pages - dirty_pages(heap, start, pages), fields[PURGED_PAGES])
+    fields[PURGED_PAGES] -= wanted
+    fields[WANTED_PAGES] += wanted
+    fields[REGRETTED_PAGES] += wanted
+
+
+@kernel
 def give(heap, span):
-    """Free a taken span: merge it with the free runs around it. The caller holds the lock."""
+    """Free a taken span. The caller holds the lock."""
+    fields = heap.fields
+    fields[TICKS] += min(get(heap, span, LENGTH), LONG_PAGES)
+    _merge(heap, span)
+    if fields[TICKS] >= fields[INTERVAL_PAGES] or fields[DIRTY_PAGES] > fields[LIMIT_PAGES]:
+        keep_schedule(heap)
+
+
+@kernel
+def _merge(heap, span):
+    """Make a taken span a free run, one with the free runs around it."""
     start, pages = get(heap, span, START), get(heap, span, LENGTH)
     fields = heap.fields
     fields[USED_PAGES] -= pages
@@ -264,26 +295,42 @@ def give(heap, span):
         _drop_record(heap, above)
     _shape(heap, span, start, pages, RUN)
     _insert(heap, span)
-    fields[TICKS] += 1
-    if fields[TICKS] >= fields[INTERVAL] or fields[DIRTY_PAGES] > fields[LIMIT_PAGES]:
-        _keep_schedule(heap)
 
 
 @kernel(cold=True)
-def _keep_schedule(heap):
+def keep_schedule(heap):
     """Purge what no request needed through an interval, and what is beyond the limit."""
     fields = heap.fields
     limit = fields[LIMIT_PAGES] + fields[USED_PAGES] * fields[LIMIT_PERCENT] // 100
+    limit += fields[WANTED_PAGES]
     if fields[DIRTY_PAGES] > limit:
-        purge(heap, limit - (limit >> 3))
-    elif fields[TICKS] >= fields[INTERVAL]:
-        idle = fields[LOW_PAGES] - fields[RETAIN_PAGES]
-        if idle > 0:
-            purge(heap, fields[DIRTY_PAGES] - idle)
-    else:
+        fields[PURGED_PAGES] += purge(heap, limit - (limit >> 3))
+    whole = (fields[USED_PAGES] + fields[DIRTY_PAGES]) >> INTERVAL_SHIFT
+    if fields[TICKS] < max(fields[INTERVAL_PAGES], whole) << fields[PATIENCE]:
         return
+    _learn(heap)
+    idle = fields[LOW_PAGES] - fields[RETAIN_PAGES]
+    if idle > 0:
+        fields[WANTED_PAGES] -= min(fields[WANTED_PAGES], idle) >> DECAY_SHIFT
+        idle -= fields[WANTED_PAGES]
+    if idle > 0:
+        fields[PURGED_PAGES] += purge(heap, fields[DIRTY_PAGES] - idle)
     fields[TICKS] = 0
     fields[LOW_PAGES] = fields[DIRTY_PAGES]
+
+
+@kernel
+def _learn(heap):
+    """At the end of an interval: the next is longer if much of what was purged was wanted again,
+    and shorter if little was."""
+    fields = heap.fields
+    regretted, purged = fields[REGRETTED_PAGES], fields[PURGED_PAGES] + fields[REGRETTED_PAGES]
+    if regretted * 4 > purged:
+        fields[PATIENCE] = min(fields[PATIENCE] + 1, MOST_PATIENCE)
+    elif regretted * 16 <= purged:
+        fields[PATIENCE] = max(fields[PATIENCE] - 1, 0)
+    fields[REGRETTED_PAGES] = 0
+    fields[PURGED_PAGES] >>= 1
 
 
 @kernel
@@ -312,16 +359,18 @@ def extend(heap, span, pages):
     _remove(heap, above)
     heap.fields[USED_PAGES] += more
     heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, more)
-    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     _drop_record(heap, above)
     put(heap, span, LENGTH, have + more)
     cut(heap, span, pages)
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     return True
 
 
 @kernel(cold=True)
 def purge(heap, keep_pages):
-    """Give dirty pages of free runs back, long runs first, until `keep_pages` are left."""
+    """Give dirty pages of free runs back, long runs first, until `keep_pages` are left; how many
+    that were."""
+    before = heap.fields[DIRTY_PAGES]
     for row in range(BINS - 1, -1, -1):
         first = heap.bins[unsigned(row)]
         run = first
@@ -331,6 +380,8 @@ def purge(heap, keep_pages):
             run = get(heap, run, NEXT)
             if run == first:
                 break
+    heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
+    return before - heap.fields[DIRTY_PAGES]
 
 
 @kernel

@@ -44,6 +44,7 @@ from heapwright.managers.malloc.wright.state import (
     ORPHANS,
     OWNER_SHIFT,
     PARTIAL,
+    PASSED,
     RETIRE,
     SPAN,
     SPAN_SHIFT,
@@ -154,6 +155,7 @@ def _new_span(heap, row, size_class):
     if not span:
         return False
     heap.paths[SPAN] += 1
+    heap.rows[unsigned(row + PASSED)] += pages
     put(heap, span, KIND, row << OWNER_SHIFT | TAKEN << STATE_SHIFT | size_class)
     start = get(heap, span, START)
     for page in range(start, start + pages):

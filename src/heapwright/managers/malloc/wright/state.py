@@ -2,7 +2,7 @@
 
     page_map  span << 8 | class ─► which span a block lies in and its class, by one load
     span      8 words, one cache line, by number; a run of pages: free, one block, or many
-    row       512 words for each thread: its lists, its spans, its mailbox
+    row       1,024 words for each thread: its lists, its spans, its mailbox
 
 Terms      span: a run of pages with a record; class 0 in the page map: a span of one block beyond
            all classes, a free run, or no page of the heap
@@ -47,16 +47,18 @@ STATE_SHIFT, OWNER_SHIFT = 8, 16
 UNUSED, RUN, TAKEN, LISTED, ORPHAN, FULL = range(6)  # states; RUN: free; see spans.py
 
 # A thread's row
-ROW_SHIFT = 9
+ROW_SHIFT = 10
 HEADS = 0  # + class: word of the list of cached blocks
 PARTIAL = 128  # + class: first of a ring of spans with free blocks, 0: none
 FRESH = 256  # + class: the span with fresh blocks, 0: none
 ALIVE = 384
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
 OUT_BYTES = 389  # theirs
+PASSED = 390  # pages that caches were filled from since the last look, about
 MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no thread reads it
 MAIL_BYTES = 449  # sent since the owner last looked, about
 MAIL_LIMIT = 450  # of that, beyond which a sender takes the mail to the spans itself
+SEEN = 512  # + class: word of the list of cached blocks at the last look
 CLOSED = 1
 NOBODY = 0  # row that owns orphans; its mailbox is always closed
 
@@ -72,8 +74,8 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     ORPHANS,  # spans in all rings of orphans
     GROWTH_PAGES,  # setting
     LOW_PAGES,  # the least DIRTY_PAGES in this interval
-    TICKS,  # runs freed in this interval
-    INTERVAL,  # setting
+    TICKS,  # pages freed in this interval, and passed by threads
+    INTERVAL_PAGES,  # setting
     RETAIN_PAGES,  # setting
     LIMIT_PAGES,  # setting
     LIMIT_PERCENT,  # setting
@@ -84,17 +86,24 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     MOVES,  # runs whose pages were moved
     HUGE_FROM_PAGES,  # setting
     MOST_MAIL_BYTES,  # setting
+    LOOK_PAGES,  # setting
+    PURGED_PAGES,  # of late, and not asked for since
+    WANTED_PAGES,  # purged and then asked for: so much more may lie free
+    REGRETTED_PAGES,  # of these, in this interval
+    PATIENCE,  # doublings of the interval
     FIELDS,
-) = range(23)
+) = range(28)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
     "purge", "remote", "message", "mail", "adopt", "in_place", "moved", "start", "exit", "settle",
+    "look",
 )  # fmt: skip
 (
     REFILL, CARVE, SPAN, OVERFLOW, RETIRE, RUN_TAKEN, RUN_FREED, MERGE, SPLIT, GROW,
     PURGE, REMOTE, MESSAGE, MAIL, ADOPT, IN_PLACE, MOVED, START_THREAD, EXIT_THREAD, SETTLE,
-) = range(20)  # fmt: skip
+    LOOK,
+) = range(21)  # fmt: skip
 
 
 class Heap(NamedTuple):
