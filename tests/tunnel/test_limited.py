@@ -5,9 +5,12 @@ import pytest
 
 from heapwright.api.replaying import replay
 from heapwright.errors import HeapwrightError
+from heapwright.linux.under_limit import memory_under, use
+from heapwright.machine import machine, mmap, munmap, touch
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.limited import SWAP_READ_SECONDS, Limit
+from heapwright.tunnel.paging import LOG_COLUMNS
 
 PAGE = 4096
 
@@ -73,3 +76,17 @@ def test_with_too_little_swap_it_is_killed_later(trace):
 def test_a_limit_that_is_none_is_refused_in_a_sentence(limit, swap, sentence):
     with pytest.raises(HeapwrightError, match=sentence):
         Limit.of(limit, swap)
+
+
+def test_what_was_given_back_makes_room_for_what_is_taken():
+    """Mappings that come and go, each at another place: one at a time is held."""
+    space, memory = machine(0, 0), memory_under(2 << 20, 0)
+    log = np.zeros((4, LOG_COLUMNS), np.int64)
+    for event in range(100):
+        start, pages = int(mmap(space, 0, (100 + event) * PAGE)), 100 + event
+        touch(space, start, pages * PAGE)
+        mmap(space, 0, PAGE)  # below it, so that the next and longer one lies elsewhere
+        log[event % 4] = event, start // PAGE, start // PAGE + pages - 1
+        if event % 4 == 3:
+            assert use(memory, space, log, 4) == -1, event
+        munmap(space, start, pages * PAGE)

@@ -70,6 +70,13 @@ def use(memory, machine, log, rows):
     break_ = (meters[BREAK] + PAGE_BYTES - 1) >> PAGE_SHIFT
     low, mapped = meters[FIRST_BREAK] >> PAGE_SHIFT, meters[LOWEST_MAPPED] >> PAGE_SHIFT
     top = MAPPED_TOP >> PAGE_SHIFT
+    asked = 0
+    for row in range(rows):
+        asked += log[row, 2] + 1 - log[row, 1] if log[row, 1] >= 0 else memory.limit
+    short = memory.charged + asked + NEAR >= memory.limit or memory.swapped > 0
+    if short:  # what was given back makes room before anything is taken
+        _let_go(memory, machine, low, break_)
+        _let_go(memory, machine, mapped, top)
     for row in range(rows):
         first, past = log[row, 1], log[row, 2] + 1
         if first < 0:
@@ -78,13 +85,8 @@ def use(memory, machine, log, rows):
         _touched(memory, machine, first, past)
         if memory.killed:
             return log[row, 0]
-    held = meters[RESIDENT_PAGES] - meters[LAZY_PAGES]
-    if held + memory.tables + NEAR < memory.limit and not memory.swapped:
+    if not short and meters[RESIDENT_PAGES] - meters[LAZY_PAGES] + NEAR < memory.limit:
         return -1
-    for turn in range(2):
-        for first, past in ((low, break_), (mapped, top)):
-            if turn:
-                _take_in(memory, machine, first, past)
-            else:
-                _let_go(memory, machine, first, past)
+    _take_in(memory, machine, low, break_)
+    _take_in(memory, machine, mapped, top)
     return log[rows - 1, 0] if memory.killed and rows else -1
