@@ -121,6 +121,8 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         notes=conditions.sentences() + twin.notes(),
         collecting=collecting(twin.heap.log, twin.clock) if twin.collected else None,
     )
+    if result.collecting and hasattr(twin.module, "aged"):
+        result.collecting.generations = twin.module.aged(twin.heap)
     del twin, meters  # give its address space back before the next one is reserved
 
     survey = Replay(manager_name, trace, settings, conditions)

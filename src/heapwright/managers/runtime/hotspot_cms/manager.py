@@ -29,6 +29,7 @@ from heapwright.collectors.hotspot.generations import (
     NEW,
     OLD,
     SLOW,
+    aged,
     born,
     cached,
     in_buffer,
@@ -77,7 +78,7 @@ from heapwright.versions import version_number
 
 PATHS = (*generations.PATHS, "skipped", "cycle", "remark", "mode_failure")
 
-__all__ = ["cached", "extent", "metadata", "usable", "write"]
+__all__ = ["aged", "cached", "extent", "metadata", "usable", "write"]
 
 
 class Config(NamedTuple):
