@@ -3,7 +3,9 @@
     rate   millions of events a second of the replay loop, collections among them; the best of runs
     floor  what it is to be at least
 
-Programs and heaps are those of the table of agreement: so small that they collect all along.
+Each heap is four times the most bytes that the program has alive, 8 MiB at least (G1's 32), young
+as NewRatio or the pause goal has it; --tight takes those of the table of agreement, so small that
+some collect every thousand events.
 """
 
 import argparse
@@ -14,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agreement import table
-from benchmarks.agreement_hotspot import HEAPS, OBJECTS, PROGRAMS, SET_UPS
+from benchmarks.agreement_hotspot import HEAPS, OBJECTS, PROGRAMS, SET_UPS, M
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import Conditions, Replay
 
+TIMES_LIVE = 4  # a heap, in most bytes ever alive
 FLOORS = {"hotspot-serial": 10.0, "hotspot-parallel": 10.0, "hotspot-g1": 5.0}  # M events/s
 
 
@@ -40,6 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--objects", type=int, default=OBJECTS, help="that each program makes")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--tight", action="store_true", help="heaps of the table of agreement")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     found = []
@@ -50,7 +54,10 @@ def main() -> int:
             trace = Trace.open(path)
             for manager in SET_UPS:
                 heap = HEAPS.get(manager, PROGRAMS)[number]
-                settings = {"Xmx": heap.heap, "Xmn": heap.young}
+                least = 32 * M if manager == "hotspot-g1" else 8 * M
+                settings = {"Xmx": max(least, TIMES_LIVE * trace.peak_live_bytes)}
+                if options.tight:
+                    settings = {"Xmx": heap.heap, "Xmn": heap.young}
                 row = measured(manager, trace, settings, options.runs)
                 found.append({"manager": manager, "program": program.name, **row})
     found.sort(key=lambda row: list(SET_UPS).index(row["manager"]))
