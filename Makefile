@@ -49,6 +49,7 @@ bench: install system ## rates, sizes and start-up, then flights, against the re
 	$(BIN)/python -m benchmarks.arrays --output build/arrays.json
 	$(BIN)/python -m benchmarks.python_recording
 	$(BIN)/python -m benchmarks.takeoff
+	$(BIN)/python -m benchmarks.hotspot_rates --json > build/hotspot-rates.json || true
 
 fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided by coverage
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris

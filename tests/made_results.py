@@ -5,7 +5,7 @@ import numpy as np
 
 from heapwright.flight.statistics import ProcessStatistics
 from heapwright.insight.space_time import asked, space_time
-from heapwright.result import CYCLE, PARTS, Collecting, Result, Spread
+from heapwright.result import CYCLE, PARTS, Collecting, Generations, Result, Spread
 
 MIB = 1 << 20
 
@@ -68,6 +68,25 @@ def collecting(**more):
         "cycles": np.zeros((0, len(CYCLE)), np.int64),
     }
     return Collecting(**figures | more)
+
+
+def generations(**more):
+    """Two young collections and a full one of a small heap."""
+    rows = [
+        (100, 0, 800, 0, 10, 0, 200, 60, 50, 15),
+        (200, 0, 800, 200, 60, 0, 100, 260, 200, 2),
+        (300, 1, 700, 100, 260, 0, 0, 300, 0, 2),
+    ]
+    figures = {
+        "kinds": ("young", "full"),
+        "capacity": {"eden": 800, "survivors": 200, "old": 1000},
+        "promoted_bytes": {"total": 250, "median": 125, "most": 200},
+        "ages": [60, 40, 0],
+        "threshold": 2,
+        "counted": 3,
+        "collections": np.array(rows, np.int64),
+    }
+    return Generations(**figures | more)
 
 
 def statistics(site="parse (json.c:12)", many=1):

@@ -26,6 +26,13 @@ CYCLE = (
     "survived_bytes",  # of what the collection looked at
 )
 
+# Columns of Generations.collections; the kind is a number, from 0, of its `kinds`. Bytes, and the
+# threshold in collections.
+GENERATION = (
+    *("event", "kind", "eden_before", "survivors_before", "old_before"),
+    *("eden", "survivors", "old", "promoted", "threshold"),
+)
+
 # Levels of a page or a group of pages in HeapMap.frames; above EMPTY_LEVEL the live share in steps.
 UNMAPPED_LEVEL, ABSENT_LEVEL, EMPTY_LEVEL = range(3)  # absent: mapped, but not resident
 LIVE_STEPS = 16
@@ -62,6 +69,24 @@ class HeapMap:
 
 
 @dataclass
+class Generations:
+    """Of a heap with a young and an old generation, what each collection found and left."""
+
+    kinds: tuple[str, ...]
+    capacity: dict[str, int]  # bytes of eden, of a survivor space, of old, where they are fixed
+    promoted_bytes: dict[str, int]  # total; median of young collections, most of any
+    ages: list[int]  # bytes of survivors of age 1, 2, ..., as the last young collection counted
+    threshold: int  # collections that an object survives before it is promoted, at the end
+    counted: int  # collections; the rows below are some of them, evenly chosen, if there are many
+    collections: np.ndarray  # int64[collection, len(GENERATION)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The collections by column."""
+        rows = {name: self.collections[:, n].tolist() for n, name in enumerate(GENERATION)}
+        return vars(self) | {"collections": rows}
+
+
+@dataclass
 class Collecting:
     """What a collector did. Times are of the replay, in which the program takes none itself."""
 
@@ -75,12 +100,15 @@ class Collecting:
     survival: dict[str, float]  # by kind of collection, share of the bytes looked at that survived
     goal_bytes: dict[str, int]  # heap goals: least, median, most; empty where none was set
     cycles: np.ndarray  # int64[cycle, len(CYCLE)], thinned if there are very many
+    generations: Generations | None = None  # of a heap that tells of its own
 
     def to_json(self) -> dict[str, Any]:
         """All but the cycles one by one; `stopped_share` is what `utilisation` leaves of 1."""
-        left_out = ("cycles", "pause_histogram")
+        left_out = ("cycles", "pause_histogram", "generations")
         known = {name: value for name, value in vars(self).items() if name not in left_out}
         windows = [{"window_ns": w, "utilisation": u} for w, u in self.minimum_utilisation]
+        if self.generations:
+            known["generations"] = self.generations.to_json()
         return known | {"stopped_share": 1 - self.utilisation, "minimum_utilisation": windows}
 
 

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, rows
-from heapwright.collectors.log import SWEPT_BYTES
+from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, KINDS, YOUNG, rows
+from heapwright.collectors.log import PROMOTED_BYTES, SWEPT_BYTES
 from heapwright.errors import HeapwrightError
+from heapwright.managers.runtime.hotspot_cms.free_lists import SPOOL_WORDS
+from heapwright.managers.runtime.hotspot_cms.scavenge import LAB_BYTES
+from heapwright.result import GENERATION
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import Conditions, Replay
@@ -59,6 +62,24 @@ def test_marking_that_is_too_slow_is_a_mode_failure(trace):
 def test_without_cycles_old_is_compacted(trace):
     _, paths = played(trace, CMSInitiatingOccupancyFraction=100)
     assert paths["cycle"] == 0 and paths["full"] >= 1
+
+
+def test_the_generations_are_told_at_each_collection(trace):
+    twin, paths = played(trace, CMSInitiatingOccupancyFraction=100)
+    told = twin.module.aged(twin.heap)
+    rows_ = {name: told.collections[:, n] for n, name in enumerate(GENERATION)}
+    assert told.counted == len(told.collections) == paths["young"] + paths["full"]
+    assert told.promoted_bytes["total"] == rows_["promoted"].sum()
+    assert told.promoted_bytes["total"] == twin.heap.log.totals[PROMOTED_BYTES]
+    young = rows_["kind"] == YOUNG
+    grown = rows_["old"] - rows_["old_before"]
+    assert set((grown - rows_["promoted"])[young].tolist()) <= {0, SPOOL_WORDS * 8}
+    assert (rows_["eden"][young] == 0).all() and (rows_["eden_before"] > 0).all()
+    before = rows_["eden_before"] + rows_["survivors_before"]
+    assert (rows_["survivors"][young] + rows_["promoted"][young] <= before[young]).all()
+    filled = rows_["survivors"][np.flatnonzero(young)[-1]] - sum(told.ages)
+    assert 0 <= filled < LAB_BYTES  # what was left of buffers
+    assert told.capacity["old"] >= rows_["old"].max() and told.kinds == KINDS
 
 
 @pytest.mark.parametrize(

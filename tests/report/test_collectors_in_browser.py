@@ -13,6 +13,7 @@ from heapwright.report.html import page, write_page
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.replay import replay
+from made_results import generations
 from naive.graph_program import random_rows
 
 HEAPS = [2, 4, 6]
@@ -65,6 +66,29 @@ def test_each_collector_has_its_charts(browser, compared, tmp_path, width, schem
         widths = view.eval_on_selector_all("#collecting svg", "all => all.map(s => s.clientWidth)")
         assert len(set(widths)) == 1
     assert view.evaluate("document.documentElement.scrollWidth") <= width
+    assert complaints == []
+
+
+def test_a_heap_of_generations_has_charts_of_them(browser, compared, tmp_path):
+    first, *others = compared.results
+    did = replace(first.collecting, generations=generations())
+    given = compared._replace(results=[replace(first, collecting=did), *others])
+    write_page(tmp_path / "out.html", [given])
+    view, complaints = opened(browser, tmp_path / "out.html", 390)
+    charts = view.locator("#collecting figure")
+    assert charts.count() == 7
+    assert [each.text_content() for each in view.locator("#collecting .space title").all()] == [
+        *("old", "survivors", "eden")
+    ]
+    old = view.locator("#collecting .space").first.get_attribute("points").split()
+    assert len(old) == 2 * (1 + 2 * 3)  # above and below: from nothing, before and after each
+    stems = view.locator("#collecting .stem title").all_text_contents()
+    assert stems == ["young: 50 B", "young: 200 B"]
+    assert view.locator("#collecting .age").count() == 3
+    assert "promoted from age 2 on" in charts.last.text_content()
+    view.locator("#collector button").nth(1).click()
+    assert view.locator("#collecting figure").count() == 4
+    assert view.evaluate("document.documentElement.scrollWidth") <= 390
     assert complaints == []
 
 

@@ -22,4 +22,5 @@ def chart_data(name: str, did: Collecting) -> dict[str, Any]:
         "pauses": did.pause_histogram,
         "utilisation": did.minimum_utilisation,
         "survival": did.survival,
+        "generations": did.generations.to_json() if did.generations else None,
     }

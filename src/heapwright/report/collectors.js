@@ -112,6 +112,75 @@ function drawSurvival(chart, one) {
   });
 }
 
+// Young and old, stacked, as each collection found and left them: two points at its event.
+const SPACES = [["old", "var(--live)"], ["survivors", "var(--rounding)"], ["eden", "var(--cached)"]];
+
+function drawGenerations(chart, one) {
+  const { collections: rows, capacity } = one.generations;
+  const box = frame(chart, 260, `Generations of ${one.title} through time`);
+  const two = (space) => [0, ...rows.event.flatMap((_, n) => [rows[`${space}_before`][n], rows[space][n]])];
+  const stacks = [[0, ...rows.event.flatMap(() => [0, 0])]]; // all begins with nothing
+  for (const [space] of SPACES) stacks.push(two(space).map((size, n) => size + stacks.at(-1)[n]));
+  const y = yAxis(box, 1.04 * Math.max(1, capacity.old ?? 0, ...stacks.at(-1)), tickBytes, 1024);
+  const x = collectionsAxis(box, one);
+  const xs = [box.left, ...rows.event.flatMap((event) => [x(event).toFixed(1), x(event).toFixed(1)])];
+  const edge = (stack) => stack.map((size, n) => `${xs[n]},${y(size).toFixed(1)}`);
+  SPACES.forEach(([space, fill], n) => {
+    const points = [...edge(stacks[n + 1]), ...edge(stacks[n]).reverse()];
+    const area = node(box.svg, "polygon", { class: "space", points: points.join(" "), fill });
+    node(area, "title", {}, space);
+  });
+  if (capacity.old) {
+    node(box.svg, "line", { class: "goal", x1: box.left, x2: box.right, y1: y(capacity.old), y2: y(capacity.old) });
+  }
+  const key = element(chart, "div", { class: "key" });
+  for (const [space, fill] of SPACES) {
+    const item = element(key, "span");
+    element(item, "i").style.background = fill;
+    item.append(space);
+  }
+}
+
+function drawPromotion(chart, one) {
+  const { event, kind, promoted } = one.generations.collections;
+  const box = frame(chart, 260, `What each collection of ${one.title} promoted`);
+  const y = yAxis(box, 1.04 * Math.max(1, ...promoted), tickBytes, 1024);
+  const x = collectionsAxis(box, one);
+  event.forEach((moment, n) => {
+    if (!promoted[n]) return;
+    const stem = node(box.svg, "line", { class: "stem", x1: x(moment), x2: x(moment), y1: box.bottom, y2: y(promoted[n]) });
+    node(stem, "title", {}, `${one.generations.kinds[kind[n]]}: ${bytesText(promoted[n])}`);
+  });
+}
+
+function drawAges(chart, one) {
+  const { ages, threshold } = one.generations;
+  const box = frame(chart, 260, `Survivors of ${one.title} by age`);
+  const y = yAxis(box, 1.04 * Math.max(1, ...ages), tickBytes, 1024);
+  const step = (box.right - box.left) / ages.length;
+  ages.forEach((size, n) => {
+    const bar = node(box.svg, "rect", { class: "age", x: box.left + n * step + 1, width: Math.max(1, step - 2),
+      y: y(size), height: box.bottom - y(size), fill: n + 1 < threshold ? "var(--rounding)" : "var(--live)" });
+    node(bar, "title", {}, `age ${n + 1}: ${bytesText(size)}`);
+    if (n % Math.ceil(24 / step)) return;
+    node(box.svg, "text", { x: box.left + (n + .5) * step, y: box.bottom + 18, "text-anchor": "middle" }, `${n + 1}`);
+  });
+  under(box, "collections survived");
+}
+
+function saidOfGenerations(one) {
+  const { capacity, counted, collections, threshold, promoted_bytes: promoted } = one.generations;
+  const shown = collections.event.length < counted
+    ? ` ${collections.event.length.toLocaleString("en")} of ${counted.toLocaleString("en")} collections are drawn.` : "";
+  const room = Object.entries(capacity).map(([space, size]) => `${space} ${bytesText(size)}`).join(", ");
+  return {
+    generations: `Stacked, before and after each collection. Room: ${room}.` +
+      `${capacity.old ? " Dashed: that of old." : ""}${shown}`,
+    promotion: `In all ${bytesText(promoted.total)}; the median young collection ${bytesText(promoted.median)}.${shown}`,
+    ages: `As the last young collection counted them; promoted from age ${threshold.toLocaleString("en")} on.`,
+  };
+}
+
 function saidOf(one) {
   const most = Math.max(0, ...one.cycles.goal_bytes);
   const shown = one.cycles.event.length < one.collections
@@ -140,6 +209,14 @@ function drawCollector() {
     [drawUtilisation, charted(holder, "Minimum mutator utilisation", said.utilisation)],
     [drawSurvival, charted(holder, "What survives a collection", said.survival)],
   ];
+  if (one.generations?.counted) {
+    const told = saidOfGenerations(one);
+    charts.push([drawGenerations, charted(holder, "Generations", told.generations)]);
+    charts.push([drawPromotion, charted(holder, "Promoted by each collection", told.promotion)]);
+    if (one.generations.ages.some((size) => size)) {
+      charts.push([drawAges, charted(holder, "Survivors by age", told.ages)]);
+    }
+  }
   for (const [draw, chart] of charts) draw(chart, one); // once all are there: the width is shared
 }
 

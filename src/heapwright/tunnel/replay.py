@@ -34,7 +34,7 @@ from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
 from heapwright.tunnel.bind import bound_loop
-from heapwright.tunnel.collecting import Clock, collecting
+from heapwright.tunnel.collecting import Clock, collected
 from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES, columns_of, room_text
 from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
@@ -119,7 +119,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         paths=dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True)),
         refused=int(counts[twin.loop.REFUSED]),
         notes=conditions.sentences() + twin.notes(),
-        collecting=collecting(twin.heap.log, twin.clock) if twin.collected else None,
+        collecting=collected(twin),
     )
     del twin, meters  # give its address space back before the next one is reserved
 

@@ -15,10 +15,12 @@ A heap's state has the words SPACES beside its own, and machine, mutator, log, j
 shown_ages, history and paths under these names; `bounds` says where they begin.
 """
 
+import numpy as np
+
 from heapwright.allocators.frame import write_row
 from heapwright.collectors.hotspot import tlab
 from heapwright.collectors.hotspot.cards import settle
-from heapwright.collectors.hotspot.history import remember
+from heapwright.collectors.hotspot.history import COLUMNS, expect, remember, report, rows
 from heapwright.collectors.hotspot.layout import HEADER_BYTES, entered, initialise, table_bytes
 from heapwright.collectors.hotspot.layout import write as store_reference
 from heapwright.collectors.log import (
@@ -62,6 +64,18 @@ SPACES = (
 PATHS = ("new", "write", "full", "young", "failed", "slow", "old", "buffer")  # the first ones
 NEW, WRITE, FULL_PATH, YOUNG_PATH, FAILED_PATH, SLOW, OLD, BUFFER = range(len(PATHS))
 LEAST_TLAB = 2048
+
+
+def aged(heap):
+    """Young and old at each collection; bytes of old are with what the JVM keeps there."""
+    told = rows(heap.history)
+    eden, first, second, old = (told[:, COLUMNS.index(each)] for each in COLUMNS[2:6])
+    capacity = {
+        "eden": int(heap.eden_end - heap.eden),
+        "survivors": int(heap.survivor_bytes),
+        "old": int(heap.old_end - heap.old),
+    }
+    return report(told, np.stack([eden, first + second, old], axis=1), capacity, heap.shown_ages)
 
 
 def bounds(name, config, sizes, mutator):
@@ -153,15 +167,23 @@ def occupied(heap):
 
 
 @kernel
+def found(heap):
+    """Note what a collection finds."""
+    survivors = heap.survivors_top - heap.survivors + heap.spare_top - heap.spare
+    expect(heap.history, heap.eden_top - heap.eden, survivors, heap.old_top - heap.old)
+
+
+@kernel
 def begin(heap, kind):
     """The program stands still for a collection of `kind`."""
+    found(heap)
     begin_pause(heap.log)
     begin_cycle(heap.log, kind, occupied(heap), 0)
 
 
 @kernel
-def end(heap, kind):
-    """It goes on, and what is left is noted."""
+def left(heap, kind):
+    """Note what it left."""
     spaces = (
         heap.eden_top - heap.eden,
         heap.survivors_top - heap.survivors,
@@ -170,6 +192,12 @@ def end(heap, kind):
         heap.threshold,
     )
     remember(heap.history, heap.log, kind, spaces, heap.shown_ages)
+
+
+@kernel
+def end(heap, kind):
+    """It goes on, and what is left is noted."""
+    left(heap, kind)
     end_pause(heap.log)
     end_cycle(heap.log, occupied(heap))
 

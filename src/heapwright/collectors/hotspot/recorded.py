@@ -31,7 +31,7 @@ def laid_out(trace: "Trace", settings: Mapping[str, int]) -> Callable[[Events], 
     is of no Java program, whose objects are arrays already."""
     if not trace.java:
         return None
-    shift = 2 if settings["UseCompressedOops"] else 3
+    shift = 2 if settings.get("UseCompressedOops", 1) else 3
 
     def as_arrays(batch: Events) -> Events:
         born = batch.op == NEW

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.collectors.hotspot.averages import LEAST_WEIGHT, sample
-from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, FIRST_AGE, FULL, rows
+from heapwright.collectors.hotspot.history import (
+    COLUMNS,
+    CONCURRENT,
+    FIRST_AGE,
+    FULL,
+    PAST_AGES,
+    rows,
+)
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
 from heapwright.references.hotspot import driver, regions
@@ -261,7 +268,7 @@ def _compare_rows(
     survivors = np.maximum(observed.column(driver.FROM), observed.column(driver.TO))[1:]
     old, thresholds = observed.column(driver.OLD)[1:], observed.column(driver.THRESHOLD)[1:]
     ages = np.stack([observed.column(name) for name in driver.AGES], axis=1)[1:]
-    nothing = (0, 0, np.full(FIRST_AGE + 15, -1, np.int64))
+    nothing = (0, 0, np.full(PAST_AGES, -1, np.int64))
     for number, event in enumerate(events.tolist()):
         young, full, row = told.get(event, nothing)
         equal = {
@@ -270,7 +277,7 @@ def _compare_rows(
             "old": int(row[OLD]) == int(old[number]),
             "survivors": max(row[FROM], row[TO]) == survivors[number],
             "thresholds": row[THRESHOLD] == thresholds[number],
-            "ages": bool((row[FIRST_AGE:] == ages[number]).all()),
+            "ages": bool((row[FIRST_AGE:PAST_AGES] == ages[number]).all()),
         }
         for name, same in equal.items():
             getattr(found, name).add(np.array([same]))

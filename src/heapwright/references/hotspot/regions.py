@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heapwright.collectors.hotspot.history import CONCURRENT, FIRST_AGE, FULL
+from heapwright.collectors.hotspot.history import CONCURRENT, FIRST_AGE, FULL, PAST_AGES
 from heapwright.references.hotspot import driver
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def compare(found: Any, at: np.ndarray, ours: np.ndarray, observed: "Observed") 
         ages = [int(observed.column(name)[row + 1]) for name in driver.AGES]
         threshold = int(observed.column(driver.THRESHOLD)[row + 1])
         found.thresholds.add(np.array([last[THRESHOLD] == threshold]))
-        found.ages.add(np.array([last[FIRST_AGE:].tolist() == ages]))
+        found.ages.add(np.array([last[FIRST_AGE:PAST_AGES].tolist() == ages]))
 
 
 def _enter(
@@ -75,7 +75,7 @@ def _enter(
     number, event = which
     at, ours = twin
     told, start = real
-    row = ours[number] if number < len(ours) else np.full(FIRST_AGE + 15, -1, np.int64)
+    row = ours[number] if number < len(ours) else np.full(PAST_AGES, -1, np.int64)
     wanted = {
         "eden": (row[EDEN], told[COLUMN["eden_before"]]),
         "survivors": (row[SURVIVORS], told[COLUMN["survivors_after"]]),

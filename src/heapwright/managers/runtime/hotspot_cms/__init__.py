@@ -8,6 +8,7 @@ CARD = Card(
     compared=(),
     reference="heapwright.references.hotspot",
     versions=("11.0",),
+    version_of="java",
     limit_knob="Xmx",
     names_slots=False,
     units={

@@ -28,7 +28,7 @@ from heapwright.collectors.hotspot.history import FULL as WHOLE
 from heapwright.collectors.log import FULL, MINOR
 from heapwright.compiler import kernel
 from heapwright.managers.runtime.hotspot_cms.compact import compact
-from heapwright.managers.runtime.hotspot_cms.cycle import advance
+from heapwright.managers.runtime.hotspot_cms.cycle import begin_cycle_if_full, end_cycle_in_time
 from heapwright.managers.runtime.hotspot_cms.scavenge import scavenge
 from heapwright.managers.runtime.hotspot_cms.state import IDLE
 
@@ -41,13 +41,13 @@ MODE_FAILURE_PATH = SKIPPED_PATH + 3
 def collect_for(heap, need):
     """Make room for a block of `need` bytes, as far as one collection does."""
     retire(heap)
+    end_cycle_in_time(heap)
     was_full = heap.nearly_full != 0
     if not was_full:
         _young(heap)
     if was_full or need > heap.eden_end - heap.eden_top:
         full(heap)
-    else:
-        advance(heap)
+    begin_cycle_if_full(heap)
     reopen(heap)
 
 

@@ -16,8 +16,8 @@ Omits      precleaning; sweeping piece by piece; that the real sweep leaves chun
 """
 
 from heapwright.collectors.hotspot.cards import card_of, covering, settle
-from heapwright.collectors.hotspot.generations import is_young
-from heapwright.collectors.hotspot.history import CONCURRENT, remember
+from heapwright.collectors.hotspot.generations import found, is_young, left
+from heapwright.collectors.hotspot.history import CONCURRENT
 from heapwright.collectors.hotspot.layout import (
     BYTES_SHIFT,
     CARD_SHIFT,
@@ -52,13 +52,18 @@ CYCLE_PATH, REMARK_PATH = 9, 10  # of the manager's PATHS
 
 
 @kernel
-def advance(heap):
-    """After a young collection: begin a cycle, or end the one at work."""
-    if heap.phase == IDLE:
-        if used_of_old(heap) * 100 > heap.occupancy_percent * (heap.old_end - heap.old):
-            _begin_marking(heap)
-    elif heap.log.totals[ALLOCATED_BYTES] >= heap.marking_until:
+def end_cycle_in_time(heap):
+    """Before a collection: end the cycle at work, if its marking is over."""
+    if heap.phase == MARKING and heap.log.totals[ALLOCATED_BYTES] >= heap.marking_until:
         _finish(heap)
+
+
+@kernel
+def begin_cycle_if_full(heap):
+    """After a collection: begin a cycle where old holds more than it should."""
+    limit = heap.occupancy_percent * (heap.old_end - heap.old)
+    if heap.phase == IDLE and used_of_old(heap) * 100 > limit:
+        _begin_marking(heap)
 
 
 @kernel
@@ -80,6 +85,7 @@ def _begin_marking(heap):
 @kernel
 def _finish(heap):
     """Remark and sweep."""
+    found(heap)
     begin_pause(heap.log)
     heap.paths[REMARK_PATH] += 1
     _find_roots(heap)
@@ -88,14 +94,7 @@ def _finish(heap):
     end_pause(heap.log)
     heap.phase = IDLE
     _sweep(heap)
-    spaces = (
-        heap.eden_top - heap.eden,
-        heap.survivors_top - heap.survivors,
-        heap.spare_top - heap.spare,
-        used_of_old(heap),
-        heap.threshold,
-    )
-    remember(heap.history, heap.log, CONCURRENT, spaces, heap.shown_ages)
+    left(heap, CONCURRENT)
 
 
 @kernel

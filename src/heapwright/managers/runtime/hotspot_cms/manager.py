@@ -29,6 +29,7 @@ from heapwright.collectors.hotspot.generations import (
     NEW,
     OLD,
     SLOW,
+    aged,
     born,
     cached,
     in_buffer,
@@ -51,6 +52,7 @@ from heapwright.collectors.hotspot.layout import (
     object_bytes,
     usable,
 )
+from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mutator import SLOTS
@@ -77,7 +79,7 @@ from heapwright.versions import version_number
 
 PATHS = (*generations.PATHS, "skipped", "cycle", "remark", "mode_failure")
 
-__all__ = ["cached", "extent", "metadata", "usable", "write"]
+__all__ = ["aged", "cached", "extent", "laid_out", "metadata", "usable", "write"]
 
 
 class Config(NamedTuple):

@@ -14,7 +14,7 @@ Omits      preventive collections (-XX:-G1UsePreventiveGC); the real predictions
 """
 
 from heapwright.collectors.hotspot.ages import AGES, next_threshold
-from heapwright.collectors.hotspot.history import CONCURRENT, YOUNG, remember
+from heapwright.collectors.hotspot.history import CONCURRENT, YOUNG, expect, remember
 from heapwright.collectors.hotspot.history import FULL as WHOLE
 from heapwright.collectors.hotspot.history import MIXED as MIXED_KIND
 from heapwright.collectors.log import (
@@ -141,6 +141,7 @@ def _advance(heap):
 def finish_marking(heap):
     """The pause that ends marking. It is a pause, and no collection of its own."""
     settle_tops(heap)
+    found(heap)
     begin_pause(heap.log)
     heap.paths[REMARK_PATH] += 1
     remark(heap)
@@ -163,8 +164,18 @@ def collect_full(heap):
 
 
 @kernel
+def found(heap):
+    """Note what a collection finds: whole regions."""
+    counts, shift = heap.regions.counts, heap.region_shift
+    old = counts[unsigned(OLD)] + counts[unsigned(HUMONGOUS)] + counts[unsigned(REST)]
+    eden, survivors = counts[unsigned(EDEN)], counts[unsigned(SURVIVOR)]
+    expect(heap.history, eden << shift, survivors << shift, old << shift)
+
+
+@kernel
 def _begin(heap, kind):
     """The program stands still for a collection of `kind`."""
+    found(heap)
     begin_pause(heap.log)
     begin_cycle(heap.log, kind, occupied(heap), 0)
 

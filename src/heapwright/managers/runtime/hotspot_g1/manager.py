@@ -14,10 +14,18 @@ Omits      thread-local buffers (-XX:-UseTLAB); more threads than one; a heap th
 
 from typing import NamedTuple
 
+import numpy as np
+
 from heapwright.allocators.frame import cached, counters, write_row
 from heapwright.collectors.hotspot import sizing
 from heapwright.collectors.hotspot.ages import age_table
-from heapwright.collectors.hotspot.history import history
+from heapwright.collectors.hotspot.history import (
+    COLUMNS,
+    CONCURRENT,
+    history,
+    report,
+    rows,
+)
 from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
     MOST_BYTES,
@@ -180,6 +188,17 @@ def boot(machine, config, mutator):
 def _region_bytes(heap_bytes):
     """The default size of a region."""
     return 1 << (min(max(heap_bytes // MOST_REGIONS, M), 32 * M)).bit_length() - 1
+
+
+def aged(heap):
+    """Young and old at each collection, in whole regions; humongous ones are of old."""
+    told = rows(heap.history)
+    survivors, humongous, old = (told[:, COLUMNS.index(each)] for each in COLUMNS[3:6])
+    concurrent = told[:, 1] == CONCURRENT
+    eden = np.where(concurrent, told[:, COLUMNS.index("eden")], 0)
+    after = np.stack([eden, survivors, humongous + old], axis=1) << int(heap.region_shift)
+    capacity = {"old": int(heap.total - heap.own) << int(heap.region_shift)}
+    return report(told, after, capacity, heap.shown_ages)
 
 
 @kernel

@@ -24,6 +24,7 @@ from heapwright.collectors.hotspot.averages import padded_average
 from heapwright.collectors.hotspot.generations import (
     NEW,
     SLOW,
+    aged,
     born,
     cached,
     in_buffer,
@@ -66,7 +67,7 @@ MARCH = 64  # allocations in old before the rest is tried again
 
 PATHS = generations.PATHS
 
-__all__ = ["cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
+__all__ = ["aged", "cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
 
 
 class Config(NamedTuple):

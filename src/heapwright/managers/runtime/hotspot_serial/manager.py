@@ -22,6 +22,7 @@ from heapwright.collectors.hotspot.averages import padded_average
 from heapwright.collectors.hotspot.generations import (
     NEW,
     SLOW,
+    aged,
     born,
     cached,
     in_buffer,
@@ -63,7 +64,7 @@ MODERN = version_number("24")
 
 PATHS = (*generations.PATHS, "skipped")
 
-__all__ = ["cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
+__all__ = ["aged", "cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
 
 
 class Config(NamedTuple):
