@@ -101,7 +101,7 @@ def test_a_jvm_that_does_not_say_how_it_lays_out_objects_is_a_sentence(tmp_path,
     path = tmp_path / "told"
     path.write_text(text)
     with pytest.raises(HeapwrightError, match="how it lays out objects"):
-        JavaTold.read(path)
+        JavaTold.read(path, tmp_path / "gc.log", "")
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_a_jvm_that_does_not_say_how_it_lays_out_objects_is_a_sentence(tmp_path,
 )
 def test_a_version_is_a_number(tmp_path, version, known):
     (tmp_path / "told").write_text(f"version={version}\nreference=4\nobject=16\ninteger=16\n")
-    told = JavaTold.read(tmp_path / "told")
+    told = JavaTold.read(tmp_path / "told", tmp_path / "gc.log", "")
     assert told.version == known and told.header_bytes == 12
 
 
 def test_options_of_the_heap_are_those_that_are_asked_about():
     command = "java -Xmx64m -cp a:b -XX:+UseG1GC -XX:OnError=x -Xlog:gc:file=a -ea Main -Xmn3m"
-    assert java._heap_options(command.split()) == ["-Xmx64m", "-XX:+UseG1GC"]
+    assert java.heap_options(command.split()) == ["-Xmx64m", "-XX:+UseG1GC"]
 
 
 def fake_java(tmp_path, text):

@@ -75,7 +75,8 @@ def validate(
 ) -> Agreement:
     """The twin and the real system on the same events; what agrees.
 
-    With `log`, of a JVM's collections, the twin of its collector is laid beside that run instead.
+    With `log`, of a JVM's collections or a trace that keeps its run's own, the twin of its
+    collector is laid beside that run instead.
     `progress` is told the events compared. HeapwrightError for a manager without a real
     counterpart, and where the real one cannot be driven.
     """
@@ -85,11 +86,10 @@ def validate(
 
     real = named(manager).card.reference
     if log is not None:
-        from heapwright.references.hotspot.logged import beside
-        from heapwright.trace.gc_log import read
+        from heapwright.references.hotspot.logged import beside, log_of
 
         with opened_traces([trace]) as (opened,):
-            return beside(manager, opened, read(Path(log)), settings, progress=progress)
+            return beside(manager, opened, log_of(Path(log)), settings, progress=progress)
     if not real:
         others = [name for name, one in managers().items() if one.card.reference]
         raise HeapwrightError(

@@ -23,7 +23,9 @@ def validate(
     log: Annotated[
         Path | None,
         typer.Option(
-            "--log", metavar="FILE", help="Of HotSpot: beside a JVM's log of its collections."
+            "--log",
+            metavar="FILE",
+            help="Of HotSpot: beside a JVM's log of its collections, or those that a trace keeps.",
         ),
     ] = None,
     strict: Annotated[
@@ -41,7 +43,7 @@ def validate(
     addresses in their arenas, arenas, and what sys._debugmallocstats() says. Of cpython, on an
     object graph, every collection, as gc.callbacks is told; of HotSpot likewise, by the JVM's own
     counters. With --log, which java -Xlog:gc* writes (JDK 8: -XX:+PrintGCDetails), the twin is laid
-    beside the run that the log is of.
+    beside the run that the log is of; the trace of a recorded Java program has its own run's.
 
     Example:
 
@@ -49,6 +51,7 @@ def validate(
         heapwright validate go sqlite.heap.parquet --json
         heapwright validate hotspot-serial lists.heap.parquet
         heapwright validate hotspot-g1 app.heap.parquet --log gc.log
+        heapwright validate hotspot-serial app.heap.parquet --log app.heap.parquet
         heapwright validate glibc sqlite.heap.parquet --set glibc.tcache_count=0
     """
     from heapwright.api.replaying import validate as compared

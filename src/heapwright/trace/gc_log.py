@@ -6,6 +6,7 @@ Bounded: COLLECTIONS are kept, the rest counted; a line is read to LINE_CHARACTE
 Omits      what a log cannot tell: which objects there were, how long each lived, who refers to whom
 """
 
+import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from heapwright.trace.gc_lines import CYCLE, FULL, KINDS, LINE_CHARACTERS, MIXED
 from heapwright.trace.importers.source import Source, open_source
 
 COLLECTIONS = 200_000  # that are kept
+KEPT_WITH_A_TRACE, KEPT_BYTES = 20_000, 1 << 22
 PIECE_BYTES = 1 << 20
 TELLING = ("GC", "Heap", "Using", "flags", "Version", " VM (")  # in every line that is read
 CANNOT_TELL = (
@@ -37,6 +39,7 @@ class GcLog:
     most_bytes: int = 0  # -Xmx; 0 unknown
     collections: list[Pause] = field(default_factory=list)
     left_out: int = 0  # beyond COLLECTIONS
+    options: str = ""  # of `java`, that say how large its heap is and how it is collected
     broken_off: bool = False
 
     def of(self, *kinds: str) -> list[Pause]:
@@ -68,7 +71,7 @@ class GcLog:
         if self.left_out:
             said.append(
                 f"{self.left_out:,} further collections were counted and not kept: the figures are "
-                f"of the first {COLLECTIONS:,}."
+                f"of the first {len(self.collections):,}."
             )
         if any(each.at_ns < 0 for each in self.collections):
             said.append("Its lines have no uptime, so that nothing is told of rates.")
@@ -151,6 +154,49 @@ def reading(source: Source, advance: Callable[[float], None] = lambda share: Non
             "java -Xlog:gc*:file=gc.log, or with JDK 8 -Xloggc:gc.log -XX:+PrintGCDetails"
         )
     return log
+
+
+def stored(log: GcLog) -> bytes:
+    """The log as a trace's footer keeps it: the first KEPT_WITH_A_TRACE collections."""
+    kept = log.collections[:KEPT_WITH_A_TRACE]
+    left_out = log.left_out + len(log.collections) - len(kept)
+    facts = {"collector": log.collector, "version": log.version, "most_bytes": log.most_bytes}
+    rows = [list(each) for each in kept]
+    record = facts | {"options": log.options, "left_out": left_out, "collections": rows}
+    return json.dumps(record).encode()
+
+
+def loaded(text: bytes, name: str) -> GcLog:
+    """A stored log; a ValueError says what is wrong with it."""
+    if len(text) > KEPT_BYTES:
+        raise ValueError(f"it takes {len(text)} bytes, more than {KEPT_BYTES}")
+    record = json.loads(text)
+    if not isinstance(record, dict) or not isinstance(rows := record.get("collections"), list):
+        raise ValueError("it has no collections")
+    if not all(isinstance(record.get(each), str) for each in ("collector", "version", "options")):
+        raise ValueError("its facts are no texts")
+    if not all(_is_count(record.get(each)) for each in ("most_bytes", "left_out")):
+        raise ValueError("its facts are no counts")
+    if len(rows) > KEPT_WITH_A_TRACE or not all(map(_is_pause, rows)):
+        raise ValueError("a collection is no row of a kind and counts")
+    facts = {each: record[each] for each in ("collector", "version", "options", "most_bytes")}
+    pauses = [Pause(*row) for row in rows]
+    return GcLog(name, collections=pauses, left_out=record["left_out"], **facts)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= gc_lines.LARGEST
+
+
+def _is_pause(row: Any) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == len(Pause._fields)
+        and (row[0] == -1 or _is_count(row[0]))
+        and row[1] in KINDS
+        and isinstance(row[2], str)
+        and all(map(_is_count, row[3:]))
+    )
 
 
 def _enter(log: GcLog, pause: Pause) -> None:

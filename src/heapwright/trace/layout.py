@@ -10,6 +10,7 @@ FOOTER_BYTES = 1 << 26  # the longest footer that is read
 FACTS_KEY, SITES_KEY, STACKS_KEY = b"heapwright", b"heapwright.sites", b"heapwright.stacks"
 PROCESS_KEY, NAMES_KEY = b"heapwright.process", b"heapwright.names"
 ARENAS_KEY, DOORS_KEY = b"heapwright.arenas", b"heapwright.doors"
+COLLECTIONS_KEY = b"heapwright.collections"
 SCHEMA = pa.schema(
     [pa.field(name, pa.from_numpy_dtype(dtype), nullable=False) for name, dtype in COLUMNS.items()]
 )

@@ -7,7 +7,7 @@ Columns    those of `schema.COLUMNS`, none nullable; what is unknown holds `fact
 Metadata   `heapwright` (facts, JSON), `heapwright.sites` (JSON list: a label, or `file+0xoffset`),
            `heapwright.stacks` (see `stacks.py`): then a site is a node of the tree of call stacks
            and the list names its frames; `heapwright.names` (JSON list): what its rows are called;
-           `heapwright.arenas` (see `arenas.py`)
+           `heapwright.arenas` (see `arenas.py`); `heapwright.collections` (see `gc_log.py`)
 Sound      each page carries a checksum; on reading every event is audited again (`trace/audit.py`),
            so that a replay may index by slot and thread unchecked whoever made the file
 """
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ from heapwright.trace.facts import OPTIONAL, Facts, from_json
 from heapwright.trace.layout import (
     ARENAS_KEY,
     ARROW_ERRORS,
+    COLLECTIONS_KEY,
     DOORS_KEY,
     FACTS_KEY,
     FOOTER_BYTES,
@@ -50,6 +51,9 @@ from heapwright.trace.schema import COLUMNS, Events
 from heapwright.trace.sites import labels
 from heapwright.trace.stacks import Stacks, askers, loaded
 from heapwright.trace.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from heapwright.trace.gc_log import GcLog
 
 __all__ = ["Trace", "TraceWriter"]
 
@@ -69,6 +73,7 @@ class Trace(Facts):
     _names: bytes = field(default=b"[]", repr=False)
     _frames: list[str] | None = field(default=None, repr=False, compare=False)
     _process: bytes = field(default=b"", repr=False)
+    _collections: bytes = field(default=b"", repr=False)
     _labels: list[str] | None = field(default=None, repr=False, compare=False)
     _tree: Stacks | None = field(default=None, repr=False, compare=False)
 
@@ -113,6 +118,7 @@ class Trace(Facts):
             _doors=stored.get(DOORS_KEY, b"[]"),
             _names=stored.get(NAMES_KEY, b"[]"),
             _process=stored.get(PROCESS_KEY, b""),
+            _collections=stored.get(COLLECTIONS_KEY, b""),
             **known,
         )
 
@@ -179,6 +185,18 @@ class Trace(Facts):
             return parsed(self._process)
         except ValueError as error:
             told = f"what the process had in memory cannot be read ({first_line(error)})"
+            raise _damaged(self.path, told) from None
+
+    def collections(self) -> "GcLog | None":
+        """What the JVM that ran logged of its collections; None where that is not known."""
+        from heapwright.trace.gc_log import loaded as log_loaded
+
+        if not self._collections:
+            return None
+        try:
+            return log_loaded(self._collections, str(self.path))
+        except ValueError as error:
+            told = f"the collections of its JVM cannot be read ({first_line(error)})"
             raise _damaged(self.path, told) from None
 
     def _repr_html_(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from heapwright.trace.facts import KINDS, NUMBERS_SPARE, OPTIONAL, Facts, to_jso
 from heapwright.trace.layout import (
     ARENAS_KEY,
     ARROW_ERRORS,
+    COLLECTIONS_KEY,
     COMPRESSION,
     DICTIONARY,
     DOORS_KEY,
@@ -43,6 +44,9 @@ from heapwright.trace.process import stored as process_stored
 from heapwright.trace.schema import COLUMNS, NEW, POP, STEER, TOUCH, Events
 from heapwright.trace.stacks import checked, stored
 
+if TYPE_CHECKING:
+    from heapwright.trace.gc_log import GcLog
+
 
 class TraceWriter:
     """Write a trace: `with TraceWriter(path, program="lua") as out: out.write(events)`.
@@ -53,9 +57,9 @@ class TraceWriter:
 
     sites, stacks (parents and frames of the tree whose nodes the events' sites are; `sites` then
     names its frames), names (what the rows of `sites` are called, as far as that was looked up; or
-    none), arenas (rows of `arenas.py`), doors (of a kernel's trace: `doors.py`), unmatched_frees,
-    and of `facts` modules, notes (`note`), origin, settings, python and heap_start may be set until
-    the block ends
+    none), arenas (rows of `arenas.py`), doors (of a kernel's trace: `doors.py`), collections (of
+    the JVM that ran: `gc_log.py`), unmatched_frees, and of `facts` modules, notes (`note`), origin,
+    settings, python and heap_start may be set until the block ends
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class TraceWriter:
         self.process = NOTHING  # what the whole process had in memory
         self.arenas: Sequence[tuple[int, int, int]] = ()
         self.doors: Sequence[doors.Door] = ()
+        self.collections: GcLog | None = None  # of the JVM that ran
         self.stacks: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray] = ((), ())
         self._beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._stages = (_stage(), _stage())  # one is filled while the other is encoded
@@ -181,6 +186,10 @@ class TraceWriter:
             kept[ARENAS_KEY] = arenas.stored(np.array(self.arenas, np.int64))
         if self.doors:
             kept[DOORS_KEY] = doors.stored(self.doors)
+        if self.collections:
+            from heapwright.trace.gc_log import stored as log_stored
+
+            kept[COLLECTIONS_KEY] = log_stored(self.collections)
         return kept | ({STACKS_KEY: stored(tree)} if len(tree.parent) else {})
 
     def _flush(self) -> None:

@@ -9,10 +9,12 @@ So nothing is compared event by event, and no equality is asked for: counts with
 Omits      times: the twin's pauses are those of the replay, one thread of another machine
 """
 
+import re
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,15 +30,15 @@ from heapwright.collectors.log import (
     KIND,
 )
 from heapwright.errors import HeapwrightError
+from heapwright.managers.registry import named
 from heapwright.references.tally import difference
 from heapwright.trace import gc_lines
-from heapwright.trace.gc_log import GcLog
+from heapwright.trace.gc_log import GcLog, read
+from heapwright.trace.importers.source import open_source
+from heapwright.trace.store import Trace
 from heapwright.tunnel.collecting import collecting
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.words import bytes_text, counted, duration_text
-
-if TYPE_CHECKING:
-    from heapwright.trace.store import Trace
 
 WRITES = {"hotspot-serial": gc_lines.SERIAL, "hotspot-parallel": gc_lines.PARALLEL,
           "hotspot-g1": gc_lines.G1, "hotspot-cms": "cms"}  # fmt: skip
@@ -119,7 +121,7 @@ class LoggedAgreement:
 
 def beside(
     name: str,
-    trace: "Trace",
+    trace: Trace,
     log: GcLog,
     settings: Mapping[str, int] | None = None,
     *,
@@ -128,7 +130,7 @@ def beside(
     """Replay `trace` through the twin, in a heap of the log's size unless told otherwise, beside
     the log. HeapwrightError for a log of another collector, and a twin that has none."""
     _refuse_others(name, trace, log)
-    given = dict(settings or {})
+    given = {**_options(name, log.options), **(settings or {})}
     if log.most_bytes and "Xmx" not in given:
         given["Xmx"] = log.most_bytes
     twin = Replay(name, trace, given, Conditions("none"))
@@ -158,6 +160,21 @@ def beside(
     )
 
 
+def _options(name: str, options: str) -> dict[str, int]:
+    """The twin's knobs among the options that a JVM ran with."""
+    known = named(name).module.Config._fields
+    found: dict[str, int] = {}
+    for each in options.split():
+        if size := re.fullmatch(r"-(Xm[nx])(\d{1,12})([kmgKMG]?)", each):
+            found[size[1]] = int(size[2]) << {"": 0, "K": 10, "M": 20, "G": 30}[size[3].upper()]
+        elif switch := re.fullmatch(r"-XX:([-+])(\w{1,60})", each):
+            found[switch[2]] = int(switch[1] == "+")
+        elif knob := re.fullmatch(r"-XX:(\w{1,60})=(\d{1,12})([kmgKMG]?)", each):
+            found[knob[1]] = int(knob[2]) << {"": 0, "K": 10, "M": 20, "G": 30}[knob[3].upper()]
+    found.pop("Xms", 0)  # the twin's heap has its largest size from the start
+    return {knob: value for knob, value in found.items() if knob in known}
+
+
 def _up_to_the_last(twin: Replay, cycles: np.ndarray) -> int:
     """Bytes that the program had allocated when the last collection began, as near as the heap's
     growth between collections tells it: as in `GcLog.allocated_bytes`."""
@@ -167,7 +184,7 @@ def _up_to_the_last(twin: Replay, cycles: np.ndarray) -> int:
     return int(cycles[0, HEAP_BEFORE]) + int(np.maximum(grown, 0).sum())
 
 
-def _refuse_others(name: str, trace: "Trace", log: GcLog) -> None:
+def _refuse_others(name: str, trace: Trace, log: GcLog) -> None:
     wanted = WRITES.get(name)
     if not wanted:
         raise HeapwrightError(
@@ -188,13 +205,17 @@ def _refuse_others(name: str, trace: "Trace", log: GcLog) -> None:
 
 
 def _told(
-    trace: "Trace", log: GcLog, given: Mapping[str, int], asked: Mapping[str, int]
+    trace: Trace, log: GcLog, given: Mapping[str, int], asked: Mapping[str, int]
 ) -> list[str]:
     said = []
     if not log.collector:
         said.append("The log does not name its collector: that it is the twin's is assumed.")
-    if "Xmx" in given and "Xmx" not in asked:
-        said.append(f"The twin has the log's heap, {bytes_text(log.most_bytes)}.")
+    of_the_log = {knob: value for knob, value in given.items() if knob not in asked}
+    if of_the_log:
+        told = ", ".join(f"{knob}={value}" for knob, value in of_the_log.items())
+        said.append(f"The twin has the settings of the run that the log is of: {told}.")
+    if "Xmx" in of_the_log:
+        pass
     elif log.most_bytes and asked.get("Xmx") != log.most_bytes:
         said.append(f"The log's heap may grow to {bytes_text(log.most_bytes)}.")
     elif not log.most_bytes:
@@ -210,3 +231,19 @@ def _mean(values: np.ndarray) -> int:
 
 def _mean_of(pauses: list[gc_lines.Pause], name: str) -> int:
     return int(statistics.fmean(getattr(each, name) for each in pauses)) if pauses else 0
+
+
+def log_of(path: Path) -> GcLog:
+    """The log in a file, or the one that a recorded trace keeps of its own run; HeapwrightError
+    where it keeps none."""
+    with open_source(path) as source:
+        is_trace = source.parquet is not None
+    if not is_trace:
+        return read(path)
+    found = Trace.open(path).collections()
+    if not found:
+        raise HeapwrightError(
+            f"{path} keeps no collections of a JVM: record a Java program with --graph, or give "
+            "the log that java -Xlog:gc*:file=gc.log writes"
+        )
+    return found

@@ -14,6 +14,7 @@ from heapwright.trace.reconciled import note as unexplained
 from heapwright.trace.reconciled import reconciled
 from heapwright.trace.recorder.carry import Carry, carry
 from heapwright.trace.recorder.ends import Ends
+from heapwright.trace.recorder.java_told import of_a_jvm
 from heapwright.trace.recorder.log import (
     ATTACHED,
     CUT_ASKED,
@@ -157,7 +158,7 @@ def convert(  # noqa: PLR0913 what, then how
         writer.process = process_of(process[-1], numbers, start_ns)
         facts.origin, facts.settings = told.facts, told.settings
         about = python.notes(where, late, bool(log.flags & STACKED))
-        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *about]
+        facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *about, *of_a_jvm(where)]
         if not logs[0].flags & ATTACHED:  # else much of it is from before
             facts.notes += unexplained(writer.process, facts.origin)
         facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]

@@ -28,7 +28,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.recorder.build import library
 from heapwright.trace.recorder.convert import Converted
 from heapwright.trace.recorder.graph_convert import convert
-from heapwright.trace.recorder.java import is_java, java_agent, with_agent
+from heapwright.trace.recorder.java import heap_options, is_java, java_agent, with_agent
 from heapwright.trace.recorder.java_told import JavaTold
 from heapwright.trace.recorder.run import executable, run
 from heapwright.trace.recorder.session import preloaded
@@ -84,7 +84,8 @@ def record_graph(
                 {**(os.environ if environment is None else environment), **told},
             )
             if log.exists() and log.stat().st_size:
-                of = JavaTold.read(java_facts)
+                options = " ".join(heap_options(command))
+                of = JavaTold.read(java_facts, Path(name) / "gc.log", options)
                 return status, convert(log, out, "java", look_every, progress, of)
             raise HeapwrightError(
                 f"recorded no graph of {command[0]}: it ended with status {status} before Java was "

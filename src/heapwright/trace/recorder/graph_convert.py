@@ -56,6 +56,7 @@ def convert(
             writer.facts.origin["python"] = version
         if java:
             writer.facts.origin |= java.origin()
+            writer.collections = java.log
         with Mutator(writer.write) as mutator:
             done = 0
             for chunk in _chunks(log, rows):

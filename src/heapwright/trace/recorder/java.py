@@ -43,10 +43,10 @@ def java_agent(program: str, command: Sequence[str]) -> Path:
     """The agent's library, which the JVM of `command` takes; HeapwrightError, in a sentence, where
     there are no headers to build it with or it is refused."""
     agent = library("java", ("graph_log.c",), headers(program))
-    asked = _asked([program, *_heap_options(command), f"-agentpath:{agent}=probe", "-version"])
+    asked = _asked([program, *heap_options(command), f"-agentpath:{agent}=probe", "-version"])
     if asked.returncode == 0:
         return agent
-    plain = _asked([program, *_heap_options(command), "-version"])
+    plain = _asked([program, *heap_options(command), "-version"])
     lines = [line.strip() for line in (asked.stderr + asked.stdout).splitlines() if line.strip()]
     why = next((line for line in lines if line.startswith("heapwright: ")), "")
     if plain.returncode:
@@ -88,7 +88,7 @@ def headers(program: str) -> list[Path]:
     )
 
 
-def _heap_options(command: Sequence[str]) -> list[str]:
+def heap_options(command: Sequence[str]) -> list[str]:
     """Those of the command's options that say which JVM, heap and collector."""
     found: list[str] = []
     for each in command[1:]:

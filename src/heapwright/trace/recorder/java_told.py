@@ -12,13 +12,38 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.errors import HeapwrightError
-from heapwright.trace.notes import Note
+from heapwright.trace.gc_log import GcLog, read
+from heapwright.trace.notes import ELSEWHERE, Note
 from heapwright.trace.recorder import graph_books as at
 
 WORD_BYTES = 8
 TOLD_BYTES = 1 << 12  # that are read
 BRIEFLY_BIRTHS = 64  # within which dies what no look reached
 _COMPACT, _WIDE_INTEGER = 8, 24  # bytes of an Object with a header of 8, an Integer with one of 16
+
+
+def of_a_jvm(maps: str) -> list[Note]:
+    """What must be known of a recording without a graph whose process, of these mappings, is a
+    JVM."""
+    if not re.search(r"/libjvm\.so$", maps, re.MULTILINE):
+        return []
+    return [
+        Note(
+            "The program is a Java VM: these are the requests of the VM itself and of its "
+            "libraries, not its heap of objects, which `heapwright record --graph -- java ...` "
+            "records.",
+            ELSEWHERE,
+        )
+    ]
+
+
+def _collections(log: Path, options: str) -> GcLog | None:
+    try:
+        found = read(log)
+    except HeapwrightError:
+        return None
+    found.options = options
+    return found
 
 
 def _whole(version: str) -> str:
@@ -37,6 +62,8 @@ class JavaTold(NamedTuple):
     reference_bytes: int
     found: int  # objects that were met by a look, not born before it
     found_bytes: int
+    options: str = ""  # of its heap and its collector
+    log: GcLog | None = None  # of its collections
 
     @property
     def wider_bytes(self) -> int:
@@ -44,8 +71,9 @@ class JavaTold(NamedTuple):
         return WORD_BYTES - self.reference_bytes
 
     @classmethod
-    def read(cls, path: Path) -> "JavaTold":
-        """What the agent wrote; HeapwrightError where it is not whole."""
+    def read(cls, path: Path, log: Path, options: str) -> "JavaTold":
+        """What the agent wrote, and what of its collections was logged; HeapwrightError where the
+        former is not whole."""
         try:
             text = path.read_text(errors="replace")[:TOLD_BYTES]
         except OSError:
@@ -69,11 +97,14 @@ class JavaTold(NamedTuple):
             reference,
             number("found"),
             number("found_bytes"),
+            options,
+            _collections(log, options),
         )
 
     def origin(self) -> dict[str, str]:
         """For the trace's facts."""
-        return {"java": self.version, "vm": self.vm}
+        told = {"java": self.version, "vm": self.vm, "options": self.options}
+        return {name: text for name, text in told.items() if text}
 
     def notes(self, count: np.ndarray, look_every: int) -> list[Note]:
         """What a reader of the trace has to know."""
@@ -96,6 +127,12 @@ class JavaTold(NamedTuple):
                 "recording began or were made by the JVM unseen: they are born where a look met "
                 "them.",
                 cases=self.found,
+            ),
+            Note(
+                f"Of its own collections {self.log.youngs:,} young and {self.log.fulls:,} full "
+                "ones are kept, as the JVM logged them."
+                if self.log
+                else "Its own collections are not known: the JVM logged none."
             ),
             Note(
                 "Weak, phantom and final references keep nothing alive; "

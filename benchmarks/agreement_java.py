@@ -1,0 +1,148 @@
+"""A recorded Java server flown through HotSpot's twins, beside really running it so.
+
+    python -m benchmarks.agreement_java [-o docs/agreement-java.md] [--requests 100000]
+
+records benchmarks/Server.java once a set-up, replays the trace at each heap through each twin, and
+runs the program itself so. Nothing in the page is typed by hand. A JDK must be here.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.agreement import table
+from heapwright.errors import HeapwrightError
+from heapwright.references.hotspot.logged import LoggedAgreement, beside
+from heapwright.references.tally import difference
+from heapwright.trace.gc_log import GcLog, read
+from heapwright.trace.recorder.graph import record_graph
+from heapwright.trace.store import Trace
+from heapwright.words import bytes_text
+
+M = 1 << 20
+SOURCE = Path(__file__).with_name("Server.java")
+HEAPS = (16 * M, 24 * M, 32 * M)
+RUNS = 3
+CLIENTS, SEED = 2, 1
+COLLECTORS = {  # as the twins are: one thread, sizes that stay
+    "hotspot-serial": ["-XX:+UseSerialGC"],
+    "hotspot-parallel": ["-XX:+UseParallelGC", "-XX:-UseAdaptiveSizePolicy"],
+    "hotspot-g1": ["-XX:+UseG1GC", "-XX:ConcGCThreads=1"],
+}
+SET_UPS = {
+    "-XX:TieredStopAtLevel=1": "without the optimising compiler, which leaves allocations out",
+    "": "as the JVM compiles by default",
+}
+
+
+def say(text: str) -> None:
+    """Progress, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def java(classes: Path, options: list[str], requests: int) -> list[str]:
+    """The command of the server."""
+    program = ["-cp", str(classes), "Server", str(requests), str(CLIENTS), str(SEED)]
+    return ["java", *options, *program]
+
+
+def young(manager: str, heap: int) -> dict[str, int]:
+    """The twin's settings: G1 with young of a fixed size, a third as the others have it."""
+    sized = {"Xmn": heap // 3} if manager == "hotspot-g1" else {}
+    return {"Xmx": heap, **sized}
+
+
+def options_of(manager: str, heap: int, set_up: str) -> list[str]:
+    """The options of a real run."""
+    sizes = [f"-Xms{heap}", f"-Xmx{heap}", "-XX:ParallelGCThreads=1"]
+    sized = [f"-Xmn{heap // 3}"] if manager == "hotspot-g1" else []
+    return [*sizes, *sized, *COLLECTORS[manager], *([set_up] if set_up else [])]
+
+
+def really(folder: Path, manager: str, heap: int, set_up: str, requests: int) -> list[GcLog]:
+    """What the JVM logged of each of RUNS runs."""
+    logs = []
+    for number in range(RUNS):
+        path = folder / f"{manager}-{number}.log"
+        options = [*options_of(manager, heap, set_up), f"-Xlog:gc*:file={path}"]
+        subprocess.run(java(folder, options, requests), check=True, stdout=subprocess.DEVNULL)
+        logs.append(read(path))
+    return sorted(logs, key=lambda log: log.youngs)
+
+
+def row(manager: str, heap: int, found: LoggedAgreement, logs: list[GcLog]) -> list[str]:
+    """One heap of one collector; the real run is the median one."""
+    twin, real = found.young
+    spread = f"{logs[0].youngs} to {logs[-1].youngs}"
+    return [
+        manager,
+        bytes_text(heap),
+        f"{twin:,} / {real:,} ({difference(twin, real)})",
+        spread,
+        "{:,} / {:,}".format(*found.full),
+        " / ".join(bytes_text(value) for value in found.allocated_bytes),
+        " / ".join(bytes_text(value) for value in found.after_young_bytes),
+    ]
+
+
+def section(folder: Path, set_up: str, requests: int) -> str:
+    """The recording of a set-up and its table."""
+    path = folder / "server.heap.parquet"
+    say(f"recording {set_up or 'by default'}")
+    recorded = [*options_of("hotspot-serial", HEAPS[0], set_up)]
+    record_graph(java(folder, recorded, requests), path)
+    trace = Trace.open(path)
+    rows = []
+    for manager in COLLECTORS:
+        for heap in HEAPS:
+            say(f"{manager} {bytes_text(heap)}")
+            logs = really(folder, manager, heap, set_up, requests)
+            found = beside(manager, trace, logs[len(logs) // 2], young(manager, heap))
+            rows.append(row(manager, heap, found, logs))
+    own = trace.collections()
+    kept = f"; its own run had {own.youngs:,} young collections" if own else ""
+    heads = ["twin", "-Xmx", "young: twin / real", f"real, {RUNS} runs", "full"]
+    heads += ["allocated up to the last", "heap after a young one"]
+    return (
+        f"## {SET_UPS[set_up][0].upper()}{SET_UPS[set_up][1:]}\n\n"
+        f"Recorded once at {bytes_text(HEAPS[0])} with `-XX:+UseSerialGC {set_up}`".rstrip()
+        + f", {trace.events:,} events of Java {trace.java}{kept}.\n\n{table(heads, rows)}"
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-java.md"))
+    parser.add_argument("--requests", type=int, default=100_000)
+    chosen = parser.parse_args()
+    if not shutil.which("javac") or not shutil.which("java"):
+        raise SystemExit("no JDK is here: apt install openjdk-17-jdk-headless")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run(["javac", "-d", name, SOURCE], check=True)
+        try:
+            sections = [section(folder, set_up, chosen.requests) for set_up in SET_UPS]
+        except HeapwrightError as error:
+            raise SystemExit(f"{error}") from None
+    today = datetime.datetime.now(datetime.UTC).date()
+    where = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {today}"
+    head = (
+        "# A recorded Java program beside really running it\n\n"
+        "Written by `python -m benchmarks.agreement_java`, never by hand. The program is "
+        f"`benchmarks/Server.java` with {chosen.requests:,} requests of {CLIENTS} clients. It is "
+        "recorded once; each twin replays that trace at each heap, and the JVM really runs the "
+        "program so: one thread of collection, sizes that stay, `-Xms` as `-Xmx`, G1 with a third "
+        f"of the heap as `-Xmn`. The real figure is the median of {RUNS} runs. {where}.\n"
+    )
+    chosen.output.write_text("\n".join([head, *sections]).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
