@@ -63,6 +63,7 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_space
 	$(BIN)/python -m benchmarks.agreement_hotspot
+	$(BIN)/python -m benchmarks.agreement_android
 	$(BIN)/python -m benchmarks.agreement_cpython $(PYTHONS)
 
 agreement-linux: install ## regenerate docs/agreement-linux.md from full samples: SAMPLES=folder [MEMBLOCK=library]

@@ -13,9 +13,10 @@ from heapwright.managers.runtime.art.state import (
     EXPLICIT,
     FOR_ALLOC,
     LARGE_SHIFT,
+    NATIVE,
     OOM,
 )
-from heapwright.trace.schema import events
+from heapwright.trace.schema import NEW, POP, PUSH, ROOT, UNROOT, WRITE, events
 from trial import FREE, MALLOC, CollectedTrial
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -110,6 +111,36 @@ def test_large_objects_without_references_lie_apart_and_buffers_are_counted_whol
     assert trial.decompose()["garbage"] == 0
 
 
+def test_pixels_in_native_memory_go_when_their_bitmap_lets_them_go():
+    trial = CollectedTrial("art", SMALL | {"native_pixels_bytes": 12288})
+    columns = ("op", "slot", "size", "field", "target")
+
+    def told_of(*wanted):
+        trial.fly(events(**dict(zip(columns, np.array(wanted).T, strict=True))))
+        assert trial.loop.check(trial.heap) == 0
+        return int(trial.heap.native_bytes), int(trial.heap.paths[-1])
+
+    made = [(PUSH, -1, 0, 0, -1), (NEW, 0, 64, 1, -1), (ROOT, 0, 0, 0, -1), (NEW, 1, 64, 1, -1)]
+    pixels = [(PUSH, -1, 0, 0, -1), (NEW, 2, 20_000, 0, -1), (WRITE, 0, 0, 0, 2)]
+    assert told_of(*made, *pixels, (WRITE, 1, 0, 0, 2)) == (20_480, 0)
+    assert trial.heap.allocated == 16 * KIB, "they are not Java's"
+    assert told_of((WRITE, 0, 0, 0, -1)) == (20_480, 0), "another bitmap has them"
+    assert told_of((WRITE, 1, 0, 0, -1)) == (20_480, 0), "the program holds them"
+    assert told_of((WRITE, 0, 0, 0, 2), (POP, -1, 0, 0, -1)) == (20_480, 0)
+    assert told_of((WRITE, 0, 0, 0, -1), (FREE, 2, 0, 0, -1)) == (0, 1)
+    again = [(PUSH, -1, 0, 0, -1), (NEW, 2, 20_000, 0, -1), (WRITE, 0, 0, 0, 2)]
+    told_of(*again, (POP, -1, 0, 0, -1), (UNROOT, 0, 0, 0, -1), (POP, -1, 0, 0, -1))
+    trial.loop.collect(trial.heap)
+    assert told_of((FREE, 0, 0, 0, -1)) == (0, 1), "with the collection that finds them dead"
+
+
+def test_many_pixels_make_a_collection_due():
+    trial = trial_of(native_pixels_bytes=12288)
+    churn = [(MALLOC, 0, 200_000), (FREE, 0, 0)]
+    assert set(fly(trial, churn * 60)) == {NATIVE}
+    assert 0 < trial.heap.native_bytes < 8 * MIB and trial.heap.allocated < 16 * KIB
+
+
 def test_lines_are_of_the_documented_form():
     figures = (480, 12, 60 * KIB << LARGE_SHIFT | 3, 3 * MIB, 6 * MIB)
     assert line(BACKGROUND, figures, 5.2004) == (
@@ -134,6 +165,7 @@ def test_bad_knobs_are_a_sentence():
         ({"heaptargetutilization": 0}, r"art\.heaptargetutilization is a percentage"),
         ({"heapminfree": 1 * MIB}, r"art\.heapminfree is 1,048,576; it is from 0"),
         ({"multiplier": 50}, r"art\.multiplier is at least 100"),
+        ({"native_pixels_bytes": 99}, r"art\.native_pixels_bytes is 0 or at least 12,288"),
     ):
         with pytest.raises(HeapwrightError, match=said):
             trial_of(**wrong)

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from heapwright.cli import app
 from heapwright.collectors.android.history import rows
 from heapwright.errors import HeapwrightError
 from heapwright.managers.runtime.dalvik.lines import line
@@ -18,6 +20,8 @@ from heapwright.managers.runtime.dalvik.state import (
     OOM,
 )
 from heapwright.trace.schema import events
+from heapwright.trace.store import Trace, TraceWriter
+from heapwright.tunnel.runtime_log import log_lines
 from naive.graph_program import random_rows
 from trial import FREE, MALLOC, CollectedTrial
 
@@ -150,6 +154,18 @@ def test_lines_are_of_the_documented_form():
     fly(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(60)])
     (event, first), *_ = trial.module.lines(trial.heap, [1.6])
     assert 0 < event < 60 and first.endswith("paused 2ms, total 2ms")
+
+
+def test_the_log_is_written_by_replay(tmp_path):
+    path, log = tmp_path / "t.heap.parquet", tmp_path / "logcat.txt"
+    with TraceWriter(path, program="made", kind="synthetic") as out:
+        out.write(batch_of([(MALLOC, slot, 9000, 0, -1) for slot in range(300)]))
+    result = CliRunner().invoke(app, ["replay", "dalvik", str(path), "--log", str(log)])
+    assert result.exit_code == 0 and str(log) in result.output.replace("\n", "")
+    first, *_ = log.read_text().splitlines()
+    assert first.startswith("GC_FOR_ALLOC freed 0K, 1% free") and first.endswith("ms")
+    with pytest.raises(HeapwrightError, match=r"^glibc writes no log"):
+        log_lines("glibc", Trace.open(path))
 
 
 def test_bad_knobs_are_a_sentence():

@@ -9,7 +9,7 @@ import pytest
 from heapwright.errors import HeapwrightError
 from heapwright.trace import programs
 from heapwright.trace.mutator import Mutator
-from heapwright.trace.programs import red_black_map
+from heapwright.trace.programs import bitmap_cache, red_black_map
 from heapwright.trace.schema import COLUMNS, FREE, NEW
 from heapwright.trace.store import Trace
 from naive.reachability import Reachability
@@ -37,6 +37,19 @@ GOLDEN = {
     "red-black-map": "b851840c1b8be42b",
     "python-service": "c00be5b49a94a68f",
 }
+
+
+def test_a_dropped_bitmap_is_recycled_where_the_cache_says_so():
+    parameters = TINY["bitmap-cache"] | {"memory_bytes": 1 << 20}
+    kept, recycled = (told("bitmap-cache", **parameters, entry_removed=n)[0] for n in (0, 1))
+    more = sum(map(len, whole(recycled)[:1])) - sum(map(len, whole(kept)[:1]))
+    with Mutator(lambda batch: None) as mutator:
+        filled = programs.parameters("bitmap-cache", parameters)
+        tally = bitmap_cache.play(mutator, filled)
+    assert more == 2 * tally.dropped > 100, "the bitmap is held, and its reference cut"
+    assert tally.asked > tally.from_memory > 0 and tally.from_disk > 0
+    wait = tally.from_disk * 8_000 + tally.downloaded * 150_000
+    assert tally.waited_us(filled) == wait
 
 
 def told(name, **chosen):

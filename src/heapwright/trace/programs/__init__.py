@@ -8,8 +8,9 @@ A program is a module with these names, and one line in PROGRAMS or GRAPH_PROGRA
     SITES        labels of its call sites
     batches(parameters) -> Iterator[Events]        at most BATCH_EVENTS events each; its size is the
                                                    parameter `events`
-    run(m: Mutator, parameters)                    instead, of a program with a garbage collector;
-                                                   its size is `objects`, about how many it makes
+    run(m: Mutator, parameters) -> notes           instead, of a program with a garbage collector;
+                                                   its size is `objects`, about how many it makes;
+                                                   sentences to keep with the trace, or None
 
 The same parameters give the same events on every machine: random bits come from PCG64's raw
 stream, which NumPy keeps stable, and what is made of them is integer arithmetic (`draws.py`).
@@ -99,4 +100,6 @@ def synthesise(
             write(events)
         if graph:
             with Mutator(write) as mutator:
-                module.run(mutator, filled)
+                told = module.run(mutator, filled)
+            for sentence in told or ():
+                writer.note(sentence)

@@ -4,7 +4,7 @@ from heapwright.managers.card import Card
 
 UNITS = dict.fromkeys(
     ("heapsize", "heapgrowthlimit", "heapstartsize", "heapmaxfree", "heapminfree"), "bytes"
-) | {"heaptargetutilization": "%", "multiplier": "%"}
+) | {"heaptargetutilization": "%", "multiplier": "%", "native_pixels_bytes": "bytes"}
 
 CARD = Card(
     summary="Android 11's ART by its rules: regions evacuated below 75 % live, large objects apart",
@@ -14,5 +14,5 @@ CARD = Card(
     unproven=("11.0",),
     limit_knob="heapgrowthlimit",
     units=UNITS,
-    variants=({"heapstartsize": 1 << 19, "heapminfree": 1 << 17, "heapmaxfree": 1 << 18},),
+    variants=({"heapstartsize": 1 << 19, "heapmaxfree": 1 << 19, "native_pixels_bytes": 12288},),
 )

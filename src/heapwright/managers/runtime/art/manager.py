@@ -10,7 +10,8 @@ Invariant  state.py                                                             
 Source     ART 11 runtime/gc/heap.cc, heap-inl.h, space/region_space.cc; the parts name files
 Omits      a live reference: none was driven; Java's headers of 8 bytes: an object has 16 here, and
            lies at a multiple of 16; buffers of several threads; the zygote's and the non-moving
-           space; registered native allocations; trimming; see collection.py
+           space; native memory but for pixels, which go with the collection that finds them dead,
+           as if their finalizer ran at once; trimming; see collection.py
 """
 
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from heapwright.collectors.objects import (
     bytes_of,
     fields_of,
     reference,
+    set_note,
     slot_of,
 )
 from heapwright.collectors.regions import (
@@ -52,10 +54,11 @@ from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT
 from heapwright.managers.runtime.art.collection import LEAST_REMAINING, collect_for
 from heapwright.managers.runtime.art.large_objects import (
     are_counted,
+    count_pixels,
     holds,
+    is_over_target,
     large_bytes,
     obtain_large,
-    sweep_large,
 )
 from heapwright.managers.runtime.art.lines import lines
 from heapwright.managers.runtime.art.state import (
@@ -67,6 +70,7 @@ from heapwright.managers.runtime.art.state import (
     LARGE_OBJECT,
     LARGE_REGION,
     MOST_LARGE,
+    NATIVE,
     NEW,
     OOM,
     OUT,
@@ -91,14 +95,16 @@ __all__ = [
     "metadata",
     "new",
     "notes",
-    "sweep_large",
     "usable",
     "vacant",
     "write",
 ]
 
 cached, extent, usable = frame.cached, textbook.extent, textbook.usable
-write, metadata = textbook.write, mark.metadata
+metadata = mark.metadata
+
+
+FOR_PIXELS = 2  # a collection is wanted for their sake
 
 
 class Config(NamedTuple):
@@ -110,6 +116,8 @@ class Config(NamedTuple):
     heaptargetutilization: int = 75  # percent of the heap that shall live after a collection
     heapmaxfree: int = 2 << 20  # most that is free then, before it is multiplied,
     heapminfree: int = 512 << 10  # and least
+    native_pixels_bytes: int = 0  # objects without references from this size on are pixels of
+    # bitmaps, in native memory as from Android 8 on; 0: all is in the heap, as in 3 to 7
     multiplier: int = 300  # percent of it: 2, and 1 for the read barrier; 100 in the background
     concurrent: int = 1  # 0: collections only when the target is reached, 1: before that
     version: int = version_number("11.0")
@@ -118,6 +126,11 @@ class Config(NamedTuple):
 def boot(machine, config, mutator):
     """No region yet; HeapwrightError for sizes that contradict each other."""
     start, limit, most = sizes("art", config)
+    if config.native_pixels_bytes and config.native_pixels_bytes < LARGE_BYTES:
+        raise HeapwrightError(
+            f"art.native_pixels_bytes is 0 or at least {LARGE_BYTES:,}, "
+            f"not {config.native_pixels_bytes:,}."
+        )
     if config.multiplier < 100:
         raise HeapwrightError(f"art.multiplier is at least 100 percent, not {config.multiplier}.")
     rows = (BREAK_LIMIT - BREAK_BASE) >> REGION_SHIFT
@@ -128,6 +141,7 @@ def boot(machine, config, mutator):
         min_free=config.heapminfree,
         max_free=min(config.heapmaxfree, most),
         multiplier=config.multiplier,
+        native_from=config.native_pixels_bytes,
         target=start,
         concurrent=config.concurrent,
         concurrent_start=max(start - LEAST_REMAINING, LEAST_REMAINING),
@@ -171,15 +185,27 @@ def new(heap, thread, slot, size, fields):
         block = _obtain(heap, need, fields)
         if not block:
             return 0
-    return textbook.born(heap, (block, need), slot, fields)
+    address = textbook.born(heap, (block, need), slot, fields)
+    if heap.native_from and not fields and need >= heap.native_from:
+        set_note(heap.machine, address, 1)
+    return address
+
+
+@kernel(inline=True)
+def write(heap, slot, field, target):
+    """One store; with pixels in native memory their references are counted."""
+    if heap.native_from:
+        count_pixels(heap, slot, field, target)
+    textbook.write(heap, slot, field, target)
 
 
 @kernel(cold=True)
 def _obtain(heap, need, fields):
     """A block by all means there are; 0 if there is none."""
     if heap.wanted:
+        cause = NATIVE if heap.wanted == FOR_PIXELS else BACKGROUND
         heap.wanted = 0
-        collect_for(heap, BACKGROUND)
+        collect_for(heap, cause)
     block = 0
     if need <= MOST_BYTES:
         block = _obtain_at_once(heap, need, fields, False)
@@ -193,6 +219,8 @@ def _obtain(heap, need, fields):
         note(heap, OOM, (need, free, left, heap.target, heap.growth_limit, 0))
     elif heap.concurrent and heap.allocated >= heap.concurrent_start:
         heap.wanted = 1
+    elif heap.native_bytes and is_over_target(heap):
+        heap.wanted = FOR_PIXELS
     return block
 
 
@@ -216,7 +244,9 @@ def _obtain_at_once(heap, need, fields, grow):
     """A block without a collection; 0 if there is none."""
     machine, table = heap.machine, heap.regions
     if not fields and need >= LARGE_BYTES:
-        block = obtain_large(heap, need) if _may_have(heap, need, grow) else 0
+        if heap.native_from and need >= heap.native_from:
+            return obtain_large(heap, need, True)
+        block = obtain_large(heap, need, False) if _may_have(heap, need, grow) else 0
         if block:
             heap.paths[LARGE_OBJECT] += 1
             heap.allocated += need

@@ -30,15 +30,15 @@ MOST_LARGE = 1 << 20
 LARGE_SHIFT = 24  # of freed bytes of large objects above their number, in a row of the history
 
 # What is logged
-CAUSES = ("Background", "Alloc", "Explicit")
-BACKGROUND, FOR_ALLOC, EXPLICIT, CLAMP, OOM = range(5)
+CAUSES = ("Background", "Alloc", "Explicit", "NativeAlloc")
+BACKGROUND, FOR_ALLOC, EXPLICIT, NATIVE, CLAMP, OOM = range(6)
 
 PATHS = (
-    *("new", "write", "background", "alloc", "explicit", "buffer", "large_object"),
-    *("large_region", "evacuated", "out_of_memory"),
+    *("new", "write", "background", "alloc", "explicit", "native", "buffer", "large_object"),
+    *("large_region", "evacuated", "out_of_memory", "pixels", "recycled"),
 )
 NEW, WRITE, COLLECT = 0, 1, 2  # COLLECT + cause
-BUFFER, LARGE_OBJECT, LARGE_REGION, EVACUATED, OUT = range(5, 10)
+BUFFER, LARGE_OBJECT, LARGE_REGION, EVACUATED, OUT, PIXELS, RECYCLED = range(6, 13)
 
 
 @record(
@@ -50,12 +50,15 @@ BUFFER, LARGE_OBJECT, LARGE_REGION, EVACUATED, OUT = range(5, 10)
     "target",  # footprint
     "concurrent",  # whether collections run beside the program
     "concurrent_start",  # allocated bytes from which one does
-    "wanted",  # it is due
+    "wanted",  # it is due: 1, or 2 for the sake of native memory
     "allocated",  # bytes
     "buffer",  # bytes left of what was counted of the region at hand
     "large_rows",  # of the table of large objects, used or not
     "large_objects",
     "large_bytes",
+    "native_from",  # bytes from which an object without references is a bitmap's pixels; 0 never
+    "native_bytes",  # of pixels, which are not `allocated`
+    "native_before",  # after the last collection
     "spare_rows",
     "rows",  # of the history
 )

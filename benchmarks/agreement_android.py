@@ -1,0 +1,138 @@
+"""Android's table of agreement: RosAlloc and dlmalloc, the twins beside the real ones.
+
+    python -m benchmarks.agreement_android [RECORDINGS] [-o docs/agreement-android.md]
+
+writes the page. ART's library and dlmalloc's source are wanted: see docs/android.md. RECORDINGS is
+a folder of .heap.parquet files; without it two programs are recorded. Nothing in the page is typed
+by hand: run this again after a change to a twin.
+"""
+
+import argparse
+import datetime
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import heapwright as hw
+from benchmarks.agreement import table
+from heapwright.errors import HeapwrightError
+from heapwright.references.android import build
+from heapwright.references.android.agreement import Agreement, validate
+from heapwright.references.tally import difference, percent
+from heapwright.report.atomic import atomic
+from heapwright.trace.programs import synthesise
+from heapwright.trace.store import Trace
+
+SYNTHETIC = ("producer-consumer", "fleet", "phases", "log-uniform")
+EVENTS = 300_000
+RECORDED = {
+    "sort": ["sort", "-o", "/dev/null", "/etc/services", "/proc/cpuinfo"],
+    "python": [
+        "python3",
+        "-c",
+        "import json, email, decimal, asyncio",
+    ],
+}
+MIB = 1 << 20
+LARGE = {"capacity_bytes": 1 << 30}
+SETTINGS: dict[str, tuple[dict[str, int], ...]] = {
+    "art-rosalloc": (
+        LARGE,
+        LARGE | {"page_release_mode": 4},
+        LARGE | {"page_release_mode": 2, "page_release_size_threshold_bytes": MIB},
+        {"capacity_bytes": 2 * MIB},
+    ),
+    "dlmalloc": (
+        {},
+        {"word_bytes": 4},
+        {"word_bytes": 4, "space_bytes": 4096, "footprint_limit": 16 * MIB},
+        {"word_bytes": 4, "alignment": 16, "granularity": 65536},
+        {"trim_threshold": 65536},
+    ),
+}
+HEADER = (
+    *("setting", "trace", "events", "offsets equal", "usable sizes equal"),
+    *("refused: twin / real", "resident at the end, bytes: twin / real"),
+    "footprint at most, bytes: twin / real",
+)
+
+
+def row(setting: dict[str, int], name: str, found: Agreement) -> list[str]:
+    """The cells of one comparison."""
+    knobs = ", ".join(f"`{knob}={value}`" for knob, value in setting.items()) or "as it is"
+    tallies = (found.offsets, found.usable_sizes)
+    pairs = [found.refused, found.resident, *([found.footprint] if found.footprint else [])]
+    cells = [f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs]
+    return [
+        *(knobs, name, f"{found.events:,}"),
+        *(f"{percent(each.equal, each.compared)} of {each.compared:,}" for each in tallies),
+        *cells,
+        *([] if found.footprint else ["does not grow"]),
+    ]
+
+
+def section(manager: str, traces: list[Path]) -> str:
+    """The table of one twin."""
+    rows = []
+    for path in traces:
+        name = path.name.removesuffix(".heap.parquet")
+        for setting in SETTINGS[manager]:
+            print(f"{manager} {setting} on {name}", file=sys.stderr)
+            rows.append(row(setting, name, validate(manager, Trace.open(path), setting)))
+    return f"## {manager} {build.version(manager)}\n\n{table(HEADER, rows)}\n"
+
+
+def page(recordings: list[Path], folder: Path) -> str:
+    """The whole page; HeapwrightError where a real one is missing."""
+    for manager in SETTINGS:
+        if why := build.missing(manager):
+            raise HeapwrightError(f"driving the real {manager}: {why}.")
+    made = list(recordings)
+    if not made:
+        for name, command in RECORDED.items():
+            made.append(folder / f"{name}.heap.parquet")
+            hw.record(command, made[-1])
+    for name in SYNTHETIC:
+        made.append(folder / f"{name}.heap.parquet")
+        synthesise(name, made[-1], {"events": EVENTS})
+    kernel = ".".join(platform.release().split(".")[:2])
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    sections = "\n".join(section(manager, made) for manager in SETTINGS)
+    return f"""# Agreement with Android's allocators
+
+Written by `benchmarks/agreement_android.py` on {today}: Linux {kernel}, {platform.machine()}.
+
+The key is what the real one answers to the same events in a fresh process: Android 11's own ART
+library, without a runtime, and Doug Lea's malloc.c, for words of 4 bytes as a program of 32 bits.
+Compared are the offset of every block in its space, what it holds, what was refused, the pages that
+were resident at the end, and of dlmalloc the footprint at its highest.
+
+`dalvik` and `art` are not in the table: no real one is driven. The suite holds the sizes that
+Dalvik and ART aim at to a naive reading of the public sources; [the page](android.md) says what
+they omit.
+
+{sections}"""
+
+
+def main() -> int:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recordings", type=Path, nargs="?", help="a folder of .heap.parquet files")
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-android.md"))
+    options = parser.parse_args()
+    found = sorted(options.recordings.glob("*.heap.parquet")) if options.recordings else []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            text = page(found, Path(folder))
+        with atomic(options.output) as beside:
+            beside.write_text(text)
+    except HeapwrightError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
