@@ -46,6 +46,15 @@ KNOBS: dict[str, tuple[dict[str, int], ...]] = {
         {"transfer_num_obj": 512},
     ),
     "mimalloc": ({"decommit_delay": 0}, {"decommit_delay": 2}, {"max_segment_reclaim": 100}),
+    "mimalloc3": (
+        {"purge_delay": 0},
+        {"purge_delay": 2},
+        {"purge_delay": -1},
+        {"page_full_retain": 0},
+        {"page_max_candidates": 1},
+        {"page_reclaim_on_free": 1},
+        {"page_reclaim_on_free": -1},
+    ),
 }
 KNOB_RECORDING = "python-threads"
 RUNS = 3
@@ -127,8 +136,8 @@ Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platfo
 The key is what the real library answers to the same events in a fresh process: a real thread for
 each of the trace's, in the trace's order, and the recorded program's clock, which moves on by 1 us
 at each event where the trace knows no time. Compared is the offset of every block, from the heap's
-start or, of mimalloc, from its first segment on, or, of jemalloc and mallocng, in the zone of
-mappings; what `malloc_usable_size` says of every block; the 15 figures of tcmalloc's
+start or, of mimalloc, from its first segment on, of mimalloc3, from its first arena on, or, of
+jemalloc and mallocng, in the zone of mappings; what `malloc_usable_size` says of every block; the 15 figures of tcmalloc's
 `MallocExtension` and of jemalloc's `mallctl` at the end; and what the kernel counts of the process.
 The rules, and what is left out, are [a page of their own](mallocs.md).
 

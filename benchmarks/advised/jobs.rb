@@ -1,6 +1,6 @@
 # A pool of threads that work off jobs: each makes a page of many small texts, and a cache keeps
 # the newest pages. Jobs come at even times.
-WORKERS, JOBS, KEPT = 4, 400, 60
+WORKERS, JOBS, KEPT = 4, 1000, 60
 jobs = Array.new(WORKERS) { Queue.new }
 cache, guard = {}, Mutex.new
 

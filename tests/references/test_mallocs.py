@@ -28,6 +28,11 @@ TURNED = {
         {"decommit_delay": 1},
         {"max_segment_reclaim": 100},
     ],
+    "mimalloc3": [
+        {},
+        {"purge_delay": 0, "page_full_retain": 0},
+        {"purge_delay": 2, "page_max_candidates": 1, "page_reclaim_on_free": 1},
+    ],
     "mallocng": [{}],
 }
 

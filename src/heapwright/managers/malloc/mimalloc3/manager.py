@@ -120,7 +120,7 @@ class Config(NamedTuple):
     """The library's environment, as MIMALLOC_PURGE_DELAY, with its defaults."""
 
     purge_delay: int = 1000  # ms until free slices are given back; 0: at once; -1: never
-    page_full_retain: int = 2  # full pages that a queue of small blocks keeps, 0 to 32
+    page_full_retain: int = 2  # full pages that a queue of small blocks keeps; 0 to 32, main: 2
     page_max_candidates: int = 4  # pages of a queue that are looked at for the best
     page_reclaim_on_free: int = 0  # who frees a block takes its page: 1 any thread's, -1 none
     version: int = version_number("3.4.3")

@@ -53,6 +53,7 @@ from heapwright.managers.malloc.mimalloc3.state import (
     LAST,
     LOCAL,
     LOW,
+    MAIN,
     MEDIUM_BYTES,
     MEDIUM_SLICES,
     MOST_OBJECT_SLICES,
@@ -79,6 +80,7 @@ from heapwright.managers.malloc.mimalloc3.state import (
 
 PAGE_BYTES = 4096
 NATURAL_START_BYTES = 512  # up to here a page of blocks of a power of two begins a block late
+MAIN_RETAIN = 2  # the main thread's page_full_retain, which is static: its option does not reach it
 SMALL_LOOKS, LARGE_LOOKS = 16, 4  # at a retired page before it is freed: MI_RETIRE_CYCLES
 MOST_NAMED = LARGE_SLICES  # slices of a page that a block can be asked about from, at most
 
@@ -288,7 +290,9 @@ def retire(heap, page):
 def _along(heap, row, bin_):
     """The best page of a queue that has or gets a free block; 0: there is none."""
     best = limit = 0
-    keep = heap.retain if heap.size_of[unsigned(bin_)] <= SMALL_BYTES else 0
+    keep = 0
+    if heap.size_of[unsigned(bin_)] <= SMALL_BYTES:
+        keep = MAIN_RETAIN if row == MAIN else heap.retain
     page = heap_word(heap, row, bin_)
     while page:
         after = get(heap, page, NEXT)
