@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.agreement import table
+from heapwright.linux.geometry import room_of
 from heapwright.linux.recorded import (
     areas,
     boot,
@@ -86,6 +87,10 @@ def at_work(samples: Path) -> Iterator[list[str]]:
             right = listed.caches - len(listed.wrong)
             yield ["slub", name, *cells("caches of /proc/slabinfo", right, listed.caches, "")]
         print(f"{name}: {len(found.events):,} events", file=sys.stderr)
+        asked = [each[2] for each in found.events if each[1] == "kmalloc" and each[2]["ptr"]]
+        if asked:
+            right = sum(room_of(each["bytes_req"]) == each["bytes_alloc"] for each in asked)
+            yield ["kmalloc", name, *cells("room of each request", right, len(asked), "")]
         if {"w0", "w1"} <= set(found.snapshots):
             events = found.between("w0", "w1")
             told = workload.replayed(found.snapshots["w0"], events, found.snapshots["w1"])

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.agreement_linux import booted
 from heapwright.linux.recorded.boot import ALLOC, Real, program
 from heapwright.linux.recorded.events import section
 from heapwright.linux.recorded.reclaim import READ
@@ -101,6 +102,18 @@ def of_groups(text: Path, folder: Path) -> Path:
     return path
 
 
+def of_kmalloc(folder: Path, output: Path) -> Path:
+    """bytes_req and bytes_alloc of a boot's kmalloc events, each pair once."""
+    found = {
+        (fields["bytes_req"], fields["bytes_alloc"])
+        for _, name, fields in booted(folder).events
+        if name == "kmalloc" and fields["ptr"]
+    }
+    path = output / "debian-kmalloc.txt"
+    path.write_text("".join(f"{size} {room}\n" for size, room in sorted(found)))
+    return path
+
+
 def digest(what: object) -> int:
     """A number for a list of tuples."""
     return zlib.crc32(repr(what).encode())
@@ -123,6 +136,7 @@ def main() -> int:
             print(f"{path}: {path.stat().st_size:,} bytes")
     boot_log(chosen.samples / "debian-6.1.192-boot" / "console.gz", chosen.output)
     slabinfo(chosen.samples / "debian-6.1.192-boot" / "ttyS1.gz", chosen.output)
+    of_kmalloc(chosen.samples / "debian-6.1.192-boot", chosen.output)
     of_groups(chosen.samples / "debian-6.1.192-reclaim" / "reclaim.gz", chosen.output)
     if chosen.memblock:
         of_library(chosen.memblock, chosen.output)

@@ -123,3 +123,15 @@ def kmalloc_class(size: int) -> int:
     128
     """
     return next((i for i, most in enumerate(KMALLOC_SIZES) if size <= most), len(KMALLOC_SIZES))
+
+
+def room_of(size: int) -> int:
+    """Bytes that kmalloc gives for so many, whatever the flags: a general cache's objects, or whole
+    frames in a power of two.
+
+    >>> room_of(100), room_of(10_000)
+    (128, 16384)
+    """
+    if size <= KMALLOC_MOST:
+        return KMALLOC_SIZES[kmalloc_class(size)]
+    return PAGE_BYTES << (-(-size // PAGE_BYTES) - 1).bit_length()
