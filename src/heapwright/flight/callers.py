@@ -36,6 +36,13 @@ def nothing(heap):
     """For a manager without locks of its own: the one lock is held around a fork."""
 
 
+@kernel
+def there_is_room(heap, thread):
+    """For a manager whose tables have room for every thread."""
+    return True
+
+
+thread_begins = getattr(manager, "thread_begins", there_is_room)
 heap_before_fork = getattr(manager, "fork_prepare", nothing)
 heap_in_parent = getattr(manager, "fork_parent", nothing)
 heap_in_child = getattr(manager, "fork_child", nothing)
@@ -79,6 +86,8 @@ def first_call(flight):
     if number == -2:
         bury_the_dead(flight)
         number = give_number(threads)
+    if number >= 0 and not thread_begins(flight.heap, number):
+        number = -1
     unlock(threads.gate, NUMBERS_LOCK)
     if number < 0:
         leave_the_program(flight)

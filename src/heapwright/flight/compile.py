@@ -22,7 +22,7 @@ from heapwright.flight.layout import Plan
 from heapwright.flight.start import Flight
 from heapwright.flight.threads import threads
 from heapwright.machine import PAGE_BYTES, machine
-from heapwright.machine.address_space import SPACE_BYTES
+from heapwright.machine.address_space import BREAK_LIMIT, SPACE_BYTES
 from heapwright.managers.registry import Manager, named
 from heapwright.tunnel.ledger import SAMPLE_COLUMNS, ledger
 
@@ -88,7 +88,13 @@ def _laid_out(manager: Manager, settings: dict[str, int], statistics: bool) -> A
     forgotten = set() if statistics else {"paths", "pages", "sizes"}
     if getattr(manager.module, "HEADERLESS", False):
         forgotten.discard("sizes")
-    plan = Plan(frozenset(forgotten), frozenset(getattr(manager.module, "FOLLOWING", ())))
+    ceiling = BREAK_LIMIT if statistics else getattr(manager.module, "HEAP_BYTES", BREAK_LIMIT)
+    plan = Plan(
+        frozenset(forgotten),
+        frozenset(getattr(manager.module, "FOLLOWING", ())),
+        getattr(manager.module, "GROWING", {}),
+        ceiling,
+    )
     plan.place_words(heap.machine)
     return Flight(
         heap=plan.place("heap", heap),

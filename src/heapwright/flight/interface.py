@@ -13,17 +13,14 @@ from heapwright.compiler.process import thread_word
 from heapwright.flight import callers
 from heapwright.flight.pointers import (
     ENOMEM,
-    LARGEST,
-    SPACE_SHIFT,
-    address_of,
     is_in_space,
-    is_too_large,
     pointer,
     product,
     refuse,
     unchecked_address_of,
     write,
 )
+from heapwright.flight.pointers import LARGEST as LARGEST_OF_ANY
 from heapwright.machine import ADVISE_HUGEPAGE as HUGE
 from heapwright.machine import PAGE_BYTES, madvise
 from heapwright.machine.address_space import (
@@ -36,6 +33,7 @@ from heapwright.tunnel import loop
 MIN_ALIGN = loop.MIN_ALIGN
 HUGE_ARRAY_BYTES = 1 << 22  # NumPy: numpy/_core/src/multiarray/alloc.c
 EINVAL = 22
+LARGEST = getattr(loop.manager, "LARGEST", LARGEST_OF_ANY)
 
 manager = loop.manager
 alloc, usable = loop.alloc, loop.usable
@@ -46,6 +44,22 @@ fork_prepare, fork_parent, fork_child = (
     callers.fork_parent,
     callers.fork_child,
 )
+
+
+is_here = getattr(manager, "is_here", is_in_space)
+
+
+@kernel(inline=True)
+def is_too_large(size):
+    """Whether the manager could never serve it; a negative size is a size_t above 2^63."""
+    return size < 0 or size > LARGEST
+
+
+@kernel(inline=True)
+def address_of(flight, pointer):
+    """The manager's address of a pointer; 0 for NULL and for what it never gave."""
+    address = unchecked_address_of(flight, pointer)
+    return address if address != 0 and is_here(flight.heap, address) else 0
 
 
 @kernel
@@ -59,8 +73,14 @@ def nothing_to_empty(heap, thread):
     """For a manager whose threads keep nothing, or whose `trim` sees to it."""
 
 
+@kernel
+def nothing_to_say(heap, pointer):
+    """For a manager that lets pointers be which it never gave."""
+
+
 trim = getattr(manager, "trim", nothing_to_trim)
 empty_thread = getattr(manager, "empty_thread", nothing_to_empty)
+free_elsewhere = getattr(manager, "free_elsewhere", nothing_to_say)
 
 
 if hasattr(manager, "alloc_cached"):
@@ -117,18 +137,21 @@ if hasattr(manager, "free_cached"):
         """free(3); NULL and pointers of others are let be. A few instructions where the cache has
         room."""
         thread, address = thread_word(), unchecked_address_of(flight, old)
-        if likely(unsigned(thread | address) >> unsigned(SPACE_SHIFT) == 0):  # neither is negative
+        if likely(thread >= 0) and likely(is_here(flight.heap, address)):
             if likely(manager.free_cached(flight.heap, thread, address)):
                 flight.sizes[unsigned(address >> 4)] = 0
                 return
-        free_slowly(flight, address)
+        free_slowly(flight, old)
 
     @kernel(cold=True)
-    def free_slowly(flight, address):
+    def free_slowly(flight, old):
         """A block that the cache has no room for, or none."""
-        if address != 0 and is_in_space(address):
+        address = address_of(flight, old)
+        if address:
             flight.sizes[unsigned(address >> 4)] = 0
             manager.free_uncached(flight.heap, own_number(flight), address)
+        elif old:
+            free_elsewhere(flight.heap, old)
 else:
 
     @kernel(inline=True)
@@ -184,6 +207,8 @@ def resize(flight, old, size):
         free(flight, old)
         return 0
     address = address_of(flight, old)
+    if not address:
+        free_elsewhere(flight.heap, old)
     if is_too_large(size) or not address:
         return refuse()
     thread = own_number(flight)
