@@ -11,6 +11,7 @@ from heapwright.compiler.process import (
     set_thread_word,
     thread_word,
 )
+from heapwright.flight.defaults import nothing, there_is_room
 from heapwright.flight.start import leave_the_program, start
 from heapwright.flight.threads import (
     LOCK,
@@ -29,17 +30,6 @@ from heapwright.tunnel import loop
 
 manager = loop.manager
 OWN_LOCKS = getattr(manager, "LOCKING", "") == "own"
-
-
-@kernel
-def nothing(heap):
-    """For a manager without locks of its own: the one lock is held around a fork."""
-
-
-@kernel
-def there_is_room(heap, thread):
-    """For a manager whose tables have room for every thread."""
-    return True
 
 
 thread_begins = getattr(manager, "thread_begins", there_is_room)

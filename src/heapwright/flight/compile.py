@@ -39,6 +39,9 @@ _FUNCTIONS = {  # of C: the kernel and its arguments
     "malloc_usable_size": ("malloc_usable_size", 1),
     "malloc_trim": ("malloc_trim", 1),
     "mallinfo2": ("mallinfo2", 1),
+    "mallinfo": ("mallinfo", 1),
+    "mallopt": ("mallopt", 2),
+    "malloc_info": ("malloc_info", 2),
     # glibc's own names for some of them: a recorder calls these, and so records what flies
     "__libc_malloc": ("malloc", 1),
     "__libc_calloc": ("calloc", 2),
@@ -65,6 +68,7 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
         Export(name, getattr(interface, kernel), arguments)
         for name, (kernel, arguments) in _FUNCTIONS.items()
     ]
+    exports.append(Export("malloc_stats", interface.malloc_stats, 0, is_void=True))
     exports += [Export(name, interface.free, 1, is_void=True) for name in _FREE]
     exports += [
         Export(f"heapwright_array_{name}", getattr(interface, kernel), arguments, has_context=True)

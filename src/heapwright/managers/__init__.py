@@ -86,6 +86,8 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
                                                    there is room for it
     empty_thread(heap, thread)                     kernel: what malloc_trim does first: gives back
                                                    what the calling thread keeps
+    used_bytes(heap), idle_bytes(heap)             kernels: of pages in use, and what a trim would
+                                                   give back, for mallinfo
     HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 
 Kernels see the heap through `bare` (compiler/bare.py): of each array the elements by their index,

@@ -33,7 +33,9 @@ from heapwright.managers.malloc.wright.caches import (
     free_uncached,
 )
 from heapwright.managers.malloc.wright.classes import (
+    GRANULE_BYTES,
     PAGE_SHIFT,
+    SPAN_MOST_BYTES,
     classes,
 )
 from heapwright.managers.malloc.wright.growing import GROWING, begin, more_rows
@@ -69,6 +71,7 @@ from heapwright.managers.malloc.wright.state import (
     REMOTE_BATCH,
     RETAIN_PAGES,
     THREADS,
+    USED_PAGES,
     Heap,
     lock,
     row_of,
@@ -104,6 +107,7 @@ __all__ = [
     "free_cached",
     "free_elsewhere",
     "free_uncached",
+    "idle_bytes",
     "is_here",
     "metadata",
     "realloc",
@@ -111,6 +115,7 @@ __all__ = [
     "thread_exit",
     "trim",
     "usable",
+    "used_bytes",
 ]
 
 
@@ -134,12 +139,29 @@ class Config(NamedTuple):
     hardened: int = 0  # 1: tests every request, ends the program at its first mistake
 
 
-def boot(machine, config):
-    """An empty heap at the break; HeapwrightError for knobs that do not fit."""
-    if min(config) < 0:
-        raise HeapwrightError("a knob of wright is not negative.")
+MOST_CACHED = (1 << 15) - 1  # blocks: a list's word has a sign and 15 bits for its room
+MOST_OF = {
+    "cache_bytes": MOST_CACHED * GRANULE_BYTES,
+    "single_cache_bytes": MOST_CACHED * SPAN_MOST_BYTES,
+    "growth_bytes": 1 << 36,
+    "hardened": 1,
+}
+
+
+def _refuse_misfits(config):
+    """HeapwrightError that names the first knob out of range."""
+    for knob, value in config._asdict().items():
+        most = MOST_OF.get(knob, 1 << 62)
+        if not 0 <= value <= most:
+            bound = f"at most {most:,}" if value > 0 else "not negative"
+            raise HeapwrightError(f"{knob} of wright is {bound}; {value:,} is out of range.")
     if config.steps not in (4, 8):
         raise HeapwrightError(f"steps of wright is 4 or 8, not {config.steps}.")
+
+
+def boot(machine, config):
+    """An empty heap at the break; HeapwrightError for knobs that do not fit."""
+    _refuse_misfits(config)
     given = kept(config.classes) if config.classes else None
     room = config.cache_bytes, config.single_cache_bytes
     sizes = classes(config.steps, *room, config.span_bytes, given)
@@ -178,6 +200,18 @@ def trim(heap, pad):
     given = before - heap.fields[DIRTY_PAGES]
     unlock(heap)
     return given << PAGE_SHIFT
+
+
+@kernel
+def used_bytes(heap):
+    """Bytes of pages that hold blocks, in use or cached."""
+    return heap.fields[USED_PAGES] << PAGE_SHIFT
+
+
+@kernel
+def idle_bytes(heap):
+    """Bytes that `trim` would give back of what is free now."""
+    return heap.fields[DIRTY_PAGES] << PAGE_SHIFT
 
 
 @kernel
