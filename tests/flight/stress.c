@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations" /* mallinfo */
 
 #define SLOTS 1024
 static _Atomic(uint64_t *) slot[SLOTS];
@@ -185,7 +186,17 @@ static void entry_points(void) {
     }
     growing();
     malloc_trim(0);
-    expect(mallinfo2().arena + mallinfo2().hblkhd > 20 << 20, "mallinfo2 knows of no memory");
+    struct mallinfo2 info = mallinfo2();
+    expect(info.arena + info.hblkhd > 20 << 20, "mallinfo2 knows of no memory");
+    expect(info.uordblks == 0 || info.uordblks + info.fordblks == info.arena, "mallinfo2 does not add up");
+    expect(info.keepcost <= info.fordblks, "mallinfo2 would trim more than is free");
+    expect((size_t)mallinfo().arena == mallinfo2().arena, "mallinfo and mallinfo2 differ");
+    expect(!mallopt(M_ARENA_MAX, 1), "mallopt sets what there is not");
+    expect(malloc_info(0, stderr) == -1 && errno == ENOSYS, "malloc_info tells of another heap");
+    malloc_stats();
+    void *unset = &info;
+    expect(posix_memalign(&unset, (size_t)1 << 63, 8) == ENOMEM && unset == &info, "posix_memalign of 2^63");
+    expect(posix_memalign(&unset, 24, 8) == EINVAL, "posix_memalign of 24");
     free(grown);
 }
 

@@ -117,8 +117,13 @@ def test_a_manager_with_a_collector_cannot_fly() -> None:
         build("mark-sweep")
 
 
-def test_without_a_linker_a_sentence_names_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_linker_a_sentence_names_the_mend(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = build("linear")
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert build("linear") == kept, "what is kept needs none"
+    monkeypatch.setenv("HEAPWRIGHT_CACHE", str(tmp_path))
     with pytest.raises(HeapwrightError, match="install binutils"):
         build("linear")
 
@@ -131,6 +136,7 @@ def test_nothing_of_python_is_left_in_an_object() -> None:
         *_, kind, name = line.split()
         names[kind in "TDB"].add(name)
     assert {"malloc", "free", "reallocarray", "pvalloc", "mallinfo2", "malloc_trim"} <= names[True]
+    assert {"mallinfo", "mallopt", "malloc_info", "malloc_stats"} <= names[True]
     of_the_c_library = {
         *("memcpy", "memset", "__errno_location", "__libc_single_threaded"),
         *("pthread_key_create", "pthread_setspecific", "__register_atfork"),

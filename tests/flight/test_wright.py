@@ -1,4 +1,4 @@
-"""wright hardened, in flight: one line on standard error, and an abort."""
+"""wright in flight: hardened, one line on standard error and an abort; and where its heap ends."""
 
 import shutil
 import signal
@@ -33,6 +33,32 @@ int main(int count, char **words) {
   return *third;
 }
 """
+
+LIMITS = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+int main(int count, char **words) {
+  if (count > 1 && mlockall(MCL_CURRENT | MCL_FUTURE)) return 4;
+  long blocks = 0;
+  if (count == 1) while (blocks < 1100 && malloc(1L << 30)) blocks++;
+  long size, pages;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (fscanf(file, "%ld %ld", &size, &pages) != 2) return 1;
+  printf("%ld %ld\\n", blocks, pages * 4 >> 10);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def limits(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A program that asks for a TiB in blocks of a GiB, or with an argument locks its memory: how
+    many it got, and the MiB that are resident."""
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "limits.c").write_text(LIMITS)
+    program = str(folder / "limits")
+    subprocess.run(["cc", "-O1", "-o", program, str(folder / "limits.c")], check=True)
+    return program
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +95,32 @@ def test_without_a_mistake_nothing_is_said(wrong: str) -> None:
     environment = {"LD_PRELOAD": str(build("wright", {"hardened": 1}))}
     done = subprocess.run([wrong, "-"], env=environment, capture_output=True, check=True)
     assert done.stderr == b""
+
+
+def ended(command: list[str], settings: dict[str, int]) -> subprocess.CompletedProcess[str]:
+    environment = {"LD_PRELOAD": str(build("wright", settings)), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("hardened", [0, 1])
+def test_the_heap_ends_where_the_machine_does(limits: str, hardened: int) -> None:
+    blocks, resident = ended([limits], {"hardened": hardened}).stdout.split()
+    assert int(blocks) == 1100 and int(resident) < 64
+
+
+@pytest.mark.parametrize("hardened", [0, 1])
+def test_tables_are_no_larger_than_the_heap_needs(limits: str, hardened: int) -> None:
+    """All memory is locked, so that address space is memory."""
+    done = ended([limits, "lock"], {"hardened": hardened})
+    if done.returncode == 4:
+        pytest.skip("may not lock memory (ulimit -l)")
+    assert int(done.stdout.split()[1]) < 40
+
+
+@pytest.mark.parametrize("limit", ["-d", "-v"])
+def test_a_limit_of_the_process_is_the_heaps(limit: str) -> None:
+    for megabytes, fits in ((10, True), (300, False)):
+        asks = f"my $x = q(x) x {megabytes}e6; print length $x"
+        done = ended(["sh", "-c", f'ulimit {limit} 100000; exec perl -e "$0"', asks], {})
+        assert (done.stdout == f"{megabytes}000000") == fits, done.stderr
+        assert done.returncode >= 0, "an end in order"

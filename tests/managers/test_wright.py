@@ -275,10 +275,12 @@ def test_check_sees_damage(damage, number):
     assert trial.module.check(trial.heap) == number
 
 
-@pytest.mark.parametrize("knobs", [{"steps": 5}, {"retain_bytes": -1}])
-def test_a_knob_out_of_range_is_a_sentence(knobs):
+@pytest.mark.parametrize(
+    "knobs", [{"steps": 5}, {"retain_bytes": -1}, {"cache_bytes": 1 << 20}, {"hardened": 2}]
+)
+def test_a_knob_out_of_range_is_named(knobs):
     manager = named("wright")
-    with pytest.raises(HeapwrightError, match="wright"):
+    with pytest.raises(HeapwrightError, match=f"{next(iter(knobs))} of wright"):
         manager.module.boot(None, manager.configured(knobs))
 
 

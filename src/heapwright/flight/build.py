@@ -2,7 +2,8 @@
 
     this process ─► a process of its own: boot, compile, optimise ─► object file ─► ld ─► libx.so
 
-Finished objects are kept under a digest of the sources, the manager, its settings and the linker.
+Finished objects are kept under a digest of the sources, the manager and its settings; whose
+linker made them is all the same.
 This process imports no compiler: a program that asks for its pool (see `numpy`) must not grow by
 one. What is wrong with the settings is found by the process that compiles, which ends by REFUSED.
 """
@@ -64,10 +65,9 @@ def build(
         )
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         raise HeapwrightError("a flight needs Linux on x86-64; this machine is another.")
-    linker = _linker()
-    built = _kept(manager, dict(settings or {}), statistics, linker)
+    built = _kept(manager, dict(settings or {}), statistics)
     if not built.exists():
-        _make(manager, dict(settings or {}), statistics, linker, built)
+        _make(manager, dict(settings or {}), statistics, _linker(), built)
     return built
 
 
@@ -81,12 +81,12 @@ def _linker() -> str:
     )
 
 
-def _kept(manager: Manager, settings: dict[str, int], statistics: bool, linker: str) -> Path:
+def _kept(manager: Manager, settings: dict[str, int], statistics: bool) -> Path:
     digest = hashlib.sha256(kernels(False).name.encode())
     here = [Path(__file__).with_name(f"{name}.py") for name in SOURCES]
     for source in [*here, manager.source]:
         digest.update(closure_digest(source).encode())
-    about = [manager.module_path, sorted(settings.items()), statistics, linker, FLAGS]
+    about = [manager.module_path, sorted(settings.items()), statistics, FLAGS]
     digest.update(json.dumps(about).encode())
     name = re.sub(r"\s+", "-", manager.name)  # LD_PRELOAD is cut at spaces
     return used(cache_home() / "flight" / digest.hexdigest()[:16]) / f"lib{name}.so"

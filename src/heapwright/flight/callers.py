@@ -11,6 +11,7 @@ from heapwright.compiler.process import (
     set_thread_word,
     thread_word,
 )
+from heapwright.flight.defaults import nothing, there_is_room
 from heapwright.flight.start import leave_the_program, start
 from heapwright.flight.threads import (
     LOCK,
@@ -31,11 +32,7 @@ manager = loop.manager
 OWN_LOCKS = getattr(manager, "LOCKING", "") == "own"
 
 
-@kernel
-def nothing(heap):
-    """For a manager without locks of its own: the one lock is held around a fork."""
-
-
+thread_begins = getattr(manager, "thread_begins", there_is_room)
 heap_before_fork = getattr(manager, "fork_prepare", nothing)
 heap_in_parent = getattr(manager, "fork_parent", nothing)
 heap_in_child = getattr(manager, "fork_child", nothing)
@@ -79,6 +76,8 @@ def first_call(flight):
     if number == -2:
         bury_the_dead(flight)
         number = give_number(threads)
+    if number >= 0 and not thread_begins(flight.heap, number):
+        number = -1
     unlock(threads.gate, NUMBERS_LOCK)
     if number < 0:
         leave_the_program(flight)

@@ -22,7 +22,7 @@ from heapwright.flight.layout import Plan
 from heapwright.flight.start import Flight
 from heapwright.flight.threads import threads
 from heapwright.machine import PAGE_BYTES, machine
-from heapwright.machine.address_space import SPACE_BYTES
+from heapwright.machine.address_space import BREAK_LIMIT, SPACE_BYTES
 from heapwright.managers.registry import Manager, named
 from heapwright.tunnel.ledger import SAMPLE_COLUMNS, ledger
 
@@ -39,6 +39,9 @@ _FUNCTIONS = {  # of C: the kernel and its arguments
     "malloc_usable_size": ("malloc_usable_size", 1),
     "malloc_trim": ("malloc_trim", 1),
     "mallinfo2": ("mallinfo2", 1),
+    "mallinfo": ("mallinfo", 1),
+    "mallopt": ("mallopt", 2),
+    "malloc_info": ("malloc_info", 2),
     # glibc's own names for some of them: a recorder calls these, and so records what flies
     "__libc_malloc": ("malloc", 1),
     "__libc_calloc": ("calloc", 2),
@@ -65,6 +68,7 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
         Export(name, getattr(interface, kernel), arguments)
         for name, (kernel, arguments) in _FUNCTIONS.items()
     ]
+    exports.append(Export("malloc_stats", interface.malloc_stats, 0, is_void=True))
     exports += [Export(name, interface.free, 1, is_void=True) for name in _FREE]
     exports += [
         Export(f"heapwright_array_{name}", getattr(interface, kernel), arguments, has_context=True)
@@ -88,7 +92,13 @@ def _laid_out(manager: Manager, settings: dict[str, int], statistics: bool) -> A
     forgotten = set() if statistics else {"paths", "pages", "sizes"}
     if getattr(manager.module, "HEADERLESS", False):
         forgotten.discard("sizes")
-    plan = Plan(frozenset(forgotten), frozenset(getattr(manager.module, "FOLLOWING", ())))
+    ceiling = BREAK_LIMIT if statistics else getattr(manager.module, "HEAP_BYTES", BREAK_LIMIT)
+    plan = Plan(
+        frozenset(forgotten),
+        frozenset(getattr(manager.module, "FOLLOWING", ())),
+        getattr(manager.module, "GROWING", {}),
+        ceiling,
+    )
     plan.place_words(heap.machine)
     return Flight(
         heap=plan.place("heap", heap),

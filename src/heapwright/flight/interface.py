@@ -9,33 +9,41 @@ Source     C11 7.22.3; POSIX posix_memalign; glibc 2.36 for the others and for z
 """
 
 from heapwright.compiler import kernel, likely, unlikely, unsigned
-from heapwright.compiler.process import thread_word
+from heapwright.compiler.process import set_errno, thread_word
 from heapwright.flight import callers
+from heapwright.flight.defaults import (
+    nothing_idle,
+    nothing_to_empty,
+    nothing_to_say,
+    nothing_to_trim,
+    unknown_bytes,
+)
 from heapwright.flight.pointers import (
     ENOMEM,
-    LARGEST,
-    SPACE_SHIFT,
-    address_of,
     is_in_space,
-    is_too_large,
     pointer,
     product,
     refuse,
     unchecked_address_of,
     write,
 )
+from heapwright.flight.pointers import LARGEST as LARGEST_OF_ANY
 from heapwright.machine import ADVISE_HUGEPAGE as HUGE
 from heapwright.machine import PAGE_BYTES, madvise
 from heapwright.machine.address_space import (
     BREAK,
-    BREAK_BASE,
+    FIRST_BREAK,
     MAPPED_BYTES,
 )
 from heapwright.tunnel import loop
 
 MIN_ALIGN = loop.MIN_ALIGN
 HUGE_ARRAY_BYTES = 1 << 22  # NumPy: numpy/_core/src/multiarray/alloc.c
-EINVAL = 22
+EINVAL, ENOSYS = 22, 38
+INFO_FIELDS = 10  # of mallinfo
+ARENA, MAPPED_BLOCKS, USED, UNUSED, IDLE = 0, 4, 7, 8, 9
+MOST_INT = (1 << 31) - 1
+LARGEST = getattr(loop.manager, "LARGEST", LARGEST_OF_ANY)
 
 manager = loop.manager
 alloc, usable = loop.alloc, loop.usable
@@ -48,19 +56,27 @@ fork_prepare, fork_parent, fork_child = (
 )
 
 
-@kernel
-def nothing_to_trim(heap, pad):
-    """For a manager that gives memory back as it goes."""
-    return 0
+is_here = getattr(manager, "is_here", is_in_space)
 
 
-@kernel
-def nothing_to_empty(heap, thread):
-    """For a manager whose threads keep nothing, or whose `trim` sees to it."""
+@kernel(inline=True)
+def is_too_large(size):
+    """Whether the manager could never serve it; a negative size is a size_t above 2^63."""
+    return size < 0 or size > LARGEST
+
+
+@kernel(inline=True)
+def address_of(flight, pointer):
+    """The manager's address of a pointer; 0 for NULL and for what it never gave."""
+    address = unchecked_address_of(flight, pointer)
+    return address if address != 0 and is_here(flight.heap, address) else 0
 
 
 trim = getattr(manager, "trim", nothing_to_trim)
 empty_thread = getattr(manager, "empty_thread", nothing_to_empty)
+used_bytes = getattr(manager, "used_bytes", unknown_bytes)
+idle_bytes = getattr(manager, "idle_bytes", nothing_idle)
+free_elsewhere = getattr(manager, "free_elsewhere", nothing_to_say)
 
 
 if hasattr(manager, "alloc_cached"):
@@ -117,18 +133,21 @@ if hasattr(manager, "free_cached"):
         """free(3); NULL and pointers of others are let be. A few instructions where the cache has
         room."""
         thread, address = thread_word(), unchecked_address_of(flight, old)
-        if likely(unsigned(thread | address) >> unsigned(SPACE_SHIFT) == 0):  # neither is negative
+        if likely(thread >= 0) and likely(is_here(flight.heap, address)):
             if likely(manager.free_cached(flight.heap, thread, address)):
                 flight.sizes[unsigned(address >> 4)] = 0
                 return
-        free_slowly(flight, address)
+        free_slowly(flight, old)
 
     @kernel(cold=True)
-    def free_slowly(flight, address):
+    def free_slowly(flight, old):
         """A block that the cache has no room for, or none."""
-        if address != 0 and is_in_space(address):
+        address = address_of(flight, old)
+        if address:
             flight.sizes[unsigned(address >> 4)] = 0
             manager.free_uncached(flight.heap, own_number(flight), address)
+        elif old:
+            free_elsewhere(flight.heap, old)
 else:
 
     @kernel(inline=True)
@@ -184,6 +203,8 @@ def resize(flight, old, size):
         free(flight, old)
         return 0
     address = address_of(flight, old)
+    if not address:
+        free_elsewhere(flight.heap, old)
     if is_too_large(size) or not address:
         return refuse()
     thread = own_number(flight)
@@ -232,8 +253,10 @@ def memalign(flight, align, size):
 @kernel
 def posix_memalign(flight, place, align, size):
     """posix_memalign(3): 0, EINVAL or ENOMEM; errno and, on failure, *place stay as they were."""
-    if align <= 0 or align & (align - 1) or align & 7:
+    if align == 0 or align & (align - 1) or align & 7:
         return EINVAL
+    if align < 0:  # 2^63
+        return ENOMEM
     made = aligned(flight, align, size)
     if not made:
         return ENOMEM
@@ -280,18 +303,63 @@ def malloc_trim(flight, pad):
 
 
 @kernel
+def figure(flight, row):
+    """A field of mallinfo2: bytes taken from Linux, by brk (arena) and by mmap (hblkhd); and of a
+    manager that knows, bytes of pages in use (what threads cache with them) and free, and of these
+    what a trim would give back."""
+    meters = flight.heap.machine.meters
+    arena = max(meters[BREAK] - meters[FIRST_BREAK], 0)
+    used = used_bytes(flight.heap)
+    if row == ARENA:
+        return arena
+    if row == MAPPED_BLOCKS:
+        return max(meters[MAPPED_BYTES] - arena, 0)
+    if row == USED and used >= 0:
+        return used
+    if row == UNUSED and used >= 0:
+        return max(arena - used, 0)
+    return idle_bytes(flight.heap) if row == IDLE else 0
+
+
+@kernel
 def mallinfo2(flight, place):
-    """mallinfo2(3): bytes taken from Linux, by brk (arena) and by mmap (hblkhd); 0 for the rest."""
+    """mallinfo2(3)."""
     own_number(flight)
     enter(flight)
-    meters = flight.heap.machine.meters
-    arena = max(meters[BREAK] - BREAK_BASE, 0)
-    for row in range(10):
-        write(flight, place + 8 * row, 0)
-    write(flight, place, arena)
-    write(flight, place + 8 * 4, max(meters[MAPPED_BYTES] - arena, 0))
+    for row in range(INFO_FIELDS):
+        write(flight, place + 8 * row, figure(flight, row))
     leave(flight)
     return place
+
+
+@kernel
+def mallinfo(flight, place):
+    """mallinfo(3): the same in ints; of what one cannot hold, the most that it can."""
+    own_number(flight)
+    enter(flight)
+    for row in range(0, INFO_FIELDS, 2):
+        low, high = min(figure(flight, row), MOST_INT), min(figure(flight, row + 1), MOST_INT)
+        write(flight, place + 4 * row, high << 32 | low)
+    leave(flight)
+    return place
+
+
+@kernel
+def mallopt(flight, parameter, value):
+    """mallopt(3): 0, for the manager has no such parameter. It is set when it is built."""
+    return 0
+
+
+@kernel
+def malloc_info(flight, options, stream):
+    """malloc_info(3): -1, for it has nothing to say of a flight: see `fly --stats`."""
+    set_errno(EINVAL if options else ENOSYS)
+    return -1
+
+
+@kernel
+def malloc_stats(flight):
+    """malloc_stats(3): nothing, for the same reason."""
 
 
 @kernel(inline=True)

@@ -1,6 +1,6 @@
 """Where each array of a heap lies in flight, and what a process must map and write for it.
 
-    ORIGIN            the machine's words: 64 GiB of addresses, mapped as the manager asks for them
+    ORIGIN            the machine's words, mapped as the manager asks for them
     TABLES ─► ...     arrays too large for the object, one after the other, mapped at the start
     the object        the others, with their content
 
@@ -10,7 +10,7 @@ it was put there on purpose, and then the start fails.
 """
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ import numpy as np
 from heapwright.compiler.ahead import Fixed, Forgotten, Static
 from heapwright.flight.start import LAST_WORDS, Start
 from heapwright.machine import PAGE_BYTES, STATIC_BASE, Machine
-from heapwright.machine.address_space import BREAK_BASE, MAPPED_BYTES
+from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, MAPPED_BYTES
 
 ORIGIN = 0x2000_0000_0000  # a multiple of every alignment that a program asks for
-TABLES = ORIGIN + (1 << 40)
+TABLES = ORIGIN + (1 << 43)
 WHOLE = frozenset({"account.ledger.blocks", "account.sample"})  # arrays with a length
 SMALL_BYTES = 1 << 14  # an array up to here lies in the object
 JOINED_WORDS = 4  # zeros between two runs that are not worth a run of their own
@@ -30,11 +30,21 @@ JOINED_WORDS = 4  # zeros between two runs that are not worth a run of their own
 class Plan:
     """What is laid out so far."""
 
-    def __init__(self, forgotten: frozenset[str], following: frozenset[str]) -> None:
+    def __init__(
+        self,
+        forgotten: frozenset[str],
+        following: frozenset[str],
+        growing: Mapping[str, int] | None = None,
+        ceiling: int = BREAK_LIMIT,
+    ) -> None:
         """Arrays in fields named in `forgotten` get no place: nobody asks for their content. Of
-        those named in `following` a first part will do while the break stays low."""
+        those named in `following` a first part will do while the break stays low. Of `growing` ones
+        so many bytes are mapped at the start, and the manager sees to the rest. The break stays
+        below the `ceiling`."""
         self.forgotten = forgotten
         self.following = following
+        self.growing = growing or {}
+        self.ceiling = ceiling
         self.ranges: list[tuple[int, int, int]] = []  # to map: see Start
         self.runs: list[tuple[int, int, int, int]] = []  # to write: see Start
         self.content: list[np.ndarray] = []
@@ -65,7 +75,9 @@ class Plan:
         address = self._placed_at(state)
         if not address and state.nbytes <= SMALL_BYTES:
             return self._place_in_object(name, state)
-        return Fixed(state.dtype, address or self._place_table(state, field in self.following))
+        if not address:
+            address = self._place_table(state, field in self.following, self.growing.get(field))
+        return Fixed(state.dtype, address)
 
     def _place_in_object(self, name: str, array: np.ndarray) -> Static:
         """An array of the object; one that two fields hold is one there too."""
@@ -78,8 +90,9 @@ class Plan:
 
     def start(self) -> Start:
         """The arrays that a process begins with: in the object, whatever their size."""
+        follows = any(range_[2] for range_ in self.ranges)
         arrays = Start(
-            np.array([len(self.ranges), len(self.runs)], np.int64),
+            np.array([len(self.ranges), len(self.runs), self.ceiling, follows], np.int64),
             np.zeros(2, np.int64),
             np.array([*self.ranges, (0, 0, 0)], np.int64).reshape(-1),
             np.array([*self.runs, (0, 0, 0, 0)], np.int64).reshape(-1),
@@ -97,12 +110,15 @@ class Plan:
                 return address + first - other
         return 0
 
-    def _place_table(self, array: np.ndarray, follows: bool = False) -> int:
-        """The real address of an array of its own."""
+    def _place_table(
+        self, array: np.ndarray, follows: bool = False, first_bytes: int | None = None
+    ) -> int:
+        """The real address of an array of its own, of which a first part may do."""
         address = self._next_table
         length = (array.nbytes + PAGE_BYTES - 1) & -PAGE_BYTES
         self._next_table += length + PAGE_BYTES
-        self.ranges.append((address, length, int(follows)))
+        first = min(length, (first_bytes or length) + PAGE_BYTES - 1 & -PAGE_BYTES)
+        self.ranges.append((address, first, int(follows)))
         self._placed[array.ctypes.data] = (array.nbytes, address)
         self._keep(array, address)
         return address

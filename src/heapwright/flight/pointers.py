@@ -9,24 +9,19 @@ from heapwright.compiler.raw import real_address, set_word_at
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, SPACE_BYTES
 
 SPACE_SHIFT = SPACE_BYTES.bit_length() - 1
-LARGEST = BREAK_LIMIT - BREAK_BASE  # bytes of a request
+LARGEST = BREAK_LIMIT - BREAK_BASE  # bytes of a request, unless the manager has more room
+MOST = 1 << 46  # bytes: no process of Linux has as many
 ENOMEM = 12
 
 
 @kernel(inline=True)
-def is_too_large(size):
-    """Whether no manager could serve it; a negative size is a size_t above 2^63."""
-    return size < 0 or size > LARGEST
-
-
-@kernel(inline=True)
 def product(count, size):
-    """count * size; -1 where it is more than a request may be."""
+    """count * size; -1 where it is more than any request may be."""
     if (count | size) >> 31 == 0:
         return count * size
     if count == 0 or size == 0:
         return 0
-    if count < 0 or size < 0 or count > LARGEST or size > LARGEST // count:
+    if count < 0 or size < 0 or count > MOST or size > MOST // count:
         return -1
     return count * size
 
@@ -48,20 +43,13 @@ def pointer(flight, address, size):
 
 
 @kernel(inline=True)
-def address_of(flight, pointer):
-    """The manager's address of a pointer; 0 for NULL and for what it never gave."""
-    address = unchecked_address_of(flight, pointer)
-    return address if address != 0 and is_in_space(address) else 0
-
-
-@kernel(inline=True)
 def unchecked_address_of(flight, pointer):
     """The manager's address of a pointer, wherever that may be."""
     return pointer - real_address(flight.heap.machine.words)
 
 
 @kernel(inline=True)
-def is_in_space(address):
+def is_in_space(heap, address):
     """Whether an address is one of the machine's."""
     return unsigned(address) >> unsigned(SPACE_SHIFT) == 0
 

@@ -32,7 +32,8 @@ LAST_WORDS_BYTES = len(LAST_WORDS)
 class Start(NamedTuple):
     """What a process begins with."""
 
-    counts: np.ndarray  # int64[2]  ranges, runs
+    counts: np.ndarray  # int64[4]  ranges; runs; address that the break stays below; 1 if some
+    #                     ranges follow the break
     limit: np.ndarray  # int64[2]  the process's limit of address space, bytes; -1 none
     ranges: np.ndarray  # int64[3 * range]  what to map: real address, bytes, 1 if a first part
     #                     will do while the break stays as low a part of its limit
@@ -72,13 +73,15 @@ def _map(flight):
     begin, meters = flight.start, flight.heap.machine.meters
     system_call(PRLIMIT, 0, LIMIT_OF_SPACE, 0, real_address(begin.limit), 0, 0)
     shift = 0  # the break will not get beyond the limit of the process
-    while shift < MOST_SHIFT and 0 < begin.limit[0] < BREAK_LIMIT >> (shift + 1):
+    while (
+        begin.counts[3] and shift < MOST_SHIFT and 0 < begin.limit[0] < BREAK_LIMIT >> (shift + 1)
+    ):
         shift += 1
     while not _map_parts(begin, shift):
         shift += 1
-        if shift > MOST_SHIFT:
+        if shift > MOST_SHIFT or not begin.counts[3]:
             leave_the_program(flight)
-    meters[CEILING] = BREAK_LIMIT >> shift
+    meters[CEILING] = begin.counts[2] >> shift
     flight.threads.gate[MOST] = THREADS >> shift
 
 

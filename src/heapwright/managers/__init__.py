@@ -75,6 +75,19 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
                                                    machine's address 0 upwards, up to the break's
                                                    limit, or by thread number: where
                                                    address space is short, flight maps a first part
+    GROWING = {"field": bytes, ...}                arrays of which flight maps so many bytes; the
+                                                   manager maps the rest as it needs it
+                                                   (machine/tables.py)
+    HEAP_BYTES, LARGEST                            address space of the heap and bytes of a request,
+                                                   where they are more than the tunnel has room for
+    is_here(heap, address)                         kernel: whether the manager may look at a pointer
+    free_elsewhere(heap, pointer)                  kernel: free or realloc of what `is_here` is not
+    thread_begins(heap, thread)                    kernel: before a thread's first request; whether
+                                                   there is room for it
+    empty_thread(heap, thread)                     kernel: what malloc_trim does first: gives back
+                                                   what the calling thread keeps
+    used_bytes(heap), idle_bytes(heap)             kernels: of pages in use, and what a trim would
+                                                   give back, for mallinfo
     HEADERLESS = True                              `usable` reads `size`: flight keeps sizes for it
 
 Kernels see the heap through `bare` (compiler/bare.py): of each array the elements by their index,

@@ -30,6 +30,7 @@ from heapwright.managers.malloc.wright.dirty import (
     mark,
     past_last,
 )
+from heapwright.managers.malloc.wright.growing import more_spans, reach
 from heapwright.managers.malloc.wright.state import (
     DIRTY_PAGES,
     FIRST,
@@ -43,7 +44,6 @@ from heapwright.managers.malloc.wright.state import (
     LIMIT_PERCENT,
     LOW_PAGES,
     MERGE,
-    MOST_SPANS,
     NEXT,
     PATIENCE,
     PURGE,
@@ -52,6 +52,7 @@ from heapwright.managers.malloc.wright.state import (
     RETAIN_PAGES,
     RUN,
     SPAN_COUNT,
+    SPANS,
     SPARE,
     SPLIT,
     START,
@@ -117,7 +118,7 @@ def _record(heap):
         heap.fields[SPARE] = get(heap, span, NEXT)
         return span
     span = heap.fields[SPAN_COUNT]
-    if span == MOST_SPANS:
+    if span == heap.fields[SPANS] and not more_spans(heap):
         return 0
     heap.fields[SPAN_COUNT] = span + 1
     return span
@@ -176,14 +177,14 @@ def _grow(heap, pages):
         want += -((old >> PAGE_SHIFT) + want) & (HUGE_PAGE_PAGES - 1)
     for bytes_ in (want << PAGE_SHIFT, pages << PAGE_SHIFT):
         end = old + bytes_
-        if brk(machine, end) == end:
+        if reach(heap, end) and brk(machine, end) == end:
             run = _record(heap)
             if not run:
                 return False
             heap.paths[GROW] += 1
             if fields[FIRST] == 0:
                 fields[FIRST] = old
-            fields[TOP] = end
+            fields[TOP] = heap.end[0] = end
             if huge:
                 _advise_huge(machine, old, end)
             fields[USED_PAGES] += bytes_ >> PAGE_SHIFT

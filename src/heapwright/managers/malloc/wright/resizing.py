@@ -13,12 +13,12 @@ Omits      moves in parts: a block that lies in several of Linux's mappings is c
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import copy, move
-from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.wright import page_heap
 from heapwright.managers.malloc.wright.caches import give_run, name_run
 from heapwright.managers.malloc.wright.classes import PAGE_BYTES, PAGE_SHIFT
 from heapwright.managers.malloc.wright.dirty import dirty_pages, mark
 from heapwright.managers.malloc.wright.state import (
+    HEAP_BYTES,
     IN_PLACE,
     LENGTH,
     MOVED,
@@ -37,7 +37,7 @@ MOST_MOVES = 8192  # each may cost Linux two mappings more, of which a process h
 @kernel
 def resize_run(heap, span, size):
     """Address of the block resized to `size` bytes; 0 where the caller has to allocate and copy."""
-    if unsigned(size) > unsigned(SPACE_BYTES):
+    if unsigned(size) > unsigned(HEAP_BYTES):
         return 0
     pages, have = (size + PAGE_BYTES - 1) >> PAGE_SHIFT, get(heap, span, LENGTH)
     if _resize_in_place(heap, span, have, pages):

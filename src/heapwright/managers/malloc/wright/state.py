@@ -10,7 +10,7 @@ Invariant  the first and last page of a free run, the first page of a block beyo
            each page of a span of a class, name their span in the page map       (invariants.py)
 Source     TCMalloc's page map and Span, gperftools src/span.h; the tables are flat, as Go's before
            1.11
-Omits      levels: addresses are below SPACE_BYTES
+Omits      levels: addresses are below HEAP_BYTES, and the tables grow with the heap (growing.py)
 """
 
 from typing import NamedTuple
@@ -18,14 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
+from heapwright.compiler.compiled import AHEAD
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import Machine
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.wright.classes import PAGE_SHIFT, WORD_SHIFT, Classes
 from heapwright.structures import mutex
 
-PAGES = SPACE_BYTES >> PAGE_SHIFT
-MOST_SPANS = 1 << 20
+HEAP_BYTES = 1 << 42 if AHEAD else SPACE_BYTES  # of address space, in flight and in the tunnel
+PAGES = HEAP_BYTES >> PAGE_SHIFT
+MOST_SPANS = 1 << 24 if AHEAD else 1 << 22
 MOST_THREADS = 1 << 16
 
 ONE = 1 << WORD_SHIFT  # one block in the room of a list's word
@@ -91,8 +93,13 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     WANTED_PAGES,  # purged and then asked for: so much more may lie free
     REGRETTED_PAGES,  # of these, in this interval
     PATIENCE,  # doublings of the interval
+    REACHED_MAP,  # address: how far the page map goes
+    REACHED_DIRTY,  # likewise
+    REACHED_LIVE,
+    SPANS,  # records there is room for
+    ROWS,  # likewise
     FIELDS,
-) = range(28)
+) = range(33)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
@@ -119,6 +126,7 @@ class Heap(NamedTuple):
     dirty: np.ndarray  # int64[page >> 5]  bitmap: pages written since the system gave them
     orphans: np.ndarray  # int64[class]  first of a ring of spans whose owner is gone, 0: none
     live: np.ndarray  # uint8[address >> 4]  1: a live block begins; kept where HARDENED
+    end: np.ndarray  # int64[1]  address past the last page: TOP, on a cache line of its own
     sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
     fields: np.ndarray  # int64[FIELDS]
     paths: np.ndarray  # int64[path]  times taken; approximate where threads run
@@ -141,7 +149,8 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
         np.zeros((bins >> 5) + 1, np.int64),
         reserve(PAGES >> 5, np.int64),
         np.zeros(128, np.int64),
-        reserve(SPACE_BYTES >> 4 if sentences is not None else 1, np.uint8),
+        reserve(HEAP_BYTES >> 4 if sentences is not None else 1, np.uint8),
+        np.zeros(1, np.int64),
         sentences if sentences is not None else np.zeros(1, np.int8),
         fields,
         np.zeros(len(PATHS), np.int64),

@@ -1,0 +1,42 @@
+"""What a flight does where its manager has no answer of its own: see managers/__init__.py."""
+
+from heapwright.compiler import kernel
+
+
+@kernel
+def nothing_to_trim(heap, pad):
+    """For a manager that gives memory back as it goes."""
+    return 0
+
+
+@kernel
+def nothing_to_empty(heap, thread):
+    """For a manager whose threads keep nothing, or whose `trim` sees to it."""
+
+
+@kernel
+def unknown_bytes(heap):
+    """For a manager that does not count the pages in use."""
+    return -1
+
+
+@kernel
+def nothing_idle(heap):
+    """For a manager that does not count what a trim would give back."""
+    return 0
+
+
+@kernel
+def nothing_to_say(heap, pointer):
+    """For a manager that lets pointers be which it never gave."""
+
+
+@kernel
+def there_is_room(heap, thread):
+    """For a manager whose tables have room for every thread."""
+    return True
+
+
+@kernel
+def nothing(heap):
+    """For a manager without locks of its own: the one lock is held around a fork."""

@@ -1,0 +1,231 @@
+"""What wright does for each request: the fast paths, and where they turn off.
+
+alloc ─► cache of the class ─empty─► caches.refill; beyond the classes a run
+free  ─► cache of the class ─full─► caches.free_uncached
+calloc clears what may have been written; realloc stays, moves pages, or copies
+"""
+
+from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.machine import ADVISE_DONTNEED, clear, copy, load, madvise, store, touch
+from heapwright.managers.malloc.wright import page_heap
+from heapwright.managers.malloc.wright.caches import (
+    free_uncached,
+    name_run,
+    refill,
+    take_run,
+)
+from heapwright.managers.malloc.wright.classes import (
+    FIRST_SINGLE,
+    GRANULE_BYTES,
+    MOST_BYTES,
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    class_of,
+    class_of_aligned,
+)
+from heapwright.managers.malloc.wright.dirty import mark, next_page
+from heapwright.managers.malloc.wright.hardened import (
+    FOREIGN,
+    condemn,
+    is_block,
+    set_live,
+)
+from heapwright.managers.malloc.wright.resizing import resize_run
+from heapwright.managers.malloc.wright.spans import release_easily
+from heapwright.managers.malloc.wright.state import (
+    ADDRESS,
+    HARDENED,
+    HEAP_BYTES,
+    LENGTH,
+    ONE,
+    RUN_TAKEN,
+    START,
+    entry_of,
+    get,
+    lock,
+    row_of,
+    start_of,
+    unlock,
+)
+
+LOCKING = "own"
+
+LEAST_PURGED_BYTES = 32 << 20  # asked of calloc; glibc maps as much afresh (M_MMAP_THRESHOLD)
+
+
+@kernel(inline=True)
+def alloc(heap, thread, size, align):
+    """Address of a block of at least `size` bytes. The fast path: the thread's cache has one."""
+    if align > GRANULE_BYTES:
+        return _alloc_aligned(heap, thread, size, align)
+    block = alloc_cached(heap, thread, size)
+    return block if likely(block != 0) else alloc_uncached(heap, thread, size)
+
+
+@kernel(inline=True)
+def alloc_cached(heap, thread, size):
+    """The newest block of the class's cache; 0 if it is empty."""
+    return _take_cached(heap, thread, class_of(heap.classes, size))
+
+
+@kernel(inline=True)
+def _take_cached(heap, thread, size_class):
+    """The newest block of a cache; 0 if it is empty, as that of class 0 always is."""
+    head = unsigned(row_of(thread) + size_class)
+    block = heap.rows[head] & ADDRESS
+    if likely(block != 0):
+        heap.rows[head] = load(heap.machine, block)
+    return block
+
+
+@kernel
+def alloc_uncached(heap, thread, size):
+    """A block where the cache has none."""
+    return _alloc_slowly(heap, thread, size, class_of(heap.classes, size))
+
+
+@kernel
+def _alloc_slowly(heap, thread, size, size_class):
+    """A block of a class, or beyond the classes, that comes from no cache."""
+    block = refill(heap, thread, size_class) if size_class else _alloc_run(heap, size, 1)
+    if unlikely(heap.fields[HARDENED] != 0):
+        set_live(heap, block, 1)
+    return block
+
+
+@kernel
+def _alloc_run(heap, size, align_pages):
+    """A block beyond the classes; 0 if refused."""
+    if unsigned(size) > unsigned(HEAP_BYTES) or align_pages > HEAP_BYTES >> PAGE_SHIFT:
+        return 0
+    return take_run(heap, max(1, (size + PAGE_BYTES - 1) >> PAGE_SHIFT), align_pages, 0)
+
+
+@kernel(cold=True)
+def _alloc_aligned(heap, thread, size, align):
+    """A block at a multiple of `align`: of a class that is a multiple of it, else a run."""
+    if align <= PAGE_BYTES:
+        size_class = class_of_aligned(heap.classes, size, align)
+        if size_class:
+            block = _take_cached(heap, thread, size_class)
+            return block if block else _alloc_slowly(heap, thread, size, size_class)
+    block = _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
+    if heap.fields[HARDENED]:
+        set_live(heap, block, 1)
+    return block
+
+
+@kernel(inline=True)
+def free(heap, thread, address):
+    """Give the block back. The fast path: the thread's cache has room."""
+    if not likely(free_cached(heap, thread, address)):
+        free_uncached(heap, thread, address)
+
+
+@kernel(inline=True)
+def free_cached(heap, thread, address):
+    """Put the block in the class's cache, else on its own span's list; whether that was easy."""
+    row, entry = row_of(thread), entry_of(heap, address)
+    head = unsigned(row + (entry & 255))
+    old = heap.rows[head]
+    word = (old & ~ADDRESS) - ONE + address
+    if likely(word >= 0):  # the list of class 0 has no room
+        touch(heap.machine, address, 8)
+        store(heap.machine, address, old)
+        heap.rows[head] = word
+        return True
+    if unlikely(old == 0):  # no list of a class, or of a row that is not open
+        return False
+    return release_easily(heap, row, entry >> 8, address)
+
+
+@kernel
+def free_elsewhere(heap, pointer):
+    """A pointer outside the heap was freed or resized: let be, or the end of the program."""
+    if heap.fields[HARDENED]:
+        condemn(heap, FOREIGN)
+
+
+@kernel
+def calloc(heap, thread, size):
+    """A cleared block. Of a run, only pages that may have been written are cleared; of a large one
+    they are given back, for it may never be written in full."""
+    size_class = class_of(heap.classes, size)
+    if size_class and size_class < heap.classes.fields[FIRST_SINGLE]:
+        address = alloc(heap, thread, size, GRANULE_BYTES)
+        if address:
+            clear(heap.machine, address, size)
+        return address
+    if size_class and heap.rows[unsigned(row_of(thread) + size_class)] & ADDRESS:
+        address = alloc(heap, thread, size, GRANULE_BYTES)
+        clear(heap.machine, address, size)
+        return address
+    return _calloc_run(heap, size, size_class)
+
+
+@kernel
+def _calloc_run(heap, size, size_class):
+    """A cleared span of one block; 0 if refused."""
+    if unsigned(size) > unsigned(HEAP_BYTES):
+        return 0
+    heap.paths[RUN_TAKEN] += 1
+    pages = (size + PAGE_BYTES - 1) >> PAGE_SHIFT
+    if size_class:
+        pages = heap.classes.pages_of[unsigned(size_class)]
+    lock(heap)
+    span = page_heap.take(heap, pages, 1)
+    unlock(heap)
+    if not span:
+        return 0
+    name_run(heap, span, size_class)
+    address, page = start_of(heap, span), get(heap, span, START)
+    end = page + ((size + PAGE_BYTES - 1) >> PAGE_SHIFT)
+    page = next_page(heap, page, end, True)
+    while page < end:
+        past = next_page(heap, page, end, False)
+        start, past_start = page << PAGE_SHIFT, past << PAGE_SHIFT
+        if size >= LEAST_PURGED_BYTES:
+            madvise(heap.machine, start, past_start - start, ADVISE_DONTNEED)
+        else:
+            clear(heap.machine, start, min(past_start, address + size) - start)
+        page = next_page(heap, past, end, True)
+    lock(heap)
+    mark(heap, get(heap, span, START), pages, True)
+    unlock(heap)
+    if heap.fields[HARDENED]:
+        set_live(heap, address, 1)
+    return address
+
+
+@kernel
+def realloc(heap, thread, address, size):
+    """The block resized where it lies if it fits; a run, as resizing.py says; else copied."""
+    if unlikely(heap.fields[HARDENED] != 0):
+        if not is_block(heap, address):
+            return 0
+    entry = entry_of(heap, address)
+    room = usable(heap, address, size)
+    if entry & 255:
+        if size <= room and 2 * size >= room:
+            return address
+    elif size > MOST_BYTES:
+        moved = resize_run(heap, entry >> 8, size)
+        if moved:
+            if unlikely(heap.fields[HARDENED] != 0):
+                set_live(heap, address, 0)
+                set_live(heap, moved, 1)
+            return moved
+    moved = alloc(heap, thread, size, GRANULE_BYTES)
+    if moved:
+        copy(heap.machine, moved, address, min(room, size))
+        free(heap, thread, address)
+    return moved
+
+
+@kernel
+def usable(heap, address, size):
+    """Bytes of the block: its class's, or its span's."""
+    entry = entry_of(heap, address)
+    if entry & 255:
+        return heap.classes.bytes_of[unsigned(entry & 255)]
+    return get(heap, entry >> 8, LENGTH) << PAGE_SHIFT
