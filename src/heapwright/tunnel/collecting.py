@@ -9,7 +9,7 @@ Omits      time the program itself would take: so utilisation is that of a progr
 """
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +38,6 @@ from heapwright.collectors.log import (
 )
 from heapwright.compiler.clock import now
 from heapwright.result import CYCLE, Collecting
-
-if TYPE_CHECKING:
-    from heapwright.tunnel.replay import Replay
 
 CYCLES_SHOWN = 2000  # rows of Collecting.cycles, at most
 WINDOWS = 40  # of the curve of minimum mutator utilisation
@@ -74,9 +71,9 @@ class Clock:
         return np.interp(ticks, self._ticks, self._ns)
 
 
-def collected(twin: "Replay") -> Collecting | None:
-    """What the collector of a manager that has one did in this replay; if the manager's `aged`
-    tells of its generations, they too."""
+def collected(twin: Any) -> Collecting | None:
+    """What the collector of a manager that has one did in a Replay; if the manager's `aged` tells
+    of its generations, they too."""
     if not twin.collected:
         return None
     did = collecting(twin.heap.log, twin.clock)
