@@ -137,8 +137,8 @@ The key is what the real library answers to the same events in a fresh process: 
 each of the trace's, in the trace's order, and the recorded program's clock, which moves on by 1 us
 at each event where the trace knows no time. Compared is the offset of every block, from the heap's
 start or, of mimalloc, from its first segment on, of mimalloc3, from its first arena on, or, of
-jemalloc and mallocng, in the zone of mappings; what `malloc_usable_size` says of every block; the 15
-figures of tcmalloc's `MallocExtension` and of jemalloc's `mallctl` at the end; and what the kernel
+jemalloc and mallocng, in the zone of mappings; what `malloc_usable_size` says of every block; the
+15 figures of tcmalloc's `MallocExtension` and of jemalloc's `mallctl` at the end; and what the kernel
 counts of the process.
 The rules, and what is left out, are [a page of their own](mallocs.md).
 

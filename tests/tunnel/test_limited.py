@@ -79,14 +79,14 @@ def test_a_limit_that_is_none_is_refused_in_a_sentence(limit, swap, sentence):
 
 
 def test_what_was_given_back_makes_room_for_what_is_taken():
-    """Mappings that come and go, each at another place: one at a time is held."""
+    """Of mappings that come and go one is held, and a page of each that was there before, so that
+    the next one lies elsewhere."""
     space, memory = machine(0, 0), memory_under(2 << 20, 0)
     log = np.zeros((4, LOG_COLUMNS), np.int64)
     for event in range(100):
-        start, pages = int(mmap(space, 0, (100 + event) * PAGE)), 100 + event
+        start, pages = int(mmap(space, 0, 150 * PAGE)), 150
         touch(space, start, pages * PAGE)
-        mmap(space, 0, PAGE)  # below it, so that the next and longer one lies elsewhere
         log[event % 4] = event, start // PAGE, start // PAGE + pages - 1
         if event % 4 == 3:
             assert use(memory, space, log, 4) == -1, event
-        munmap(space, start, pages * PAGE)
+        munmap(space, start + PAGE, (pages - 1) * PAGE)
