@@ -138,8 +138,8 @@ each of the trace's, in the trace's order, and the recorded program's clock, whi
 at each event where the trace knows no time. Compared is the offset of every block, from the heap's
 start or, of mimalloc, from its first segment on, of mimalloc3, from its first arena on, or, of
 jemalloc and mallocng, in the zone of mappings; what `malloc_usable_size` says of every block; the
-15 figures of tcmalloc's `MallocExtension` and of jemalloc's `mallctl` at the end; and what the kernel
-counts of the process.
+15 figures of tcmalloc's `MallocExtension` and of jemalloc's `mallctl` at the end; and what the
+kernel counts of the process.
 The rules, and what is left out, are [a page of their own](mallocs.md).
 
 The real peak is what was held between two events, for the kernel's own mark of the highest is only
