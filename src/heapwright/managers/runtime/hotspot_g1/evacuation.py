@@ -12,7 +12,7 @@ Omits      one remembered set a region: the cards of all old regions serve for a
 """
 
 from heapwright.collectors.hotspot.ages import clear_ages
-from heapwright.collectors.hotspot.cards import covering, highest_dirty, settle
+from heapwright.collectors.hotspot.cards import covering, lowest_dirty, settle
 from heapwright.collectors.hotspot.evacuating import (
     FILLER_BYTES,
     OLD_LAB_BYTES,
@@ -28,12 +28,12 @@ from heapwright.collectors.hotspot.evacuating import (
 from heapwright.collectors.hotspot.layout import (
     AGE_SHIFT,
     BYTES_SHIFT,
-    CARD_BYTES,
     CARD_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
     MARKED,
     MOST_AGE,
+    block_bytes,
     fields_of,
     fill,
     reference,
@@ -43,7 +43,7 @@ from heapwright.collectors.log import (
     PROMOTED_OBJECTS,
     REMEMBERED,
 )
-from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.collectors.mark import pop, push
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_g1.state import (
@@ -60,6 +60,10 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     take_region,
 )
 
+MOST_QUEUED, LEFT_QUEUED = 129, 64  # 2 GCDrainStackTargetSize + 1, GCDrainStackTargetSize
+PART = 50  # ParGCArrayScanChunk
+PARTLY = 1  # of a place that waits: the address of a long array that was moved
+CLOSED = 2  # survivors_full: no buffer could be had, and nothing more survives in young
 WASTE_PERCENT = 10  # ParallelGCBufferWastePct
 
 
@@ -67,9 +71,10 @@ WASTE_PERCENT = 10  # ParallelGCBufferWastePct
 def evacuate(heap, mixed):
     """Empty the chosen regions; with `mixed` there are old ones among them."""
     clear_ages(heap.ages)
-    heap.survivors_full = heap.old_full = heap.failed = 0
+    heap.survivors_full = heap.old_full = heap.failed = heap.grey = 0
     heap.to_region = -1
     _scan_cards(heap, mixed)
+    _drain(heap, 0)
     close_young_lab(heap)
     close_old_lab(heap)
     for region in range(heap.own, heap.total):
@@ -100,22 +105,31 @@ def _scan_cards(heap, mixed):
 
 @kernel
 def _scan_region(heap, region, mixed):
-    """The cards of one region, as far as it was filled before this collection."""
+    """The cards of one region, as far as it was filled before this collection: runs of them,
+    upwards, as far as a chunk goes."""
     java, table = heap.java, heap.regions
     past, lowest = table.scan_top[unsigned(region)], region << (heap.region_shift - CARD_SHIFT)
-    card = lowest + ((past - 1 - start_of(heap, region)) >> CARD_SHIFT)
-    card = highest_dirty(java, lowest, card)
-    while card >= lowest:
-        if mixed or java.cards[unsigned(card)] & TO_YOUNG:
-            java.cards[unsigned(card)] = 0
-            heap.log.totals[REMEMBERED] += 1
-            start = java.base + (card << CARD_SHIFT)
+    highest = lowest + ((past - 1 - start_of(heap, region)) >> CARD_SHIFT)
+    chunk = 1 << (heap.region_shift - CARD_SHIFT - ((heap.region_shift >> 1) - 4))
+    low = lowest_dirty(java, lowest, highest)
+    while low <= highest:
+        last = min(highest, (low | (chunk - 1)))
+        high = low
+        while high <= last and (
+            java.cards[unsigned(high)] & TO_YOUNG or (mixed and java.cards[unsigned(high)])
+        ):
+            java.cards[unsigned(high)] = 0
+            high += 1
+        if high > low:
+            heap.log.totals[REMEMBERED] += high - low
+            start, end = java.base + (low << CARD_SHIFT), java.base + (high << CARD_SHIFT)
             if table.kind[unsigned(region)] == OWN:
-                _scan_table(heap, start, start + CARD_BYTES)
+                _scan_table(heap, start, end)
             else:
-                _scan_objects(heap, region, start, min(start + CARD_BYTES, past))
-            _drain(heap)
-        card = highest_dirty(java, lowest, card - 1)
+                _scan_objects(heap, region, start, min(end, past))
+            if heap.grey > MOST_QUEUED:
+                _drain(heap, LEFT_QUEUED)
+        low = lowest_dirty(java, max(high, low + 1), highest)
 
 
 @kernel
@@ -153,38 +167,73 @@ def _look(heap, place, target):
     noted anew."""
     if heap.regions.chosen[unsigned(region_of(heap, target))]:
         push(heap.machine, heap.stack, place)
+        heap.grey += 1
     else:
         note_card(heap, place, target)
 
 
 @kernel
-def _drain(heap):
-    """Move what the waiting references lead to, the latest first, and what that refers to."""
+def _drain(heap, most):
+    """Move what the waiting references lead to, the latest first, and what that refers to, until
+    so many wait."""
     machine, java, table = heap.machine, heap.java, heap.regions
-    while not is_empty(machine, heap.stack):
+    while heap.grey > most:
         place = pop(machine, heap.stack)
+        heap.grey -= 1
+        if place & PARTLY:
+            _push_part(heap, place - PARTLY)
+            continue
         address = at_place(heap, place)
         word = load(machine, address - HEADER_BYTES)
         if word & MARKED == MARKED:
             target = word & ~MARKED
         else:
             target = _evacuate(heap, address, word >> AGE_SHIFT)
-            _push_contents(heap, target)
+            length = _length(heap, target)
+            if target == address or length < PART or not fields_of(machine, target):
+                _push_contents(heap, target, 0, fields_of(machine, target))
+            else:
+                store(machine, address, length % PART)
+                push(machine, heap.stack, address + PARTLY)
+                heap.grey += 1
+                _push_contents(heap, target, 0, length % PART)
         let_hold(heap, place, target)
         if table.kind[unsigned((place - java.base) >> heap.region_shift)] >= OLD:
             note_card(heap, place, target)
 
 
 @kernel
-def _push_contents(heap, address):
-    """Push the references of a moved object that lead into chosen regions; note the others."""
+def _length(heap, address):
+    """Elements of the array."""
+    return (block_bytes(heap.machine, address - HEADER_BYTES) - HEADER_BYTES) >> heap.java.shift
+
+
+@kernel
+def _push_part(heap, moved):
+    """The next references of the long array that was moved from the address `moved`, where the
+    number of those that were pushed stands now."""
+    machine = heap.machine
+    target = load(machine, moved - HEADER_BYTES) & ~MARKED
+    first = load(machine, moved)
+    if first + PART < _length(heap, target):
+        store(machine, moved, first + PART)
+        push(machine, heap.stack, moved + PARTLY)
+        heap.grey += 1
+    _push_contents(heap, target, first, first + PART)
+
+
+@kernel
+def _push_contents(heap, address, first, past):
+    """Push the references of a moved object, from `first` on, that lead into chosen regions; note
+    the others."""
     machine, java = heap.machine, heap.java
     is_old = heap.regions.kind[unsigned(region_of(heap, address))] >= OLD
-    for field in range(fields_of(machine, address)):
+    for field in range(first, min(past, fields_of(machine, address))):
         target = reference(java, machine, address, field)
         if target:
             if heap.regions.chosen[unsigned(region_of(heap, target))]:
                 push(machine, heap.stack, address + (field << java.shift))
+                heap.grey += 1
             elif is_old:
                 note_card(heap, address + (field << java.shift), target)
 
@@ -196,7 +245,7 @@ def _evacuate(heap, address, age):
     bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
     region, target = region_of(heap, address), 0
     was_young = heap.regions.kind[unsigned(region)] < OLD
-    if was_young and age < heap.threshold:
+    if was_young and age < heap.threshold and heap.survivors_full != CLOSED:
         target = _in_survivors(heap, bytes_)
         age = min(age + 1, MOST_AGE)
     if target:
@@ -222,19 +271,21 @@ def _in_survivors(heap, bytes_):
     if heap.young_lab + bytes_ <= heap.young_lab_end:
         heap.young_lab += bytes_
         return heap.young_lab - bytes_
-    if heap.survivors_full:
-        return 0
     buffered = bytes_ * 100 < YOUNG_LAB_BYTES * WASTE_PERCENT
     least = bytes_ + FILLER_BYTES if buffered else bytes_
     if buffered:
         close_young_lab(heap)
+    if heap.survivors_full:
+        if buffered:
+            heap.survivors_full = CLOSED
+        return 0
     if heap.to_region < 0 or _room(heap, heap.to_region) < least:
         _fill_up(heap, heap.to_region)
         heap.to_region = -1
         if heap.regions.counts[SURVIVOR] < heap.most_survivors + heap.emptied:
             heap.to_region = take_region(heap, SURVIVOR)
         if heap.to_region < 0:
-            heap.survivors_full = 1
+            heap.survivors_full = CLOSED if buffered else 1
             return 0
     taken = min(_room(heap, heap.to_region), YOUNG_LAB_BYTES) if buffered else bytes_
     block = heap.regions.top[unsigned(heap.to_region)]

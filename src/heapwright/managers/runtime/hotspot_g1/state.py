@@ -91,7 +91,8 @@ def regions(total: int) -> Regions:
     *BUFFERS,  # of a survivor region, of an old one
     "to_region",  # survivor region that is copied to, -1 none
     "to_old",  # old region that is copied to, kept between collections; -1 none
-    "survivors_full",
+    "survivors_full",  # no further region of survivors; 2: and no buffer
+    "grey",  # entries of `stack` that an evacuation still has to look at
     "old_full",
     "failed",  # some object had no room
     "fulls",
