@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux advice python flights arrays mutants worst-cases tri-colour space-time picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux advice python flights arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ tri-colour: install ## regenerate docs/tri-colour.md: every schedule of small pr
 
 space-time: install ## regenerate docs/space-time.md: what collectors cost at heaps of several sizes
 	$(BIN)/python -m benchmarks.space_time
+
+bitmaps: install ## regenerate docs/bitmap-cache.md: what a cache of bitmaps saves and what it costs
+	$(BIN)/python -m benchmarks.bitmaps
 
 picture: install system ## regenerate the README's picture from a real recording
 	$(BIN)/python docs/make_picture.py
