@@ -170,6 +170,7 @@ class Footprint:
     notes: list[str] = field(default_factory=list)
     trims: int = 0  # calls of malloc_trim that were added
     by_time: bool = False  # it goes by the clock, and the program's pauses were left out
+    collections: int | None = None  # of what has a collector
 
 
 @dataclass

@@ -18,6 +18,7 @@ from heapwright.managers.deploying import Deployment
 from heapwright.references.malloc import systems
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
+from pairs_of_python import recorded_pairs
 
 BLOCKS, BYTES = 300, 100_000  # under the mmap threshold: they come from the heap itself
 
@@ -189,9 +190,15 @@ def test_what_a_signal_had_to_end_is_not_run_without_an_end(tmp_path, monkeypatc
         recorded(["sleep", "9"], out, endless=True)
 
 
-def test_the_graph_of_a_python_is_given_no_setting_of_another_runtime(tmp_path):
-    facts = {"origin": {"python": "3.11.7"}, "graph_events": 1}
-    path = write(tmp_path / "graph", [MALLOC, FREE], [0, 0], [64, 0], facts=facts)
-    result = CliRunner().invoke(app, ["advise", path])
-    assert result.exit_code != 0 and "GOGC" not in result.output
-    assert "without --graph" in result.output
+def test_the_graph_of_a_python_is_told_what_its_collector_could_be(tmp_path, monkeypatch):
+    few_managers.only(monkeypatch, "cpython", "go")
+    trace = recorded_pairs(tmp_path / "pairs", pairs=3, between=7)
+    said = json.loads(advised(str(trace.path), "--json", "--jobs", "1"))
+    assert said["present"]["manager"] == "cpython" and said["present"]["collections"] == 1
+    tried = [row["settings"] for row in said["advice"]]
+    assert {"disable": 1} in tried and {"threshold0": 20_000} in tried
+    assert {"freeze_at": 6} in tried  # at half of 13 births
+    disabled = said["advice"][tried.index({"disable": 1})]
+    assert disabled["deploy"]["code"] == "import gc; gc.disable()"
+    assert disabled["deploy"]["lines"]["shell"] == ""
+    assert "6 blocks" in said["sentences"][0]

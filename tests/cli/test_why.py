@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from pairs_of_python import recorded_pairs
 from planted import PLANTED, Program
 
 HEAPWRIGHT = [sys.executable, "-m", "heapwright"]
@@ -66,3 +67,16 @@ def test_mistakes_are_sentences(leak, tmp_path):
     assert done.returncode == 1 and "nonsense" in done.stderr and "Traceback" not in done.stderr
     done = run("why", leak, "--html", tmp_path / "no" / "where.html")
     assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+def test_a_graph_of_a_python_tells_what_waited_for_its_collector(tmp_path):
+    trace = recorded_pairs(tmp_path / "pairs.parquet", pairs=3, between=7)
+    done = run("why", trace.path, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["manager"] == "cpython"
+    assert told["cycles"]["objects"] == 6 and told["cycles"]["sites"][0]["label"] == "pair"
+    assert told["bytes"]["peak"]["garbage"] == told["cycles"]["most_bytes"] == 450
+    said = run("why", trace.path).stdout
+    assert "Only the cycle collector could free 6 blocks" in said
+    assert "what waited for the collector" in said

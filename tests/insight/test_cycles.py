@@ -4,36 +4,11 @@ from heapwright.insight.cycles import cycles
 from heapwright.trace.mutator import Mutator
 from heapwright.trace.schema import RAN
 from heapwright.trace.store import Trace, TraceWriter
-
-
-def recorded(path, *, pairs, between):
-    """A recorder's trace: `pairs` of objects that refer to each other are out of reach from a look
-    on, `between` more are born, then a collection takes the pairs. Two more die by their count."""
-    with TraceWriter(path, program="python", kind="recording") as writer:
-        writer.sites = ["pair", "other"]
-        writer.facts.origin["python"] = "3.11.7"
-        with Mutator(writer.write) as m:
-            with m.frame():
-                made = [(m.new(100, fields=1, site=0), m.new(50, fields=1, site=0))
-                        for _ in range(pairs)]  # fmt: skip
-                for one, other in made:
-                    m.write(one, 0, other)
-                    m.write(other, 0, one)
-                    m.root(one)
-                    m.root(other)
-            with m.frame():
-                kept = [m.new(10, site=1) for _ in range(between)]
-                for one in kept[2:]:
-                    m.root(one)
-            for one, other in made:
-                m.unroot(one)
-                m.unroot(other)
-            m.steer(RAN)
-    return Trace.open(path)
+from pairs_of_python import recorded_pairs
 
 
 def test_who_waited_and_how_long(tmp_path):
-    trace = recorded(tmp_path / "t", pairs=3, between=7)
+    trace = recorded_pairs(tmp_path / "t", pairs=3, between=7)
     found = cycles(trace, [trace.events - 20])
     (one,) = found.sites
     assert (one.label, one.objects, one.bytes) == ("pair", 6, 450)

@@ -66,6 +66,16 @@ def test_a_call_in_the_program_has_no_line_outside() -> None:
     assert "malloc_trim(0)" in made.said()
 
 
+def test_a_collector_of_python_is_set_by_a_line_of_the_program() -> None:
+    cpython = managers()["cpython"].card.deploy
+    made = deployment(cpython, {"threshold0": 5000})
+    assert made.said() == "import gc; gc.set_threshold(5000)"
+    assert made.start == "gc.set_threshold(5000)"
+    later = deployment(cpython, {"freeze_at": 1000})
+    assert later.start == ""  # it is for the program to know when it has started
+    assert "gc.collect(); gc.freeze(), once it has started (1,000 births)" in later.said()
+
+
 def test_a_python_runs_on_its_allocator_over_the_systems_and_not_on_its_collector():
     assert runs_on(python=True) == f"pymalloc over {runs_on()}"
 

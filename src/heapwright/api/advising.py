@@ -93,12 +93,6 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
                 "settings, as in compare --set cuda-caching.expandable_segments=1."
             )
         refuse_kernel(opened)
-        if opened.graph and opened.origin.get("python"):
-            raise HeapwrightError(
-                f"{opened.path} is the object graph of a Python, whose collector has no setting in "
-                "the environment: record the program without --graph and advise on that, or "
-                "compare it, as in compare --managers cpython --set cpython.threshold0=5000."
-            )
         wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
         found = _advised(wind, _names(managers), by, (budget, trials))
         if run:
@@ -180,6 +174,7 @@ def _as_footprint(result: Result) -> Footprint:
         refused=result.refused,
         recorded=result.recorded,
         notes=result.notes,
+        collections=sum(result.collecting.collections.values()) if result.collecting else None,
     )
 
 
@@ -333,6 +328,7 @@ class Tunnel:
         path, conditions = self.trace.path, self.conditions
 
         def replayed(progress: Callable[[int], None]) -> tuple[Result, Why | None]:
+            from heapwright.insight.candidates import of_python
             from heapwright.insight.standing import why
             from heapwright.tunnel.replay import replay
 
@@ -345,7 +341,7 @@ class Tunnel:
                 huge_pages=conditions.huge_pages,
                 progress=progress,
             )
-            return result, None if trace.graph else why(trace, result)
+            return result, None if trace.graph and not of_python(trace) else why(trace, result)
 
         if now.kind == "twin":
             return Lane(now.title, 2 * self.trace.events, replayed)

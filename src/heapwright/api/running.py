@@ -8,9 +8,10 @@ program is made by a thread that is preloaded. What a preloaded library's data t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from heapwright.errors import HeapwrightError
@@ -18,6 +19,7 @@ from heapwright.errors import HeapwrightError
 if TYPE_CHECKING:
     from heapwright.insight.advice import Advised, Measured, Row
     from heapwright.references.program import Held, Moments
+    from heapwright.references.python_start import Said
     from heapwright.trace.store import Trace
 
 Told = Callable[[str, float], None]  # what runs, and the share of all runs that is done
@@ -45,6 +47,7 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
     chosen = [advice.present, *(few_of(advice.rows, few) if rows is None else rows)]
     moments = moments_of(advice.trace)
     surroundings = {id(row): environment(row, advice) for row in chosen}
+    counted: dict[int, list[int]] = {id(row): [] for row in chosen}
     now = image_bytes(surroundings[id(advice.present)])
     images = {id(row): image_bytes(surroundings[id(row)]) - now for row in chosen}
     found: dict[int, list[Held]] = {id(row): [] for row in chosen}
@@ -53,17 +56,20 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
             done = (turn * len(chosen) + number) / (rounds * len(chosen))
             if progress:
                 progress(row.candidate.title, done)
-            one = run(command, surroundings[id(row)], seconds=seconds)
-            found[id(row)].append(held(one, moments, images[id(row)]))
+            with starting(row, advice.trace, surroundings[id(row)]) as (around, said):
+                one = run(command, around, seconds=seconds)
+            counted[id(row)] += [each.collections for each in said]
+            known = beside(said[0].outside_bytes) if said else moments
+            found[id(row)].append(held(one, known, images[id(row)]))
             if one.status and not one.stopped and turn == 0:
-                said = f": {one.said.splitlines()[-1]}" if one.said else ""
+                last = f": {one.said.splitlines()[-1]}" if one.said else ""
                 advice.failures.append(
                     f"Run with {row.candidate.title}, {command[0]} ended with status "
-                    f"{one.status}{said}."
+                    f"{one.status}{last}."
                 )
     for row in chosen:
-        row.measured = _median(found[id(row)])
-    if moments.outside is None:
+        row.measured = _median(found[id(row)], counted[id(row)])
+    if moments.outside is None and not any(counted.values()):
         advice.notes.append(
             "The recording did not look at the whole process: what lies outside of its heap is "
             "taken to be what was there at the first look at each run."
@@ -74,7 +80,12 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
 def few_of(rows: Sequence[Row], few: int) -> list[Row]:
     """The rows that are run: the best, among them the best of the present manager and the best of
     another; of rows that are level only the first two."""
-    able = [r for r in rows if r.candidate.deployment.environment or r.candidate.trim_seconds]
+    able = [
+        row
+        for row in rows
+        for one in [row.candidate]
+        if one.deployment.environment or one.deployment.start or one.trim_seconds
+    ]
     better = [row for row in able if not row.level]
     if not better:
         return able[: min(few, 2)]
@@ -108,6 +119,32 @@ def environment(row: Row, advice: Advised) -> dict[str, str]:
     return {**told, **own}
 
 
+@contextlib.contextmanager
+def starting(
+    row: Row, trace: Trace, around: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], list[Said]]]:
+    """The environment under which a Python begins with what a row sets; and, once it has run, what
+    it said of itself. Of another program the environment as it is."""
+    from heapwright.insight.candidates import of_python
+    from heapwright.references.python_start import started
+
+    if not of_python(trace):
+        yield around, []
+        return
+    with started(around, row.candidate.deployment.start) as (told, said):
+        yield told, said
+
+
+def beside(outside_bytes: int) -> Moments:
+    """So much lies outside of the heap all the time; the end is where it rests, or its own."""
+    import numpy as np
+
+    from heapwright.references.program import Moments
+
+    both = np.full(2, outside_bytes, np.int64)
+    return Moments(1.0, np.array([0.0, 1.0]), both, outside_bytes, rested=True)
+
+
 def _built(manager: str, settings: Mapping[str, int]) -> str:
     from heapwright.flight.build import build
 
@@ -130,8 +167,8 @@ def moments_of(trace: Trace) -> Moments:
     if total <= 0 and times is not None:
         total = float(times[-1])
     end = 1.0
-    rested = ends.rest_ns[1] > 0
-    if rested and total > 0:
+    rested = ends.rest_ns[1] > 0 or times is None  # who knows no time may have rested
+    if ends.rest_ns[1] and total > 0:
         end = min(1.0, sum(ends.rest_ns) / 2 / total)
     elif times is not None and total > 0:
         since, leaves = (min(1.0, float(time) / total) for time in times)
@@ -153,7 +190,7 @@ def _judged(since: float, leaves: float) -> float:
     return (since + leaves) / 2 + sum(WINDOW) / 2
 
 
-def _median(runs: Sequence[Held]) -> Measured:
+def _median(runs: Sequence[Held], collections: Sequence[int]) -> Measured:
     from heapwright.insight.advice import FIGURES, Measured, value_of
 
     if not runs:
@@ -172,4 +209,5 @@ def _median(runs: Sequence[Held]) -> Measured:
             "seconds": (min(seconds), max(seconds)),
         },
         [one.status for one in runs if one.status],
+        int(statistics.median(collections)) if collections else None,
     )

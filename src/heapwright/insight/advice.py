@@ -75,6 +75,7 @@ class Measured:
     runs: int
     spread: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # least, most of each
     statuses: Sequence[int] = ()  # of the runs that did not end with 0
+    collections: int | None = None  # of a Python's own collector
 
     def to_json(self) -> dict[str, Any]:
         """Bytes of the heap, seconds, and the range of each."""
@@ -85,6 +86,7 @@ class Measured:
             "runs": self.runs,
             "spread": ranges,
             "failed_statuses": list(self.statuses),
+            "collections": self.collections,
         }
 
 
@@ -128,6 +130,7 @@ class Row:
             },
             "predicted": {f"{n}_resident_bytes": value_of(self.predicted, n) for n in FIGURES},
             "page_faults": self.predicted.page_faults,
+            "collections": self.predicted.collections,
             "change": {name: change(self, present, name) for name in FIGURES},
             "score": self.score,
             "level": self.level and not self.worse,

@@ -44,7 +44,7 @@ class Field:
             if (deploy := one.card.deploy)
             and kind in one.card.serves
             and one.family != "device"  # which serves no program's own memory
-            and (one.collected or not trace.graph)
+            and (not trace.graph or (one.collected and bool(deploy.calls) == of_python(trace)))
         }
         self.real: dict[str, Deploy] = {}  # without a twin
         self.systems: dict[str, Any] = {}  # every real system that is here: its reference
@@ -126,7 +126,13 @@ class Field:
                 one = self.candidate(name, settings)
                 if one and (one.manager, one.settings) != (now.manager, now.settings):
                     found.append(one)
+            if "freeze_at" in deploy.calls and (one := self.candidate(name, self._freezing())):
+                found.append(one)
         return found + self._trimmed(now, seconds)
+
+    def _freezing(self) -> dict[str, int]:
+        """When gc.freeze() is worth a try: at half of its births the program has started."""
+        return {"freeze_at": max(1, self.trace.allocations // 2)}
 
     def _trimmed(self, now: Candidate, seconds: float) -> list[Candidate]:
         """A call of malloc_trim now and then, where the present manager knows it."""
@@ -140,12 +146,14 @@ class Field:
 
 def present_of(trace: "Trace") -> tuple[str, str]:
     """The manager that the recorded program ran on, and the library that it preloaded for it, if
-    any: what is named in LD_PRELOAD, or else the system's malloc; of a graph trace Go's heap."""
+    any: what is named in LD_PRELOAD, or else the system's malloc; of a graph trace Go's heap, or
+    Python's collector."""
     if trace.graph:
-        own = [n for n, m in managers().items() if m.collected and m.card.deploy]
-        if not own:
-            raise HeapwrightError("no collector that can be deployed is known here.")
-        return own[0], ""
+        for name, one in managers().items():
+            deploy = one.card.deploy
+            if one.collected and deploy and bool(deploy.calls) == of_python(trace):
+                return name, ""
+        raise HeapwrightError("no collector that can be deployed is known here.")
     named_there = ":".join(trace.origin.get(key, "") for key in ("preload", "aside"))
     for reference in references():
         if not hasattr(reference, "deployed"):
@@ -156,6 +164,11 @@ def present_of(trace: "Trace") -> tuple[str, str]:
             if stem and stem in named_there:
                 return name, library
     return system_malloc(), ""
+
+
+def of_python(trace: "Trace") -> bool:
+    """Whether it is the object graph of a Python."""
+    return bool(trace.graph and trace.origin.get("python"))
 
 
 def recorded_environment(trace: "Trace") -> dict[str, str]:

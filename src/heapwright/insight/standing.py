@@ -66,6 +66,10 @@ def standing(trace: "Trace", now: Result, why: Why | None) -> Standing:
     _of_the_process(trace, now, found)
     if why is not None:
         _of_the_cause(now, why, found)
+    if why is not None and trace.graph:  # a Python's
+        from heapwright.insight.cycles import cycles
+
+        found.sentences.insert(0, cycles(trace).sentence)
     return found
 
 

@@ -28,6 +28,8 @@ class Deploy:
     between: str = ":"  # with this in between
     flags: tuple[str, ...] = ()  # of those, knobs of 0 and 1 that are called by words there,
     words: tuple[str, str] = ("false", "true")  # these
+    calls: Mapping[str, str] = field(default_factory=dict)  # knob: a line of Python that sets it,
+    # with {} for the value: what no environment can say
     preload: str = ""  # command that makes the library to preload; "": none is made
     library: str = ""  # name of the library to preload that `package` installs; "": none
     package: str = ""  # Debian's and Ubuntu's name

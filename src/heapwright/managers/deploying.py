@@ -24,6 +24,7 @@ class Deployment:
     install: str = ""  # Debian's package, or ""
     build: str = ""  # command that makes the library, with its place
     code: str = ""  # what no environment can say: a line for the program itself
+    start: str = ""  # of that, what a Python can be made to do before it begins
 
     @property
     def library(self) -> str:
@@ -76,6 +77,11 @@ def deployment(
     `kept`: what its environment already says to the same manager, and goes on saying; where both
     stand in one variable the new value holds both.
     """
+    if settings and all(knob in deploy.calls for knob in settings):
+        code = "; ".join(deploy.calls[knob].format(value) for knob, value in settings.items())
+        births = settings.get("freeze_at", 0)
+        when = f", once it has started ({births:,} births)" if births else ""
+        return Deployment({}, code=f"import gc; {code}{when}", start="" if births else code)
     outside = {k: v for k, v in settings.items() if k in deploy.knobs()}
     compiled = {k: v for k, v in settings.items() if k not in outside}
     if compiled and not deploy.preload:

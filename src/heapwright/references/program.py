@@ -263,8 +263,13 @@ def _image_of(program: str, environment: Mapping[str, str]) -> int:
     finally:
         process.kill()
         process.wait()
+    return image_in(text)
+
+
+def image_in(smaps: str) -> int:
+    """Bytes of anonymous pages of files, and of what follows them without a gap."""
     total, past, image = 0, "", False
-    for line in text.splitlines():
+    for line in smaps.splitlines():
         if found := _AREA.match(line):
             joined = image and found["start"] == past
             past, image = found["past"], found["inode"] != "0" or (joined and not found["name"])

@@ -32,10 +32,12 @@ ADVICE = (
     Column(_PREDICTED.format("peak"), "peak", BYTES, "most resident memory"),
     Column("against_now", "vs now", CHANGE, "the three against the present state, on average"),
     Column("page_faults", "faults", COUNT, "page faults, of 4 KiB each", rank=4),
+    Column("collections", "gcs", COUNT, "collections", rank=2, sparse=True),
     Column("slower_share", "time", CHANGE, "what more or fewer page faults cost or save", rank=5),
     Column(_MEASURED.format("end"), "end, run", BYTES, "measured in the program", sparse=True),
     Column(_MEASURED.format("mean"), "mean, run", BYTES, "measured in the program", 2, sparse=True),
     Column(_MEASURED.format("peak"), "peak, run", BYTES, "measured in the program", sparse=True),
+    Column("measured.collections", "gcs, run", COUNT, "of its collector", rank=2, sparse=True),
     Column("measured_ns", "time, run", DURATION, "of the program", rank=1, sparse=True),
 )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from heapwright.collectors.log import CYCLES
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import FAULTS, PEAK_RESIDENT_PAGES, RESIDENT_PAGES
 from heapwright.result import Footprint
@@ -110,6 +111,7 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
         recorded=twin.recorded,
         notes=twin.notes(),
         trims=trimmed,
+        collections=int(twin.heap.log.totals[CYCLES]) if twin.collected else None,
     )
 
 

@@ -20,6 +20,7 @@ Omits      blocks of C's malloc and of other allocators; references from other t
 """
 
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def record_graph(
     """
     out = Path(out)
     program = executable(command[0])
-    java = is_java(program)
+    java, told_as = is_java(program), shlex.join(command)
     if limit_bytes < LEAST_BYTES:
         raise HeapwrightError(
             f"--limit {limit_bytes:,} is too little for the recorder of graphs: give at least "
@@ -86,7 +87,9 @@ def record_graph(
             if log.exists() and log.stat().st_size:
                 options = " ".join(heap_options(command))
                 of = JavaTold.read(java_facts, Path(name) / "gc.log", options)
-                return status, convert(log, out, "java", look_every, progress, of)
+                return status, convert(
+                    log, out, "java", look_every, progress=progress, java=of, command=told_as
+                )
             raise HeapwrightError(
                 f"recorded no graph of {command[0]}: it ended with status {status} before Java was "
                 "up; see what it says without heapwright"
@@ -97,4 +100,6 @@ def record_graph(
                 f"recorded no graph of {command[0]} (it ended with status {status}): --graph "
                 "records what CPython allocates, and no CPython ran in it to its end"
             )
-        return status, convert(log, out, Path(command[0]).name, look_every, progress)
+        return status, convert(
+            log, out, Path(command[0]).name, look_every, progress=progress, command=told_as
+        )

@@ -39,19 +39,24 @@ ENDS = {
 }
 
 
-def convert(
+def convert(  # noqa: PLR0913 what, then of whom; these are named
     log: Path,
     out: Path,
     program: str,
     look_every: int,
+    *,
     progress: Callable[[float], None] | None = None,
     java: JavaTold | None = None,
+    command: str = "",
 ) -> Converted:
-    """Write the log as the trace `out`; `java` is what a JVM told of itself, where it was one."""
+    """Write the log as the trace `out`; `java` is what a JVM told of itself, where it was one, and
+    `command` what was run."""
     rows = log.stat().st_size // ROW_BYTES
     told, tree, version, cut = _foretold(log, rows, java)
     with TraceWriter(out, program=program) as writer:
         writer.sites, writer.stacks = tree.frames, tree.arrays()
+        if command:
+            writer.facts.origin["command"] = command
         if version:
             writer.facts.origin["python"] = version
         if java:

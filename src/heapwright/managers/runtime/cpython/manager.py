@@ -382,7 +382,7 @@ def notes(heap):
     elif heap.moments:
         told.append(
             "What cycles keep is known from the recorded collection on that took it: no setting "
-            "finds it sooner."
+            "finds it sooner, and the bytes under a higher threshold are at most."
         )
     if heap.missed:
         told.append(f"At {int(heap.missed):,} recorded collections it had no reason to collect.")
