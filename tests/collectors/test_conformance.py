@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from heapwright.collectors.log import ALLOCATED_OBJECTS, BARRIERS, CYCLES
 from heapwright.compiler import INTERPRETED
+from heapwright.compiler.bare import CHECKED
 from heapwright.managers import contract, managers
 from heapwright.trace.schema import (
     CALLOC,
@@ -143,9 +144,11 @@ def test_flies_graph_traces(name, variant, most_bytes):
     totals = trial.heap.log.totals
     assert totals[CYCLES] >= len(collected)
     assert totals[ALLOCATED_OBJECTS] == sum(row[0] == NEW for row in rows)
-    again, flown = CollectedTrial(name, variant), CollectedTrial(name, variant)
-    first = collected[0] + 1
+    again, first = CollectedTrial(name, variant), collected[0] + 1
     assert again.fly(batch_of(rows))[:first, 0].tolist() == placed[:first]
+    if CHECKED:  # a loop more to compile, which interpreted runs hold to this one
+        return
+    flown = CollectedTrial(name, variant)
     flown.loop.replay(flown.heap, flown.run, batch_of(rows))
     assert (flown.held.handles == again.held.handles).all()
     assert flown.heap.paths.tolist() == again.heap.paths.tolist()
@@ -246,7 +249,7 @@ def test_refuses_what_is_larger_than_memory(name):
     trial.step(MALLOC, 0, 100)
     for size in ((1 << 48) - 1, 1 << 47, 1 << 37):
         row = [(MALLOC, 1, size, 0, -1)]
-        trial.loop.replay(trial.heap, trial.run, batch_of(row))
+        trial.fly(batch_of(row))
         assert trial.run.progress[trial.loop.REFUSED] == 1
         assert trial.loop.check(trial.heap) == 0
         trial.run.progress[trial.loop.REFUSED] = 0
@@ -262,7 +265,7 @@ def test_no_collection_is_made_for_what_none_could_make_room_for(name):
     trial = CollectedTrial(name, {"heap_bytes": 1 << 16}, graph=False)
     trial.step(MALLOC, 0, 100)
     before = int(trial.heap.log.totals[CYCLES])  # one, where the first space is made by it
-    trial.loop.replay(trial.heap, trial.run, batch_of([(MALLOC, 1, 1 << 17, 0, -1)]))
+    trial.fly(batch_of([(MALLOC, 1, 1 << 17, 0, -1)]))
     assert trial.run.progress[trial.loop.REFUSED] == 1
     assert trial.heap.log.totals[CYCLES] == before
 
@@ -291,7 +294,7 @@ def test_a_full_heap_ends_the_program_and_not_the_replay(name):
     knob = managers()[name].card.limit_knob
     trial = CollectedTrial(name, {knob: 1 << 22}, graph=False)
     rows = [(MALLOC, slot, 8000, 0, -1) for slot in range(600)]
-    trial.loop.replay(trial.heap, trial.run, batch_of(rows))
+    trial.fly(batch_of(rows))
     assert trial.run.progress[trial.loop.REFUSED] == 1
     granted = int(trial.run.progress[trial.loop.NEXT])
     assert 150 < granted < (1 << 22) // 8000

@@ -58,7 +58,7 @@ def test_every_collection_is_the_real_ones(key, name):
     twin = CollectedTrial("cpython", knobs, slots, roots=4 * slots)
     lead(twin.heap, real)
     for batch in batches:
-        twin.loop.replay(twin.heap, twin.run, batch)
+        twin.fly(batch)
     assert twin.loop.check(twin.heap) == 0
     assert runs_of(twin.heap).tolist() == real.runs.tolist() and len(real.runs) > 0
     assert tuple(twin.heap.counts.tolist()) == real.end
@@ -84,7 +84,7 @@ class Program:
             op, slot, size, field, target = (*row, *(-1, 0, 0, -1)[len(row) - 1 :])
             columns = {"op": op, "slot": slot, "size": size, "field": field, "target": target}
             batch = events(**{name: [value] for name, value in columns.items()})
-            self.trial.loop.replay(self.trial.heap, self.trial.run, batch)
+            self.trial.fly(batch)
         assert self.trial.loop.check(self.trial.heap) == 0
         return self
 

@@ -76,7 +76,7 @@ def grown(cycles, **settings):
         rows += [(MALLOC, 1, 91 * MIB), (MALLOC, 2, 91 * MIB // 2), (MALLOC, 10 + cycle, 2 * MIB)]
         rows += [(FREE, 1, 0), (FREE, 2, 0)]
         op, slot, size = np.array(rows, np.int64).T
-        trial.loop.replay(trial.heap, trial.run, events(op=op, slot=slot, size=size))
+        trial.fly(events(op=op, slot=slot, size=size))
         state, rows = told(trial), []
         found.append((state["allocated_bytes"] // MIB, state["reserved_bytes"] // MIB))
     return found
