@@ -198,8 +198,8 @@ tenuring threshold and the age table. An event may collect twice, so there are m
 events. What the JVM keeps for itself in the old generation is told to the twin. Each program makes
 about {objects:,} objects. Heaps: {heaps}.
 
-Of G1 regions are compared instead of bytes. Its age tables differ where survivors overflow, and
-with them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs
+Of G1 regions are compared instead of bytes. Where survivors overflow its age tables may differ by
+some hundred bytes, and with them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs
 of the real one are alike: there only the number of collections is to be read. So it is of CMS where
 cycles ran; where none is wanted, a run beside which one began is made again.
 

@@ -175,7 +175,10 @@ def _release(version: int) -> int:
 def own(observed: driver.Observed) -> dict[str, int]:
     """The settings that stand for what the JVM kept for itself."""
     if len(observed.regions):
-        return {"own_bytes": regions.own_bytes(observed)}
+        return {
+            "own_bytes": regions.own_bytes(observed),
+            "table_offset_bytes": max(0, observed.table - observed.old),
+        }
     return {
         "own_bytes": observed.first(driver.OLD),
         "table_offset_bytes": observed.table - observed.old,

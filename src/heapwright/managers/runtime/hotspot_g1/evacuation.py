@@ -1,14 +1,19 @@
 """Evacuation: what lives in the chosen regions is copied to survivor regions or to old ones.
 
-    cards outside the chosen regions ─► references that lead into them ─► stack, the latest first
+    cards outside the chosen regions, region by region, runs upwards ─► references that lead into
+    them wait; where more than 129 do after a run, the latest are followed until 64 are left
     an object: survivor buffer ─► old buffer ─► it stays, and its region becomes old
 
-Terms      buffer (PLAB): 32 KiB of a survivor region, 8 KiB of an old one; an object of a tenth of
+Terms      part: an array of 50 references and more is looked at in parts, the first what 50 does
+           not divide
+           buffer (PLAB): 32 KiB of a survivor region, 8 KiB of an old one; an object of a tenth of
            that and more has no place in a new one: it goes straight into the region
 Source     OpenJDK 17 src/hotspot/share/gc/g1/g1ParScanThreadState.cpp, g1Allocator.cpp,
            share/gc/shared/plab.cpp
-Omits      one remembered set a region: the cards of all old regions serve for all, so that what is
-           looked at is more than the real one looks at, and what is found the same; several threads
+Omits      the order in which the real one comes upon regions, which its refinement of cards
+           decides: here the one that is copied to, then upwards; one remembered set a region: the
+           cards of all old regions serve for all, so that what is looked at is more than the real
+           one looks at, and what is found the same; several threads
 """
 
 from heapwright.collectors.hotspot.ages import clear_ages
