@@ -106,6 +106,7 @@ keys: install system ## rewrite tests/managers/keys: what real mallocs and Pytho
 	PYTHONPATH=tests $(BIN)/python tests/malloc_programs.py
 	HEAPWRIGHT_GLIBC="$${HEAPWRIGHT_GLIBC:-$$($(BIN)/python -m benchmarks.glibc_packages)}" PYTHONPATH=tests $(BIN)/python tests/glibc_versions.py
 	PYTHONPATH=tests $(BIN)/python tests/hotspot_programs.py
+	PYTHONPATH=tests $(BIN)/python tests/java_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/nginx_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/direct_programs.py
 	PYTHONPATH=tests $(BIN)/python tests/android_programs.py

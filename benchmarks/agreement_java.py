@@ -1,6 +1,6 @@
 """A recorded Java server flown through HotSpot's twins, beside really running it so.
 
-    python -m benchmarks.agreement_java [-o docs/agreement-java.md] [--requests 100000]
+    python -m benchmarks.agreement_java [-o docs/agreement-java.md] [--times 1]
 
 records benchmarks/Server.java once a set-up, replays the trace at each heap through each twin, and
 runs the program itself so. Nothing in the page is typed by hand. A JDK must be here.
@@ -33,11 +33,14 @@ CLIENTS, SEED = 2, 1
 COLLECTORS = {  # as the twins are: one thread, sizes that stay
     "hotspot-serial": ["-XX:+UseSerialGC"],
     "hotspot-parallel": ["-XX:+UseParallelGC", "-XX:-UseAdaptiveSizePolicy"],
-    "hotspot-g1": ["-XX:+UseG1GC", "-XX:ConcGCThreads=1"],
+    "hotspot-g1": [
+        *("-XX:+UseG1GC", "-XX:ConcGCThreads=1", "-XX:+UnlockDiagnosticVMOptions"),
+        *("-XX:+IgnoreUnrecognizedVMOptions", "-XX:-G1UsePreventiveGC"),  # gone in 21
+    ],
 }
-SET_UPS = {
-    "-XX:TieredStopAtLevel=1": "without the optimising compiler, which leaves allocations out",
-    "": "as the JVM compiles by default",
+SET_UPS = {  # options, what they mean, requests
+    "-XX:TieredStopAtLevel=1": ("without the optimising compiler", 100_000),
+    "": ("as the JVM compiles by default", 400_000),
 }
 
 
@@ -91,8 +94,9 @@ def row(manager: str, heap: int, found: LoggedAgreement, logs: list[GcLog]) -> l
     ]
 
 
-def section(folder: Path, set_up: str, requests: int) -> str:
+def section(folder: Path, set_up: str, times: float) -> str:
     """The recording of a set-up and its table."""
+    what, requests = SET_UPS[set_up][0], int(SET_UPS[set_up][1] * times)
     path = folder / "server.heap.parquet"
     say(f"recording {set_up or 'by default'}")
     recorded = [*options_of("hotspot-serial", HEAPS[0], set_up)]
@@ -109,10 +113,11 @@ def section(folder: Path, set_up: str, requests: int) -> str:
     kept = f"; its own run had {own.youngs:,} young collections" if own else ""
     heads = ["twin", "-Xmx", "young: twin / real", f"real, {RUNS} runs", "full"]
     heads += ["allocated up to the last", "heap after a young one"]
+    with_ = " ".join(["-XX:+UseSerialGC", *([set_up] if set_up else [])])
     return (
-        f"## {SET_UPS[set_up][0].upper()}{SET_UPS[set_up][1:]}\n\n"
-        f"Recorded once at {bytes_text(HEAPS[0])} with `-XX:+UseSerialGC {set_up}`".rstrip()
-        + f", {trace.events:,} events of Java {trace.java}{kept}.\n\n{table(heads, rows)}"
+        f"## {what[0].upper()}{what[1:]}\n\n"
+        f"{requests:,} requests, recorded once at {bytes_text(HEAPS[0])} with `{with_}`: "
+        f"{trace.events:,} events of Java {trace.java}{kept}.\n\n{table(heads, rows)}\n"
     )
 
 
@@ -120,7 +125,7 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-java.md"))
-    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--times", type=float, default=1.0, help="so many requests as said")
     chosen = parser.parse_args()
     if not shutil.which("javac") or not shutil.which("java"):
         raise SystemExit("no JDK is here: apt install openjdk-17-jdk-headless")
@@ -128,7 +133,7 @@ def main() -> None:
         folder = Path(name)
         subprocess.run(["javac", "-d", name, SOURCE], check=True)
         try:
-            sections = [section(folder, set_up, chosen.requests) for set_up in SET_UPS]
+            sections = [section(folder, set_up, chosen.times) for set_up in SET_UPS]
         except HeapwrightError as error:
             raise SystemExit(f"{error}") from None
     today = datetime.datetime.now(datetime.UTC).date()
@@ -136,10 +141,10 @@ def main() -> None:
     head = (
         "# A recorded Java program beside really running it\n\n"
         "Written by `python -m benchmarks.agreement_java`, never by hand. The program is "
-        f"`benchmarks/Server.java` with {chosen.requests:,} requests of {CLIENTS} clients. It is "
-        "recorded once; each twin replays that trace at each heap, and the JVM really runs the "
-        "program so: one thread of collection, sizes that stay, `-Xms` as `-Xmx`, G1 with a third "
-        f"of the heap as `-Xmn`. The real figure is the median of {RUNS} runs. {where}.\n"
+        f"`benchmarks/Server.java` with requests of {CLIENTS} clients. It is recorded once; each "
+        "twin replays that trace at each heap, and the JVM really runs the program so: one thread "
+        "of collection, sizes that stay, `-Xms` as `-Xmx`, G1 with a third of the heap as `-Xmn`. "
+        f"The real figure is the median of {RUNS} runs. {where}.\n"
     )
     chosen.output.write_text("\n".join([head, *sections]).rstrip() + "\n")
 

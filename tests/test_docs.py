@@ -22,6 +22,8 @@ NOT_RUN = {
     "docs/index.md": 1,
     "docs/cuda-caching.md": 1,
     "docs/glibc.md": 1,
+    "docs/graph-traces.md": 1,
+    "docs/java.md": 3,
     "docs/linux.md": 2,
     "docs/numpy.md": 1,
     "docs/recording.md": 1,

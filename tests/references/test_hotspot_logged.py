@@ -9,9 +9,12 @@ from typer.testing import CliRunner
 from heapwright.cli import app
 from heapwright.errors import HeapwrightError
 from heapwright.references.hotspot.logged import LoggedAgreement, beside
+from heapwright.references.hotspot.logged import log_of as log_kept_in
 from heapwright.trace.gc_log import read, reading
 from heapwright.trace.importers.source import in_memory
+from heapwright.trace.store import Trace
 from hotspot_programs import trace
+from java_programs import KEY
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 YOUNG = "[1.0s][info][gc] GC({}) Pause Young (Allocation Failure) 5M->1M(15M) 2.0ms\n"
@@ -75,3 +78,19 @@ def test_other_words_are_no_log(tmp_path):
     graph = trace("serial-lists").path
     refused = run("validate", "hotspot-serial", graph, "--log", path)
     assert refused.exit_code == 1
+
+
+def test_a_recorded_run_is_the_twins(tmp_path):
+    """Of a real JVM: the twin of its collector, in its heap, has its collections."""
+    found = beside("hotspot-serial", Trace.open(KEY), log_kept_in(KEY))
+    assert found.settings == {"Xmx": 4 << 20, "Xmn": 1 << 20}
+    assert found.agrees and found.young[1] > 20 and abs(found.full[0] - found.full[1]) <= 1
+    twin, real = found.allocated_bytes
+    assert abs(twin - real) < 0.02 * real
+    said = run("validate", "hotspot-serial", KEY, "--log", KEY, "--strict")
+    assert said.exit_code == 0 and "young collections" in said.output
+
+
+def test_a_trace_without_a_log_is_no_log():
+    with pytest.raises(HeapwrightError, match="keeps no collections of a JVM"):
+        log_kept_in(trace("serial-lists").path)

@@ -1,6 +1,8 @@
 """Logs of a JVM's collections: every form, in any decorations, gives the figures it holds."""
 
+import dataclasses
 import gzip
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from heapwright.trace.gc_lines import FULL, MIXED, OTHER, YOUNG
 from heapwright.trace.gc_log import read, reading
 from heapwright.trace.importers.source import in_memory
 from heapwright.trace.importers.sums import is_gc_log, recognised
+from heapwright.trace.schema import MALLOC, events
+from heapwright.trace.store import Trace, TraceWriter
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 
@@ -130,3 +134,39 @@ def test_more_collections_than_are_kept_are_counted(monkeypatch):
 def test_a_line_without_end_takes_no_memory_and_hides_none():
     text = "GC(" + "9" * (3 << 20) + "\nGC(0) Pause Young (x) 6M->2M(23M) 1.0ms\n"
     assert log_of(text).youngs == 1
+
+
+def test_a_log_that_a_trace_keeps_is_the_same():
+    log = of_corpus("jdk8-g1")
+    again = gc_log.loaded(gc_log.stored(log), "a trace")
+    assert again.collections == log.collections and again.collector == log.collector
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"collections": 5},
+        {"collections": [[1, 2]]},
+        {"collections": [[-2, YOUNG, "", 0, 0, 0, 0]]},
+        {"collections": [[0, "odd", "", 0, 0, 0, 0]]},
+        {"collections": [[0, YOUNG, "", 0, 0, 0, 1 << 60]]},
+        {"collector": 1},
+        {"most_bytes": True},
+        {"left_out": -1},
+        {"options": None},
+    ],
+)
+def test_a_damaged_log_of_a_trace_is_refused(change):
+    record = json.loads(gc_log.stored(of_corpus("g1"))) | change
+    with pytest.raises(ValueError, match=r"it has|its facts|a collection"):
+        gc_log.loaded(json.dumps(record).encode(), "a trace")
+
+
+def test_a_damaged_log_is_a_sentence_of_its_trace(tmp_path):
+    path = tmp_path / "t.heap.parquet"
+    with TraceWriter(path, program="t") as out:
+        out.write(events(op=[MALLOC], slot=[0], size=[8]))
+    trace = Trace.open(path)
+    assert trace.collections() is None
+    with pytest.raises(HeapwrightError, match="the collections of its JVM cannot be read"):
+        dataclasses.replace(trace, _collections=b"{}").collections()

@@ -43,9 +43,9 @@ def record(  # noqa: PLR0913 what, then how; all but the first two are named
     """Run a program and keep what it allocates in a trace; with `children` in one per process.
 
     `output` is by default the program's name with `.heap.parquet`. `stacks` is how many frames of a
-    call stack are kept at most, 0 the call site alone. With `graph`, of a CPython
-    program, its objects and their references, in at most `limit_bytes` of its memory. `progress`
-    is called while the trace is written.
+    call stack are kept at most, 0 the call site alone. With `graph`, of a CPython or Java program,
+    its objects and their references, in at most `limit_bytes` of its memory. `progress` is called
+    while the trace is written.
     HeapwrightError when the program cannot be run or made no event.
 
     >>> import heapwright as hw

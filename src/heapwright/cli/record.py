@@ -83,7 +83,7 @@ def record(
     ] = True,
     graph: Annotated[
         bool,
-        typer.Option("--graph", help="Of a CPython program: its objects and their references."),
+        typer.Option("--graph", help="Of a CPython or Java program: its objects and references."),
     ] = False,
     look_every: Annotated[
         str | None,
@@ -114,9 +114,9 @@ def record(
     With --stacks each request keeps its native call stack, found by frame pointers or unwind
     tables; an allocation-heavy program runs two to three times slower then.
 
-    With --graph, what Python allocates and which object refers to which, for collectors. Births
-    and deaths are exact; references are looked at once in a while, which takes the longer the
-    more often.
+    With --graph, what Python or Java allocates and which object refers to which, for collectors.
+    Births are exact, and Python's deaths; references are looked at once in a while, which takes the
+    longer the more often. For Java name `java` itself, of a JDK from 11 on.
 
     With --kernel what the kernel itself asks of its page allocator and its caches, by its trace
     events; --for says how long.
@@ -127,6 +127,7 @@ def record(
         heapwright record --children -- make -j2
         heapwright record --pid 4711 --for 60s --stacks -o app.heap.parquet
         heapwright record --graph -- python3 parse.py big.json
+        heapwright record --graph -- java -Xmx64m -jar app.jar
         heapwright record --kernel --for 10s -o kernel.heap.parquet
     """
     import functools

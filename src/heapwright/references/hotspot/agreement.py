@@ -31,6 +31,7 @@ from heapwright.references.hotspot.build import missing
 from heapwright.references.hotspot.options import refuse_told
 from heapwright.references.tally import Tally, difference
 from heapwright.tunnel.replay import Conditions, Replay
+from heapwright.tunnel.steered import as_recorded
 from heapwright.versions import version_number, version_text
 from heapwright.words import counted
 
@@ -153,7 +154,7 @@ def validate(
 ) -> HotspotAgreement:
     """Play `trace` in a real JVM of the twin's version and compare every collection. Where none is
     named and none of the twin's usual version is here, another version of it that is here."""
-    given = dict(settings or {})
+    given = {**as_recorded(named(name), trace), **(settings or {})}
     refuse_told(name, given)
     knobs = named(name).configured(given)._asdict()
     if "version" not in given and missing(_release(knobs["version"])):

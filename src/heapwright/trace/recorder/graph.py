@@ -1,4 +1,4 @@
-"""Record the object graph of a CPython program as a graph trace.
+"""Record the object graph of a CPython or Java program as a graph trace.
 
     command ─► graph*.c preloaded ─► log: births, deaths; references and roots at each look
             ─► graph_convert.py, rows to rows ─► Mutator ─► the trace
@@ -49,7 +49,8 @@ def record_graph(
     environment: Mapping[str, str] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[int, Converted]:
-    """Run `command`, write the graph of the first CPython in it to `out`: exit status, and what.
+    """Run `command`, write the graph of the first CPython in it, or of `java` if it is that, to
+    `out`: exit status, and what.
 
     There is a look at the references once in `look_every` births, or in half as many births as
     there are live blocks if that is more, and not before the program has run as long as the last
@@ -98,7 +99,8 @@ def record_graph(
         if not log.exists() or not log.stat().st_size:
             raise HeapwrightError(
                 f"recorded no graph of {command[0]} (it ended with status {status}): --graph "
-                "records what CPython allocates, and no CPython ran in it to its end"
+                "records what CPython or java allocates, and no CPython ran in it to its end; of "
+                "Java name the java command itself"
             )
         return status, convert(
             log, out, Path(command[0]).name, look_every, progress=progress, command=told_as

@@ -55,9 +55,11 @@ BRIEF = WAS_LOST  # after `correct`: no look will reach it
     LOOKED_AT,  # births before the last look
     SINCE,  # births since the frame in which blocks are born was entered
     TOLD_LOOKS,  # so far
+    MET,  # objects that were there already, and their bytes
+    MET_BYTES,
     PART,  # of the births between two looks, so many of PARTS are over
     COUNTS,
-) = range(28)
+) = range(30)
 PARTS = 4  # between two looks at which those die that the second one no longer reaches
 LONG_NS = 50_000_000
 DAMAGED = -2
@@ -133,6 +135,8 @@ def survey(rows, births, count, windows):
             continue
         if op == LOOK:
             windows[unsigned(count[LOOKS] + 1)] = count[OBJECTS]
+        if op == COLLECTED and field == 1:
+            count[MET], count[MET_BYTES] = first, second
         if op == SEEN:
             count[LOOKED_AT] = count[OBJECTS]
             count[LOOKS] += 1

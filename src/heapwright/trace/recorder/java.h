@@ -4,7 +4,8 @@
  *
  * An object's tag is its number << SLOT_BITS | its slot in the books; the slot is used again when a look no
  * longer reaches the object. The log has the rows of graph.h, and NEW has the number of its references in
- * the field. A further row: COLLECTED how many collections there were, - */
+ * the field. A further row: COLLECTED how many collections there were, -; with 1 in the field how many objects were
+ * met that were there already, their bytes */
 #ifndef JAVA_H
 #define JAVA_H
 #include "graph.h"
@@ -27,12 +28,11 @@ struct class {
 
 #pragma GCC visibility push(hidden)
 /* java_books.c */
+extern uint64_t met_objects, met_bytes;
 extern struct object *objects; /* slot 0 is none */
-extern uint64_t found_objects, found_bytes;
 extern uint32_t slots_used, alive;
 void *more(void *old, size_t before, size_t after); /* bytes of the books, zeroed; `old` if there is no room */
-uint32_t bear(uint64_t size, uint64_t fields); /* 0: the recording has ended */
-uint32_t bear_found(uint64_t size, uint64_t fields);
+uint32_t bear(uint64_t size, uint64_t fields, int met); /* met: it was there already; 0: the recording has ended */
 uint32_t slot_for(uint64_t number);
 void forget_slot(uint32_t slot);
 int refer(uint32_t slot, uint32_t field, uint64_t number);
@@ -51,6 +51,7 @@ extern uint64_t due_births, look_every, looks;
 extern jlong latest[THREADS]; /* tag of the object that each made last */
 extern uint32_t threads;
 void perhaps_look_at(jvmtiEnv *jvmti, JNIEnv *jni);
+void look_at_the_end(jvmtiEnv *jvmti, JNIEnv *jni);
 #pragma GCC visibility pop
 
 static inline jlong tag_of(uint32_t slot) { return (jlong)(objects[slot].number << SLOT_BITS | slot); }

@@ -51,7 +51,7 @@ static void born_here(JNIEnv *jni, jobject object, jclass class, jlong size, uns
     if ((*jvmti)->GetStackTrace(jvmti, NULL, 0, DEPTH, frames, &depth) != JVMTI_ERROR_NONE) depth = 0;
     uint32_t type = off ? 0 : site_of(jvmti, row, frames, depth);
     tell_collections();
-    uint32_t slot = bear((uint64_t)size, fields);
+    uint32_t slot = bear((uint64_t)size, fields, 0);
     if (!slot) return;
     if (type) tell(TYPE, objects[slot].number, type);
     if ((*jvmti)->SetTag(jvmti, object, tag_of(slot)) != JVMTI_ERROR_NONE) stop(NO_MEMORY);
@@ -128,15 +128,11 @@ static void JNICALL up(jvmtiEnv *env, JNIEnv *jni, jthread thread)
 
 static void JNICALL down(jvmtiEnv *env, JNIEnv *jni)
 {
-    (void)env, (void)jni;
+    (void)env;
+    inside = 1;
     pthread_mutex_lock(&books);
-    tell_collections();
-    FILE *told = off ? NULL : fopen(told_path, "a");
-    if (told) {
-        fprintf(told, "found=%lu\nfound_bytes=%lu\ncollections=%lu\n", (unsigned long)found_objects, (unsigned long)found_bytes,
-            (unsigned long)collections_told);
-        fclose(told);
-    }
+    if (!off) look_at_the_end(jvmti, jni);
+    if (!off) tell_collections();
     stop(ENDED);
     pthread_mutex_unlock(&books);
 }

@@ -9,7 +9,7 @@
 #define FIRST_SLOTS 4096
 
 struct object *objects;
-uint64_t births, books_limit, found_objects, found_bytes;
+uint64_t births, books_limit, met_objects, met_bytes;
 uint32_t slots_used = 1, alive;
 static uint64_t books_bytes;
 static uint32_t slots_room, spare; /* spare: the first free slot; each names the next in `count` */
@@ -43,20 +43,15 @@ uint32_t slot_for(uint64_t number)
     return slot;
 }
 
-uint32_t bear(uint64_t size, uint64_t fields)
+uint32_t bear(uint64_t size, uint64_t fields, int met)
 {
     uint32_t slot = off ? 0 : slot_for(births);
     if (!slot) return 0;
     tell(NEW | fields << 8, size, 0);
     births++;
+    met_objects += met ? 1 : 0;
+    met_bytes += met ? size : 0;
     return slot;
-}
-
-uint32_t bear_found(uint64_t size, uint64_t fields)
-{
-    found_objects++;
-    found_bytes += size;
-    return bear(size, fields);
 }
 
 void forget_slot(uint32_t slot)

@@ -31,7 +31,7 @@ static uint32_t met(jlong *tag, jlong class_tag, jlong size, jint length)
         objects[slot].flags &= ~(uint32_t)ROOTED;
         tell(FOUND, number, 0);
     } else {
-        slot = bear_found((uint64_t)size, fields_of(class_tag, length));
+        slot = bear((uint64_t)size, fields_of(class_tag, length), 1);
         if (!slot) return 0;
         uint32_t type = classes[class_of(class_tag)].type;
         if (type) tell(TYPE, objects[slot].number, type);
@@ -72,7 +72,8 @@ static void reach_the_latest(void)
     }
 }
 
-static void see_what_is_gone(void)
+/* At the end, when threads are gone and with them what they held, only what was born since the last look is lost */
+static void see_what_is_gone(int at_the_end)
 {
     for (uint32_t slot = 1; slot < slots_used; slot++) {
         struct object *object = objects + slot;
@@ -82,7 +83,7 @@ static void see_what_is_gone(void)
             if (object->refers[field]) tell(WRITE | (uint64_t)field << 8, object->number, NOBODY);
             object->refers[field] = 0;
         }
-        if (object->flags & ROOTED && !(object->flags & FROM_ROOT)) {
+        if (object->flags & ROOTED && !(object->flags & FROM_ROOT) && !at_the_end) {
             tell(UNROOT, object->number, 0);
             object->flags &= ~(uint32_t)ROOTED;
         }
@@ -91,7 +92,7 @@ static void see_what_is_gone(void)
         struct object *object = objects + slot;
         if (!object->flags) continue;
         if (object->flags & REACHED) object->flags &= ~(uint32_t)(REACHED | FROM_ROOT);
-        else {
+        else if (!at_the_end || object->number >= looked_at) {
             if (object->flags & ROOTED) tell(UNROOT, object->number, 0);
             tell(LOST, object->number, 0);
             forget_slot(slot);
@@ -99,7 +100,7 @@ static void see_what_is_gone(void)
     }
 }
 
-static void look(jvmtiEnv *jvmti, JNIEnv *jni, uint64_t began_ns)
+static void look(jvmtiEnv *jvmti, JNIEnv *jni, uint64_t began_ns, int at_the_end)
 {
     static const jvmtiHeapCallbacks callbacks = {.heap_reference_callback = follow};
     know_classes(jvmti, jni);
@@ -107,9 +108,10 @@ static void look(jvmtiEnv *jvmti, JNIEnv *jni, uint64_t began_ns)
     if ((*jvmti)->FollowReferences(jvmti, 0, NULL, NULL, &callbacks, NULL) != JVMTI_ERROR_NONE) stop(NO_MEMORY);
     if (off) return;
     reach_the_latest();
-    see_what_is_gone();
+    see_what_is_gone(at_the_end);
     looks++;
     uint64_t ended_ns = now_ns(), took_ns = ended_ns - began_ns;
+    tell(COLLECTED | 1 << 8, met_objects, met_bytes);
     tell(SEEN, took_ns, put_off);
     looked_at = births;
     earliest_ns = ended_ns + took_ns;
@@ -122,10 +124,15 @@ void perhaps_look_at(jvmtiEnv *jvmti, JNIEnv *jni)
     due_births = looked_at + least;
     if (births < due_births && looks) return;
     if ((now = now_ns()) >= earliest_ns) {
-        look(jvmti, jni, now);
+        look(jvmti, jni, now, 0);
         due_births = births + look_every;
     } else {
         put_off = 1;
         due_births = births + CLOCK_BIRTHS;
     }
+}
+
+void look_at_the_end(jvmtiEnv *jvmti, JNIEnv *jni)
+{
+    look(jvmti, jni, now_ns(), 1);
 }

@@ -160,7 +160,7 @@ uint32_t known_class(jvmtiEnv *jvmti, JNIEnv *jni, jclass class)
     if (!slot) {
         if (tag) return 0; /* lost: a look will find it */
         (*jvmti)->GetObjectSize(jvmti, class, &size);
-        slot = bear_found((uint64_t)size, 0);
+        slot = bear((uint64_t)size, 0, 1);
         if (!slot) return 0;
         (*jvmti)->SetTag(jvmti, class, tag_of(slot));
     }

@@ -60,8 +60,6 @@ class JavaTold(NamedTuple):
     vm: str
     header_bytes: int  # of an object: its mark and its class
     reference_bytes: int
-    found: int  # objects that were met by a look, not born before it
-    found_bytes: int
     options: str = ""  # of its heap and its collector
     log: GcLog | None = None  # of its collections
 
@@ -95,8 +93,6 @@ class JavaTold(NamedTuple):
             known.get("vm", "")[:80],
             header,
             reference,
-            number("found"),
-            number("found_bytes"),
             options,
             _collections(log, options),
         )
@@ -109,6 +105,7 @@ class JavaTold(NamedTuple):
     def notes(self, count: np.ndarray, look_every: int) -> list[Note]:
         """What a reader of the trace has to know."""
         brief, births = int(count[at.BRIEF_OBJECTS]), int(count[at.OBJECTS])
+        met = int(count[at.MET])
         looks, again = int(count[at.LOOKS]), int(count[at.FOUND_AGAIN])
         return [
             Note(
@@ -123,16 +120,16 @@ class JavaTold(NamedTuple):
                 cases=brief,
             ),
             Note(
-                f"{self.found:,} objects, {self.found_bytes:,} bytes, were there before the "
+                f"{met:,} objects, {int(count[at.MET_BYTES]):,} bytes, were there before the "
                 "recording began or were made by the JVM unseen: they are born where a look met "
                 "them.",
-                cases=self.found,
+                cases=met,
             ),
             Note(
                 f"Of its own collections {self.log.youngs:,} young and {self.log.fulls:,} full "
                 "ones are kept, as the JVM logged them."
                 if self.log
-                else "Its own collections are not known: the JVM logged none."
+                else "Of its own collections none are kept: the JVM logged none."
             ),
             Note(
                 "Weak, phantom and final references keep nothing alive; "
