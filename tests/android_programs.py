@@ -1,4 +1,5 @@
-"""Where Android's own allocators placed the blocks of small programs.
+"""Where Android's own allocators placed the blocks of small programs, and real spaces of dlmalloc
+the objects of a cache of bitmaps under Dalvik's rules.
 
     python tests/android_programs.py [NAME ...]      write managers/keys anew (make keys)
 
@@ -12,6 +13,9 @@ import numpy as np
 
 from heapwright.references.android import build
 from heapwright.references.android.driver import Drive, Space
+from heapwright.trace.mutator import Mutator
+from heapwright.trace.programs import bitmap_cache, parameters
+from heapwright.trace.schema import Events
 from malloc_programs import FOLDER, batch
 
 BY_SIZE_AT_END, ALWAYS = 3, 4
@@ -25,6 +29,43 @@ CASES = {  # manager: program and what its space is told
         "small": Space(1 << 30, (4, 8, 4096, 1 << 16, 2 << 20, 16384)),
     },
 }
+
+
+MIB = 1 << 20
+BITMAPS = {"images": 150, "files": 30, "memory_bytes": MIB, "max_bytes": 150_000}
+# growth limit, first size, utilization of 1,024, least and most free bytes, concurrent collections
+DALVIK = {
+    "beside": Space(4 * MIB, (4 * MIB, MIB, 512, MIB // 2, 2 * MIB, 1)),
+    "tight": Space(4 * MIB, (2 * MIB, MIB // 4, 768, MIB // 8, MIB // 4, 0)),
+}
+
+
+def bitmaps() -> Events:
+    """A cache of bitmaps, small."""
+    parts: list[Events] = []
+    with Mutator(parts.append) as mutator:
+        bitmap_cache.play(mutator, parameters("bitmap-cache", {"objects": 1100, **BITMAPS}))
+    (batch,) = parts
+    return batch
+
+
+def write_dalvik() -> Iterator[str]:
+    """The keys of Dalvik's spaces."""
+    asked = bitmaps()
+    for name, space in DALVIK.items():
+        with Drive("dalvik", int(asked.slot.max()) + 1, space) as drive:
+            placed = drive.replay(asked)
+            told = drive.finish()
+        np.savez_compressed(
+            FOLDER / f"dalvik-{name}.npz",
+            offset=placed[:, 0].astype(np.int32),
+            usable=placed[:, 1].astype(np.int32),
+            resident=np.int64(told.resident_pages),
+            peak=np.int64(told.peak_bytes),
+            collections=np.array(told.collections),
+            digest=np.int64(told.digest),
+        )
+        yield f"dalvik-{name}.npz: {len(placed):,} events"
 
 
 def write(names: list[str]) -> Iterator[str]:
@@ -49,4 +90,6 @@ def write(names: list[str]) -> Iterator[str]:
 
 if __name__ == "__main__":
     for line in write(sys.argv[1:] or list(CASES)):
+        print(line)
+    for line in write_dalvik():
         print(line)

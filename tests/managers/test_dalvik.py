@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from android_programs import DALVIK, bitmaps
 from heapwright.cli import app
 from heapwright.collectors.android.history import rows
 from heapwright.errors import HeapwrightError
@@ -19,9 +20,11 @@ from heapwright.managers.runtime.dalvik.state import (
     NONE,
     OOM,
 )
+from heapwright.references.android.agreement import offsets, resident_pages
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.runtime_log import log_lines
+from malloc_programs import FOLDER
 from naive.graph_program import random_rows
 from trial import FREE, MALLOC, CollectedTrial
 
@@ -84,6 +87,27 @@ def test_sizes_after_every_collection_are_those_of_the_rules(utilization):
         assert (ideal, soft) == sizes
     assert len(collections) > 5 and any(values[4] != NONE for values in collections)
     assert any(what == CLAMP for what, _ in told(trial)) or utilization != 50
+
+
+@pytest.mark.parametrize("name", DALVIK)
+def test_every_address_and_collection_is_that_of_real_spaces(name):
+    with np.load(FOLDER / f"dalvik-{name}.npz") as kept:
+        key = {column: kept[column] for column in kept.files}
+    limit, start, share, least, most, concurrent = DALVIK[name].told
+    sizes = {"heapsize": 4 * MIB, "heapgrowthlimit": limit, "heapstartsize": start}
+    free = {"heapminfree": least, "heapmaxfree": most, "concurrent": concurrent}
+    settings = sizes | free | {"heaptargetutilization": share * 100 // 1024}
+    trial = CollectedTrial("dalvik", settings)
+    ours = offsets(trial.heap, trial.fly(bitmaps()))
+    assert not trial.run.progress[trial.loop.REFUSED]
+    assert np.flatnonzero(ours[:, 0] != key["offset"]).tolist() == []
+    assert (ours[:, 1] == key["usable"]).all()
+    counts, digest = trial.module.summary(trial.heap)
+    assert list(counts) == key["collections"].tolist() and digest == key["digest"]
+    assert int(trial.heap.active.peak) == key["peak"]
+    assert resident_pages(trial.heap, 4 * MIB) == key["resident"]
+    assert trial.module.space(trial.heap) == DALVIK[name]
+    assert sum(counts) > 3
 
 
 def test_an_allocation_collects_then_grows_then_clears_then_fails():

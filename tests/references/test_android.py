@@ -20,6 +20,7 @@ def test_the_library_is_looked_for_where_it_is_said_to_be(monkeypatch, tmp_path)
     for name, variable, wanted in (
         ("art-rosalloc", build.ART, r"libart\.so\.0"),
         ("dlmalloc", build.DLMALLOC, r"malloc\.c"),
+        ("dalvik", build.DLMALLOC, r"malloc\.c"),
     ):
         monkeypatch.setenv(variable, str(tmp_path))
         assert build.version(name) == "unknown"
@@ -36,6 +37,20 @@ def test_a_difference_is_told():
     assert "event 9: 128 (twin) and 4,096 (real)" in said and "12.0" in said
     assert found.to_json()["usable_sizes"] == {"compared": 2, "equal": 1}
     assert len(found.rows()) == 4 and "3 events" in found.title
+
+
+def test_collections_are_told_and_held_to_each_other():
+    found = Agreement("dalvik", 3, ("4.4", "4.4 over dlmalloc 2.8.6"), footprint=(8, 8))
+    found.collections, found.digests = ((2, 1, 0), (2, 1, 0)), (7, 7)
+    assert found.agrees and ["GC_CONCURRENT", "1", "1", "equal"] in [list(r) for r in found.rows()]
+    assert "no Dalvik ran" in " ".join(found.sentences())
+    found.digests = (7, 8)
+    assert not found.agrees and found.rows()[2][3] == "differs"
+
+
+def test_the_wrong_kind_of_trace_is_a_sentence(tmp_path):
+    with pytest.raises(HeapwrightError, match="is no object graph, whose deaths dalvik"):
+        validate("dalvik", trace("small", tmp_path))
 
 
 @pytest.mark.parametrize(

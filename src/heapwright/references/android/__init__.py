@@ -1,6 +1,7 @@
 """Android's allocators, driven with the events of a trace, without an Android.
 
-build      ART's library and dlmalloc's source, found; the drivers (rosalloc.c, dlmalloc.c)
+build      ART's library and dlmalloc's source, found; the drivers: rosalloc.c, dlmalloc.c, and
+           heap_source.c, Dalvik's spaces
 driver     the process, fed and asked
 agreement  a twin beside it: every offset, every usable size, every refusal
 """

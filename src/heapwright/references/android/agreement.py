@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import PAGE_SHIFT, RESIDENT
 from heapwright.references import no_graph
@@ -19,7 +20,7 @@ from heapwright.words import bytes_text, counted
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
-COLUMNS = ("op", "slot", "size", "align", "thread")
+COLUMNS, GRAPH = ("op", "slot", "size", "align", "thread"), ("field", "target")
 
 
 @dataclass
@@ -34,6 +35,10 @@ class Agreement:
     refused: tuple[int, int] = (0, 0)  # twin, real
     resident: tuple[int, int] = (0, 0)  # bytes of the space at the end
     footprint: tuple[int, int] | None = None  # most bytes taken of the system, where it grows
+    # Of Dalvik: collections for an allocation, beside the program, and before it is out of memory;
+    # and a digest of what each freed, left, had taken and aims at
+    collections: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    digests: tuple[int, int] = (0, 0)
     first_difference: dict[str, int] | None = None
     settings: dict[str, int] = field(default_factory=dict)
 
@@ -41,7 +46,8 @@ class Agreement:
     def agrees(self) -> bool:
         """Whether every offset, usable size and refusal is equal."""
         equal = all(each.equal == each.compared for each in (self.offsets, self.usable_sizes))
-        pairs = [self.refused, *([self.footprint] if self.footprint else [])]
+        pairs: list[tuple[Any, Any]] = [self.refused, self.digests]
+        pairs += [each for each in (self.footprint, self.collections) if each]
         return equal and all(twin == real for twin, real in pairs)
 
     @property
@@ -58,6 +64,12 @@ class Agreement:
         ]
         if self.footprint:
             figures.append(("footprint at most", self.footprint, bytes_text))
+        if self.collections:
+            kinds = ("GC_FOR_ALLOC", "GC_CONCURRENT", "GC_BEFORE_OOM")
+            for kind, *counts in zip(kinds, *self.collections, strict=True):
+                figures.append((kind, (counts[0], counts[1]), "{:,}".format))
+            same = "equal" if self.digests[0] == self.digests[1] else "differs"
+            found.append(("freed, left, taken, aimed at", "by", "collection", same))
         for label, (twin, real), text in figures:
             found.append((label, text(twin), text(real), difference(twin, real)))
         return found
@@ -68,6 +80,11 @@ class Agreement:
             "The real one is the library's own code in a fresh process, without a runtime; offsets "
             "count from the start of its space, and a refused request has none in either."
         ]
+        if self.collections:
+            said.append(
+                "Of Dalvik the spaces are real, dlmalloc's own in a process of 32 bits; what "
+                "decides over them is written from its rules a second time, and no Dalvik ran."
+            )
         if self.first_difference:
             at = self.first_difference
             said.append(
@@ -96,6 +113,7 @@ class Agreement:
             "refused": both(self.refused),
             "resident_bytes_end": both(self.resident),
             "footprint_bytes_peak": both(self.footprint) if self.footprint else None,
+            "collections": both(self.collections) if self.collections else None,
             "first_difference": self.first_difference,
             "settings": self.settings,
         }
@@ -117,9 +135,10 @@ class Agreement:
 
 def offsets(heap: Any, placed: np.ndarray) -> np.ndarray:
     """(offset in the space, usable bytes) of (address, usable bytes); -1: there is no block."""
-    held = placed[:, 0] != 0
+    held, header = placed[:, 0] != 0, 8 if hasattr(heap, "active") else 0  # of an object
+    start = int(heap.base) + header
     return np.column_stack(
-        [np.where(held, placed[:, 0] - int(heap.base), -1), np.where(held, placed[:, 1], 0)]
+        [np.where(held, placed[:, 0] - start, -1), np.where(held, placed[:, 1] + header, 0)]
     )
 
 
@@ -139,28 +158,40 @@ def validate(
 ) -> Agreement:
     """Replay `trace` through the twin and the real one and compare.
 
-    `progress` is told the events compared so far. HeapwrightError for an object graph, and without
-    the real one or a compiler.
+    `progress` is told the events compared so far. HeapwrightError for the wrong kind of trace,
+    without the real one or a compiler, and for a program that is out of memory.
     """
-    no_graph(trace, name)
+    if name == "dalvik":
+        if not trace.graph:
+            raise HeapwrightError(
+                f"{trace.path} is no object graph, whose deaths dalvik is held to; make one: "
+                "heapwright synthesise bitmap-cache."
+            )
+    else:
+        no_graph(trace, name)
     twin = Replay(name, trace, dict(settings or {}), Conditions())
     versions = version_text(twin.version), build.version(name)
     found = Agreement(name, trace.events, versions, settings=dict(settings or {}))
     heap, ledger, seen = twin.heap, twin.ledger(), 0
     space = Space(*twin.module.space(heap))
-    grows = name == "dlmalloc"
     with Drive(name, trace.slots, space) as drive:
-        for batch in trace.batches(columns=COLUMNS):
+        for batch in trace.batches(columns=(*COLUMNS, *(GRAPH if trace.graph else ()))):
             placed = np.zeros((len(batch.op), 2), np.int64)
             twin.loop.survey(heap, twin.run, batch, ledger, placed)
             found.enter(offsets(heap, placed), drive.replay(batch), seen)
             seen += len(batch.op)
+            if trace.graph:
+                twin.end_if_fatal()
             if progress:
                 progress(seen)
         told = drive.finish()
     found.refused = int(twin.run.progress[twin.loop.REFUSED]), told.refused
     pages = resident_pages(heap, space.zone_bytes)
     found.resident = pages * PAGE_BYTES, told.resident_pages * PAGE_BYTES
-    if grows:
+    if name == "dlmalloc":
         found.footprint = int(heap.space.peak), told.peak_bytes
+    if name == "dalvik":
+        found.footprint = int(heap.active.peak), told.peak_bytes
+        counts, digest = twin.module.summary(heap)
+        found.collections, found.digests = (counts, told.collections), (digest, told.digest)
     return found

@@ -2,6 +2,7 @@
 
 art-rosalloc   ART's library, loaded by a driver (rosalloc.c)
 dlmalloc       malloc.c, built into a driver (dlmalloc.c): for words of 4 bytes without a C library
+dalvik         the same (heap_source.c), under what decides over Dalvik's spaces
 """
 
 import os
@@ -18,6 +19,7 @@ LIBRARY = "libart.so.0"
 BEFORE = ("liblz4.so.1", "libsigchain.so.0", "libbase.so.0", "liblog.so.0", "libbacktrace.so.0")
 AFTER = ("libziparchive.so.0", "libnativebridge.so.0", "libnativeloader.so.0", LIBRARY)
 ART_VERSION = "11.0"  # of Debian's package: the library does not say its own
+DALVIK_VERSION = "4.4"  # whose rules heap_source.c has
 SOURCES = ("malloc.c", "dlmalloc/src/malloc.c")  # in the folder that is named
 FLAGS = ("-O2", "-std=gnu11", "-w")
 BARE_FLAGS = (
@@ -77,7 +79,9 @@ def version(name: str) -> str:
         return ART_VERSION if library() else "unknown"
     path = source()
     found = re.search(r"Version (\d+(\.\d+)+)", path.read_text()[:4096]) if path else None
-    return found[1] if found else "unknown"
+    if not found:
+        return "unknown"
+    return f"{DALVIK_VERSION} over dlmalloc {found[1]}" if name == "dalvik" else found[1]
 
 
 def driver(name: str, word: int = 8, align: int = 16) -> Path:
@@ -91,7 +95,9 @@ def driver(name: str, word: int = 8, align: int = 16) -> Path:
         return executable(name, name, [here / "rosalloc.c"], headers, FLAGS)
     given = source()
     assert given
+    program = "heap_source.c" if name == "dalvik" else "dlmalloc.c"
+    headers.append(here / "dlmalloc.h")
     flags = [*FLAGS, *(BARE_FLAGS if word == 4 else ()), f"-DMALLOC_ALIGNMENT={align}"]
     return executable(
-        name, name, [here / "dlmalloc.c"], [*headers, given], [*flags, f'-DDLMALLOC="{given}"']
+        name, name, [here / program], [*headers, given], [*flags, f'-DDLMALLOC="{given}"']
     )

@@ -21,7 +21,7 @@
 enum { FREE, MALLOC, CALLOC, REALLOC, MEMALIGN, THREAD_EXIT, NEW };
 enum { SLOTS, TOUCH, ZONE, TOLD, SETTINGS = TOLD + 6 };
 enum { BATCH = 1 << 15, PAGE = 4096, PAGE_SHIFT = 12, ALIGN = 16, AT = 1 << 24 };
-enum { REFUSED, RESIDENT, HELD, PEAK, FIGURES };
+enum { REFUSED, RESIDENT, HELD, PEAK, OWN, FIGURES = OWN + 4 };
 
 struct event { int64_t size; int32_t slot, thread; uint8_t op, align, pad[6]; };
 struct object { char *address; int64_t size; };

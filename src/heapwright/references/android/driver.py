@@ -20,6 +20,7 @@ EVENT = np.dtype(
 )
 
 
+FIGURES = 8  # drive.h
 MORE = 6  # words that a driver may be told beside its zone's bytes
 
 
@@ -37,6 +38,8 @@ class Told(NamedTuple):
     resident_pages: int  # of its space
     held_bytes: int  # its footprint
     peak_bytes: int
+    collections: tuple[int, ...] = ()  # of a heap source: for an allocation, beside, the last ones
+    digest: int = 0  # of what each left
 
 
 class Drive(Child):
@@ -45,8 +48,8 @@ class Drive(Child):
     blame = "; a trace that frees or grows what was never allocated does this."
 
     def __init__(self, name: str, slots: int, space: Space, *, touch: bool = True) -> None:
-        built = space.told[:2] if name == "dlmalloc" else ()
-        driver = build.driver(name, *built)
+        words = {"dlmalloc": space.told[:2], "dalvik": (4, 8)}
+        driver = build.driver(name, *words.get(name, ()))
         super().__init__(f"real {name}", driver, build.environment(name))
         more = [*space.told, *[0] * (MORE - len(space.told))]
         self.send(np.array([slots, touch, space.zone_bytes, *more], np.int64))
@@ -70,4 +73,5 @@ class Drive(Child):
     def finish(self) -> Told:
         """End it: what it held."""
         self.send(np.zeros(1, np.int64))
-        return Told(*self.receive(np.zeros(len(Told._fields), np.int64)).tolist())
+        refused, pages, held, peak, *more = self.receive(np.zeros(FIGURES, np.int64)).tolist()
+        return Told(refused, pages, held, peak, tuple(more[:-1]), more[-1])

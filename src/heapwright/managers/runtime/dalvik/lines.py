@@ -9,15 +9,19 @@ import numpy as np
 
 from heapwright.collectors.android.history import rows
 from heapwright.managers.runtime.dalvik.state import (
+    BEFORE_OOM,
     CAUSES,
     CLAMP,
+    COLLECT,
     CONCURRENT,
+    FOR_ALLOC,
     FORCE,
     GROW,
     OOM,
 )
 
 KIB, MIB = 1 << 10, 1 << 20
+PRIME = 1099511628211
 
 
 def mib(size):
@@ -44,6 +48,18 @@ def line(what, values, paused_ms):
         f"{CAUSES[what]} freed {small}{shown}K, {100 - int(share)}% free "
         f"{live // KIB}K/{footprint // KIB}K, paused {paused}, total {paused_ms}ms"
     )
+
+
+def summary(heap):
+    """(collections for an allocation, beside the program, before it is out of memory), and a digest
+    of what each freed, left, had taken and aims at: as heap_source.c of the references has it."""
+    digest = 0
+    for _, what, *values in rows(heap).tolist():
+        if what <= BEFORE_OOM:
+            for value in values[:4]:
+                digest = ((digest ^ value) * PRIME & (1 << 64) - 1) >> 1
+    counts = [int(heap.paths[COLLECT + what]) for what in (FOR_ALLOC, CONCURRENT, BEFORE_OOM)]
+    return tuple(counts), digest
 
 
 def lines(heap, pauses_ms):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from heapwright.allocators.dlmalloc.checking import check as check_space
 from heapwright.allocators.dlmalloc.checking import list_free, own_memory
-from heapwright.allocators.dlmalloc.chunk import USED, block_of, head, space
+from heapwright.allocators.dlmalloc.chunk import USED, block_of, head
+from heapwright.allocators.dlmalloc.chunk import space as space_of
 from heapwright.allocators.frame import cached, counters
 from heapwright.collectors.android.history import history, note
 from heapwright.collectors.android.properties import sizes
@@ -36,7 +37,7 @@ from heapwright.managers.runtime.dalvik.heap_source import (
     fork,
     open_space,
 )
-from heapwright.managers.runtime.dalvik.lines import lines
+from heapwright.managers.runtime.dalvik.lines import lines, summary
 from heapwright.managers.runtime.dalvik.state import (
     BEFORE_OOM,
     CONCURRENT,
@@ -76,6 +77,8 @@ __all__ = [
     "metadata",
     "new",
     "notes",
+    "space",
+    "summary",
     "usable",
     "vacant",
     "write",
@@ -128,19 +131,27 @@ def boot(machine, config, mutator):
         log=log(),
         java=java(machine, 0, 0, compressed=True),
         stack=mark_stack(),
-        active=space(*parts),
-        zygote=space(*parts),
+        active=space_of(*parts),
+        zygote=space_of(*parts),
         history=history(),
         fields=fields,
         paths=counters(PATHS),
     )
 
 
+def space(heap):
+    """What the real spaces are told: most bytes, and what is decided by."""
+    told = (heap.growth_limit, heap.start, heap.utilization, heap.min_free, heap.max_free)
+    if heap.fork_at:
+        raise HeapwrightError("dalvik.zygote_bytes is 0 where the real spaces are driven.")
+    return int(heap.most), (*map(int, told), int(heap.concurrent))
+
+
 def notes(heap):
     """What its figures mean, in sentences."""
     told = [
         "dalvik stands still for the whole of a concurrent collection, which the real one makes "
-        "beside the program; no real one was driven."
+        "beside the program."
     ]
     if heap.paths[PATHS.index("before_oom")]:
         told.append(

@@ -78,6 +78,11 @@ class Heap(NamedTuple):
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
+    @property
+    def base(self):
+        """Where its space begins; 0 before the first object."""
+        return self.active.base
+
 
 @kernel(inline=True)
 def header(heap, block):
