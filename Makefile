@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux advice python flights arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux linux-keys advice python flights arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -66,8 +66,12 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings
 	$(BIN)/python -m benchmarks.agreement_android
 	$(BIN)/python -m benchmarks.agreement_cpython $(PYTHONS)
 
-agreement-linux: install ## regenerate docs/agreement-linux.md from full samples: SAMPLES=folder [MEMBLOCK=library]
-	$(BIN)/python -m benchmarks.agreement_linux $(SAMPLES) $(if $(MEMBLOCK),--memblock $(MEMBLOCK))
+agreement-linux: install ## regenerate docs/agreement-linux.md from what linux-keys made; or SAMPLES=folder MEMBLOCK=library
+	$(BIN)/python -m benchmarks.agreement_linux $(or $(SAMPLES),build/linux/samples) --memblock $(or $(MEMBLOCK),build/linux/memblock.so)
+
+linux-keys: install ## build and boot real Linux kernels, write their full samples, cut tests/linux/keys: ten minutes, qemu
+	$(BIN)/python -m benchmarks.linux_boot build/linux
+	$(BIN)/python -m benchmarks.linux_keys build/linux/samples --memblock build/linux/memblock.so
 
 advice: install system ## regenerate docs/advice.md: advice beside what ten programs really held
 	$(BIN)/python -m benchmarks.advice -o docs/advice.md

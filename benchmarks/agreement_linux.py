@@ -177,6 +177,9 @@ the number and not when they are used.
 
 ## How the samples are made
 
+By `make linux-keys` (`benchmarks/linux_boot.py`): it fetches Debian's kernel and its source, builds
+what is needed in place and boots it.
+
 - A module in the kernel writes the lists and runs scripted sequences with interrupts off: `pages
   COUNT SEED ORDER PERCENT`, `slab SIZE ALIGN COUNT SEED`, `vm COUNT SEED`. Its dump leaves an
   emulated machine by a debug port, and a user-mode kernel by its host's files.
@@ -185,7 +188,8 @@ the number and not when they are used.
   events' layouts stand in the console's text.
 - The same bits at every boot: QEMU with `-icount shift=0,sleep=off -rtc base=2024-01-01,clock=vm`,
   or the user-mode kernel with `time-travel=inf-cpu`; `norandmaps random.trust_cpu=off`.
-- Programs under a limit are run by `benchmarks/linux/reclaim.job`, in a kernel of 256 MiB.
+- What each kernel runs is a file of `benchmarks/linux/`: `scripted.job`, `boot.job`, `pages.job`,
+  `slab.job`, `swap.job` with 160 MiB in a machine of 192, and `reclaim.job`.
 - The real `mm/memblock.c` is built in place as a library from Debian's `linux-source-6.1` by the
   headers of its own `tools/testing/memblock`, with functions `twin_reset`, `twin_dump` and a hook
   on the hand-over.

@@ -2,11 +2,11 @@
 
     python -m benchmarks.linux_keys SAMPLES [--memblock memblock.so] [-o tests/linux/keys]
 
-SAMPLES/scripted holds debian.dump.gz and uml.dump.gz: what a module in the kernel wrote of its own
-lists and of scripted requests (see docs/linux.md). A key is the first sequence of page requests
-with all lists before and after it, and every other sequence whole, packed by xz. Beside them the
-lines of memblock in a boot's log and, of the real mm/memblock.c as a library, what it answered to
-random programs.
+SAMPLES is what `benchmarks.linux_boot` makes; its scripted/ holds debian.dump.gz and uml.dump.gz:
+what a module in the kernel wrote of its own lists and of scripted requests. A key is the first
+sequence of page requests with all lists before and after it, and every other sequence whole, packed
+by xz. Beside them the lines of memblock in a boot's log, what its kmalloc gave, what programs under
+a memory limit did and, of the real mm/memblock.c as a library, what it answered to random programs.
 """
 
 import argparse
@@ -134,10 +134,19 @@ def main() -> int:
             return 1
         for path in cut(dump, chosen.output, kernel):
             print(f"{path}: {path.stat().st_size:,} bytes")
-    boot_log(chosen.samples / "debian-6.1.192-boot" / "console.gz", chosen.output)
-    slabinfo(chosen.samples / "debian-6.1.192-boot" / "ttyS1.gz", chosen.output)
-    of_kmalloc(chosen.samples / "debian-6.1.192-boot", chosen.output)
-    of_groups(chosen.samples / "debian-6.1.192-reclaim" / "reclaim.gz", chosen.output)
+    boot, groups = (
+        next(chosen.samples.glob(f"debian-*-{job}"), None) for job in ("boot", "reclaim")
+    )
+    if boot is None or groups is None:
+        print(
+            f"{chosen.samples} lacks a boot or a reclaim: see benchmarks.linux_boot.",
+            file=sys.stderr,
+        )
+        return 1
+    boot_log(boot / "console.gz", chosen.output)
+    slabinfo(boot / "ttyS1.gz", chosen.output)
+    of_kmalloc(boot, chosen.output)
+    of_groups(groups / "reclaim.gz", chosen.output)
     if chosen.memblock:
         of_library(chosen.memblock, chosen.output)
     return 0

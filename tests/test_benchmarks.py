@@ -38,3 +38,22 @@ def test_what_python_programs_held_is_beside_what_was_predicted():
     text = module.page([good, bad])
     assert "**1 of 1**" in text and "**0 of 1**" in text
     assert "50.0 MiB / 40.0 MiB (−20 %), 39.0 MiB to 51.0 MiB" in text
+
+
+def test_a_guests_archive_holds_its_files_by_name(tmp_path):
+    """The newc form of cpio: a header of 110 characters, names and contents at multiples of 4."""
+    program = tmp_path / "program"
+    program.write_bytes(b"12345")
+    found, at = {}, 0
+    boot = importlib.import_module("benchmarks.linux_boot")
+    made = boot.archive({"bin": None, "bin/program": program})
+    while True:
+        fields = [int(made[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
+        assert made[at : at + 6] == b"070701" and at % 4 == 0
+        name = made[at + 110 : at + 110 + fields[11] - 1].decode()
+        start = (at + 110 + fields[11] + 3) // 4 * 4
+        if name == "TRAILER!!!":
+            break
+        found[name] = (fields[1], made[start : start + fields[6]])
+        at = (start + fields[6] + 3) // 4 * 4
+    assert found == {"bin": (0o40755, b""), "bin/program": (0o100755, b"12345")}

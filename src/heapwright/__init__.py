@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from heapwright.api.comparing import Comparison, compare
     from heapwright.api.differing import diff
     from heapwright.api.flying import build, fly
+    from heapwright.api.kernel_frames import Frames, kernel_frames
     from heapwright.api.maps import Maps, maps
     from heapwright.api.recording import recording
     from heapwright.api.replaying import replay, validate
@@ -45,6 +46,7 @@ _HOMES = {
     "api.differing": ("diff",),
     "api.flying": ("build", "fly"),
     "api.areas": ("Areas", "areas"),
+    "api.kernel_frames": ("Frames", "kernel_frames"),
     "api.maps": ("Maps", "maps"),
     "api.recording": ("recording",),
     "api.replaying": ("replay", "validate"),
@@ -75,6 +77,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "size_classes",
     "maps",
     "areas",
+    "kernel_frames",
     "build",
     "fly",
     "managers",
@@ -87,6 +90,7 @@ __all__ = [  # noqa: RUF022 as a reader meets them
     "Sweep",
     "Maps",
     "Areas",
+    "Frames",
     "HeapwrightError",
     "__version__",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import heapwright as hw
 from heapwright.cli import app
 from heapwright.linux.account import fragmentation_index
 from heapwright.managers.linux.slub.manager import RANGES
@@ -63,14 +64,15 @@ def test_the_page_stands_alone_and_holds_the_tables(trace, tmp_path):
 
 
 def test_a_kernels_trace_is_compared_by_the_kernels_managers(trace):
-    assert usual(kernel=True) == ["page-allocator", "slab", "slub"]
+    assert usual(kernel=True) == ["kmalloc", "page-allocator", "slab", "slub"]
     opened = Trace.open(trace)
     assert opened.of_kernel and not set(usual()) & set(usual(kernel=True))
 
 
 def test_a_manager_without_frames_is_refused(trace):
     status, output = run(trace, "--manager", "linear")
-    assert status == 1 and "those that do: page-allocator, slab, slub" in " ".join(output.split())
+    able = "those that do: kmalloc, page-allocator, slab, slub"
+    assert status == 1 and able in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
@@ -141,3 +143,10 @@ def test_a_collector_takes_no_door_for_references(trace):
             bound_loop(named(loop), named(loop).template(graph=False)), Trace.open(trace)
         )
         assert ("field" in columns) == (loop == "slub") and "target" not in columns
+
+
+def test_a_program_asks_the_same(trace):
+    told = hw.kernel_frames(trace, manager="slab")
+    status, output = run(trace, "--manager", "slab", "--json")
+    assert status == 0 and told.to_json().items() <= json.loads(output).items()
+    assert any(note.about == "slab" for note in told.notes)

@@ -1,6 +1,7 @@
 """Recording the running kernel, with a folder that looks like tracefs in its place."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from heapwright.cli import app
 from heapwright.errors import HeapwrightError
+from heapwright.trace.importers import import_file
 from heapwright.trace.recorder import kernel
 from heapwright.trace.store import Trace
 
@@ -78,3 +80,29 @@ def test_a_forbidden_tracefs_is_one_sentence(tracefs, monkeypatch):
 def test_how_long_must_be_said():
     ended = CliRunner().invoke(app, ["record", "--kernel"])
     assert ended.exit_code == 1 and "say --for how long" in " ".join(ended.output.split())
+
+
+def test_the_documents_line_for_raw_pages_is_what_the_importer_reads(tmp_path):
+    """The shell's line of docs/linux.md, on a folder that looks like tracefs."""
+    page = (Path(__file__).parents[2] / "docs" / "linux.md").read_text()
+    (line,) = [each[2:] for each in page.splitlines() if each.startswith("$ (cat /sys/")]
+    root = tmp_path / "tracing"
+    for block in LAYOUTS.decode().split("name: ")[1:]:
+        folder = root / "events" / "kmem" / block.partition("\n")[0]
+        folder.mkdir(parents=True)
+        (folder / "format").write_text(f"name: {block}")
+    for cpu in range(len(PAGES) // 4096):
+        folder = root / "per_cpu" / f"cpu{cpu}"
+        folder.mkdir(parents=True)
+        (folder / "trace_pipe_raw").write_bytes(PAGES[4096 * cpu : 4096 * (cpu + 1)])
+    subprocess.run(
+        ["sh", "-c", line.replace("/sys/kernel/tracing", str(root))], cwd=tmp_path, check=True
+    )
+    whole = tmp_path / "whole.raw"
+    whole.write_bytes(RAW)
+    found = []
+    for path in (tmp_path / "kernel.raw", whole):
+        import_file(path, path.with_suffix(".parquet"))
+        found.append(Trace.open(path.with_suffix(".parquet")))
+    assert found[0].events == found[1].events > 0
+    assert found[0].doors() == found[1].doors()

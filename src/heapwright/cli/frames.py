@@ -11,7 +11,8 @@ from heapwright.cli.options import Json, Knobs, TracePath
 def frames(
     trace: TracePath,
     manager: Annotated[
-        str, typer.Option("--manager", metavar="NAME", help="slub, slab or page-allocator.")
+        str,
+        typer.Option("--manager", metavar="NAME", help="slub, kmalloc, slab, page-allocator."),
     ] = "slub",
     settings: Knobs = None,
     html: Annotated[
@@ -32,11 +33,10 @@ def frames(
         heapwright frames kernel.heap.parquet --html frames.html
         heapwright frames kernel.heap.parquet --set cpu_partial=0
     """
+    from heapwright.api.kernel_frames import kernel_frames
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_knobs
-    from heapwright.insight.kernel_frames import kernel_frames
     from heapwright.report.kernel_frames import caches_sheet, orders_sheet, owners_sheet
-    from heapwright.report.notes import Note, notes
     from heapwright.report.summary import print_notes
     from heapwright.report.terminal import print_sheet
     from heapwright.trace.store import Trace
@@ -51,19 +51,16 @@ def frames(
             advance(events - done)
             done = events
 
-        found = kernel_frames(opened, manager, knobs, progress)
-    told = notes("The trace", opened.notes, [])
-    told += [Note(manager, sentence) for sentence in found.notes]
+        found = kernel_frames(opened, manager=manager, settings=knobs, progress=progress)
     if html:
-        from heapwright.report.kernel_page import write_kernel_page
-
-        write_kernel_page(html, trace.name, found, told)
+        found.write_html(html)
     if json:
-        screen.print_json({"trace": str(trace), "trace_notes": opened.notes, **found.to_json()})
+        screen.print_json(found.to_json())
         return
     console = screen.console()
-    for sheet in (owners_sheet(found), orders_sheet(found), caches_sheet(found)):
+    for sheet_of in (owners_sheet, orders_sheet, caches_sheet):
+        sheet = sheet_of(found.told)
         if sheet.rows:
             print_sheet(console, sheet)
             console.print()
-    print_notes(console, told)
+    print_notes(console, found.notes)
