@@ -4,6 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.errors import HeapwrightError
@@ -14,6 +16,8 @@ from heapwright.trace.recorder.java_told import BRIEFLY_BIRTHS, JavaTold
 from heapwright.trace.schema import FREE, NEW
 from heapwright.trace.store import Trace
 from java_programs import ARRAYS, missing, recorded
+from naive.graph_logs import Kept, log_of, sites_of, texts
+from naive.java_teller import JavaKnown, JavaRows, JavaTeller
 
 COLUMNS = ("op", "slot", "size", "field", "target", "site")
 TOLD = JavaTold("17.0.15", "a JVM", 12, 4)
@@ -119,6 +123,43 @@ def test_a_version_is_a_number(tmp_path, version, known):
 def test_options_of_the_heap_are_those_that_are_asked_about():
     command = "java -Xmx64m -cp a:b -XX:+UseG1GC -XX:OnError=x -Xlog:gc:file=a -ea Main -Xmn3m"
     assert java.heap_options(command.split()) == ["-Xmx64m", "-XX:+UseG1GC"]
+
+
+OPS = [
+    *([books.NEW] * 8),
+    *([books.WRITE] * 8),
+    *(books.ROOT, books.UNROOT, books.FREE, books.FOUND, books.LOOK, books.TYPE),
+    *([books.SEEN] * 2),
+    *([books.LOST] * 4),
+]
+ROW = st.tuples(st.sampled_from(OPS), st.integers(0, 3), st.integers(0, 60), st.integers(-1, 60))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(rows=st.lists(ROW, max_size=200), room=st.integers(1, 12), briefly=st.integers(1, 5))
+def test_rows_are_those_of_dictionaries(rows, room, briefly, tmp_path_factory):
+    log = [*texts(books.PLACE, range(1, 4)), *texts(books.NAME, range(1, 31)), *log_of(rows)]
+    path = tmp_path_factory.mktemp("graph") / "log"
+    np.array([*log, (books.END, 0, 0)], np.int64).tofile(path)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(graph_convert, "FIRST_ROOM", room)
+        small.setattr(graph_convert, "OUT_ROWS", room)
+        small.setattr(graph_convert, "CHUNK_ROWS", 2 * room + 1)
+        small.setattr(graph_convert, "BRIEFLY_BIRTHS", briefly)
+        told, tree, _, _ = graph_convert._foretold(path, len(log) + 1, TOLD)
+        made = Kept()
+        for chunk in graph_convert._chunks(path, len(log) + 1):
+            told = graph_convert._tell(told, chunk, made)
+        told = graph_convert._rows_room(told)
+        graph_convert.graph_tell.finish(told)
+        graph_convert._hand_on(told, made)
+    known = JavaKnown(log)
+    teller = JavaTeller(JavaRows(), known, sites_of(log, known, tree), (12, 4, briefly))
+    for row in log:
+        teller.tell(*row)
+    teller.end()
+    assert list(made) == list(teller.m) and made.objects == teller.m.objects
+    assert told.count[books.BRIEF_OBJECTS] == len(known.brief)
 
 
 def fake_java(tmp_path, text):

@@ -35,7 +35,7 @@ def is_java(program: str) -> bool:
 
 def with_agent(command: Sequence[str], agent: Path, log: Path) -> list[str]:
     """The command with the agent, and a log of its collections."""
-    ours = [f"-agentpath:{agent}", f"-Xlog:gc*:file={log}:uptime,level,tags:filecount=0"]
+    ours = [f"-agentpath:{agent}", f'-Xlog:gc*:file="{log}":uptime,level,tags:filecount=0']
     return [command[0], *ours, *command[1:]]
 
 
