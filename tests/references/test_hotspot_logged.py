@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from heapwright.cli import app
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.references.hotspot.logged import LoggedAgreement, beside
 from heapwright.references.hotspot.logged import log_of as log_kept_in
@@ -16,6 +17,7 @@ from heapwright.trace.store import Trace
 from hotspot_programs import trace
 from java_programs import KEY
 
+COMPILED = pytest.mark.skipif(INTERPRETED, reason="its twins' own tests run interpreted")
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 YOUNG = "[1.0s][info][gc] GC({}) Pause Young (Allocation Failure) 5M->1M(15M) 2.0ms\n"
 
@@ -29,6 +31,7 @@ def run(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@COMPILED
 def test_the_twin_has_the_heap_of_the_log():
     found = beside("hotspot-serial", trace("serial-lists"), log_of(10))
     assert found.settings["Xmx"] == 8 << 20 and found.young[1] == 10 and found.young[0] > 0
@@ -80,6 +83,7 @@ def test_other_words_are_no_log(tmp_path):
     assert refused.exit_code == 1
 
 
+@COMPILED
 def test_a_recorded_run_is_the_twins(tmp_path):
     """Of a real JVM: the twin of its collector, in its heap, has its collections."""
     found = beside("hotspot-serial", Trace.open(KEY), log_kept_in(KEY))
