@@ -11,7 +11,6 @@ CARD = Card(
     serves=("graph",),
     compared=(),
     versions=("4.4",),
-    unproven=("4.4",),
     reference="heapwright.references.android",
     limit_knob="heapgrowthlimit",
     units=UNITS,
