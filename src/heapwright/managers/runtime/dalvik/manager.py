@@ -152,8 +152,8 @@ def notes(heap):
     told = [
         "dalvik stands still for the whole of a concurrent collection, which the real one makes "
         "beside the program.",
-        "dalvik's spaces are held to dlmalloc's own code, its rules to a second writing of them; no "
-        "Dalvik ran.",
+        "dalvik's spaces are held to dlmalloc's own code, its rules to a second writing of them; "
+        "no Dalvik ran.",
     ]
     if heap.paths[PATHS.index("before_oom")]:
         told.append(
