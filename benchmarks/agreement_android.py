@@ -147,8 +147,8 @@ were resident at the end, and of dlmalloc the footprint at its highest.
 
 Of `dalvik` the spaces are real: Doug Lea's code in a process of 32 bits, fed with the births and
 deaths of object graphs. What decides over them (`heap_source.c`) is written a second time from the
-rules of Android 4.4's public source, apart from the twin; no Dalvik ran. `art` is in no table: there
-is no live reference. [The page](android.md) says what they omit.
+rules of Android 4.4's public source, apart from the twin; no Dalvik ran. `art` is in no table:
+there is no live reference. [The page](android.md) says what they omit.
 
 {sections}"""
 

@@ -103,7 +103,7 @@ class Config(NamedTuple):
     capacity_bytes: int = 64 << 20  # of the space, whole pages; as dalvik.vm.heapgrowthlimit
     page_release_mode: int = BY_SIZE_AT_END  # which free pages go back: 0 none, 1 those at the end,
     # 2 as many as the threshold, 3 those that are both, 4 all
-    page_release_size_threshold_bytes: int = 4 << 20
+    page_release_size_threshold_bytes: int = 4 << 20  # of free pages side by side, for modes 2, 3
     version: int = version_number("11")
 
 

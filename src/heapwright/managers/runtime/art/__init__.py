@@ -12,7 +12,7 @@ CARD = Card(
     compared=(),
     versions=("11.0",),
     unproven=("11.0",),
-    limit_knob="heapgrowthlimit",
+    limit_knob="heapsize",
     units=UNITS,
     variants=({"heapstartsize": 1 << 19, "heapmaxfree": 1 << 19, "native_pixels_bytes": 12288},),
 )

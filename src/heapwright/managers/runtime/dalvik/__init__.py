@@ -11,9 +11,8 @@ CARD = Card(
     serves=("graph",),
     compared=(),
     versions=("4.4",),
-    unproven=("4.4",),
     reference="heapwright.references.android",
-    limit_knob="heapgrowthlimit",
+    limit_knob="heapsize",
     units=UNITS,
     variants=({"heapstartsize": 1 << 18, "heapminfree": 1 << 17, "heapmaxfree": 1 << 18},),
 )

@@ -151,7 +151,9 @@ def notes(heap):
     """What its figures mean, in sentences."""
     told = [
         "dalvik stands still for the whole of a concurrent collection, which the real one makes "
-        "beside the program."
+        "beside the program.",
+        "dalvik's spaces are held to dlmalloc's own code, its rules to a second writing of them; "
+        "no Dalvik ran.",
     ]
     if heap.paths[PATHS.index("before_oom")]:
         told.append(
