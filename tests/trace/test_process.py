@@ -124,6 +124,20 @@ def test_memory_that_nobody_was_seen_to_map():
     assert "as Go's runtime and other static code do" in told
 
 
+@pytest.mark.parametrize(
+    ("program", "what"),
+    [
+        ("/usr/bin/python3.11", "by python3.11: pymalloc's arenas"),
+        ("/usr/bin/node", "by node: V8's heap"),
+        ("/srv/app", "mapped before the recording began by app"),
+    ],
+)
+def test_what_a_program_mapped_before_it_was_recorded_is_named_by_what_it_is(program, what):
+    process = mapped_by("x")._replace(mappers=())
+    (told,) = note(process, {"ran_before": program})
+    assert what in told and "Go" not in told
+
+
 def test_what_is_explained_is_said_and_noted_nowhere(tmp_path):
     kept = Process(np.array([[5, 0, 30 * MIB, 24 * MIB, 6 * MIB, 23 * MIB, 0, 0]]))
     assert note(kept, {}) == note(NOTHING, {}) == reconciled(NOTHING, {}) == []

@@ -339,3 +339,27 @@ def test_in_a_program(tmp_path, serving, start):
     (trace,) = hw.attach(process.of.pid, tmp_path / "o.parquet", for_s=0.2, stacks=8)
     assert trace.events > 0 and trace.stack_nodes > 0
     assert process.end() == UNHARMED
+
+
+FIXED = """
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+void (*volatile letting_go)(void *) = free;
+int main(void) {
+    puts("ready");
+    fflush(stdout);
+    for (;;) letting_go(malloc(4321)), usleep(1000);
+}
+"""
+
+
+def test_a_program_at_a_fixed_place_that_keeps_the_address_of_free(tmp_path, start):
+    """As Debian's python3 does: the loader tells its own entry for free instead of libc's."""
+    source, built = tmp_path / "fixed.c", tmp_path / "fixed"
+    source.write_text(FIXED)
+    subprocess.run(["cc", "-O1", "-fno-pie", "-no-pie", "-o", built, source], check=True)
+    process = start(built)
+    trace = process.record(tmp_path / "t.parquet")
+    assert 4321 in sizes(trace)
+    assert trace.frees >= trace.allocations - 1

@@ -65,6 +65,7 @@ _KNOWN = (
     ("mono", "Mono's heap", "MONO_GC_PARAMS steers it"),
     ("php", "PHP's heap", "USE_ZEND_ALLOC=0 in the environment makes it ask malloc"),
 )
+BEFORE = "ran_before"  # of a trace's origin: the program's file, if it ran before the recording
 _PYMALLOC = (
     "pymalloc's arenas",
     "recorded from its start and without --no-python, what they hold is in the recording",
@@ -129,7 +130,7 @@ def _at(
     parts = []
     todo = ""
     if row[MAPPED] >= TELLING_BYTES:
-        what, todo = _mapped_by(row[MAPPED], mappers)
+        what, todo = _mapped_by(row[MAPPED], mappers, origin.get(BEFORE, ""))
         parts.append(f"{bytes_text(row[MAPPED])} {what}")
     if row[STACKS] >= TELLING_BYTES:
         parts.append(f"{bytes_text(row[STACKS])} stacks of threads")
@@ -149,14 +150,17 @@ def _at(
     return Reconciled(moment, dict(zip(COLUMNS, row, strict=True)), share, said)
 
 
-def _mapped_by(mapped: int, mappers: Sequence[Mapper]) -> tuple[str, str]:
-    """Who mapped memory past malloc: the end of a sentence; and what to do about it."""
+def _mapped_by(mapped: int, mappers: Sequence[Mapper], before: str) -> tuple[str, str]:
+    """Who mapped memory past malloc: the end of a sentence; and what to do about it. `before`: the
+    program's name, if it ran before the recording began."""
     by_file: dict[str, list[Mapper]] = {}
     for mapper in mappers:
         by_file.setdefault(os.path.basename(mapper.where.partition("+0x")[0]), []).append(mapper)
     order = sorted(by_file.items(), key=lambda one: -sum(m.bytes for m in one[1]))
     total = sum(mapper.bytes for mapper in mappers)
     if not order or total < mapped // 2:
+        if before:
+            return _mapped_before(os.path.basename(before))
         return (
             "mapped without asking libc, as Go's runtime and other static code do",
             "no recorder of malloc sees it",
@@ -171,3 +175,14 @@ def _mapped_by(mapped: int, mappers: Sequence[Mapper]) -> tuple[str, str]:
         f"mapped by {name} itself, past malloc",
         "what a program maps itself is not in the recording: no malloc changes it",
     )
+
+
+def _mapped_before(name: str) -> tuple[str, str]:
+    """Of a program that ran already nobody was seen to map it: what its name tells."""
+    said = f"mapped before the recording began by {name}"
+    if "python" in name.lower():
+        return f"{said}: {_PYMALLOC[0]}", _PYMALLOC[1]
+    for part, what, todo in _KNOWN:
+        if part in name.lower():
+            return f"{said}: {what}", todo
+    return said, "begin it by `heapwright record` to see by whom"

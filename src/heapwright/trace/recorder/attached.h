@@ -140,13 +140,23 @@ static void begin_again(void) {
     memset(looks.row + looks.first, 0, looks.rows * sizeof *looks.row);
 }
 
+/* Whether the program's is libc's. One linked to a fixed place that takes its address has an entry of its own
+ * for it, which the loader tells instead: an undefined symbol with a value; it leads where ours is put. */
+static int on_libcs(const struct hook *hook) {
+    void *found = dlsym(RTLD_DEFAULT, hook->name);
+    const ElfW(Sym) *symbol = NULL;
+    Dl_info about;
+    if (found == hook->real) return 1;
+    return found && dladdr1(found, &about, (void **)&symbol, RTLD_DL_SYMENT) && symbol && symbol->st_shndx == SHN_UNDEF;
+}
+
 __attribute__((visibility("default"))) int heapwright_attach(const char *folder) { /* PARENT:FOLDER, PARENT - for its own */
     if (attached.on || state.phase == ON) return TWICE;
     void *libc = dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD);
     if (!libc) return NO_LIBC;
     for (size_t i = 0; i < HOOKS; i++) hooks[i].real = dlsym(libc, hooks[i].name);
     if (!hooks[HOOKS - 1].real) hooks[HOOKS - 1].real = dlsym(RTLD_DEFAULT, "dlopen"); /* before glibc 2.34 */
-    if (dlsym(RTLD_DEFAULT, "malloc") != hooks[FREEING].real || dlsym(RTLD_DEFAULT, "free") != hooks[0].real) return OTHER_MALLOC;
+    if (!on_libcs(hooks + FREEING) || !on_libcs(hooks)) return OTHER_MALLOC;
     libc_handle = libc;
     if (state.header || *kept.path) begin_again();
     *kept.folder = 0;

@@ -10,8 +10,8 @@ import numpy as np
 
 from heapwright.trace import schema
 from heapwright.trace.notes import CUT, INHERITED, STOPPED, UNEXPLAINED, Note, of_kind
+from heapwright.trace.reconciled import BEFORE, reconciled
 from heapwright.trace.reconciled import note as unexplained
-from heapwright.trace.reconciled import reconciled
 from heapwright.trace.recorder.carry import Carry, carry
 from heapwright.trace.recorder.ends import Ends
 from heapwright.trace.recorder.java_told import of_a_jvm
@@ -159,6 +159,8 @@ def convert(  # noqa: PLR0913 what, then how
         facts.origin, facts.settings = told.facts, told.settings
         about = python.notes(where, late, bool(log.flags & STACKED))
         facts.notes += [*notes, *told.notes, *ends.note(), *of_looks, *about, *of_a_jvm(where)]
+        if logs[0].flags & ATTACHED:
+            facts.origin[BEFORE] = log.executable or program
         if not logs[0].flags & ATTACHED:  # else much of it is from before
             facts.notes += unexplained(writer.process, facts.origin)
         facts.notes += [*owners(process[-1], log.executable), *_steered(steering)]
