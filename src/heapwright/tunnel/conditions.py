@@ -52,7 +52,7 @@ class Conditions:
                 raise HeapwrightError(f"{name} is one of {', '.join(known)}, not {value!r}.")
 
     def kept_of(self, trace: "Trace") -> dict[str, str]:
-        """What a result keeps of them; of a device nothing, whose pages nobody writes or advises."""
+        """What a result keeps of them; of a device nothing: nobody writes its pages."""
         return {} if trace.origin.get("device") else dict(vars(self))
 
     def said_of(self, trace: "Trace") -> list[str]:
