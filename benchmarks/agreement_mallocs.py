@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.agreement import record_threaded, table, twins
 from heapwright.errors import HeapwrightError
+from heapwright.managers import managers
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.agreement import Agreement, validate
 from heapwright.references.malloc.rates import rates
@@ -24,6 +25,7 @@ from heapwright.references.tally import difference, percent
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import replay_seconds
+from heapwright.versions import version_number, version_text
 
 SYNTHETIC = ("producer-consumer", "fleet", "phases")  # two threads; all sizes; memalign and realloc
 KNOBS: dict[str, tuple[dict[str, int], ...]] = {
@@ -93,7 +95,7 @@ def rate(manager: str, trace: Trace) -> tuple[float, float]:
 
 def section(manager: str, traces: list[Path]) -> str:
     """The tables of one twin."""
-    rows, knob_rows, ratios = [], [], []
+    rows, knob_rows, version_rows, ratios = [], [], [], []
     for path in traces:
         trace = Trace.open(path)
         name = path.name.removesuffix(".heap.parquet")
@@ -107,6 +109,11 @@ def section(manager: str, traces: list[Path]) -> str:
             for knobs in KNOBS.get(manager, ()):
                 setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
                 knob_rows.append(row([setting], validate(manager, trace, knobs)))
+    for number in _others(manager):
+        for path in traces:
+            trace = Trace.open(path)
+            label = [path.name.removesuffix(".heap.parquet"), version_text(number)]
+            version_rows.append(row(label, validate(manager, trace, {"version": number})))
     first = ("trace", "events", "threads", *HEADER)
     text = f"## {manager} {systems.version(manager)}\n\n{table(first, rows)}\n\n"
     if ratios:
@@ -116,7 +123,17 @@ def section(manager: str, traces: list[Path]) -> str:
     if knob_rows:
         text += f"\nWith its knobs turned, on {KNOB_RECORDING}:\n\n"
         text += table(("setting", *HEADER), knob_rows) + "\n"
+    if version_rows:
+        text += "\nIn other versions, each on the libraries of its own suite:\n\n"
+        text += table(("trace", "version", *HEADER), version_rows) + "\n"
     return text
+
+
+def _others(manager: str) -> list[int]:
+    """The versions that a twin has, but for its default, and that are unpacked here."""
+    known = map(version_number, managers()[manager].card.versions)
+    own = version_number(systems.version(manager))
+    return [each for each in known if each != own and systems.reachable(manager, each)]
 
 
 def page(recordings: list[Path], folder: Path) -> str:

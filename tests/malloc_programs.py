@@ -8,6 +8,7 @@ end. Nothing in it comes from a twin; the events are made again from the seed.
 
 import random
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from heapwright.trace.schema import (
     events,
 )
 from heapwright.trace.store import Trace, TraceWriter
+from heapwright.versions import version_number
 
 FOLDER = Path(__file__).parent / "managers" / "keys"
 SEED = 7
@@ -52,6 +54,8 @@ PROGRAMS = {
     "threads": Program(5000, 4, 0.003, 0.75, 3, 1500),
     "small": Program(9000, 1, 0.0, 0.99, 1, 6000),
 }
+VERSIONS = {"tcmalloc": ("2.16", "2.18.1")}  # that have a key of OF_VERSIONS too
+OF_VERSIONS = "threads"
 OF_GLIBC = {  # see glibc_versions.py: threads come and go, and sizes reach 16 MiB
     "versions": Program(2600, 3, 0.004, 0.7, 7, 900),
 }
@@ -120,9 +124,9 @@ def trace(name: str, folder: Path) -> Trace:
     return Trace.open(path)
 
 
-def key_of(manager: str, name: str) -> Path:
-    """Where a key lies."""
-    return FOLDER / f"{manager}-{name}.npz"
+def key_of(manager: str, name: str, version: str = "") -> Path:
+    """Where a key lies; with `version`: of one that is not the twin's default."""
+    return FOLDER / f"{manager}{version and '-' + version}-{name}.npz"
 
 
 def origin(manager: str, addresses: np.ndarray, heap_start: int) -> int:
@@ -133,33 +137,42 @@ def origin(manager: str, addresses: np.ndarray, heap_start: int) -> int:
 
 
 def write(names: list[str]) -> Iterator[str]:
-    """Write the keys of these managers from the libraries that are installed."""
-    import tempfile
-
+    """Write the keys of these managers from the libraries that are installed, or, of VERSIONS,
+    unpacked."""
     FOLDER.mkdir(exist_ok=True)
     for manager in names:
-        for name in PROGRAMS:
-            with tempfile.TemporaryDirectory() as folder:
-                asked = trace(name, Path(folder))
-                with Drive(manager, asked, placed=True, tick_ns=0) as drive:
-                    placed = drive.replay(batch(name, clocked=clocked(manager)))
-                    held = drive.finish()
-            start = origin(manager, placed[:, 0], drive.heap_start)
-            if hasattr(managers()[manager].module, "seed"):
-                start = BREAK_LIMIT + drive.origin
-            offsets = np.where(placed[:, 0] != 0, placed[:, 0] - start, -1)
-            np.savez_compressed(
-                key_of(manager, name),
-                offset=offsets,
-                usable=placed[:, 1].astype(np.int32),
-                resident=np.int64(held.high_water_bytes),
-                mapped=np.int64(held.mapped_bytes_peak),
-                faults=np.int64(held.page_faults),
-                told=np.array(held.told, np.int64),
-                seeds=np.array(drive.seeds, np.int64),
-                version=np.array(systems.version(manager)),
-            )
-            yield f"{key_of(manager, name).name}: {len(offsets):,} events"
+        cases = [(name, "") for name in PROGRAMS]
+        for name, version in [*cases, *((OF_VERSIONS, each) for each in VERSIONS.get(manager, ()))]:
+            if version and not systems.reachable(manager, version_number(version)):
+                yield f"{manager} {version} is not here: its key is left as it is"
+                continue
+            events = _write(manager, name, version)
+            yield f"{key_of(manager, name, version).name}: {events:,} events"
+
+
+def _write(manager: str, name: str, version: str) -> int:
+    knobs = {"version": version_number(version)} if version else {}
+    with tempfile.TemporaryDirectory() as folder:
+        asked = trace(name, Path(folder))
+        with Drive(manager, asked, placed=True, tick_ns=0, tunables=knobs) as drive:
+            placed = drive.replay(batch(name, clocked=clocked(manager)))
+            held = drive.finish()
+    start = origin(manager, placed[:, 0], drive.heap_start)
+    if hasattr(managers()[manager].module, "seed"):
+        start = BREAK_LIMIT + drive.origin
+    offsets = np.where(placed[:, 0] != 0, placed[:, 0] - start, -1)
+    np.savez_compressed(
+        key_of(manager, name, version),
+        offset=offsets,
+        usable=placed[:, 1].astype(np.int32),
+        resident=np.int64(held.high_water_bytes),
+        mapped=np.int64(held.mapped_bytes_peak),
+        faults=np.int64(held.page_faults),
+        told=np.array(held.told, np.int64),
+        seeds=np.array(drive.seeds, np.int64),
+        version=np.array(version or systems.version(manager)),
+    )
+    return len(offsets)
 
 
 def twins() -> list[str]:

@@ -35,6 +35,14 @@ def test_a_flag_is_called_true_or_false() -> None:
     }
 
 
+def test_what_is_in_per_cent_here_is_a_share_there() -> None:
+    torch = managers()["cuda-caching"].card.deploy
+    told = torch.variables({"garbage_collection_threshold": 80, "expandable_segments": 1})
+    assert told == {
+        "PYTORCH_CUDA_ALLOC_CONF": "garbage_collection_threshold:0.8,expandable_segments:True"
+    }
+
+
 def test_a_library_is_installed_and_preloaded() -> None:
     made = deployment(JEMALLOC, {"dirty_decay_ms": 0, "narenas": 2})
     lines = made.lines("./serve --all")

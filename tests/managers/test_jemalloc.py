@@ -209,6 +209,7 @@ def test_no_cache():
     [
         ({"dirty_decay_ms": -2}, "is -1, for never, or more"),
         ({"narenas": -1}, "are not negative"),
+        ({"narenas": 4095}, "narenas is at most 4,094, not 4,095"),
         ({"tcache": 2}, "tcache is 0 or 1, not 2"),
         ({"lg_tcache_max": 24}, "lg_tcache_max is 3 to 23, not 24"),
         ({"version": 5_002_000}, "no version 5.2 here; it has: 5.3"),

@@ -11,10 +11,21 @@ from heapwright.machine.address_space import (
     PEAK_RESIDENT_PAGES,
 )
 from heapwright.managers import managers
-from malloc_programs import FOLDER, PROGRAMS, batch, clocked, key_of, twins
+from heapwright.versions import version_number
+from malloc_programs import (
+    FOLDER,
+    OF_VERSIONS,
+    PROGRAMS,
+    VERSIONS,
+    batch,
+    clocked,
+    key_of,
+    twins,
+)
 from trial import Trial
 
-CASES = [(name, program) for name in twins() for program in PROGRAMS]
+CASES = [(name, program, "") for name in twins() for program in PROGRAMS]
+CASES += [(name, OF_VERSIONS, version) for name, each in VERSIONS.items() for version in each]
 
 
 def test_there_is_a_key_for_each_and_no_other():
@@ -23,16 +34,16 @@ def test_there_is_a_key_for_each_and_no_other():
         *("art-", "dlmalloc-", "dalvik-"),
     )
     kept = {path.stem for path in FOLDER.glob("*.npz") if not path.stem.startswith(others)}
-    assert kept == {f"{name}-{program}" for name, program in CASES}
+    assert kept == {key_of(*case).stem for case in CASES}
 
 
-@pytest.mark.parametrize(("name", "program"), CASES)
-def test_every_address_is_the_real_ones(name, program):
+@pytest.mark.parametrize(("name", "program", "version"), CASES)
+def test_every_address_is_the_real_ones(name, program, version):
     """And every usable size, the page faults, what was resident and mapped at most, and what the
     library says of itself."""
-    with np.load(key_of(name, program)) as kept:
+    with np.load(key_of(name, program, version)) as kept:
         key = {column: kept[column] for column in kept.files}
-    trial = Trial(name)
+    trial = Trial(name, {"version": version_number(version)} if version else None)
     if hasattr(trial.module, "seed"):
         trial.module.seed(trial.heap, key["seeds"])
     placed = trial.fly(batch(program, clocked=clocked(name)))

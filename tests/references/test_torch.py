@@ -8,6 +8,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.references import reference
 from heapwright.trace.importers import torch_snapshot
 from heapwright.trace.store import Trace
+from heapwright.tunnel.replay import replay
 from malloc_programs import trace as malloc_trace
 from torch_snapshots import BASE, snapshot
 
@@ -30,6 +31,12 @@ def test_a_snapshot_is_its_own_key(tmp_path):
     assert found.agrees and found.addresses.compared > 250
     assert found.segments > 20 and found.first_difference is None
     assert found.to_json()["addresses"]["equal"] == found.addresses.compared
+
+
+def test_nothing_is_said_of_what_is_written_on_a_device(tmp_path):
+    result = replay("cuda-caching", imported(tmp_path, snapshot(keep=0.5)))
+    assert result.conditions == {}
+    assert not [note for note in result.notes if "calloc" in note or "huge" in note]
 
 
 def test_another_setting_places_blocks_elsewhere_and_the_first_is_told(tmp_path):

@@ -28,6 +28,7 @@ class Deploy:
     between: str = ":"  # with this in between
     flags: tuple[str, ...] = ()  # of those, knobs of 0 and 1 that are called by words there,
     words: tuple[str, str] = ("false", "true")  # these
+    shares: tuple[str, ...] = ()  # knobs in % that are shares of 1 there
     calls: Mapping[str, str] = field(default_factory=dict)  # knob: a line of Python that sets it,
     # with {} for the value: what no environment can say
     preload: str = ""  # command that makes the library to preload; "": none is made
@@ -70,6 +71,8 @@ class Deploy:
 
     def _value(self, knob: str, value: int) -> str:
         """How a value is written."""
+        if knob in self.shares:
+            return f"{value / 100:g}"
         return self.words[bool(value)] if knob in self.flags else str(value)
 
     def said(self, settings: Mapping[str, int]) -> str:

@@ -51,6 +51,14 @@ class Conditions:
             if value not in known:
                 raise HeapwrightError(f"{name} is one of {', '.join(known)}, not {value!r}.")
 
+    def kept_of(self, trace: "Trace") -> dict[str, str]:
+        """What a result keeps of them; of a device nothing: nobody writes its pages."""
+        return {} if trace.origin.get("device") else dict(vars(self))
+
+    def said_of(self, trace: "Trace") -> list[str]:
+        """The same in words."""
+        return [] if trace.origin.get("device") else self.sentences()
+
     def sentences(self) -> list[str]:
         """The assumptions in words."""
         written = (

@@ -111,14 +111,14 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         mapped_bytes_peak=int(meters[PEAK_MAPPED_BYTES]),
         high_water_bytes=int(meters[PEAK_RESIDENT_PAGES]) * PAGE_BYTES,
         settings=settings,
-        conditions=dict(vars(conditions)),
+        conditions=conditions.kept_of(trace),
         recorded=twin.recorded,
         runs_on=runs_on(python=bool(trace.python), kernel=trace.of_kernel)
         if trace.python or trace.of_kernel
         else "",
         paths=dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True)),
         refused=int(counts[twin.loop.REFUSED]),
-        notes=conditions.sentences() + twin.notes(),
+        notes=conditions.said_of(trace) + twin.notes(),
         collecting=collected(twin),
     )
     del twin, meters  # give its address space back before the next one is reserved

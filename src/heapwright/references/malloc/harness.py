@@ -118,7 +118,7 @@ class Drive(Child):
         `replay` returns addresses. `tunables`: its settings, as {"arena_max": 2}. `end_event`:
         always among the samples. `tick_ns`: its clock is the events', which moves on by so much
         at each where the trace knows no time; -1: the system's clock."""
-        system, library = systems.named(name), systems.library(name)
+        system, library = systems.named(name), systems.library(name, tunables)
         alive = alive_at_once(trace)
         check_memory((trace.peak_live_bytes if touch == "all" else 0) + alive * STACK_BYTES)
         environment = {"LD_BIND_NOW": "1", **system.environment}

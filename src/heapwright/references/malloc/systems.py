@@ -21,7 +21,7 @@ from pathlib import Path
 
 from heapwright.errors import HeapwrightError
 from heapwright.managers.card import Deploy
-from heapwright.references.malloc import libc, musl
+from heapwright.references.malloc import gperftools, libc, musl
 from heapwright.versions import version_number, version_text
 
 # A library that reaches its thread state by static TLS can be loaded late only with room for it.
@@ -57,6 +57,7 @@ class System:
     environment: dict[str, str] = field(default_factory=dict)  # for a quiet, default run
     deploy: Deploy | None = None  # None: its manager's card says it
     linked: bool = False  # into the harness, which drives it alone: no other program can load it
+    newer: bool = False  # few systems have it: nothing is said where it is not here, unless asked
 
 
 SYSTEMS = {
@@ -84,6 +85,7 @@ SYSTEMS = {
             "libmimalloc3, or pip install cmeel-mimalloc",
             "mi_",
             "mi_usable_size",
+            newer=True,
         ),
         System(
             "tcmalloc",
@@ -140,8 +142,11 @@ def named(name: str) -> System:
     return SYSTEMS[name]
 
 
-def library(name: str) -> Path | None:
-    """The library of `name`, None for the C library; HeapwrightError when it is missing."""
+def library(name: str, settings: Mapping[str, int] | None = None) -> Path | None:
+    """The library of `name`, None for the C library; HeapwrightError when it is missing. With
+    `settings`: of the version that they ask for."""
+    if name == "tcmalloc" and (folder := elsewhere(name, settings or {})):
+        return folder / gperftools.LIBRARY
     found = presence(name)
     if found.missing:
         raise HeapwrightError(f"cannot drive the real {name}: {found.missing}")
@@ -194,30 +199,41 @@ def tunables(name: str, settings: Mapping[str, int]) -> str:
 
 
 def elsewhere(name: str, settings: Mapping[str, int]) -> Path | None:
-    """Where the libraries of the version of glibc lie that `settings` ask for; None for this
-    machine's. HeapwrightError where they are not given: see `libc`."""
+    """Where the libraries lie that the version of glibc, or of tcmalloc, needs that `settings` ask
+    for; None for this machine's. HeapwrightError where they are not given: see `libc`."""
     number = settings.get("version", 0)
+    if name == "tcmalloc" and number:
+        return gperftools.libraries(number, "" if presence(name).missing else version(name))
     return libc.libraries(version_text(number)) if name == "glibc" and number else None
 
 
 def reachable(name: str, number: int) -> bool:
     """Whether that version of the real `name` can be driven here; 0: any."""
-    if name != "glibc" or not number:
+    if not number:
         return True
-    return version_text(number) in (libc.here(), *libc.unpacked())
+    if name == "glibc":
+        return version_text(number) in (libc.here(), *libc.unpacked())
+    known = [] if presence(name).missing else [version(name)]
+    if name == "tcmalloc":
+        known += gperftools.unpacked()
+    return version_text(number) in known
 
 
 def timed(name: str, settings: Mapping[str, int]) -> bool:
     """Whether the loop that replays the twins can call the real `name`, set so: not one that is
     linked into its harness, nor a glibc that is older than this machine's programs."""
+    if name == "tcmalloc" and elsewhere(name, settings):
+        return False
     if elsewhere(name, settings):
         return libc.serves_here(version_text(settings["version"]))
     return not named(name).linked
 
 
 def _of_this_version(name: str, number: int) -> None:
-    """Refuse a version that is asked for and is not this machine's."""
-    if number and version_number(version(name)) != number:
+    """Refuse a version that is asked for and is neither this machine's nor unpacked."""
+    if name == "tcmalloc" and number:
+        gperftools.libraries(number, version(name))
+    elif number and version_number(version(name)) != number:
         raise HeapwrightError(
             f"the real {name} here is {version(name)}: version={version_text(number)} cannot be "
             "driven on this machine."

@@ -178,6 +178,9 @@ def _refuse(config):
         raise HeapwrightError("a decay of jemalloc is -1, for never, or more.")
     if min(config.narenas, config.oversize_threshold, config.cores) < 0:
         raise HeapwrightError("narenas, oversize_threshold and cores of jemalloc are not negative.")
+    if config.narenas > MOST_ARENAS - 2:  # the real one says that it takes the most instead
+        most = f"at most {MOST_ARENAS - 2:,}"
+        raise HeapwrightError(f"jemalloc.narenas is {most}, not {config.narenas:,}.")
     if config.tcache not in (0, 1):
         raise HeapwrightError(f"jemalloc.tcache is 0 or 1, not {config.tcache}.")
     if not LEAST_LG_CACHED <= config.lg_tcache_max <= MOST_LG_CACHED:

@@ -4,7 +4,7 @@ from heapwright.managers.card import Card, Deploy
 
 CARD = Card(
     summary="gperftools 2.10: thread and central caches over a page heap, exact to the address",
-    versions=("2.10",),
+    versions=("2.10", "2.16", "2.18.1"),
     reference="heapwright.references.malloc",
     deploy=Deploy(
         environment={

@@ -15,7 +15,12 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.malloc.tcmalloc import state
 from heapwright.managers.malloc.tcmalloc.central import insert_range, remove_range
-from heapwright.managers.malloc.tcmalloc.metadata import begin, drop_record, new_record
+from heapwright.managers.malloc.tcmalloc.metadata import (
+    begin,
+    drop_record,
+    new_record,
+    register_early,
+)
 from heapwright.managers.malloc.tcmalloc.state import (
     AFTER,
     BEFORE,
@@ -34,6 +39,7 @@ from heapwright.managers.malloc.tcmalloc.state import (
     list_of,
     row_of,
 )
+from heapwright.versions import version_number
 
 STEAL_BYTES = 1 << 16  # kStealAmount
 LEAST_BYTES = 512 << 10  # kMinThreadCacheSize
@@ -41,7 +47,9 @@ THIEVES = 10  # caches that are looked at
 LONGEST_LIST = 8192  # kMaxDynamicFreeListLength
 MOST_OVERAGES = 3  # kMaxOverages
 MAIN = 1  # the row of the main thread
-FIRST_CLASS, SECOND_CLASS = 1, 2  # of 8 and 16 bytes
+FIRST_CLASS, SECOND_CLASS, THIRD_CLASS = 1, 2, 3  # of 8, 16 and 32 bytes
+NO_CACHE_LOST = version_number("2.16")
+NONE_OF_32_BYTES = version_number("2.18")
 
 
 @kernel(cold=True)
@@ -53,6 +61,9 @@ def start(heap):
     rate = heap.release_rate
     heap.release_rate = heap.wait = 0
     begin(heap)
+    if heap.version >= NO_CACHE_LOST:
+        _start_found(heap, rate)
+        return
     new_cache(heap, LOST)
     lost = fetch(heap, LOST, FIRST_CLASS)
     store(heap.machine, lost, 0)
@@ -67,6 +78,33 @@ def start(heap):
     fetch(heap, MAIN, SECOND_CLASS)
     heap.release_rate = rate
     pop(heap, MAIN, FIRST_CLASS)
+
+
+@kernel
+def _start_found(heap, rate):
+    """The same from 2.16 on: malloc(1) by a cache that is not found when the object is freed, past
+    any cache, and is found again then; malloc(1) and free leave two objects of 8 bytes in it. Up to
+    2.16 one of 32 bytes came and went as the first did."""
+    new_cache(heap, MAIN)
+    register_early(heap)
+    _fetch_in_vain(heap, FIRST_CLASS)
+    if heap.version < NONE_OF_32_BYTES:
+        _fetch_in_vain(heap, THIRD_CLASS)
+    block = fetch(heap, MAIN, FIRST_CLASS)
+    list_ = list_of(MAIN, FIRST_CLASS)
+    store(heap.machine, block, heap.rows[unsigned(list_ + FIRST)])
+    heap.rows[unsigned(list_ + FIRST)] = block
+    heap.rows[unsigned(list_ + COUNT)] += 1
+    heap.rows[unsigned((MAIN << ROW_SHIFT) + SIZE)] += heap.classes.bytes_of[FIRST_CLASS]
+    heap.release_rate = rate
+
+
+@kernel
+def _fetch_in_vain(heap, class_):
+    """malloc, and free past any cache: the list may be longer since."""
+    lost = fetch(heap, MAIN, class_)
+    store(heap.machine, lost, 0)
+    insert_range(heap, class_, lost, 1)
 
 
 @kernel(cold=True)

@@ -104,6 +104,7 @@ ALIGN_BYTES = 16  # what malloc itself promises
 LEAST_TOTAL_BYTES = 512 << 10  # of all caches: kMinThreadCacheSize
 MOST_TOTAL_BYTES = 1 << 30
 LEAF_PAGES_SHIFT = 18
+NO_GROWTH = version_number("2.18")  # realloc asks for no more than it is asked for
 
 
 class Config(NamedTuple):
@@ -113,7 +114,7 @@ class Config(NamedTuple):
     release_rate: int = 1  # 0: nothing is given back
     aggressive_decommit: int = 0  # 1: what is freed is given back at once
     transfer_num_obj: int = 32  # most objects of a batch
-    version: int = version_number("2.10")
+    version: int = version_number("2.10")  # 2.16 and 2.18.1 start, and 2.18.1 resizes, otherwise
 
 
 def boot(machine, config):
@@ -145,6 +146,7 @@ def boot(machine, config):
         np.zeros(MOST_CHUNKS, np.int64),
         words(
             Heap,
+            version=config.version,
             release_rate=config.release_rate,
             aggressive=config.aggressive_decommit != 0,
             total=total,
@@ -289,15 +291,28 @@ def calloc(heap, thread, size):
 
 
 @kernel
+def _bytes_for(heap, size):
+    """What malloc gives (nallocx)."""
+    class_ = class_of(heap.classes, size)
+    if class_:
+        return heap.classes.bytes_of[unsigned(class_)]
+    return (size + PAGE_BYTES - 1) & -PAGE_BYTES
+
+
+@kernel
 def realloc(heap, thread, address, size):
     """The block itself where it has room and half of it is wanted; else moved, with a quarter more
-    than it had if it grows by less."""
+    than it had if it grows by less. From 2.18 on: itself where malloc would give as much."""
     room = usable(heap, address, size)
-    if room // 2 <= size <= room:
+    if heap.version >= NO_GROWTH:
+        stays = _bytes_for(heap, size) == room
+    else:
+        stays = room // 2 <= size <= room
+    if stays:
         heap.paths[state.IN_PLACE] += 1
         return address
     moved = 0
-    if room < size < room + room // 4:
+    if heap.version < NO_GROWTH and room < size < room + room // 4:
         moved = _alloc(heap, thread, room + room // 4)
     if not moved:
         moved = _alloc(heap, thread, size)

@@ -28,6 +28,7 @@ from heapwright.managers.malloc.tcmalloc.state import (
 
 CHUNK_BYTES = 8 << 20  # kMetadataAllocChunkSize
 PIECE_BYTES = 128 << 10  # kAllocIncrement
+EARLY_BYTES = 64  # sizeof(SlowTLS::Entry) on its own line of the processor's cache
 LEAF_SHIFT = 18  # pages of a leaf, log2
 LEAF_BYTES = 8 << LEAF_SHIFT
 LEAF_MASK = (1 << LEAF_SHIFT) - 1
@@ -103,6 +104,12 @@ def begin(heap):
     new_span_record(heap)  # "reduce cache conflicts", of which the first was given back before
     drop_record(heap, TRACE_RECORD, new_record(heap, TRACE_RECORD, RECORD_BYTES[TRACE_RECORD]))
     drop_record(heap, CACHE_RECORD, new_record(heap, CACHE_RECORD, RECORD_BYTES[CACHE_RECORD]))
+
+
+@kernel
+def register_early(heap):
+    """What remembers a cache made before threads have places for theirs (SlowTLS::Entry)."""
+    touch(heap.machine, _take(heap, EARLY_BYTES), EARLY_BYTES)
 
 
 @kernel

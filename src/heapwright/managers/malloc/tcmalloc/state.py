@@ -101,6 +101,7 @@ PATHS = (
 
 @record(
     "started",  # the library's constructor has run
+    "version",  # as a number: see versions.py
     "release_rate",  # TCMALLOC_RELEASE_RATE
     "aggressive",  # TCMALLOC_AGGRESSIVE_DECOMMIT
     "total",  # bytes that all caches may keep (overall_thread_cache_size_)
