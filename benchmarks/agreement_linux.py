@@ -10,10 +10,12 @@ import argparse
 import datetime
 import gzip
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.agreement import table
+from benchmarks.linux_boot import PROGRAM
 from heapwright.linux.geometry import room_of
 from heapwright.linux.recorded import (
     areas,
@@ -26,6 +28,11 @@ from heapwright.linux.recorded import (
 )
 from heapwright.linux.recorded.events import Recording, recording, section
 from heapwright.references.tally import percent
+from heapwright.result import Result
+from heapwright.trace.programs import synthesise
+from heapwright.trace.store import Trace
+from heapwright.tunnel.conditions import Conditions
+from heapwright.tunnel.limited import Limit, limited
 
 KERNELS = {"debian": "Debian's 6.1", "uml": "a user-mode 6.1"}
 PROGRAMS = 2000
@@ -125,6 +132,7 @@ def at_boot(samples: Path, library: Path | None) -> Iterator[list[str]]:
 
 
 GROUPS = ("program", "scanned", "reclaimed", "major faults", "refaults of files", "killed")
+MALLOCS = ("limit", "swap", "outcome", "operations done", "major faults", "reclaimed")
 COUNTED = ("pgscan", "pgsteal", "pgmajfault", "workingset_refault_file", "oom_kill")
 
 
@@ -135,6 +143,29 @@ def groups(samples: Path) -> Iterator[list[str]]:
         for job, real in reclaim.read("\n".join(lines(path))):
             mine = reclaim.counted(job)
             yield [job.words, *(beside(real[name], mine[name]) for name in COUNTED)]
+
+
+def mallocs(samples: Path) -> Iterator[list[str]]:
+    """Rows of a program on the real glibc under a limit: when it was killed, what it swapped."""
+    for path in sorted(samples.glob("*/malloc.gz")):
+        with tempfile.TemporaryDirectory() as folder:
+            recorded = Path(folder) / "t.heap.parquet"
+            synthesise(PROGRAM, recorded, {}, lambda made: None)
+            trace = Trace.open(recorded)
+            for limit, swap, real in reclaim.mallocs("\n".join(lines(path))):
+                told = Result("glibc", "twin", 0, 0, {}, 0, 0)
+                limited(told, trace, Limit(limit << 20, swap << 20), Conditions.of(trace))
+                mine = told.under_limit
+                assert mine
+                event = mine.killed_event if mine.killed else trace.events
+                out = mine.swapped_out_bytes // 4096
+                ended = "killed" if real["oom_kill"] else "runs"
+                if bool(real["oom_kill"]) != mine.killed:
+                    ended += ", the twin not alike"
+                yield [
+                    *(f"{limit} MiB", f"{swap} MiB", ended, beside(real["done"], event)),
+                    *(beside(real["pgmajfault"], mine.major_faults), beside(real["pgsteal"], out)),
+                ]
 
 
 def beside(real: int, mine: int) -> str:
@@ -175,6 +206,12 @@ the number and not when they are used.
 
 {table(GROUPS, list(groups(samples)))}
 
+A million mallocs and frees of the program `{PROGRAM}` on the real glibc, which writes each block
+when it is allocated and reads its first word when it is freed, as `--memory-limit` assumes; and the
+twin of glibc under the twin of reclaim, which knows nothing of the program's own pages.
+
+{table(MALLOCS, list(mallocs(samples)))}
+
 ## How the samples are made
 
 By `make linux-keys` (`benchmarks/linux_boot.py`): it fetches Debian's kernel and its source, builds
@@ -189,7 +226,7 @@ what is needed in place and boots it.
 - The same bits at every boot: QEMU with `-icount shift=0,sleep=off -rtc base=2024-01-01,clock=vm`,
   or the user-mode kernel with `time-travel=inf-cpu`; `norandmaps random.trust_cpu=off`.
 - What each kernel runs is a file of `benchmarks/linux/`: `scripted.job`, `boot.job`, `pages.job`,
-  `slab.job`, `swap.job` with 160 MiB in a machine of 192, and `reclaim.job`.
+  `slab.job`, `swap.job` with 160 MiB in a machine of 192, `reclaim.job` and `malloc.job`.
 - The real `mm/memblock.c` is built in place as a library from Debian's `linux-source-6.1` by the
   headers of its own `tools/testing/memblock`, with functions `twin_reset`, `twin_dump` and a hook
   on the hand-over.

@@ -3,7 +3,7 @@
     python -m benchmarks.linux_boot build/linux [--only scripted,reclaim]
 
     Debian's packages ─► kernel, headers, source, busybox      benchmarks/linux/record.c ─► module
-    Debian's kernel in an emulated machine  ─► scripted, boot, pages, slab, swap, reclaim
+    Debian's kernel in an emulated machine  ─► scripted, boot, pages, slab, swap, reclaim, malloc
     a user-mode kernel built from the source ─► scripted
     mm/memblock.c                            ─► memblock.so
 
@@ -22,6 +22,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from heapwright.trace.exports import export
+from heapwright.trace.programs import synthesise
+from heapwright.trace.store import Trace
+
+PROGRAM = "log-uniform"  # whose mallocs are run under a limit
 HERE = Path(__file__).parent / "linux"
 USUAL = "slab_nomerge init_on_alloc=0 page_alloc.shuffle=0 transparent_hugepage=never"
 SAME = "norandmaps random.trust_cpu=off random.trust_bootloader=off"  # the same bits at every boot
@@ -35,6 +40,7 @@ JOBS = {  # of the emulated machine: its memory, its command line
     "slab": ("256M", "quiet"),
     "swap": ("192M", "quiet"),
     "reclaim": ("256M", "quiet"),
+    "malloc": ("512M", "quiet"),
 }
 DISK = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci")
 SECONDS = 1500  # for a boot
@@ -161,11 +167,19 @@ class Kernels:
         shutil.copy(build / "vmlinux.symvers", build / "Module.symvers")
         return build / "linux"
 
-    def program(self) -> Path:
-        """The program that uses pages in a known order."""
-        made = self.folder / "pages"
-        run("gcc", "-Os", "-static", "-o", made, HERE / "pages.c", log=self.log)
+    def program(self, name: str) -> Path:
+        """A program of benchmarks/linux/, that needs nothing beside it."""
+        made = self.folder / name
+        run("gcc", "-Os", "-static", "-o", made, HERE / f"{name}.c", log=self.log)
         return made
+
+    def recording(self) -> Path:
+        """The mallocs of a synthetic program, as text."""
+        trace, text = self.folder / "program.heap.parquet", self.folder / "program.rep"
+        if not text.is_file():
+            synthesise(PROGRAM, trace, {}, lambda made: None)
+            export(Trace.open(trace), "csapp", text)
+        return text
 
     def initrd(self, job: str, module: Path) -> Path:
         """The files of a guest that runs a job."""
@@ -173,9 +187,12 @@ class Kernels:
         files |= {"h": None, "m": None, "init": HERE / "init.sh", "job": HERE / f"{job}.job"}
         files |= {"bin/busybox": self.root / "bin/busybox", "record.ko": module}
         if job in ("swap", "reclaim"):
-            files["pages"] = self.program()
+            files["pages"] = self.program("pages")
             for name in ("brd", "virtio_blk", *DISK):
                 files[f"m/{name}.ko"] = self.driver(name)
+        if job == "malloc":
+            files |= {"replay": self.program("replay"), "trace.rep": self.recording()}
+            files["m/brd.ko"] = self.driver("brd")
         path = self.folder / f"{job}-{module.parent.name}.gz"
         with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as packed:
             packed.write(archive(files))
@@ -189,10 +206,12 @@ class Kernels:
         folder.mkdir(exist_ok=True)
         say(f"booting Debian's kernel: {job}")
         words = ["qemu-system-x86_64", "-accel", "tcg", "-M", "pc", "-m", memory, "-smp", "1"]
-        words += ["-nodefaults", "-display", "none", "-no-reboot", *COUNTED]
+        words += ["-nodefaults", "-display", "none", "-no-reboot"]
         words += ["-serial", f"file:{folder / 'console'}", "-serial", f"file:{folder / 'ttyS1'}"]
         words += ["-debugcon", f"file:{folder / 'debugcon'}"]
-        if job == "swap":
+        if job != "swap":  # a disk's time is the host's: it is never the same bits again
+            words += COUNTED
+        else:
             disk = folder / "disk"
             disk.write_bytes(b"")
             subprocess.run(["truncate", "-s", "512M", str(disk)], check=True)
@@ -211,8 +230,8 @@ class Kernels:
             packed(folder / "debugcon", self.samples / "scripted" / "debian.dump.gz")
             return
         there = self.samples / f"debian-{self.version}-{job}"
-        if job == "reclaim":
-            packed(folder / "ttyS1", there / "reclaim.gz")
+        if job in ("reclaim", "malloc"):
+            packed(folder / "ttyS1", there / f"{job}.gz")
             return
         for name in ("ttyS1", "debugcon", *(["console"] if job == "boot" else [])):
             packed(folder / name, there / f"{name}.gz")

@@ -36,6 +36,9 @@ DIRECT_MAP = 0xFFFF888000000000
 LOOK_AHEAD = 3  # of a bulk free, for objects of one slab
 
 
+OBSERVED = Slub.WORDS.index("observed")  # type: ignore[attr-defined]
+
+
 @dataclass
 class Slabs:
     """All caches of a kernel at one moment."""
@@ -236,7 +239,7 @@ class _Course:
                 if not seen:
                     return 0
                 self.told.new_slabs += 1
-                self.slub.fields[1] = seen  # observed
+                self.slub.fields[OBSERVED] = seen
                 self.offer(number, seen)
         return int(words.alloc(self.slub, number * CACHE_WORDS, 0x800))
 

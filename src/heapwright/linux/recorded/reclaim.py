@@ -78,6 +78,17 @@ def read(text: str) -> Iterator[tuple[Job, dict[str, int]]]:
         yield Job(*map(int, numbers), pattern == "rand"), known
 
 
+def mallocs(text: str) -> Iterator[tuple[int, int, dict[str, int]]]:
+    """Limits and swap in MiB of a program on a real malloc, and what the kernel counted of it;
+    `done` operations before its end."""
+    for part in text.replace("\r", "").split("=== malloc ")[1:]:
+        first, *lines = part.splitlines()
+        limit, swap = map(int, first.split())
+        told = dict(line.split() for line in lines if len(line.split()) == 2)
+        names = ("done", "oom_kill", "pgmajfault", "pgsteal")
+        yield limit, swap, {name: int(told[name]) for name in names if name in told}
+
+
 def counted(job: Job) -> dict[str, int]:
     """What the twin counts of a job, under the kernel's names."""
     order = accesses(job)
