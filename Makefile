@@ -82,6 +82,7 @@ python: install system ## regenerate docs/python-memory.md: five Python programs
 flights: install system ## wright in flight beside the real allocators: the tables of docs/wright.md
 	$(BIN)/python -m benchmarks.flight --page docs/wright.md
 	$(BIN)/python -m benchmarks.keeping --page docs/wright.md
+	$(BIN)/python -m benchmarks.misuse --page docs/wright.md
 
 arrays: install system ## NumPy's arrays by four managers: the table of docs/numpy.md
 	$(BIN)/python -m benchmarks.arrays --page docs/numpy.md

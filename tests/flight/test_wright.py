@@ -23,11 +23,27 @@ PROGRAM = """
 #include <stdlib.h>
 int main(int count, char **words) {
   char *volatile first = malloc(100), *volatile second = malloc(100), *volatile third = malloc(100);
+  static char *small[9000];
+  char *volatile large, on_stack[200];
   switch (*words[1]) {
     case '2': free(first); free(first); break;
     case 'i': free(first + 16); break;
     case 'f': free(first + (1 << 30)); break;
     case 'r': free(first); first = realloc(first, 500); break;
+    case 's': free(on_stack + 64 - (unsigned long)on_stack % 16); break;
+    case '1': free((void *)1); break;
+    case 'c': free((void *)&main); break;
+    case 't': free(first); first[20] = 7; first = malloc(100); break;
+    case 'o': first[100] = 0; free(first); break;
+    case 'O': for (int i = 100; i < 124; i++) first[i] = 1; free(first); break;
+    case 'z': first[100] = 1; first = realloc(first, 200); break;
+    case 'l': large = malloc(400000); free(large); large[8] = 7; large = malloc(400000); break;
+    case 'h':
+      for (int i = 0; i < 3000; i++) small[i] = malloc(100);
+      for (int i = 0; i < 3000; i++) free(small[i]);
+      small[2500][30] = 7;
+      for (int i = 0; i < 9000; i++) free(malloc(50));
+      break;
     case 'w': free(first); free(second); *second = 7; first = malloc(100); break;
   }
   return *third;
@@ -79,6 +95,15 @@ def wrong(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("f", hardened.FOREIGN),
         ("r", hardened.DOUBLE_FREE),
         ("w", hardened.WRITTEN),
+        ("s", hardened.FOREIGN),
+        ("1", hardened.FOREIGN),
+        ("c", hardened.FOREIGN),
+        ("t", hardened.WRITTEN),
+        ("l", hardened.WRITTEN),
+        ("h", hardened.WRITTEN),
+        ("o", hardened.OVERRUN),
+        ("O", hardened.OVERRUN),
+        ("z", hardened.OVERRUN),
     ],
 )
 def test_a_mistake_is_said_and_ends_the_program(wrong: str, deed: str, verdict: int) -> None:

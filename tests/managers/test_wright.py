@@ -5,7 +5,7 @@ import pytest
 
 from heapwright.class_tables import keep
 from heapwright.errors import HeapwrightError
-from heapwright.machine import store
+from heapwright.machine import load, store
 from heapwright.machine.address_space import (
     BREAK_BASE,
     FAULTS,
@@ -334,3 +334,21 @@ def test_a_table_that_was_made_for_a_program_serves_it():
 def test_classes_beyond_the_room_are_refused():
     with pytest.raises(HeapwrightError, match="room for 127 size classes"):
         sizes.given_sizes(range(16, 1024, 8), 8)
+
+
+@pytest.mark.parametrize("size", [1, 24, 40, 63, 100, 5000, 100_000, 400_000])
+def test_hardened_gives_what_was_asked_for_and_guards_it(size):
+    trial = Trial("wright", {"hardened": 1})
+    address, room = trial.step(MALLOC, 0, size)
+    assert room == size
+    for slot, verb in ((1, CALLOC), (2, MEMALIGN)):
+        assert trial.step(verb, slot, size)[1] == size
+    trial.step(REALLOC, 0, size + 9)
+    trial.verify()
+    trial.step(FREE, 0)
+    assert trial.module.fatal(trial.heap) == ""
+    address = trial.step(MALLOC, 0, size)[0]
+    word = address + (size & -8)
+    store(trial.machine, word, int(load(trial.machine, word)) ^ (0x55 << 8 * (size & 7)))
+    trial.module.free(trial.heap, 0, address)
+    assert trial.module.fatal(trial.heap) == hardened.SENTENCES[hardened.OVERRUN]

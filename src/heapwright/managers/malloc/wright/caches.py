@@ -15,11 +15,11 @@ from heapwright.compiler import kernel, likely, unlikely, unsigned
 from heapwright.compiler.atomics import compare_and_swap
 from heapwright.machine import load
 from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST
-from heapwright.managers.malloc.wright.dirty import mark
-from heapwright.managers.malloc.wright.hardened import is_block, set_live
+from heapwright.managers.malloc.wright.dirty import mark, sign_run
+from heapwright.managers.malloc.wright.hardened import asked_for, fill, is_block, set_live
 from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
 from heapwright.managers.malloc.wright.page_heap import give, keep_schedule, take
-from heapwright.managers.malloc.wright.spans import acquire, give_fresh, orphan, take_list
+from heapwright.managers.malloc.wright.spans import acquire, give_whole, orphan, take_list
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     ALIVE,
@@ -27,6 +27,7 @@ from heapwright.managers.malloc.wright.state import (
     EXIT_THREAD,
     HARDENED,
     KIND,
+    LENGTH,
     LOOK,
     LOOK_PAGES,
     MAILBOX,
@@ -46,6 +47,7 @@ from heapwright.managers.malloc.wright.state import (
     get,
     lock,
     put,
+    room_of,
     row_of,
     set_entry,
     start_of,
@@ -98,7 +100,7 @@ def look(heap, row):
             if heap.rows[head] & ADDRESS:
                 _empty_cache(heap, row, size_class)
             if size_class < heap.classes.fields[FIRST_SINGLE]:
-                give_fresh(heap, row, size_class)
+                give_whole(heap, row, size_class)
         heap.rows[seen] = heap.rows[head]
     lock(heap)
     heap.fields[TICKS] += heap.fields[LOOK_PAGES]
@@ -132,6 +134,8 @@ def name_run(heap, span, size_class):
 def give_run(heap, span):
     """Free a span of one block."""
     heap.paths[RUN_FREED] += 1
+    if unlikely(heap.fields[HARDENED] != 0):
+        sign_run(heap, get(heap, span, START), get(heap, span, LENGTH))
     lock(heap)
     give(heap, span)
     unlock(heap)
@@ -141,12 +145,17 @@ def give_run(heap, span):
 def free_uncached(heap, thread, address):
     """Free a block that the cache has no room for."""
     heap.paths[OVERFLOW] += 1
-    if unlikely(heap.fields[HARDENED] != 0):
-        if not is_block(heap, address):
-            return
-        set_live(heap, address, 0)
     row, entry = row_of(thread), entry_of(heap, address)
     size_class, span = entry & 255, entry >> 8
+    if unlikely(heap.fields[HARDENED] != 0):
+        if not is_block(heap, address) or asked_for(heap, address, room_of(heap, address)) < 0:
+            return
+        set_live(heap, address, 0)
+        if size_class:
+            fill(heap, address, 2, heap.classes.bytes_of[unsigned(size_class)] >> 3)
+        heap.rows[unsigned(row + PASSED)] += 1
+        if heap.rows[unsigned(row + PASSED)] >= heap.fields[LOOK_PAGES] > 0:
+            look(heap, row)
     if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):
         give_run(heap, span)
         return
@@ -192,7 +201,7 @@ def empty_row(heap, row):
     if heap.rows[unsigned(row + OUT_COUNT)]:
         post(heap, row)
     for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
-        give_fresh(heap, row, size_class)
+        give_whole(heap, row, size_class)
 
 
 @kernel(cold=True)

@@ -6,12 +6,24 @@ Source     PageHeap's distinction of normal and returned spans (gperftools src/p
 Omits      a way to see whether a dirty page was in fact written
 """
 
-from heapwright.compiler import kernel, unsigned
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.compiler.bits import bit_count, bit_length, trailing_zeros
+from heapwright.managers.malloc.wright.classes import PAGE_SHIFT
+from heapwright.managers.malloc.wright.hardened import (
+    FILLED_WORDS,
+    SIGNED,
+    WRITTEN,
+    condemn,
+    fill,
+    is_filled,
+    set_live,
+)
+from heapwright.managers.malloc.wright.state import HARDENED
 
 WORD_BITS_SHIFT = 5  # bitmaps hold 32 bits a word, so that none is the sign
 WORD_BITS = 1 << WORD_BITS_SHIFT
 WORD_MASK = WORD_BITS - 1
+SIGNED_PAGES = 16  # of a free run, where hardened
 
 
 @kernel(inline=True)
@@ -35,7 +47,9 @@ def dirty_pages(heap, start, pages):
 
 @kernel
 def mark(heap, start, pages, is_dirty):
-    """Say of each page of a run whether it is dirty."""
+    """Say of each page of a run whether it is dirty: handed out, or given back to the system."""
+    if unlikely(heap.fields[HARDENED] != 0):
+        unsign(heap, start, pages, is_dirty)
     page, end = start, start + pages
     while page < end:
         low = page & WORD_MASK
@@ -72,3 +86,29 @@ def past_last(heap, start, past, is_dirty):
             return max(start, low + bit_length(word))
         past = low
     return start
+
+
+@kernel(cold=True)
+def sign_run(heap, start, pages):
+    """Fill the first pages of a run that is about to be free, but for those that are clean."""
+    end = start + min(pages, SIGNED_PAGES)
+    page = next_page(heap, start, end, True)
+    while page < end:
+        place = page << PAGE_SHIFT
+        fill(heap, place, 0, FILLED_WORDS)
+        set_live(heap, place, SIGNED)
+        page = next_page(heap, page + 1, end, True)
+
+
+@kernel(cold=True)
+def unsign(heap, start, pages, is_handed_out):
+    """Pages that were filled are so no more; if they are handed out, they must still have been."""
+    end = start + pages
+    page = next_page(heap, start, end, True)
+    while page < end:
+        place = page << PAGE_SHIFT
+        if heap.live[unsigned(place >> 4)] == SIGNED:
+            set_live(heap, place, 0)
+            if is_handed_out and not is_filled(heap, place, 0, FILLED_WORDS):
+                condemn(heap, WRITTEN)
+        page = next_page(heap, page + 1, end, True)

@@ -20,6 +20,7 @@ from heapwright.managers.malloc.wright.state import (
     FREE,
     FRESH,
     FULL,
+    HARDENED,
     LENGTH,
     LISTED,
     MAILBOX,
@@ -130,7 +131,8 @@ def _check_span(heap, span, size_class):
         return 4 if count or fresh == span else 0
     if (state == LISTED) != (count > 0) or state not in (LISTED, TAKEN):
         return 4
-    return 4 if count == carved and fresh != span else 0
+    kept = fresh == span or heap.fields[HARDENED]
+    return 4 if count == carved and not kept else 0
 
 
 @kernel

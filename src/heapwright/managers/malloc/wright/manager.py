@@ -74,6 +74,7 @@ from heapwright.managers.malloc.wright.state import (
     USED_PAGES,
     Heap,
     lock,
+    room_of,
     row_of,
     tables,
     unlock,
@@ -173,7 +174,7 @@ def boot(machine, config):
     heap.fields[GROWTH_PAGES] = config.growth_bytes >> PAGE_SHIFT
     heap.fields[RETAIN_PAGES] = config.retain_bytes >> PAGE_SHIFT
     heap.fields[INTERVAL_PAGES] = config.interval_bytes >> PAGE_SHIFT
-    heap.fields[LOOK_PAGES] = config.look_bytes >> PAGE_SHIFT
+    heap.fields[LOOK_PAGES] = config.look_bytes >> (PAGE_SHIFT - 5 * config.hardened)
     heap.fields[LIMIT_PAGES] = config.limit_bytes >> PAGE_SHIFT
     heap.fields[LIMIT_PERCENT] = config.limit_percent
     heap.fields[HUGE_FROM_PAGES] = -(-config.huge_from_bytes >> PAGE_SHIFT)
@@ -253,7 +254,7 @@ def thread_exit(heap, thread):
 @kernel
 def extent(heap, address, size):
     """The block: it has no header."""
-    return address, usable(heap, address, size)
+    return address, room_of(heap, address)
 
 
 @kernel

@@ -23,10 +23,14 @@ from heapwright.managers.malloc.wright.classes import (
     class_of,
     class_of_aligned,
 )
-from heapwright.managers.malloc.wright.dirty import mark, next_page
+from heapwright.managers.malloc.wright.dirty import mark, next_page, unsign
 from heapwright.managers.malloc.wright.hardened import (
     FOREIGN,
+    GUARD_BYTES,
+    LIVE,
+    asked_for,
     condemn,
+    guard,
     is_block,
     set_live,
 )
@@ -36,13 +40,13 @@ from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     HARDENED,
     HEAP_BYTES,
-    LENGTH,
     ONE,
     RUN_TAKEN,
     START,
     entry_of,
     get,
     lock,
+    room_of,
     row_of,
     start_of,
     unlock,
@@ -81,16 +85,37 @@ def _take_cached(heap, thread, size_class):
 @kernel
 def alloc_uncached(heap, thread, size):
     """A block where the cache has none."""
+    if unlikely(heap.fields[HARDENED] != 0):
+        return _alloc_guarded(heap, thread, size, GRANULE_BYTES)
     return _alloc_slowly(heap, thread, size, class_of(heap.classes, size))
 
 
 @kernel
 def _alloc_slowly(heap, thread, size, size_class):
     """A block of a class, or beyond the classes, that comes from no cache."""
-    block = refill(heap, thread, size_class) if size_class else _alloc_run(heap, size, 1)
-    if unlikely(heap.fields[HARDENED] != 0):
-        set_live(heap, block, 1)
+    return refill(heap, thread, size_class) if size_class else _alloc_run(heap, size, 1)
+
+
+@kernel(cold=True)
+def _alloc_guarded(heap, thread, size, align):
+    """A block with a guard behind it; 0 if refused."""
+    whole, size_class = size + GUARD_BYTES, 0
+    if align <= PAGE_BYTES:
+        size_class = class_of_aligned(heap.classes, whole, align)
+    if size_class:
+        block = refill(heap, thread, size_class)
+    else:
+        block = _alloc_run(heap, whole, max(1, align >> PAGE_SHIFT))
+    if block:
+        _begin_block(heap, block, size)
     return block
+
+
+@kernel
+def _begin_block(heap, block, size):
+    """A block begins, hardened, for which `size` bytes were asked."""
+    set_live(heap, block, LIVE)
+    guard(heap, block, size, room_of(heap, block))
 
 
 @kernel
@@ -104,15 +129,14 @@ def _alloc_run(heap, size, align_pages):
 @kernel(cold=True)
 def _alloc_aligned(heap, thread, size, align):
     """A block at a multiple of `align`: of a class that is a multiple of it, else a run."""
+    if unlikely(heap.fields[HARDENED] != 0):
+        return _alloc_guarded(heap, thread, size, align)
     if align <= PAGE_BYTES:
         size_class = class_of_aligned(heap.classes, size, align)
         if size_class:
             block = _take_cached(heap, thread, size_class)
             return block if block else _alloc_slowly(heap, thread, size, size_class)
-    block = _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
-    if heap.fields[HARDENED]:
-        set_live(heap, block, 1)
-    return block
+    return _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
 
 
 @kernel(inline=True)
@@ -150,7 +174,8 @@ def free_elsewhere(heap, pointer):
 def calloc(heap, thread, size):
     """A cleared block. Of a run, only pages that may have been written are cleared; of a large one
     they are given back, for it may never be written in full."""
-    size_class = class_of(heap.classes, size)
+    whole = size + GUARD_BYTES if unlikely(heap.fields[HARDENED] != 0) else size
+    size_class = class_of(heap.classes, whole)
     if size_class and size_class < heap.classes.fields[FIRST_SINGLE]:
         address = alloc(heap, thread, size, GRANULE_BYTES)
         if address:
@@ -160,20 +185,22 @@ def calloc(heap, thread, size):
         address = alloc(heap, thread, size, GRANULE_BYTES)
         clear(heap.machine, address, size)
         return address
-    return _calloc_run(heap, size, size_class)
+    return _calloc_run(heap, size, whole, size_class)
 
 
 @kernel
-def _calloc_run(heap, size, size_class):
-    """A cleared span of one block; 0 if refused."""
+def _calloc_run(heap, size, whole, size_class):
+    """A span of one block of `whole` bytes, of which `size` are cleared; 0 if refused."""
     if unsigned(size) > unsigned(HEAP_BYTES):
         return 0
     heap.paths[RUN_TAKEN] += 1
-    pages = (size + PAGE_BYTES - 1) >> PAGE_SHIFT
+    pages = max(1, (whole + PAGE_BYTES - 1) >> PAGE_SHIFT)
     if size_class:
         pages = heap.classes.pages_of[unsigned(size_class)]
     lock(heap)
     span = page_heap.take(heap, pages, 1)
+    if span and heap.fields[HARDENED]:
+        unsign(heap, get(heap, span, START), pages, True)
     unlock(heap)
     if not span:
         return 0
@@ -193,7 +220,7 @@ def _calloc_run(heap, size, size_class):
     mark(heap, get(heap, span, START), pages, True)
     unlock(heap)
     if heap.fields[HARDENED]:
-        set_live(heap, address, 1)
+        _begin_block(heap, address, size)
     return address
 
 
@@ -201,8 +228,7 @@ def _calloc_run(heap, size, size_class):
 def realloc(heap, thread, address, size):
     """The block resized where it lies if it fits; a run, as resizing.py says; else copied."""
     if unlikely(heap.fields[HARDENED] != 0):
-        if not is_block(heap, address):
-            return 0
+        return _realloc_guarded(heap, thread, address, size)
     entry = entry_of(heap, address)
     room = usable(heap, address, size)
     if entry & 255:
@@ -211,9 +237,6 @@ def realloc(heap, thread, address, size):
     elif size > MOST_BYTES:
         moved = resize_run(heap, entry >> 8, size)
         if moved:
-            if unlikely(heap.fields[HARDENED] != 0):
-                set_live(heap, address, 0)
-                set_live(heap, moved, 1)
             return moved
     moved = alloc(heap, thread, size, GRANULE_BYTES)
     if moved:
@@ -222,10 +245,32 @@ def realloc(heap, thread, address, size):
     return moved
 
 
+@kernel(cold=True)
+def _realloc_guarded(heap, thread, address, size):
+    """realloc where hardened: a run as resizing.py says, all else moves."""
+    if not is_block(heap, address):
+        return 0
+    before = asked_for(heap, address, room_of(heap, address))
+    if before < 0:
+        return 0
+    entry = entry_of(heap, address)
+    if entry & 255 == 0 and size > MOST_BYTES:
+        moved = resize_run(heap, entry >> 8, size + GUARD_BYTES)
+        if moved:
+            set_live(heap, address, 0)
+            _begin_block(heap, moved, size)
+            return moved
+    moved = alloc(heap, thread, size, GRANULE_BYTES)
+    if moved:
+        copy(heap.machine, moved, address, min(before, size))
+        free(heap, thread, address)
+    return moved
+
+
 @kernel
 def usable(heap, address, size):
-    """Bytes of the block: its class's, or its span's."""
-    entry = entry_of(heap, address)
-    if entry & 255:
-        return heap.classes.bytes_of[unsigned(entry & 255)]
-    return get(heap, entry >> 8, LENGTH) << PAGE_SHIFT
+    """Bytes that the program may use: the block's; hardened, those that it asked for."""
+    room = room_of(heap, address)
+    if unlikely(heap.fields[HARDENED] != 0):
+        return asked_for(heap, address, room)
+    return room

@@ -38,6 +38,7 @@ from heapwright.managers.malloc.wright.state import (
     HARDENED,
     KIND,
     LISTED,
+    NEXT,
     NOBODY,
     ONE,
     ORPHAN,
@@ -45,6 +46,7 @@ from heapwright.managers.malloc.wright.state import (
     OWNER_SHIFT,
     PARTIAL,
     PASSED,
+    PREVIOUS,
     RETIRE,
     SPAN,
     SPAN_SHIFT,
@@ -247,6 +249,8 @@ def release_to_nobody(heap, span, address):
     _push(heap, span, address, get(heap, span, FREE))
     if is_whole(heap, span):
         heap.paths[RETIRE] += 1
+        if unlikely(heap.fields[HARDENED] != 0):
+            _test(heap, span)
         unlink(heap, span, heap.orphans, size_class)
         heap.fields[ORPHANS] -= 1
         give(heap, span)
@@ -256,6 +260,8 @@ def release_to_nobody(heap, span, address):
 @kernel(cold=True)
 def _retire(heap, row, span):
     """Every carved block of the span is back: it is fresh again, or its pages are free."""
+    if unlikely(heap.fields[HARDENED] != 0):  # see `give_whole`
+        return
     heap.paths[RETIRE] += 1
     size_class = get(heap, span, KIND) & 255
     if state_of(heap, span) == LISTED:
@@ -271,8 +277,10 @@ def _retire(heap, row, span):
 
 
 @kernel
-def give_fresh(heap, row, size_class):
-    """Free the thread's fresh span of a class, if no block of it is in use."""
+def give_whole(heap, row, size_class):
+    """Free the thread's fresh span of a class, if no block of it is in use; hardened, all such."""
+    if unlikely(heap.fields[HARDENED] != 0):
+        _give_tested(heap, row, size_class)
     span = heap.rows[unsigned(row + FRESH + size_class)]
     if span == 0 or not is_whole(heap, span):
         return
@@ -282,6 +290,34 @@ def give_fresh(heap, row, size_class):
     lock(heap)
     give(heap, span)
     unlock(heap)
+
+
+@kernel(cold=True)
+def _test(heap, span):
+    """Look at each free block of a span for what was written there."""
+    block = get(heap, span, FREE) & ADDRESS
+    while block:
+        block = link_of(heap, block) & ADDRESS
+
+
+@kernel(cold=True)
+def _give_tested(heap, row, size_class):
+    """Free the spans of a class that are whole, once each of their blocks has been tested."""
+    ring = row + PARTIAL + size_class
+    span, last = heap.rows[unsigned(ring)], 0
+    if span:
+        last = get(heap, span, PREVIOUS)
+    while span:
+        after = get(heap, span, NEXT) if span != last else 0
+        if is_whole(heap, span):
+            _test(heap, span)
+            if span != heap.rows[unsigned(row + FRESH + size_class)]:
+                heap.paths[RETIRE] += 1
+                unlink(heap, span, heap.rows, ring)
+                lock(heap)
+                give(heap, span)
+                unlock(heap)
+        span = after
 
 
 @kernel
@@ -322,7 +358,11 @@ def orphan(heap, row, size_class):
     while heap.rows[unsigned(row + PARTIAL + size_class)]:
         span = heap.rows[unsigned(row + PARTIAL + size_class)]
         unlink(heap, span, heap.rows, row + PARTIAL + size_class)
-        if span != fresh:
+        if span == fresh:
+            continue
+        if is_whole(heap, span):  # where hardened
+            give(heap, span)
+        else:
             _leave(heap, size_class, span)
     if fresh:
         if is_whole(heap, fresh):

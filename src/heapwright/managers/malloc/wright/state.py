@@ -224,6 +224,15 @@ def end_of(heap, span):
     return (get(heap, span, START) + get(heap, span, LENGTH)) << PAGE_SHIFT
 
 
+@kernel(inline=True)
+def room_of(heap, address):
+    """Bytes of the block that begins at an address: its class's, or its span's."""
+    entry = entry_of(heap, address)
+    if entry & 255:
+        return heap.classes.bytes_of[unsigned(entry & 255)]
+    return get(heap, entry >> 8, LENGTH) << PAGE_SHIFT
+
+
 @kernel
 def link_last(heap, span, ring, place):
     """Put a span last in the ring whose first is ring[place]."""
