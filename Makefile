@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 3
 
+# pytest keeps the tests' rewritten asserts as bytecode, for the workers to come.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux linux-keys advice python flights arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
 

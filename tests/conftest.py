@@ -17,6 +17,7 @@ os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")
 import pytest
 from hypothesis import HealthCheck, settings
 
+import plain_asserts  # noqa: F401 it works by being imported, before what it names
 import worker_groups
 from heapwright.compiler import INTERPRETED
 from heapwright.managers import managers

@@ -118,19 +118,21 @@ class _Library(codegen.JITCodeLibrary):
                     if function.linkage == llvm.Linkage.external and not function.is_declaration:
                         linked = self._final_module.get_function(function.name)
                         linked.linkage = llvm.Linkage.internal
-        if config.BOUNDSCHECK:
-            self._optimize_little()
-        else:
+        if not (config.BOUNDSCHECK and self._optimized_little()):
             super()._optimize_final_module()
 
-    def _optimize_little(self) -> None:
+    def _optimized_little(self) -> bool:
         """What says where an index was wrong need not be quick: a part was simplified by itself,
         and of the whole what must be inlined is inlined and what nobody calls is dropped."""
-        passes, builder = self._codegen._module_pass_manager(
-            loop_vectorize=False, slp_vectorize=False, opt=0, cost="cheap"
-        )
-        passes.add_global_dead_code_eliminate_pass()
+        try:
+            passes, builder = self._codegen._module_pass_manager(
+                loop_vectorize=False, slp_vectorize=False, opt=0, cost="cheap"
+            )
+            passes.add_global_dead_code_eliminate_pass()
+        except (AttributeError, TypeError):  # an older Numba
+            return False
         passes.run(self._final_module, builder)
+        return True
 
     def get_pointer_to_function(self, name: str) -> Any:
         return 0 if self.is_part else super().get_pointer_to_function(name)
