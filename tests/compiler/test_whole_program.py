@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
@@ -182,3 +183,20 @@ def test_what_numba_compiled_for_a_kernel_is_linked_behind_all_that_call_it(tmp_
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "False 3 2\n", done.stderr
+
+
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
+def test_a_kernel_is_kept_by_the_order_of_words_and_members():
+    """Its own module need not import the one that says them, so that an edit there is not seen."""
+    from numba import types
+
+    from heapwright.compiler.record import record
+    from heapwright.compiler.whole_program import _told
+
+    array = types.int64[::1]
+    kept = set()
+    for words, members in [("ab", "xy"), ("ba", "xy"), ("abc", "xy"), ("ab", "yx")]:
+        heap = NamedTuple("heap", [(name, object) for name in ("fields", *members)])
+        record(*(f"word_{letter}" for letter in words))(heap)
+        kept.add(_told((types.NamedTuple((array,) * 3, heap),)))
+    assert len(kept) == 4

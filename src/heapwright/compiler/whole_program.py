@@ -230,9 +230,12 @@ def _told(signature: Any) -> str:
 
 
 def _classes(kind: Any) -> Iterator[str]:
-    """Full names of the classes of a type's named tuples."""
+    """Of a type's named tuples the full name of the class, its members and its words in their
+    order: a kernel is compiled to places in it, and need not import the module that says them."""
     if isinstance(kind, types.BaseNamedTuple):
-        yield f"{kind.instance_class.__module__}.{kind.instance_class.__qualname__}"
+        cls = kind.instance_class
+        yield f"{cls.__module__}.{cls.__qualname__}"
+        yield " ".join((*kind.fields, *getattr(cls, "WORDS", ())))
     if isinstance(kind, types.BaseTuple):
         for inner in kind.types:
             yield from _classes(inner)

@@ -5,7 +5,8 @@
     young ─► survivor = young / (SurvivorRatio + 2), whole 64 KiB, twice; eden: the rest
 
 Where young and the default old generation (OldSize, 5.2 MiB) exceed the heap together, JDKs up to
-21 shrink young by the same factor. The heap's size is fixed: -Xms is -Xmx.
+21 shrink young by the same factor. Old begins with what
+-Xms leaves of it.
 
 Source     OpenJDK 17 src/hotspot/share/gc/shared/genArguments.cpp; 25 has no OldSize there
 """
@@ -61,8 +62,9 @@ def down(bytes_: int, unit: int) -> int:
     return bytes_ // unit * unit
 
 
-def refuse_contradictions(name: str, config: object) -> None:
-    """HeapwrightError for options that contradict each other, or that no JVM takes."""
+def refuse_contradictions(name: str, config: object, *, grows: bool = False) -> None:
+    """HeapwrightError for options that contradict each other, or that no JVM takes; Xms may be
+    below Xmx where the heap `grows`."""
     given = config._asdict()  # type: ignore[attr-defined]
     negative = [knob for knob, value in given.items() if value < 0]
     if negative:
@@ -80,7 +82,11 @@ def refuse_contradictions(name: str, config: object) -> None:
             f"{name}.Xmn is {xmn:,} bytes of a heap, Xmx, of {xmx:,}: an old generation needs room "
             "as well."
         )
-    if xms not in (0, xmx):
+    if xms > xmx:
+        raise HeapwrightError(
+            f"{name}.Xms is {xms:,} and Xmx {xmx:,}: a heap begins no larger than it may be."
+        )
+    if xms not in (0, xmx) and not grows:
         raise HeapwrightError(
             f"{name}.Xms is {xms:,} and Xmx {xmx:,}: this twin's heap does not grow; let them be "
             "equal."
@@ -89,6 +95,13 @@ def refuse_contradictions(name: str, config: object) -> None:
         raise HeapwrightError(f"{name}.NewRatio and SurvivorRatio are at least 1.")
     if xmx > 32 << 30 or (xmx > 30 << 30 and given.get("UseCompressedOops", 1)):
         raise HeapwrightError(f"{name}.Xmx is at most 32 GiB, 30 with compressed references.")
+
+
+def first_old(config: object, sizes: Generations) -> int:
+    """Bytes of old when the heap is made: all, or what Xms leaves beside young."""
+    xms = config._asdict()["Xms"]  # type: ignore[attr-defined]
+    heap = -(-xms // HEAP_BYTES) * HEAP_BYTES if xms else sizes.young + sizes.old
+    return max(SPACE_BYTES, min(sizes.old, heap - sizes.young))
 
 
 def generations(config: object, unit: int = SPACE_BYTES, parts: int = 0) -> Generations:

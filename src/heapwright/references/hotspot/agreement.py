@@ -256,7 +256,7 @@ def _compare_sizes(found: HotspotAgreement, twin: Replay, observed: driver.Obser
         return
     ours = [heap.eden_end - heap.eden, heap.survivor_bytes, heap.old_end - heap.old]
     spaces = ("0.space.0", "0.space.1", "1.space.0")
-    real = [observed.first(f"{driver.P}{space}.capacity") for space in spaces]
+    real = [int(observed.column(f"{driver.P}{space}.capacity")[-1]) for space in spaces]
     found.sizes.add(np.array(ours) == np.array(real))
     if ours != real:
         found.differs = f"Spaces are {ours} bytes here and {real} there."

@@ -53,7 +53,7 @@ def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> lis
     if name == "hotspot-g1" and release < 20:
         found.append("-XX:-G1UsePreventiveGC")
     heap = settings["Xmx"]
-    found += [f"-Xmx{heap}", f"-Xms{heap}"]
+    found += [f"-Xmx{heap}", f"-Xms{settings.get('Xms') or heap}"]
     if settings.get("Xmn"):
         found.append(f"-Xmn{settings['Xmn']}")
     for knob, value in settings.items():

@@ -10,7 +10,7 @@ or for all of young.
 
 Source     OpenJDK 17 src/hotspot/share/gc/shared/genCollectedHeap.cpp, share/gc/serial/
            defNewGeneration.cpp, tenuredGeneration.cpp; 25 share/gc/serial/serialHeap.cpp
-Omits      heaps that grow and shrink; soft references, which the last collection would clear
+Omits      soft references, which the last collection would clear
 """
 
 from heapwright.collectors.hotspot.averages import expected, sample
@@ -30,6 +30,7 @@ from heapwright.collectors.hotspot.history import FULL as WHOLE
 from heapwright.collectors.log import FULL, MINOR
 from heapwright.compiler import kernel
 from heapwright.managers.runtime.hotspot_serial.compact import compact
+from heapwright.managers.runtime.hotspot_serial.growth import fit_old
 from heapwright.managers.runtime.hotspot_serial.scavenge import scavenge
 
 LEAST_FREE_BYTES = 10_000  # of old, below which it is collected too
@@ -41,7 +42,7 @@ SKIPPED_PATH = len(PATHS)  # of the manager's own PATHS
 def collect_for(heap, need):
     """Make room for a block of `need` bytes, 0 for none, as far as one collection does."""
     retire(heap)
-    heap.old_before = heap.old_top
+    heap.old_before, heap.end_before = heap.old_top, heap.old_end
     if heap.modern:
         _collect_modern(heap, need)
     else:
@@ -53,7 +54,7 @@ def collect_for(heap, need):
 def collect_whole(heap):
     """A full collection that leaves no dead run."""
     retire(heap)
-    heap.old_before = heap.old_top
+    heap.old_before, heap.end_before = heap.old_top, heap.old_end
     full(heap, True)
     reopen(heap)
 
@@ -65,7 +66,8 @@ def _collect_classic(heap, need):
         _young_classic(heap)
     if is_small and need <= heap.eden_end - heap.eden_top:
         need = 0
-    if is_full or need > 0 or heap.old_end - heap.old_top < LEAST_FREE_BYTES:
+    is_tight = heap.old_end - heap.old_top < LEAST_FREE_BYTES
+    if is_full or need > 0 or is_tight or heap.old_end > heap.end_before:
         full(heap, False)
 
 
@@ -104,7 +106,7 @@ def _collect_modern(heap, need):
 @kernel
 def is_safe(heap):
     """Whether all that a scavenge may promote has room."""
-    free = heap.old_end - heap.old_top
+    free = heap.old_limit - heap.old_top
     if heap.spare_top > heap.spare:
         return False
     return free >= expected(heap.promoted) or free >= young_bytes(heap)
@@ -131,6 +133,7 @@ def full(heap, always):
         sample(heap.promoted, max(0, heap.old_top - heap.old_before))
         _note_nearly_full(heap, True)
     else:
+        fit_old(heap)
         tight = not is_safe(heap) and heap.eden_top > heap.eden
         heap.nearly_full = heap.survivors_open = 1 if tight else 0
     end(heap, WHOLE)

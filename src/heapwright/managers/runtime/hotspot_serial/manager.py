@@ -7,8 +7,9 @@
 Terms      see state.py beside this file, and collectors/hotspot/layout.py
 Invariant  collectors/hotspot/soundness.py                                       (check: 1-7)
 Source     OpenJDK 17, 21 and 25, src/hotspot/share/gc/serial and gc/shared; the parts name files
-Omits      a heap that grows (-Xms is -Xmx); what the JVM itself allocates, but for `own_bytes`;
-           stacks: what the program holds lies in a table (see layout.py); reference objects
+Omits      young that grows, with old, where -Xmn is not given; what the JVM itself allocates, but
+           for `own_bytes`; stacks: what the program holds lies in a table (see layout.py);
+           reference objects
 """
 
 from typing import NamedTuple
@@ -52,10 +53,12 @@ from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mutator import SLOTS
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
+from heapwright.errors import HeapwrightError
 from heapwright.managers.runtime.hotspot_serial.collection import (
     collect_for,
     collect_whole,
 )
+from heapwright.managers.runtime.hotspot_serial.growth import LEAST_BYTES, grow
 from heapwright.managers.runtime.hotspot_serial.state import Heap
 from heapwright.versions import version_number
 
@@ -72,7 +75,7 @@ class Config(NamedTuple):
 
     version: int = version_number("21")
     Xmx: int = 256 << 20  # -Xmx: the heap, young and old; a JVM takes a quarter of the machine
-    Xms: int = 0  # -Xms: the same, or 0
+    Xms: int = 0  # -Xms: what it begins with, where Xmn is given; 0: all
     Xmn: int = 0  # -Xmn: young; 0 as NewRatio has it
     NewRatio: int = 2  # old generation as a multiple of young
     SurvivorRatio: int = 8  # eden as a multiple of a survivor space
@@ -92,14 +95,22 @@ class Config(NamedTuple):
 
 def boot(machine, config, mutator):
     """A heap that is not mapped yet; HeapwrightError for options that contradict each other."""
-    sizing.refuse_contradictions("hotspot-serial", config)
+    sizing.refuse_contradictions("hotspot-serial", config, grows=True)
     sizes = sizing.generations(config)
+    if config.Xms not in (0, config.Xmx) and (config.version >= MODERN or not config.Xmn):
+        raise HeapwrightError(
+            f"hotspot-serial.Xms is {config.Xms:,} and Xmx {config.Xmx:,}: this twin's heap grows "
+            "where Xmn is given, in versions before 24; let them be equal."
+        )
     slots, compressed = int(mutator.counts[SLOTS]), bool(config.UseCompressedOops)
     spaces = generations.bounds("hotspot-serial", config, sizes, mutator)
+    old_bytes = sizing.first_old(config, sizes)
     pretenure = config.PretenureSizeThreshold & ~7 or NEVER  # in words
     fields = words(
         Heap,
-        **spaces,
+        **spaces | {"old_end": old_bytes},
+        old_limit=sizes.old,
+        first_old_bytes=old_bytes,
         small_bytes=NEVER if config.UseTLAB else pretenure - 1,
         pretenure_bytes=pretenure,
         most_threshold=config.MaxTenuringThreshold,
@@ -126,6 +137,15 @@ def boot(machine, config, mutator):
     return heap
 
 
+@kernel
+def _open(heap):
+    """Map the heap; whether the system allows it."""
+    if not map_heap(heap, False):
+        return False
+    heap.old_limit += heap.old
+    return True
+
+
 @kernel(inline=True)
 def new(heap, thread, slot, size, fields):
     """Address of a new object, 0 when there is no memory; a bump while eden, or the buffer in it,
@@ -146,7 +166,7 @@ def new(heap, thread, slot, size, fields):
 def _obtain(heap, need):
     """A block of `need` bytes, by all means there are; 0 if there is none."""
     heap.paths[SLOW] += 1
-    if need > MOST_BYTES or (not heap.java.base and not map_heap(heap, False)):
+    if need > MOST_BYTES or (not heap.java.base and not _open(heap)):
         return 0
     settle_eden(heap)
     block = in_buffer(heap, need) if heap.tlab_bytes else 0
@@ -187,7 +207,11 @@ def _after(heap, need):
     if heap.modern:
         block = in_eden(heap, need)
         return block if block else in_old(heap, need)
-    return _attempt(heap, need, True)
+    block = _attempt(heap, need, True)
+    if not block and heap.old_end < heap.old_limit:
+        grow(heap, need, LEAST_BYTES)
+        block = in_old(heap, need)
+    return block
 
 
 @kernel

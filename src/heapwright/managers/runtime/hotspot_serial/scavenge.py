@@ -46,6 +46,7 @@ from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
 from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
+from heapwright.managers.runtime.hotspot_serial.growth import LEAST_BYTES, grow
 
 
 @kernel
@@ -194,13 +195,21 @@ def _evacuate(heap, address):
         heap.spare_top += bytes_
         age = min(age + 1, MOST_AGE)
         heap.ages[unsigned(age)] += bytes_
-    elif heap.old_top + bytes_ <= heap.old_end:
+    elif _old_has_room(heap, bytes_):
         target = heap.old_top
         heap.old_top += bytes_
         promoted(heap, target, bytes_)
     else:
         return _stay(heap, address)
     return move(heap, block, target, bytes_, age)
+
+
+@kernel(inline=True)
+def _old_has_room(heap, bytes_):
+    """Whether old has room for a promoted object, if need be by growing."""
+    if unlikely(heap.old_top + bytes_ > heap.old_end):
+        grow(heap, bytes_, LEAST_BYTES)
+    return heap.old_top + bytes_ <= heap.old_end
 
 
 @kernel

@@ -30,6 +30,10 @@ from heapwright.machine import Machine
     "nearly_full",  # real: incremental_collection_failed, from 24 on is_heap_almost_full
     "survivors_open",  # allocate in survivors too; real: should_allocate_from_space
     "modern",  # JDK 24 and later
+    "old_limit",  # address beyond which old does not grow
+    "first_old_bytes",  # below which it does not shrink
+    "end_before",  # old_end when the collection began
+    "shrink_percent",  # of what is too much, to be given up the next time
     "old_before",  # old_top when the collection began
     "allowed_dead",  # bytes of dead objects that a full collection may still leave in place
     "target_space",  # of a full collection: see compact.py
