@@ -56,9 +56,16 @@ class JavaTeller(Teller):
             self.part += 1
             for number in sorted(self.fields, key=self.slots.__getitem__):
                 last = self.known.lost_at.get(number, 0) == self.looks + 1
-                if last and number % PARTS == self.part - 1 and number not in self.known.brief:
+                part = self._part_of(number)
+                if last and part == self.part - 1 and number not in self.known.brief:
                     self.dying += [number] if number not in self.dying else []
         super().tell(head, first, second)
+
+    def _part_of(self, number):
+        windows = self.known.windows
+        look = max([n for n in range(1, self.looks + 1) if windows[n] <= number], default=0)
+        span = max(1, windows[look + 1] - windows[look])
+        return min(PARTS - 1, (number - windows[look]) * PARTS // span)
 
     def _due(self):
         windows, look = self.known.windows, self.looks

@@ -60,7 +60,7 @@ BRIEF = WAS_LOST  # after `correct`: no look will reach it
     PART,  # of the births between two looks, so many of PARTS are over
     COUNTS,
 ) = range(30)
-PARTS = 4  # between two looks at which those die that the second one no longer reaches
+PARTS = 8  # between two looks at which those die that the second one no longer reaches
 LONG_NS = 50_000_000
 DAMAGED = -2
 FREED, NEVER_REACHED = 1, 2  # in Births.slot during the survey
@@ -262,9 +262,21 @@ def forget(told, number):
 
 
 @kernel
+def part_of(told, number):
+    """In which part of the births between two looks a block was born."""
+    windows, look = told.windows, told.count[TOLD_LOOKS]
+    while look > 0 and windows[unsigned(look)] > number:
+        look -= 1
+    first, past = windows[unsigned(look)], windows[unsigned(look + 1)]
+    return min(PARTS - 1, (number - first) * PARTS // max(1, past - first))
+
+
+@kernel
 def age(told):
     """Enter among the dead a part of those that the next look no longer reaches: nobody knows when
-    between two looks each died, so that they die evenly."""
+    between two looks each died. It dies as far into this window as it was born into its own, so
+    that it lived for as many windows as looks reached it: of objects that live for L births, looks
+    W apart reach L / W of them on average, so on average that is L."""
     count, live, births = told.count, told.live, told.births
     count[PART] += 1
     for slot in range(count[SLOTS]):
@@ -272,7 +284,9 @@ def age(told):
         n = unsigned(number)
         if births.slot[n] != slot or births.state[n] & (LIVE | DYING | BRIEF) != LIVE:
             continue
-        if births.lost[n] == count[TOLD_LOOKS] + 1 and number % PARTS == count[PART] - 1:
+        if births.lost[n] != count[TOLD_LOOKS] + 1:
+            continue
+        if part_of(told, number) == count[PART] - 1:
             set_(told, number, DYING)
             told.dead[unsigned(count[DEAD])] = number
             count[DEAD] += 1

@@ -112,7 +112,8 @@ class JavaTold(NamedTuple):
                 "The objects are those of the Java heap, sizes and classes exact; what the JVM "
                 "itself asks of malloc is not in it (record without --graph has that). References "
                 f"and deaths are seen at {looks:,} looks, at least {look_every:,} births apart: "
-                "what the next look no longer reaches dies evenly between the two."
+                "what the next look no longer reaches dies between the two, "
+                "as far into that time as it was born into its own."
             ),
             Note(
                 f"{brief:,} of {births:,} objects were never reached by a look: each is taken to "
