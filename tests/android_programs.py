@@ -51,6 +51,9 @@ def bitmaps() -> Events:
 
 def write_dalvik() -> Iterator[str]:
     """The keys of Dalvik's spaces."""
+    if why := build.missing("dalvik"):
+        yield f"dalvik: {why}; its keys stay."
+        return
     asked = bitmaps()
     for name, space in DALVIK.items():
         with Drive("dalvik", int(asked.slot.max()) + 1, space) as drive:
@@ -71,6 +74,9 @@ def write_dalvik() -> Iterator[str]:
 def write(names: list[str]) -> Iterator[str]:
     """Write the keys of these managers from the real ones that are here."""
     for manager in names:
+        if why := build.missing(manager):
+            yield f"{manager}: {why}; its keys stay."
+            continue
         for name, space in CASES[manager].items():
             asked = batch(name)
             with Drive(manager, int(asked.slot.max()) + 1, space) as drive:

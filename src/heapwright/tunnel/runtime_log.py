@@ -27,7 +27,7 @@ def log_lines(
     such log.
     """
     if not hasattr(named(manager).module, "lines"):
-        raise HeapwrightError(f"{manager} writes no log that is known here; dalvik does.")
+        raise HeapwrightError(f"{manager} writes no log that is known here; dalvik and art do.")
     twin = Replay(manager, trace, dict(settings or {}), Conditions.of(trace, None, "never"))
     twin.replay(trace, progress)
     log = twin.heap.log
