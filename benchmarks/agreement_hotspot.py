@@ -199,8 +199,9 @@ events. What the JVM keeps for itself in the old generation is told to the twin.
 about {objects:,} objects. Heaps: {heaps}.
 
 Of G1 regions are compared instead of bytes. Where survivors overflow its age tables may differ by
-some hundred bytes, and with them, in time, the rest; with a low IHOP its cycles run beside the program, so that no two runs
-of the real one are alike: there only the number of collections is to be read. So it is of CMS where
+some hundred bytes, and with them, in time, the rest; with a low IHOP its cycles run beside the
+program, so that no two runs of the real one are alike: there only the number of collections is to
+be read. So it is of CMS where
 cycles ran; where none is wanted, a run beside which one began is made again.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
