@@ -1,5 +1,6 @@
 """The contract as a function: every fault of a module is a sentence, and the house's have none."""
 
+import os
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -80,6 +81,17 @@ def test_entry_points_are_held_to_it(tmp_path, monkeypatch):
         _ = registry.Manager("half", "half_made").module
     with pytest.raises(HeapwrightError, match="no_card has no CARD, so 'none' cannot be used"):
         _ = registry.Manager("none", "no_card").card
+
+
+def test_what_is_installed_meanwhile_is_found(tmp_path, monkeypatch):
+    os.utime(tmp_path, (1, 1))  # long ago
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(registry.managers())
+    about = tmp_path / "late-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Name: late\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[heapwright.managers]\nlate = late_one\n")
+    assert set(registry.managers()) - before == {"late"}
 
 
 def test_a_card_is_read_without_the_manager():

@@ -6,9 +6,12 @@ Third parties name such a package, or one module that is card and manager at onc
 point group `heapwright.managers`; they are held to the same contract.
 """
 
+import contextlib
 import importlib
 import importlib.util
+import os
 import pkgutil
+import sys
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import entry_points
@@ -213,9 +216,22 @@ def _own() -> dict[str, Manager]:
 def managers() -> dict[str, Manager]:
     """Every manager: the house's own by family, then those of installed entry points."""
     found = dict(_own())
-    for entry in entry_points(group="heapwright.managers"):
-        found.setdefault(entry.name, Manager(entry.name, entry.value))
+    for name, module in _installed(tuple((folder, _changed_ns(folder)) for folder in sys.path)):
+        found.setdefault(name, Manager(name, module))
     return found
+
+
+@cache
+def _installed(path: tuple[tuple[str, int], ...]) -> tuple[tuple[str, str], ...]:
+    """Names and modules of entry points, while `path`, folders and when they changed, is the same:
+    to find them is to open a file of every distribution."""
+    return tuple((entry.name, entry.value) for entry in entry_points(group="heapwright.managers"))
+
+
+def _changed_ns(folder: str) -> int:
+    with contextlib.suppress(OSError):
+        return os.stat(folder or ".").st_mtime_ns
+    return 0
 
 
 def usual(*, graph: bool = False, python: bool = False, kernel: bool = False) -> list[str]:
