@@ -47,12 +47,14 @@ PROGRAMS = (
     Program("red-black-map", 8 * M, 2 * M),
 )
 PLAIN = {"UseTLAB": 0}
+GROWING = "-XX:-UseTLAB, -Xms twice -Xmn and -Xmx four times as large as elsewhere"
 SET_UPS: dict[str, dict[str, dict[str, int]]] = {
     "hotspot-serial": {
         "-XX:-UseTLAB": PLAIN,
         "-XX:TLABSize=16k": {"TLABSize": 16384},
         "-XX:-UseTLAB -XX:PretenureSizeThreshold=300": {**PLAIN, "PretenureSizeThreshold": 300},
         "-XX:-UseTLAB -XX:-UseCompressedOops": {**PLAIN, "UseCompressedOops": 0},
+        GROWING: PLAIN,
     },
     "hotspot-parallel": {
         "-XX:-UseTLAB": PLAIN,
@@ -88,7 +90,10 @@ SET_UPS["hotspot-cms"] = {
     },
 }
 HEAPS = {"hotspot-g1": REGIONS, "hotspot-cms": CHUNKS}
-WITHOUT = {("25.0", "-XX:-UseTLAB -XX:PretenureSizeThreshold=300")}  # has no such option any more
+WITHOUT = {  # an option that it has no longer; rules of growth that the twin has not
+    ("25.0", "-XX:-UseTLAB -XX:PretenureSizeThreshold=300"),
+    ("25.0", GROWING),
+}
 HEADER = (
     "program",
     "events",
@@ -157,6 +162,8 @@ def section(manager: str, traces: dict[Program, Trace]) -> str:
                 size = heaps[program.name]
                 heap = {"Xmx": size.heap, "Xmn": size.young, "version": number}
                 heap |= {"G1HeapRegionSize": M} if regions else {}
+                if set_up == GROWING:
+                    heap |= {"Xms": 2 * size.young, "Xmx": 4 * size.heap}
                 rows.append(row(program.name, validate(manager, trace, {**heap, **settings})))
         text += f"\n`{' '.join(COLLECTORS[manager])} {set_up}`\n\n{table(header, rows)}\n"
     return text
@@ -201,8 +208,8 @@ about {objects:,} objects. Heaps: {heaps}.
 Of G1 regions are compared instead of bytes. Where survivors overflow its age tables may differ by
 some hundred bytes, and with them, in time, the rest; with a low IHOP its cycles run beside the
 program, so that no two runs of the real one are alike: there only the number of collections is to
-be read. So it is of CMS where
-cycles ran; where none is wanted, a run beside which one began is made again.
+be read. So it is of CMS where cycles ran; where none is wanted, a run beside which one began is
+made again.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
 

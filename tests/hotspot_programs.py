@@ -48,6 +48,13 @@ CASES = {
         BITMAPS,
         {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, "UseCompressedOops": 0},
     ),
+    "serial-grows": Case(
+        "hotspot-serial",
+        "bitmap-cache",
+        {**BITMAPS, "objects": 2500},
+        {"Xmx": 24 * M, "Xms": 4 * M, "Xmn": 2 * M, "UseTLAB": 0},
+        (17,),
+    ),
     "serial-born-old": Case(
         "hotspot-serial",
         "bitmap-cache",

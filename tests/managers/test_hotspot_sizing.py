@@ -9,6 +9,7 @@ from heapwright.versions import version_number
 from trial import CollectedTrial
 
 K, M = 1 << 10, 1 << 20
+NEWEST = version_number("25")
 PRINTED = {  # (release, -Xmx, -Xmn in MiB): KiB of eden, a survivor space, old
     (17, 6, 2): (1408, 128, 4480),
     (17, 6, 3): (1856, 192, 3904),
@@ -40,6 +41,11 @@ def test_spaces_are_as_large_as_the_jvm_prints(release, heap, young):
     [
         ({"Xmx": 4 * M, "Xmn": 8 * M}, "Xmn is 8,388,608 bytes of a heap, Xmx, of 4,194,304"),
         ({"Xmx": 4 * M, "Xms": 8 * M}, "Xms is 8,388,608 and Xmx 4,194,304"),
+        ({"Xmx": 8 * M, "Xms": 4 * M}, "this twin's heap grows where Xmn is given"),
+        (
+            {"version": NEWEST, "Xmx": 8 * M, "Xms": 4 * M, "Xmn": 2 * M},
+            "in versions before 24",
+        ),
         ({"Xmx": M}, "Xmx is at least 2,097,152 bytes"),
         ({"Xmx": 31 << 30}, "30 with compressed references"),
         ({"SurvivorRatio": 0}, "NewRatio and SurvivorRatio are at least 1"),
