@@ -1,6 +1,6 @@
 """A recorded Java server flown through HotSpot's twins, beside really running it so.
 
-    python -m benchmarks.agreement_java [-o docs/agreement-java.md] [--times 1]
+    python -m benchmarks.agreement_java [-o docs/agreement-java.md] [--only c1|default]
 
 records benchmarks/Server.java once a set-up, replays the trace at each heap through each twin, and
 runs the program itself so. Nothing in the page is typed by hand. A JDK must be here.
@@ -125,6 +125,7 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-java.md"))
+    parser.add_argument("--only", choices=["c1", "default"], help="leave the other section")
     parser.add_argument("--times", type=float, default=1.0, help="so many requests as said")
     chosen = parser.parse_args()
     if not shutil.which("javac") or not shutil.which("java"):
@@ -133,7 +134,11 @@ def main() -> None:
         folder = Path(name)
         subprocess.run(["javac", "-d", name, SOURCE], check=True)
         try:
-            sections = [section(folder, set_up, chosen.times) for set_up in SET_UPS]
+            made = {
+                set_up: section(folder, set_up, chosen.times)
+                for set_up in SET_UPS
+                if not chosen.only or (chosen.only == "c1") == bool(set_up)
+            }
         except HeapwrightError as error:
             raise SystemExit(f"{error}") from None
     today = datetime.datetime.now(datetime.UTC).date()
@@ -146,6 +151,9 @@ def main() -> None:
         "of collection, sizes that stay, `-Xms` as `-Xmx`, G1 with a third of the heap as `-Xmn`. "
         f"The real figure is the median of {RUNS} runs. {where}.\n"
     )
+    before = chosen.output.read_text().split("\n## ")[1:] if chosen.only else []
+    kept = dict(zip(SET_UPS, (f"## {each.rstrip()}\n" for each in before), strict=False))
+    sections = [made.get(set_up) or kept[set_up] for set_up in SET_UPS]
     chosen.output.write_text("\n".join([head, *sections]).rstrip() + "\n")
 
 

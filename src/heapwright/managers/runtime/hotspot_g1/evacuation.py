@@ -123,7 +123,10 @@ def _scan_region(heap, region, mixed):
         while high <= last and (
             java.cards[unsigned(high)] & TO_YOUNG or (mixed and java.cards[unsigned(high)])
         ):
-            java.cards[unsigned(high)] = 0
+            # What was moved behind `past` meanwhile, by a drain, shares the last card: it says on
+            # what they refer to.
+            if high < highest or table.top[unsigned(region)] == past:
+                java.cards[unsigned(high)] = 0
             high += 1
         if high > low:
             heap.log.totals[REMEMBERED] += high - low
