@@ -63,6 +63,13 @@ class Field:
                     self.real[name] = reference.deployed(name)
         if only is not None:
             self._narrow(only)
+        else:  # what few systems have is tried where it is here, or named
+            rare = [n for n in self.twins if managers()[n].card.compared == ()]
+            self.twins = {
+                name: deploy
+                for name, deploy in self.twins.items()
+                if name not in rare or name in self.systems or managers()[name].family != "malloc"
+            }
 
     def _narrow(self, only: Sequence[str]) -> None:
         known = [*self.twins, *self.real]
