@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from heapwright.api.comparing import compare
 from heapwright.api.replaying import replay
 from heapwright.errors import HeapwrightError
 from heapwright.linux.under_limit import memory_under, use
@@ -90,3 +91,8 @@ def test_what_was_given_back_makes_room_for_what_is_taken():
         if event % 4 == 3:
             assert use(memory, space, log, 4) == -1, event
         munmap(space, start + PAGE, (pages - 1) * PAGE)
+
+
+def test_a_limit_and_a_heap_are_not_asked_at_once(trace):
+    with pytest.raises(HeapwrightError, match="one of them at a time"):
+        compare([trace], heap="2x", memory_limit="1M")

@@ -31,6 +31,7 @@ MEASURED_ONLY = (
     "It has no twin here, so it is measured, not replayed: the real one serves the trace in a "
     "fresh process."
 )
+NO_LIMIT = "Measured without the memory limit, under which its twin is replayed."
 CURVE_TRIES = 7  # replays of each point of a space-time curve: the fastest is drawn
 
 Settings = Mapping[str, Mapping[str, int] | Sequence[Mapping[str, int]]]
@@ -144,6 +145,10 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
     from heapwright.tunnel.replay import Conditions
 
     limit = Limit.of(memory_limit, swap)
+    if limit and heap is not None:
+        raise HeapwrightError(
+            "--memory-limit and --heap ask different questions: give one of them at a time."
+        )
     # Workers are forked from this process: better while no library has started threads in it.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(traces, str | os.PathLike) or not isinstance(traces, Sequence):
@@ -171,7 +176,7 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
                 picture=picture_of(trace) if maps and heap is None else None,
                 tries=CURVE_TRIES if heap is not None else 1,
                 progress=progress,
-                limit=limit if heap is None else None,
+                limit=limit,
             )
             rows.append(Compared(trace, results, failures, points, managers is not None))
         found = Comparison(rows)
@@ -216,6 +221,8 @@ def run_lanes(  # noqa: PLR0913 as of `compare`
     for result in found.results:
         if result.kind == "measured" and result.manager not in registered():
             result.notes.insert(0, MEASURED_ONLY)
+        if result.kind == "measured" and limit:
+            result.notes.append(NO_LIMIT)
     return found.results, found.failures + absent
 
 
