@@ -124,7 +124,7 @@ class Config(NamedTuple):
     """Knobs."""
 
     steps: int = 8  # size classes a doubling: 4 or 8
-    cache_bytes: int = 16 << 10  # of a class that a thread keeps, for classes that share spans
+    cache_bytes: int = 32 << 10  # of a class that a thread keeps, for classes that share spans
     single_cache_bytes: int = 256 << 10  # likewise, for the others
     span_bytes: int = 16 << 10  # least span of small blocks
     growth_bytes: int = 2 << 20  # asked of the system at a time
