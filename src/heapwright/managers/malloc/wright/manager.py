@@ -17,7 +17,7 @@ Source     page map, spans, page heap and classes as TCMalloc's (gperftools docs
            spans owned by threads and free lists of their own as mimalloc's (Leijen, Zorn and de
            Moura, APLAS 2019); remote frees by mailbox as snmalloc's (Liétar et al., ISMM 2019)
 Omits      arenas, transfer caches and a background thread; its tables lie outside the machine and
-           are not counted: 64 bytes a span, 4 bytes a page of 8 KiB, 4 KiB a thread
+           are not counted: 64 bytes a span, 4 bytes a page of 8 KiB, 4 to 8 KiB a thread
 """
 
 from typing import NamedTuple
