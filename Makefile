@@ -8,7 +8,7 @@ WORKERS ?= 3
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux linux-keys advice python flights arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux linux-keys advice python flights soak arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ flights: install system ## wright in flight beside the real allocators: the tabl
 	$(BIN)/python -m benchmarks.flight --page docs/wright.md
 	$(BIN)/python -m benchmarks.keeping --page docs/wright.md
 	$(BIN)/python -m benchmarks.misuse --page docs/wright.md
+
+soak: install ## wright in flight for half an hour: 8 threads, phases, ends, forks (MINUTES=30)
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
 arrays: install system ## NumPy's arrays by four managers: the table of docs/numpy.md
 	$(BIN)/python -m benchmarks.arrays --page docs/numpy.md

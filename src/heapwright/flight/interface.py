@@ -133,10 +133,11 @@ if hasattr(manager, "free_cached"):
         """free(3); NULL and pointers of others are let be. A few instructions where the cache has
         room."""
         thread, address = thread_word(), unchecked_address_of(flight, old)
-        if likely(thread >= 0) and likely(is_here(flight.heap, address)):
-            if likely(manager.free_cached(flight.heap, thread, address)):
-                flight.sizes[unsigned(address >> 4)] = 0
-                return
+        if likely(thread >= 0):
+            if likely(is_here(flight.heap, address)):
+                if likely(manager.free_cached(flight.heap, thread, address)):
+                    flight.sizes[unsigned(address >> 4)] = 0
+                    return
         free_slowly(flight, old)
 
     @kernel(cold=True)

@@ -17,7 +17,7 @@ Source     page map, spans, page heap and classes as TCMalloc's (gperftools docs
            spans owned by threads and free lists of their own as mimalloc's (Leijen, Zorn and de
            Moura, APLAS 2019); remote frees by mailbox as snmalloc's (Liétar et al., ISMM 2019)
 Omits      arenas, transfer caches and a background thread; its tables lie outside the machine and
-           are not counted: 64 bytes a span, 4 bytes a page of 8 KiB, 4 KiB a thread
+           are not counted: 64 bytes a span, 4 bytes a page of 8 KiB, 4 to 8 KiB a thread
 """
 
 from typing import NamedTuple
@@ -124,7 +124,7 @@ class Config(NamedTuple):
     """Knobs."""
 
     steps: int = 8  # size classes a doubling: 4 or 8
-    cache_bytes: int = 16 << 10  # of a class that a thread keeps, for classes that share spans
+    cache_bytes: int = 32 << 10  # of a class that a thread keeps, for classes that share spans
     single_cache_bytes: int = 256 << 10  # likewise, for the others
     span_bytes: int = 16 << 10  # least span of small blocks
     growth_bytes: int = 2 << 20  # asked of the system at a time

@@ -157,10 +157,13 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
     )
 
 
+THREAD_BITS = -1 if AHEAD else MOST_THREADS - 1  # a flight hands out no other numbers
+
+
 @kernel(inline=True)
 def row_of(thread):
     """First column of the thread's row."""
-    return ((thread & (MOST_THREADS - 1)) + 1) << ROW_SHIFT
+    return ((thread & THREAD_BITS) + 1) << ROW_SHIFT
 
 
 @kernel(inline=True)
