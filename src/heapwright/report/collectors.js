@@ -2,7 +2,7 @@
 
 const collectors = data.collectors;
 const KIND_COLOURS = { full: "var(--live)", minor: "var(--rounding)" };
-let collector = 0;
+let collector = Math.max(0, collectors.findIndex((one) => one.cycles.event.length > 0)); // that is shown
 
 function durationText(ns) {
   let unit = 0;
@@ -272,7 +272,7 @@ function drawCurve(curve, key, heading, chart) {
 }
 
 if (collectors.length) {
-  tabs(document.getElementById("collector"), collectors.map((one) => one.title), 0, (number) => {
+  tabs(document.getElementById("collector"), collectors.map((one) => one.title), collector, (number) => {
     collector = number;
     drawCollector();
   });
