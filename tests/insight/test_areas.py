@@ -49,10 +49,18 @@ def test_the_limits_that_jvms_print():
         ({"Xmx": 4 * M, "Xmn": 8 * M}, "Xmn is 8,388,608 bytes of a heap, Xmx, of 4,194,304"),
         ({"Xmz": 1}, "no option Xmz; it has gc, Xmx"),
         ({"gc": "zgc"}, "gc is one of serial, parallel, g1, not zgc"),
-        ({"Xmx": M}, "Xmx is at least 2,097,152"),
-        ({"Xss": K}, "Xss is at least"),
-        ({"piece_bytes": 8}, "piece_bytes is at least 24"),
-        ({"MaxMetaspaceSize": -1}, "not negative"),
+        ({"Xmx": M}, "Xmx is from 2,097,152"),
+        ({"Xss": K}, "Xss is from"),
+        ({"piece_bytes": 8}, "piece_bytes is from 24"),
+        ({"MaxMetaspaceSize": -1}, "MaxMetaspaceSize is from"),
+        # what a real java refuses, or starts with and has no room at all
+        ({"MaxMetaspaceSize": 0}, "MaxMetaspaceSize is from"),
+        ({"MaxDirectMemorySize": 0}, "MaxDirectMemorySize is from"),
+        ({"CompressedClassSpaceSize": 0}, "CompressedClassSpaceSize is from"),
+        ({"ReservedCodeCacheSize": 4 << 30}, "ReservedCodeCacheSize is from"),
+        ({"Xss": 2 << 30}, "Xss is from"),
+        ({"NewRatio": 0}, "NewRatio is from"),
+        ({"version": 99_000_000}, "of releases 17 to 25, not 99"),
     ],
 )
 def test_options_that_are_refused(given, said):

@@ -24,7 +24,7 @@ from heapwright.collectors.hotspot.sizing import (
     generations,
 )
 from heapwright.errors import HeapwrightError
-from heapwright.versions import version_number
+from heapwright.versions import version_number, version_text
 
 K, M, G = 1 << 10, 1 << 20, 1 << 30
 COLLECTORS = ("serial", "parallel", "g1")
@@ -58,6 +58,21 @@ class Options(NamedTuple):
     NewRatio: int = 2
     SurvivorRatio: int = 8
     version: int = version_number("17")
+
+
+# What java itself takes: less or more and it does not start, or the area has no room at all
+TAKEN = {
+    "Xmx": (LEAST_XMX, 1 << 47),
+    "Xss": (136 * K, G),
+    "MaxMetaspaceSize": (M, 1 << 47),
+    "CompressedClassSpaceSize": (M, 4 * G),
+    "ReservedCodeCacheSize": (2496 * K, 2 * G),
+    "MaxDirectMemorySize": (1, 1 << 62),
+    "piece_bytes": (24, 1 << 47),  # an object with its header
+    "NewRatio": (1, 1 << 20),
+    "SurvivorRatio": (1, 1 << 20),
+}
+RELEASES = 17, 25  # the first and the last whose figures these are
 
 
 @dataclass(frozen=True)
@@ -104,16 +119,18 @@ def options(given: Mapping[str, str | int]) -> Options:
     found = Options(**chosen)
     if found.gc not in COLLECTORS:
         raise HeapwrightError(f"gc is one of {', '.join(COLLECTORS)}, not {found.gc}.")
-    if any(isinstance(value, int) and value < 0 for value in found):
-        raise HeapwrightError("an option of java is not negative.")
-    if found.Xmx < LEAST_XMX:
-        raise HeapwrightError(f"Xmx is at least {LEAST_XMX:,} bytes, not {found.Xmx:,}.")
+    for name in chosen.keys() - {"gc"}:  # what is left out is as java chooses
+        least, most = TAKEN.get(name, (0, 1 << 62))
+        value = getattr(found, name)
+        if not least <= value <= most:
+            raise HeapwrightError(f"{name} is from {least:,} to {most:,}, not {value:,}.")
     if found.Xmn >= found.Xmx:
         raise HeapwrightError(f"Xmn is {found.Xmn:,} bytes of a heap, Xmx, of {found.Xmx:,}.")
-    if found.Xss < 136 * K:
-        raise HeapwrightError(f"Xss is at least {136 * K:,} bytes, not {found.Xss:,}.")
-    if found.piece_bytes < 24:
-        raise HeapwrightError("piece_bytes is at least 24: an object with its header.")
+    release = int(version_text(found.version).partition(".")[0])
+    if not RELEASES[0] <= release <= RELEASES[1]:
+        raise HeapwrightError(
+            f"areas of hotspot are known of releases {RELEASES[0]} to {RELEASES[1]}, not {release}."
+        )
     return found
 
 
