@@ -131,6 +131,15 @@ def test_storeys_are_told_apart_and_sum_to_resident_memory(tmp_path, name):
     assert result.to_json()["storeys"] == result.storeys
 
 
+def test_blocks_that_the_upper_one_keeps_are_taken_and_what_it_hides_is_the_grounds(tmp_path):
+    """java-direct lets buffers wait in blocks of malloc, and nobody use more than their size."""
+    result = replayed("java-direct", write(tmp_path / "t.heap.parquet", churn(300)), samples=3)
+    parts, ground = result.storeys["java-direct"], result.storeys["glibc"]
+    assert sum(parts.values()) == ground["taken"] == parts["live"] + parts["cached"]
+    assert parts["cached"] > 0 and ground["rounding"] > 0
+    assert sum(ground.values()) == result.peak["resident_bytes"]
+
+
 def test_what_the_program_does_to_its_allocator_reaches_the_ground(tmp_path):
     """malloc_trim gives back the end of glibc's heap, which it keeps below its threshold."""
     rows = [(MALLOC, slot, 5000) for slot in range(20)] + [(FREE, slot, 0) for slot in range(20)]

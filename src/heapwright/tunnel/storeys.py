@@ -39,7 +39,14 @@ def _as_it_is(heap, address, size):
     return address, size
 
 
+@kernel
+def _none(heap, blocks):
+    """For a manager without another one above."""
+    return 0
+
+
 passed = getattr(manager, "passed", _as_it_is)
+kept = manager.upper.cached if hasattr(manager, "upper") else _none  # the upper one's caches
 TAKEN = "taken"  # what the upper manager holds of its ground, areas and blocks passed on
 
 
@@ -53,8 +60,14 @@ def view_below(heap, objects, ledger, areas, sample):
     ground = heap.machine.heap
     own = beneath.cached(ground, ledger.blocks)
     rows = beneath.metadata(ground, ledger.blocks[min(own, len(ledger.blocks)) :])
-    if own + rows > len(ledger.blocks):
-        return own + rows
+    first = own + rows
+    past = first + kept(heap, ledger.blocks[min(first, len(ledger.blocks)) :])
+    if past > len(ledger.blocks):
+        return past
+    for row in range(first, past):  # a block passed on that the upper manager keeps, head and all
+        start, bytes_ = ledger.blocks[row, 0], ledger.blocks[row, 1]
+        if not _in_areas(areas, start):
+            enter_block(ledger, (start, bytes_), (start, bytes_, bytes_), 1)
     for row in range(len(areas)):
         start, bytes_ = areas[row, 0], areas[row, 1]
         extent = start, bytes_
@@ -121,6 +134,10 @@ def apart(heap, objects, whole, sample):
         "retained": ground[RETAINED],
     }
     upper, lower = ({k: int(v) for k, v in parts.items()} for parts in (upper, lower))
+    # What lies beyond what was asked of the ground, and beyond what the upper one lets be used: the
+    # ground's rounding, that the sample has under headers
+    hidden = min(upper["rounding"], 0)
+    upper["rounding"], upper["header"] = upper["rounding"] - hidden, upper["header"] + hidden
     taken = sum(upper.values())
     assert min(*upper.values(), *lower.values()) >= 0, f"{upper} over {lower}"
     assert taken == ground[LIVE], f"{taken} bytes above {ground[LIVE]} that were taken"
