@@ -33,6 +33,15 @@ def test_a_log_is_known_by_its_head(path):
     assert is_gc_log(path)
 
 
+def test_several_runs_in_one_log_are_summed_and_said():
+    once = (CORPUS / "gc_log-serial.log").read_text()
+    one, two = log_of(once), log_of(once + once)
+    assert len(two.runs) == 2 and two.span_ns == 2 * one.span_ns > 0
+    assert two.allocated_bytes == 2 * one.allocated_bytes
+    assert any("2 runs of a JVM" in note for note in two.notes())
+    assert not any("runs of a JVM" in note for note in one.notes())
+
+
 def test_the_serial_collector_tells_bytes_by_generation():
     log = of_corpus("serial")
     young, full = log.collections[0], log.of(FULL)[0]

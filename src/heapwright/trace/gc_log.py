@@ -31,7 +31,7 @@ CANNOT_TELL = (
 
 @dataclass
 class GcLog:
-    """The collections of one run of a JVM."""
+    """The collections of one run of a JVM, or of several that wrote one after the other."""
 
     name: str
     collector: str = ""  # as gc_lines has them; "" unknown
@@ -59,11 +59,31 @@ class GcLog:
     @property
     def allocated_bytes(self) -> int:
         """By which the heap grew between collections; what a cycle frees meanwhile is not in it."""
-        grown, before = 0, 0
-        for each in self.of(YOUNG, MIXED, FULL):
-            grown += max(0, each.before_bytes - before)
-            before = each.after_bytes
+        grown = 0
+        for run in self.runs:
+            before = 0
+            for each in run:
+                if each.kind in (YOUNG, MIXED, FULL):
+                    grown += max(0, each.before_bytes - before)
+                    before = each.after_bytes
         return grown
+
+    @property
+    def runs(self) -> list[list[Pause]]:
+        """The collections of each run: a JVM's uptime goes back where another one began."""
+        found: list[list[Pause]] = []
+        last = -1
+        for each in self.collections:
+            if not found or -1 < each.at_ns < last * 9 // 10:  # lines change places within less
+                found.append([])
+            found[-1].append(each)
+            last = each.at_ns
+        return found
+
+    @property
+    def span_ns(self) -> int:
+        """Up to the last collection, in all runs."""
+        return sum(max(0, *(each.at_ns for each in run), 0) for run in self.runs)
 
     def notes(self) -> list[str]:
         """What must be known of it."""
@@ -73,6 +93,11 @@ class GcLog:
                 f"{self.left_out:,} further collections were counted and not kept: the figures are "
                 f"of the first {len(self.collections):,}."
             )
+        if (runs := len(self.runs)) > 1:
+            said.append(
+                f"It is of {runs:,} runs of a JVM, one after the other: collections, times and "
+                "what was allocated are sums over them."
+            )
         if any(each.at_ns < 0 for each in self.collections):
             said.append("Its lines have no uptime, so that nothing is told of rates.")
         if self.broken_off:
@@ -81,7 +106,6 @@ class GcLog:
 
     def summary(self) -> dict[str, Any]:
         """The stable form that `--json` prints."""
-        timed = [each.at_ns for each in self.collections if each.at_ns >= 0]
         pauses = [each.pause_ns for each in self.collections if each.kind != CYCLE]
         kinds = {
             kind: {
@@ -103,7 +127,7 @@ class GcLog:
             "kinds": kinds,
             "allocated_bytes": self.allocated_bytes,
             "pause_ns": sum(pauses),
-            "span_ns": max(timed) if timed else 0,
+            "span_ns": self.span_ns,
             "collections": [each._asdict() for each in self.collections],
             "notes": self.notes(),
         }
