@@ -1,5 +1,7 @@
 """A replay under a memory limit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from heapwright.machine import machine, mmap, munmap, touch
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.limited import SWAP_READ_SECONDS, Limit
+from heapwright.tunnel.limited import limited as under
 from heapwright.tunnel.paging import LOG_COLUMNS
 
 PAGE = 4096
@@ -77,6 +80,13 @@ def test_with_too_little_swap_it_is_killed_later(trace):
 def test_a_limit_that_is_none_is_refused_in_a_sentence(limit, swap, sentence):
     with pytest.raises(HeapwrightError, match=sentence):
         Limit.of(limit, swap)
+
+
+@pytest.mark.parametrize("name", ["slub", "page-allocator", "cuda-caching"])
+def test_memory_that_no_limit_of_a_process_counts_has_no_outcome(trace, name):
+    result = SimpleNamespace(manager=name, notes=[], under_limit=None)
+    under(result, trace, Limit(1 << 20), None)
+    assert result.under_limit is None and result.notes[0].startswith("No limit: a ")
 
 
 def test_what_was_given_back_makes_room_for_what_is_taken():

@@ -12,6 +12,7 @@ import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES
+from heapwright.managers.registry import named
 from heapwright.quantities import parse_bytes
 from heapwright.result import Result, UnderLimit
 from heapwright.trace.ending import clock
@@ -43,6 +44,11 @@ ALONE = (
     "The limit is for the heap and its page tables: what else the program has in memory, its code, "
     "its stacks, what no allocator knows of, is to be left out of it."
 )
+
+NO_LIMIT = {  # family: why a process's limit says nothing of its memory
+    "linux": "No limit: a kernel's own frames are no process's, and never go to swap.",
+    "device": "No limit: a device's own memory counts against no limit of the machine's.",
+}
 
 
 class Limit(NamedTuple):
@@ -89,6 +95,9 @@ def limited(
     """
     from heapwright.linux.under_limit import memory_under, use
 
+    if why := NO_LIMIT.get(named(result.manager).family):
+        result.notes.append(why)
+        return
     twin = Replay(result.manager, trace, dict(result.settings), conditions)
     memory, log = memory_under(*limit), np.zeros((LOG_ROWS, LOG_COLUMNS), np.int64)
     killed = -1
