@@ -134,6 +134,12 @@ def test_what_matters_least_is_left_out_first():
     assert leaving(collectors_sheet([made("a", collecting=collecting())])) == COLLECTED_LEAVING
 
 
+def test_a_part_that_is_large_goes_late():
+    peak = made().peak | {"cached_bytes": made().held_bytes // 2}
+    gone = leaving(comparison_sheet([made(peak=peak)]))
+    assert gone.index("peak.cached_bytes") > gone.index("peak.partial_bytes")
+
+
 def test_columns_in_which_there_is_nothing_are_left_out():
     peak = made().peak | {"garbage_bytes": 0}
     shown = {column.key for column in comparison_sheet([now(), made(peak=peak)]).shown()}

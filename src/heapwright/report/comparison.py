@@ -4,6 +4,7 @@ Rows are those of `comparison_document`; the order and the flags are of `insight
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from heapwright.insight.verdict import present, ranked, verdict
@@ -39,6 +40,7 @@ _PART_COLUMNS = {
     "retained": (4, "re\u00adtained"),
     "garbage": (2, "gar\u00adbage"),
 }
+_LATE = 2  # rank of a part that is large
 
 COMPARISON = (
     Column("held_bytes", "peak", BYTES, "most resident memory, within events too"),
@@ -168,12 +170,23 @@ def comparison_sheet(results: Sequence[Result]) -> Sheet:
     ]
     return Sheet(
         "manager",
-        columns,
+        tuple(_kept_if_large(column, rows) for column in columns),
         rows,
         caption=_caption(results),
         starred=True,
         unit=bytes_unit([result.held_bytes for result in results]),
     )
+
+
+def _kept_if_large(column: Column, rows: Sequence[Row]) -> Column:
+    """A part that is a tenth of a row's peak and more goes late where it is narrow: without it the
+    row would not tell where its memory is."""
+    if column.key.removeprefix("peak.").removesuffix("_bytes") not in _PART_COLUMNS:
+        return column
+    large = any(
+        10 * (column.value(row.values) or 0) >= (row.values["held_bytes"] or 1) for row in rows
+    )
+    return replace(column, rank=min(column.rank, _LATE)) if large else column
 
 
 def _knobs(result: Result) -> tuple[str, ...]:
