@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,11 @@ def test_a_graph_of_a_python_tells_what_waited_for_its_collector(tmp_path):
     said = run("why", trace.path).stdout
     assert "Only the cycle collector could free 6 blocks" in said
     assert "what waited for the collector" in said
+
+
+@pytest.mark.parametrize("command", ["why", "advise"])
+def test_a_java_programs_objects_are_given_no_advice_on_a_malloc(command):
+    ring = Path(__file__).parents[1] / "managers" / "keys" / "java" / "ring.heap.parquet"
+    told = run(command, ring)
+    assert told.returncode == 1 and "Java program's objects, which no malloc" in told.stderr
+    assert not told.stdout and "Traceback" not in told.stderr

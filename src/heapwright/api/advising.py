@@ -77,7 +77,7 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     'glibc'
     """
     from heapwright.api.running import prove
-    from heapwright.api.selection import opened_traces, refuse_kernel
+    from heapwright.api.selection import opened_traces, refuse_unserved
     from heapwright.insight.advice import FIGURES
     from heapwright.tunnel.replay import Conditions
 
@@ -92,7 +92,7 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
                 f"{opened.path} is of a device's memory, which no malloc serves: compare it with "
                 "settings, as in compare --set cuda-caching.expandable_segments=1."
             )
-        refuse_kernel(opened)
+        refuse_unserved(opened)
         wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
         found = _advised(wind, _names(managers), by, (budget, trials))
         if run:

@@ -51,8 +51,15 @@ def opened_traces(
         yield found
 
 
-def refuse_kernel(trace: Trace) -> None:
-    """HeapwrightError for a kernel's trace, where the answer would be about a process's malloc."""
+def refuse_unserved(trace: Trace) -> None:
+    """HeapwrightError for a trace of a kernel or of a JVM's objects, where the answer would be
+    about a process's malloc."""
+    if trace.origin.get("java") and trace.graph:
+        raise HeapwrightError(
+            f"{trace.path} is of a Java program's objects, which no malloc serves: ask `heapwright "
+            "compare` with --heap, or --managers hotspot-serial,hotspot-parallel,hotspot-g1, what "
+            "another collector or size of heap would do."
+        )
     if trace.of_kernel:
         raise HeapwrightError(
             f"{trace.path} is of a kernel, which no malloc serves: ask `heapwright frames` who "

@@ -38,7 +38,7 @@ def why(
     >>> found.diagnosis.kind
     'live'
     """
-    from heapwright.api.selection import opened_traces, refuse_kernel
+    from heapwright.api.selection import opened_traces, refuse_unserved
     from heapwright.insight.causes import process_bytes
     from heapwright.insight.flame import columns, flame
     from heapwright.insight.why import Heaps, course, diagnosis
@@ -48,7 +48,7 @@ def why(
 
     told = progress or (lambda events: None)
     with opened_traces([trace]) as (opened,):
-        refuse_kernel(opened)
+        refuse_unserved(opened)
         heaps, done = Heaps(), 0
 
         def advance(events: int) -> None:

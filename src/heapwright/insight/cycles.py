@@ -143,19 +143,19 @@ class Cycles:
     @property
     def sentence(self) -> str:
         """What it comes to."""
-        from heapwright.words import bytes_text, counted
+        from heapwright.words import bytes_text, counted, percent_text
 
         if not self.objects:
             return (
                 f"Python's {counted(self.collections, 'collection')} found nothing: all that died "
                 "did so with its last reference, and gc.disable() would cost no memory."
             )
-        worst = self.sites[0]
+        worst, share = self.sites[0], self.objects / (self.objects + self.by_count)
         return (
             f"Only the cycle collector could free {counted(self.objects, 'block')} "
-            f"({bytes_text(self.bytes)}, {self.objects / (self.objects + self.by_count):.0%} of "
-            f"all that died); at most {bytes_text(self.most_bytes)} waited for it at once. Most of "
-            f"it was made by {worst.label}, and waited {worst.waited_births:,} births on average, "
+            f"({bytes_text(self.bytes)}, {percent_text(share)} of all that died); "
+            f"at most {bytes_text(self.most_bytes)} waited for it at once. Most of it "
+            f"was made by {worst.label}, and waited {worst.waited_births:,} births on average, "
             f"{worst.longest_births:,} at most."
         )
 
