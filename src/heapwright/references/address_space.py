@@ -4,7 +4,7 @@
                └────► linux/process.py ─────────────────────► answer, faults, areas ──┴► equal?
 
 Compared are what a call answers (an address, or the number of an error), the minor faults of an
-access, and of every area that the calls made: bounds, permissions, resident, anonymous and dirty
+access, the bytes of page tables, and of every area that the calls made: bounds, permissions, resident, anonymous and dirty
 bytes, and the flags that calls set.
 """
 
@@ -218,8 +218,8 @@ class Script:
 
     def next(self) -> Call:
         """The next call."""
-        calls = (self._map, self._unmap, self._protect, self._resize)
-        calls += (self._advise, self._break, self._load, self._store)
+        calls = [self._map, self._unmap, self._protect, self._resize]
+        calls += [self._advise, self._break, self._load, self._store]
         (made,) = self._random.choices(calls, self.weights)
         return made()
 
