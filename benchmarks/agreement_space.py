@@ -52,8 +52,8 @@ file, without reservation; munmap, mprotect, mremap, madvise, brk, reads and wri
 real process and on the twin. It is equal where after every call the answer, the minor faults of an
 access, the memory of the page tables (VmPTE), and of every area that the calls made the bounds,
 permissions, flags, resident, anonymous, dirty and huge bytes of `/proc/self/smaps` are. Scripts of
-huge pages make areas of some MiB, ask for huge pages, refuse and collapse them. Where Linux had none
-to give, or collapsed one of itself meanwhile, a script is run again.
+huge pages make areas of some MiB, ask for huge pages, refuse and collapse them. Where Linux had
+none to give, or collapsed one of itself meanwhile, a script is run again.
 
 | scripts | number | calls each | equal | |
 | --- | ---: | ---: | ---: | ---: |

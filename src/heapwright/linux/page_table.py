@@ -95,7 +95,7 @@ class Tables:
             there = at - start + to
             step = min(-at % HUGE_BYTES or HUGE_BYTES, -there % HUGE_BYTES or HUGE_BYTES, end - at)
             if at >> LEVELS[1] in self.levels[1]:
-                self.make(there, LEVELS[1])
+                self.make(there, LEVELS[2])
             if at >> HUGE_SHIFT in self.lowest:
                 self.make(there)
                 if step == HUGE_BYTES:

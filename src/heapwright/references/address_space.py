@@ -4,8 +4,8 @@
                └────► linux/process.py ─────────────────────► answer, faults, areas ──┴► equal?
 
 Compared are what a call answers (an address, or the number of an error), the minor faults of an
-access, the bytes of page tables, and of every area that the calls made: bounds, permissions, resident, anonymous and dirty
-bytes, and the flags that calls set.
+access, the bytes of page tables, and of every area that the calls made: bounds, permissions,
+resident, anonymous, dirty and huge bytes, and the flags that calls set.
 """
 
 import random
