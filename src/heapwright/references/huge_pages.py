@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from heapwright.linux.areas import PAGE_BYTES, READ, WRITE
-from heapwright.linux.calls import COLLAPSE, DONTNEED, FIXED, FREE, HUGEPAGE, NOHUGEPAGE
+from heapwright.linux.calls import COLLAPSE, DONTDUMP, DONTNEED, FIXED, FREE, HUGEPAGE, NOHUGEPAGE
 from heapwright.linux.page_table import HUGE_BYTES, PAGES
 from heapwright.references.address_space import (
     MADVISE,
@@ -75,21 +75,24 @@ class HugeScript(Script):
         return Call((MREMAP, address, pages * PAGE_BYTES, new * PAGE_BYTES, 1))
 
     def _place(self) -> tuple[int, int]:
-        """Most often of a few pages, or of whole huge ones."""
+        """Most often of a huge page: a few of its pages, or it and what lies about it."""
+        huge = sorted(self._twin.process.table.huge)
+        if huge and self._random.random() < 0.6:
+            address, pages = self._random.choice(huge) * HUGE_BYTES, PAGES
+            if self._random.random() < 0.5:
+                skip = self._random.randrange(PAGES)
+                address += skip * PAGE_BYTES
+                pages = min(PAGES - skip, self._random.randint(1, 20))
+            return address, pages
         address, pages = super()._place()
-        how = self._random.random()
-        if how < 0.4:
+        if self._random.random() < 0.5:
             return address, min(pages, self._random.randint(1, 20))
-        aligned = -(-address // HUGE_BYTES) * HUGE_BYTES
-        left = pages - (aligned - address) // PAGE_BYTES
-        if how < 0.8 and left >= PAGES:
-            return aligned, left // PAGES * PAGES
         return address, pages
 
     def _advise(self) -> Call:
         address, pages = self._place()
-        advices = [DONTNEED, FREE, *[HUGEPAGE] * 4, NOHUGEPAGE, *[COLLAPSE] * 3, 10, 16]
-        advice = self._random.choice(advices)
+        advices = [DONTNEED, DONTNEED, FREE, FREE, *[HUGEPAGE] * 3, NOHUGEPAGE, *[COLLAPSE] * 3]
+        advice = self._random.choice([*advices, DONTDUMP])
         process = self._twin.process
         if advice == COLLAPSE and self._random.random() < 0.8:
             tables = sorted(process.table.tables.lowest)
