@@ -10,19 +10,20 @@ import pytest
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.linux.areas import PAGE_BYTES, READ, WRITE, File
-from heapwright.linux.page_table import Cache, Frame
-from heapwright.linux.process import (
+from heapwright.linux.calls import (
+    COLLAPSE,
     DONTFORK,
     DONTNEED,
     FIXED,
     FREE,
-    GUARD_BYTES,
     HUGEPAGE,
+    NOHUGEPAGE,
     PRIVATE,
     CallError,
-    Process,
     SegmentationFault,
 )
+from heapwright.linux.page_table import Cache, Frame
+from heapwright.linux.process import GUARD_BYTES, Process
 from heapwright.linux.smaps import as_pmap, as_smaps, read_smaps, rows_of
 
 TOP, BOTH = 1 << 40, READ | WRITE
@@ -239,3 +240,114 @@ def test_random_calls_do_what_they_do_to_a_real_process(seed, forks):
     from heapwright.references.address_space import differences
 
     assert list(differences(seed, calls=100, forks=forks)) == []
+
+
+@pytest.fixture
+def advised(process):
+    """A process that may have huge pages, and 4 MiB that ask for them."""
+    process.huge_pages = "madvise"
+    start = process.mmap(0, 4 * MIB, BOTH, PRIVATE)
+    process.madvise(start, 4 * MIB, HUGEPAGE)
+    return process, start
+
+
+def huge(process):
+    return sum(row.huge_bytes for row in rows_of(process))
+
+
+def test_the_first_write_of_what_asks_for_huge_pages_brings_one(advised):
+    process, start = advised
+    process.write(start + page(7))
+    assert (process.minor_faults, resident(process), huge(process)) == (1, 2 * MIB, 2 * MIB)
+    process.write(start, 4 * MIB)
+    assert (process.minor_faults, huge(process)) == (2, 4 * MIB)
+    other = process.mmap(0, 4 * MIB, BOTH, PRIVATE)
+    process.write(other, 2 * MIB)  # has not asked
+    assert (process.minor_faults, huge(process)) == (2 + 512, 4 * MIB)
+    assert "AnonHugePages:      4096 kB" in as_smaps(rows_of(process))
+
+
+def test_a_read_shows_the_huge_page_of_zeros_and_a_write_of_it_brings_memory(advised):
+    process, start = advised
+    process.read(start, 2 * MIB)
+    assert (process.minor_faults, resident(process)) == (1, 0)
+    process.write(start)
+    assert (process.minor_faults, huge(process)) == (2, 2 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("call", "left"),
+    [
+        (lambda process, start: process.munmap(start + page(3), page(1)), 511),
+        (lambda process, start: process.mprotect(start, page(1), READ), 512),
+        (lambda process, start: process.madvise(start, page(5), DONTNEED), 507),
+        (lambda process, start: process.madvise(start, page(5), NOHUGEPAGE), 512),
+        (lambda process, start: process.mremap(start, 2 * MIB, 2 * MIB + page(1)), 512),
+        # Linux looks through what it breaks up to give a part back: zeros are not kept
+        (lambda process, start: process.madvise(start, page(5), FREE), 1),
+    ],
+)
+def test_what_splits_a_huge_page_and_what_stays_of_it(advised, call, left):
+    process, start = advised
+    process.write(start)
+    call(process, start)
+    assert (huge(process), resident(process)) == (0, page(left))
+    assert process.check() == ""
+
+
+def test_a_huge_page_moves_whole_to_a_multiple_of_its_length(advised):
+    process, start = advised
+    process.write(start)
+    moved = process.mremap(start, 4 * MIB, 6 * MIB)
+    assert (moved % (2 * MIB), moved != start, huge(process)) == (0, True, 2 * MIB)
+    process.write(moved, 2 * MIB)
+    assert process.minor_faults == 1
+
+
+def test_a_child_copies_a_page_of_a_huge_one_and_its_parent_keeps_it(advised):
+    process, start = advised
+    process.write(start)
+    child = process.fork()
+    assert huge(child) == 2 * MIB
+    child.write(start, page(2))
+    assert (child.minor_faults, huge(child), resident(child)) == (2, 0, 2 * MIB)
+    assert huge(process) == 2 * MIB
+    child.madvise(start, 2 * MIB, COLLAPSE)
+    assert (huge(child), child.check()) == (2 * MIB, "")
+
+
+def test_collapse_makes_one_of_what_is_there_and_refuses_what_never_was(process):
+    start = process.mmap(0, 4 * MIB, BOTH, PRIVATE)
+    process.write(start)
+    process.madvise(start, 2 * MIB, COLLAPSE)
+    assert (process.minor_faults, huge(process)) == (1, 2 * MIB)
+    process.write(start, 2 * MIB)
+    assert process.minor_faults == 1
+    for address, length in ((start + 2 * MIB, 2 * MIB), (start + page(1), page(2))):
+        with pytest.raises(CallError) as error:
+            process.madvise(address, length, COLLAPSE)
+        assert error.value.number == errno.EINVAL
+
+
+def test_page_tables_take_memory_of_their_own_until_nothing_lies_there(process):
+    start = process.mmap(HEAP * 8, 4 * MIB, BOTH, PRIVATE | FIXED)
+    process.write(start), process.write(start + 2 * MIB)
+    assert process.table.tables.bytes == page(2 + 1 + 1)
+    process.madvise(start, 2 * MIB, DONTNEED)  # a table that is emptied whole goes at once
+    assert process.table.tables.bytes == page(1 + 1 + 1)
+    process.munmap(start, 4 * MIB)
+    assert process.table.tables.bytes == 0
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.machine() != "x86_64" or kernel() < (6, 18),
+    reason="the rules are those of Linux 6.18 on x86-64",
+)
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled: once is enough")
+@pytest.mark.parametrize(("seed", "forks"), [(1, 0), (2, 1)])
+def test_huge_pages_come_and_go_as_in_a_real_process(seed, forks):
+    from heapwright.references.huge_pages import huge_differences, policy
+
+    if policy() != "madvise":
+        pytest.skip("this system gives huge pages to everyone, or to nobody")
+    assert list(huge_differences(seed, calls=50, forks=forks)) == []

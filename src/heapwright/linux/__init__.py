@@ -12,6 +12,12 @@
     shrink.py       what reclaim does with a list's end
     reclaim.py      charging to a limit, faults, swap, and who is killed
     under_limit.py  a machine's pages as such a group
+    areas.py        a process's address space: areas, split and joined
+    calls.py        what the calls that shape it take
+    page_table.py   what its pages show, huge ones too, and the tables' own memory
+    huge.py         where a fault gives a huge page, and what becomes one
+    process.py      the calls and faults of a process
+    smaps.py        it, as /proc/PID/smaps and pmap tell it
 
 The managers of `managers/linux/` are assembled from these, as the kernel is.
 """

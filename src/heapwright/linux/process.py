@@ -10,48 +10,34 @@ Invariant  a page that shows a frame lies in an area; a frame is mapped as often
 Source     Linux 6.18 mm/mmap.c, mm/vma.c, mm/mprotect.c, mm/mremap.c, mm/madvise.c, mm/memory.c;
            include/linux/mm.h: stack_guard_gap; placement from the top, at a multiple of 2 MiB
            where a length of private memory is one (6.7 and later)
-Omits      swap, huge pages, limits of locked memory, the readahead of files that lie on a disk:
-           a file's pages are in memory
+Omits      swap, what huge.py omits, limits of locked memory, the readahead of files that lie on a
+           disk: a file's pages are in memory
 """
 
 import errno
 from dataclasses import replace
 
 from heapwright.linux.areas import PAGE_BYTES, PAGE_SHIFT, READ, WRITE, Area, Areas, File, Root
-from heapwright.linux.page_table import ZEROS, Cache, Frame, PageTable
+from heapwright.linux.calls import (
+    COLLAPSE,
+    DONTNEED,
+    FIXED,
+    FIXED_NOREPLACE,
+    FREE,
+    MARKS,
+    MAYMOVE,
+    NORESERVE,
+    SHARED,
+    CallError,
+    SegmentationFault,
+)
+from heapwright.linux.huge import collapse, is_due
+from heapwright.linux.page_table import LEVELS, PAGES, ZEROS, Cache, Frame, PageTable
 
 GUARD_BYTES = 256 * PAGE_BYTES  # below what grows down
 ALIGNED_BYTES = 2 << 20
 AROUND_PAGES = 16  # of a file that a read fault maps at once: fault_around_bytes
-TABLE_PAGES = 512  # that a page table has entries for
 LOWEST = 1 << 16  # vm.mmap_min_addr
-
-PRIVATE, SHARED, FIXED, NORESERVE, FIXED_NOREPLACE = 2, 1, 0x10, 0x4000, 0x100000
-DONTNEED, FREE, DONTFORK, DOFORK, HUGEPAGE, NOHUGEPAGE, DONTDUMP, DODUMP = (
-    4,
-    8,
-    10,
-    11,
-    14,
-    15,
-    16,
-    17,
-)
-MAYMOVE, MOVE_TO = 1, 2
-_SETS = {DONTFORK: ("dc", ""), DOFORK: ("", "dc"), HUGEPAGE: ("hg", "nh"), NOHUGEPAGE: ("nh", "hg")}
-_SETS |= {DONTDUMP: ("dd", ""), DODUMP: ("", "dd")}
-
-
-class CallError(Exception):
-    """A call that Linux refuses, by the number of its error."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(errno.errorcode[number])
-        self.number = number
-
-
-class SegmentationFault(Exception):
-    """An access to where nothing lies, or that is not allowed."""
 
 
 class Process:
@@ -64,6 +50,7 @@ class Process:
         self.caches: dict[str, Cache] = {}
         self.first_break = self.break_ = heap
         self.minor_faults = 0
+        self.huge_pages = "never"  # one of huge.py's POLICIES
         self.stack_limit = 8 << 20
         if stack:
             self.areas.add(
@@ -155,11 +142,17 @@ class Process:
         self._clear(address, address + _whole(length))
 
     def _clear(self, start: int, end: int) -> None:
-        self.areas.split(start)
-        self.areas.split(end)
+        self._split(start, end)
         for area in self.areas.within(start, end):
             self.table.drop(area.start, area.end)
             self.areas.remove(area)
+        self.table.tables.free(self.areas, start, end)
+
+    def _split(self, start: int, end: int) -> None:
+        """Cut the areas and huge pages that the bounds of a range lie within."""
+        self.areas.split(start)
+        self.areas.split(end)
+        self.table.cut(start, end)
 
     def mprotect(self, address: int, length: int, protection: int) -> None:
         """Change what may be done with pages; CallError, and those before a hole are changed."""
@@ -186,14 +179,13 @@ class Process:
 
     def _part(self, start: int, end: int) -> Area:
         """The area of exactly this range, cut out of the one that it lies in."""
-        self.areas.split(start)
-        self.areas.split(end)
+        self._split(start, end)
         found = self.areas.at(start)
         assert found is not None
         return found
 
     def madvise(self, address: int, length: int, advice: int) -> None:
-        """DONTNEED, FREE, or one of those that mark an area; CallError behind what was done."""
+        """DONTNEED, FREE, COLLAPSE, or one that marks an area; CallError behind what was done."""
         if address & (PAGE_BYTES - 1):
             raise CallError(errno.EINVAL)
         end, hole, at = address + _whole(length), False, address
@@ -202,13 +194,15 @@ class Process:
             start, past = max(area.start, address), min(area.end, end)
             at = past
             if advice == DONTNEED:
-                self.table.drop(start, past)
+                self.table.drop(start, past, reclaim=True)
+            elif advice == COLLAPSE:
+                collapse(self.table, area, start, past)
             elif advice == FREE:
                 if not area.anonymous:
                     raise CallError(errno.EINVAL)
                 self.table.give_up(start, past)
             else:
-                on, off = _SETS[advice]
+                on, off = MARKS[advice]
                 flags = frozenset((area.flags - {off}) | ({on} if on else set()))
                 if flags != area.flags:
                     self._part(start, past).flags = flags
@@ -255,6 +249,7 @@ class Process:
         self.areas.remove(area)
         self.areas.add(moved)
         self.table.move(start, end, to)
+        self.table.tables.free(self.areas, start, end)
         self.areas.join(to, to + length)
         return to
 
@@ -290,6 +285,7 @@ class Process:
             if area is None or not area.protection & how:
                 raise SegmentationFault(f"at {page << PAGE_SHIFT:#x}")
             if area.file and 0 < area.file.pages <= area.offset_at(page << PAGE_SHIFT):
+                self.table.tables.make(page << PAGE_SHIFT, LEVELS[1])
                 raise SegmentationFault(f"at {page << PAGE_SHIFT:#x}, beyond the file's end")
             frame = self.table.frames.get(page)
             if how == WRITE:
@@ -312,8 +308,7 @@ class Process:
     def _written(self, area: Area, page: int, frame: Frame | None) -> None:
         if frame and frame is not ZEROS and (area.shared or frame.anonymous):
             if area.shared or frame.mapped == 1:
-                self.table.written.add(page)
-                frame.lazy = False
+                self.table.write(page)
                 return
         self.minor_faults += 1
         if area.file is not None and area.shared:
@@ -321,6 +316,14 @@ class Process:
             frame.dirty = True
         else:
             self.areas.give_root(area)
+            number = page // PAGES
+            if is_due(self.huge_pages, self.table, area, page) or (
+                frame is ZEROS and number in self.table.huge
+            ):
+                self.table.show_huge(number, [True] * PAGES)
+                self.table.write(page)
+                return
+            self.table.split(page << PAGE_SHIFT)
             if frame:
                 frame.mapped -= 1
             frame = Frame(True)
@@ -329,13 +332,17 @@ class Process:
 
     def _fault_to_read(self, area: Area, page: int) -> None:
         self.minor_faults += 1
+        if is_due(self.huge_pages, self.table, area, page):
+            self.areas.give_root(area)
+            self.table.show_huge(page // PAGES, None)
+            return
         if area.file is None:
             self.table.show(page, ZEROS)
             return
         cache = self._cache(area)
         self.table.show(page, cache.frame(area.offset_at(page << PAGE_SHIFT)))
         first = max(page & -AROUND_PAGES, area.start >> PAGE_SHIFT)
-        table = (page | (TABLE_PAGES - 1)) + 1  # not beyond the page table
+        table = (page | (PAGES - 1)) + 1  # not beyond the page table
         for near in range(first, min(first + AROUND_PAGES, table, area.end >> PAGE_SHIFT)):
             frame = cache.frames.get(area.offset_at(near << PAGE_SHIFT))
             if near not in self.table.frames and frame:
@@ -349,7 +356,7 @@ class Process:
         """A child: the same areas, its private pages shared until one of the two writes."""
         child = Process(self.top)
         child.caches, child.first_break, child.break_ = self.caches, self.first_break, self.break_
-        child.stack_limit = self.stack_limit
+        child.stack_limit, child.huge_pages = self.stack_limit, self.huge_pages
         for area in self.areas:
             if "dc" in area.flags:
                 continue
@@ -359,11 +366,7 @@ class Process:
             child.areas.add(replace(area, root=root))
             if area.root is None:
                 continue  # its pages are faulted in again
-            for page in range(area.start >> PAGE_SHIFT, area.end >> PAGE_SHIFT):
-                if frame := self.table.frames.get(page):
-                    child.table.show(page, frame)
-                    if page in self.table.written:
-                        child.table.written.add(page)
+            child.table.copy(self.table, area.start, area.end)
         return child
 
     def check(self) -> str:

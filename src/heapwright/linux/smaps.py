@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from heapwright.errors import HeapwrightError
 from heapwright.linux.areas import PAGE_BYTES, PAGE_SHIFT, Area
-from heapwright.linux.page_table import ZEROS
+from heapwright.linux.page_table import PAGES, ZEROS
 from heapwright.linux.process import Process
 
 FIELDS = {
@@ -104,6 +104,7 @@ def _row(process: Process, area: Area) -> Row:
         if frame is not ZEROS:
             row.resident_bytes += PAGE_BYTES
             row.anonymous_bytes += PAGE_BYTES * frame.anonymous
+            row.huge_bytes += PAGE_BYTES * (page // PAGES in process.table.huge)
             row.dirty_bytes += PAGE_BYTES * process.table.is_dirty(page)
     return row
 

@@ -2,10 +2,11 @@
  * that linux/process.py is held to. On standard input seven words a call, on standard output:
  *
  *   A ANSWER          address or 0, or minus the error's number; 14 (EFAULT) for an access that faults
- *   S BYTES           and the text of smaps, or of maps
+ *   S BYTES           and the text of smaps, of maps, or of status
  *   F FAULTS          minor ones so far, as getrusage has them
  *
- * Nothing here allocates or maps but the calls that are asked for; huge pages are off. */
+ * Nothing here allocates or maps but the calls that are asked for. Huge pages are off, unless a word on the
+ * command line leaves them to the system. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SMAPS, MMAP, MUNMAP, MPROTECT, MREMAP, MADVISE, BRK, READ, WRITE, FAULTS, FORK };
+enum { SMAPS, MMAP, MUNMAP, MPROTECT, MREMAP, MADVISE, BRK, READ, WRITE, FAULTS, FORK, STATUS };
 enum { FILE_PAGES = 64, BUFFER = 1 << 20 };
 static char text[BUFFER], said[64];
 static sigjmp_buf out_of_fault;
@@ -64,11 +65,12 @@ static void show(const char *path) {
     put(text, used);
 }
 
-int main(void) {
+int main(int words, char **unused) {
+    (void)unused;
     int64_t call[7];
     stack_t stack = {.ss_sp = other_stack, .ss_size = sizeof other_stack};
     struct sigaction action = {.sa_handler = faulted, .sa_flags = SA_ONSTACK | SA_NODEFER};
-    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    if (words < 2) prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* a word: as the system has them */
     sigaltstack(&stack, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
@@ -82,6 +84,7 @@ int main(void) {
         struct rusage usage;
         switch (call[0]) {
         case SMAPS: show("/proc/self/smaps"); break;
+        case STATUS: show("/proc/self/status"); break;
         case MMAP: tell('A', answer(syscall(SYS_mmap, call[1], call[2], call[3], call[4], call[5] ? file : -1, call[6]))); break;
         case MUNMAP: tell('A', answer(syscall(SYS_munmap, call[1], call[2]))); break;
         case MPROTECT: tell('A', answer(syscall(SYS_mprotect, call[1], call[2], call[3]))); break;

@@ -4,8 +4,8 @@
                └────► linux/process.py ─────────────────────► answer, faults, areas ──┴► equal?
 
 Compared are what a call answers (an address, or the number of an error), the minor faults of an
-access, and of every area that the calls made: bounds, permissions, resident, anonymous and dirty
-bytes, and the flags that calls set.
+access, the bytes of page tables, and of every area that the calls made: bounds, permissions,
+resident, anonymous, dirty and huge bytes, and the flags that calls set.
 """
 
 import random
@@ -17,16 +17,17 @@ from struct import pack
 from types import TracebackType
 
 from heapwright.errors import HeapwrightError
-from heapwright.linux import process as linux
+from heapwright.linux import calls as linux
 from heapwright.linux.areas import EXECUTE, PAGE_BYTES, PAGE_SHIFT, READ, WRITE, Area, File, Root
+from heapwright.linux.calls import CallError, SegmentationFault
 from heapwright.linux.page_table import Cache, Frame
-from heapwright.linux.process import CallError, Process, SegmentationFault
+from heapwright.linux.process import Process
 from heapwright.linux.smaps import Row, read_smaps, rows_of
 from heapwright.references.c_program import executable
 
 SOURCE = Path(__file__).with_name("address_space.c")
 # What address_space.c takes
-SMAPS, MMAP, MUNMAP, MPROTECT, MREMAP, MADVISE, BRK, LOAD, STORE, FAULTS, FORK = range(11)
+SMAPS, MMAP, MUNMAP, MPROTECT, MREMAP, MADVISE, BRK, LOAD, STORE, FAULTS, FORK, STATUS = range(12)
 NAMES = ("smaps", "mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "read", "write")
 FILE_PAGES = 64
 ANONYMOUS, FAULT = 0x20, -14  # MAP_ANONYMOUS; an access that faults
@@ -38,10 +39,11 @@ _KINDS = {"anonymous": 0x22, "shared": 0x21, "file": 2, "shared file": 1, "unres
 class Real:
     """A process that does as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, huge: bool = False) -> None:
+        """`huge`: with huge pages as the system has them, else without."""
         program = executable("an address space", "address-space", [SOURCE], [], ["-O1"])
         self._process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [program, *["huge"] * huge], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         self.first_break = self._number("A")
         self.maps = self._text()
@@ -67,6 +69,24 @@ class Real:
         """Its /proc/self/smaps."""
         self._tell((SMAPS,))
         return self._text()
+
+    def table_bytes(self) -> int:
+        """VmPTE: of its page tables of all levels."""
+        self._tell((STATUS,))
+        return int(self._text().partition("VmPTE:")[2].split()[0]) << 10
+
+    def present(self, start: int, end: int) -> list[int]:
+        """The pages of a range that are in memory, by its /proc/self/pagemap."""
+        self._tell((STATUS,))
+        number = int(self._text().partition("\nPid:")[2].split()[0])
+        with Path(f"/proc/{number}/pagemap").open("rb", buffering=0) as file:
+            file.seek((start >> PAGE_SHIFT) * 8)
+            told = file.read(((end - start) >> PAGE_SHIFT) * 8)
+        return [
+            page
+            for page, told in enumerate(memoryview(told).cast("Q"), start >> PAGE_SHIFT)
+            if told >> 63
+        ]
 
     def _tell(self, words: tuple[int, ...]) -> None:
         assert self._process.stdin is not None
@@ -101,6 +121,7 @@ class Twin:
     file: File
     initial: list[tuple[int, int]]  # bounds of areas that the calls keep away from
     spare: int  # address of a page of the real process's own, for a first access
+    unseen: int = 0  # bytes of page tables that none of the pages in memory is reached by
 
     @classmethod
     def of(cls, real: Real) -> "Twin":
@@ -143,6 +164,14 @@ class Twin:
         """Of the child."""
         return Twin(self.process.fork(), self.file, self.initial, self.spare)
 
+    def see_tables(self, real: Real) -> None:
+        """Have the page tables that the process's own pages need, and count those unseen."""
+        tables = self.process.table.tables
+        for start, end in self.initial:
+            for page in real.present(start, end):
+                tables.make(page << PAGE_SHIFT)
+        self.unseen = real.table_bytes() - tables.bytes
+
 
 @dataclass(frozen=True)
 class Call:
@@ -180,15 +209,18 @@ class Call:
 class Script:
     """Random calls on what earlier ones made; the same for the same seed and answers."""
 
+    weights = (6, 3, 5, 3, 4, 2, 4, 6)  # as `next` has the calls
+    huge_pages = "never"  # as huge.py's POLICIES; of the real process "never" by prctl
+
     def __init__(self, seed: int, twin: Twin) -> None:
         self._random, self._twin = random.Random(seed), twin
         self._made: list[tuple[int, int]] = []  # address, pages
 
     def next(self) -> Call:
         """The next call."""
-        weights = {self._map: 6, self._unmap: 3, self._protect: 5, self._resize: 3}
-        weights |= {self._advise: 4, self._break: 2, self._load: 4, self._store: 6}
-        (made,) = self._random.choices(list(weights), list(weights.values()))
+        calls = [self._map, self._unmap, self._protect, self._resize]
+        calls += [self._advise, self._break, self._load, self._store]
+        (made,) = self._random.choices(calls, self.weights)
         return made()
 
     def answered(self, call: Call, answer: int) -> None:
@@ -263,12 +295,16 @@ class Script:
         return Call((STORE, address, pages * PAGE_BYTES))
 
 
-def differences(seed: int, calls: int = 120, forks: int = 0) -> Iterator[str]:
+def differences(
+    seed: int, calls: int = 120, forks: int = 0, kind: type[Script] = Script
+) -> Iterator[str]:
     """Do a script on both; a sentence for the first difference, and no more after it. With forks
     the child goes on after each."""
-    with Real() as real:
+    with Real(kind.huge_pages != "never") as real:
         twin = Twin.of(real)
-        script = Script(seed, twin)
+        twin.process.huge_pages = kind.huge_pages
+        twin.see_tables(real)
+        script = kind(seed, twin)
         forked = set(random.Random(~seed).sample(range(calls), forks))
         for number in range(calls):
             if number in forked:
@@ -276,6 +312,7 @@ def differences(seed: int, calls: int = 120, forks: int = 0) -> Iterator[str]:
                 for _ in range(3):  # its own first accesses copy pages
                     real.call(STORE, twin.spare, 1), real.call(STORE, 16, 1), real.call(FAULTS)
                 twin = twin.fork()
+                twin.see_tables(real)
                 script._twin = twin
             call = script.next()
             before = real.call(FAULTS), twin.process.minor_faults
@@ -290,6 +327,9 @@ def differences(seed: int, calls: int = 120, forks: int = 0) -> Iterator[str]:
                 mine = twin.process.minor_faults - before[1]
                 said = f"{mine} faults, really {faults}" if mine != faults else ""
             said = said or unlike(twin, real.smaps()) or twin.process.check()
+            took = real.table_bytes() - twin.unseen
+            if not said and took != twin.process.table.tables.bytes:
+                said = f"page tables of {twin.process.table.tables.bytes} bytes, really {took}"
             if said:
                 yield f"script {seed}, call {number}, {call}: {said}"
                 return
@@ -317,8 +357,8 @@ def unlike(twin: Twin, smaps: str) -> str:
     return ""
 
 
-def _figures(row: Row) -> tuple[int, int, int]:
-    return row.resident_bytes, row.anonymous_bytes, row.dirty_bytes
+def _figures(row: Row) -> tuple[int, int, int, int]:
+    return row.resident_bytes, row.anonymous_bytes, row.dirty_bytes, row.huge_bytes
 
 
 def _flags(smaps: str) -> dict[int, frozenset[str]]:
