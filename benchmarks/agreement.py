@@ -7,19 +7,14 @@ writes glibc's page; agreement_mallocs.py writes the other mallocs', agreement_g
 in it is typed by hand: run this again after a change to a twin.
 """
 
-import argparse
-import datetime
 import os
-import platform
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-from heapwright.errors import HeapwrightError
+from benchmarks.tables import here, name_of, of_recordings, pair, setting, share, table, today
 from heapwright.managers import managers
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.agreement import Agreement, validate
-from heapwright.references.tally import difference, percent
 from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace
 
@@ -57,12 +52,16 @@ HEADER = (
 )
 
 
-def record_threaded(folder: Path) -> None:
-    """Record the threaded program into `folder`, unless it is there."""
-    path = folder / "python-threads.heap.parquet"
+def record_python(path: Path, program: str) -> None:
+    """Record a Python program, on malloc, unless its recording is there."""
     if not path.exists():
         environment = {**os.environ, "PYTHONMALLOC": "malloc"}
-        record([sys.executable, "-S", "-c", THREADED], path, environment=environment)
+        record([sys.executable, "-S", "-c", program], path, environment=environment)
+
+
+def record_threaded(folder: Path) -> None:
+    """Record the threaded program into `folder`, unless it is there."""
+    record_python(folder / "python-threads.heap.parquet", THREADED)
 
 
 def twins() -> list[str]:
@@ -75,23 +74,7 @@ def row(label: list[str], found: Agreement) -> list[str]:
     """The cells of one comparison."""
     tallies = (found.addresses, found.outside, found.usable_sizes)
     pairs = (found.resident, found.mapped, found.page_faults)
-    return [
-        *label,
-        *(
-            f"{percent(each.equal, each.compared)} of {each.compared:,}"
-            if each.compared
-            else "none"
-            for each in tallies
-        ),
-        *(f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs),
-    ]
-
-
-def table(header: Iterable[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    head = list(header)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return [*label, *map(share, tallies), *map(pair, pairs)]
 
 
 def page(manager: str, recordings: list[Path]) -> str:
@@ -100,7 +83,7 @@ def page(manager: str, recordings: list[Path]) -> str:
     shortest, first = "", sys.maxsize
     for path in recordings:
         trace = Trace.open(path)
-        name = path.name.removesuffix(".heap.parquet")
+        name = name_of(path)
         print(f"{manager} on {name}, {trace.events:,} events", file=sys.stderr)
         found = validate(manager, trace)
         rows.append(row([name, f"{trace.events:,}", f"{trace.threads:,}", found.key], found))
@@ -109,10 +92,7 @@ def page(manager: str, recordings: list[Path]) -> str:
             chosen = trace
     for knobs in KNOBS if shortest else ():
         print(f"{manager} on {shortest} with {knobs}", file=sys.stderr)
-        setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
-        knob_rows.append(row([setting], validate(manager, chosen, knobs)))
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        knob_rows.append(row([setting(knobs)], validate(manager, chosen, knobs)))
     others = [
         f"{found.name} {systems.version(found.name)}"
         for found in systems.available()
@@ -120,8 +100,7 @@ def page(manager: str, recordings: list[Path]) -> str:
     ]
     return f"""# Agreement with the real systems
 
-Written by `benchmarks/agreement.py` on {today}: {manager} {systems.version(manager)}, \
-Linux {kernel}, {platform.machine()}.
+Written by `benchmarks/agreement.py` on {today()}: {manager} {systems.version(manager)}, {here()}.
 
 What is compared, and how:
 
@@ -163,27 +142,11 @@ tcmalloc and mimalloc have [a page of their own](agreement-mallocs.md); so has G
 
 def main() -> int:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recordings", type=Path, help="a folder of .heap.parquet files")
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement.md"))
-    options = parser.parse_args()
-    if options.recordings.is_dir():
-        record_threaded(options.recordings)
-    found = sorted(options.recordings.glob("*.heap.parquet"))
-    if not found:
-        print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
-        return 1
-    try:
-        text = page("glibc", found)
-    except HeapwrightError as error:
-        print(error, file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = options.output.with_name(f".{options.output.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, options.output)
-    print(options.output)
-    return 0
+
+    def made(recordings: list[Path], _: Path) -> str:
+        return page("glibc", recordings)
+
+    return of_recordings(__doc__, "docs/agreement.md", made, record_threaded)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,14 @@ by hand: run this again after a change to a twin.
 """
 
 import argparse
-import datetime
-import platform
 import sys
-import tempfile
 from pathlib import Path
 
 import heapwright as hw
-from benchmarks.agreement import table
+from benchmarks.tables import here, name_of, pair, share, table, today, written
 from heapwright.errors import HeapwrightError
 from heapwright.references.android import build
 from heapwright.references.android.agreement import Agreement, validate
-from heapwright.references.tally import difference, percent
-from heapwright.report.atomic import atomic
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 
@@ -81,11 +76,10 @@ def row(setting: dict[str, int], name: str, found: Agreement) -> list[str]:
     knobs = ", ".join(f"`{knob}={value}`" for knob, value in setting.items()) or "as it is"
     tallies = (found.offsets, found.usable_sizes)
     pairs = [found.refused, found.resident, *([found.footprint] if found.footprint else [])]
-    cells = [f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs]
     return [
         *(knobs, name, f"{found.events:,}"),
-        *(f"{percent(each.equal, each.compared)} of {each.compared:,}" for each in tallies),
-        *cells,
+        *map(share, tallies),
+        *map(pair, pairs),
         *([] if found.footprint else ["does not grow"]),
     ]
 
@@ -101,11 +95,9 @@ def of_dalvik(folder: Path) -> str:
             found = validate("dalvik", Trace.open(path), setting)
             assert found.collections and found.footprint
             counts = [f"{twin:,} / {real:,}" for twin, real in zip(*found.collections, strict=True)]
-            twin, real = found.footprint
             cells = row(setting, name, found)[:5]
             same = "equal" if found.digests[0] == found.digests[1] else "differs"
-            held = f"{twin:,} / {real:,} ({difference(twin, real)})"
-            rows.append([*cells, *counts[:2], same, held])
+            rows.append([*cells, *counts[:2], same, pair(found.footprint)])
     return f"## dalvik {build.version('dalvik')}\n\n{table(DALVIK_HEADER, rows)}\n"
 
 
@@ -113,7 +105,7 @@ def section(manager: str, traces: list[Path]) -> str:
     """The table of one twin."""
     rows = []
     for path in traces:
-        name = path.name.removesuffix(".heap.parquet")
+        name = name_of(path)
         for setting in SETTINGS[manager]:
             print(f"{manager} {setting} on {name}", file=sys.stderr)
             rows.append(row(setting, name, validate(manager, Trace.open(path), setting)))
@@ -133,12 +125,10 @@ def page(recordings: list[Path], folder: Path) -> str:
     for name in SYNTHETIC:
         made.append(folder / f"{name}.heap.parquet")
         synthesise(name, made[-1], {"events": EVENTS})
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     sections = "\n".join([*(section(manager, made) for manager in SETTINGS), of_dalvik(folder)])
     return f"""# Agreement with Android's allocators
 
-Written by `benchmarks/agreement_android.py` on {today}: Linux {kernel}, {platform.machine()}.
+Written by `benchmarks/agreement_android.py` on {today()}: {here()}.
 
 The key is what the real one answers to the same events in a fresh process: Android 11's own ART
 library, without a runtime, and Doug Lea's malloc.c, for words of 4 bytes as a program of 32 bits.
@@ -160,16 +150,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-android.md"))
     options = parser.parse_args()
     found = sorted(options.recordings.glob("*.heap.parquet")) if options.recordings else []
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            text = page(found, Path(folder))
-        with atomic(options.output) as beside:
-            beside.write_text(text)
-    except HeapwrightError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(options.output)
-    return 0
+    return written(options.output, lambda folder: page(found, folder))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ of this Python. Nothing in the page is typed by hand: run this again after a cha
 """
 
 import argparse
-import datetime
 import os
-import platform
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.agreement import table
 from benchmarks.recorded_cpython import RECORDED_AT, tables
+from benchmarks.tables import here, table, today
 from heapwright.references.cpython.collections import Agreement, validate
 from heapwright.references.cpython.collector import VARIABLE
 from heapwright.references.tally import difference, percent
@@ -87,11 +85,9 @@ def page(commands: list[str], graphs: dict[str, Path], recorded: str) -> str:
             found = compared(graphs[name], settings)
             words = ", ".join(f"`{knob}={value}`" for knob, value in settings.items())
             what_if.append([found.versions[1], name, words or "as it comes", *cells(found)])
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return f"""# Agreement with real CPythons
 
-Written by `benchmarks/agreement_cpython.py` on {today}: Linux {kernel}, {platform.machine()}.
+Written by `benchmarks/agreement_cpython.py` on {today()}: {here()}.
 
 A fresh interpreter does what an object graph says, with objects of its own, while a callback in \
 `gc.callbacks` writes down each collection; the twin gets the same events. `heapwright validate \

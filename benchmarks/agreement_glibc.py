@@ -7,30 +7,23 @@ fetches the packages (see glibc_packages.py) unless HEAPWRIGHT_GLIBC names them,
 page. Nothing in it is typed by hand: run this again after a change to the twin.
 """
 
-import argparse
-import datetime
 import os
-import platform
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.agreement import record_threaded, table
-from benchmarks.agreement_mallocs import row
+from benchmarks.agreement import record_python, record_threaded
+from benchmarks.agreement_mallocs import row, synthetic
 from benchmarks.glibc_packages import unpacked
-from heapwright.errors import HeapwrightError
+from benchmarks.tables import here, name_of, of_recordings, setting, table, today
 from heapwright.managers import managers
 from heapwright.references.malloc import libc, systems
 from heapwright.references.malloc.agreement import validate
 from heapwright.references.malloc.rates import rates
-from heapwright.trace.programs import synthesise
-from heapwright.trace.recorder.session import record
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import replay_seconds
 from heapwright.versions import version_number
 
-SYNTHETIC = ("producer-consumer", "fleet", "phases")  # two threads; all sizes; memalign and realloc
 # Threads that end while others begin, beside the workloads and python-threads.
 COMING = """
 import threading
@@ -65,10 +58,7 @@ HEADER = (
 
 def record_coming(folder: Path) -> None:
     """Record the program whose threads come and go into `folder`, unless it is there."""
-    path = folder / "python-coming.heap.parquet"
-    if not path.exists():
-        environment = {**os.environ, "PYTHONMALLOC": "malloc"}
-        record([sys.executable, "-S", "-c", COMING], path, environment=environment)
+    record_python(folder / "python-coming.heap.parquet", COMING)
 
 
 def cells(label: list[str], trace: Trace, settings: dict[str, int]) -> list[str]:
@@ -84,7 +74,7 @@ def section(version: str, traces: list[Path]) -> str:
     rows, knob_rows, ratios, slower = [], [], [], []
     for path in traces:
         trace = Trace.open(path)
-        name = path.name.removesuffix(".heap.parquet")
+        name = name_of(path)
         print(f"glibc {version} on {name}, {trace.events:,} events", file=sys.stderr)
         label = [name, f"{trace.events:,}", f"{trace.threads:,}"]
         rows.append(cells(label, trace, asked))
@@ -96,8 +86,7 @@ def section(version: str, traces: list[Path]) -> str:
             ratios.append(real / twin)
         if name == KNOB_RECORDING:
             for knobs in KNOBS.get(version, ()):
-                setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
-                knob_rows.append(cells([setting], trace, {**asked, **knobs}))
+                knob_rows.append(cells([setting(knobs)], trace, {**asked, **knobs}))
     text = f"## glibc {version}\n\n{table(('trace', 'events', 'threads', *HEADER), rows)}\n\n"
     text += f"The twin's rate over that of 2.36's twin: median {statistics.median(slower):.2f}"
     if ratios:
@@ -111,21 +100,18 @@ def section(version: str, traces: list[Path]) -> str:
 
 def page(recordings: list[Path], folder: Path) -> str:
     """The whole page."""
-    made = []
-    for name in SYNTHETIC:
-        made.append(folder / f"{name}.heap.parquet")
-        synthesise(name, made[-1], {})
+    if not os.environ.get(libc.VARIABLE):
+        os.environ[libc.VARIABLE] = str(unpacked())
+    made = synthetic(folder)
     card = managers()["glibc"].card
     wanted = [version for version in card.versions if version not in card.unproven]
     mine = [version for version in wanted if version in (libc.here(), *libc.unpacked())]
     for version in set(wanted) - set(mine):
         print(f"glibc {version} is left out: its files are not here", file=sys.stderr)
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     sections = "\n".join(section(version, [*recordings, *made]) for version in mine)
     return f"""# Agreement with glibc by version
 
-Written by `benchmarks/agreement_glibc.py` on {today}: Linux {kernel}, {platform.machine()}; the \
+Written by `benchmarks/agreement_glibc.py` on {today()}: {here()}; the \
 real ones are those of Debian's suites.
 
 Each version's own loader and libraries run the harness; the key is what that malloc answers to the
@@ -144,33 +130,15 @@ may be 64 MiB less.
 {sections}"""
 
 
+def record_programs(folder: Path) -> None:
+    """Record the programs with threads into `folder`."""
+    record_threaded(folder)
+    record_coming(folder)
+
+
 def main() -> int:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recordings", type=Path, help="a folder of .heap.parquet files")
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-glibc.md"))
-    options = parser.parse_args()
-    if options.recordings.is_dir():
-        record_threaded(options.recordings)
-        record_coming(options.recordings)
-    found = sorted(options.recordings.glob("*.heap.parquet"))
-    if not found:
-        print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
-        return 1
-    if not os.environ.get(libc.VARIABLE):
-        os.environ[libc.VARIABLE] = str(unpacked())
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            text = page(found, Path(folder))
-    except HeapwrightError as error:
-        print(error, file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = options.output.with_name(f".{options.output.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, options.output)
-    print(options.output)
-    return 0
+    return of_recordings(__doc__, "docs/agreement-glibc.md", page, record_programs)
 
 
 if __name__ == "__main__":

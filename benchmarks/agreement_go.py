@@ -6,19 +6,12 @@
 writes the page. Nothing in it is typed by hand: run this again after a change to the twin.
 """
 
-import argparse
-import datetime
-import os
-import platform
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.agreement import table
-from heapwright.errors import HeapwrightError
+from benchmarks.tables import here, name_of, of_recordings, pair, setting, share, table, today
 from heapwright.references.go import build as go_build
 from heapwright.references.go.agreement import GoAgreement, validate_go
-from heapwright.references.tally import Tally, difference, percent
 from heapwright.trace.programs import GRAPH_PROGRAMS, synthesise
 from heapwright.trace.store import Trace
 
@@ -65,18 +58,6 @@ def row(label: list[str], found: GoAgreement) -> list[str]:
     ]
 
 
-def share(tally: Tally) -> str:
-    """Equal among compared."""
-    if not tally.compared:
-        return "none"
-    return f"{percent(tally.equal, tally.compared)} of {tally.compared:,}"
-
-
-def pair(figures: tuple[int, int]) -> str:
-    """Twin and real, and how far apart."""
-    return f"{figures[0]:,} / {figures[1]:,} ({difference(*figures)})"
-
-
 def compared(path: Path, knobs: dict[str, int] | None = None) -> GoAgreement:
     """One comparison, announced on stderr."""
     trace = Trace.open(path)
@@ -87,7 +68,7 @@ def compared(path: Path, knobs: dict[str, int] | None = None) -> GoAgreement:
 
 def labelled(path: Path, found: GoAgreement) -> list[str]:
     """Name and length of a trace."""
-    return [path.name.removesuffix(".heap.parquet"), f"{found.events:,}"]
+    return [name_of(path), f"{found.events:,}"]
 
 
 def page(recordings: list[Path], graphs: list[Path]) -> str:
@@ -101,19 +82,14 @@ def page(recordings: list[Path], graphs: list[Path]) -> str:
             rows.append(row(labelled(path, found), found))
         tables.append(table(("trace", "events", *HEADER), rows))
     knob_rows = [
-        row(
-            [", ".join(f"`{knob}={value}`" for knob, value in knobs.items())], compared(path, knobs)
-        )
+        row([setting(knobs)], compared(path, knobs))
         for path in recordings
         if path.name.startswith(f"{KNOB_RECORDING}.")
         for knobs in KNOBS
     ]
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return f"""# Agreement with the real Go
 
-Written by `benchmarks/agreement_go.py` on {today}: Go {toolchain.version}, Linux {kernel}, \
-{platform.machine()}.
+Written by `benchmarks/agreement_go.py` on {today()}: Go {toolchain.version}, {here()}.
 
 Both get the same events on one processor and stop the world to collect and to sweep \
 (`GODEBUG=gcstoptheworld=2 GOMAXPROCS=1`), so that collections do not depend on time. The twin is \
@@ -168,26 +144,11 @@ def synthesised(folder: Path) -> list[Path]:
 
 def main() -> int:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recordings", type=Path, help="a folder of .heap.parquet files")
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-go.md"))
-    options = parser.parse_args()
-    recordings = sorted(options.recordings.glob("*.heap.parquet"))
-    if not recordings:
-        print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
-        return 1
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            text = page(recordings, synthesised(Path(folder)))
-    except HeapwrightError as error:
-        print(error, file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = options.output.with_name(f".{options.output.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, options.output)
-    print(options.output)
-    return 0
+
+    def made(recordings: list[Path], folder: Path) -> str:
+        return page(recordings, synthesised(folder))
+
+    return of_recordings(__doc__, "docs/agreement-go.md", made)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ driven that is here; HEAPWRIGHT_JVMS names folders of further ones.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.agreement import table
+from benchmarks import tables
+from benchmarks.tables import here, table, today
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
 from heapwright.references.hotspot import build
@@ -188,15 +185,13 @@ def page(folder: Path, objects: int, only: list[str], before: str) -> str:
         f"{third.young // M}"
         for each, other, third in zip(PROGRAMS, REGIONS, CHUNKS, strict=True)
     )
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     told = sections(before) if only else {}
     for name in only or SET_UPS:
         told[name] = section(name, traces)
     written = "\n".join(told[name] for name in SET_UPS if name in told)
     return f"""# Agreement with HotSpot
 
-Written by `benchmarks/agreement_hotspot.py` on {today}: Linux {kernel}, {platform.machine()}.
+Written by `benchmarks/agreement_hotspot.py` on {today()}: {here()}.
 
 The key is what a real JVM's own counters say after each allocation that collected, while it plays
 the same events: a fresh process without compilers (`-Xint`), `-Xms` equal to `-Xmx`. Compared is
@@ -224,19 +219,13 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], help="twins", choices=list(SET_UPS))
     options = parser.parse_args()
     before = options.output.read_text() if options.output.exists() else ""
-    try:
+
+    def made(folder: Path) -> str:
         if found := build.missing():
             raise HeapwrightError(f"cannot drive the real HotSpot: {found}.")
-        with tempfile.TemporaryDirectory() as folder:
-            text = page(Path(folder), options.objects, options.only, before)
-    except HeapwrightError as error:
-        print(error, file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = options.output.with_name(f".{options.output.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, options.output)
-    return 0
+        return page(folder, options.objects, options.only, before)
+
+    return tables.written(options.output, made)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.agreement import table
+from benchmarks.tables import table
 from heapwright.errors import HeapwrightError
 from heapwright.references.hotspot.logged import LoggedAgreement, beside
 from heapwright.references.tally import difference

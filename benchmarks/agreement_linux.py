@@ -14,8 +14,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.agreement import table
 from benchmarks.linux_boot import PROGRAM
+from benchmarks.tables import table
 from heapwright.linux.geometry import room_of
 from heapwright.linux.recorded import (
     areas,

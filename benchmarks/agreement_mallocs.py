@@ -6,22 +6,16 @@
 writes the page. Nothing in it is typed by hand: run this again after a change to a twin.
 """
 
-import argparse
-import datetime
-import os
-import platform
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.agreement import record_threaded, table, twins
-from heapwright.errors import HeapwrightError
+from benchmarks.agreement import record_threaded, twins
+from benchmarks.tables import here, name_of, of_recordings, pair, setting, share, table, today
 from heapwright.managers import managers
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.agreement import Agreement, validate
 from heapwright.references.malloc.rates import rates
-from heapwright.references.tally import difference, percent
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import replay_seconds
@@ -74,16 +68,7 @@ def row(label: list[str], found: Agreement) -> list[str]:
     """The cells of one comparison."""
     tallies = (found.addresses, found.usable_sizes, found.statistics)
     pairs = (found.resident, found.mapped, found.page_faults)
-    return [
-        *label,
-        *(
-            f"{percent(each.equal, each.compared)} of {each.compared:,}"
-            if each.compared
-            else "none"
-            for each in tallies
-        ),
-        *(f"{twin:,} / {real:,} ({difference(twin, real)})" for twin, real in pairs),
-    ]
+    return [*label, *map(share, tallies), *map(pair, pairs)]
 
 
 def rate(manager: str, trace: Trace) -> tuple[float, float]:
@@ -98,7 +83,7 @@ def section(manager: str, traces: list[Path]) -> str:
     rows, knob_rows, version_rows, ratios = [], [], [], []
     for path in traces:
         trace = Trace.open(path)
-        name = path.name.removesuffix(".heap.parquet")
+        name = name_of(path)
         print(f"{manager} on {name}, {trace.events:,} events", file=sys.stderr)
         if not systems.named(manager).linked:
             twin, real = rate(manager, trace)
@@ -107,12 +92,11 @@ def section(manager: str, traces: list[Path]) -> str:
         rows.append(row(label, validate(manager, trace)))
         if name == KNOB_RECORDING:
             for knobs in KNOBS.get(manager, ()):
-                setting = ", ".join(f"`{knob}={value}`" for knob, value in knobs.items())
-                knob_rows.append(row([setting], validate(manager, trace, knobs)))
+                knob_rows.append(row([setting(knobs)], validate(manager, trace, knobs)))
     for number in _others(manager):
         for path in traces:
             trace = Trace.open(path)
-            label = [path.name.removesuffix(".heap.parquet"), version_text(number)]
+            label = [name_of(path), version_text(number)]
             version_rows.append(row(label, validate(manager, trace, {"version": number})))
     first = ("trace", "events", "threads", *HEADER)
     text = f"## {manager} {systems.version(manager)}\n\n{table(first, rows)}\n\n"
@@ -136,19 +120,23 @@ def _others(manager: str) -> list[int]:
     return [each for each in known if each != own and systems.reachable(manager, each)]
 
 
-def page(recordings: list[Path], folder: Path) -> str:
-    """The whole page."""
+def synthetic(folder: Path) -> list[Path]:
+    """The synthetic programs' traces."""
     made = []
     for name in SYNTHETIC:
         made.append(folder / f"{name}.heap.parquet")
         synthesise(name, made[-1], {})
+    return made
+
+
+def page(recordings: list[Path], folder: Path) -> str:
+    """The whole page."""
+    made = synthetic(folder)
     mine = [name for name in twins() if name != "glibc" and not systems.presence(name).missing]
-    kernel = ".".join(platform.release().split(".")[:2])
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     sections = "\n".join(section(name, [*recordings, *made]) for name in mine)
     return f"""# Agreement with tcmalloc, mimalloc, jemalloc and mallocng
 
-Written by `benchmarks/agreement_mallocs.py` on {today}: Linux {kernel}, {platform.machine()}.
+Written by `benchmarks/agreement_mallocs.py` on {today()}: {here()}.
 
 The key is what the real library answers to the same events in a fresh process: a real thread for
 each of the trace's, in the trace's order, and the recorded program's clock, which moves on by 1 us
@@ -167,28 +155,7 @@ exact to some pages; the twin's may lie within an event.
 
 def main() -> int:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recordings", type=Path, help="a folder of .heap.parquet files")
-    parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-mallocs.md"))
-    options = parser.parse_args()
-    if options.recordings.is_dir():
-        record_threaded(options.recordings)
-    found = sorted(options.recordings.glob("*.heap.parquet"))
-    if not found:
-        print(f"{options.recordings} holds no .heap.parquet: see workloads.py", file=sys.stderr)
-        return 1
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            text = page(found, Path(folder))
-    except HeapwrightError as error:
-        print(error, file=sys.stderr)
-        return 1
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    beside = options.output.with_name(f".{options.output.name}.partial")
-    beside.write_text(text)
-    os.replace(beside, options.output)
-    print(options.output)
-    return 0
+    return of_recordings(__doc__, "docs/agreement-mallocs.md", page, record_threaded)
 
 
 if __name__ == "__main__":

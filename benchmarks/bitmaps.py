@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.agreement import table
+from benchmarks.tables import table
 from heapwright.collectors.log import CYCLES, MARKED_BYTES
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import PEAK_RESIDENT_PAGES

@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agreement import table
 from benchmarks.agreement_hotspot import HEAPS, OBJECTS, PROGRAMS, SET_UPS, M
+from benchmarks.tables import table
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import Conditions, Replay

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.agreement import table
+from benchmarks.tables import table
 from heapwright.errors import HeapwrightError
 from heapwright.trace.schema import events
 from heapwright.trace.store import Trace

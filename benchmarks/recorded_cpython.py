@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import heapwright as hw
-from benchmarks.agreement import table
+from benchmarks.tables import table
 from heapwright.references.cpython.collector import interpreter
 from heapwright.references.tally import percent
 from heapwright.trace.recorder.graph import record_graph

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from heapwright.allocators.mimalloc.classes import tables
 from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
 from heapwright.machine.address_space import MAPPED_BYTES, RESIDENT_PAGES, TIME_NS
 from heapwright.managers import named
 from heapwright.managers.malloc.mimalloc.purging import MS_NS, shuffled
-from heapwright.managers.malloc.mimalloc.state import span_bin, tables
+from heapwright.managers.malloc.mimalloc.state import MEDIUM_BYTES, span_bin
 from heapwright.trace.schema import THREAD_EXIT
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
@@ -22,7 +23,7 @@ def path(trial, name):
 
 
 def test_sizes_go_in_four_steps_a_doubling():
-    bins, sizes = tables()
+    bins, sizes = tables(MEDIUM_BYTES)
     assert sizes[1:9].tolist() == [8, 16, 0, 32, 0, 48, 0, 64]
     assert sizes[9:17].tolist() == [80, 96, 112, 128, 160, 192, 224, 256]
     assert sizes[bins[128]] == 1024 and sizes[bins[0]] == 8

@@ -3,18 +3,15 @@
 A heap has `slub`, and `taken`: by frame, the order of the block of frames in use that starts there.
 """
 
-import numpy as np
-
-from heapwright.compiler import kernel, unlikely, unsigned
-from heapwright.linux import buddy, per_cpu
+from heapwright.compiler import kernel, unlikely
 from heapwright.linux.frames import frame_of
+from heapwright.linux.given import cache_at, check_frames, room
 from heapwright.linux.kmalloc import give_block
 from heapwright.linux.per_cpu import listed_frames
 from heapwright.linux.slub import CACHE_WORDS, OBJECT_BYTES, SIZE, run_thread
 from heapwright.linux.slub import free as free_object
 from heapwright.linux.slub_lists import check as check_slub
 from heapwright.linux.slub_lists import listed_objects
-from heapwright.machine import PAGE_BYTES
 
 
 @kernel(inline=True)
@@ -22,33 +19,22 @@ def free(heap, thread, address):
     """Give it back."""
     if unlikely(thread != heap.slub.pages.thread):
         run_thread(heap.slub, thread)
-    frame = frame_of(heap.slub.pages, address)
-    if np.int64(heap.slub.owner[unsigned(frame)]) >= 0:
+    if cache_at(heap.slub, address) >= 0:
         free_object(heap.slub, address)
     else:
-        give_block(heap.slub.pages, heap.taken, frame)
-
-
-@kernel
-def _room(heap, address, word):
-    """Bytes of an object, by the word of its cache that says them, or of a block of frames."""
-    frame = frame_of(heap.slub.pages, address)
-    cache = np.int64(heap.slub.owner[unsigned(frame)])
-    if cache < 0:
-        return PAGE_BYTES << np.int64(heap.taken[unsigned(frame)])
-    return heap.slub.cache[unsigned(cache * CACHE_WORDS + word)]
+        give_block(heap.slub.pages, heap.taken, frame_of(heap.slub.pages, address))
 
 
 @kernel
 def usable(heap, address, size):
     """What ksize says: the size of its cache's objects, without padding."""
-    return _room(heap, address, OBJECT_BYTES)
+    return room(heap.slub, heap.taken, address, CACHE_WORDS, OBJECT_BYTES)
 
 
 @kernel
 def extent(heap, address, size):
     """The object with its padding."""
-    return address, _room(heap, address, SIZE)
+    return address, room(heap.slub, heap.taken, address, CACHE_WORDS, SIZE)
 
 
 @kernel
@@ -66,7 +52,5 @@ def metadata(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    broken = buddy.check(heap.slub.pages)
-    if not broken:
-        broken = per_cpu.check(heap.slub.pages)
+    broken = check_frames(heap.slub.pages)
     return broken if broken else check_slub(heap.slub)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from heapwright.tunnel.replay import Conditions
 
 Settings = Mapping[str, int]
+Progress = Callable[[int], None] | None  # told of the events that are done
 
 
 class Agreement(Protocol):
@@ -71,7 +72,7 @@ class Reference(Protocol):
         name: str,
         trace: "Trace",
         settings: Settings | None,
-        progress: Callable[[int], None] | None,
+        progress: Progress,
     ) -> Agreement:
         """The twin of this name beside the real system on `trace`."""
 
@@ -88,7 +89,7 @@ class Deployable(Reference, Protocol):
         trace: "Trace",
         settings: Settings,
         conditions: "Conditions",
-        progress: Callable[[int], None] | None,
+        progress: Progress,
     ) -> "Footprint":
         """What the real one held for `trace`, in a fresh process, at the trace's own pace where it
         gives memory back by the clock and that takes no longer than a moment."""
@@ -107,7 +108,7 @@ def reference(package: str) -> Reference:
     return found
 
 
-__all__ = ["Agreement", "Deployable", "Reference", "reference", "references"]
+__all__ = ["Agreement", "Deployable", "Progress", "Reference", "reference", "references"]
 
 
 def no_graph(trace: "Trace", who: str) -> None:

@@ -6,22 +6,17 @@ driver     the process, fed and asked
 agreement  a twin beside it: every offset, every usable size, every refusal
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright.references.android import build
+from heapwright.references.unmeasured import lanes, names
 
 if TYPE_CHECKING:
-    from heapwright.references import Agreement, Settings
+    from heapwright.references import Agreement, Progress, Settings
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.compare import Lane
-    from heapwright.tunnel.replay import Conditions
 
 
-def names() -> Iterable[str]:
-    """See `Reference`: none is measured, as the space is a runtime's and no program's."""
-    return []
+__all__ = ["agree", "lanes", "missing", "names"]
 
 
 def missing(name: str) -> str:
@@ -29,18 +24,8 @@ def missing(name: str) -> str:
     return build.missing(name)
 
 
-def lanes(
-    name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
-) -> "list[Lane]":
-    """See `Reference`: none."""
-    return []
-
-
 def agree(
-    name: str,
-    trace: "Trace",
-    settings: "Settings | None",
-    progress: Callable[[int], None] | None,
+    name: str, trace: "Trace", settings: "Settings | None", progress: "Progress"
 ) -> "Agreement":
     """See `Reference`."""
     from heapwright.references.android.agreement import validate

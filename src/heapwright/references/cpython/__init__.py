@@ -8,22 +8,17 @@ collector    an interpreter that does what an object graph says (collector.c), a
 collections  the collector's twin beside it: every collection
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright.references.cpython import build, collector
+from heapwright.references.unmeasured import lanes, names
 
 if TYPE_CHECKING:
-    from heapwright.references import Agreement, Settings
+    from heapwright.references import Agreement, Progress, Settings
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.compare import Lane
-    from heapwright.tunnel.replay import Conditions
 
 
-def names() -> Iterable[str]:
-    """See `Reference`: none is measured, as from 3.12 on there is an interpreter around it."""
-    return []
+__all__ = ["agree", "lanes", "missing", "names"]
 
 
 def missing(name: str) -> str:
@@ -31,18 +26,8 @@ def missing(name: str) -> str:
     return collector.missing() if name == "cpython" else build.missing()
 
 
-def lanes(
-    name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
-) -> "list[Lane]":
-    """See `Reference`: none."""
-    return []
-
-
 def agree(
-    name: str,
-    trace: "Trace",
-    settings: "Settings | None",
-    progress: Callable[[int], None] | None,
+    name: str, trace: "Trace", settings: "Settings | None", progress: "Progress"
 ) -> "Agreement":
     """See `Reference`."""
     if name == "cpython":

@@ -6,23 +6,18 @@ driver     one run: the counters after each collection
 agreement  the twin beside it, collection by collection
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright.references.hotspot import build
 from heapwright.references.hotspot.options import COLLECTORS
+from heapwright.references.unmeasured import lanes, names
 
 if TYPE_CHECKING:
-    from heapwright.references import Agreement, Settings
+    from heapwright.references import Agreement, Progress, Settings
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.compare import Lane
-    from heapwright.tunnel.replay import Conditions
 
 
-def names() -> Iterable[str]:
-    """See `Reference`: none is measured, as the JVM's own memory is not the program's."""
-    return []
+__all__ = ["agree", "lanes", "missing", "names"]
 
 
 def missing(name: str) -> str:
@@ -30,18 +25,8 @@ def missing(name: str) -> str:
     return build.missing() if name in COLLECTORS else ""
 
 
-def lanes(
-    name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
-) -> "list[Lane]":
-    """See `Reference`: none."""
-    return []
-
-
 def agree(
-    name: str,
-    trace: "Trace",
-    settings: "Settings | None",
-    progress: Callable[[int], None] | None,
+    name: str, trace: "Trace", settings: "Settings | None", progress: "Progress"
 ) -> "Agreement":
     """See `Reference`."""
     from heapwright.references.hotspot.agreement import validate

@@ -5,22 +5,17 @@ driver     the process, fed and asked
 agreement  its twin beside it: every offset, every refusal, every counter
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heapwright.references.nginx import build
+from heapwright.references.unmeasured import lanes, names
 
 if TYPE_CHECKING:
-    from heapwright.references import Agreement, Settings
+    from heapwright.references import Agreement, Progress, Settings
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.compare import Lane
-    from heapwright.tunnel.replay import Conditions
 
 
-def names() -> Iterable[str]:
-    """See `Reference`: none is measured, as the zone is no program's memory."""
-    return []
+__all__ = ["agree", "lanes", "missing", "names"]
 
 
 def missing(name: str) -> str:
@@ -28,18 +23,8 @@ def missing(name: str) -> str:
     return build.missing()
 
 
-def lanes(
-    name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
-) -> "list[Lane]":
-    """See `Reference`: none."""
-    return []
-
-
 def agree(
-    name: str,
-    trace: "Trace",
-    settings: "Settings | None",
-    progress: Callable[[int], None] | None,
+    name: str, trace: "Trace", settings: "Settings | None", progress: "Progress"
 ) -> "Agreement":
     """See `Reference`."""
     from heapwright.references.nginx.agreement import validate

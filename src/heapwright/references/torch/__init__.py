@@ -3,20 +3,16 @@
 agreement  the twin beside the addresses of the recording; nothing is driven: there is no GPU here
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heapwright.references.unmeasured import lanes, names
+
 if TYPE_CHECKING:
-    from heapwright.references import Agreement, Settings
+    from heapwright.references import Agreement, Progress, Settings
     from heapwright.trace.store import Trace
-    from heapwright.tunnel.compare import Lane
-    from heapwright.tunnel.replay import Conditions
 
 
-def names() -> Iterable[str]:
-    """See `Reference`: none can be driven."""
-    return []
+__all__ = ["agree", "lanes", "missing", "names"]
 
 
 def missing(name: str) -> str:
@@ -24,18 +20,8 @@ def missing(name: str) -> str:
     return ""
 
 
-def lanes(
-    name: str, trace: Path, conditions: "Conditions", variants: "Sequence[Settings]"
-) -> "list[Lane]":
-    """See `Reference`: none."""
-    return []
-
-
 def agree(
-    name: str,
-    trace: "Trace",
-    settings: "Settings | None",
-    progress: Callable[[int], None] | None,
+    name: str, trace: "Trace", settings: "Settings | None", progress: "Progress"
 ) -> "Agreement":
     """See `Reference`."""
     from heapwright.references.torch.agreement import validate

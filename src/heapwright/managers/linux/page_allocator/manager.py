@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unlikely, unsigned
-from heapwright.linux import buddy, per_cpu
 from heapwright.linux.account import frames_by_owner
 from heapwright.linux.frames import (
     COUNTS,
@@ -29,6 +28,7 @@ from heapwright.linux.frames import (
     frame_of,
     run_on,
 )
+from heapwright.linux.given import check_frames
 from heapwright.linux.kmalloc import Doors, doors_of, known, order_for
 from heapwright.linux.page_alloc import ANYONE, alloc_pages, free_pages, kind_of
 from heapwright.linux.per_cpu import listed_frames
@@ -126,8 +126,7 @@ def metadata(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    broken = buddy.check(heap.pages)
-    return broken if broken else per_cpu.check(heap.pages)
+    return check_frames(heap.pages)
 
 
 def account(heap, doors=(), config=None):

@@ -14,9 +14,9 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
-from heapwright.linux import buddy, per_cpu
 from heapwright.linux.account import frames_by_owner, slab_rows
 from heapwright.linux.frames import frame_of
+from heapwright.linux.given import cache_at, check_frames, room
 from heapwright.linux.kmalloc import (
     BY_CACHE,
     WHOLE_PAGES,
@@ -44,7 +44,7 @@ from heapwright.linux.slab import check as check_slabs
 from heapwright.linux.slab import free as free_object
 from heapwright.linux.slab_layout import SIZES, Cache, general, general_caches, layout, slabs_of
 from heapwright.linux.zones import physical_memory
-from heapwright.machine import PAGE_BYTES, Machine
+from heapwright.machine import Machine
 from heapwright.trace.doors import CACHE
 
 __all__ = ["PATHS"]
@@ -125,33 +125,22 @@ def alloc(heap, thread, size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """Give it back."""
-    frame = frame_of(heap.slabs.pages, address)
-    if np.int64(heap.slabs.owner[unsigned(frame)]) >= 0:
+    if cache_at(heap.slabs, address) >= 0:
         free_object(heap.slabs, address)
     else:
-        give_block(heap.slabs.pages, heap.taken, frame)
-
-
-@kernel
-def _room(heap, address, word):
-    """Bytes of an object, by the word of its cache that says them, or of a block of frames."""
-    frame = frame_of(heap.slabs.pages, address)
-    cache = np.int64(heap.slabs.owner[unsigned(frame)])
-    if cache < 0:
-        return PAGE_BYTES << np.int64(heap.taken[unsigned(frame)])
-    return heap.slabs.cache[unsigned(cache * CACHE_WORDS + word)]
+        give_block(heap.slabs.pages, heap.taken, frame_of(heap.slabs.pages, address))
 
 
 @kernel
 def usable(heap, address, size):
     """What ksize says: the size of its cache's objects, without padding."""
-    return _room(heap, address, OBJECT_BYTES)
+    return room(heap.slabs, heap.taken, address, CACHE_WORDS, OBJECT_BYTES)
 
 
 @kernel
 def extent(heap, address, size):
     """The object with its padding."""
-    return address, _room(heap, address, SIZE)
+    return address, room(heap.slabs, heap.taken, address, CACHE_WORDS, SIZE)
 
 
 @kernel
@@ -169,9 +158,7 @@ def metadata(heap, blocks):
 @kernel
 def check(heap):
     """Number of the broken invariant, 0 if none."""
-    broken = buddy.check(heap.slabs.pages)
-    if not broken:
-        broken = per_cpu.check(heap.slabs.pages)
+    broken = check_frames(heap.slabs.pages)
     return broken if broken else check_slabs(heap.slabs)
 
 

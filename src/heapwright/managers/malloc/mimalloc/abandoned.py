@@ -8,10 +8,23 @@ Source     mimalloc 2.0.9 src/segment.c (mi_segment_abandon, mi_segment_check_fr
            mi_segment_reclaim, mi_segment_try_reclaim, _mi_abandoned_collect)
 """
 
+from heapwright.allocators.mimalloc.blocks import gather
+from heapwright.allocators.mimalloc.queues import push_first
+from heapwright.allocators.mimalloc.words import (
+    BIN,
+    COUNT,
+    HEAP,
+    NEXT,
+    REMOTE,
+    RESERVED,
+    SIZE,
+    USED,
+    get,
+    put,
+)
 from heapwright.compiler import kernel
 from heapwright.managers.malloc.mimalloc import state
 from heapwright.managers.malloc.mimalloc.purging import decommit_waiting
-from heapwright.managers.malloc.mimalloc.queues import collect, push_first
 from heapwright.managers.malloc.mimalloc.segments import (
     count_segment,
     end_if_unused,
@@ -20,21 +33,11 @@ from heapwright.managers.malloc.mimalloc.segments import (
 )
 from heapwright.managers.malloc.mimalloc.state import (
     ABANDONED,
-    BIN,
-    COUNT,
     DELAYED,
-    HEAP,
     LENGTH,
-    NEXT,
     ON_HEAP,
     PAGES,
-    REMOTE,
-    RESERVED,
-    SIZE,
-    USED,
     VISITS,
-    get,
-    put,
     segment_of,
 )
 
@@ -108,7 +111,7 @@ def _look(heap, segment, slices, size):
     slice_, past = segment + 1, segment + get(heap, segment, LENGTH)
     while slice_ < past:
         if get(heap, slice_, SIZE):
-            collect(heap, slice_)
+            gather(heap, slice_)
             if not get(heap, slice_, USED):
                 put(heap, segment, ABANDONED, get(heap, segment, ABANDONED) - 1)
                 slice_ = _clear_page(heap, 0, slice_)
@@ -136,7 +139,7 @@ def _reclaim(heap, row, segment, size):
             put(heap, segment, ABANDONED, get(heap, segment, ABANDONED) - 1)
             put(heap, slice_, HEAP, row)
             put(heap, slice_, DELAYED, ON_HEAP)
-            collect(heap, slice_)
+            gather(heap, slice_)
             if not get(heap, slice_, USED):
                 slice_ = _clear_page(heap, row, slice_)
             else:

@@ -1,50 +1,39 @@
 """What must hold of mimalloc's heap at any time, and what was freed that is not collected yet."""
 
 from heapwright.allocators.frame import write_row
+from heapwright.allocators.mimalloc.blocks import lists_hold
+from heapwright.allocators.mimalloc.words import (
+    BIN,
+    COUNT,
+    FLAGS,
+    HEAP,
+    NEXT,
+    REMOTE,
+    SIZE,
+    SLICE_BYTES,
+    SLICE_SHIFT,
+    get,
+    heap_word,
+    page_at,
+)
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
 from heapwright.machine.address_space import LOWEST_MAPPED, MAPPED_TOP
 from heapwright.managers.malloc.mimalloc.state import (
-    BIN,
-    CAPACITY,
-    COUNT,
-    FLAGS,
-    FREE,
     FULL_BIN,
-    HEAP,
     IN_FULL,
     LATER,
     LENGTH,
-    LOCAL,
     MOST_SPAN_BIN,
-    NEXT,
     PAGES,
-    REMOTE,
-    RESERVED,
     SEGMENT_SLICES,
-    SIZE,
-    SLICE_BYTES,
-    SLICE_SHIFT,
     SPANS,
-    USED,
     VISITS,
-    get,
-    heap_word,
     span_bin,
 )
 from heapwright.managers.malloc.mimalloc.threads import RECORD_BYTES as HEAP_BYTES
 
 PAST = MAPPED_TOP >> SLICE_SHIFT
-
-
-@kernel
-def _chain(heap, first):
-    """Blocks of a list."""
-    count = 0
-    while first:
-        count += 1
-        first = load(heap.machine, first)
-    return count
 
 
 @kernel
@@ -78,7 +67,7 @@ def check(heap):
                 return 1
             if not free:
                 found += 1
-                if _check_page(heap, slice_):
+                if not lists_hold(heap, slice_):
                     return 3
             spans += free and row != 0
             before = free
@@ -103,16 +92,6 @@ def check(heap):
 
 
 @kernel
-def _check_page(heap, page):
-    """3 unless a page's lists and its used blocks are all that it ever had."""
-    free = _chain(heap, get(heap, page, FREE)) + _chain(heap, get(heap, page, LOCAL))
-    capacity = get(heap, page, CAPACITY)
-    if free + get(heap, page, USED) != capacity or capacity > get(heap, page, RESERVED):
-        return 3
-    return 3 if _chain(heap, get(heap, page, REMOTE)) > get(heap, page, USED) else 0
-
-
-@kernel
 def _pages_in_queues(heap, row):
     """Pages in the queues of a heap; a great number where one is in a wrong one."""
     count = 0
@@ -134,7 +113,7 @@ def _check_later(heap, row):
     """5 unless what others freed for a thread is of its pages."""
     block = heap_word(heap, row, LATER)
     while block:
-        if get(heap, heap.owner[unsigned(block >> SLICE_SHIFT)], HEAP) != row:
+        if get(heap, page_at(heap, block), HEAP) != row:
             return 5
         block = load(heap.machine, block)
     return 0
@@ -160,7 +139,7 @@ def cached(heap, blocks):
 def _note(heap, blocks, count, block):
     """A row for each block of a list; the next row's number."""
     while block:
-        size = get(heap, heap.owner[unsigned(block >> SLICE_SHIFT)], SIZE)
+        size = get(heap, page_at(heap, block), SIZE)
         count = write_row(blocks, count, block, size)
         block = load(heap.machine, block)
     return count

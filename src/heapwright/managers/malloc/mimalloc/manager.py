@@ -23,43 +23,45 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators.frame import counters
-from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.allocators.mimalloc.blocks import (
+    block_of,
+    extent,
+    pop,
+    pop_aligned,
+    pop_direct,
+    usable,
+    within,
+)
+from heapwright.allocators.mimalloc.classes import DIRECT_BYTES, bin_of, good_size, tables
+from heapwright.allocators.mimalloc.words import (
+    FREE,
+    HEAP,
+    HEAP_SHIFT,
+    MOST_THREADS,
+    OPEN,
+    ROW_SHIFT,
+    SLICES,
+    get,
+    heap_word,
+    page_at,
+    row_of,
+)
+from heapwright.compiler import kernel, likely, unsigned
 from heapwright.compiler.record import words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
-from heapwright.machine import clear, copy, load
+from heapwright.machine import clear, copy
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.mimalloc import state
 from heapwright.managers.malloc.mimalloc.invariants import cached, check, metadata
 from heapwright.managers.malloc.mimalloc.pages import find, find_large
 from heapwright.managers.malloc.mimalloc.state import (
     CACHE_SLOTS,
-    DIRECT_BYTES,
-    FLAGS,
-    FREE,
-    HAS_ALIGNED,
-    HEAP,
-    HEAP_SHIFT,
     MEDIUM_BYTES,
-    MOST_THREADS,
-    OPEN,
     PATHS,
-    ROW_SHIFT,
     SEGMENT_BYTES,
     SEGMENT_SHIFT,
-    SIZE,
-    SLICE_SHIFT,
-    SLICES,
-    START,
-    USED,
     Heap,
-    bin_of,
-    get,
-    good_size,
-    heap_word,
-    put,
-    row_of,
-    tables,
 )
 from heapwright.managers.malloc.mimalloc.threads import (
     catch_up,
@@ -114,7 +116,7 @@ def boot(machine, config):
     """No segment yet; HeapwrightError for knobs that do not fit."""
     if min(config) < 0:
         raise HeapwrightError("a knob of mimalloc is not negative.")
-    bins, sizes = tables()
+    bins, sizes = tables(MEDIUM_BYTES)
     return Heap(
         machine,
         reserve((SLICES + 1) << ROW_SHIFT, np.int64),
@@ -157,21 +159,10 @@ def alloc(heap, thread, size, align):
 def _alloc(heap, thread, size):
     """malloc."""
     if likely(unsigned(size) <= unsigned(DIRECT_BYTES)):
-        bin_ = np.int64(heap.bin_of[unsigned((size + 7) >> 3)])
-        page = heap_word(heap, row_of(thread), bin_)
-        if likely(page != 0):
-            block = get(heap, page, FREE)
-            if likely(block != 0):
-                return _pop(heap, page, block)
+        block = pop_direct(heap, row_of(thread), size)
+        if likely(block != 0):
+            return block
     return _alloc_generic(heap, thread, size)
-
-
-@kernel(inline=True)
-def _pop(heap, page, block):
-    """The first block of a page's free list."""
-    put(heap, page, FREE, load(heap.machine, block))
-    put(heap, page, USED, get(heap, page, USED) + 1)
-    return block
 
 
 @kernel(cold=True)
@@ -188,7 +179,7 @@ def _alloc_generic(heap, thread, size):
         page = find(heap, row, bin_of(heap, max(size, 1)))
     else:
         page = find_large(heap, row, good_size(size))
-    return _pop(heap, page, get(heap, page, FREE)) if page else 0
+    return pop(heap, page, get(heap, page, FREE)) if page else 0
 
 
 @kernel(cold=True)
@@ -200,21 +191,13 @@ def _alloc_aligned(heap, thread, size, align):
     if align <= size <= DIRECT_BYTES:
         if not size & (size - 1):
             return _alloc(heap, thread, size)  # wherever it lies: see `misaligned`
-        page = heap_word(heap, row_of(thread), bin_of(heap, size))
-        if page:
-            block = get(heap, page, FREE)
-            if block and not block & (align - 1):
-                return _pop(heap, page, block)
+        block = pop_aligned(heap, row_of(thread), size, align)
+        if block:
+            return block
     if align <= size <= NATURAL_BYTES and not size & (align - 1):
         return _alloc(heap, thread, size)
     block = _alloc(heap, thread, size + align - 1)
-    if not block:
-        return 0
-    address = (block + align - 1) & -align
-    if address != block:
-        page = np.int64(heap.owner[unsigned(block >> SLICE_SHIFT)])
-        put(heap, page, FLAGS, get(heap, page, FLAGS) | HAS_ALIGNED)
-    return address
+    return within(heap, block, align) if block else 0
 
 
 def misaligned(size, align):
@@ -226,20 +209,12 @@ def misaligned(size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """free. The fast path: a block of the thread's own page, which stays."""
-    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
-    block = address
-    if unlikely(get(heap, page, FLAGS) & HAS_ALIGNED != 0):
-        block = _block_around(heap, page, address)
+    page = page_at(heap, address)
+    block = block_of(heap, page, address)
     if likely(get(heap, page, HEAP) == row_of(thread)):
         free_local(heap, page, block)
     else:
         free_remote(heap, row_of(thread), page, block)
-
-
-@kernel
-def _block_around(heap, page, address):
-    """The start of the block that an address is in."""
-    return address - (address - get(heap, page, START)) % get(heap, page, SIZE)
 
 
 @kernel
@@ -271,20 +246,3 @@ def thread_exit(heap, thread):
     """Leave what the thread still has to others; the main thread keeps its own."""
     if thread:
         end_heap(heap, thread)
-
-
-@kernel
-def usable(heap, address, size):
-    """What is left of the block from the address on."""
-    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
-    bytes_ = get(heap, page, SIZE)
-    if get(heap, page, FLAGS) & HAS_ALIGNED:
-        return bytes_ - (address - get(heap, page, START)) % bytes_
-    return bytes_
-
-
-@kernel
-def extent(heap, address, size):
-    """The whole block: it has no header."""
-    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
-    return _block_around(heap, page, address), get(heap, page, SIZE)

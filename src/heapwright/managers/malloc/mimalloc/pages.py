@@ -10,17 +10,45 @@ Invariant  see `invariants.py` (check: 3-5)
 Source     mimalloc 2.0.9 src/page.c
 """
 
-from heapwright.compiler import kernel, unsigned
-from heapwright.machine import munmap, store, touch
-from heapwright.managers.malloc.mimalloc import state
-from heapwright.managers.malloc.mimalloc.abandoned import reclaim
-from heapwright.managers.malloc.mimalloc.queues import (
-    collect,
-    pull,
+from heapwright.allocators.mimalloc import blocks
+from heapwright.allocators.mimalloc.blocks import gather
+from heapwright.allocators.mimalloc.classes import DIRECT_BYTES, good_size
+from heapwright.allocators.mimalloc.queues import (
+    alone,
+    forget_retired,
+    keep_retired,
+    look_at_retired,
     push_first,
     push_last,
-    queue_of,
 )
+from heapwright.allocators.mimalloc.words import (
+    BIN,
+    CAPACITY,
+    COUNT,
+    EXPIRE,
+    FLAGS,
+    FREE,
+    HEAP,
+    HUGE_BIN,
+    LOCAL,
+    NEXT,
+    PREVIOUS,
+    REMOTE,
+    RESERVED,
+    SIZE,
+    SLICE_BYTES,
+    SLICE_SHIFT,
+    START,
+    USED,
+    get,
+    heap_word,
+    put,
+)
+from heapwright.compiler import kernel, unsigned
+from heapwright.machine import munmap
+from heapwright.managers.malloc.mimalloc import state
+from heapwright.managers.malloc.mimalloc.abandoned import reclaim
+from heapwright.managers.malloc.mimalloc.queues import pull, queue_of
 from heapwright.managers.malloc.mimalloc.segments import (
     MOST_OFFSETS,
     count_segment,
@@ -34,46 +62,20 @@ from heapwright.managers.malloc.mimalloc.segments import (
     write_records,
 )
 from heapwright.managers.malloc.mimalloc.state import (
-    BIN,
-    CAPACITY,
-    COUNT,
     DELAYED,
-    DIRECT_BYTES,
-    EXPIRE,
-    FLAGS,
-    FREE,
     FULL_BIN,
-    HEAP,
-    HIGH,
-    HUGE_BIN,
     IN_FULL,
     LARGE_BYTES,
-    LAST,
-    LOCAL,
-    LOW,
     MEDIUM_BYTES,
     MEDIUM_SLICES,
-    NEXT,
     ON_HEAP,
     PAGES,
-    REMOTE,
-    RESERVED,
-    SIZE,
-    SLICE_BYTES,
-    SLICE_SHIFT,
     SMALL_BYTES,
-    START,
-    USED,
-    get,
-    good_size,
-    heap_word,
-    put,
     segment_of,
-    set_heap_word,
 )
 
 START_BYTES = 384  # MI_MAX_ALIGN_GUARANTEE * 3, before the first block of at most DIRECT_BYTES
-EXTEND_BYTES, LEAST_EXTEND = 4096, 4  # MI_MAX_EXTEND_SIZE, MI_MIN_EXTEND
+LEAST_EXTEND = 4  # blocks: MI_MIN_EXTEND
 MOST_BLOCKS = (1 << 16) - 1
 SMALL_LOOKS, MEDIUM_LOOKS = 9, 3  # at a retired page before it is freed: MI_RETIRE_CYCLES
 
@@ -85,7 +87,7 @@ def _init_page(heap, row, first, bin_, size):
     heap.paths[state.PAGE] += 1
     slices = get(heap, first, COUNT)
     start = START_BYTES if size <= DIRECT_BYTES else 0
-    for word in (FREE, LOCAL, REMOTE, USED, CAPACITY, FLAGS, EXPIRE, NEXT, state.PREVIOUS):
+    for word in (FREE, LOCAL, REMOTE, USED, CAPACITY, FLAGS, EXPIRE, NEXT, PREVIOUS):
         put(heap, first, word, 0)
     put(heap, first, SIZE, size)
     put(heap, first, START, (first << SLICE_SHIFT) + start)
@@ -104,21 +106,8 @@ def _init_page(heap, row, first, bin_, size):
 @kernel
 def extend(heap, page):
     """Put the next blocks that were never used on the free list, which is empty."""
-    capacity, size = get(heap, page, CAPACITY), get(heap, page, SIZE)
-    count = min(get(heap, page, RESERVED) - capacity, max(LEAST_EXTEND, EXTEND_BYTES // size))
-    if count <= 0 or get(heap, page, FREE):
-        return
-    heap.paths[state.EXTEND] += 1
-    machine = heap.machine
-    first = block = get(heap, page, START) + capacity * size
-    for _ in range(count - 1):
-        touch(machine, block, 8)
-        store(machine, block, block + size)
-        block += size
-    touch(machine, block, 8)
-    store(machine, block, 0)
-    put(heap, page, FREE, first)
-    put(heap, page, CAPACITY, capacity + count)
+    if blocks.extend(heap, page, LEAST_EXTEND):
+        heap.paths[state.EXTEND] += 1
 
 
 @kernel
@@ -202,33 +191,22 @@ def retire(heap, page):
     """A page has no block any more: kept for a while if it is its queue's only one, else freed."""
     row, bin_, size = get(heap, page, HEAP), queue_of(heap, page), get(heap, page, SIZE)
     put(heap, page, FLAGS, get(heap, page, FLAGS) & IN_FULL)
-    alone = heap_word(heap, row, bin_) == page == heap_word(heap, row, LAST + bin_)
-    if size > MEDIUM_BYTES or bin_ == FULL_BIN or not alone:
+    if size > MEDIUM_BYTES or bin_ == FULL_BIN or not alone(heap, row, bin_, page):
         free_page(heap, page)
         return
     heap.paths[state.RETIRE] += 1
-    put(heap, page, EXPIRE, SMALL_LOOKS if size <= SMALL_BYTES else MEDIUM_LOOKS)
-    set_heap_word(heap, row, LOW, min(heap_word(heap, row, LOW), bin_))
-    set_heap_word(heap, row, HIGH, max(heap_word(heap, row, HIGH), bin_))
+    looks = SMALL_LOOKS if size <= SMALL_BYTES else MEDIUM_LOOKS
+    keep_retired(heap, row, bin_, page, looks)
 
 
 @kernel
 def collect_retired(heap, row, force):
     """Look at the retired pages: free what was looked at often enough, or all with `force`."""
-    low, high = FULL_BIN, 0
-    for bin_ in range(heap_word(heap, row, LOW), heap_word(heap, row, HIGH) + 1):
-        page = heap_word(heap, row, bin_)
-        if page and get(heap, page, EXPIRE):
-            if get(heap, page, USED):
-                put(heap, page, EXPIRE, 0)
-            else:
-                put(heap, page, EXPIRE, get(heap, page, EXPIRE) - 1)
-                if force or not get(heap, page, EXPIRE):
-                    free_page(heap, page)
-                else:
-                    low, high = min(low, bin_), max(high, bin_)
-    set_heap_word(heap, row, LOW, low)
-    set_heap_word(heap, row, HIGH, high)
+    low, past = forget_retired(heap, row)
+    for bin_ in range(low, past):
+        page = look_at_retired(heap, row, bin_, force)
+        if page:
+            free_page(heap, page)
 
 
 @kernel
@@ -238,7 +216,7 @@ def _along(heap, row, bin_):
     page = heap_word(heap, row, bin_)
     while page:
         after = get(heap, page, NEXT)
-        collect(heap, page)
+        gather(heap, page)
         if get(heap, page, FREE):
             return page
         if get(heap, page, CAPACITY) < get(heap, page, RESERVED):

@@ -11,6 +11,7 @@ Source     mimalloc 2.0.9 src/segment.c (mi_segment_commitx, mi_segment_perhaps_
            (_mi_random_shuffle)
 """
 
+from heapwright.allocators.mimalloc.words import SLICE_SHIFT, get, put
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.compiled import INTERPRETED
 from heapwright.machine import ADVISE_DONTNEED, madvise, now
@@ -19,10 +20,7 @@ from heapwright.managers.malloc.mimalloc.state import (
     CACHE_SLOTS,
     DUE,
     SEGMENT_SLICES,
-    SLICE_SHIFT,
     WAITING,
-    get,
-    put,
     segment_of,
 )
 

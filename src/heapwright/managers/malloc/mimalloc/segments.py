@@ -11,6 +11,19 @@ Omits      huge OS pages, arenas, NUMA
 
 import numpy as np
 
+from heapwright.allocators.mimalloc.classes import good_size
+from heapwright.allocators.mimalloc.words import (
+    COUNT,
+    HEAP,
+    NEXT,
+    PREVIOUS,
+    SIZE,
+    SLICE_SHIFT,
+    get,
+    heap_word,
+    put,
+    set_heap_word,
+)
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import mmap, munmap, touch
 from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
@@ -28,28 +41,17 @@ from heapwright.managers.malloc.mimalloc.purging import (
 from heapwright.managers.malloc.mimalloc.state import (
     ABANDONED,
     CACHE_SLOTS,
-    COUNT,
     DUE,
-    HEAP,
     LENGTH,
     MOST_SPAN_BIN,
-    NEXT,
     PAGES,
-    PREVIOUS,
     SEGMENT_BYTES,
     SEGMENT_SHIFT,
     SEGMENT_SLICES,
     SEGMENTS,
-    SIZE,
-    SLICE_SHIFT,
     SPANS,
     VISITS,
-    get,
-    good_size,
-    heap_word,
-    put,
     segment_of,
-    set_heap_word,
     span_bin,
 )
 

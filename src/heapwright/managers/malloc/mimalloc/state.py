@@ -14,48 +14,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.compiler import kernel, unsigned
+from heapwright.allocators.mimalloc.words import (
+    BIN,
+    CAPACITY,
+    EXPIRE,
+    EXTRA,
+    EXTRA_WORDS,
+    NO_BIN,
+    RESERVED,
+    SLICE_SHIFT,
+    START,
+    USED,
+)
+from heapwright.compiler import kernel
 from heapwright.compiler.bits import bit_length
 from heapwright.compiler.record import record
 from heapwright.machine import Machine
-from heapwright.machine.address_space import SPACE_BYTES
 
-SLICE_SHIFT = 16  # MI_SEGMENT_SLICE_SHIFT
-SLICE_BYTES = 1 << SLICE_SHIFT
 SEGMENT_SHIFT = 25  # MI_SEGMENT_SHIFT
 SEGMENT_BYTES = 1 << SEGMENT_SHIFT
 SEGMENT_SLICES = SEGMENT_BYTES >> SLICE_SHIFT
-SLICES = SPACE_BYTES >> SLICE_SHIFT
 
-DIRECT_BYTES = 1024  # MI_SMALL_SIZE_MAX: up to here malloc looks at the queue's first page alone
 SMALL_BYTES = 16 << 10  # MI_SMALL_OBJ_SIZE_MAX: pages of one slice
 MEDIUM_BYTES = 128 << 10  # MI_MEDIUM_OBJ_SIZE_MAX: of eight
 LARGE_BYTES = 16 << 20  # MI_LARGE_OBJ_SIZE_MAX: of one block; beyond, a segment of one block
 MEDIUM_SLICES = 8
 
-HUGE_BIN, FULL_BIN = 73, 74  # MI_BIN_HUGE, MI_BIN_FULL
+FULL_BIN = NO_BIN  # MI_BIN_FULL
 
-# Words of a slice's row; of a page, or SIZE 0: of a free span
-(
-    COUNT,  # slices
-    SIZE,  # of a block, bytes
-    FREE,  # first free block; each links to the next
-    LOCAL,  # first of those that the owner freed since
-    REMOTE,  # first of those that others did
-    USED,  # blocks that were handed out and not collected
-    CAPACITY,  # blocks that were ever on a free list
-    RESERVED,  # blocks that there is room for
-    START,  # address of the first block
-    BIN,
-    FLAGS,
-    EXPIRE,  # looks until an unused page is freed; 0: it is not retired
-    NEXT,
-    PREVIOUS,  # in its queue
-    HEAP,  # row of its owner; 0: abandoned
-    DELAYED,
-) = range(16)
-ROW_SHIFT = 4
-IN_FULL, HAS_ALIGNED = 1, 2  # of FLAGS: in the full queue; blocks handed out from their middle
+# Of a row; one of SIZE 0 is a free span's
+DELAYED = EXTRA
+IN_FULL = 2  # of FLAGS: in the full queue
 # DELAYED: what a thread that is not the owner does with a block that it frees
 ON_PAGE, ON_HEAP, NEVER = 0, 1, 2  # MI_NO_, MI_USE_, MI_NEVER_DELAYED_FREE
 # Words of a segment, in the row of its first slice
@@ -63,13 +52,8 @@ PAGES, ABANDONED, VISITS, LENGTH = USED, CAPACITY, RESERVED, START
 WAITING, DUE = BIN, EXPIRE  # slices that are to be given back, and when, ms; 0: none was freed
 
 # Words of a heap
-LAST = 80  # of queues; their first ones from 0 on
-SPANS = 160  # first free span by bin
-LATER, LOW, HIGH = 200, 201, 202  # blocks that others freed; bins with retired pages
-OPEN, SEGMENTS = 203, 204  # whether there is a heap; its segments, as the real one counts them
-HEAP_SHIFT = 8
-MOST_THREADS = 1 << 16
-MAIN = 1  # row of the main thread
+SPANS = EXTRA_WORDS  # first free span by bin
+LATER, SEGMENTS = 200, 201  # blocks that others freed; segments, as the real one counts them
 MOST_SPAN_BIN = 35  # MI_SEGMENT_BIN_MAX
 
 CACHE_SLOTS = 1024  # MI_CACHE_MAX, of segments
@@ -154,56 +138,9 @@ class Heap(NamedTuple):
 
 
 @kernel(inline=True)
-def row_of(thread):
-    """The number of the thread's heap."""
-    return (thread & (MOST_THREADS - 1)) + 1
-
-
-@kernel(inline=True)
-def get(heap, slice_, word):
-    """A word of a slice's row."""
-    return heap.slices[unsigned((slice_ << ROW_SHIFT) + word)]
-
-
-@kernel(inline=True)
-def put(heap, slice_, word, value):
-    """Write it."""
-    heap.slices[unsigned((slice_ << ROW_SHIFT) + word)] = value
-
-
-@kernel(inline=True)
-def heap_word(heap, row, word):
-    """A word of a thread's heap."""
-    return heap.heaps[unsigned((row << HEAP_SHIFT) + word)]
-
-
-@kernel(inline=True)
-def set_heap_word(heap, row, word, value):
-    """Write it."""
-    heap.heaps[unsigned((row << HEAP_SHIFT) + word)] = value
-
-
-@kernel(inline=True)
 def segment_of(slice_):
     """The first slice of the segment that a slice lies in."""
     return slice_ & -SEGMENT_SLICES
-
-
-@kernel
-def large_bin(words):
-    """The bin of a request of more than 8 words: four to a doubling (mi_bin)."""
-    less = words - 1
-    top = bit_length(less) - 1
-    return ((top << 2) + ((less >> (top - 2)) & 3)) - 3
-
-
-@kernel(inline=True)
-def bin_of(heap, size):
-    """The bin of a request of at most MEDIUM_BYTES."""
-    words = (size + 7) >> 3
-    if words <= DIRECT_BYTES >> 3:
-        return np.int64(heap.bin_of[unsigned(words)])
-    return large_bin(words)
 
 
 @kernel
@@ -216,34 +153,3 @@ def span_bin(slices):
     if top <= 2:
         return slices
     return ((top << 2) | ((less >> (top - 2)) & 3)) - 4
-
-
-@kernel
-def good_size(size):
-    """What a large request is rounded up to: about an eighth (_mi_os_good_alloc_size)."""
-    unit = 4 << 20
-    if size < 512 << 10:
-        unit = 4 << 10
-    elif size < 2 << 20:
-        unit = 64 << 10
-    elif size < 8 << 20:
-        unit = 256 << 10
-    elif size < 32 << 20:
-        unit = 1 << 20
-    return (size + unit - 1) & -unit
-
-
-def tables() -> tuple[np.ndarray, np.ndarray]:
-    """`bin_of` and `size_of`."""
-    bins = np.zeros((DIRECT_BYTES >> 3) + 1, np.uint8)
-    sizes = np.zeros(FULL_BIN + 1, np.int64)
-    for words in range((MEDIUM_BYTES >> 3) + 1):
-        if words <= 8:
-            number = 1 if words <= 1 else (words + 1) & ~1
-        else:
-            top = (words - 1).bit_length() - 1
-            number = ((top << 2) + (((words - 1) >> (top - 2)) & 3)) - 3
-        if words < len(bins):
-            bins[words] = number
-        sizes[number] = max(words, 1) << 3
-    return bins, sizes

@@ -9,8 +9,25 @@ Source     mimalloc 2.0.9 src/init.c (_mi_heap_init, _mi_heap_done), src/heap.c
            (_mi_heap_delayed_free_partial)
 """
 
-import numpy as np
-
+from heapwright.allocators.mimalloc.blocks import gather, gather_all, push_local
+from heapwright.allocators.mimalloc.words import (
+    FLAGS,
+    HEAP,
+    HIGH,
+    LOW,
+    MAIN,
+    NEXT,
+    OPEN,
+    REMOTE,
+    SIZE,
+    USED,
+    get,
+    heap_word,
+    page_at,
+    put,
+    row_of,
+    set_heap_word,
+)
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, mmap, store, touch
 from heapwright.managers.malloc.mimalloc import state
@@ -23,34 +40,17 @@ from heapwright.managers.malloc.mimalloc.pages import (
     unfull,
 )
 from heapwright.managers.malloc.mimalloc.purging import purge_cache
-from heapwright.managers.malloc.mimalloc.queues import collect, collect_all, pull
+from heapwright.managers.malloc.mimalloc.queues import pull
 from heapwright.managers.malloc.mimalloc.state import (
     DELAYED,
-    FLAGS,
     FULL_BIN,
-    HEAP,
-    HIGH,
     IN_FULL,
     LARGE_BYTES,
     LATER,
-    LOCAL,
-    LOW,
-    MAIN,
     NEVER,
-    NEXT,
     ON_HEAP,
     ON_PAGE,
-    OPEN,
-    REMOTE,
     SEGMENTS,
-    SIZE,
-    SLICE_SHIFT,
-    USED,
-    get,
-    heap_word,
-    put,
-    row_of,
-    set_heap_word,
 )
 
 RECORD_BYTES = 8192  # a thread's heap, mi_thread_data_t in whole pages
@@ -81,12 +81,8 @@ def open_heap(heap, row):
 @kernel(inline=True)
 def free_local(heap, page, block):
     """A block of the thread's own page."""
-    machine = heap.machine
-    touch(machine, block, 8)
-    store(machine, block, get(heap, page, LOCAL))
-    put(heap, page, LOCAL, block)
-    used = get(heap, page, USED) - 1
-    put(heap, page, USED, used)
+    touch(heap.machine, block, 8)
+    used = push_local(heap, page, block)
     if not used:
         retire(heap, page)
     elif get(heap, page, FLAGS) & IN_FULL:
@@ -121,10 +117,10 @@ def catch_up(heap, row):
     while block:
         heap.paths[state.CAUGHT_UP] += 1
         after = load(heap.machine, block)
-        page = np.int64(heap.owner[unsigned(block >> SLICE_SHIFT)])
+        page = page_at(heap, block)
         if get(heap, page, DELAYED) != NEVER:
             put(heap, page, DELAYED, ON_HEAP)
-        collect(heap, page)
+        gather(heap, page)
         free_local(heap, page, block)
         block = after
 
@@ -147,7 +143,7 @@ def end_heap(heap, thread):
         page = heap_word(heap, row, bin_)
         while page:
             after = get(heap, page, NEXT)
-            collect_all(heap, page)
+            gather_all(heap, page)
             if get(heap, page, USED):
                 pull(heap, page)
                 abandon_page(heap, row, page)

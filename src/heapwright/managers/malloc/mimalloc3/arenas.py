@@ -12,6 +12,8 @@ Omits      huge OS pages, NUMA, memory that a program hands over; where the firs
            is random: as if at 2 TiB. Here arenas go down from the mapped zone's top, there up
 """
 
+from heapwright.allocators.mimalloc.classes import good_size
+from heapwright.allocators.mimalloc.words import OPEN, SLICE_BYTES, SLICE_SHIFT, heap_word
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import ADVISE_DONTNEED, madvise, mmap, munmap, now, read, touch
 from heapwright.machine.address_space import BREAK_LIMIT, MAPPED_TOP
@@ -33,16 +35,11 @@ from heapwright.managers.malloc.mimalloc3.state import (
     MOST_ARENAS,
     NO_PLACE,
     NONE,
-    OPEN,
     PAST,
     PLACE,
-    SLICE_BYTES,
-    SLICE_SHIFT,
     WAITING,
     arena_of,
     arena_word,
-    good_size,
-    heap_word,
     set_arena_word,
 )
 

@@ -3,16 +3,9 @@
 Source     mimalloc 3.4.3 src/page.c (mi_page_extend_free), src/page-map.c
 """
 
-from heapwright.compiler import kernel
-from heapwright.machine import store, touch
-from heapwright.managers.malloc.mimalloc3 import state
-from heapwright.managers.malloc.mimalloc3.state import (
-    CAPACITY,
-    FREE,
+from heapwright.allocators.mimalloc import blocks
+from heapwright.allocators.mimalloc.words import (
     HEAP,
-    LARGE_SLICES,
-    ORIGIN,
-    RECORD,
     RESERVED,
     SIZE,
     SLICE_BYTES,
@@ -22,28 +15,18 @@ from heapwright.managers.malloc.mimalloc3.state import (
     heap_word,
     put,
 )
+from heapwright.compiler import kernel
+from heapwright.managers.malloc.mimalloc3 import state
+from heapwright.managers.malloc.mimalloc3.state import LARGE_SLICES, ORIGIN, RECORD
 
-EXTEND_BYTES = 4096  # MI_MAX_EXTEND_SIZE
+LEAST_EXTEND = 1  # block: MI_MIN_EXTEND
 
 
 @kernel
 def extend(heap, page):
     """Put the next blocks that were never used on the free list, which is empty."""
-    capacity, size = get(heap, page, CAPACITY), get(heap, page, SIZE)
-    count = min(get(heap, page, RESERVED) - capacity, max(1, EXTEND_BYTES // size))
-    if count <= 0 or get(heap, page, FREE):
-        return
-    heap.paths[state.EXTEND] += 1
-    machine = heap.machine
-    first = block = get(heap, page, START) + capacity * size
-    for _ in range(count - 1):
-        touch(machine, block, 8)
-        store(machine, block, block + size)
-        block += size
-    touch(machine, block, 8)
-    store(machine, block, 0)
-    put(heap, page, FREE, first)
-    put(heap, page, CAPACITY, capacity + count)
+    if blocks.extend(heap, page, LEAST_EXTEND):
+        heap.paths[state.EXTEND] += 1
 
 
 @kernel

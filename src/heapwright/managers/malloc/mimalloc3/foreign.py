@@ -6,24 +6,18 @@
 Source     mimalloc 3.4.3 src/free.c (mi_free_try_collect_mt)
 """
 
+from heapwright.allocators.mimalloc.classes import DIRECT_BYTES
+from heapwright.allocators.mimalloc.words import BIN, FLAGS, OPEN, SIZE, USED, get, heap_word
 from heapwright.compiler import kernel, unsigned
 from heapwright.managers.malloc.mimalloc3 import state
 from heapwright.managers.malloc.mimalloc3.pages import free_memory, leave, reclaim, take_away
 from heapwright.managers.malloc.mimalloc3.queues import collect, collect_part
 from heapwright.managers.malloc.mimalloc3.state import (
-    BIN,
-    DIRECT_BYTES,
-    FLAGS,
     LENGTH,
     MEDIUM_BYTES,
-    OPEN,
     ORIGIN,
     OUTSIDE,
     RECORD,
-    SIZE,
-    USED,
-    get,
-    heap_word,
     mostly_used,
 )
 

@@ -1,48 +1,38 @@
 """What must hold of mimalloc 3's heap at any time, and what was freed that is not collected yet."""
 
 from heapwright.allocators.frame import write_row
-from heapwright.compiler import kernel, unsigned
-from heapwright.machine import load
-from heapwright.machine.address_space import SPACE_BYTES
-from heapwright.managers.malloc.mimalloc3.arenas import MAP_BYTES, MAP_PART_BYTES, MAP_SHIFT
-from heapwright.managers.malloc.mimalloc3.slices import chunk_row
-from heapwright.managers.malloc.mimalloc3.state import (
+from heapwright.allocators.mimalloc.blocks import lists_hold
+from heapwright.allocators.mimalloc.words import (
     BIN,
-    CAPACITY,
-    CHUNK_SHIFT,
     COUNT,
-    FIRST,
-    FREE,
     HEAP,
-    HINTED_PARTS,
     HUGE_BIN,
-    INFO,
-    IS_FREE,
-    LENGTH,
-    LOCAL,
     NEXT,
-    PAST,
     REMOTE,
     RESERVED,
     SIZE,
     SLICE_BYTES,
     SLICE_SHIFT,
     USED,
-    WAITING,
-    arena_word,
     get,
     heap_word,
 )
-
-
-@kernel
-def _chain(heap, first):
-    """Blocks of a list."""
-    count = 0
-    while first:
-        count += 1
-        first = load(heap.machine, first)
-    return count
+from heapwright.compiler import kernel, unsigned
+from heapwright.machine import load
+from heapwright.machine.address_space import SPACE_BYTES
+from heapwright.managers.malloc.mimalloc3.arenas import MAP_BYTES, MAP_PART_BYTES, MAP_SHIFT
+from heapwright.managers.malloc.mimalloc3.slices import chunk_row
+from heapwright.managers.malloc.mimalloc3.state import (
+    CHUNK_SHIFT,
+    FIRST,
+    HINTED_PARTS,
+    INFO,
+    IS_FREE,
+    LENGTH,
+    PAST,
+    WAITING,
+    arena_word,
+)
 
 
 @kernel
@@ -97,14 +87,10 @@ def _check_page(heap, page):
     for slice_ in range(page, page + get(heap, page, COUNT)):
         if heap.marks[unsigned(slice_)] & IS_FREE:
             return 1
-    free = _chain(heap, get(heap, page, FREE)) + _chain(heap, get(heap, page, LOCAL))
-    used, capacity = get(heap, page, USED), get(heap, page, CAPACITY)
-    if free + used != capacity or capacity > get(heap, page, RESERVED):
-        return 2
-    if _chain(heap, get(heap, page, REMOTE)) > used:
+    if not lists_hold(heap, page):
         return 2
     if heap.mapped[unsigned(page)]:
-        full = used == get(heap, page, RESERVED)
+        full = get(heap, page, USED) == get(heap, page, RESERVED)
         if full or get(heap, page, HEAP) or heap.mapped[unsigned(page)] != get(heap, page, BIN):
             return 4
     return 0

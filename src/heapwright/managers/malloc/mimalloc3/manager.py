@@ -21,11 +21,43 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.allocators.frame import counters
-from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.allocators.mimalloc.blocks import (
+    block_of,
+    extent,
+    pop,
+    pop_aligned,
+    pop_direct,
+    push_local,
+    usable,
+    within,
+)
+from heapwright.allocators.mimalloc.classes import DIRECT_BYTES, bin_of, good_size, tables
+from heapwright.allocators.mimalloc.words import (
+    FLAGS,
+    FREE,
+    HEAP,
+    HEAP_SHIFT,
+    HUGE_BIN,
+    MOST_THREADS,
+    OPEN,
+    REMOTE,
+    RESERVED,
+    ROW_SHIFT,
+    SIZE,
+    SLICE_SHIFT,
+    SLICES,
+    USED,
+    get,
+    heap_word,
+    page_at,
+    put,
+    row_of,
+)
+from heapwright.compiler import kernel, likely, unsigned
 from heapwright.compiler.record import words
 from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
-from heapwright.machine import copy, load, store, touch
+from heapwright.machine import copy, store, touch
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.mimalloc3 import state
 from heapwright.managers.malloc.mimalloc3.arenas import MAP_SHIFT
@@ -42,39 +74,14 @@ from heapwright.managers.malloc.mimalloc3.state import (
     ARENA_BINS,
     ARENA_BYTES,
     ARENA_ROW_SHIFT,
-    DIRECT_BYTES,
-    FLAGS,
-    FREE,
     FRESH,
-    HAS_ALIGNED,
-    HEAP,
-    HEAP_SHIFT,
     HINTED_PARTS,
-    HUGE_BIN,
     LARGE_BYTES,
-    LOCAL,
     MOST_ARENA_CHUNKS,
     MOST_ARENAS,
-    MOST_THREADS,
-    OPEN,
     PATHS,
-    REMOTE,
-    RESERVED,
-    ROW_SHIFT,
-    SIZE,
-    SLICE_SHIFT,
-    SLICES,
     SMALL_BYTES,
-    START,
-    USED,
     Heap,
-    bin_of,
-    get,
-    good_size,
-    heap_word,
-    put,
-    row_of,
-    tables,
 )
 from heapwright.managers.malloc.mimalloc3.threads import (
     MOST_RECORD_PAGES,
@@ -136,7 +143,7 @@ def boot(machine, config):
         raise HeapwrightError("purge_delay of mimalloc3 is -1, for never, or milliseconds.")
     if not 0 <= config.page_max_candidates <= MOST_CANDIDATES:
         raise HeapwrightError(f"page_max_candidates of mimalloc3 is 0 to {MOST_CANDIDATES:,}.")
-    bins, sizes = tables()
+    bins, sizes = tables(LARGE_BYTES)
     chunks = MOST_ARENAS * MOST_ARENA_CHUNKS
     return Heap(
         machine,
@@ -195,21 +202,10 @@ def alloc(heap, thread, size, align):
 def _alloc(heap, thread, size):
     """malloc."""
     if likely(unsigned(size) <= unsigned(DIRECT_BYTES)):
-        bin_ = np.int64(heap.bin_of[unsigned((size + 7) >> 3)])
-        page = heap_word(heap, row_of(thread), bin_)
-        if likely(page != 0):
-            block = get(heap, page, FREE)
-            if likely(block != 0):
-                return _pop(heap, page, block)
+        block = pop_direct(heap, row_of(thread), size)
+        if likely(block != 0):
+            return block
     return _alloc_generic(heap, thread, size)
-
-
-@kernel(inline=True)
-def _pop(heap, page, block):
-    """The first block of a page's free list."""
-    put(heap, page, FREE, load(heap.machine, block))
-    put(heap, page, USED, get(heap, page, USED) + 1)
-    return block
 
 
 @kernel(cold=True)
@@ -234,7 +230,7 @@ def _first_of(heap, page):
     full then is abandoned."""
     if not page:
         return 0
-    block = _pop(heap, page, get(heap, page, FREE))
+    block = pop(heap, page, get(heap, page, FREE))
     if get(heap, page, SIZE) > SMALL_BYTES and get(heap, page, USED) == get(heap, page, RESERVED):
         abandon(heap, page)
     return block
@@ -247,23 +243,15 @@ def _alloc_aligned(heap, thread, size, align):
     if unsigned(align) > unsigned(MOST_ALIGN_BYTES) or unsigned(size) > unsigned(SPACE_BYTES):
         return 0
     if align <= size <= DIRECT_BYTES:
-        page = heap_word(heap, row_of(thread), bin_of(heap, size))
-        if page:
-            block = get(heap, page, FREE)
-            if block and not block & (align - 1):
-                return _pop(heap, page, block)
+        block = pop_aligned(heap, row_of(thread), size, align)
+        if block:
+            return block
     if align <= size and _lies_so(heap, size, align):
         return _alloc(heap, thread, size)
     if align > MOST_OVER_BYTES:
         return _alone(heap, thread, max(size, DIRECT_BYTES + 1), align)
     block = _alloc(heap, thread, max(size, ALIGN_BYTES) + align - 1)
-    if not block:
-        return 0
-    address = (block + align - 1) & -align
-    if address != block:
-        page = np.int64(heap.owner[unsigned(block >> SLICE_SHIFT)])
-        put(heap, page, FLAGS, get(heap, page, FLAGS) | HAS_ALIGNED)
-    return address
+    return within(heap, block, align) if block else 0
 
 
 @kernel
@@ -290,10 +278,8 @@ def _alone(heap, thread, size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """free. The fast path: a block of the thread's own page, which stays."""
-    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
-    block = address
-    if unlikely(get(heap, page, FLAGS) & HAS_ALIGNED != 0):
-        block = _block_around(heap, page, address)
+    page = page_at(heap, address)
+    block = block_of(heap, page, address)
     touch(heap.machine, block, 8)
     if likely(get(heap, page, HEAP) == row_of(thread)):
         _free_local(heap, page, block)
@@ -304,10 +290,7 @@ def free(heap, thread, address):
 @kernel(inline=True)
 def _free_local(heap, page, block):
     """A block of the thread's own page."""
-    store(heap.machine, block, get(heap, page, LOCAL))
-    put(heap, page, LOCAL, block)
-    used = get(heap, page, USED) - 1
-    put(heap, page, USED, used)
+    used = push_local(heap, page, block)
     if not used:
         retire(heap, page)
 
@@ -323,17 +306,11 @@ def _free_remote(heap, row, page, block):
 
 
 @kernel
-def _block_around(heap, page, address):
-    """The start of the block that an address is in."""
-    return address - (address - get(heap, page, START)) % get(heap, page, SIZE)
-
-
-@kernel
 def calloc(heap, thread, size):
     """A cleared block: one of slices that were never in use holds zeros already."""
     address = _alloc(heap, thread, size)
     if address:
-        page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
+        page = page_at(heap, address)
         if not get(heap, page, FLAGS) & FRESH:
             touch(heap.machine, address, get(heap, page, SIZE))
     return address
@@ -361,20 +338,3 @@ def thread_exit(heap, thread):
     """Leave what the thread still has to others; the main thread keeps its own."""
     if thread:
         end_heap(heap, thread)
-
-
-@kernel
-def usable(heap, address, size):
-    """What is left of the block from the address on."""
-    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
-    bytes_ = get(heap, page, SIZE)
-    if get(heap, page, FLAGS) & HAS_ALIGNED:
-        return bytes_ - (address - get(heap, page, START)) % bytes_
-    return bytes_
-
-
-@kernel
-def extent(heap, address, size):
-    """The whole block: it has no header."""
-    page = np.int64(heap.owner[unsigned(address >> SLICE_SHIFT)])
-    return _block_around(heap, page, address), get(heap, page, SIZE)

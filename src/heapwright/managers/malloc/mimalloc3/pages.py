@@ -11,6 +11,38 @@ Invariant  see `invariants.py` (check: 2-4)
 Source     mimalloc 3.4.3 src/page.c, src/free.c, src/arena.c (pages)
 """
 
+from heapwright.allocators.mimalloc.classes import good_size
+from heapwright.allocators.mimalloc.queues import (
+    alone,
+    forget_retired,
+    keep_retired,
+    look_at_retired,
+)
+from heapwright.allocators.mimalloc.words import (
+    BIN,
+    CAPACITY,
+    COUNT,
+    EXPIRE,
+    FLAGS,
+    FREE,
+    HAS_ALIGNED,
+    HEAP,
+    HUGE_BIN,
+    LOCAL,
+    MAIN,
+    NEXT,
+    PREVIOUS,
+    REMOTE,
+    RESERVED,
+    SIZE,
+    SLICE_BYTES,
+    SLICE_SHIFT,
+    START,
+    USED,
+    get,
+    heap_word,
+    put,
+)
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import mmap, munmap, touch
 from heapwright.managers.malloc.mimalloc3 import state
@@ -29,6 +61,7 @@ from heapwright.managers.malloc.mimalloc3.queues import (
     pull,
     push_first,
     push_last,
+    take_local,
 )
 from heapwright.managers.malloc.mimalloc3.slices import (
     arena_at,
@@ -38,44 +71,16 @@ from heapwright.managers.malloc.mimalloc3.slices import (
 )
 from heapwright.managers.malloc.mimalloc3.state import (
     ARENA_BINS,
-    BIN,
-    CAPACITY,
-    COUNT,
-    EXPIRE,
-    FLAGS,
-    FREE,
     FRESH,
-    HAS_ALIGNED,
-    HEAP,
-    HIGH,
-    HUGE_BIN,
     LARGE_SLICES,
-    LAST,
-    LOCAL,
-    LOW,
-    MAIN,
     MEDIUM_BYTES,
     MEDIUM_SLICES,
     MOST_OBJECT_SLICES,
-    NEXT,
     OUTSIDE,
-    PREVIOUS,
-    REMOTE,
-    RESERVED,
     SEQUENCE,
-    SIZE,
-    SLICE_BYTES,
-    SLICE_SHIFT,
     SMALL_BYTES,
-    START,
-    USED,
     arena_of,
-    get,
-    good_size,
-    heap_word,
     mostly_used,
-    put,
-    set_heap_word,
 )
 
 PAGE_BYTES = 4096
@@ -253,20 +258,11 @@ def _claim(heap, row, bin_):
 @kernel
 def collect_retired(heap, row, force):
     """Look at the retired pages: free what was looked at often enough, or all with `force`."""
-    low, high = HUGE_BIN + 1, 0
-    for bin_ in range(heap_word(heap, row, LOW), heap_word(heap, row, HIGH) + 1):
-        page = heap_word(heap, row, bin_)
-        if page and get(heap, page, EXPIRE):
-            if get(heap, page, USED):
-                put(heap, page, EXPIRE, 0)
-            else:
-                put(heap, page, EXPIRE, get(heap, page, EXPIRE) - 1)
-                if force or not get(heap, page, EXPIRE):
-                    free_page(heap, page)
-                else:
-                    low, high = min(low, bin_), max(high, bin_)
-    set_heap_word(heap, row, LOW, low)
-    set_heap_word(heap, row, HIGH, high)
+    low, past = forget_retired(heap, row)
+    for bin_ in range(low, past):
+        page = look_at_retired(heap, row, bin_, force)
+        if page:
+            free_page(heap, page)
 
 
 @kernel(cold=True)
@@ -276,14 +272,12 @@ def retire(heap, page):
         return
     put(heap, page, FLAGS, get(heap, page, FLAGS) & ~HAS_ALIGNED)
     row, bin_, size = get(heap, page, HEAP), get(heap, page, BIN), get(heap, page, SIZE)
-    alone = heap_word(heap, row, bin_) == page == heap_word(heap, row, LAST + bin_)
-    if bin_ == HUGE_BIN or not alone:
+    if bin_ == HUGE_BIN or not alone(heap, row, bin_, page):
         free_page(heap, page)
         return
     heap.paths[state.RETIRE] += 1
-    put(heap, page, EXPIRE, SMALL_LOOKS if size <= SMALL_BYTES else LARGE_LOOKS)
-    set_heap_word(heap, row, LOW, min(heap_word(heap, row, LOW), bin_))
-    set_heap_word(heap, row, HIGH, max(heap_word(heap, row, HIGH), bin_))
+    looks = SMALL_LOOKS if size <= SMALL_BYTES else LARGE_LOOKS
+    keep_retired(heap, row, bin_, page, looks)
 
 
 @kernel
@@ -336,10 +330,7 @@ def find(heap, row, bin_):
     """A page of a bin with a free block; 0 if the system refuses (mi_find_free_page)."""
     page = heap_word(heap, row, bin_)
     if page:
-        if not get(heap, page, FREE) and get(heap, page, LOCAL):
-            put(heap, page, FREE, get(heap, page, LOCAL))
-            put(heap, page, LOCAL, 0)
-            put(heap, page, FLAGS, get(heap, page, FLAGS) & ~FRESH)
+        take_local(heap, page)
         if get(heap, page, FREE):
             put(heap, page, EXPIRE, 0)
             return page

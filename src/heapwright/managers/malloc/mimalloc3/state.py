@@ -16,15 +16,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.mimalloc.words import (
+    EXTRA,
+    EXTRA_WORDS,
+    RESERVED,
+    SLICE_SHIFT,
+    USED,
+    get,
+)
 from heapwright.compiler import kernel, unsigned
-from heapwright.compiler.bits import bit_length
 from heapwright.compiler.record import record
 from heapwright.machine import Machine
-from heapwright.machine.address_space import SPACE_BYTES
 
-SLICE_SHIFT = 16  # MI_ARENA_SLICE_SHIFT
-SLICE_BYTES = 1 << SLICE_SHIFT
-SLICES = SPACE_BYTES >> SLICE_SHIFT
 CHUNK_SHIFT = 9  # MI_BCHUNK_BITS_SHIFT
 CHUNK_SLICES = 1 << CHUNK_SHIFT
 FIELD_SLICES = 64  # MI_BFIELD_BITS: of slices, and of chunks
@@ -34,51 +37,24 @@ MOST_ARENA_CHUNKS = 512  # of 16 GiB: MI_ARENA_MAX_SIZE
 HINTED_PARTS = 64  # of the page map, of addresses that were hinted; then come all others
 MOST_ARENAS = 64  # here; MI_MAX_ARENAS is 160, and they would not fit
 
-DIRECT_BYTES = 1024  # MI_SMALL_SIZE_MAX: up to here malloc looks at the queue's first page alone
 SMALL_BYTES = 10 << 10  # MI_SMALL_MAX_OBJ_SIZE: pages of one slice
 MEDIUM_BYTES = 86_698  # MI_MEDIUM_MAX_OBJ_SIZE: of eight
 LARGE_BYTES = 512 << 10  # MI_LARGE_MAX_OBJ_SIZE: of 64; beyond, a page of one block
 MEDIUM_SLICES, LARGE_SLICES = 8, 64
 MOST_OBJECT_SLICES = (2 << 30) >> SLICE_SHIFT  # arena_max_object_size; beyond, the system's
 
-HUGE_BIN = 73  # MI_BIN_HUGE
 ARENA_BINS = 61  # MI_ARENA_BIN_COUNT: bins of pages of several blocks
 
-# Words of a page's row
-(
-    COUNT,  # slices
-    SIZE,  # of a block, bytes; 0: no page
-    FREE,  # first free block; each links to the next
-    LOCAL,  # first of those that the owner freed since
-    REMOTE,  # first of those that others did
-    USED,  # blocks that were handed out and not collected
-    CAPACITY,  # blocks that were ever on a free list
-    RESERVED,  # blocks that there is room for
-    START,  # address of the first block
-    BIN,
-    FLAGS,
-    EXPIRE,  # looks until an unused page is freed; 0: it is not retired
-    NEXT,
-    PREVIOUS,  # in its queue
-    HEAP,  # row of its owner; 0: abandoned
-    ORIGIN,  # which heap had it last: see RECORD
-) = range(16)
-ROW_SHIFT = 4
-HAS_ALIGNED, FRESH, OUTSIDE = 1, 2, 4  # of FLAGS: blocks handed out from their middle; free blocks
-# hold zeros; of the system, in no arena
+# Of a page's row
+ORIGIN = EXTRA  # which heap had it last: see RECORD
+FRESH, OUTSIDE = 2, 4  # of FLAGS: free blocks hold zeros; of the system, in no arena
 
-# Words of a heap: queues' first pages from 0 on
-LAST = 80  # pages of queues
-LENGTH = 160  # of queues
-LOW, HIGH = 240, 241  # bins with retired pages
-OPEN = 242  # whether there is a heap
+# Words of a heap
+LENGTH = EXTRA_WORDS  # of queues
 RECORD = 243  # where it lies: which heap it is; the main one's, which is static, is at MAIN
 THREAD_RECORD = 244  # where the thread's other record lies
 SEQUENCE = 245  # number of the thread, from where it looks for slices
 GENERIC, COLLECT = 246, 247  # slow mallocs since the last looks at retired and at all pages
-HEAP_SHIFT = 8
-MOST_THREADS = 1 << 16
-MAIN = 1  # row of the main thread
 
 # Bits of a slice
 IS_FREE, DIRTY, WAITING = 1, 2, 4  # DIRTY: it was in use; WAITING: to be given back
@@ -179,36 +155,6 @@ class Heap(NamedTuple):
 
 
 @kernel(inline=True)
-def row_of(thread):
-    """The number of the thread's heap."""
-    return (thread & (MOST_THREADS - 1)) + 1
-
-
-@kernel(inline=True)
-def get(heap, page, word):
-    """A word of a page's row."""
-    return heap.slices[unsigned((page << ROW_SHIFT) + word)]
-
-
-@kernel(inline=True)
-def put(heap, page, word, value):
-    """Write it."""
-    heap.slices[unsigned((page << ROW_SHIFT) + word)] = value
-
-
-@kernel(inline=True)
-def heap_word(heap, row, word):
-    """A word of a thread's heap."""
-    return heap.heaps[unsigned((row << HEAP_SHIFT) + word)]
-
-
-@kernel(inline=True)
-def set_heap_word(heap, row, word, value):
-    """Write it."""
-    heap.heaps[unsigned((row << HEAP_SHIFT) + word)] = value
-
-
-@kernel(inline=True)
 def arena_word(heap, arena, word):
     """A word of an arena."""
     return heap.arena[unsigned((arena << ARENA_ROW_SHIFT) + word)]
@@ -226,56 +172,8 @@ def arena_of(heap, slice_):
     return np.int64(heap.arena_of[unsigned(slice_)]) - 1
 
 
-@kernel
-def _large_bin(words):
-    """The bin of a request of more than 8 words: four to a doubling (mi_bin)."""
-    less = words - 1
-    top = bit_length(less) - 1
-    return ((top << 2) + ((less >> (top - 2)) & 3)) - 3
-
-
-@kernel(inline=True)
-def bin_of(heap, size):
-    """The bin of a request."""
-    words = (size + 7) >> 3
-    if words <= DIRECT_BYTES >> 3:
-        return np.int64(heap.bin_of[unsigned(words)])
-    return _large_bin(words) if size <= LARGE_BYTES else HUGE_BIN
-
-
 @kernel(inline=True)
 def mostly_used(heap, page):
     """Whether not more than an eighth of a page is free."""
     reserved = get(heap, page, RESERVED)
     return reserved - get(heap, page, USED) <= reserved >> 3
-
-
-@kernel
-def good_size(size):
-    """What a large request is rounded up to: about an eighth (_mi_os_good_alloc_size)."""
-    unit = 4 << 20
-    if size < 512 << 10:
-        unit = 4 << 10
-    elif size < 2 << 20:
-        unit = 64 << 10
-    elif size < 8 << 20:
-        unit = 256 << 10
-    elif size < 32 << 20:
-        unit = 1 << 20
-    return (size + unit - 1) & -unit
-
-
-def tables() -> tuple[np.ndarray, np.ndarray]:
-    """`bin_of` and `size_of`."""
-    bins = np.zeros((DIRECT_BYTES >> 3) + 1, np.uint8)
-    sizes = np.zeros(HUGE_BIN + 1, np.int64)
-    for words in range((LARGE_BYTES >> 3) + 1):
-        if words <= 8:
-            number = 1 if words <= 1 else (words + 1) & ~1
-        else:
-            top = (words - 1).bit_length() - 1
-            number = ((top << 2) + (((words - 1) >> (top - 2)) & 3)) - 3
-        if words < len(bins):
-            bins[words] = number
-        sizes[number] = max(words, 1) << 3
-    return bins, sizes

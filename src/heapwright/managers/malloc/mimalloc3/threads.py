@@ -8,6 +8,22 @@ Source     mimalloc 3.4.3 src/init.c (mi_thread_init, _mi_thread_done), src/thea
            (mi_theap_collect_ex), src/arena-meta.c, src/page.c (_mi_malloc_generic)
 """
 
+from heapwright.allocators.mimalloc.words import (
+    EXPIRE,
+    HIGH,
+    HUGE_BIN,
+    LOW,
+    MAIN,
+    NEXT,
+    OPEN,
+    SLICE_BYTES,
+    SLICE_SHIFT,
+    USED,
+    get,
+    heap_word,
+    row_of,
+    set_heap_word,
+)
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import touch
 from heapwright.managers.malloc.mimalloc3 import state
@@ -16,24 +32,10 @@ from heapwright.managers.malloc.mimalloc3.pages import abandon, collect_retired,
 from heapwright.managers.malloc.mimalloc3.queues import collect, collect_all
 from heapwright.managers.malloc.mimalloc3.state import (
     COLLECT,
-    EXPIRE,
     GENERIC,
-    HIGH,
-    HUGE_BIN,
-    LOW,
-    MAIN,
-    NEXT,
-    OPEN,
     RECORD,
     SEQUENCE,
-    SLICE_BYTES,
-    SLICE_SHIFT,
     THREAD_RECORD,
-    USED,
-    get,
-    heap_word,
-    row_of,
-    set_heap_word,
 )
 
 BLOCK_SHIFT = 7  # of a page of records, 128 bytes: MI_META_BLOCK_SIZE
