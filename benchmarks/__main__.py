@@ -12,7 +12,6 @@ matter more than the rates.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import pages
 from benchmarks.workloads import NAMES, workload
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import usual
@@ -172,11 +172,7 @@ def main() -> None:
     report["recorder"] = recorder_slowdown(folder, options.scale, options.runs)
     say("measuring start-up")
     report["start"] = start_up(folder, options.runs)
-    text = json.dumps(report, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
-    print(text)
+    pages.tell(report, options.output)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ of a set to the best geometric mean.
 
 import argparse
 import ctypes.util
-import json
 import math
 import os
 import shutil
@@ -301,11 +300,7 @@ def main() -> None:
             if rows and options.page:
                 shown = as_table(chosen.unit or "ns or s", rows)
                 pages.replace(options.page, f"make flights, {title}", shown)
-    text = json.dumps(report, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
-    print(text)
+    pages.tell(report, options.output)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ ratios are ours to the least of mimalloc, mimalloc 3 and jemalloc, of the peak t
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -136,11 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(as_table({pattern: figures}, ours), file=sys.stderr, flush=True)
     if options.page:
         pages.replace(options.page, "make flights, keeping", as_table(rows, ours))
-    text = json.dumps({"runs": options.runs, "keeping": rows}, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
-    print(text)
+    pages.tell({"runs": options.runs, "keeping": rows}, options.output)
 
 
 if __name__ == "__main__":

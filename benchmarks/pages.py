@@ -1,10 +1,12 @@
-"""Tables in pages of docs/ that a benchmark makes anew.
+"""What a benchmark says: in JSON, and in tables of pages of docs/ that it makes anew.
 
-The table stands between `<!-- begin: COMMAND -->`, which names what made it, and `<!-- end -->`.
+A table stands between `<!-- begin: COMMAND -->`, which names what made it, and `<!-- end -->`.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 END = "<!-- end -->"
 
@@ -24,3 +26,12 @@ def replace(page: Path, command: str, text: str) -> None:
     if not found or not closed:
         raise ValueError(f"{page} has no table of {command}")
     page.write_text(f"{before}{begin}\n{text}\n{END}{after}")
+
+
+def tell(report: Mapping[str, Any], output: Path | None) -> None:
+    """Print a report as JSON, and write it where that is wanted."""
+    text = json.dumps(report, indent=2)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text + "\n")
+    print(text)
