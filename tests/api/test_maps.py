@@ -7,6 +7,19 @@ import pytest
 
 import heapwright as hw
 from heapwright.api.maps import maps_of_process
+from heapwright.machine.address_space import (
+    BREAK_BASE,
+    HUGE_ADVISE,
+    HUGE_ADVISED,
+    HUGE_PAGE_BYTES,
+    LOWEST_MAPPED,
+    MAPPED,
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    RESIDENT,
+    machine,
+)
+from heapwright.tunnel.space import rows_of_machine
 from small_traces import churn, write
 
 
@@ -27,6 +40,23 @@ def test_a_twins_areas_sum_to_what_its_replay_holds(trace):
     assert 0 < sum(row.resident_bytes for row in first.areas) <= 64 << 10
     assert first.totals["heap"]["areas"] == 1
     assert "PROT_NONE" in " ".join(first.notes)
+
+
+def test_huge_pages_of_a_twin_are_those_that_are_full():
+    space = machine(HUGE_ADVISE)
+    first = space.meters[LOWEST_MAPPED] = BREAK_BASE
+    pages = space.pages[first >> PAGE_SHIFT :]
+    pages[:1536] |= MAPPED | HUGE_ADVISED
+    pages[512:1535] |= RESIDENT
+    (row,) = rows_of_machine(space)
+    assert (row.resident_bytes, row.huge_bytes) == (1023 * PAGE_BYTES, HUGE_PAGE_BYTES)
+    pages[:] &= MAPPED | RESIDENT
+    assert [row.huge_bytes for row in rows_of_machine(space)] == [0]
+
+
+def test_huge_pages_of_a_replay_are_told_with_what_is_guessed(trace):
+    found = hw.maps(trace, manager="glibc", huge_pages="always")
+    assert "AnonHugePages are at most" in " ".join(found.notes)
 
 
 def test_mistakes_are_sentences(trace):

@@ -60,18 +60,20 @@ class Maps:
         return as_smaps(self.areas)
 
 
-def maps(
+def maps(  # noqa: PLR0913 the moment and the conditions are named
     trace: str | os.PathLike[str] | Trace,
     *,
     manager: str = "",
     at: str | int = "peak",
     settings: Mapping[str, int] | None = None,
     touch: str | None = None,
+    huge_pages: str = "never",
     progress: Callable[[int], None] = lambda events: None,
 ) -> Maps:
     """The address space of a manager's twin at an event of a trace, or at its "peak" or "end".
 
     `manager` is by default what the program runs on, of a kernel's trace slub.
+    `huge_pages`: never, madvise or always, as the system's policy has them.
     HeapwrightError for a manager, knob or event that there is none of.
 
     >>> import heapwright as hw
@@ -80,6 +82,7 @@ def maps(
     """
     from heapwright.api.selection import opened_traces
     from heapwright.managers.registry import runs_on
+    from heapwright.tunnel.conditions import Conditions
     from heapwright.tunnel.space import WHEN, areas_at
 
     if isinstance(at, str) and at not in WHEN:
@@ -88,7 +91,10 @@ def maps(
         name = manager or runs_on(
             python=bool(opened.python), kernel=opened.of_kernel, device=opened.on_device
         )
-        event, areas, notes = areas_at(name, opened, at, settings, touch=touch, progress=progress)
+        conditions = Conditions.of(opened, touch, huge_pages)
+        event, areas, notes = areas_at(
+            name, opened, at, settings, conditions=conditions, progress=progress
+        )
         return Maps(name, areas, [*opened.notes, *notes], event)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from heapwright.cli.options import Json, Settings, Touch
+from heapwright.cli.options import HugePages, Json, Settings, Touch
 
 if TYPE_CHECKING:
     from heapwright.api.maps import Maps
@@ -33,6 +33,7 @@ def maps(
     ] = "pmap",
     settings: Settings = None,
     touch: Touch = None,
+    huge_pages: HugePages = "never",
     json: Json = False,
 ) -> None:
     """Show an address space, area by area, as pmap or smaps would.
@@ -56,9 +57,9 @@ def maps(
         raise HeapwrightError(f"--form is pmap or smaps, not {form!r}.")
     if trace is None and pid is None:
         raise HeapwrightError("give a trace, or --pid of a process that runs.")
-    if trace is None and (manager or at != "peak" or settings or touch):
+    if trace is None and (manager or at != "peak" or settings or touch or huge_pages != "never"):
         raise HeapwrightError(
-            "--manager, --at, --set and --touch are of a twin: give a trace, too."
+            "--manager, --at, --set, --touch and --huge-pages are of a twin: give a trace, too."
         )
     found: list[Maps] = []
     if trace is not None:
@@ -75,6 +76,7 @@ def maps(
                     at=moment,
                     settings=asked.get(manager),
                     touch=touch,
+                    huge_pages=huge_pages,
                     progress=lambda events: advance(0),
                 )
             )

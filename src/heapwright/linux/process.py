@@ -286,6 +286,8 @@ class Process:
                 raise SegmentationFault(f"at {page << PAGE_SHIFT:#x}")
             if area.file and 0 < area.file.pages <= area.offset_at(page << PAGE_SHIFT):
                 self.table.tables.make(page << PAGE_SHIFT, LEVELS[1])
+                if how == WRITE and not area.shared:
+                    self.areas.give_root(area)  # for the copy that it was to be
                 raise SegmentationFault(f"at {page << PAGE_SHIFT:#x}, beyond the file's end")
             frame = self.table.frames.get(page)
             if how == WRITE:

@@ -15,7 +15,11 @@ from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
     FIRST_BREAK,
+    HUGE_ADVISE,
     HUGE_ADVISED,
+    HUGE_ALWAYS,
+    HUGE_PAGE_BYTES,
+    HUGE_PAGES,
     LAZY_FREE,
     LOWEST_MAPPED,
     MAPPED,
@@ -35,6 +39,10 @@ RESERVED = (
     "What a manager reserves without access (PROT_NONE) is counted as mapped; where the heap and "
     "the mapped zone lie is the tunnel's own choice."
 )
+HUGE_IF_FULL = (
+    "AnonHugePages are at most so many: each 2 MiB that is resident to the last page where huge "
+    "pages may be is told as one, and small pages may have filled it."
+)
 WHEN = ("peak", "end")
 
 
@@ -44,7 +52,7 @@ def areas_at(
     when: str | int = "peak",
     settings: Mapping[str, int] | None = None,
     *,
-    touch: str | None = None,
+    conditions: Conditions,
     progress: Callable[[int], None] = lambda events: None,
 ) -> tuple[int, list[Row], list[str]]:
     """The event, the areas after it, and what must be known of them.
@@ -52,7 +60,7 @@ def areas_at(
     `when`: an event, "end" or "peak", the first moment with most bytes resident, which takes a
     replay of its own. HeapwrightError for an event that the trace has not.
     """
-    conditions, settings = Conditions.of(trace, touch, "never"), dict(settings or {})
+    settings = dict(settings or {})
     if isinstance(when, int) and not 0 <= when < trace.events:
         raise HeapwrightError(
             f"{trace.path} has no event {when:,}: they are 0 to {trace.events - 1:,}."
@@ -74,21 +82,23 @@ def areas_at(
         progress(first)
         if first > event:
             break
-    return event, rows_of_machine(twin.heap.machine), [RESERVED, *twin.notes()]
+    guessed = [] if conditions.huge_pages == "never" else [HUGE_IF_FULL]
+    return event, rows_of_machine(twin.heap.machine), [RESERVED, *guessed, *twin.notes()]
 
 
 def rows_of_machine(machine: Machine) -> list[Row]:
     """The areas of a machine, ascending."""
     meters = machine.meters
+    policy = int(meters[HUGE_PAGES])
     brk = -(-int(meters[BREAK]) // PAGE_BYTES)
     found = []
     if meters[BREAK] > meters[FIRST_BREAK]:
-        found += _runs(machine.pages, int(meters[FIRST_BREAK]) >> PAGE_SHIFT, brk, "[heap]")
+        found += _runs(machine.pages, int(meters[FIRST_BREAK]) >> PAGE_SHIFT, brk, "[heap]", policy)
     lowest = max(int(meters[LOWEST_MAPPED]), BREAK_BASE) >> PAGE_SHIFT
-    return found + _runs(machine.pages, max(lowest, brk), len(machine.pages), "")
+    return found + _runs(machine.pages, max(lowest, brk), len(machine.pages), "", policy)
 
 
-def _runs(pages: np.ndarray, start: int, past: int, name: str) -> list[Row]:
+def _runs(pages: np.ndarray, start: int, past: int, name: str, policy: int) -> list[Row]:
     """An area for each run of pages that are mapped and advised alike."""
     kind = pages[start:past] & (MAPPED | HUGE_ADVISED)
     bounds = np.concatenate([[0], np.flatnonzero(np.diff(kind)) + 1, [len(kind)]])
@@ -100,5 +110,15 @@ def _runs(pages: np.ndarray, start: int, past: int, name: str) -> list[Row]:
         resident = int(np.count_nonzero(here & RESIDENT)) * PAGE_BYTES
         lazy = int(np.count_nonzero(here & LAZY_FREE)) * PAGE_BYTES
         first, last = (start + low) * PAGE_BYTES, (start + high) * PAGE_BYTES
-        rows.append(Row(first, last, "rw-p", name, resident, resident - lazy, resident))
+        huge = 0
+        if policy == HUGE_ALWAYS or (policy == HUGE_ADVISE and kind[low] & HUGE_ADVISED):
+            huge = _full(here, start + low) * HUGE_PAGE_BYTES
+        rows.append(Row(first, last, "rw-p", name, resident, resident - lazy, resident, huge))
     return rows
+
+
+def _full(pages: np.ndarray, first: int) -> int:
+    """How many 2 MiB at a multiple of that are resident to the last page."""
+    whole = HUGE_PAGE_BYTES // PAGE_BYTES
+    resident = (pages[-first % whole :] & RESIDENT) != 0
+    return int(resident[: len(resident) // whole * whole].reshape(-1, whole).all(axis=1).sum())
