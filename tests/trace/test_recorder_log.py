@@ -202,7 +202,7 @@ def test_a_child_has_its_parents_history(tmp_path_factory, before, after, later,
     child = play(before)
     child.forked = len(child.records)
     parent = play(before)
-    inherited = len(child.events)
+    inherited, alive = len(child.events), set(child.threads.values())  # those of no event, too
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logs, "WINDOW_EVENTS", window)
         parent = play(later, parent)
@@ -211,7 +211,6 @@ def test_a_child_has_its_parents_history(tmp_path_factory, before, after, later,
         convert(folder / "78.1", folder / "t.parquet")
     trace = Trace.open(folder / "t.parquet")
     assert (read(trace), trace.inherited_events) == (child.events, inherited)
-    alive = {event[6] for event in child.events[:inherited]}
     alive -= {event[6] for event in child.events[:inherited] if event[0] == schema.THREAD_EXIT}
     kinds = [note.kind for note in trace.notes if note.kind != "steered"]
     if not child.forked:

@@ -334,6 +334,7 @@ class _OneObject:
     peak_roots: int = 2
     graph: bool = True
     aligned: bool = False
+    of_kernel: bool = False
 
 
 def taken(kinds: np.ndarray) -> np.ndarray:
