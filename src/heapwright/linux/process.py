@@ -17,7 +17,17 @@ Omits      swap, what huge.py omits, limits of locked memory, the readahead of f
 import errno
 from dataclasses import replace
 
-from heapwright.linux.areas import PAGE_BYTES, PAGE_SHIFT, READ, WRITE, Area, Areas, File, Root
+from heapwright.linux.areas import (
+    PAGE_BYTES,
+    PAGE_SHIFT,
+    READ,
+    WRITE,
+    Area,
+    Areas,
+    File,
+    Root,
+    follows,
+)
 from heapwright.linux.calls import (
     COLLAPSE,
     DONTNEED,
@@ -229,6 +239,8 @@ class Process:
         )
         if fits:
             area.end = address + new
+            if beyond and beyond.root is None and follows(area, beyond) and area.like(beyond):
+                beyond.root = area.root  # joins what has none, even by fork
             self.areas.join(address, address + new)
             return address
         if not flags & MAYMOVE:
