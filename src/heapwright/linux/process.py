@@ -229,7 +229,8 @@ class Process:
         if area is None:
             raise CallError(errno.EFAULT)
         if new <= old:
-            self._shrink(address, old, new)
+            if new < old:
+                self._clear(address + new, address + old)
             return address
         if address + old > area.end:
             raise CallError(errno.EFAULT)
@@ -246,10 +247,6 @@ class Process:
         if not flags & MAYMOVE:
             raise CallError(errno.ENOMEM)
         return self._moved(self._part(address, address + old), new)
-
-    def _shrink(self, address: int, old: int, new: int) -> None:
-        if old > new:
-            self._clear(address + new, address + old)
 
     def _moved(self, area: Area, length: int) -> int:
         start, end = area.start, area.end
