@@ -159,3 +159,20 @@ def test_the_corpus_is_what_the_fuzzer_takes():
 
     assert {"ftrace", "ring_pages"} <= set(FORMATS)
     assert trial("ftrace", TEXT) == 8 and trial("ring_pages", RAW) == 6
+
+
+def test_a_cache_that_no_kernel_has_is_laid_out_by_its_objects_and_told(tmp_path):
+    """A trace brings its caches along; what of them is a guess is a sentence."""
+    line = (
+        b"  x-1 [000] ..... 1.000000: kmem_cache_alloc: call_site=f+0x1 ptr=ffff888012345680 "
+        b"name=nosuch_cache bytes_req=100 bytes_alloc=104 gfp_flags=GFP_KERNEL node=-1 "
+        b"accounted=false\n"
+    )
+    freed = (
+        b"  x-1 [000] ..... 1.1: kmem_cache_free: call_site=g+0x1 ptr=ffff888012345680 "
+        b"name=nosuch_cache\n"
+    )
+    trace = imported(line + freed, tmp_path)
+    assert [door.cache for door in trace.doors()] == ["nosuch_cache"]
+    (told,) = (str(note) for note in trace.notes if "laid out by the sizes" in note)
+    assert "caches that events name, 1, are in no trace" in told

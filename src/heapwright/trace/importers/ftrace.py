@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.trace.doors import CACHE
 from heapwright.trace.importers.gfp import flags_of
 from heapwright.trace.importers.kernel_events import EVENTS, Heard, Row, nothing, sound
+from heapwright.trace.importers.kernel_notes import layouts_guessed
 from heapwright.trace.importers.source import PIECE_BYTES, Source, open_source
 from heapwright.trace.notes import Note
 from heapwright.trace.schema import Events
@@ -67,7 +69,8 @@ class Told:
 
     def notes(self) -> list[Note]:
         """What it did not tell."""
-        return self.heard.losses.notes()
+        caches = {door.cache for door in self.heard.doors if door.call == CACHE}
+        return self.heard.losses.notes() + layouts_guessed(len(caches))
 
     def stacks(self) -> Stacks:
         """None."""

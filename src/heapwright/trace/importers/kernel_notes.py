@@ -71,3 +71,14 @@ class Losses:
             )
         )
         return found
+
+
+def layouts_guessed(caches: int) -> list[Note]:
+    """What no trace tells of caches that are named by their objects' events alone."""
+    if not caches:
+        return []
+    text = (
+        "Alignment and constructors of the caches that events name, {}, are in no trace: each is "
+        "laid out by the sizes of its objects, whether a kernel has one of that name or not."
+    )
+    return [Note(text.format(f"{caches:,}"), cases=caches)]
