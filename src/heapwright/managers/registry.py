@@ -242,7 +242,9 @@ def usual(*, graph: bool = False, python: bool = False, kernel: bool = False) ->
         mallocs = [
             name
             for name, manager in _own().items()
-            if manager.family == "malloc" and manager.card.deploy is not None
+            if manager.family == "malloc"
+            and manager.card.deploy is not None
+            and manager.card.compared_on("malloc")
         ]
         mallocs.sort(key=lambda name: name != system_malloc())
         return [*(f"{above}{OVER}{name}" for name in mallocs), *mallocs]
