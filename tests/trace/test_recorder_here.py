@@ -36,7 +36,8 @@ def test_each_block_has_its_own_requests_with_lines(told, turn):
     beside = (0, 200, 300)[turn]
     assert sum(count for _, count in trace["lines"]) == 1000 + turn + beside
     assert all(label.startswith("grow") for label, _ in trace["lines"])
-    assert trace["threads"] == (2 if beside else 1) or not beside
+    # A thread of PyArrow's pool may end its work for the trace before in this one.
+    assert trace["threads"] >= (2 if beside else 1)
     assert trace["python"].startswith("3.")
     assert 1_000_000 < trace["live"] < 3_000_000
 
