@@ -17,7 +17,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 RECORDERS = ("recorder", "graph", "attach")
 
 
-class RecorderHook(BuildHookInterface):
+class RecorderHook(BuildHookInterface[Any]):
     """Compiles each recorder before the files of a wheel are collected."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

@@ -135,7 +135,7 @@ class Proof:
                 self.program.name if one is self.advice.present else "",
                 what,
                 *(_beside(one, figure) for figure in FIGURES),
-                f"{one.measured.seconds:.2f} s",
+                f"{one.measured.seconds:.2f} s" if one.measured else "",
             ]
 
 

@@ -19,7 +19,7 @@ from heapwright.managers.registry import named
 from heapwright.references.hotspot import build
 from heapwright.references.hotspot.agreement import HotspotAgreement, validate
 from heapwright.references.hotspot.options import COLLECTORS
-from heapwright.references.tally import difference
+from heapwright.references.tally import Tally, difference
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.versions import version_number, version_text
@@ -119,7 +119,7 @@ HEADER_OF_REGIONS = (
 def row(program: str, found: HotspotAgreement) -> list[str]:
     """The cells of one comparison."""
     twin, real = found.collections
-    tallies = (
+    tallies: tuple[Tally, ...] = (
         *(found.moments, found.kinds, found.old, found.survivors),
         *(found.thresholds, found.ages, found.whole),
     )

@@ -282,7 +282,7 @@ def measured(title: str, chosen: Set, only: Sequence[str], runs: int) -> dict[st
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.flight", description=main.__doc__)
-    words = {"type": lambda text: text.split(",")}
+    words: dict[str, Any] = {"type": lambda text: text.split(",")}
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--managers", default=["wright"], **words)
     parser.add_argument("--only", default=["churn", "resize", "programs", "settings"], **words)

@@ -15,9 +15,10 @@ import time
 
 import numpy as np
 
+from heapwright.allocators.holes import GRANULES_MASK
 from heapwright.collectors import log as logs
 from heapwright.collectors.mark import drain, mark_stack, push
-from heapwright.collectors.objects import FIELDS_SHIFT, GRANULES_MASK, HEADER_BYTES
+from heapwright.collectors.objects import FIELDS_SHIFT, HEADER_BYTES
 from heapwright.compiler import bare, kernel, unsigned
 from heapwright.machine import Machine, brk, machine
 from heapwright.machine.address_space import BREAK_BASE

@@ -105,9 +105,11 @@ class Paced(Trace):
 
     pace = 1.0
 
-    def batches(self, columns: Sequence[str]) -> Iterator[Events]:
+    def batches(
+        self, columns: Sequence[str] = ("op",), rows: tuple[int, int] | None = None
+    ) -> Iterator[Events]:
         """The same events at other times."""
-        for batch in super().batches(columns):
+        for batch in super().batches(columns, rows):
             time_ns = (batch.time_ns * self.pace).astype(np.int64)
             yield batch._replace(time_ns=time_ns) if len(batch.time_ns) else batch
 
@@ -115,6 +117,7 @@ class Paced(Trace):
 def predicted(trace: Trace, stack: Stack, pace: float) -> dict[str, int]:
     """Peak and end on a stack."""
     paced = Paced.open(trace.path)
+    assert isinstance(paced, Paced)
     paced.pace = pace
     one = footprint(stack.manager, paced, {}, at=stops(trace))
     return {"peak": one.peak_resident_bytes, "end": one.end_resident_bytes}
@@ -138,8 +141,8 @@ def proven(program: Program, folder: Path, rounds: int) -> Iterator[Figure]:
     images = [image_bytes(one) - image_bytes(dict(os.environ)) for one in surroundings]
     runs: list[list[Run]] = [[] for _ in STACKS]
     for turn in range(rounds):
-        for stack, one in zip(runs, surroundings, strict=True):
-            stack.append(run(command, one, children=program.workers))
+        for seen, one in zip(runs, surroundings, strict=True):
+            seen.append(run(command, one, children=program.workers))
         print(f"{program.name}, round {turn + 1} of {rounds}", file=sys.stderr)
     for number, trace in enumerate(traces):
         process = f"worker {number}" if number else "the program" if program.workers else ""

@@ -7,9 +7,11 @@ dropped; then each of THRESHOLDS is predicted from that, and really run.
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import heapwright as hw
 from benchmarks.tables import table
+from heapwright.references.cpython.collections import Agreement
 from heapwright.references.cpython.collector import interpreter
 from heapwright.references.tally import percent
 from heapwright.trace.recorder.graph import record_graph
@@ -51,7 +53,7 @@ def tables(folder: Path) -> str:
     script, trace = folder / "cycles.py", folder / "cycles.heap.parquet"
     script.write_text(PROGRAM)
     record_graph([*interpreter(), str(script), str(RECORDED_AT), str(TIMES)], trace)
-    own = hw.validate("cpython", trace)
+    own = cast(Agreement, hw.validate("cpython", trace))
     made = " / ".join(f"{twin:,}" for twin, _ in own.made.values())
     real = " / ".join(f"{real:,}" for _, real in own.made.values())
     runs = own.runs

@@ -89,19 +89,20 @@ def measured(runs: int, folder: Path) -> dict[str, dict[str, float]]:
     """By program: seconds alone, and times that under each recorder."""
     (folder / "written.c").write_text(WRITTEN)
     blind = folder / "blind.so"
-    for command in (
+    builds: list[list[str | Path]] = [
         ["cc", "-O2", "-pthread", "-o", folder / "churn", "benchmarks/churn.c", "-lm"],
         ["cc", "-O1", "-fno-builtin", "-o", folder / "written", folder / "written.c"],
         ["cc", "-DLARGE_BYTES=(1UL<<60)", "-o", blind, RECORDER, *FLAGS],
-    ):
-        subprocess.run(list(map(str, command)), check=True, stderr=subprocess.DEVNULL)
+    ]
+    for build in builds:
+        subprocess.run(list(map(str, build)), check=True, stderr=subprocess.DEVNULL)
     programs = {
         f"churn {what}": [str(folder / "churn"), what, "1"] for what in ("small", "log", "large")
     }
     if shutil.which("c++"):
         (folder / "nested.cpp").write_text(NESTED)
-        command = ["c++", "-O2", "-o", folder / "nested", folder / "nested.cpp"]
-        subprocess.run(list(map(str, command)), check=True)
+        compiler = ["c++", "-O2", "-o", str(folder / "nested"), str(folder / "nested.cpp")]
+        subprocess.run(compiler, check=True)
         programs["nested"] = [str(folder / "nested")]
     programs |= {"written": [str(folder / "written")], "python": [sys.executable, "-c", PYTHON]}
     found = {}

@@ -109,7 +109,7 @@ def flights(name: str, objects: int, folder: Path) -> tuple[Trace, SpaceTime]:
     trace = Trace.open(path)
     names, settings, points = curve(trace, selected(trace, None), {}, HEAPS)
     explicit = [name for name in names if name not in settings and name in ("glibc", "wright")]
-    asked_for = [(name, {}) for name in explicit]
+    asked_for: list[tuple[str, dict[str, int]]] = [(name, {}) for name in explicit]
     asked_for += [(point.manager, point.settings) for point in points]
     results = list(flown(trace, asked_for))
     return trace, space_time(points, results)

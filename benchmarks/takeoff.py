@@ -46,8 +46,8 @@ def takeoff(manager: str, folder: Path, starts: int) -> dict[str, float]:
     program = folder / "program"
     if not program.exists():
         (folder / "program.c").write_text(PROGRAM)
-        compiler = [shutil.which("cc") or "cc", "-O1", "-o", program, folder / "program.c"]
-        subprocess.run(compiler, check=True)
+        compiler = shutil.which("cc") or "cc"
+        subprocess.run([compiler, "-O1", "-o", program, folder / "program.c"], check=True)
     environment = {**os.environ, "HEAPWRIGHT_CACHE": str(folder / "cache")}
     before, used = time.perf_counter(), processor_seconds()
     command = [sys.executable, "-c", BUILD, manager]
