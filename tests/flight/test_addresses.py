@@ -108,7 +108,7 @@ def test_the_twin_gives_the_addresses_of_glibc(program: str, tmp_path: Path) -> 
     assert inside.sum() > 5_000
 
 
-@pytest.mark.parametrize("manager", ["first-fit", "segregated-fit", "buddy", "glibc"])
+@pytest.mark.parametrize("manager", ["segregated-fit", "buddy", "glibc", "wright"])
 def test_the_tunnel_gives_the_addresses_of_flight(manager: str, tmp_path: Path) -> None:
     """And so does the same source interpreted."""
     flown = recording("brief", build(manager), tmp_path)

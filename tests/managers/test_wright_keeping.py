@@ -5,6 +5,7 @@ import pytest
 from heapwright.machine.address_space import RESIDENT_PAGES
 from heapwright.managers.malloc.wright import classes as sizes
 from heapwright.managers.malloc.wright import state
+from heapwright.trace.schema import TRIM
 from trial import FREE, MALLOC, Trial
 
 BLOCKS, SIZE = 1000, 200
@@ -73,9 +74,8 @@ def test_a_span_of_a_thread_that_has_ended_is_retired_by_who_frees_last():
 @pytest.mark.parametrize("mail_bytes", [1 << 30, 0])
 def test_trim_gives_back_what_lies_in_mailboxes_and_in_the_own_cache(mail_bytes):
     trial = handed_over(mail_bytes=mail_bytes)
-    for thread in (1, 0):
-        trial.module.empty_thread(trial.heap, thread)
-    trial.module.trim(trial.heap, 0)
+    for thread in (1, 0):  # a program's malloc_trim empties its caller's cache first
+        trial.step(TRIM, -1, thread=thread)
     trial.verify()
     assert used_bytes(trial) == 0
     assert int(trial.machine.meters[RESIDENT_PAGES]) == 0

@@ -4,17 +4,6 @@ from heapwright.compiler import kernel
 
 
 @kernel
-def nothing_to_trim(heap, pad):
-    """For a manager that gives memory back as it goes."""
-    return 0
-
-
-@kernel
-def nothing_to_empty(heap, thread):
-    """For a manager whose threads keep nothing, or whose `trim` sees to it."""
-
-
-@kernel
 def unknown_bytes(heap):
     """For a manager that does not count the pages in use."""
     return -1

@@ -13,9 +13,7 @@ from heapwright.compiler.process import set_errno, thread_word
 from heapwright.flight import callers
 from heapwright.flight.defaults import (
     nothing_idle,
-    nothing_to_empty,
     nothing_to_say,
-    nothing_to_trim,
     unknown_bytes,
 )
 from heapwright.flight.pointers import (
@@ -72,8 +70,7 @@ def address_of(flight, pointer):
     return address if address != 0 and is_here(flight.heap, address) else 0
 
 
-trim = getattr(manager, "trim", nothing_to_trim)
-empty_thread = getattr(manager, "empty_thread", nothing_to_empty)
+trim, empty_thread = loop.trim, loop.empty_thread
 used_bytes = getattr(manager, "used_bytes", unknown_bytes)
 idle_bytes = getattr(manager, "idle_bytes", nothing_idle)
 free_elsewhere = getattr(manager, "free_elsewhere", nothing_to_say)

@@ -155,6 +155,11 @@ def nothing_to_trim(heap, pad):
 
 
 @kernel
+def nothing_to_empty(heap, thread):
+    """For a manager whose threads keep nothing, or whose `trim` sees to it."""
+
+
+@kernel
 def nothing_to_set(heap, parameter, value):
     """For a manager that does not know mallopt."""
 
@@ -165,6 +170,7 @@ def nothing_to_move(heap, increment):
 
 
 trim = getattr(manager, "trim", nothing_to_trim)
+empty_thread = getattr(manager, "empty_thread", nothing_to_empty)
 mallopt = getattr(manager, "mallopt", nothing_to_set)
 move_break = getattr(manager, "move_break", nothing_to_move)
 TRIMS, SETS = hasattr(manager, "trim"), hasattr(manager, "mallopt")
@@ -172,11 +178,12 @@ MOVES = hasattr(manager, "move_break")
 
 
 @kernel(cold=True)
-def steer(heap, run, op, operand):
+def steer(heap, run, thread, op, operand):
     """What the program does to its allocator; see `schema` for the operand."""
     known = False
     if op == TRIM:
         known = TRIMS
+        empty_thread(heap, thread)
         trim(heap, operand)
     elif op == MALLOPT:
         known = SETS
@@ -242,7 +249,7 @@ def step(heap, run, thread, event, request):
         elif op == WRITTEN:
             written(heap, run, slot, size)
         elif MALLOPT <= op <= SBRK:
-            steer(heap, run, op, size)
+            steer(heap, run, thread, op, size)
         return 0
     if slot < 0:  # the real system refused
         if address:
