@@ -85,6 +85,20 @@ def test_the_first_block_lies_behind_the_main_threads_array():
     assert told(trial, "allocated") == 28672 + 100 * 112
 
 
+def test_a_slab_may_be_taken_before_a_lower_one():
+    """As by the real one's heap: a root that had nothing below it went while others waited, and the
+    next one took the lesser of them below itself. (The real library gives the same addresses.)"""
+    trial = Trial("jemalloc", {"tcache": 0, "narenas": 1})
+    blocks = [trial.step(MALLOC, slot, 14336)[0] for slot in range(10)]  # five slabs of two
+    first, second, third, fourth, fifth = range(0, 10, 2)
+    for slot in (first, second, third, fifth, second + 1, fourth):
+        trial.step(FREE, slot)
+        trial.verify()
+    taken = [trial.step(MALLOC, 30 + each, 14336)[0] for each in range(4)]
+    assert taken == [blocks[slot] for slot in (first, fourth, third, fifth)]
+    trial.verify()
+
+
 def test_a_full_stack_gives_its_older_half_back():
     trial = Trial("jemalloc")
     blocks = [trial.step(MALLOC, slot, 14336)[0] for slot in range(21)]

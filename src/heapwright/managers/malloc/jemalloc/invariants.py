@@ -6,9 +6,9 @@ from heapwright.compiler.bits import bit_count
 from heapwright.machine import load
 from heapwright.machine.address_space import LOWEST_MAPPED, MAPPED_TOP
 from heapwright.managers.malloc.jemalloc.arenas import NEVER_OVERSIZE
+from heapwright.managers.malloc.jemalloc.nonfull import entered
 from heapwright.managers.malloc.jemalloc.sets import set_of
 from heapwright.managers.malloc.jemalloc.size_classes import PAD_BYTES, SMALL_CLASSES, class_of
-from heapwright.managers.malloc.jemalloc.slabs import KEY_SHIFT
 from heapwright.managers.malloc.jemalloc.state import (
     ACTIVE,
     ARRAY,
@@ -46,10 +46,8 @@ from heapwright.managers.malloc.jemalloc.state import (
     class_at,
     extent_at,
     get,
-    key_of,
     owner_of,
 )
-from heapwright.structures.sorted_keys import at_least
 
 PAGE_BYTES = 4096
 # Of mallctl's own records, made when it is first called: of all, of each arena there may be
@@ -77,7 +75,7 @@ def _block_from(heap, address):
 def _check_pages(heap):
     """Walk over all that was mapped: 1 to 5, 0 if nothing is broken."""
     machine = heap.machine
-    at, before, total, active = machine.meters[LOWEST_MAPPED], IN_USE, 0, 0
+    at, before, total, active, slabs = machine.meters[LOWEST_MAPPED], IN_USE, 0, 0, 0
     while at < MAPPED_TOP:
         extent = extent_at(heap, at >> PAGE_SHIFT)
         if not extent or load(machine, extent + START) != at:
@@ -94,9 +92,10 @@ def _check_pages(heap):
             return 3
         if where == IN_USE:
             active += bytes_
-            broken = _check_slab(heap, extent)
-            if broken:
-                return broken
+            nonfull = _check_slab(heap, extent)
+            if nonfull < 0:
+                return 4
+            slabs += nonfull
         else:
             total += bytes_
         before = where
@@ -105,12 +104,20 @@ def _check_pages(heap):
         active -= get(heap, arena, ACTIVE)
         for where in range(DIRTY, RETAINED + 1):
             total -= heap.arenas[unsigned(set_of(arena, where) + PAGES)] << PAGE_SHIFT
+        for class_ in range(SMALL_CLASSES):
+            count = entered(heap, arena, class_)
+            if count < 0:
+                return 5
+            slabs -= count
+    if slabs:
+        return 5
     return 2 if total or active else 0
 
 
 @kernel
 def _check_slab(heap, slab):
-    """4 unless a slab's map has as many free regions as it says, 5 unless it is in its bin."""
+    """Whether a slab belongs to the heap of its bin: 1 or 0; -1 unless its map has as many free
+    regions as it says."""
     class_ = class_at(heap, slab)
     if class_ >= SMALL_CLASSES:
         return 0
@@ -119,12 +126,9 @@ def _check_slab(heap, slab):
         free += bit_count(load(heap.machine, slab + word))
         left, word = left - 64, word + 8
     if free != load(heap.machine, slab + FREE):
-        return 4
-    arena = owner_of(heap, slab)
-    key = (arena * SMALL_CLASSES + class_) << KEY_SHIFT | key_of(heap, slab)
-    entered = at_least(heap.slabs, key) == key
-    current = get(heap, arena, CURRENT + class_) == slab
-    return 0 if entered == (free > 0 and not current) else 5
+        return -1
+    current = get(heap, owner_of(heap, slab), CURRENT + class_)
+    return 1 if free and current != slab else 0
 
 
 @kernel

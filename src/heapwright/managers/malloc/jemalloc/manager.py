@@ -148,7 +148,6 @@ def boot(machine, config):
         reserve(PAGES, np.uint8),
         reserve(MOST_ARENAS << ARENA_SHIFT, np.int64),
         sorted_keys(MOST_EXTENTS),
-        sorted_keys(MOST_EXTENTS),
         np.zeros(PAGES >> state.LEAF_SHIFT, np.int64),
         np.zeros(MOST_BLOCKS << BLOCK_SHIFT, np.int64),
         np.zeros(512, np.int64),

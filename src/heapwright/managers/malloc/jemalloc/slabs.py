@@ -1,14 +1,13 @@
 """jemalloc's bins: the slabs of an arena's small classes; and its large blocks.
 
-    fill ─► current slab, lowest free regions ─full─► the oldest and lowest slab with a free one
+    fill ─► current slab, lowest free regions ─full─► mostly the oldest, lowest slab with a free one
             ─none─► a new slab
     free ─► the region's bit. A slab that is all free goes back; one that was full is current if the
             current one is younger or higher
 
 Invariant  see `invariants.py` (check: 4, 5)
 Source     jemalloc 5.3.0 src/arena.c, src/large.c
-Omits      several bins of a class in an arena (bin_shards); that the real heap of slabs, once its
-           root was removed while others wait to be merged, may give one before a lower one (ph.h)
+Omits      several bins of a class in an arena (bin_shards)
 """
 
 import numpy as np
@@ -21,11 +20,8 @@ from heapwright.managers.malloc.jemalloc.decay import free_extent, tick
 from heapwright.managers.malloc.jemalloc.draws import draw
 from heapwright.managers.malloc.jemalloc.extents import alloc_pages
 from heapwright.managers.malloc.jemalloc.metadata import map_page
-from heapwright.managers.malloc.jemalloc.size_classes import (
-    DIVISOR_SHIFT,
-    PAD_BYTES,
-    SMALL_CLASSES,
-)
+from heapwright.managers.malloc.jemalloc.nonfull import enter, take_first, take_out
+from heapwright.managers.malloc.jemalloc.size_classes import DIVISOR_SHIFT, PAD_BYTES
 from heapwright.managers.malloc.jemalloc.state import (
     ADDRESS,
     BLOCKS_BYTES,
@@ -33,10 +29,8 @@ from heapwright.managers.malloc.jemalloc.state import (
     CLASS_SHIFT,
     CURRENT,
     FREE,
-    KEY_MASK,
     KIND,
     MAP,
-    PAGE_MASK,
     PAGE_SHIFT,
     START,
     add,
@@ -48,9 +42,7 @@ from heapwright.managers.malloc.jemalloc.state import (
     put,
     set_extent,
 )
-from heapwright.structures.sorted_keys import at_least, insert, remove
 
-KEY_SHIFT = 41  # of `slabs`: the bin above the slab's key
 LOWEST_WORD = -(1 << 63)
 CACHE_LINE_SHIFT = 6
 CACHE_LINE_BYTES = 1 << CACHE_LINE_SHIFT
@@ -87,19 +79,10 @@ def _new_slab(heap, arena, class_):
 
 
 @kernel
-def _bin(arena, class_):
-    """The upper bits of the keys of a class's slabs in an arena."""
-    return (arena * SMALL_CLASSES + class_) << KEY_SHIFT
-
-
-@kernel
 def _next_slab(heap, arena, class_):
     """Make another slab current, which has a free region; 0 where refused."""
-    key = at_least(heap.slabs, _bin(arena, class_))
-    if key >= 0 and key & ~KEY_MASK == _bin(arena, class_):
-        remove(heap.slabs, key)
-        slab = extent_at(heap, key & PAGE_MASK)
-    else:
+    slab = take_first(heap, arena, class_)
+    if not slab:
         put(heap, arena, CURRENT + class_, 0)
         slab = _new_slab(heap, arena, class_)
     put(heap, arena, CURRENT + class_, slab)
@@ -153,15 +136,15 @@ def free_region(heap, slab, address):
         if slab == current:
             put(heap, arena, CURRENT + class_, 0)
         elif regions > 1:
-            remove(heap.slabs, _bin(arena, class_) | key_of(heap, slab))
+            take_out(heap, slab)
         return True
     if free == 1 and slab != current:
         if current and key_of(heap, current) > key_of(heap, slab):
             if load(machine, current + FREE):
-                insert(heap.slabs, _bin(arena, class_) | key_of(heap, current))
+                enter(heap, current)
             put(heap, arena, CURRENT + class_, slab)
         else:
-            insert(heap.slabs, _bin(arena, class_) | key_of(heap, slab))
+            enter(heap, slab)
     return False
 
 

@@ -66,6 +66,7 @@ PURGES = 16  # three words each of dirty and muzzy: purges, extents, pages
 DECAYS, DECAY_SHIFT = 64, 8  # two blocks of words
 DELAY_MS, INTERVAL, EPOCH, DEADLINE, JITTER, UNPURGED, LIMIT, BACKLOG = *range(7), 16
 CURRENT = 600  # slab of each small class that regions are taken from
+ROOT, WAITING = 640, 680  # of the heap of its other slabs with room; entered since it was merged
 SETS, SET_SHIFT = 1024, 8  # three blocks of words
 OLDEST, NEWEST, PAGES, KEPT, FIRSTS = 0, 1, 2, 4, 16  # KEPT: a bit for each page class with an
 # extent; FIRSTS: the key of the least of each
@@ -168,7 +169,6 @@ class Heap(NamedTuple):
     page_class: np.ndarray  # uint8[page]  class of the blocks, where a block begins or lies
     arenas: np.ndarray  # int64[arena << 11 | word]
     extents: SortedKeys  # set << 49 | page class << 41 | serial << 24 | page, of free extents
-    slabs: SortedKeys  # (arena * 36 + class) << 41 | serial << 24 | page, neither full nor current
     leaves: np.ndarray  # int64[page >> 18]  address; 0 where there is none
     blocks_of: np.ndarray  # int64[block << 3 | word]
     flushed: np.ndarray  # int64[512]  what is on its way from a cache; then slabs that are empty
