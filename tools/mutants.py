@@ -47,15 +47,15 @@ TURNED = {
 GROUPS = {  # where a group's files lie, in which folders its tests, and which of those: a pattern
     "managers": (
         "managers/*/*/*.py",
-        "managers collectors tunnel",
-        r"golden|tests/(managers|collectors)/(?!test_grounds|test_contract)",
+        "managers collectors tunnel references",
+        r"golden|tests/(managers|collectors)/(?!test_grounds|test_contract)|test_every_collection_is",
     ),
     "machine": (
         "machine/*.py",
         "machine managers tunnel",
         r"tests/machine|(golden|conforms).*\[(first-fit|glibc|slots)\b",
     ),
-    "importers": ("trace/importers/*.py", "trace", r"test_importers|test_exports"),
+    "importers": ("trace/importers/*.py", "trace", r"test_importer|test_exports"),
     "report": ("report/*.py", "report cli", r"tests/report|test_notes|cli/test_traces"),
 }
 NEVER = {"__init__.py", "invariants.py"}  # data, and what tests themselves ask
@@ -63,7 +63,14 @@ LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|test_importers_recordings|expands_without_end|records_and_threads_past"
     r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
-FORMATS = ("android", "csapp", "heaptrack", "logalloc", "ltrace", "memray", "mtrace", "tabular")
+FORMATS = (
+    *("android", "bytehound", "csapp", "heaptrack", "logalloc", "ltrace", "memray", "mtrace"),
+    *("tabular", "valgrind"),
+)
+APART = {  # formats with a file of tests of their own, and the modules that only those ask
+    "kernel": ("ftrace", "gfp", "kernel_events", "kernel_notes", "ring_pages"),
+    "torch": ("pickled", "snapshot_start", "torch_snapshot"),
+}
 GOLDEN = "tests/tunnel/test_golden_addresses.py"
 INTERPRETED = {"HEAPWRIGHT_INTERPRET": "1"}
 
@@ -150,6 +157,9 @@ def tests_of(path: Path, group: str) -> list[str]:
     def rank(test: str) -> int | None:
         file, _, case = test.partition("::")
         stem = Path(file).stem.removeprefix("test_")
+        apart = next((name for name, parts in APART.items() if own in parts), "")
+        if group == "importers" and (apart or stem.startswith("importer_")):
+            return 0 if stem == f"importer_{apart}" else None
         if group == "importers":  # one format's tests; all for the parts that formats share
             mine = own in stem or own in case
             shared = own not in FORMATS and "memray" not in stem and "fuzz" not in stem
@@ -163,6 +173,8 @@ def tests_of(path: Path, group: str) -> list[str]:
             named.discard(own)
         if file == GOLDEN:
             return 0 if own in words else None
+        if file.startswith("tests/references"):  # keys of HotSpot's, by collector
+            return 0 if told and manager == f"hotspot-{told[1].split('-')[0]}" else None
         if re.match(rf"{own}(-|$)", stem.replace("_", "-")):
             return 1
         if named:

@@ -72,6 +72,9 @@ def test_pages_are_the_lowest_and_merge():
     assert trial.step(MALLOC, 6, 1 << 20) == (0, 0)
     assert trial.step(REALLOC, 5, 1 << 20) == (runs[0], 9 * PAGE), "the old block stays"
     assert trial.step(MEMALIGN, 7, 40, align=6)[1] == 64
+    sizes = (129, 512, 513, 1024, 1025)
+    usable = [trial.step(MALLOC, slot, size)[1] for slot, size in enumerate(sizes, 10)]
+    assert usable == [144, 512, 1024, 1024, 2048]
     assert trial.step(MEMALIGN, 8, 8, align=13) == (0, 0), "nothing lies beyond a page's multiple"
 
 

@@ -74,6 +74,8 @@ def test_a_tiny_block_stays_for_the_one_that_has_more_room():
     block = trial.new(0, 5)
     assert trial.block_of(trial.new(1, 12)) != block, "twelve do not fit, and leave less room"
     assert trial.new(2, 3) == block + 5
+    assert [trial.new(slot, size) - block for slot, size in ((3, 4), (4, 2))] == [8, 12]
+    assert trial.new(5, 8) == trial.new(6, 8) - 8, "what is aligned stays where it is"
 
 
 def test_an_object_without_bytes_takes_none():

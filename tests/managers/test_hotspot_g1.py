@@ -49,6 +49,17 @@ def test_mixed_collections_empty_old_regions(played):
     assert (old[mixed] < old[mixed - 1]).any()
 
 
+def test_a_collection_without_room_for_what_lives_fails_and_a_full_one_follows(tmp_path):
+    path = tmp_path / "map.heap.parquet"
+    synthesise("red-black-map", path, MAP | {"objects": 3000})
+    knobs = {"Xmx": 4 * M, "Xmn": 2 * M, "G1HeapRegionSize": M}
+    twin = Replay("hotspot-g1", Trace.open(path), knobs | {"marking_work": 0}, Conditions("none"))
+    twin.replay(twin.trace, None)
+    paths = dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True))
+    assert paths["failed"] == paths["full"] == paths["young"] == 2
+    assert twin.loop.check(twin.heap) == 0
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

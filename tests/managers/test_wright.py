@@ -173,6 +173,7 @@ def test_calloc_clears_only_pages_that_were_written():
     trial.step(CALLOC, 2, 1 << 20)
     resident = int(trial.machine.meters[RESIDENT_PAGES]) * 4096
     assert resident >= 1 << 20, "what was handed out before counts as written"
+    assert trial.step(CALLOC, 3, (1 << 20) + 1)[1] > 1 << 20
     trial.verify()
 
 
