@@ -4,6 +4,11 @@
 
 records benchmarks/Server.java once a set-up, replays the trace at each heap through each twin, and
 runs the program itself so. Nothing in the page is typed by hand. A JDK must be here.
+
+By default the optimising compiler leaves allocations out (escape analysis), and when it compiles
+what is a matter of time. While a program is recorded it keeps pace, as with -Xbatch: such runs are
+what a trace is of. Of free ones it has the least; a second recording, without escape analysis, has
+the most.
 """
 
 import argparse
@@ -38,6 +43,14 @@ COLLECTORS = {  # as the twins are: one thread, sizes that stay
         *("-XX:+IgnoreUnrecognizedVMOptions", "-XX:-G1UsePreventiveGC"),  # gone in 21
     ],
 }
+FOREGROUND = "-XX:-BackgroundCompilation"  # the program waits for its compilers
+KEPT_ALL = "-XX:-DoEscapeAnalysis"
+WHY_TWO = (
+    f"Recorded again with `{KEPT_ALL}`: {{:,}} events. The real runs beside the twin wait for "
+    f"their compilers, `{FOREGROUND}`: so a recorded program runs, as its compilers keep pace with "
+    "it. A free run allocates more until they have caught up, which is a matter of time and of "
+    "what else the machine does: the two recordings are the range in which it lies.\n\n"
+)
 SET_UPS = {  # options, what they mean, requests
     "-XX:TieredStopAtLevel=1": ("without the optimising compiler", 100_000),
     "": ("as the JVM compiles by default", 400_000),
@@ -79,45 +92,71 @@ def really(folder: Path, manager: str, heap: int, set_up: str, requests: int) ->
     return sorted(logs, key=lambda log: log.youngs)
 
 
-def row(manager: str, heap: int, found: LoggedAgreement, logs: list[GcLog]) -> list[str]:
+def row(
+    manager: str, heap: int, found: LoggedAgreement, logs: list[GcLog], free: list[str]
+) -> list[str]:
     """One heap of one collector; the real run is the median one."""
     twin, real = found.young
-    spread = f"{logs[0].youngs} to {logs[-1].youngs}"
     return [
         manager,
         bytes_text(heap),
         f"{twin:,} / {real:,} ({difference(twin, real)})",
-        spread,
+        f"{logs[0].youngs} to {logs[-1].youngs}",
+        *free,
         "{:,} / {:,}".format(*found.full),
         " / ".join(bytes_text(value) for value in found.allocated_bytes),
         " / ".join(bytes_text(value) for value in found.after_young_bytes),
     ]
 
 
+def free_runs(most: LoggedAgreement, least: int, logs: list[GcLog]) -> list[str]:
+    """The range that two recordings give, and what the JVM did left to itself."""
+    counts = [log.youngs for log in logs]
+    held = least <= counts[0] and counts[-1] <= most.young[0]
+    return [
+        f"{least:,} to {most.young[0]:,}",
+        f"{counts[0]} to {counts[-1]}",
+        "yes" if held else "no",
+    ]
+
+
+def recorded(folder: Path, set_up: str, requests: int) -> Trace:
+    """The server's trace, recorded in the first of the heaps with the serial collector."""
+    path = folder / f"server{set_up.replace(':', '')}.heap.parquet"
+    say(f"recording {set_up or 'by default'}")
+    record_graph(java(folder, options_of("hotspot-serial", HEAPS[0], set_up), requests), path)
+    return Trace.open(path)
+
+
 def section(folder: Path, set_up: str, times: float) -> str:
     """The recording of a set-up and its table."""
     what, requests = SET_UPS[set_up][0], int(SET_UPS[set_up][1] * times)
-    path = folder / "server.heap.parquet"
-    say(f"recording {set_up or 'by default'}")
-    recorded = [*options_of("hotspot-serial", HEAPS[0], set_up)]
-    record_graph(java(folder, recorded, requests), path)
-    trace = Trace.open(path)
+    trace = recorded(folder, set_up, requests)
+    whole = recorded(folder, KEPT_ALL, requests) if not set_up else None
     rows = []
     for manager in COLLECTORS:
         for heap in HEAPS:
             say(f"{manager} {bytes_text(heap)}")
-            logs = really(folder, manager, heap, set_up, requests)
+            logs = really(folder, manager, heap, set_up or FOREGROUND, requests)
             found = beside(manager, trace, logs[len(logs) // 2], young(manager, heap))
-            rows.append(row(manager, heap, found, logs))
+            free = []
+            if whole:
+                runs = really(folder, manager, heap, set_up, requests)
+                most = beside(manager, whole, runs[-1], young(manager, heap))
+                free = free_runs(most, found.young[0], runs)
+            rows.append(row(manager, heap, found, logs, free))
     own = trace.collections()
     kept = f"; its own run had {own.youngs:,} young collections" if own else ""
-    heads = ["twin", "-Xmx", "young: twin / real", f"real, {RUNS} runs", "full"]
+    heads = ["twin", "-Xmx", "young: twin / real", f"real, {RUNS} runs"]
+    heads += ["twins of both recordings", f"{RUNS} free runs", "held"] if whole else []
+    heads += ["full"]
     heads += ["allocated up to the last", "heap after a young one"]
-    with_ = " ".join(["-XX:+UseSerialGC", *([set_up] if set_up else [])])
+    serial = " ".join(["-XX:+UseSerialGC", *([set_up] if set_up else [])])
+    told = WHY_TWO.format(whole.events) if whole else ""
     return (
         f"## {what[0].upper()}{what[1:]}\n\n"
-        f"{requests:,} requests, recorded once at {bytes_text(HEAPS[0])} with `{with_}`: "
-        f"{trace.events:,} events of Java {trace.java}{kept}.\n\n{table(heads, rows)}\n"
+        f"{requests:,} requests, recorded once at {bytes_text(HEAPS[0])} with `{serial}`: "
+        f"{trace.events:,} events of Java {trace.java}{kept}.\n\n{told}{table(heads, rows)}\n"
     )
 
 

@@ -165,6 +165,7 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
                 names, chosen, points = curve(trace, names, chosen, heap)
             if references or (references is None and managers is None):
                 own = trace.origin.get("device") or trace.of_kernel  # no malloc's business
+                own = own or (trace.graph and trace.java)
                 real = [] if own else real_names()
             results, failures = run_lanes(
                 trace,

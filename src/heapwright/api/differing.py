@@ -27,7 +27,7 @@ def diff(
     the peak.
 
     Live bytes are the program's; resident ones are told by the twin of what it ran on, glibc or
-    pymalloc over it, set as each was recorded.
+    pymalloc over it, of an object graph its collector, set as each was recorded.
     `progress` is told events done, of PASSES times those of both.
 
     >>> import heapwright as hw
@@ -36,7 +36,7 @@ def diff(
     """
     from heapwright.api.selection import opened_traces
     from heapwright.insight.differing import difference, side
-    from heapwright.managers.registry import runs_on
+    from heapwright.managers.present import ran_on
     from heapwright.report.document import trace_facts
     from heapwright.tunnel.replay import replay
 
@@ -53,7 +53,7 @@ def diff(
                 done = events
 
             result = replay(
-                runs_on(python=bool(trace.python), kernel=trace.of_kernel, device=trace.on_device),
+                ran_on(trace),
                 trace,
                 touch=touch,
                 huge_pages=huge_pages,

@@ -81,16 +81,14 @@ def maps(  # noqa: PLR0913 the moment and the conditions are named
     1
     """
     from heapwright.api.selection import opened_traces
-    from heapwright.managers.registry import runs_on
+    from heapwright.managers.present import ran_on
     from heapwright.tunnel.conditions import Conditions
     from heapwright.tunnel.space import WHEN, areas_at
 
     if isinstance(at, str) and at not in WHEN:
         raise HeapwrightError(f"a moment is an event's number, peak or end, not {at!r}.")
     with opened_traces([trace]) as (opened,):
-        name = manager or runs_on(
-            python=bool(opened.python), kernel=opened.of_kernel, device=opened.on_device
-        )
+        name = manager or ran_on(opened)
         conditions = Conditions.of(opened, touch, huge_pages)
         event, areas, notes = areas_at(
             name, opened, at, settings, conditions=conditions, progress=progress

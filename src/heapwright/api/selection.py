@@ -69,11 +69,14 @@ def refuse_unserved(trace: Trace) -> None:
 
 def selected(trace: Trace, managers: Sequence[str] | str | None) -> list[str]:
     """Names from a list or "A,B"; "all" every one, None the usual ones for such a trace."""
+    from heapwright.managers.present import of_java
     from heapwright.managers.registry import managers as registered
     from heapwright.managers.registry import usual
 
     if managers is None and trace.origin.get("device"):
         return [name for name, one in registered().items() if one.family == "device"]
+    if managers is None and trace.java and trace.graph:
+        return of_java(trace)
     if managers is None:
         return usual(graph=trace.graph, python=bool(trace.python), kernel=trace.of_kernel)
     if not managers:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from heapwright.managers.registry import runs_on
+from heapwright.managers.present import PYTHONS, ran_on
 from heapwright.report.answers import Why
 
 if TYPE_CHECKING:
@@ -94,17 +94,10 @@ def why(
         )
 
 
-def ran_on(trace: Trace) -> str:
-    """The twin of what the program ran on: of a Python's graph its collector."""
-    if trace.graph and trace.origin.get("python"):
-        return "cpython"
-    return runs_on(python=bool(trace.python), device=trace.on_device)
-
-
 def _cycles(trace: Trace, result: Result) -> Cycles | None:
     """What waited for a collector, taken out of what the replay calls live; None of a trace that
     does not tell its collections."""
-    if ran_on(trace) != "cpython":
+    if ran_on(trace) != PYTHONS:
         return None
     from heapwright.insight.cycles import cycles, tell_apart
     from heapwright.insight.why import peak_event

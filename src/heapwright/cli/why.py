@@ -36,11 +36,12 @@ def why(
         heapwright why app.heap.parquet --html why.html
         heapwright why app.heap.parquet --json | jq -r .verdict
     """
-    from heapwright.api.why import PASSES, ran_on
+    from heapwright.api.why import PASSES
     from heapwright.api.why import why as told
     from heapwright.cli import screen
     from heapwright.cli.settings import parse_settings
     from heapwright.errors import HeapwrightError
+    from heapwright.managers.present import ran_on
     from heapwright.report.why import print_why
     from heapwright.trace.store import Trace
 

@@ -224,7 +224,9 @@ def deployable(result: Result, state: Result) -> bool:
     above = result.manager.removesuffix(below(result.manager))
     if above and above != state.manager.removesuffix(below(state.manager)):
         return False  # another allocator above its malloc than it has
-    known = managers().get(below(result.manager))
+    known, now = (managers().get(below(one.manager)) for one in (result, state))
+    if now is not None and now.collected and known is not now:
+        return False  # no malloc serves a runtime's objects
     if known is None:
         return result.kind == "measured"
     deploy = known.card.deploy

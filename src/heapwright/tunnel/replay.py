@@ -29,7 +29,8 @@ from heapwright.machine.address_space import (
     RESIDENT_PAGES,
     STRAY_TOUCHES,
 )
-from heapwright.managers.registry import named, runs_on
+from heapwright.managers.present import ran_on
+from heapwright.managers.registry import named
 from heapwright.result import PARTS, TIMELINE, HeapMap, Result, Spread
 from heapwright.trace.ending import ending
 from heapwright.trace.schema import Events, events
@@ -41,7 +42,7 @@ from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC04
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 from heapwright.tunnel.settled import settle, stops_of
-from heapwright.tunnel.steered import as_recorded, of_version, sentences
+from heapwright.tunnel.steered import as_recorded, of_version, sentences, without_stand_ins
 from heapwright.words import counted
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
         settings=settings,
         conditions=conditions.kept_of(trace),
         recorded=twin.recorded,
-        runs_on=runs_on(python=bool(trace.python), kernel=trace.of_kernel)
-        if trace.python or trace.of_kernel
-        else "",
+        runs_on=ran_on(trace) if trace.python or trace.of_kernel or trace.graph else "",
         paths=dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True)),
         refused=int(counts[twin.loop.REFUSED]),
         notes=conditions.said_of(trace) + twin.notes(),
@@ -234,10 +233,11 @@ class Replay:
         if hasattr(self.module, "beneath"):
             self.apart = bound_loop(manager, "storeys").apart
         self.loop: Any = bound_loop(manager, manager.template(graph=trace.graph))
-        self.recorded = as_recorded(manager, trace)
+        stood_for = as_recorded(manager, trace)
+        self.recorded = without_stand_ins(manager, trace, stood_for)
         start = trace.heap_start if getattr(self.module, "AT_HEAP_START", False) else 0
         space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
-        self.chosen = chosen = {**self.recorded, **settings}
+        self.chosen = chosen = {**stood_for, **settings}
         config, self.ignored = manager.configured(chosen), manager.ignored(chosen)
         lays_out = getattr(self.module, "laid_out", None)
         self.laid_out = lays_out(trace, config._asdict()) if lays_out else None
@@ -346,7 +346,10 @@ class Replay:
         notes += of_version(self.manager, self.trace, self.chosen)
         if getattr(self.loop, "CLOCKED", False):
             notes.append(CLOCK if "time_ns" in self.trace.columns else NO_CLOCK)
-        notes += [*self.ignored, *sentences(self.recorded, int(progress[self.loop.PASSED_OVER]))]
+        notes += [
+            *self.ignored,
+            *sentences(self.manager, self.recorded, int(progress[self.loop.PASSED_OVER])),
+        ]
         if self.trace.python and not self.collected and not self.loop.BY_DOMAIN:
             notes.append(ALONE)
         refused = int(progress[self.loop.REFUSED])

@@ -5,9 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from heapwright.managers.present import OF_JAVA
 from heapwright.managers.registry import Manager
+from heapwright.trace.java_options import knobs
 from heapwright.versions import GROUND_VERSION, VERSION_KNOBS, version_number, version_text
-from heapwright.words import counted
+from heapwright.words import bytes_text, counted
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -20,6 +22,8 @@ def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
     if trace.of_kernel and "cpus" in known and trace.threads > 1:
         return {"cpus": trace.threads}
     found = _version(manager, trace)
+    if trace.graph and manager.card.version_of == OF_JAVA:
+        return found | _of_a_jvm(trace, known)
     lowest = manager
     while below := lowest.below:
         lowest = below
@@ -44,6 +48,30 @@ def _version(manager: Manager, trace: "Trace") -> dict[str, int]:
     number = nearest(manager, said or trace.origin.get(manager.card.version_of, ""))
     usual = manager.card.recorded and number == manager.module.Config().version
     return {"version": number} if number and not usual else {}
+
+
+def _of_a_jvm(trace: "Trace", known: tuple[str, ...]) -> dict[str, int]:
+    """What the JVM was told of its heap, whichever its collector was; where nothing was, how large
+    it said that its heap may become."""
+    log = trace.collections() if trace.java else None
+    most = {"Xmx": log.most_bytes} if log and log.most_bytes else {}
+    return most | knobs(trace.origin.get("options", ""), known)
+
+
+def without_stand_ins(
+    manager: Manager, trace: "Trace", recorded: Mapping[str, int]
+) -> dict[str, int]:
+    """What was recorded without a version that only stands for the recorded one."""
+    said = trace.origin.get(manager.card.version_of, "")
+    own = recorded.get("version", 0)
+    stands_in = own and said and not _same_release(own, said)
+    return {k: v for k, v in recorded.items() if not (k == "version" and stands_in)}
+
+
+def _same_release(number: int, version: str) -> bool:
+    """Whether a twin's version is of the release that `version` is of: 17.0 and 17.0.15."""
+    found = re.match(r"\d{1,3}\.\d{1,3}", version)
+    return found is not None and number // 1000 == version_number(found[0]) // 1000
 
 
 def nearest(manager: Manager, version: str) -> int:
@@ -77,6 +105,7 @@ def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> l
                 f"{one.name} {version} follows the public history of its source: not driven, so "
                 "not compared with a real one."
             )
+        said += _of_a_release(one, trace, version_number(version))
         ran_on = getattr(trace, one.card.version_of, "") if one.card.recorded else ""
         if ran_on and ran_on != version:
             said.append(f"The program ran on {one.name} {ran_on}; this is the twin of {version}.")
@@ -84,6 +113,17 @@ def of_version(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -> l
         if ran_on and here and here != ran_on:
             said.append(f"This machine's {one.name} is {here}; the program ran on {ran_on}.")
     return said + of_processors(manager, trace, chosen)
+
+
+def _of_a_release(manager: Manager, trace: "Trace", version: int) -> list[str]:
+    """The sentence where a runtime's program ran on another release than the twin's."""
+    ran_on = trace.origin.get(manager.card.version_of, "")
+    if manager.card.recorded or not ran_on or _same_release(version, ran_on):
+        return []
+    return [
+        f"The program ran on {manager.card.version_of.title()} {ran_on}; {manager.name} is the "
+        f"twin of {version_text(version)} here."
+    ]
 
 
 def _libc_here() -> str:
@@ -103,11 +143,14 @@ def of_processors(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -
     ]
 
 
-def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
+def sentences(manager: Manager, recorded: Mapping[str, int], passed_over: int) -> list[str]:
     """What holds as recorded, and how many calls a manager had no answer to."""
     said = []
     if recorded:
         texts = {k: version_text(v) if k in VERSION_KNOBS else f"{v}" for k, v in recorded.items()}
+        if units := manager.card.units:
+            sized = {k for k, v in recorded.items() if units.get(k) == "bytes" and v >> 10}
+            texts |= {k: f"{recorded[k]} ({bytes_text(recorded[k])})" for k in sized}
         knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
         said.append(f"As recorded: {knobs}; what is set here goes over that.")
     if passed_over:

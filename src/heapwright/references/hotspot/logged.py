@@ -9,7 +9,6 @@ So nothing is compared event by event, and no equality is asked for: counts with
 Omits      times: the twin's pauses are those of the replay, one thread of another machine
 """
 
-import re
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from heapwright.references.tally import difference
 from heapwright.trace import gc_lines
 from heapwright.trace.gc_log import GcLog, read
 from heapwright.trace.importers.source import open_source
+from heapwright.trace.java_options import knobs
 from heapwright.trace.store import Trace
 from heapwright.tunnel.collecting import collecting
 from heapwright.tunnel.replay import Conditions, Replay
@@ -130,7 +130,8 @@ def beside(
     """Replay `trace` through the twin, in a heap of the log's size unless told otherwise, beside
     the log. HeapwrightError for a log of another collector, and a twin that has none."""
     _refuse_others(name, trace, log)
-    given = {**_options(name, log.options), **(settings or {})}
+    known = named(name).module.Config._fields
+    given = {**knobs(log.options, known), **(settings or {})}
     if log.most_bytes and "Xmx" not in given:
         given["Xmx"] = log.most_bytes
     twin = Replay(name, trace, given, Conditions("none"))
@@ -158,21 +159,6 @@ def beside(
         longest_pause_ns=(ours["longest"], max(pauses)),
         told=tuple(_told(trace, log, given, settings or {})),
     )
-
-
-def _options(name: str, options: str) -> dict[str, int]:
-    """The twin's knobs among the options that a JVM ran with."""
-    known = named(name).module.Config._fields
-    found: dict[str, int] = {}
-    for each in options.split():
-        if size := re.fullmatch(r"-(Xm[nx])(\d{1,12})([kmgKMG]?)", each):
-            found[size[1]] = int(size[2]) << {"": 0, "K": 10, "M": 20, "G": 30}[size[3].upper()]
-        elif switch := re.fullmatch(r"-XX:([-+])(\w{1,60})", each):
-            found[switch[2]] = int(switch[1] == "+")
-        elif knob := re.fullmatch(r"-XX:(\w{1,60})=(\d{1,12})([kmgKMG]?)", each):
-            found[knob[1]] = int(knob[2]) << {"": 0, "K": 10, "M": 20, "G": 30}[knob[3].upper()]
-    found.pop("Xms", 0)  # the twin's heap has its largest size from the start
-    return {knob: value for knob, value in found.items() if knob in known}
 
 
 def _up_to_the_last(twin: Replay, cycles: np.ndarray) -> int:
