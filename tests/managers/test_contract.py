@@ -48,7 +48,7 @@ CARD = Card(summary="mine")
         (CARD, module_with(alloc=lambda heap, size: 0), "mine.alloc takes 2 arguments, not 4"),
         (CARD, module_with(Config=lambda: 1), "Config is not a NamedTuple"),
         (CARD, module_with(PATHS=("a", "a")), "names a path twice"),
-        (CARD, module_with(alloc_cached=1), "of alloc_cached, alloc_uncached"),
+        (CARD, module_with(alloc_cached=1), "alloc_uncached, free_cached"),
         (CARD, module_with(LOCKING="none"), 'LOCKING is "own" or absent'),
         (CARD, module_with(LOCKING="own"), "locks by itself and lacks one of fork_prepare"),
         (Card(summary="", variants=({"frob": 1},)), module_with(), "in variants a knob 'frob'"),

@@ -20,7 +20,15 @@ from numba import from_dtype, types
 
 from heapwright.compiler.direct_calls import definitions, direct_calls
 from heapwright.compiler.forgetful import FORGETFUL
-from heapwright.compiler.process import ALONE, EXIT_HOOK, NEW_THREAD, THREAD_GET, THREAD_SET
+from heapwright.compiler.process import (
+    ALONE,
+    EXIT_HOOK,
+    NEW_THREAD,
+    PLACE_GET,
+    PLACE_SET,
+    THREAD_GET,
+    THREAD_SET,
+)
 
 PROCESSOR = "x86-64-v2"  # what the object may need of any machine it is taken to
 LINE_BYTES = 64  # of a cache: no two arrays share one
@@ -137,12 +145,14 @@ def _declaration(mangled: str, constants: Sequence[str], arguments: int) -> str:
     return f'declare i32 @"{mangled}"({", ".join(kinds)})'
 
 
-def _process(hooks: dict[str, str]) -> str:
+def _process(hooks: dict[str, str], first_place: str) -> str:
     """What `process` declares, and the calls at loading, forking and ending that `hooks` names:
     `thread_exit`, `fork_prepare`, `fork_parent`, `fork_child` and perhaps `finish`."""
+    place = f'@"{first_place}"' if first_place else "null"
     forks = ", ".join(f"ptr @{hooks[f'fork_{when}']}" for when in ("prepare", "parent", "child"))
     return f"""
 @own_word = internal thread_local(initialexec) global i64 {NEW_THREAD}
+@own_place = internal thread_local(initialexec) global ptr {place}
 @exit_key = internal global i32 -1
 @__libc_single_threaded = extern_weak global i8
 define i64 @{THREAD_GET}() alwaysinline {{
@@ -151,6 +161,14 @@ define i64 @{THREAD_GET}() alwaysinline {{
 }}
 define void @{THREAD_SET}(i64 %value) alwaysinline {{
   store i64 %value, ptr @own_word
+  ret void
+}}
+define i64 @{PLACE_GET}() alwaysinline {{
+  %value = load i64, ptr @own_place
+  ret i64 %value
+}}
+define void @{PLACE_SET}(i64 %value) alwaysinline {{
+  store i64 %value, ptr @own_place
   ret void
 }}
 define i1 @{ALONE}() alwaysinline {{
@@ -187,8 +205,11 @@ def _called_by_loader(when: str, function: str) -> str:
     return f"@llvm.global_{when} = appending global [1 x {record}] [{entry}]"
 
 
-def object_file(state: Any, exports: Sequence[Export], hooks: dict[str, str]) -> bytes:
-    """The object file of `exports`, each compiled for `state`."""
+def object_file(
+    state: Any, exports: Sequence[Export], hooks: dict[str, str], first_place: str = ""
+) -> bytes:
+    """The object file of `exports`, each compiled for `state`. `first_place` names the Static array
+    that a thread's place is before it sets one."""
     kind = _type(state)
     leaves = list(_leaves(state))
     constants = [text for leaf in leaves for text in _constants(leaf)]
@@ -211,7 +232,7 @@ def object_file(state: Any, exports: Sequence[Export], hooks: dict[str, str]) ->
         if name not in calls
     ]
     glue += [_c_function(export, entries[export.name], constants) for export in exports]
-    glue += [definitions(calls, inlined), _process(hooks)]
+    glue += [definitions(calls, inlined), _process(hooks, first_place)]
     program.link_in(llvm.parse_assembly("\n".join(glue)))
     _make_internal(program, exports, {*entries.values(), *calls})
     return _optimised(program)

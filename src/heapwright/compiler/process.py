@@ -1,4 +1,4 @@
-"""What a library in a running process can ask for: its thread's own word, errno, the C library.
+"""What a library in a running process can ask for: its thread's own words, errno, the C library.
 
 These stand in objects compiled ahead of time (`ahead`), which define what is declared here. The
 interpreted forms serve a heap in the interpreter's own process.
@@ -9,6 +9,7 @@ from heapwright.compiler.compiled import INTERPRETED
 NEW_THREAD, ENDED_THREAD = -1, -2  # the thread's word before its first call and after its exit
 
 THREAD_GET, THREAD_SET = "heapwright_thread", "heapwright_set_thread"
+PLACE_GET, PLACE_SET = "heapwright_place", "heapwright_set_place"
 EXIT_HOOK = "heapwright_remember_exit"
 ALONE = "heapwright_single_threaded"
 
@@ -25,6 +26,15 @@ if INTERPRETED:
     def set_thread_word(value):
         """Write this thread's word."""
         _own.word = value
+
+    def thread_place():
+        """Where what belongs to this thread lies; before `set_thread_place`, where `object_file`
+        was told."""
+        return getattr(_own, "place", 0)
+
+    def set_thread_place(place):
+        """Say where that is."""
+        _own.place = place
 
     def set_errno(number):
         """Write the C library's errno."""
@@ -72,6 +82,26 @@ else:
 
         def generate(context, builder, signature, arguments):
             _call(builder, THREAD_SET, ir.VoidType(), arguments)
+            return context.get_dummy_value()
+
+        return types.void(types.int64), generate
+
+    @intrinsic
+    def thread_place(typing_context):
+        """Where what belongs to this thread lies; before `set_thread_place`, where `object_file`
+        was told."""
+
+        def generate(context, builder, signature, arguments):
+            return _call(builder, PLACE_GET, _WORD)
+
+        return types.int64(), generate
+
+    @intrinsic
+    def set_thread_place(typing_context, place):
+        """Say where that is."""
+
+        def generate(context, builder, signature, arguments):
+            _call(builder, PLACE_SET, ir.VoidType(), arguments)
             return context.get_dummy_value()
 
         return types.void(types.int64), generate

@@ -28,6 +28,14 @@ if INTERPRETED:
         """Where in this process's memory the first word lies."""
         return words.ctypes.data
 
+    def real_word(place, number):
+        """A word of those that begin at a real address."""
+        return ctypes.c_int64.from_address(int(place + 8 * number)).value
+
+    def set_real_word(place, number, value):
+        """Write it."""
+        ctypes.c_int64.from_address(int(place + 8 * number)).value = int(value)
+
     def copy_bytes(words, target, source, length):
         """Copy `length` bytes; the ranges do not overlap."""
         first = words.ctypes.data
@@ -83,6 +91,29 @@ else:
             return builder.ptrtoint(data(context, builder, words, arguments[0]), WORD)
 
         return types.int64(words), generate
+
+    def _real(builder, place, number):
+        first = builder.inttoptr(place, WORD.as_pointer())
+        return builder.gep(first, [number], source_etype=WORD)
+
+    @intrinsic
+    def real_word(typing_context, place, number):
+        """A word of those that begin at a real address."""
+
+        def generate(context, builder, signature, arguments):
+            return builder.load(_real(builder, *arguments), align=8, typ=WORD)
+
+        return types.int64(types.int64, types.int64), generate
+
+    @intrinsic
+    def set_real_word(typing_context, place, number, value):
+        """Write it."""
+
+        def generate(context, builder, signature, arguments):
+            builder.store(arguments[2], _real(builder, *arguments[:2]), align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
 
     @intrinsic
     def copy_bytes(typing_context, words, target, source, length):

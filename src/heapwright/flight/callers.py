@@ -8,10 +8,11 @@ from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.compiler.process import (
     ENDED_THREAD,
     remember_thread_exit,
+    set_thread_place,
     set_thread_word,
     thread_word,
 )
-from heapwright.flight.defaults import nothing, there_is_room
+from heapwright.flight.defaults import no_place, nothing, nowhere, there_is_room
 from heapwright.flight.start import leave_the_program, start
 from heapwright.flight.threads import (
     LOCK,
@@ -33,6 +34,8 @@ OWN_LOCKS = getattr(manager, "LOCKING", "") == "own"
 
 
 thread_begins = getattr(manager, "thread_begins", there_is_room)
+place_of = getattr(manager, "place_of", no_place)
+nowhere_of = getattr(manager, "nowhere", nowhere)
 heap_before_fork = getattr(manager, "fork_prepare", nothing)
 heap_in_parent = getattr(manager, "fork_parent", nothing)
 heap_in_child = getattr(manager, "fork_child", nothing)
@@ -82,6 +85,7 @@ def first_call(flight):
     if number < 0:
         leave_the_program(flight)
     set_thread_word(number)
+    set_thread_place(place_of(flight.heap, number))
     if number:  # the first is the program's own, which ends with it
         remember_thread_exit()
     return number
@@ -115,6 +119,7 @@ def thread_ends(flight, unused):
     if number >= 0:
         exit_of(flight, number)
         set_thread_word(ENDED_THREAD)
+        set_thread_place(nowhere_of(flight.heap))
         lock(flight.threads.gate, NUMBERS_LOCK)
         take_number_back(flight.threads, number)
         unlock(flight.threads.gate, NUMBERS_LOCK)

@@ -83,7 +83,8 @@ def compile_flight(manager_name: str, settings: dict[str, int], statistics: bool
         hooks["finish"] = "heapwright_finish"
         finish = bound(manager, "account").finish
         exports.append(Export(hooks["finish"], finish, 0, is_void=True, is_hidden=True))
-    return object_file(state, exports, hooks)
+    first_place = f"heap.{manager.module.NOWHERE}" if hasattr(manager.module, "NOWHERE") else ""
+    return object_file(state, exports, hooks, first_place)
 
 
 def _laid_out(manager: Manager, settings: dict[str, int], statistics: bool) -> Any:

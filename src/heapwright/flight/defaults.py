@@ -27,5 +27,17 @@ def there_is_room(heap, thread):
 
 
 @kernel
+def no_place(heap, thread):
+    """For a manager that finds what belongs to a thread by its number."""
+    return 0
+
+
+@kernel
+def nowhere(heap):
+    """The same, of a thread that has ended."""
+    return 0
+
+
+@kernel
 def nothing(heap):
     """For a manager without locks of its own: the one lock is held around a fork."""

@@ -43,6 +43,13 @@ def pointer(flight, address, size):
 
 
 @kernel(inline=True)
+def noted(flight, made, size):
+    """The pointer `made` to a new block, whose size is noted where sizes are kept."""
+    flight.sizes[unsigned(unchecked_address_of(flight, made) >> 4)] = size + 1
+    return made
+
+
+@kernel(inline=True)
 def unchecked_address_of(flight, pointer):
     """The manager's address of a pointer, wherever that may be."""
     return pointer - real_address(flight.heap.machine.words)

@@ -65,12 +65,15 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     fork_prepare(heap), fork_parent(heap), fork_child(heap)   kernels around fork(), with
                                                    LOCKING = "own": take the locks, release them
                                                    in the parent and in the child
-    alloc_cached(heap, thread, size) -> address, 0 if none is cached; alloc_uncached likewise
-    free_cached(heap, thread, address) -> whether there was room; free_uncached
-                                                   kernels, with LOCKING = "own", all four or none:
-                                                   alloc and free cut in two, the few instructions
-                                                   that usually do and the rest; no cache holds a
-                                                   size above any class, or a negative one
+    place_of(heap, thread) -> place                kernels, with LOCKING = "own", all or none of
+    nowhere(heap) -> place                         these: alloc and free cut in two, the few
+    is_small(size) -> bool                         instructions that usually do and the rest; no
+    alloc_cached(heap, place, size) -> pointer     cache holds a size above any class, or a negative
+    alloc_cached_larger(heap, place, size)         one. A place is where what belongs to a thread
+    alloc_uncached(heap, thread, size) -> address  lies, in flight a real address; `nowhere`, in the
+    free_cached(heap, place, address, pointer)     field that NOWHERE names, stands for a thread
+    free_uncached(heap, thread, address)           without one. 0: nothing is cached; free_cached
+                                                   says whether there was room
     FOLLOWING = ("field", ...)                     arrays of the heap that are indexed from the
                                                    machine's address 0 upwards, up to the break's
                                                    limit, or by thread number: where

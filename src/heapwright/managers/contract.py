@@ -44,7 +44,10 @@ ARGUMENTS = {  # of the kernels, as the loops call them
     "configured": 1,
     "ignored": 1,
 }
-HALVES = ("alloc_cached", "alloc_uncached", "free_cached", "free_uncached")
+HALVES = (
+    "NOWHERE", "place_of", "nowhere", "is_small",
+    "alloc_cached", "alloc_cached_larger", "alloc_uncached", "free_cached", "free_uncached",
+)  # fmt: skip
 FORK = ("fork_prepare", "fork_parent", "fork_child")
 
 

@@ -19,7 +19,13 @@ from heapwright.managers.malloc.wright.dirty import mark, sign_run
 from heapwright.managers.malloc.wright.hardened import asked_for, fill, is_block, set_live
 from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
 from heapwright.managers.malloc.wright.page_heap import give, keep_schedule, take
-from heapwright.managers.malloc.wright.spans import acquire, give_whole, orphan, take_list
+from heapwright.managers.malloc.wright.spans import (
+    acquire,
+    give_whole,
+    orphan,
+    release_easily,
+    take_list,
+)
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     ALIVE,
@@ -46,6 +52,7 @@ from heapwright.managers.malloc.wright.state import (
     entry_of,
     get,
     lock,
+    newest,
     put,
     room_of,
     row_of,
@@ -77,10 +84,10 @@ def _refill_from_afar(heap, row, size_class):
         start_thread(heap, row)
     if heap.rows[unsigned(row + MAILBOX)]:
         collect_mail(heap, row, True)
-        word = heap.rows[unsigned(row + size_class)]
-        if word & ADDRESS:
-            heap.rows[unsigned(row + size_class)] = load(heap.machine, word & ADDRESS)
-            return word & ADDRESS
+        block = newest(heap, heap.rows[unsigned(row + size_class)])
+        if block:
+            heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
+            return block
     if size_class < heap.classes.fields[FIRST_SINGLE]:
         return acquire(heap, row, size_class)
     pages = heap.classes.pages_of[unsigned(size_class)]
@@ -143,9 +150,18 @@ def give_run(heap, span):
 
 @kernel
 def free_uncached(heap, thread, address):
-    """Free a block that the cache has no room for."""
-    heap.paths[OVERFLOW] += 1
+    """Free a block that the cache has no room for: on its own span's list, if that is easy."""
     row, entry = row_of(thread), entry_of(heap, address)
+    if likely(heap.rows[unsigned(row + (entry & 255))] != 0):  # a list of a class, and a row open
+        if likely(release_easily(heap, row, entry >> 8, address)):
+            return
+    _free_from_afar(heap, row, address, entry)
+
+
+@kernel(cold=True)
+def _free_from_afar(heap, row, address, entry):
+    """Free a block of another thread's span, or of one that does not stay as it is."""
+    heap.paths[OVERFLOW] += 1
     size_class, span = entry & 255, entry >> 8
     if unlikely(heap.fields[HARDENED] != 0):
         if not is_block(heap, address) or asked_for(heap, address, room_of(heap, address)) < 0:
@@ -170,10 +186,10 @@ def free_uncached(heap, thread, address):
 def _empty_cache(heap, row, size_class):
     """Give the cached blocks of a class back."""
     head = unsigned(row + size_class)
-    block = heap.rows[head] & ADDRESS
+    block = newest(heap, heap.rows[head])
     heap.rows[head] = heap.classes.empty_word[unsigned(size_class)]
     while block:
-        after = load(heap.machine, block) & ADDRESS
+        after = newest(heap, load(heap.machine, block))
         span = entry_of(heap, block) >> 8
         if size_class >= heap.classes.fields[FIRST_SINGLE]:
             give_run(heap, span)

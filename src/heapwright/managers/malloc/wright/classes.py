@@ -120,15 +120,30 @@ def classes(
 
 
 @kernel(inline=True)
+def is_small(size):
+    """Whether a request's class is told apart by 16 bytes."""
+    return unsigned(size) <= unsigned(FINE_BYTES)
+
+
+@kernel(inline=True)
+def class_of_small(classes, size):
+    """The class of a request up to FINE_BYTES."""
+    return np.int64(classes.class_of[unsigned(size + GRANULE_BYTES - 1) >> unsigned(4)])
+
+
+@kernel(inline=True)
+def class_of_larger(classes, size):
+    """The class of a request above FINE_BYTES; 0 for one above MOST_BYTES."""
+    if unsigned(size) > unsigned(MOST_BYTES):
+        return 0
+    slot = unsigned(size + COARSE_BYTES - 1) >> unsigned(COARSE_SHIFT)
+    return np.int64(classes.class_of[slot + unsigned(FIRST_COARSE)])
+
+
+@kernel(inline=True)
 def class_of(classes, size):
     """The class of a request; 0 for one above MOST_BYTES."""
-    if unsigned(size) <= unsigned(FINE_BYTES):
-        return np.int64(classes.class_of[unsigned((size + GRANULE_BYTES - 1) >> 4)])
-    if unsigned(size) <= unsigned(MOST_BYTES):
-        return np.int64(
-            classes.class_of[unsigned(((size + COARSE_BYTES - 1) >> COARSE_SHIFT) + FIRST_COARSE)]
-        )
-    return 0
+    return class_of_small(classes, size) if is_small(size) else class_of_larger(classes, size)
 
 
 @kernel

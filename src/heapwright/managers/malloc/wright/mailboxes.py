@@ -21,7 +21,6 @@ from heapwright.machine import load, store, touch
 from heapwright.managers.malloc.wright.classes import LAST
 from heapwright.managers.malloc.wright.spans import release, release_to_nobody
 from heapwright.managers.malloc.wright.state import (
-    ADDRESS,
     ALIVE,
     CLOSED,
     MAIL,
@@ -31,7 +30,6 @@ from heapwright.managers.malloc.wright.state import (
     MESSAGE,
     MOST_MAIL_BYTES,
     NOBODY,
-    ONE,
     OUT_BYTES,
     OUT_COUNT,
     OUT_FIRST,
@@ -46,6 +44,7 @@ from heapwright.managers.malloc.wright.state import (
     entry_of,
     lock,
     owner_of,
+    pushed,
     unlock,
 )
 
@@ -186,7 +185,7 @@ def collect_mail(heap, row, to_cache):
         entry = entry_of(heap, block)
         head = unsigned(row + (entry & 255))
         old = heap.rows[head]
-        word = (old & ~ADDRESS) - ONE + block
+        word = pushed(heap, old, block)
         if word >= 0 and to_cache:
             store(heap.machine, block, old)
             heap.rows[head] = word

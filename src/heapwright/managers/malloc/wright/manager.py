@@ -37,6 +37,7 @@ from heapwright.managers.malloc.wright.classes import (
     PAGE_SHIFT,
     SPAN_MOST_BYTES,
     classes,
+    is_small,
 )
 from heapwright.managers.malloc.wright.growing import GROWING, begin, more_rows
 from heapwright.managers.malloc.wright.hardened import (
@@ -48,6 +49,7 @@ from heapwright.managers.malloc.wright.mailboxes import settle_mail
 from heapwright.managers.malloc.wright.requests import (
     alloc,
     alloc_cached,
+    alloc_cached_larger,
     alloc_uncached,
     calloc,
     free,
@@ -74,6 +76,8 @@ from heapwright.managers.malloc.wright.state import (
     USED_PAGES,
     Heap,
     lock,
+    nowhere,
+    place_of,
     room_of,
     row_of,
     tables,
@@ -81,6 +85,7 @@ from heapwright.managers.malloc.wright.state import (
 )
 
 LOCKING = "own"
+NOWHERE = "nobody"
 LARGEST = HEAP_BYTES - (BREAK_BASE << 4)  # bytes of a request
 
 __all__ = [
@@ -88,11 +93,13 @@ __all__ = [
     "HEAP_BYTES",
     "LARGEST",
     "LOCKING",
+    "NOWHERE",
     "PATHS",
     "Config",
     "Heap",
     "alloc",
     "alloc_cached",
+    "alloc_cached_larger",
     "alloc_uncached",
     "boot",
     "cached",
@@ -110,7 +117,10 @@ __all__ = [
     "free_uncached",
     "idle_bytes",
     "is_here",
+    "is_small",
     "metadata",
+    "nowhere",
+    "place_of",
     "realloc",
     "thread_begins",
     "thread_exit",

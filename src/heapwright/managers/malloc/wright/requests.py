@@ -6,7 +6,7 @@ calloc clears what may have been written; realloc stays, moves pages, or copies
 """
 
 from heapwright.compiler import kernel, likely, unlikely, unsigned
-from heapwright.machine import ADVISE_DONTNEED, clear, copy, load, madvise, store, touch
+from heapwright.machine import ADVISE_DONTNEED, clear, copy, madvise, touch
 from heapwright.managers.malloc.wright import page_heap
 from heapwright.managers.malloc.wright.caches import (
     free_uncached,
@@ -22,6 +22,8 @@ from heapwright.managers.malloc.wright.classes import (
     PAGE_SHIFT,
     class_of,
     class_of_aligned,
+    class_of_larger,
+    class_of_small,
 )
 from heapwright.managers.malloc.wright.dirty import mark, next_page, unsign
 from heapwright.managers.malloc.wright.hardened import (
@@ -35,7 +37,6 @@ from heapwright.managers.malloc.wright.hardened import (
     set_live,
 )
 from heapwright.managers.malloc.wright.resizing import resize_run
-from heapwright.managers.malloc.wright.spans import release_easily
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     HARDENED,
@@ -45,9 +46,15 @@ from heapwright.managers.malloc.wright.state import (
     START,
     entry_of,
     get,
+    link_at,
+    list_at,
     lock,
+    origin_of,
+    place_of,
     room_of,
     row_of,
+    set_link_at,
+    set_list_at,
     start_of,
     unlock,
 )
@@ -62,23 +69,28 @@ def alloc(heap, thread, size, align):
     """Address of a block of at least `size` bytes. The fast path: the thread's cache has one."""
     if align > GRANULE_BYTES:
         return _alloc_aligned(heap, thread, size, align)
-    block = alloc_cached(heap, thread, size)
-    return block if likely(block != 0) else alloc_uncached(heap, thread, size)
+    block = _take_cached(heap, place_of(heap, thread), class_of(heap.classes, size))
+    return block - origin_of(heap) if likely(block != 0) else alloc_uncached(heap, thread, size)
 
 
 @kernel(inline=True)
-def alloc_cached(heap, thread, size):
-    """The newest block of the class's cache; 0 if it is empty."""
-    return _take_cached(heap, thread, class_of(heap.classes, size))
+def alloc_cached(heap, place, size):
+    """Pointer to the newest block of a small class's cache; 0 if it is empty."""
+    return _take_cached(heap, place, class_of_small(heap.classes, size))
 
 
 @kernel(inline=True)
-def _take_cached(heap, thread, size_class):
+def alloc_cached_larger(heap, place, size):
+    """The same of any other size."""
+    return _take_cached(heap, place, class_of_larger(heap.classes, size))
+
+
+@kernel(inline=True)
+def _take_cached(heap, place, size_class):
     """The newest block of a cache; 0 if it is empty, as that of class 0 always is."""
-    head = unsigned(row_of(thread) + size_class)
-    block = heap.rows[head] & ADDRESS
+    block = list_at(heap, place, size_class) & ADDRESS
     if likely(block != 0):
-        heap.rows[head] = load(heap.machine, block)
+        set_list_at(heap, place, size_class, link_at(heap, block))
     return block
 
 
@@ -134,33 +146,32 @@ def _alloc_aligned(heap, thread, size, align):
     if align <= PAGE_BYTES:
         size_class = class_of_aligned(heap.classes, size, align)
         if size_class:
-            block = _take_cached(heap, thread, size_class)
-            return block if block else _alloc_slowly(heap, thread, size, size_class)
+            block = _take_cached(heap, place_of(heap, thread), size_class)
+            if block:
+                return block - origin_of(heap)
+            return _alloc_slowly(heap, thread, size, size_class)
     return _alloc_run(heap, size, max(1, align >> PAGE_SHIFT))
 
 
 @kernel(inline=True)
 def free(heap, thread, address):
     """Give the block back. The fast path: the thread's cache has room."""
-    if not likely(free_cached(heap, thread, address)):
+    if not likely(free_cached(heap, place_of(heap, thread), address, address + origin_of(heap))):
         free_uncached(heap, thread, address)
 
 
 @kernel(inline=True)
-def free_cached(heap, thread, address):
-    """Put the block in the class's cache, else on its own span's list; whether that was easy."""
-    row, entry = row_of(thread), entry_of(heap, address)
-    head = unsigned(row + (entry & 255))
-    old = heap.rows[head]
-    word = (old & ~ADDRESS) - ONE + address
+def free_cached(heap, place, address, pointer):
+    """Put the block in the class's cache; whether that had room."""
+    size_class = entry_of(heap, address) & 255
+    old = list_at(heap, place, size_class)
+    word = (old & ~ADDRESS) - ONE + pointer
     if likely(word >= 0):  # the list of class 0 has no room
         touch(heap.machine, address, 8)
-        store(heap.machine, address, old)
-        heap.rows[head] = word
+        set_link_at(heap, pointer, old)
+        set_list_at(heap, place, size_class, word)
         return True
-    if unlikely(old == 0):  # no list of a class, or of a row that is not open
-        return False
-    return release_easily(heap, row, entry >> 8, address)
+    return False
 
 
 @kernel

@@ -40,7 +40,6 @@ from heapwright.managers.malloc.wright.state import (
     LISTED,
     NEXT,
     NOBODY,
-    ONE,
     ORPHAN,
     ORPHANS,
     OWNER_SHIFT,
@@ -58,6 +57,8 @@ from heapwright.managers.malloc.wright.state import (
     get,
     link_last,
     lock,
+    newest,
+    pushed,
     put,
     set_entry,
     set_state,
@@ -88,11 +89,11 @@ def take_list(heap, row, size_class, span):
     """Move the span's whole free list to the cache; its newest block."""
     word = get(heap, span, FREE)
     if unlikely(heap.fields[HARDENED] != 0):
-        return _take_one(heap, row, size_class, span, word & ADDRESS)
+        return _take_one(heap, row, size_class, span, newest(heap, word))
     put(heap, span, FREE, heap.classes.empty_word[unsigned(size_class)])
     unlink(heap, span, heap.rows, row + PARTIAL + size_class)
     _emptied(heap, row, size_class, span)
-    block = word & ADDRESS
+    block = newest(heap, word)
     heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
     return block
 
@@ -139,7 +140,7 @@ def _carve(heap, row, size_class, span):
     while part > block:
         touch(machine, part, 8)
         store(machine, part, word)
-        word = (word & ~ADDRESS) - ONE + part
+        word = pushed(heap, word, part)
         part -= size
     heap.rows[unsigned(row + size_class)] = word
     return block
@@ -209,7 +210,7 @@ def _push(heap, span, address, old):
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
     sign(heap, address, old)
-    put(heap, span, FREE, (old & ~ADDRESS) - ONE + address)
+    put(heap, span, FREE, pushed(heap, old, address))
 
 
 @kernel(inline=True)
@@ -222,7 +223,7 @@ def is_whole(heap, span):
 def release_easily(heap, row, span, address):
     """Do what `release` does where the span is the row's and stays in its ring; whether it does."""
     old = get(heap, span, FREE)
-    word = (old & ~ADDRESS) - ONE + address
+    word = pushed(heap, old, address)
     if unlikely(
         get(heap, span, KIND) >> STATE_SHIFT != row << (OWNER_SHIFT - STATE_SHIFT) | LISTED
     ):
@@ -295,9 +296,9 @@ def give_whole(heap, row, size_class):
 @kernel(cold=True)
 def _test(heap, span):
     """Look at each free block of a span for what was written there."""
-    block = get(heap, span, FREE) & ADDRESS
+    block = newest(heap, get(heap, span, FREE))
     while block:
-        block = link_of(heap, block) & ADDRESS
+        block = newest(heap, link_of(heap, block))
 
 
 @kernel(cold=True)

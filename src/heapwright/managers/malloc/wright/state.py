@@ -19,8 +19,9 @@ import numpy as np
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.compiled import AHEAD
+from heapwright.compiler.raw import real_address, real_word, set_real_word
 from heapwright.compiler.reserve import reserve
-from heapwright.machine import Machine
+from heapwright.machine import Machine, load, store
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.malloc.wright.classes import PAGE_SHIFT, WORD_SHIFT, Classes
 from heapwright.structures import mutex
@@ -31,7 +32,7 @@ MOST_SPANS = 1 << 24 if AHEAD else 1 << 22
 MOST_THREADS = 1 << 16
 
 ONE = 1 << WORD_SHIFT  # one block in the room of a list's word
-ADDRESS = ONE - 1  # mask of the address in a list's word
+ADDRESS = ONE - 1  # mask of the newest block in a list's word: in flight its real address
 
 # A span's record
 SPAN_SHIFT = 3
@@ -128,6 +129,7 @@ class Heap(NamedTuple):
     live: np.ndarray  # uint8[address >> 4]  1: a live block begins; kept where HARDENED
     end: np.ndarray  # int64[1]  address past the last page: TOP, on a cache line of its own
     sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
+    nobody: np.ndarray  # int64[class]  the lists of a thread that has no row: empty, without room
     fields: np.ndarray  # int64[FIELDS]
     paths: np.ndarray  # int64[path]  times taken; approximate where threads run
 
@@ -152,6 +154,7 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
         reserve(HEAP_BYTES >> 4 if sentences is not None else 1, np.uint8),
         np.zeros(1, np.int64),
         sentences if sentences is not None else np.zeros(1, np.int8),
+        np.zeros(128, np.int64),
         fields,
         np.zeros(len(PATHS), np.int64),
     )
@@ -164,6 +167,89 @@ THREAD_BITS = -1 if AHEAD else MOST_THREADS - 1  # a flight hands out no other n
 def row_of(thread):
     """First column of the thread's row."""
     return ((thread & THREAD_BITS) + 1) << ROW_SHIFT
+
+
+if AHEAD:
+
+    @kernel(inline=True)
+    def origin_of(heap):
+        """What a list's word has more than an address: it need not be added to each block."""
+        return real_address(heap.machine.words)
+
+    @kernel(inline=True)
+    def place_of(heap, thread):
+        """Where the thread's row lies, for its fast path."""
+        return real_address(heap.rows) + 8 * row_of(thread)
+
+    @kernel(inline=True)
+    def list_at(heap, place, size_class):
+        """The word of the list of a thread's cached blocks."""
+        return real_word(place, size_class)
+
+    @kernel(inline=True)
+    def set_list_at(heap, place, size_class, word):
+        """Write it."""
+        set_real_word(place, size_class, word)
+
+    @kernel(inline=True)
+    def link_at(heap, pointer):
+        """The link in the block that a list's word names."""
+        return real_word(pointer, 0)
+
+    @kernel(inline=True)
+    def set_link_at(heap, pointer, word):
+        """Write it."""
+        set_real_word(pointer, 0, word)
+else:
+
+    @kernel(inline=True)
+    def origin_of(heap):
+        """In flight, where address 0 lies."""
+        return 0
+
+    @kernel(inline=True)
+    def place_of(heap, thread):
+        """First column of the thread's row."""
+        return row_of(thread)
+
+    @kernel(inline=True)
+    def list_at(heap, place, size_class):
+        """The word of the list of a thread's cached blocks."""
+        return heap.rows[unsigned(place + size_class)]
+
+    @kernel(inline=True)
+    def set_list_at(heap, place, size_class, word):
+        """Write it."""
+        heap.rows[unsigned(place + size_class)] = word
+
+    @kernel(inline=True)
+    def link_at(heap, pointer):
+        """The link in the block that a list's word names."""
+        return load(heap.machine, pointer)
+
+    @kernel(inline=True)
+    def set_link_at(heap, pointer, word):
+        """Write it."""
+        store(heap.machine, pointer, word)
+
+
+@kernel
+def nowhere(heap):
+    """The place of a thread that has ended: as that of one not yet begun."""
+    return real_address(heap.nobody)
+
+
+@kernel(inline=True)
+def newest(heap, word):
+    """Address of a list's newest block; 0 if it has none."""
+    pointer = word & ADDRESS
+    return pointer - origin_of(heap) if pointer else 0
+
+
+@kernel(inline=True)
+def pushed(heap, word, address):
+    """The word of a list with one block more."""
+    return (word & ~ADDRESS) - ONE + address + origin_of(heap)
 
 
 @kernel(inline=True)
