@@ -122,7 +122,8 @@ class Program:
             b"/bin/prog", child_of.encode(), b"",
         )  # fmt: skip
         content += bytes(65536 - len(content))
-        for chunk in reversed(chunks):  # the order in the file does not matter
+        # The order in the file does not matter; one was killed while it copied a chunk.
+        for chunk in chunks[-1:] + chunks[::-1]:
             content += struct.pack(f"={len(chunk)}Q", *chunk).ljust(logs.CHUNK_BYTES, b"\0")
         path.write_bytes(content)
         return path
@@ -352,3 +353,23 @@ def test_labels(tmp_path):
     assert labels(stored, {f"{tmp_path}/gone.so": ""}) == [*stored[:2], "gone.so+0x40", stored[3]]
     this = os.path.realpath("/proc/self/exe")
     assert labels([f"{this}+0x40"], {this: "another build"}) == [f"{Path(this).name}+0x40"]
+
+
+def test_a_chunk_that_a_running_program_begins_anew_is_read_from_its_copy(tmp_path):
+    """Listed, then copied and begun anew, then read: its records stand further back."""
+    program = Program()
+    for size in range(4000):
+        program.alloc(0, MALLOC, size, 0, 0)
+    path = program.write(tmp_path / "77.1", sync_every=4096)
+    log = logs.Log(path)
+    content = path.read_bytes()
+    at = dict(log.by_first_number()[1:])
+    (first, first_at), (second, second_at) = sorted(at.items())
+    words = log.chunk(first, first_at, 1 << 62).words.tolist()
+    path.write_bytes(
+        content[:first_at] + content[second_at : second_at + logs.CHUNK_BYTES]
+        + content[first_at + logs.CHUNK_BYTES :] + content[first_at : first_at + logs.CHUNK_BYTES]
+    )  # fmt: skip
+    assert log.chunk(first, first_at, 1 << 62).words.tolist() == words
+    assert log.chunk(second, first_at, 1 << 62).words[1] == second
+    assert not len(log.chunk(12345, first_at, 1 << 62).words)

@@ -1,11 +1,12 @@
 /* The log of one process image: its format, its streams, its lock. Included by recorder.c.
  *
- *   a thread ─► its stream: a chunk of the log file, mapped shared ─full─► the next chunk
+ *   a thread ─► its stream: a chunk of the log file, mapped shared ─full─► a copy further back in the log
  *
  * A stream's memory is the log file, so nothing is ever flushed: a program that crashes, calls _exit or
- * is killed leaves every event it made. The file is opened by path for each chunk and closed at once, so
- * a program that closes all descriptors does no harm. A thread keeps one chunk mapped, and of its first
- * one only the pages that it wrote are resident: at most CHUNK_BYTES for each thread alive.
+ * is killed leaves every event it made. A thread keeps one chunk mapped, at most CHUNK_BYTES of it resident;
+ * when that is full it is copied and begins anew, as pages that are there already cost a fraction of
+ * fresh ones. The file is opened by path for each copy and closed at once, so a program that closes all
+ * descriptors does no harm.
  *
  * Order      numbers are taken before a free and after an allocation, so that in the log no address is
  *            reused before it was freed. They are dense: a reader merges threads by placing each record.
@@ -270,13 +271,35 @@ static struct stream *adopt(void) { /* a stream for this thread: a dead thread's
     return mine = s;
 }
 
+/* A full chunk is copied to the next place in the log, and begins anew where it is mapped. Its pages are
+ * there already: fresh ones of a file would cost more than all else. Until its first word is gone, the
+ * records stand twice. */
+static int handed_on(uint64_t *chunk, size_t at) {
+    int fd = opened(state.path, O_RDWR), done = 0;
+    if (fd >= 0 && grow(fd, at + CHUNK_BYTES) && permitted(at + CHUNK_BYTES)) {
+        long written = syscall(SYS_pwrite64, fd, chunk, CHUNK_BYTES, at);
+        done = written == (long)CHUNK_BYTES;
+        if (written >= 0 && !done) errno = ENOSPC;
+    }
+    int error = errno;
+    closed(fd);
+    errno = error;
+    if (!done) return 0;
+    __atomic_store_n(chunk, 0, __ATOMIC_SEQ_CST);
+    memset(chunk + 1, 0, CHUNK_BYTES - sizeof *chunk);
+    return 1;
+}
+
 static int next_chunk(struct stream *s) {
-    uint64_t *chunk = map_log(HEADER_BYTES + state.chunks * CHUNK_BYTES, CHUNK_BYTES, 0);
-    if (!chunk) return 0;
-    if (s->end) { /* a busy thread's: faults one by one would cost more */
-        if (s->next < s->end) *s->next = 0; /* a THREAD_EXIT that something follows */
-        syscall(SYS_munmap, (char *)s->end - CHUNK_BYTES, CHUNK_BYTES);
-        syscall(SYS_madvise, chunk, CHUNK_BYTES, MADV_POPULATE_WRITE);
+    size_t at = HEADER_BYTES + state.chunks * CHUNK_BYTES;
+    uint64_t *chunk = s->end ? s->end - CHUNK_BYTES / sizeof *chunk : NULL;
+    if (s->end && s->next < s->end) *s->next = 0; /* a THREAD_EXIT that something follows */
+    if (chunk && s->segment == state.segment) {
+        if (!handed_on(chunk, at)) return 0;
+    } else {
+        uint64_t *old = chunk;
+        if (!(chunk = map_log(at, CHUNK_BYTES, 0))) return 0;
+        if (old) syscall(SYS_munmap, old, CHUNK_BYTES);
     }
     s->segment = state.segment;
     s->next = chunk;

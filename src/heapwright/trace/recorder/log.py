@@ -8,7 +8,6 @@ one history: `history` finds the logs, `windows` reads them as one.
 Invariant  a record of number n lies in row n - window.first; a row with op 0 was never written
 """
 
-import mmap
 import os
 import re
 import struct
@@ -130,8 +129,6 @@ class _Chunk:
     words: np.ndarray  # int64[word]
     cursor: np.ndarray  # int64[CURSOR]
     next_number: int  # of the first record not yet placed; -1 at the end
-    log: "Log"
-    start: int  # where in the log
 
 
 class Log:
@@ -159,20 +156,27 @@ class Log:
         self.parent = path.with_name(parent_name) if _NAME.fullmatch(parent_name) else None
         self._header_bytes, self._chunk_bytes = header_bytes, chunk_bytes
         self.size = path.stat().st_size
-        self._mapped: mmap.mmap | None = None
 
     def by_first_number(self) -> list[tuple[int, int]]:
-        """(number of its first record, position in the log) of each chunk in use."""
+        """(number of its first record, position in the log) of each chunk in use.
+
+        While the program runs, a chunk that it begins anew stands first: its copy lies behind it.
+        """
         order = []
         with self.path.open("rb") as file:
-            for start in range(
-                self._header_bytes, self.size - self._chunk_bytes + 1, self._chunk_bytes
-            ):
-                file.seek(start)
-                head, number = struct.unpack("=2q", file.read(16))
-                if (head >> 44) & 15 == SYNC and 0 <= number < self.first + self.size:
+            start = self._header_bytes
+            while len(head := os.pread(file.fileno(), 16, start)) == 16:
+                number = self._first_number(head, start)
+                if number >= 0:
                     order.append((number, start))
+                start += self._chunk_bytes
         return order
+
+    def _first_number(self, head: bytes, start: int) -> int:
+        """Of a chunk that begins with these 16 bytes; -1 where it is not in use."""
+        word, number = struct.unpack("=2q", head)
+        most = self.first + max(self.size, start)
+        return int(number) if (word >> 44) & 15 == SYNC and 0 <= number < most else -1
 
     def begun_ns(self) -> int:
         """When its first record was made, by the recorder's clock; 0 without any."""
@@ -183,21 +187,25 @@ class Log:
         return 0
 
     def chunk(self, number: int, start: int, limit: int) -> _Chunk:
-        """The chunk at `start`, whose first record has this number."""
-        if self._mapped is None:
-            with self.path.open("rb") as file:
-                self._mapped = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
-        words = np.frombuffer(self._mapped, np.int64, self._chunk_bytes // 8, start)
+        """The chunk at `start`, whose first record has this number; in a program that runs it may
+        be one of later records by now, and its copy is looked for."""
+        words = self._words(number, start)
+        if not len(words):
+            copies = [at for found, at in self.by_first_number() if found == number]
+            words = self._words(number, copies[-1]) if copies else words
         # A number is a record of a word at least, but for a few that were being written at the end;
         # a thread is a SYNC of three words, in this log or in one before it.
-        beyond = self.first + self.size // 8 + (1 << 16)
+        beyond = self.first + max(self.size, start) // 8 + (1 << 16)
         limits = [limit, beyond, beyond]
-        return _Chunk(words, np.array([0, 0, 0, *limits]), number, self, start)
+        return _Chunk(words, np.array([0, 0, 0, *limits]), number)
 
-    def drop(self, start: int) -> None:
-        """The chunk at `start` was read: the memory that it takes goes back."""
-        if self._mapped is not None:
-            self._mapped.madvise(mmap.MADV_DONTNEED, start, self._chunk_bytes)
+    def _words(self, number: int, start: int) -> np.ndarray:
+        """int64[word]: of the chunk at `start`, none where its first record has another number."""
+        with self.path.open("rb") as file:
+            held = os.pread(file.fileno(), self._chunk_bytes, start)
+            after = os.pread(file.fileno(), 16, start)  # it was not begun anew meanwhile
+        same = len(after) == 16 and self._first_number(after, start) == number
+        return np.frombuffer(held[: len(held) & -8] if same else b"", np.int64)
 
 
 def history(last: Log) -> list[Log]:
@@ -253,8 +261,6 @@ def windows(logs: list[Log]) -> Iterator[tuple[Window, int, int, float]]:
         for chunk in active:
             if chunk.next_number < past:
                 chunk.next_number = scatter(chunk.words, chunk.cursor, rows, first)
-            if chunk.next_number < 0:
-                chunk.log.drop(chunk.start)
         active = [chunk for chunk in active if chunk.next_number >= 0]
         count = past - first
         if taken == len(order) and not active:  # the last window

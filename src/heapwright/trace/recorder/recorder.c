@@ -34,9 +34,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
-#endif
 #define CALLER ((uint64_t)__builtin_return_address(0))
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t);
