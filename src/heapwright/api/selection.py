@@ -51,10 +51,10 @@ def opened_traces(
         yield found
 
 
-def refuse_unserved(trace: Trace) -> None:
-    """HeapwrightError for a trace of a kernel or of a JVM's objects, where the answer would be
-    about a process's malloc."""
-    if trace.origin.get("java") and trace.graph:
+def refuse_unserved(trace: Trace, *, objects: bool = False) -> None:
+    """HeapwrightError for a trace of a kernel or, but where `objects` are asked about as well, of a
+    JVM's, where the answer would be about a process's malloc."""
+    if trace.origin.get("java") and trace.graph and not objects:
         raise HeapwrightError(
             f"{trace.path} is of a Java program's objects, which no malloc serves: ask `heapwright "
             "compare` with --heap, or --managers hotspot-serial,hotspot-parallel,hotspot-g1, what "

@@ -30,7 +30,8 @@ def why(
     or simply live. Of a Python's object graph also what only its cycle collector could free.
 
     `trace`: a trace, a path, or the name of a synthetic program. Each byte is told by the twin of
-    what it ran on, glibc, or pymalloc over it; `settings` are its knobs, over those recorded.
+    what it ran on, glibc, or pymalloc over it, a Java program's by the twin of its collector;
+    `settings` are its knobs, over those recorded.
     `progress` is told events done, of PASSES times the trace's.
 
     >>> import heapwright as hw
@@ -48,7 +49,7 @@ def why(
 
     told = progress or (lambda events: None)
     with opened_traces([trace]) as (opened,):
-        refuse_unserved(opened)
+        refuse_unserved(opened, objects=True)
         heaps, done = Heaps(), 0
 
         def advance(events: int) -> None:

@@ -28,7 +28,8 @@ def why(
     live: a verdict, its share of what is resident at the end and at the peak, the call stacks
     behind it, and what to do. Each byte is told by the twin of what the program ran on, glibc or
     pymalloc over it, set as it was recorded. Of a Python's object graph (record --graph) also what
-    only the cycle collector could free, and how long that waited.
+    only the cycle collector could free, and how long that waited. A Java program's objects are told
+    by the twin of its collector, in the heap that it was recorded in.
 
     Example:
 

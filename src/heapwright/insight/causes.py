@@ -65,6 +65,7 @@ class Course:
     process_bytes: int  # that the whole process had at most; 0 where that is not known
     python: bool = False  # whether most of it lies in arenas of Python's own allocator
     device: bool = False  # whether it is of a device's memory, which no malloc serves
+    java: bool = False  # whether it is of a JVM's objects, which none serves either
 
     @classmethod
     def of(
@@ -92,6 +93,7 @@ class Course:
             process_bytes(trace),
             bool(trace.python),
             trace.on_device,
+            bool(trace.graph and trace.java),
         )
 
 
@@ -116,6 +118,16 @@ DEVICE_MENDS = {  # of PyTorch's allocator, where a malloc has other settings
     "retention": "Try PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, first by "
     "`heapwright compare --set cuda-caching.expandable_segments=1`.",
     "rounding": "Ask for fewer and larger tensors: each takes a multiple of 512 bytes.",
+}
+JAVA_MENDS = {  # of a JVM's heap
+    "caches": "Smaller buffers of threads, -XX:TLABSize, or fewer threads.",
+    "fragmentation": "A collector that moves objects has none: `heapwright compare` tries them.",
+    "retention": "A smaller -Xmx keeps less; `heapwright compare --heap 1.5x,2x,3x` says what that "
+    "costs in collections.",
+    "rounding": "Fewer and larger objects: each has a header of 12 bytes, an array 16, and takes "
+    "a multiple of 8.",
+    "garbage": "A smaller -Xmx or -Xmn collects earlier; `heapwright compare --heap 1.5x,2x,3x` "
+    "says what that costs in collections.",
 }
 
 
@@ -151,7 +163,8 @@ def sentences(cause: str, size: int, course: Course, place: Place | None) -> tup
         "live": _live,
     }[cause]
     said, mend = told(f"{bytes_text(size)} {whole} ({share})", place, course)
-    return said, DEVICE_MENDS.get(cause, mend) if course.device else mend
+    others = DEVICE_MENDS if course.device else JAVA_MENDS if course.java else {}
+    return said, others.get(cause, mend)
 
 
 def _by(place: Place | None) -> str:

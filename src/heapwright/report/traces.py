@@ -91,7 +91,8 @@ def _origin(origin: Mapping[str, str], settings: Mapping[str, int]) -> dict[str,
     if "command" in origin:
         said["command"] = origin["command"]
     forms = {
-        "libc": "glibc {}", "kernel": "Linux {}", "machine": "{}", "cores": "{} cores",
+        "java": "Java {}", "vm": "{}", "libc": "glibc {}", "kernel": "Linux {}",
+        "machine": "{}", "cores": "{} cores",
         "page_bytes": "pages of {} bytes", "host": "{}", "date": "{}",
     }  # fmt: skip
     where = [form.format(origin[name]) for name, form in forms.items() if name in origin]

@@ -157,7 +157,7 @@ def beside(
         allocated_bytes=(_up_to_the_last(twin, cycles), log.allocated_bytes),
         median_pause_ns=(ours["median"], int(statistics.median(pauses))),
         longest_pause_ns=(ours["longest"], max(pauses)),
-        told=tuple(_told(trace, log, given, settings or {})),
+        told=tuple(_told(trace, log, given, settings or {}) + _recorded(twin, given)),
     )
 
 
@@ -209,6 +209,12 @@ def _told(
     if not trace.java:
         said.append("The trace is of no Java program.")
     return said
+
+
+def _recorded(twin: Replay, given: Mapping[str, int]) -> list[str]:
+    """What neither the log told nor anybody: the run that was recorded had it."""
+    left = [f"{knob}={v}" for knob, v in twin.recorded.items() if knob not in (*given, "version")]
+    return [f"As recorded, as the log does not tell them: {', '.join(left)}."] if left else []
 
 
 def _mean(values: np.ndarray) -> int:

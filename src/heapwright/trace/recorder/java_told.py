@@ -19,6 +19,12 @@ from heapwright.trace.recorder import graph_books as at
 WORD_BYTES = 8
 TOLD_BYTES = 1 << 12  # that are read
 BRIEFLY_BIRTHS = 64  # within which dies what no look reached
+KEEPING_PACE = (
+    "Its optimising compiler kept pace with the program, as with -Xbatch: what it left out (escape "
+    "analysis) is not here, and a run that is not recorded allocates more until it has caught up. "
+    "Recorded again with -XX:-DoEscapeAnalysis, it has the most that such a run allocates."
+)
+_NO_ESCAPE = re.compile(r"-Xint|-XX:-DoEscapeAnalysis|-XX:TieredStopAtLevel=[0-3]\b")
 _COMPACT, _WIDE_INTEGER = 8, 24  # bytes of an Object with a header of 8, an Integer with one of 16
 
 
@@ -132,6 +138,7 @@ class JavaTold(NamedTuple):
                 if self.log
                 else "Of its own collections none are kept: the JVM logged none."
             ),
+            *([Note(KEEPING_PACE)] if not _NO_ESCAPE.search(self.options) else []),
             Note(
                 "Weak, phantom and final references keep nothing alive; "
                 f"{again:,} objects were out of reach at a look and in use again later.",
