@@ -7,7 +7,7 @@ from heapwright.managers.present import ran_on
 from heapwright.managers.registry import named
 from heapwright.trace.java_options import knobs, numbers
 from heapwright.trace.store import Trace
-from heapwright.tunnel.steered import as_recorded, of_version, sentences, without_stand_ins
+from heapwright.tunnel.steered import as_recorded, of_version, recorded_for, sentences
 from heapwright.versions import version_number
 from java_programs import KEY
 
@@ -56,8 +56,7 @@ def test_a_jvms_own_heap_is_its_twins():
 )
 def test_a_release_that_a_twin_has_not_is_not_called_recorded(java, name, kept, said):
     trace, manager = Recorded(java, "-Xmx16m"), named(name)
-    chosen = as_recorded(manager, trace)
-    found = without_stand_ins(manager, trace, chosen)
+    chosen, found = recorded_for(manager, trace)
     assert found.get("version", 0) == (version_number(kept) if kept else 0)
     told = of_version(manager, trace, chosen)
     assert (said in told[0]) if said else not told

@@ -42,7 +42,7 @@ from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC04
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 from heapwright.tunnel.settled import settle, stops_of
-from heapwright.tunnel.steered import as_recorded, of_version, sentences, without_stand_ins
+from heapwright.tunnel.steered import of_version, recorded_for, sentences
 from heapwright.words import counted
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     settings = dict(settings or {})
     twin = Replay(manager_name, trace, settings, conditions)
     seconds = [twin.replay(trace, progress)]
-    moment = seconds[0] < MOMENT_SECONDS
-    while len(seconds) < max(tries, MOMENT_TRIES if moment else 1):
+    while len(seconds) < max(tries, MOMENT_TRIES if seconds[0] < MOMENT_SECONDS else 1):
         seconds.append(Replay(manager_name, trace, settings, conditions).replay(trace, None))
     meters, counts = twin.heap.machine.meters, twin.run.progress
     peak_pages, peak_event = int(counts[twin.loop.PEAK_PAGES]), int(counts[twin.loop.PEAK_EVENT])
@@ -170,9 +169,8 @@ def replay_seconds(
     manager_name: str, trace: "Trace", settings: Mapping[str, int] | None = None
 ) -> float:
     """Seconds in the replay loop alone, under the default conditions."""
-    return Replay(manager_name, trace, dict(settings or {}), Conditions.of(trace)).replay(
-        trace, None
-    )
+    one = Replay(manager_name, trace, dict(settings or {}), Conditions.of(trace))
+    return one.replay(trace, None)
 
 
 def placements(
@@ -233,8 +231,7 @@ class Replay:
         if hasattr(self.module, "beneath"):
             self.apart = bound_loop(manager, "storeys").apart
         self.loop: Any = bound_loop(manager, manager.template(graph=trace.graph))
-        stood_for = as_recorded(manager, trace)
-        self.recorded = without_stand_ins(manager, trace, stood_for)
+        stood_for, self.recorded = recorded_for(manager, trace)
         start = trace.heap_start if getattr(self.module, "AT_HEAP_START", False) else 0
         space = machine(HUGE_PAGES.index(conditions.huge_pages), start if at is None else at)
         self.chosen = chosen = {**stood_for, **settings}

@@ -58,14 +58,14 @@ def _of_a_jvm(trace: "Trace", known: tuple[str, ...]) -> dict[str, int]:
     return most | knobs(trace.origin.get("options", ""), known)
 
 
-def without_stand_ins(
-    manager: Manager, trace: "Trace", recorded: Mapping[str, int]
-) -> dict[str, int]:
-    """What was recorded without a version that only stands for the recorded one."""
+def recorded_for(manager: Manager, trace: "Trace") -> tuple[dict[str, int], dict[str, int]]:
+    """As recorded; and without a version that only stands for the recorded one."""
+    recorded = as_recorded(manager, trace)
     said = trace.origin.get(manager.card.version_of, "")
     own = recorded.get("version", 0)
     stands_in = own and said and not _same_release(own, said)
-    return {k: v for k, v in recorded.items() if not (k == "version" and stands_in)}
+    told = {k: v for k, v in recorded.items() if not (k == "version" and stands_in)}
+    return recorded, told
 
 
 def _same_release(number: int, version: str) -> bool:
