@@ -16,11 +16,12 @@ from heapwright.compiler.atomics import compare_and_swap
 from heapwright.machine import load
 from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST
 from heapwright.managers.malloc.wright.dirty import mark, sign_run
-from heapwright.managers.malloc.wright.hardened import asked_for, fill, is_block, set_live
+from heapwright.managers.malloc.wright.hardened import link_of
 from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
 from heapwright.managers.malloc.wright.page_heap import give, keep_schedule, take
 from heapwright.managers.malloc.wright.spans import (
     acquire,
+    give_waiting,
     give_whole,
     orphan,
     release_easily,
@@ -31,7 +32,6 @@ from heapwright.managers.malloc.wright.state import (
     ALIVE,
     CLOSED,
     EXIT_THREAD,
-    HARDENED,
     KIND,
     LENGTH,
     LOOK,
@@ -54,7 +54,6 @@ from heapwright.managers.malloc.wright.state import (
     lock,
     newest,
     put,
-    room_of,
     row_of,
     set_entry,
     start_of,
@@ -109,6 +108,7 @@ def look(heap, row):
             if size_class < heap.classes.fields[FIRST_SINGLE]:
                 give_whole(heap, row, size_class)
         heap.rows[seen] = heap.rows[head]
+    give_waiting(heap, row, 0)
     lock(heap)
     heap.fields[TICKS] += heap.fields[LOOK_PAGES]
     keep_schedule(heap)
@@ -141,7 +141,7 @@ def name_run(heap, span, size_class):
 def give_run(heap, span):
     """Free a span of one block."""
     heap.paths[RUN_FREED] += 1
-    if unlikely(heap.fields[HARDENED] != 0):
+    if unlikely(heap.guarded[0] != 0):
         sign_run(heap, get(heap, span, START), get(heap, span, LENGTH))
     lock(heap)
     give(heap, span)
@@ -163,15 +163,6 @@ def _free_from_afar(heap, row, address, entry):
     """Free a block of another thread's span, or of one that does not stay as it is."""
     heap.paths[OVERFLOW] += 1
     size_class, span = entry & 255, entry >> 8
-    if unlikely(heap.fields[HARDENED] != 0):
-        if not is_block(heap, address) or asked_for(heap, address, room_of(heap, address)) < 0:
-            return
-        set_live(heap, address, 0)
-        if size_class:
-            fill(heap, address, 2, heap.classes.bytes_of[unsigned(size_class)] >> 3)
-        heap.rows[unsigned(row + PASSED)] += 1
-        if heap.rows[unsigned(row + PASSED)] >= heap.fields[LOOK_PAGES] > 0:
-            look(heap, row)
     if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):
         give_run(heap, span)
         return
@@ -185,17 +176,17 @@ def _free_from_afar(heap, row, address, entry):
 @kernel
 def _empty_cache(heap, row, size_class):
     """Give the cached blocks of a class back."""
-    head = unsigned(row + size_class)
+    head, size = unsigned(row + size_class), heap.classes.bytes_of[unsigned(size_class)]
     block = newest(heap, heap.rows[head])
     heap.rows[head] = heap.classes.empty_word[unsigned(size_class)]
     while block:
-        after = newest(heap, load(heap.machine, block))
+        after = link_of(heap, block, size) if heap.guarded[0] else load(heap.machine, block)
         span = entry_of(heap, block) >> 8
         if size_class >= heap.classes.fields[FIRST_SINGLE]:
             give_run(heap, span)
         else:
             give_back(heap, row, span, block)
-        block = after
+        block = newest(heap, after)
 
 
 @kernel
@@ -218,6 +209,7 @@ def empty_row(heap, row):
         post(heap, row)
     for size_class in range(1, heap.classes.fields[FIRST_SINGLE]):
         give_whole(heap, row, size_class)
+    give_waiting(heap, row, 0)
 
 
 @kernel(cold=True)
@@ -232,6 +224,7 @@ def end_thread(heap, thread):
         collect_mail(heap, row, False)
         if heap.rows[unsigned(row + OUT_COUNT)]:
             post(heap, row)
+    give_waiting(heap, row, 0)
     for size_class in range(heap.classes.fields[LAST] + 1):
         heap.rows[unsigned(row + size_class)] = 0
     heap.rows[unsigned(row + ALIVE)] = 0

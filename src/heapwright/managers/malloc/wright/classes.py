@@ -32,6 +32,7 @@ FEWEST_BLOCKS = 8  # of a span in any case
 FEWEST_CACHED = 4  # blocks of a shared class that a cache has room for, unless it has none
 MOST_BYTES = 256 << 10  # largest block of a class
 MOST_CLASSES = 128
+INVERSE_SHIFT = 40  # above the bits of an offset in a span and of a size: see `is_multiple`
 WORD_SHIFT = 48  # a list's word is room << WORD_SHIFT | address of its newest block
 
 
@@ -40,6 +41,7 @@ class Classes(NamedTuple):
 
     class_of: np.ndarray  # uint8[slot]
     bytes_of: np.ndarray  # int64[class]
+    inverse_of: np.ndarray  # int64[class]  of bytes_of, as `is_multiple` takes it
     pages_of: np.ndarray  # int64[class]  pages of a span
     empty_word: np.ndarray  # int64[class]  of a list without blocks: the room of a cache
     carved_of: np.ndarray  # int64[class]  fresh blocks that are listed at a time
@@ -112,6 +114,7 @@ def classes(
     return Classes(
         np.searchsorted(sizes, largest).astype(np.uint8),
         sizes,
+        (1 << INVERSE_SHIFT) // each + 1,
         pages,
         room << WORD_SHIFT,
         carved,
@@ -156,3 +159,12 @@ def class_of_aligned(classes, size, align):
     while row and classes.bytes_of[row] & (align - 1):
         row = row + 1 if row < classes.fields[LAST] else 0
     return row
+
+
+@kernel(inline=True)
+def is_multiple(classes, offset, size_class):
+    """Whether a block of a class may begin at an offset in a span: without a division, whose
+    remainder is below the inverse where nothing is left over (Lemire, Kaser and Kurz, "Faster
+    remainder by direct computation", 2019)."""
+    inverse = classes.inverse_of[unsigned(size_class)]
+    return (offset * inverse) & ((1 << INVERSE_SHIFT) - 1) < inverse

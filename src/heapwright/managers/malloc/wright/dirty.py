@@ -10,15 +10,11 @@ from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.compiler.bits import bit_count, bit_length, trailing_zeros
 from heapwright.managers.malloc.wright.classes import PAGE_SHIFT
 from heapwright.managers.malloc.wright.hardened import (
-    FILLED_WORDS,
-    SIGNED,
     WRITTEN,
     condemn,
-    fill,
-    is_filled,
-    set_live,
+    fill_page,
+    is_filled_page,
 )
-from heapwright.managers.malloc.wright.state import HARDENED
 
 WORD_BITS_SHIFT = 5  # bitmaps hold 32 bits a word, so that none is the sign
 WORD_BITS = 1 << WORD_BITS_SHIFT
@@ -48,7 +44,7 @@ def dirty_pages(heap, start, pages):
 @kernel
 def mark(heap, start, pages, is_dirty):
     """Say of each page of a run whether it is dirty: handed out, or given back to the system."""
-    if unlikely(heap.fields[HARDENED] != 0):
+    if unlikely(heap.guarded[0] != 0):
         unsign(heap, start, pages, is_dirty)
     page, end = start, start + pages
     while page < end:
@@ -95,8 +91,8 @@ def sign_run(heap, start, pages):
     page = next_page(heap, start, end, True)
     while page < end:
         place = page << PAGE_SHIFT
-        fill(heap, place, 0, FILLED_WORDS)
-        set_live(heap, place, SIGNED)
+        fill_page(heap, place)
+        heap.signed[unsigned(page)] = 1
         page = next_page(heap, page + 1, end, True)
 
 
@@ -107,8 +103,8 @@ def unsign(heap, start, pages, is_handed_out):
     page = next_page(heap, start, end, True)
     while page < end:
         place = page << PAGE_SHIFT
-        if heap.live[unsigned(place >> 4)] == SIGNED:
-            set_live(heap, place, 0)
-            if is_handed_out and not is_filled(heap, place, 0, FILLED_WORDS):
+        if heap.signed[unsigned(page)]:
+            heap.signed[unsigned(page)] = 0
+            if is_handed_out and not is_filled_page(heap, place):
                 condemn(heap, WRITTEN)
         page = next_page(heap, page + 1, end, True)

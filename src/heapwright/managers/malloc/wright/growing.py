@@ -1,6 +1,6 @@
 """wright's tables grow with its heap, so that a process has address space for what it uses alone.
 
-    page map, dirty, live   a step for each STEP_BYTES of the heap: before the heap grows
+    page map, dirty, signed a step for each STEP_BYTES of the heap: before the heap grows
     spans                   SPANS_STEP records at a time
     rows                    a step for each ROWS_STEP threads: before a thread's first request
 
@@ -12,13 +12,12 @@ from heapwright.compiler import kernel
 from heapwright.machine.tables import extend_table
 from heapwright.managers.malloc.wright.classes import PAGE_BYTES, PAGE_SHIFT
 from heapwright.managers.malloc.wright.state import (
-    HARDENED,
     HEAP_BYTES,
     MOST_SPANS,
     MOST_THREADS,
     REACHED_DIRTY,
-    REACHED_LIVE,
     REACHED_MAP,
+    REACHED_SIGNED,
     ROW_SHIFT,
     ROWS,
     SPAN_SHIFT,
@@ -30,11 +29,11 @@ SPANS_STEP = 4096
 ROWS_STEP = 8
 MAP_SHIFT = PAGE_SHIFT - 2  # bytes of the heap to a byte of each table
 DIRTY_SHIFT = PAGE_SHIFT + 5 - 3
-LIVE_SHIFT = 4
+SIGNED_SHIFT = PAGE_SHIFT
 GROWING = {  # arrays of which flight maps so many bytes at the start: the first steps
     "page_map": STEP_BYTES >> MAP_SHIFT,
     "dirty": STEP_BYTES >> DIRTY_SHIFT,
-    "live": STEP_BYTES >> LIVE_SHIFT,
+    "signed": STEP_BYTES >> SIGNED_SHIFT,
     "spans": SPANS_STEP << (SPAN_SHIFT + 3),
     "rows": ROWS_STEP << (ROW_SHIFT + 3),
 }
@@ -43,7 +42,7 @@ GROWING = {  # arrays of which flight maps so many bytes at the start: the first
 def begin(heap):
     """Say what is there at the start."""
     heap.fields[REACHED_MAP] = heap.fields[REACHED_DIRTY] = STEP_BYTES
-    heap.fields[REACHED_LIVE] = STEP_BYTES
+    heap.fields[REACHED_SIGNED] = STEP_BYTES
     heap.fields[SPANS], heap.fields[ROWS] = SPANS_STEP, ROWS_STEP
 
 
@@ -62,10 +61,11 @@ def reach(heap, end):
         if not extend_table(heap.dirty, fields[REACHED_DIRTY] >> DIRTY_SHIFT, past >> DIRTY_SHIFT):
             return False
         fields[REACHED_DIRTY] = past
-    if fields[HARDENED] and fields[REACHED_LIVE] < past:
-        if not extend_table(heap.live, fields[REACHED_LIVE] >> LIVE_SHIFT, past >> LIVE_SHIFT):
+    if heap.guarded[0] and fields[REACHED_SIGNED] < past:
+        have = fields[REACHED_SIGNED] >> SIGNED_SHIFT
+        if not extend_table(heap.signed, have, past >> SIGNED_SHIFT):
             return False
-        fields[REACHED_LIVE] = past
+        fields[REACHED_SIGNED] = past
     return True
 
 

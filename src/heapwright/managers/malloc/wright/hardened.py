@@ -1,35 +1,41 @@
 """Hardened: what a program may not do to its heap is found out, said and ends it.
 
-    caches have no room ─► every request takes a slow path, which asks here; the fast paths, and
-                           their cost, are the same code as without
-    alloc ─► the block's byte of `live` becomes 1; its link, if it had one, must be the one written,
-             and what it was filled with still there; behind it a guard is put up
-    free  ─► the byte must be 1, and becomes 0; the guard must stand; the block is filled
-    span  ─► whole, it stays in its ring until the thread's next look, which tests all its blocks
+    alloc ─► the block's link, if it had one, must be the one that was written, and what it was
+             filled with still there; behind it a guard is put up
+    free  ─► a block must begin there, by its span; the guard must stand; the block is filled, and
+             with it its last word, which was the guard's: no block is freed twice
+    span  ─► whole, it waits with others of its thread, WAITING_MOST pages of them and not beyond
+             the thread's next look; then all its blocks are tested
     run   ─► freed, the first of its pages are filled, and tested when they are handed out
 
-    block   ... asked for │ pattern, at most 32 bytes │ ... │ pattern ^ bytes not asked for
+    in use  ... asked for │ pattern, 16 to 23 bytes │ ... │ pattern ^ address ^ bytes not asked for
+    free    link │ link ^ KEY ^ address │ KEY ^ address, to FILLED_BYTES │ ... │ KEY ^ address
+
+The paths of requests that do this are in guarded.py. They are other code than the fast paths, which
+in flight cost nothing for it: `guarded` is never written, so it is a constant there.
 
 Detects    a block freed twice; a pointer into a block, or to no block, freed or resized; a freed
            block written to, seen when it is handed out again or its span is given back; a write
            past what was asked for, seen when the block is freed or resized
-Omits      writes to a block in the post, or beyond FILLED_WORDS; reads; protection against an
-           attacker who knows the heap
+Omits      writes to a block in the post, or between FILLED_BYTES and the last word; reads;
+           protection against an attacker who knows the heap
 """
 
 import numpy as np
 
-from heapwright.compiler import kernel, unsigned
+from heapwright.compiler import kernel, unlikely
 from heapwright.compiler.compiled import AHEAD
 from heapwright.compiler.raw import real_address
 from heapwright.compiler.system import GETPID, GETTID, TGKILL, WRITE, system_call
 from heapwright.machine import load, store, touch
-from heapwright.managers.malloc.wright.classes import GRANULE_BYTES
+from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, GRANULE_BYTES, is_multiple
 from heapwright.managers.malloc.wright.state import (
     FATAL,
-    HARDENED,
+    TAKEN,
     entry_of,
+    room_of,
     start_of,
+    state_of,
 )
 
 DOUBLE_FREE, FOREIGN, INSIDE, WRITTEN, OVERRUN = range(1, 6)
@@ -42,12 +48,12 @@ SENTENCES = {
 }
 SENTENCE_BYTES = 96
 KEY = 0x5E11_0FAB_10C5  # mixed into the link's copy: neither zeros nor copies of it pass for one
-LIVE, SIGNED = 1, 2  # of the byte of `live`: a live block; a page of a free run that was filled
 PATTERN = 0x5EA1_1FAB_10C5_2D97  # of a guard: no byte is 0, as the end of a string is
 SLACK_SHIFT = 24  # in a guard's last word: its first bytes, which are overrun first, do not vary
 GUARD_BYTES = 8  # that a block is longer than was asked for, at least
-GUARDED_BYTES = 32  # behind what was asked for, at most, and the block's last word
-FILLED_WORDS = 8  # of a free block, and of each page of a free run that is SIGNED
+GUARDED_BYTES = 24  # from the word on in which the request ends; and the block's last word
+FILLED_BYTES = 32  # of a free block, besides its last word
+PAGE_FILLED_BYTES = 64  # of each page of a free run that is signed
 STANDARD_ERROR, ABORT = 2, 6  # file number, signal
 
 
@@ -72,102 +78,158 @@ def condemn(heap, verdict):
         system_call(TGKILL, process, thread, ABORT, 0, 0, 0)
 
 
-@kernel
-def set_live(heap, address, value):
-    """Say that a block begins at `address`, or no longer."""
-    heap.live[unsigned(address >> 4)] = value
+@kernel(inline=True)
+def begins(heap, address, span, size_class):
+    """Whether a block of a class that shares spans may begin at an address in a span."""
+    return is_multiple(heap.classes, address - start_of(heap, span), size_class)
 
 
 @kernel(cold=True)
-def is_block(heap, address):
-    """Whether a live block begins at `address`; if not, that was the program's last deed."""
-    if address & (GRANULE_BYTES - 1) == 0 and heap.live[unsigned(address >> 4)] == LIVE:
-        return True
+def begins_anywhere(heap, address):
+    """Whether a block of any class or of none may begin at an address."""
+    entry = entry_of(heap, address)
+    span, size_class = entry >> 8, entry & 255
+    if span == 0 or address & (GRANULE_BYTES - 1):
+        return False
+    if 0 < size_class < heap.classes.fields[FIRST_SINGLE]:
+        return begins(heap, address, span, size_class)
+    return address == start_of(heap, span) and state_of(heap, span) == TAKEN
+
+
+@kernel(cold=True)
+def reject(heap, address):
+    """A pointer that is no live block, or whose guard is gone, was freed or resized: say what."""
     entry = entry_of(heap, address)
     span, size_class = entry >> 8, entry & 255
     if span == 0:
         condemn(heap, FOREIGN)
-        return False
-    size = heap.classes.bytes_of[unsigned(size_class)]
-    offset = address - start_of(heap, span)
-    begins = offset % size == 0 if size_class else offset == 0
-    condemn(heap, DOUBLE_FREE if begins else INSIDE)
-    return False
+    elif begins_anywhere(heap, address):
+        last = load(heap.machine, address + room_of(heap, address) - 8)
+        link = load(heap.machine, address)  # whose copy is the last word of the smallest blocks
+        dead = last in (KEY ^ address, link ^ KEY ^ address)
+        condemn(heap, DOUBLE_FREE if dead else OVERRUN)
+    elif size_class == 0 and address == start_of(heap, span):  # a free run
+        condemn(heap, DOUBLE_FREE)
+    else:
+        condemn(heap, INSIDE)
 
 
 @kernel(inline=True)
 def sign(heap, block, link):
     """Write a copy of a freed block's link into its second word."""
-    if heap.fields[HARDENED]:
+    if heap.guarded[0]:
         store(heap.machine, block + 8, link ^ KEY ^ block)
 
 
 @kernel
-def link_of(heap, block):
-    """The link of a free block, whose copy must agree, as must what the block was filled with; 0,
-    which ends the list, if they do not."""
+def link_of(heap, block, size):
+    """The link of a free block of `size` bytes; 0, which ends the list, if it was written to."""
     link = load(heap.machine, block)
-    size = heap.classes.bytes_of[unsigned(entry_of(heap, block) & 255)]
-    whole = load(heap.machine, block + 8) == link ^ KEY ^ block
-    if not whole or not is_filled(heap, block, 2, size >> 3):
-        condemn(heap, WRITTEN)
-        return 0
-    return link
+    return link if is_untouched(heap, block, link, size) else written(heap)
 
 
-@kernel
-def fill(heap, block, first, words):
-    """Fill a free block from its word `first` on."""
-    last = min(words, FILLED_WORDS)
-    if first < last:
-        touch(heap.machine, block + 8 * first, 8 * (last - first))
-    for word in range(first, last):
-        store(heap.machine, block + 8 * word, KEY ^ block)
-
-
-@kernel
-def is_filled(heap, block, first, words):
-    """Whether that is still there."""
-    for word in range(first, min(words, FILLED_WORDS)):
-        if load(heap.machine, block + 8 * word) != KEY ^ block:
-            return False
-    return True
+@kernel(inline=True)
+def is_untouched(heap, block, link, size):
+    """Whether the copy of a free block's link agrees, and what it was filled with is still
+    there."""
+    copy = load(heap.machine, block + 8) ^ KEY ^ block
+    return (copy ^ link) | _differs(heap, block, size) == 0
 
 
 @kernel(cold=True)
+def written(heap):
+    """A free block was written to: 0, which ends every list."""
+    condemn(heap, WRITTEN)
+    return 0
+
+
+@kernel(inline=True)
+def fill(heap, block, size):
+    """Fill a free block of `size` bytes: the two words behind its link and the link's copy, which
+    are written afterwards, for in the smallest blocks these are the same; and its last word."""
+    machine, value, most = heap.machine, KEY ^ block, block + size - 16
+    place = min(block + 16, most)
+    touch(machine, block, min(size, FILLED_BYTES))
+    touch(machine, most, 16)
+    store(machine, place, value)
+    store(machine, place + 8, value)
+    store(machine, most + 8, value)
+
+
+@kernel(inline=True)
+def _differs(heap, block, size):
+    """What is not as it was filled; 0 if all is."""
+    machine, value, most = heap.machine, KEY ^ block, block + size - 16
+    place = min(block + 16, most)
+    wrong = (load(machine, place) ^ value) | (load(machine, place + 8) ^ value)
+    wrong |= load(machine, most + 8) ^ value
+    return wrong & (16 - size) >> 63  # 0 for 16 bytes, which are a link and its copy
+
+
+@kernel
+def fill_page(heap, place):
+    """Fill the first words of a page of a run that is about to be free."""
+    touch(heap.machine, place, PAGE_FILLED_BYTES)
+    for offset in range(0, PAGE_FILLED_BYTES, 8):
+        store(heap.machine, place + offset, KEY ^ place)
+
+
+@kernel
+def is_filled_page(heap, place):
+    """Whether they are still there."""
+    wrong = 0
+    for offset in range(0, PAGE_FILLED_BYTES, 8):
+        wrong |= load(heap.machine, place + offset) ^ KEY ^ place
+    return wrong == 0
+
+
+@kernel(inline=True)
 def guard(heap, block, size, room):
-    """Put up the guard behind the `size` bytes that were asked for of a block of `room`."""
-    machine, key, last = heap.machine, PATTERN, block + room - 8
-    place, mask = block + (size & -8), (1 << ((size & 7) << 3)) - 1
-    end = min(last, block + size + GUARDED_BYTES)
+    """Put up the guard behind the `size` bytes that were asked for of a block of `room`. Places
+    beyond the last word fall on it, which is written last."""
+    machine, last = heap.machine, block + room - 8
+    place, kept = block + (size & -8), (1 << ((size & 7) << 3)) - 1
     touch(machine, place, min(GUARDED_BYTES, last + 8 - place))
     touch(machine, last, 8)
-    if mask:
-        store(machine, place, (load(machine, place) & mask) | (key & ~mask))
-        place += 8
-    while place < end:
-        store(machine, place, key)
-        place += 8
-    store(machine, last, key ^ ((room - size) << SLACK_SHIFT))
+    store(machine, place, (load(machine, place) & kept) | (PATTERN & ~kept))
+    store(machine, min(place + 8, last), PATTERN)
+    store(machine, min(place + 16, last), PATTERN)
+    store(machine, last, PATTERN ^ block ^ ((room - size) << SLACK_SHIFT))
+
+
+@kernel(inline=True)
+def slack_of(heap, block, room):
+    """The bytes of a block that were not asked for; -1 if its guard is gone."""
+    machine, last = heap.machine, block + room - 8
+    word = load(machine, last) ^ PATTERN ^ block
+    slack = word >> SLACK_SHIFT
+    if unlikely(word & ((1 << SLACK_SHIFT) - 1) != 0 or not GUARD_BYTES <= slack <= room):
+        return -1
+    size = room - slack
+    place, kept = block + (size & -8), (1 << ((size & 7) << 3)) - 1
+    second, third = min(place + 8, last), min(place + 16, last)
+    # a place minus the last one, shifted, has no bit where it is the last one, which was looked at
+    differs = (load(machine, place) ^ PATTERN) & ~kept & (place - last) >> 63
+    differs |= (load(machine, second) ^ PATTERN) & (second - last) >> 63
+    differs |= (load(machine, third) ^ PATTERN) & (third - last) >> 63
+    return slack if differs == 0 else -1
 
 
 @kernel(cold=True)
-def asked_for(heap, block, room):
-    """The bytes that were asked for of a block; -1, and the program's end, if its guard is gone."""
-    machine, key, last = heap.machine, PATTERN, block + room - 8
-    slack = load(machine, last) ^ key
-    size = room - (slack >> SLACK_SHIFT)
-    stands = slack & ((1 << SLACK_SHIFT) - 1) == 0 and 0 <= size <= room - GUARD_BYTES
-    if stands:
-        place, mask = block + (size & -8), (1 << ((size & 7) << 3)) - 1
-        end = min(last, block + size + GUARDED_BYTES)
-        if mask:
-            stands = load(machine, place) & ~mask == key & ~mask
-            place += 8
-        while place < end:
-            stands = stands and load(machine, place) == key
-            place += 8
-    if not stands:
-        condemn(heap, OVERRUN)
-        return -1
-    return size
+def asked_for(heap, address):
+    """The bytes that were asked for of a block; -1, and the program's end, if there is none or its
+    guard is gone."""
+    if begins_anywhere(heap, address):
+        room = room_of(heap, address)
+        slack = slack_of(heap, address, room)
+        if slack >= 0:
+            return room - slack
+    reject(heap, address)
+    return -1
+
+
+@kernel(cold=True)
+def bury(heap, address):
+    """A block of a span of its own is no longer in use."""
+    place = address + room_of(heap, address) - 8
+    store(heap.machine, place, KEY ^ address)

@@ -20,7 +20,6 @@ from heapwright.managers.malloc.wright.state import (
     FREE,
     FRESH,
     FULL,
-    HARDENED,
     LENGTH,
     LISTED,
     MAILBOX,
@@ -40,6 +39,9 @@ from heapwright.managers.malloc.wright.state import (
     TOP,
     UNUSED,
     USED_PAGES,
+    WAITING,
+    WAITING_PAGES,
+    WAITS,
     WHOLE,
     end_of,
     entry_of,
@@ -129,9 +131,11 @@ def _check_span(heap, span, size_class):
     fresh = heap.rows[unsigned(owner_of(heap, span) + FRESH + size_class)]
     if state == FULL:
         return 4 if count or fresh == span else 0
+    if state == WAITING:
+        return 0 if heap.guarded[0] and count == carved and fresh != span else 4
     if (state == LISTED) != (count > 0) or state not in (LISTED, TAKEN):
         return 4
-    kept = fresh == span or heap.fields[HARDENED]
+    kept = fresh == span or heap.guarded[0]
     return 4 if count == carved and not kept else 0
 
 
@@ -183,6 +187,18 @@ def _check_rows(heap):
                 span = get(heap, span, NEXT)
                 if span == first:
                     break
+        left = heap.rows[unsigned(row + WAITING_PAGES)]
+        first = heap.rows[unsigned(row + WAITS)]
+        span = first
+        while span:
+            if state_of(heap, span) != WAITING or owner_of(heap, span) != row:
+                return 4
+            left -= get(heap, span, LENGTH)
+            span = get(heap, span, NEXT)
+            if span == first:
+                break
+        if left:
+            return 4
         left = heap.rows[unsigned(row + OUT_COUNT)]
         block = heap.rows[unsigned(row + OUT_FIRST)]
         while block:

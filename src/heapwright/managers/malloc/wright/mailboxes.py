@@ -19,6 +19,7 @@ from heapwright.compiler import kernel, likely, unsigned
 from heapwright.compiler.atomics import atomic_add, compare_and_swap, exchange, load_acquire
 from heapwright.machine import load, store, touch
 from heapwright.managers.malloc.wright.classes import LAST
+from heapwright.managers.malloc.wright.hardened import sign
 from heapwright.managers.malloc.wright.spans import release, release_to_nobody
 from heapwright.managers.malloc.wright.state import (
     ALIVE,
@@ -188,6 +189,7 @@ def collect_mail(heap, row, to_cache):
         word = pushed(heap, old, block)
         if word >= 0 and to_cache:
             store(heap.machine, block, old)
+            sign(heap, block, old)
             heap.rows[head] = word
         else:
             give_back(heap, row, entry >> 8, block)

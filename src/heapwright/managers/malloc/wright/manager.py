@@ -27,12 +27,9 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import BREAK_BASE
 from heapwright.managers.malloc.wright import page_heap
-from heapwright.managers.malloc.wright.caches import (
-    empty_row,
-    end_thread,
-    free_uncached,
-)
+from heapwright.managers.malloc.wright.caches import empty_row, end_thread
 from heapwright.managers.malloc.wright.classes import (
+    FIRST_SINGLE,
     GRANULE_BYTES,
     PAGE_SHIFT,
     SPAN_MOST_BYTES,
@@ -55,6 +52,7 @@ from heapwright.managers.malloc.wright.requests import (
     free,
     free_cached,
     free_elsewhere,
+    free_uncached,
     realloc,
     usable,
 )
@@ -176,8 +174,8 @@ def boot(machine, config):
     given = kept(config.classes) if config.classes else None
     room = config.cache_bytes, config.single_cache_bytes
     sizes = classes(config.steps, *room, config.span_bytes, given)
-    if config.hardened:  # without room in any cache every request meets the tests
-        sizes.empty_word[:] = 0
+    if config.hardened:  # what lies in a list is filled: nothing is carved ahead of need
+        sizes.empty_word[sizes.fields[FIRST_SINGLE] :] = 0
         sizes.carved_of[:] = 1
     heap = tables(machine, sizes, page_heap.BINS, sentences() if config.hardened else None)
     begin(heap)

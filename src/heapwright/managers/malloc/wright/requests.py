@@ -7,13 +7,8 @@ calloc clears what may have been written; realloc stays, moves pages, or copies
 
 from heapwright.compiler import kernel, likely, unlikely, unsigned
 from heapwright.machine import ADVISE_DONTNEED, clear, copy, madvise, touch
-from heapwright.managers.malloc.wright import page_heap
-from heapwright.managers.malloc.wright.caches import (
-    free_uncached,
-    name_run,
-    refill,
-    take_run,
-)
+from heapwright.managers.malloc.wright import caches, page_heap
+from heapwright.managers.malloc.wright.caches import name_run, refill, take_run
 from heapwright.managers.malloc.wright.classes import (
     FIRST_SINGLE,
     GRANULE_BYTES,
@@ -26,20 +21,21 @@ from heapwright.managers.malloc.wright.classes import (
     class_of_small,
 )
 from heapwright.managers.malloc.wright.dirty import mark, next_page, unsign
+from heapwright.managers.malloc.wright.guarded import (
+    alloc_aligned_guarded,
+    alloc_guarded,
+    free_guarded,
+)
 from heapwright.managers.malloc.wright.hardened import (
     FOREIGN,
     GUARD_BYTES,
-    LIVE,
     asked_for,
     condemn,
     guard,
-    is_block,
-    set_live,
 )
 from heapwright.managers.malloc.wright.resizing import resize_run
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
-    HARDENED,
     HEAP_BYTES,
     ONE,
     RUN_TAKEN,
@@ -88,6 +84,8 @@ def alloc_cached_larger(heap, place, size):
 @kernel(inline=True)
 def _take_cached(heap, place, size_class):
     """The newest block of a cache; 0 if it is empty, as that of class 0 always is."""
+    if heap.guarded[0]:
+        return 0
     block = list_at(heap, place, size_class) & ADDRESS
     if likely(block != 0):
         set_list_at(heap, place, size_class, link_at(heap, block))
@@ -97,8 +95,8 @@ def _take_cached(heap, place, size_class):
 @kernel
 def alloc_uncached(heap, thread, size):
     """A block where the cache has none."""
-    if unlikely(heap.fields[HARDENED] != 0):
-        return _alloc_guarded(heap, thread, size, GRANULE_BYTES)
+    if heap.guarded[0]:
+        return alloc_guarded(heap, thread, size)
     return _alloc_slowly(heap, thread, size, class_of(heap.classes, size))
 
 
@@ -106,28 +104,6 @@ def alloc_uncached(heap, thread, size):
 def _alloc_slowly(heap, thread, size, size_class):
     """A block of a class, or beyond the classes, that comes from no cache."""
     return refill(heap, thread, size_class) if size_class else _alloc_run(heap, size, 1)
-
-
-@kernel(cold=True)
-def _alloc_guarded(heap, thread, size, align):
-    """A block with a guard behind it; 0 if refused."""
-    whole, size_class = size + GUARD_BYTES, 0
-    if align <= PAGE_BYTES:
-        size_class = class_of_aligned(heap.classes, whole, align)
-    if size_class:
-        block = refill(heap, thread, size_class)
-    else:
-        block = _alloc_run(heap, whole, max(1, align >> PAGE_SHIFT))
-    if block:
-        _begin_block(heap, block, size)
-    return block
-
-
-@kernel
-def _begin_block(heap, block, size):
-    """A block begins, hardened, for which `size` bytes were asked."""
-    set_live(heap, block, LIVE)
-    guard(heap, block, size, room_of(heap, block))
 
 
 @kernel
@@ -141,8 +117,8 @@ def _alloc_run(heap, size, align_pages):
 @kernel(cold=True)
 def _alloc_aligned(heap, thread, size, align):
     """A block at a multiple of `align`: of a class that is a multiple of it, else a run."""
-    if unlikely(heap.fields[HARDENED] != 0):
-        return _alloc_guarded(heap, thread, size, align)
+    if unlikely(heap.guarded[0] != 0):
+        return alloc_aligned_guarded(heap, thread, size, align)
     if align <= PAGE_BYTES:
         size_class = class_of_aligned(heap.classes, size, align)
         if size_class:
@@ -163,6 +139,8 @@ def free(heap, thread, address):
 @kernel(inline=True)
 def free_cached(heap, place, address, pointer):
     """Put the block in the class's cache; whether that had room."""
+    if heap.guarded[0]:
+        return False
     size_class = entry_of(heap, address) & 255
     old = list_at(heap, place, size_class)
     word = (old & ~ADDRESS) - ONE + pointer
@@ -175,9 +153,18 @@ def free_cached(heap, place, address, pointer):
 
 
 @kernel
+def free_uncached(heap, thread, address):
+    """Give the block back where the cache has no room for it."""
+    if heap.guarded[0]:
+        free_guarded(heap, thread, address)
+    else:
+        caches.free_uncached(heap, thread, address)
+
+
+@kernel
 def free_elsewhere(heap, pointer):
     """A pointer outside the heap was freed or resized: let be, or the end of the program."""
-    if heap.fields[HARDENED]:
+    if heap.guarded[0]:
         condemn(heap, FOREIGN)
 
 
@@ -185,7 +172,7 @@ def free_elsewhere(heap, pointer):
 def calloc(heap, thread, size):
     """A cleared block. Of a run, only pages that may have been written are cleared; of a large one
     they are given back, for it may never be written in full."""
-    whole = size + GUARD_BYTES if unlikely(heap.fields[HARDENED] != 0) else size
+    whole = size + GUARD_BYTES if unlikely(heap.guarded[0] != 0) else size
     size_class = class_of(heap.classes, whole)
     if size_class and size_class < heap.classes.fields[FIRST_SINGLE]:
         address = alloc(heap, thread, size, GRANULE_BYTES)
@@ -210,7 +197,7 @@ def _calloc_run(heap, size, whole, size_class):
         pages = heap.classes.pages_of[unsigned(size_class)]
     lock(heap)
     span = page_heap.take(heap, pages, 1)
-    if span and heap.fields[HARDENED]:
+    if span and heap.guarded[0]:
         unsign(heap, get(heap, span, START), pages, True)
     unlock(heap)
     if not span:
@@ -230,15 +217,15 @@ def _calloc_run(heap, size, whole, size_class):
     lock(heap)
     mark(heap, get(heap, span, START), pages, True)
     unlock(heap)
-    if heap.fields[HARDENED]:
-        _begin_block(heap, address, size)
+    if heap.guarded[0]:
+        guard(heap, address, size, room_of(heap, address))
     return address
 
 
 @kernel
 def realloc(heap, thread, address, size):
     """The block resized where it lies if it fits; a run, as resizing.py says; else copied."""
-    if unlikely(heap.fields[HARDENED] != 0):
+    if unlikely(heap.guarded[0] != 0):
         return _realloc_guarded(heap, thread, address, size)
     entry = entry_of(heap, address)
     room = usable(heap, address, size)
@@ -258,18 +245,19 @@ def realloc(heap, thread, address, size):
 
 @kernel(cold=True)
 def _realloc_guarded(heap, thread, address, size):
-    """realloc where hardened: a run as resizing.py says, all else moves."""
-    if not is_block(heap, address):
-        return 0
-    before = asked_for(heap, address, room_of(heap, address))
+    """realloc where hardened: the same, but that a block moves out of a class of single blocks."""
+    before = asked_for(heap, address)
     if before < 0:
         return 0
-    entry = entry_of(heap, address)
-    if entry & 255 == 0 and size > MOST_BYTES:
+    entry, room = entry_of(heap, address), room_of(heap, address)
+    if 0 < entry & 255 < heap.classes.fields[FIRST_SINGLE]:
+        if size + GUARD_BYTES <= room <= 2 * (size + GUARD_BYTES):
+            guard(heap, address, size, room)
+            return address
+    elif entry & 255 == 0 and size > MOST_BYTES:
         moved = resize_run(heap, entry >> 8, size + GUARD_BYTES)
         if moved:
-            set_live(heap, address, 0)
-            _begin_block(heap, moved, size)
+            guard(heap, moved, size, room_of(heap, moved))
             return moved
     moved = alloc(heap, thread, size, GRANULE_BYTES)
     if moved:
@@ -281,7 +269,6 @@ def _realloc_guarded(heap, thread, address, size):
 @kernel
 def usable(heap, address, size):
     """Bytes that the program may use: the block's; hardened, those that it asked for."""
-    room = room_of(heap, address)
-    if unlikely(heap.fields[HARDENED] != 0):
-        return asked_for(heap, address, room)
-    return room
+    if unlikely(heap.guarded[0] != 0):
+        return asked_for(heap, address)
+    return room_of(heap, address)

@@ -10,7 +10,8 @@
 Terms      fresh span: the one span of a thread and class with blocks never carved; partial: with a
            free block on its list; whole: with every carved block on its list
            owner: the thread whose row the span hangs on; an orphan belongs to nobody
-           LISTED: in its owner's ring; FULL: no free block at its owner; TAKEN: any other in use
+           LISTED: in its owner's ring; FULL: no free block at its owner; WAITING: whole, to be
+           tested, where hardened; TAKEN: any other in use
 Invariant  a span is LISTED iff its free list is not empty and it is no orphan; a span with fresh
            blocks is FRESH of its owner or an orphan                                (invariants.py)
            only its owner changes a LISTED span, or a fresh one; only who holds the lock an orphan;
@@ -35,23 +36,24 @@ from heapwright.managers.malloc.wright.state import (
     FREE,
     FRESH,
     FULL,
-    HARDENED,
     KIND,
+    LENGTH,
     LISTED,
-    NEXT,
     NOBODY,
     ORPHAN,
     ORPHANS,
     OWNER_SHIFT,
     PARTIAL,
     PASSED,
-    PREVIOUS,
     RETIRE,
     SPAN,
     SPAN_SHIFT,
     START,
     STATE_SHIFT,
     TAKEN,
+    WAITING,
+    WAITING_PAGES,
+    WAITS,
     WHOLE,
     end_of,
     get,
@@ -67,6 +69,8 @@ from heapwright.managers.malloc.wright.state import (
     unlink,
     unlock,
 )
+
+WAITING_MOST = 64  # pages of whole spans that wait to be tested, where hardened
 
 
 @kernel
@@ -88,13 +92,15 @@ def acquire(heap, row, size_class):
 def take_list(heap, row, size_class, span):
     """Move the span's whole free list to the cache; its newest block."""
     word = get(heap, span, FREE)
-    if unlikely(heap.fields[HARDENED] != 0):
-        return _take_one(heap, row, size_class, span, newest(heap, word))
     put(heap, span, FREE, heap.classes.empty_word[unsigned(size_class)])
     unlink(heap, span, heap.rows, row + PARTIAL + size_class)
     _emptied(heap, row, size_class, span)
     block = newest(heap, word)
-    heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
+    if unlikely(heap.guarded[0] != 0):
+        size = heap.classes.bytes_of[unsigned(size_class)]
+        heap.rows[unsigned(row + size_class)] = link_of(heap, block, size)
+    else:
+        heap.rows[unsigned(row + size_class)] = load(heap.machine, block)
     return block
 
 
@@ -105,20 +111,6 @@ def _emptied(heap, row, size_class, span):
     state = TAKEN if heap.rows[unsigned(row + FRESH + size_class)] == span else FULL
     kind = row << OWNER_SHIFT | state << STATE_SHIFT | size_class
     store_release(heap.spans, unsigned((span << SPAN_SHIFT) + KIND), kind)
-
-
-@kernel(cold=True)
-def _take_one(heap, row, size_class, span, block):
-    """The newest block of the span's free list, whose link is tested."""
-    link = link_of(heap, block)
-    if link & ADDRESS == 0:
-        link = heap.classes.empty_word[unsigned(size_class)]
-        put(heap, span, FREE, link)
-        unlink(heap, span, heap.rows, row + PARTIAL + size_class)
-        _emptied(heap, row, size_class, span)
-    else:
-        put(heap, span, FREE, link)
-    return block
 
 
 @kernel
@@ -232,6 +224,7 @@ def release_easily(heap, row, span, address):
         return False
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
+    sign(heap, address, old)
     put(heap, span, FREE, word)
     return True
 
@@ -250,7 +243,7 @@ def release_to_nobody(heap, span, address):
     _push(heap, span, address, get(heap, span, FREE))
     if is_whole(heap, span):
         heap.paths[RETIRE] += 1
-        if unlikely(heap.fields[HARDENED] != 0):
+        if unlikely(heap.guarded[0] != 0):
             _test(heap, span)
         unlink(heap, span, heap.orphans, size_class)
         heap.fields[ORPHANS] -= 1
@@ -261,14 +254,17 @@ def release_to_nobody(heap, span, address):
 @kernel(cold=True)
 def _retire(heap, row, span):
     """Every carved block of the span is back: it is fresh again, or its pages are free."""
-    if unlikely(heap.fields[HARDENED] != 0):  # see `give_whole`
-        return
     heap.paths[RETIRE] += 1
     size_class = get(heap, span, KIND) & 255
+    fresh = heap.rows[unsigned(row + FRESH + size_class)]
+    if heap.guarded[0] and span == fresh:  # see `give_whole`
+        return
     if state_of(heap, span) == LISTED:
         unlink(heap, span, heap.rows, row + PARTIAL + size_class)
         set_state(heap, span, TAKEN)
-    fresh = heap.rows[unsigned(row + FRESH + size_class)]
+    if heap.guarded[0]:
+        _wait(heap, row, span)
+        return
     if fresh in (0, span):
         _refresh(heap, row, size_class, span)
         return
@@ -279,15 +275,15 @@ def _retire(heap, row, span):
 
 @kernel
 def give_whole(heap, row, size_class):
-    """Free the thread's fresh span of a class, if no block of it is in use; hardened, all such."""
-    if unlikely(heap.fields[HARDENED] != 0):
-        _give_tested(heap, row, size_class)
+    """Free the thread's fresh span of a class, if no block of it is in use."""
     span = heap.rows[unsigned(row + FRESH + size_class)]
     if span == 0 or not is_whole(heap, span):
         return
     if state_of(heap, span) == LISTED:
         unlink(heap, span, heap.rows, row + PARTIAL + size_class)
     heap.rows[unsigned(row + FRESH + size_class)] = 0
+    if unlikely(heap.guarded[0] != 0):
+        _test(heap, span)
     lock(heap)
     give(heap, span)
     unlock(heap)
@@ -296,29 +292,32 @@ def give_whole(heap, row, size_class):
 @kernel(cold=True)
 def _test(heap, span):
     """Look at each free block of a span for what was written there."""
+    size = heap.classes.bytes_of[unsigned(get(heap, span, KIND) & 255)]
     block = newest(heap, get(heap, span, FREE))
     while block:
-        block = newest(heap, link_of(heap, block))
+        block = newest(heap, link_of(heap, block, size))
 
 
 @kernel(cold=True)
-def _give_tested(heap, row, size_class):
-    """Free the spans of a class that are whole, once each of their blocks has been tested."""
-    ring = row + PARTIAL + size_class
-    span, last = heap.rows[unsigned(ring)], 0
-    if span:
-        last = get(heap, span, PREVIOUS)
-    while span:
-        after = get(heap, span, NEXT) if span != last else 0
-        if is_whole(heap, span):
-            _test(heap, span)
-            if span != heap.rows[unsigned(row + FRESH + size_class)]:
-                heap.paths[RETIRE] += 1
-                unlink(heap, span, heap.rows, ring)
-                lock(heap)
-                give(heap, span)
-                unlock(heap)
-        span = after
+def _wait(heap, row, span):
+    """A whole span waits to be tested; those that came before and are too many are."""
+    set_state(heap, span, WAITING)
+    link_last(heap, span, heap.rows, row + WAITS)
+    heap.rows[unsigned(row + WAITING_PAGES)] += get(heap, span, LENGTH)
+    give_waiting(heap, row, WAITING_MOST)
+
+
+@kernel
+def give_waiting(heap, row, most_pages):
+    """Test and free the spans that wait, oldest first, until `most_pages` are left."""
+    while heap.rows[unsigned(row + WAITING_PAGES)] > most_pages:
+        span = heap.rows[unsigned(row + WAITS)]
+        unlink(heap, span, heap.rows, row + WAITS)
+        heap.rows[unsigned(row + WAITING_PAGES)] -= get(heap, span, LENGTH)
+        _test(heap, span)
+        lock(heap)
+        give(heap, span)
+        unlock(heap)
 
 
 @kernel
@@ -361,12 +360,11 @@ def orphan(heap, row, size_class):
         unlink(heap, span, heap.rows, row + PARTIAL + size_class)
         if span == fresh:
             continue
-        if is_whole(heap, span):  # where hardened
-            give(heap, span)
-        else:
-            _leave(heap, size_class, span)
+        _leave(heap, size_class, span)
     if fresh:
         if is_whole(heap, fresh):
+            if unlikely(heap.guarded[0] != 0):
+                _test(heap, fresh)
             give(heap, fresh)
         else:
             _leave(heap, size_class, fresh)

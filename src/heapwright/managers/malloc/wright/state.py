@@ -47,7 +47,7 @@ SPAN_SHIFT = 3
     KIND,  # row of the owner << 16 | state << 8 | class
 ) = range(8)
 STATE_SHIFT, OWNER_SHIFT = 8, 16
-UNUSED, RUN, TAKEN, LISTED, ORPHAN, FULL = range(6)  # states; RUN: free; see spans.py
+UNUSED, RUN, TAKEN, LISTED, ORPHAN, FULL, WAITING = range(7)  # states; RUN: free; see spans.py
 
 # A thread's row
 ROW_SHIFT = 10
@@ -58,6 +58,8 @@ ALIVE = 384
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
 OUT_BYTES = 389  # theirs
 PASSED = 390  # pages that caches were filled from since the last look, about
+WAITS = 391  # first of a ring of whole spans that wait to be tested, 0: none; where hardened
+WAITING_PAGES = 392  # theirs
 MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no thread reads it
 MAIL_BYTES = 449  # sent since the owner last looked, about
 MAIL_LIMIT = 450  # of that, beyond which a sender takes the mail to the spans itself
@@ -83,7 +85,6 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     LIMIT_PAGES,  # setting
     LIMIT_PERCENT,  # setting
     REMOTE_BATCH,  # setting
-    HARDENED,  # setting
     FATAL,  # one of hardened.py's verdicts
     THREADS,  # rows ever opened: all below
     MOVES,  # runs whose pages were moved
@@ -96,11 +97,11 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     PATIENCE,  # doublings of the interval
     REACHED_MAP,  # address: how far the page map goes
     REACHED_DIRTY,  # likewise
-    REACHED_LIVE,
+    REACHED_SIGNED,
     SPANS,  # records there is room for
     ROWS,  # likewise
     FIELDS,
-) = range(33)
+) = range(32)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
@@ -126,7 +127,8 @@ class Heap(NamedTuple):
     filled: np.ndarray  # int64[bin >> 5]  bitmap: bins that are not empty
     dirty: np.ndarray  # int64[page >> 5]  bitmap: pages written since the system gave them
     orphans: np.ndarray  # int64[class]  first of a ring of spans whose owner is gone, 0: none
-    live: np.ndarray  # uint8[address >> 4]  1: a live block begins; kept where HARDENED
+    signed: np.ndarray  # uint8[page]  1: of a free run, and filled; kept where hardened
+    guarded: np.ndarray  # int64[1]  setting: 1 where hardened; in flight a constant of the code
     end: np.ndarray  # int64[1]  address past the last page: TOP, on a cache line of its own
     sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
     nobody: np.ndarray  # int64[class]  the lists of a thread that has no row: empty, without room
@@ -138,7 +140,6 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
     """A heap without a page; hardened if it is given the sentences for that."""
     fields = np.zeros(FIELDS, np.int64)
     fields[SPAN_COUNT] = 1  # span 0 stands for none
-    fields[HARDENED] = sentences is not None
     rows = reserve((MOST_THREADS + 1) << ROW_SHIFT, np.int64)
     rows[NOBODY + MAILBOX] = CLOSED
     return Heap(
@@ -151,7 +152,8 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
         np.zeros((bins >> 5) + 1, np.int64),
         reserve(PAGES >> 5, np.int64),
         np.zeros(128, np.int64),
-        reserve(HEAP_BYTES >> 4 if sentences is not None else 1, np.uint8),
+        reserve(PAGES if sentences is not None else 1, np.uint8),
+        np.array([sentences is not None], np.int64),
         np.zeros(1, np.int64),
         sentences if sentences is not None else np.zeros(1, np.int8),
         np.zeros(128, np.int64),
@@ -284,7 +286,7 @@ def put(heap, span, field, value):
 
 @kernel(inline=True)
 def state_of(heap, span):
-    """UNUSED, RUN, TAKEN, LISTED or ORPHAN."""
+    """UNUSED, RUN, TAKEN, LISTED, ORPHAN, FULL or WAITING."""
     return (get(heap, span, KIND) >> STATE_SHIFT) & 255
 
 
