@@ -85,7 +85,7 @@ static __attribute__((noinline)) uint64_t who_asked(uint64_t caller, uintptr_t s
     uintptr_t pc = caller;
     if (tree.depth || python.on) return caller;
     for (int steps = 0; steps < MOST_STEPS; steps++) {
-        uint64_t bytes = hop(pc);
+        uint64_t bytes = pc - passing.every.start < passing.every.bytes ? hop(pc) : 0;
         if (!bytes) return pc;
         if (bytes == LOST) break;
         sp += bytes;

@@ -40,7 +40,7 @@
 #define CHECK_EVERY 16 /* events between two looks at the processor's own clock, where they are quick: pauses.h */
 #define STREAMS 65536 /* threads alive at once */
 #define KEYS_INSIDE 32 /* pthread_setspecific allocates for a key from this one on */
-#define RECORD_WORDS 10 /* two SYNC, the longest record, THREAD_EXIT */
+#define ROOM_WORDS (10 + 3 * CHECK_EVERY) /* two SYNC, the longest record, THREAD_EXIT; those until the next look */
 #define LOW_48 ((1UL << 48) - 1)
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
@@ -71,7 +71,7 @@ struct stream {              /* one thread's place in the log */
     int tid, rounds;         /* of thread-specific destructors; in the last one the thread ends */
 };
 
-static struct {
+static struct __attribute__((aligned(HEADER_BYTES))) { /* whole pages of its own: what else lies in them would be wiped, too */
     enum { UNSTARTED, ON, OFF } phase; /* UNSTARTED again in a forked child */
     int lock, nodes_told; /* tree.h */
     int python_lock, arena_lock; /* python.h */
@@ -80,7 +80,7 @@ static struct {
     struct header *header;
     char path[4096];
     struct stream stream[STREAMS]; /* the first is nobody's: it never has room */
-} state __attribute__((aligned(HEADER_BYTES)));
+} state;
 
 static struct {
     uint64_t number __attribute__((aligned(64))); /* the next event's */
@@ -342,7 +342,7 @@ static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int word
     int older = s && s->end && s->segment != state.segment;
     if (older) *taken = take_number();
     uint64_t number = *taken;
-    if (state.phase == ON && (!s || ((older || s->end - s->next < RECORD_WORDS) && !next_chunk(s)))) {
+    if (state.phase == ON && (!s || ((older || s->end - s->next < ROOM_WORDS) && !next_chunk(s)))) {
         state.header->lost_errno = errno;
         state.header->lost = number + 1;
         state.phase = OFF;
@@ -365,7 +365,7 @@ static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int word
 static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) {
     struct stream *s = mine;
     uint64_t now = ticks(), number = *taken;
-    if (s->end - s->next < 3 || number - s->synced >= SYNC_EVERY || now - s->ticks >= PAUSE_TICKS) return refill(taken, words);
+    if (s->end - s->next < ROOM_WORDS || number - s->synced >= SYNC_EVERY || now - s->ticks >= PAUSE_TICKS) return refill(taken, words);
     s->step = now - s->ticks >= QUICK_TICKS ? 1 : s->step < CHECK_EVERY ? 2 * s->step : CHECK_EVERY;
     s->checked = number, s->ticks = now;
     __atomic_store_n(&s->due, number + s->step, __ATOMIC_SEQ_CST);
@@ -377,7 +377,7 @@ static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) 
 static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
     struct stream *s = mine;
     uint64_t number = take_number();
-    if (__builtin_expect(s->end - s->next < 3 || number >= s->due, 0)) {
+    if (__builtin_expect(number >= s->due, 0)) { /* until then there is room */
         uint64_t taken = number; /* `number` itself stays in a register */
         s = due(&taken, words);
         number = taken;

@@ -142,6 +142,7 @@ static void tell_python(void) {
 static struct { int domain[3], arenas; } hooked; /* whether our hooks are in the chain */
 
 static void python_hook(void) { /* where they are not yet */
+    not_plain();
     for (int i = 0; i < 3; i++) {
         if (hooked.domain[i]) continue;
         PyMem_GetAllocator(i, cpython.domain + i);

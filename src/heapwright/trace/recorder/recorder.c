@@ -36,10 +36,14 @@
 
 #define CALLER ((uint64_t)__builtin_return_address(0))
 
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t);
+extern void *__libc_malloc(size_t) __attribute__((noplt)), *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t), *__libc_memalign(size_t, size_t);
-extern void __libc_free(void *), *__sbrk(intptr_t), *__curbrk;
+extern void __libc_free(void *) __attribute__((noplt)), *__sbrk(intptr_t), *__curbrk;
 extern int __libc_mallopt(int, int);
+
+static int serves; /* whose malloc: see who_serves */
+static int plain, never_plain; /* glibc's own serves, no whole stacks are kept, and no Python asks: nothing else to look at */
+static void not_plain(void) { plain = 0, never_plain = 1; }
 
 #include "log.h"
 #ifdef __x86_64__
@@ -56,7 +60,6 @@ static uint64_t stack_node(uint64_t caller) { return caller; }
 #include "exec.h"
 #include "origin.h"
 
-static int serves; /* whose malloc: see who_serves */
 #include "looks.h"
 #include "python_arenas.h"
 #include "process.h"
@@ -73,6 +76,7 @@ static __attribute__((noinline)) int who_serves(void) {
     if (other) other_usable = (size_t (*)(void *))next("malloc_usable_size");
     const char *version = gnu_get_libc_version(); /* before 2.43 a word at its end was not its owner's */
     if (strncmp(version, "2.", 2) || atoi(version + 2) >= 43) of_mapped = 8;
+    plain = !other && !never_plain;
     return serves = 1 + other;
 }
 
@@ -96,26 +100,38 @@ static void know_who_passes_on(void) {}
 #define ASKER CALLER
 #endif
 
-static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
+static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
     if (__builtin_expect(python_inside, 0)) {
         if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
         return python_ground = p;
     }
     if (__builtin_expect(python.on, 0)) caller = python_site(caller);
-    if (__builtin_expect(size >= LARGE_BYTES, 0)) mine->due = 0; /* its time is told after a pause */
+    if (size >= LARGE_BYTES) mine->due = 0; /* its time is told after a pause */
     uint64_t head, *place = append(op, 3, &head), slack = LOW_48;
     if (!place) return p;
     if (p) slack = usable(p) - size;
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
-    if (__builtin_expect(tree.depth != 0 && !python.on, 0)) caller = stack_node(caller);
+    if (tree.depth != 0 && !python.on) caller = stack_node(caller);
     place[2] = (caller & LOW_48) | align << 48;
     __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
     if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
-    if (__builtin_expect(size >= LARGE_BYTES, 0) && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
+    if (size >= LARGE_BYTES && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
+    return p;
+}
+/* The same of a small block, where that is all: some 40 instructions. */
+static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
+    if (__builtin_expect(!plain | !p | (size >= LARGE_BYTES), 0)) return given_otherwise(op, p, size, align, caller);
+    uint64_t head, *place = append(op, 3, &head), chunk = ((const size_t *)p)[-1];
+    if (__builtin_expect(!place, 0)) return p;
+    uint64_t slack = (chunk & ~7UL) - (chunk & 2 ? of_mapped : 8) - size;
+    place[1] = size | (slack < 0xffff ? slack : 0xffff) << 48;
+    place[2] = (caller & LOW_48) | align << 48;
+    __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
+    if (chunk & 4) lies_in((uint64_t)p);
     return p;
 }
 static inline int leaves(void *p, struct large *left) { /* before it is freed or resized: as gone_large */
-    size_t head = __builtin_expect(serves == 1, 1) ? ((const size_t *)p)[-1] : usable(p);
+    size_t head = __builtin_expect(plain || serves == 1, 1) ? ((const size_t *)p)[-1] : usable(p);
     return __builtin_expect(head >= LARGE_BYTES, 0) ? gone_large(p, left) : 0;
 }
 
@@ -140,7 +156,10 @@ static inline void *resized(void *old, size_t size, uint64_t caller) {
 
 static size_t whole_pages(size_t n, size_t page) { return n > SIZE_MAX - page ? n : (n + page - 1) & -page; }
 
-void *malloc(size_t n) { return given(MALLOC, __libc_malloc(n), n, 0, ASKER); }
+void *malloc(size_t n) {
+    void *p = __libc_malloc(n);
+    return given(MALLOC, p, n, 0, ASKER);
+}
 void *calloc(size_t a, size_t b) { return given(CALLOC, __libc_calloc(a, b), product(a, b), 0, ASKER); }
 void *realloc(void *old, size_t n) { return resized(old, n, ASKER); }
 void *reallocarray(void *old, size_t a, size_t b) { return resized(old, product(a, b), ASKER); }
@@ -155,7 +174,7 @@ int posix_memalign(void **out, size_t align, size_t n) {
     return p ? *out = p, 0 : ENOMEM;
 }
 void free(void *p) {
-    if (p && !python_inside) leaves(p, NULL), gone(FREE, p);
+    if (p && (plain || !python_inside)) leaves(p, NULL), gone(FREE, p);
     __libc_free(p);
 }
 

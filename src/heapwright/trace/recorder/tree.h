@@ -70,7 +70,7 @@ static void want_stacks(uint64_t depth) { /* before the first event */
     tree.trail_bytes = (sizeof(struct trail) + 2 * depth * sizeof(struct frame) + 63) & -64UL;
     tree.trails = fresh(STREAMS * tree.trail_bytes);
     tree.table = new_table(1 << 12);
-    if (tree.trails && tree.table) tree.depth = depth;
+    if (tree.trails && tree.table) tree.depth = depth, not_plain();
 }
 
 static inline uint64_t entry_of(uint64_t pc, uint64_t parent) {
