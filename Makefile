@@ -58,10 +58,11 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m fuzz.run
 
-agreement: install system ## regenerate docs/agreement*.md from real recordings
+agreement: install system ## regenerate docs/agreement*.md from real recordings; WHEELS=folder with PyTorch's
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
-	$(BIN)/python -m benchmarks.agreement_mallocs build/recordings/full
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check cmeel-mimalloc==3.4.3
+	HEAPWRIGHT_TORCH="$(WHEELS)" PYTHONPATH=tests $(BIN)/python -m benchmarks.agreement_mallocs build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_glibc build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_go build/recordings/full
 	$(BIN)/python -m benchmarks.agreement_space

@@ -11,7 +11,17 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.tables import here, name_of, of_recordings, pair, setting, share, table, today
+from benchmarks.tables import (
+    here,
+    name_of,
+    of_recordings,
+    pair,
+    recordings_parser,
+    setting,
+    share,
+    table,
+    today,
+)
 from heapwright.managers import managers
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.agreement import Agreement, validate
@@ -98,6 +108,11 @@ def page(manager: str, recordings: list[Path]) -> str:
         for found in systems.available()
         if not found.missing and found.name not in twins()
     ]
+    alone = f"""
+## Without a twin
+
+{", ".join(others)}: measured beside the twins by `heapwright compare`, compared with none.
+"""
     return f"""# Agreement with the real systems
 
 Written by `benchmarks/agreement.py` on {today()}: {manager} {systems.version(manager)}, {here()}.
@@ -130,14 +145,11 @@ Twin and real system get the same setting (`--set` and `GLIBC_TUNABLES`); the ke
 
 ## Others
 
-tcmalloc and mimalloc have [a page of their own](agreement-mallocs.md); so has Go, which is compared
-[by other figures](agreement-go.md).
-
-## Without a twin
-
-{", ".join(others) or "No other real allocator was installed"}: measured beside the twins by \
-`heapwright compare`, compared with none.
-"""
+Pages of their own have [glibc in other versions](agreement-glibc.md),
+[the other mallocs](agreement-mallocs.md), with nginx's slabs and PyTorch's allocator,
+[Go](agreement-go.md), [CPython](agreement-cpython.md), [HotSpot](agreement-hotspot.md),
+[Android](agreement-android.md) and [Linux](agreement-linux.md).
+{alone if others else ""}"""
 
 
 def main() -> int:
@@ -146,7 +158,8 @@ def main() -> int:
     def made(recordings: list[Path], _: Path) -> str:
         return page("glibc", recordings)
 
-    return of_recordings(__doc__, "docs/agreement.md", made, record_threaded)
+    options = recordings_parser(__doc__, "docs/agreement.md").parse_args()
+    return of_recordings(options, made, record_threaded)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.agreement import record_python, record_threaded
 from benchmarks.agreement_mallocs import row, synthetic
 from benchmarks.glibc_packages import unpacked
-from benchmarks.tables import here, name_of, of_recordings, setting, table, today
+from benchmarks.tables import here, name_of, of_recordings, recordings_parser, setting, table, today
 from heapwright.managers import managers
 from heapwright.references.malloc import libc, systems
 from heapwright.references.malloc.agreement import validate
@@ -138,7 +138,8 @@ def record_programs(folder: Path) -> None:
 
 def main() -> int:
     """Write the page."""
-    return of_recordings(__doc__, "docs/agreement-glibc.md", page, record_programs)
+    options = recordings_parser(__doc__, "docs/agreement-glibc.md").parse_args()
+    return of_recordings(options, page, record_programs)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,17 @@ writes the page. Nothing in it is typed by hand: run this again after a change t
 import sys
 from pathlib import Path
 
-from benchmarks.tables import here, name_of, of_recordings, pair, setting, share, table, today
+from benchmarks.tables import (
+    here,
+    name_of,
+    of_recordings,
+    pair,
+    recordings_parser,
+    setting,
+    share,
+    table,
+    today,
+)
 from heapwright.references.go import build as go_build
 from heapwright.references.go.agreement import GoAgreement, validate_go
 from heapwright.trace.programs import GRAPH_PROGRAMS, synthesise
@@ -148,7 +158,8 @@ def main() -> int:
     def made(recordings: list[Path], folder: Path) -> str:
         return page(recordings, synthesised(folder))
 
-    return of_recordings(__doc__, "docs/agreement-go.md", made)
+    options = recordings_parser(__doc__, "docs/agreement-go.md").parse_args()
+    return of_recordings(options, made)
 
 
 if __name__ == "__main__":

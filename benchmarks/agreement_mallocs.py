@@ -2,16 +2,30 @@
 
     python -m benchmarks.workloads RECORDINGS --scale full
     python -m benchmarks.agreement_mallocs RECORDINGS [-o docs/agreement-mallocs.md]
+    python -m benchmarks.agreement_mallocs RECORDINGS --only jemalloc,nginx-slab
 
-writes the page. Nothing in it is typed by hand: run this again after a change to a twin.
+fetches what is not installed (see malloc_packages.py) and writes the page, with the sections of
+agreement_embedded.py. Nothing in it is typed by hand: run this again after a change to a twin.
 """
 
+import re
 import statistics
 import sys
 from pathlib import Path
 
+from benchmarks import agreement_embedded, malloc_packages
 from benchmarks.agreement import record_threaded, twins
-from benchmarks.tables import here, name_of, of_recordings, pair, setting, share, table, today
+from benchmarks.tables import (
+    here,
+    name_of,
+    of_recordings,
+    pair,
+    recordings_parser,
+    setting,
+    share,
+    table,
+    today,
+)
 from heapwright.managers import managers
 from heapwright.references.malloc import systems
 from heapwright.references.malloc.agreement import Agreement, validate
@@ -52,6 +66,11 @@ KNOBS: dict[str, tuple[dict[str, int], ...]] = {
         {"page_reclaim_on_free": -1},
     ),
 }
+EMBEDDED = {
+    "nginx-slab": agreement_embedded.nginx_section,
+    "cuda-caching": agreement_embedded.torch_section,
+}
+OUTPUT = "docs/agreement-mallocs.md"
 KNOB_RECORDING = "python-threads"
 RUNS = 3
 HEADER = (
@@ -129,12 +148,20 @@ def synthetic(folder: Path) -> list[Path]:
     return made
 
 
+def sections(traces: list[Path], only: set[str]) -> list[str]:
+    """Those of the page, of `only` these managers where there are any."""
+    mine = [name for name in twins() if name != "glibc" and not systems.presence(name).missing]
+    made = [section(name, traces) for name in mine if not only or name in only]
+    for name, embedded in EMBEDDED.items():
+        if not only or name in only:
+            made.append(embedded(traces))
+    return made
+
+
 def page(recordings: list[Path], folder: Path) -> str:
     """The whole page."""
-    made = synthetic(folder)
-    mine = [name for name in twins() if name != "glibc" and not systems.presence(name).missing]
-    sections = "\n".join(section(name, [*recordings, *made]) for name in mine)
-    return f"""# Agreement with tcmalloc, mimalloc, jemalloc and mallocng
+    made = "\n".join(sections([*recordings, *synthetic(folder)], set()))
+    return f"""# Agreement with the other mallocs
 
 Written by `benchmarks/agreement_mallocs.py` on {today()}: {here()}.
 
@@ -150,12 +177,34 @@ The rules, and what is left out, are [a page of their own](mallocs.md).
 The real peak is what was held between two events, for the kernel's own mark of the highest is only
 exact to some pages; the twin's may lie within an event.
 
-{sections}"""
+{made}"""
+
+
+def renewed(old: str, fresh: list[str]) -> str:
+    """The page with these sections instead of those of the same managers, or at its end."""
+    parts = re.split(r"(?m)^(?=## )", old)
+    for text in fresh:
+        same = [at for at, part in enumerate(parts) if part.split()[1:2] == text.split()[1:2]]
+        where = slice(same[0], same[0] + 1) if same else slice(len(parts), None)
+        parts[where] = [text]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts)
 
 
 def main() -> int:
-    """Write the page."""
-    return of_recordings(__doc__, "docs/agreement-mallocs.md", page, record_threaded)
+    """Write the page, or with `--only` some of its sections."""
+    malloc_packages.prepare()
+    parser = recordings_parser(__doc__, OUTPUT)
+    parser.add_argument("--only", default="", help="managers whose sections are made anew")
+    options = parser.parse_args()
+    only = set(filter(None, options.only.split(",")))
+
+    def made(recordings: list[Path], folder: Path) -> str:
+        if not only:
+            return page(recordings, folder)
+        traces = [*recordings, *synthetic(folder)]
+        return renewed(options.output.read_text(), sections(traces, only))
+
+    return of_recordings(options, made, record_threaded)
 
 
 if __name__ == "__main__":

@@ -70,18 +70,21 @@ def written(output: Path, page: Callable[[Path], str]) -> int:
     return 0
 
 
+def recordings_parser(summary: str | None, output: str) -> argparse.ArgumentParser:
+    """What the command of a page of recordings takes."""
+    parser = argparse.ArgumentParser(description=(summary or "").splitlines()[0])
+    parser.add_argument("recordings", type=Path, help=f"a folder of {SUFFIX} files")
+    parser.add_argument("-o", "--output", type=Path, default=Path(output))
+    return parser
+
+
 def of_recordings(
-    summary: str | None,
-    output: str,
+    options: argparse.Namespace,
     page: Callable[[list[Path], Path], str],
     prepare: Callable[[Path], None] | None = None,
 ) -> int:
     """The command of a page: it is made from a folder of recordings, to which `prepare` may add,
     and an empty folder; the exit status."""
-    parser = argparse.ArgumentParser(description=(summary or "").splitlines()[0])
-    parser.add_argument("recordings", type=Path, help=f"a folder of {SUFFIX} files")
-    parser.add_argument("-o", "--output", type=Path, default=Path(output))
-    options = parser.parse_args()
     if prepare and options.recordings.is_dir():
         prepare(options.recordings)
     found = sorted(options.recordings.glob(f"*{SUFFIX}"))

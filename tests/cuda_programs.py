@@ -57,9 +57,9 @@ CASES = {
 STATES = ("allocated", "reserved", "retries", "ooms")
 
 
-def rows_of(name: str) -> list[tuple[int, int, int, int]]:
+def rows_of(name: str, seed: int = SEED) -> list[tuple[int, int, int, int]]:
     """(op, slot, size, stream); `random()` gives every Python the same."""
-    case, draw = CASES[name], random.Random(SEED).random
+    case, draw = CASES[name], random.Random(seed).random
     sizes = [int(DOUBLING ** (4 + draw() * (case.largest - 4))) for _ in range(40)]
     rows: list[tuple[int, int, int, int]] = []
     live: list[tuple[int, int]] = []
@@ -79,9 +79,9 @@ def rows_of(name: str) -> list[tuple[int, int, int, int]]:
     return rows
 
 
-def batch(name: str) -> Events:
+def batch(name: str, seed: int = SEED) -> Events:
     """The events of a program; a stream is a thread."""
-    op, slot, size, thread = np.array(rows_of(name), np.int64).T
+    op, slot, size, thread = np.array(rows_of(name, seed), np.int64).T
     return events(op=op, slot=slot, size=size, thread=thread)
 
 
@@ -123,13 +123,13 @@ def built(wheels: Path, folder: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": str(torch / "lib"), "LD_PRELOAD": loaded}
 
 
-def answers(name: str, folder: Path, environment: dict[str, str]) -> np.ndarray:
+def answers(name: str, folder: Path, environment: dict[str, str], seed: int = SEED) -> np.ndarray:
     """int64[event, 5]: address, and the states after each event, of the driver in `folder`."""
     case = CASES[name]
     lines = []
     if fraction := case.settings.get("per_process_memory_fraction"):
         lines.append(f"m {fraction / 100}")
-    for op, slot, size, stream in rows_of(name):
+    for op, slot, size, stream in rows_of(name, seed):
         lines.append(f"f {slot}" if op == FREE else f"a {slot} {size} {stream}")
     done = subprocess.run(
         [folder / "drive"],
@@ -148,21 +148,27 @@ def answers(name: str, folder: Path, environment: dict[str, str]) -> np.ndarray:
     return found[-EVENTS:]
 
 
+def placed(name: str, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the addresses in `answers` the reserved segment and the offset in it; -1 where refused."""
+    shift = 30 if CASES[name].settings.get("expandable_segments") else 62
+    address = found[:, 0]
+    start = int(address[address > 0].min()) & -(1 << 30)
+    offset = np.where(address > 0, address - start, -1)
+    return offset >> shift, np.where(offset >= 0, offset & ((1 << shift) - 1), -1)
+
+
 def write(wheels: Path) -> Iterator[str]:
     """Write the keys."""
     with tempfile.TemporaryDirectory() as beside:
         folder = Path(beside)
         environment = built(wheels.absolute(), folder)
-        for name, case in CASES.items():
+        for name in CASES:
             found = answers(name, folder, environment)
-            shift = 30 if case.settings.get("expandable_segments") else 62
-            address = found[:, 0]
-            start = int(address[address > 0].min()) & -(1 << 30)
-            offset = np.where(address > 0, address - start, -1)
+            segment, offset = placed(name, found)
             np.savez_compressed(
                 FOLDER / f"cuda-caching-{name}.npz",
-                segment=(offset >> shift).astype(np.int16),
-                offset=np.where(offset >= 0, offset & ((1 << shift) - 1), -1) >> 9,
+                segment=segment.astype(np.int16),
+                offset=offset >> 9,
                 states=found[:, 1:],
             )
             yield f"cuda-caching-{name}.npz: {len(found):,} events"
