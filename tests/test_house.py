@@ -3,8 +3,9 @@
     cli > api > report > insight > flight > adversary > references > tunnel > managers > collectors
         > allocators > linux > machine > trace > structures > compiler
 
-`errors.py`, `result.py`, `words.py`, `quantities.py`, `cells.py`, `frames.py`, `cache.py` and
-`closure.py` at the package's root may be imported by all, and import no room themselves;
+`errors.py`, `result.py`, `sections.py`, `words.py`, `quantities.py`, `cells.py`, `frames.py`,
+`cache.py` and `closure.py` at the package's root may be imported by all, and import no room
+themselves;
 `__init__.py` is the public face, over all.
 """
 

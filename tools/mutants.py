@@ -53,7 +53,7 @@ GROUPS = {  # where a group's files lie, in which folders its tests, and which o
     "machine": (
         "machine/*.py",
         "machine managers tunnel",
-        r"tests/machine|(golden|conforms).*\[(first-fit|glibc|slots)\b",
+        r"tests/machine|(golden|conforms).*\[(first-fit|glibc|slots|cuda-caching)\b|test_cuda",
     ),
     "importers": ("trace/importers/*.py", "trace", r"test_importer|test_exports"),
     "report": ("report/*.py", "report cli", r"tests/report|test_notes|cli/test_traces"),
@@ -63,6 +63,7 @@ LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|test_importers_recordings|expands_without_end|records_and_threads_past"
     r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
+FLIGHTS = ("linux", "tables")  # of the machine, what only a flight calls
 FORMATS = (
     *("android", "bytehound", "csapp", "heaptrack", "logalloc", "ltrace", "memray", "mtrace"),
     *("tabular", "valgrind"),
@@ -164,6 +165,10 @@ def tests_of(path: Path, group: str) -> list[str]:
             mine = own in stem or own in case
             shared = own not in FORMATS and "memray" not in stem and "fuzz" not in stem
             return 0 if mine else 1 if shared or stem == "importers" else None
+        if group == "machine" and ("cuda" in test) != (own == "device"):
+            return None
+        if group == "machine" and own in FLIGHTS:
+            return 0 if stem == "linux" else None
         if group != "managers":
             return 0 if own in stem or own in case else 1
         told = re.search(r"\[(.*)\]", case)

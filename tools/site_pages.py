@@ -9,12 +9,13 @@ but for the notebook, which runs as a reader's would.
 """
 
 import html
+import inspect
 import json
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
 os.environ.setdefault("HEAPWRIGHT_INTERPRET", "1")
 os.environ["COLUMNS"] = "92"  # of the help texts
@@ -170,11 +171,49 @@ def _cell(text: str) -> str:
 
 
 def json_page() -> str:
-    """The documents that commands print, each from a run on a very small trace."""
-    parts = [JSON_HEAD]
+    """The documents that commands print: a comparison's sections, and a small run of each."""
+    parts = [JSON_HEAD, sections_text()]
     for title, words in json_commands():
         parts.append(f"## {title}\n\n`{words}`\n\n```json\n{shortened(printed(words))}\n```\n")
     return "\n".join(parts)
+
+
+def sections_text() -> str:
+    """Every section of a comparison's document: its keys, their types and meanings."""
+    from heapwright import sections
+    from heapwright.result import SCHEMA_VERSION
+
+    parts = [
+        "## Sections of a comparison\n",
+        f"`schema_version` is {SCHEMA_VERSION}; it grows when a key changes its name or meaning. "
+        f"Keys may be added. A key with a `?` is there where it has something to say.\n",
+    ]
+    for name, section in reversed(sections_of(sections).items()):
+        parts.append(
+            f"### {name}\n\n{inspect.cleandoc(section.__doc__)}\n\n| key | type | |\n|---|---|---|"
+        )
+        for key, kind in get_type_hints(section, include_extras=True).items():
+            parts.append(_key_row(key, kind))
+        parts.append("")
+    return "\n".join(parts)
+
+
+def sections_of(module: Any) -> dict[str, Any]:
+    """The classes of a module that name the keys of a JSON object."""
+    return {name: one for name, one in vars(module).items() if is_typeddict(one)}
+
+
+def _key_row(key: str, kind: Any) -> str:
+    optional, meaning = "", ""
+    while get_origin(kind) in (Annotated, NotRequired):
+        if get_origin(kind) is NotRequired:
+            optional = "?"
+        else:
+            meaning = kind.__metadata__[0]
+        kind = get_args(kind)[0]
+    told = kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
+    told = told.replace("heapwright.sections.", "").replace("typing.", "").replace(" | ", " or ")
+    return f"| `{key}`{optional} | `{told}` | {_cell(meaning)} |"
 
 
 def json_commands() -> list[tuple[str, str]]:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:  # a word such as "12 MiB" is written without waiting for NumPy
     import numpy as np
     import pandas
     import pyarrow
+
+    from heapwright.sections import (
+        CollectorSection,
+        ResultSection,
+        SpreadSection,
+        UnderLimitSection,
+    )
 
 # Of every JSON document; it grows when a key changes its name or meaning.
 # 2: results name their conditions, what they refused and held, and their change to the present.
@@ -102,14 +109,23 @@ class Collecting:
     cycles: np.ndarray  # int64[cycle, len(CYCLE)], thinned if there are very many
     generations: Generations | None = None  # of a heap that tells of its own
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> CollectorSection:
         """All but the cycles one by one; `stopped_share` is what `utilisation` leaves of 1."""
-        left_out = ("cycles", "pause_histogram", "generations")
-        known = {name: value for name, value in vars(self).items() if name not in left_out}
         windows = [{"window_ns": w, "utilisation": u} for w, u in self.minimum_utilisation]
+        told: CollectorSection = {
+            "collections": self.collections,
+            "pauses": self.pauses,
+            "pause_ns": self.pause_ns,
+            "utilisation": self.utilisation,
+            "totals": self.totals,
+            "survival": self.survival,
+            "goal_bytes": self.goal_bytes,
+            "stopped_share": 1 - self.utilisation,
+            "minimum_utilisation": windows,
+        }
         if self.generations:
-            known["generations"] = self.generations.to_json()
-        return known | {"stopped_share": 1 - self.utilisation, "minimum_utilisation": windows}
+            told["generations"] = self.generations.to_json()
+        return told
 
 
 @dataclass(frozen=True)
@@ -120,11 +136,13 @@ class Spread:
     held_bytes: tuple[int, int]
     collections: tuple[int, int]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> SpreadSection:
         """Each range as its least and most."""
-        ranges = {"held_bytes": self.held_bytes, "collections": self.collections}
-        return {"replays": self.replays} | {
-            name: {"least": least, "most": most} for name, (least, most) in ranges.items()
+        (held, most_held), (few, many) = self.held_bytes, self.collections
+        return {
+            "replays": self.replays,
+            "held_bytes": {"least": held, "most": most_held},
+            "collections": {"least": few, "most": many},
         }
 
 
@@ -151,9 +169,9 @@ class UnderLimit:
         """Whether the program was killed."""
         return self.killed_event >= 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> UnderLimitSection:
         """All of it."""
-        return {"killed": self.killed, **vars(self)}
+        return cast("UnderLimitSection", {"killed": self.killed, **vars(self)})
 
 
 @dataclass
@@ -273,9 +291,9 @@ class Result:
         known |= {"page faults": self.page_faults, "mapped bytes, peak": self.mapped_bytes_peak}
         return facts(f"{self.manager} ({self.kind}), at its peak", known, self.notes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> ResultSection:
         """The stable form that `--json` prints; the timeline is left to the HTML report."""
-        return {
+        told: ResultSection = {
             "manager": self.manager,
             "kind": self.kind,
             "settings": self.settings,
@@ -302,8 +320,13 @@ class Result:
             "program_seconds": self.program_seconds,
             "paths": self.paths,
             "notes": self.notes,
-            **({"collector": self.collecting.to_json()} if self.collecting else {}),
-            **({"storeys": self.storeys} if self.storeys else {}),
-            **({"spread": self.spread.to_json()} if self.spread else {}),
-            **({"under_limit": self.under_limit.to_json()} if self.under_limit else {}),
         }
+        if self.collecting:
+            told["collector"] = self.collecting.to_json()
+        if self.storeys:
+            told["storeys"] = self.storeys
+        if self.spread:
+            told["spread"] = self.spread.to_json()
+        if self.under_limit:
+            told["under_limit"] = self.under_limit.to_json()
+        return told

@@ -10,11 +10,13 @@ import pytest
 from heapwright.compiler import INTERPRETED, kernel
 from heapwright.compiler.system import MREMAP, MUNMAP, system_call
 from heapwright.machine import address_space as model
-from heapwright.machine import linux
+from heapwright.machine import linux, tables
 from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
+    BREAK_LIMIT,
     MAPPED_BYTES,
+    MAPPED_TOP,
     PAGE_BYTES,
     PEAK_MAPPED_BYTES,
     SPACE_BYTES,
@@ -128,6 +130,26 @@ def test_moved_pages_keep_their_content_and_leave_zeros(both):
     mark(real, address, pages, 9)
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="compiled, nobody stands between it and Linux")
+def test_a_target_that_linux_unmapped_is_mapped_again(monkeypatch):
+    taken = []
+    monkeypatch.setattr(linux, "system_call", lambda *arguments: -14)
+    monkeypatch.setattr(linux, "take", lambda start, length: taken.append((start, length)))
+    assert not linux.move(real_machine(), BREAK_LIMIT, BREAK_LIMIT + (1 << 20), 8 * PAGE_BYTES)
+    assert taken == [(ORIGIN + BREAK_LIMIT + (1 << 20), 8 * PAGE_BYTES)]
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="compiled, it is decided when it is built")
+@pytest.mark.parametrize(("ahead", "room"), [(False, False), (True, False), (True, True)])
+def test_a_table_grows_by_what_is_missing_in_flight_alone(monkeypatch, ahead, room):
+    asked = []
+    monkeypatch.setattr(tables, "AHEAD", ahead)
+    monkeypatch.setattr(tables, "real_address", lambda table: ORIGIN)
+    monkeypatch.setattr(tables, "take", lambda *where: asked.append(where) or room)
+    assert tables.extend_table(None, PAGE_BYTES, 3 * PAGE_BYTES) is (room or not ahead)
+    assert asked == [(ORIGIN + PAGE_BYTES, 2 * PAGE_BYTES)] * ahead
+
+
 def test_dropped_pages_are_zero_again(both):
     real, _, areas = both
     address = linux.mmap(real, 0, 4 * PAGE_BYTES)
@@ -150,8 +172,12 @@ def test_blocks_are_copied_and_cleared(both):
 
 
 def test_what_there_is_no_room_for_is_refused(both):
-    real, _, _ = both
+    real, _, areas = both
     assert linux.mmap(real, 0, 1 << 40) == 0
+    whole = MAPPED_TOP - BREAK_LIMIT
+    areas[BREAK_LIMIT] = whole
+    assert linux.mmap(real, 0, whole) == BREAK_LIMIT
+    assert linux.mmap(real, 0, PAGE_BYTES) == 0
     assert linux.brk(real, 1 << 40) == BREAK_BASE
     taken = linux.take(ORIGIN + BREAK_BASE, PAGE_BYTES)  # by somebody else
     assert taken and linux.brk(real, BREAK_BASE + PAGE_BYTES) == BREAK_BASE

@@ -113,3 +113,13 @@ def test_what_a_card_says_decides_the_line_up():
         expected = [n for n, one in registry.managers().items() if one.card.compared_on(kind)]
         assert registry.usual(graph=graph) == expected
     assert "stack" not in registry.usual() and "go" in registry.usual()
+
+
+def test_a_pythons_line_up_are_the_mallocs_it_can_have_and_that_are_compared():
+    names = registry.usual(python=True)
+    mallocs = [one for one in registry.managers().values() if one.family == "malloc"]
+    can_have = [one for one in mallocs if one.card.deploy]
+    compared = {one.name for one in can_have if one.card.compared_on("malloc")}
+    assert compared < {one.name for one in can_have}, "some are compared only where named"
+    assert set(names) == compared | {f"pymalloc over {name}" for name in compared}
+    assert names[0] == "pymalloc over glibc" and len(names) == len(set(names))

@@ -141,6 +141,11 @@ def test_what_a_program_mapped_before_it_was_recorded_is_named_by_what_it_is(pro
 def test_what_is_explained_is_said_and_noted_nowhere(tmp_path):
     kept = Process(np.array([[5, 0, 30 * MIB, 24 * MIB, 6 * MIB, 23 * MIB, 0, 0]]))
     assert note(kept, {}) == note(NOTHING, {}) == reconciled(NOTHING, {}) == []
+    unseen = np.array([[7] + [0] * 7])  # its first thread has ended
+    assert reconciled(Process(unseen), {}) == []
+    assert [one.moment for one in reconciled(Process(np.vstack([kept.samples, unseen])), {})] == [
+        "peak"
+    ]
     with TraceWriter(tmp_path / "t.parquet", program="p") as out:
         out.write(schema.events(op=[schema.MALLOC], slot=[0], size=[9]))
         out.process = kept

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from heapwright.errors import HeapwrightError
 
@@ -65,7 +65,7 @@ class Comparison:
         """The document that `heapwright compare --json` prints."""
         from heapwright.report.document import document
 
-        return document(self.traces)
+        return cast("dict[str, Any]", document(self.traces))
 
     def to_arrow(self) -> pyarrow.Table:
         """A row per trace and result; see `frames`."""

@@ -13,10 +13,10 @@ Source     Hertz and Berger, "Quantifying the performance of garbage collection 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from heapwright.managers.registry import system_malloc
 from heapwright.result import Result
+from heapwright.sections import SpaceTimeRow, SpaceTimeSection
 from heapwright.words import knobs_text
 
 KNOB = "heap_bytes"  # of a manager's Config: all that the heap may take; 0 as the policy says
@@ -71,14 +71,15 @@ class SpaceTime:
         base = self.baseline
         return result.high_water_bytes / base.high_water_bytes if base else math.nan
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> SpaceTimeSection:
         """Rows by collector and heap; ratios are null without a baseline."""
-        rows = []
+        rows: list[SpaceTimeRow] = []
         for name, results in self.curves.items():
             for multiple, result in zip(self.multiples, results, strict=True):
-                row: dict[str, Any] = {"collector": name, "heap": multiple, "fits": bool(result)}
+                row: SpaceTimeRow = {"collector": name, "heap": multiple, "fits": bool(result)}
                 if result is not None:
-                    row |= {
+                    row = {
+                        **row,
                         "heap_bytes": result.settings[KNOB],
                         "high_water_bytes": result.high_water_bytes,
                         "seconds": result.seconds,

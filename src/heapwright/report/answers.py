@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from heapwright.insight.flame import Flame
     from heapwright.insight.why import Diagnosis
     from heapwright.result import Result
+    from heapwright.sections import TraceSection
 
 
 @dataclass
 class Why:
     """The answer: `diagnosis.sentence`, and all that it rests on."""
 
-    trace: dict[str, Any]  # facts, under the names of `heapwright info`
+    trace: TraceSection  # facts, under the names of `heapwright info`
     diagnosis: Diagnosis
     result: Result  # of the twin
     flame: Flame = field(repr=False)
@@ -68,8 +69,8 @@ class Why:
 class Diff:
     """What changed: `difference.sentence`, and the rows it rests on."""
 
-    before: dict[str, Any]  # facts of the traces
-    after: dict[str, Any]
+    before: TraceSection  # facts of the traces
+    after: TraceSection
     difference: Difference
     notes: dict[str, list[str]]  # of either trace and its replay
 

@@ -5,7 +5,7 @@ Rows are those of `comparison_document`; the order and the flags are of `insight
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from heapwright.insight.verdict import present, ranked, verdict
 from heapwright.managers.grounds import OVER
@@ -29,6 +29,7 @@ from heapwright.report.rows import (
     bytes_unit,
 )
 from heapwright.result import Result
+from heapwright.sections import ComparedSection
 from heapwright.words import PART_MEANINGS, duration_text, knobs_text, setting_text
 
 # Of the parts of memory: how soon a narrow terminal leaves one out, and where a heading may break.
@@ -136,17 +137,20 @@ SPACE_TIME = (
 PATHS = (Column("times", "times", EXACT),)
 
 
-def comparison_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+def comparison_rows(results: Sequence[Result]) -> list[ComparedSection]:
     """`Result.to_json` of each, and how it compares with the present state."""
     now = present(results)
     return [
-        result.to_json()
-        | {
-            "present": result is now,
-            "change_to_present": (
-                result.room_bytes / now.room_bytes - 1 if now and now.room_bytes else None
-            ),
-        }
+        cast(
+            ComparedSection,
+            result.to_json()
+            | {
+                "present": result is now,
+                "change_to_present": (
+                    result.room_bytes / now.room_bytes - 1 if now and now.room_bytes else None
+                ),
+            },
+        )
         for result in results
     ]
 

@@ -1,7 +1,7 @@
 """What `compare --json` prints and the page embeds: one document, so the two never differ."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from heapwright.insight.lower_bound import distance, distance_line, least_bytes
 from heapwright.insight.space_time import Asked, space_time
@@ -9,6 +9,7 @@ from heapwright.insight.verdict import present, verdict
 from heapwright.managers.registry import managers
 from heapwright.report.comparison import comparison_rows
 from heapwright.result import SCHEMA_VERSION, Result
+from heapwright.sections import ComparedSection, ComparisonDocument, Comparisons, TraceSection
 from heapwright.trace.process import COLUMNS
 from heapwright.trace.reconciled import reconciled
 from heapwright.words import full_title
@@ -47,10 +48,10 @@ class Compared(NamedTuple):
     named: bool = False  # whether the managers were named, and so what is told of them asked for
 
 
-def trace_facts(trace: "Trace") -> dict[str, Any]:
+def trace_facts(trace: "Trace") -> TraceSection:
     """Where the trace is, what it records, its counts."""
     known = {"path": str(trace.path)} | {name: getattr(trace, name) for name in FACTS}
-    return known | {"process": process_facts(trace)}
+    return cast(TraceSection, known | {"process": process_facts(trace)})
 
 
 def process_facts(trace: "Trace") -> dict[str, Any]:
@@ -63,28 +64,26 @@ def process_facts(trace: "Trace") -> dict[str, Any]:
     return told | {"columns": list(COLUMNS), "samples": process.samples.tolist()}
 
 
-def comparison_document(one: Compared) -> dict[str, Any]:
-    """What is known of one trace and its results:
+def comparison_document(one: Compared) -> ComparisonDocument:
+    """What is known of one trace and its results; `sections` says what the keys mean.
 
-    trace       where it is, what it records, its counts, its notes
-    results     rows of `report.comparison`, with each one's distance to the optimum; of one whose
-                heap was mapped also `stranded`: see `insight.stranded`, and of one that trims
-                from the top `tops`: see `insight.tops`; call sites in words
-    verdict     winner, present state, headline and reasons
-    failures    a sentence for each row that is missing
-    space_time  of points of a curve: see `insight.space_time`
+    Of a row whose heap was mapped also `stranded`: see `insight.stranded`, and of one that trims
+    from the top `tops`: see `insight.tops`; call sites in words.
     """
     trace, results = one.trace, one.results
     labels = trace.sites() if any(result.heap_map for result in results) else []
     judged, now = verdict(results), present(results)
     least = least_bytes(trace, results)
-    return {
+    told: ComparisonDocument = {
         "schema_version": SCHEMA_VERSION,
         "trace": trace_facts(trace),
         "results": [
-            row
-            | {"distance_to_optimum": distance(result, least)}
-            | _stranded(result, labels, trace)
+            cast(
+                ComparedSection,
+                row
+                | {"distance_to_optimum": distance(result, least)}
+                | _stranded(result, labels, trace),
+            )
             for row, result in zip(comparison_rows(results), results, strict=True)
         ],
         "verdict": {
@@ -94,16 +93,23 @@ def comparison_document(one: Compared) -> dict[str, Any]:
             "reasons": [*judged.reasons, distance_line(results, least)],
         },
         "failures": list(one.failures),
-        **({"space_time": space_time(one.points, results).to_json()} if one.points else {}),
     }
+    if one.points:
+        told["space_time"] = space_time(one.points, results).to_json()
+    return told
 
 
-def document(compared: Sequence[Compared]) -> dict[str, Any]:
+def document(compared: Sequence[Compared]) -> ComparisonDocument | Comparisons:
     """The document of one trace, or `{"comparisons": [...]}` of several side by side."""
-    documents = [comparison_document(one) for one in compared]
-    if len(documents) == 1:
-        return documents[0]
-    return {"schema_version": SCHEMA_VERSION, "comparisons": documents}
+    told = [comparison_document(one) for one in compared]
+    if len(told) == 1:
+        return told[0]
+    return {"schema_version": SCHEMA_VERSION, "comparisons": told}
+
+
+def documents(told: ComparisonDocument | Comparisons) -> list[ComparisonDocument]:
+    """The documents of all traces that one told of."""
+    return cast("dict[str, Any]", told).get("comparisons", [told])
 
 
 def _stranded(result: Result, labels: Sequence[str], trace: "Trace") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from heapwright.report.rows import Row, Sheet
 from heapwright.report.standing import Standing
 from heapwright.report.traces import facts, holding_sheet, stranded_sheet, tops_sheet
 from heapwright.result import PARTS, Result
+from heapwright.sections import ComparedSection
 from heapwright.words import (
     PART_MEANINGS,
     PART_NAMES,
@@ -142,7 +143,7 @@ def facts_list(known: dict[str, Any]) -> str:
 
 
 def stranding_sites(
-    order: Sequence[Result], documents: Sequence[dict[str, Any]], shown: Result | None
+    order: Sequence[Result], documents: Sequence[ComparedSection], shown: Result | None
 ) -> str:
     """Who pins the free bytes of partly used pages, a fold for each twin, that of `shown` open.
 

@@ -40,7 +40,7 @@ from heapwright.report import figures
 from heapwright.report.atomic import atomic
 from heapwright.report.collector_charts import chart_data, collected
 from heapwright.report.comparison import collectors_sheet, comparison_sheet, space_time_sheet
-from heapwright.report.document import Compared, document
+from heapwright.report.document import Compared, document, documents
 from heapwright.report.knobs import said_of_settings
 from heapwright.report.limits import limits_sheet
 from heapwright.report.maps import map_data
@@ -50,6 +50,7 @@ from heapwright.report.rows import Sheet
 from heapwright.report.standing import Standing, collectors_asked, standing
 from heapwright.report.traces import sites_sheet
 from heapwright.result import CYCLE, PARTS, TIMELINE, Result
+from heapwright.sections import ComparedSection, ComparisonDocument
 from heapwright.words import PART_NAMES, bytes_text, full_title
 
 READ_FIRST = 4  # reasons of a verdict that are not folded
@@ -72,7 +73,7 @@ _SECTION = re.compile(
 class _Seen:
     """A trace with all that the page says of it."""
 
-    def __init__(self, one: Compared, name: str, shown: dict[str, Any]) -> None:
+    def __init__(self, one: Compared, name: str, shown: ComparisonDocument) -> None:
         self.trace, self.failures, self.name = one.trace, one.failures, name
         self.judged: Verdict = verdict(one.results)
         self.now: Result | None = present(one.results)
@@ -88,7 +89,7 @@ class _Seen:
         self.curve: SpaceTime | None = None
         if one.points:
             self.curve = space_time(one.points, one.results)
-        self.shown: dict[int, dict[str, Any]] = {id(result): said for result, said in pairs}
+        self.shown: dict[int, ComparedSection] = {id(result): said for result, said in pairs}
 
     def with_maps(self) -> list[Result]:
         """Twins in the order in which maps deserve room: the present, the advised, the rest."""
@@ -107,7 +108,7 @@ def write_page(path: Path, compared: Sequence[Compared]) -> None:
 def page(compared: Sequence[Compared]) -> str:
     """The page's text."""
     known = document(compared)
-    parts = zip(compared, _names(compared), known.get("comparisons", [known]), strict=True)
+    parts = zip(compared, _names(compared), documents(known), strict=True)
     seen = [_Seen(*part) for part in parts]
     found = [(one, result) for one in seen for result in one.order]
     data = {

@@ -89,14 +89,15 @@ class Reconciled:
 def reconciled(process: Process, origin: Mapping[str, str]) -> list[Reconciled]:
     """At the process's peak and when it was last seen; nothing where the recording does not tell.
 
-    `origin` is that of the trace: what the kernel counted of the process.
+    `origin` is that of the trace: what the kernel counted of the process. Of one whose first thread
+    has ended Linux shows no memory, though others run on: such a sample tells nothing.
     """
     peak = process.peak
-    if peak is None:
+    if peak is None or not peak[RSS]:
         return []
     found = [_at("peak", peak.tolist(), process.mappers, origin)]
     last = process.samples[-1].tolist()
-    if last != peak.tolist():
+    if last != peak.tolist() and last[RSS]:
         found.append(_at("end", last, process.mappers, origin))
     return found
 
