@@ -47,6 +47,7 @@ from heapwright.managers.malloc.wright.state import (
     entry_of,
     entry_of_page,
     get,
+    newest,
     owner_of,
     row_of,
     start_of,
@@ -135,8 +136,7 @@ def _check_span(heap, span, size_class):
         return 0 if heap.guarded[0] and count == carved and fresh != span else 4
     if (state == LISTED) != (count > 0) or state not in (LISTED, TAKEN):
         return 4
-    kept = fresh == span or heap.guarded[0]
-    return 4 if count == carved and not kept else 0
+    return 4 if count == carved and fresh != span else 0
 
 
 @kernel
@@ -235,22 +235,25 @@ def cached(heap, blocks):
         if heap.rows[unsigned(row + ALIVE)] == 0:
             continue
         for size_class in range(1, heap.classes.fields[LAST] + 1):
-            count = _note(heap, blocks, count, heap.rows[unsigned(row + size_class)])
-        count = _note(heap, blocks, count, heap.rows[unsigned(row + OUT_FIRST)])
-        mail = heap.rows[unsigned(row + MAILBOX)]
-        if mail != CLOSED:
-            count = _note(heap, blocks, count, mail)
+            block = newest(heap, heap.rows[unsigned(row + size_class)])
+            while block:
+                count = _note(heap, blocks, count, block)
+                block = newest(heap, load(heap.machine, block))
+        block = heap.rows[unsigned(row + OUT_FIRST)]
+        while block:
+            count = _note(heap, blocks, count, block)
+            block = load(heap.machine, block)
+        block = heap.rows[unsigned(row + MAILBOX)]
+        while block not in (0, CLOSED):
+            count = _note(heap, blocks, count, block)
+            block = load(heap.machine, block)
     return count
 
 
 @kernel
-def _note(heap, blocks, count, word):
-    """Write a row for each block of a chain, if there is room; the next row's number."""
-    block = word & ADDRESS
-    while block:
-        if count < len(blocks):
-            blocks[count, 0] = block
-            blocks[count, 1] = heap.classes.bytes_of[unsigned(entry_of(heap, block) & 255)]
-        count += 1
-        block = load(heap.machine, block) & ADDRESS
-    return count
+def _note(heap, blocks, count, block):
+    """Write a row for a block, if there is room; the next row's number."""
+    if count < len(blocks):
+        blocks[count, 0] = block
+        blocks[count, 1] = heap.classes.bytes_of[unsigned(entry_of(heap, block) & 255)]
+    return count + 1
