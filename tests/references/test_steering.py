@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heapwright.managers import managers
 from heapwright.references.malloc import libc
 from heapwright.references.malloc.agreement import Agreement, validate
 from heapwright.trace.schema import (
@@ -97,6 +98,11 @@ def compared(folder: Path, seed: int, steers: bool, version: str = "") -> Agreem
     with TraceWriter(path, program="made", kind="synthetic", heap_start=start) as out:
         out.write(made)
     return validate("glibc", Trace.open(path), knobs)
+
+
+def test_every_knob_is_turned() -> None:
+    """But for the version, which the one below has."""
+    assert EDGES.keys() | {"version"} == set(managers()["glibc"].module.Config._fields)
 
 
 @pytest.mark.parametrize("steers", [False, True], ids=["set", "steered"])

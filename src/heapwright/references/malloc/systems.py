@@ -41,7 +41,8 @@ GLIBC_KNOBS = (
     "trim_threshold",
 )
 OWN_KNOBS = ("cores", "version")  # of the twin; the real one has them by being what and where it is
-ARENAS_PER_CORE, ARENA_TEST = 8, 8  # glibc: NARENAS_FROM_NCORES, the default of arena_test
+ARENAS_PER_CORE = {"glibc": 8, "jemalloc": 4}  # NARENAS_FROM_NCORES; malloc_narenas_default
+ARENA_TEST = 8  # glibc: its default
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,8 @@ def variables(name: str, settings: Mapping[str, int]) -> dict[str, str]:
         told = tunables(name, settings)
         return {"GLIBC_TUNABLES": told} if told else {}
     _of_this_version(name, settings.get("version", 0))
+    if name == "jemalloc":
+        settings = _on_its_cores(settings)
     own, settings = deployed(name), {k: v for k, v in settings.items() if k not in OWN_KNOBS}
     if unknown := [knob for knob in settings if knob not in own.knobs()]:
         raise HeapwrightError(
@@ -194,8 +197,16 @@ def tunables(name: str, settings: Mapping[str, int]) -> str:
     cores = settings.get("cores", 0)
     if cores not in (0, len(os.sched_getaffinity(0))):  # on other cores: as many arenas as there
         least = settings.get("arena_test", ARENA_TEST) + 1
-        told.setdefault("arena_max", max(least, ARENAS_PER_CORE * cores))
+        told.setdefault("arena_max", max(least, ARENAS_PER_CORE["glibc"] * cores))
     return ":".join(f"glibc.malloc.{knob}={value}" for knob, value in told.items())
+
+
+def _on_its_cores(settings: Mapping[str, int]) -> Mapping[str, int]:
+    """What jemalloc is told so that it has the arenas that it would have on other cores."""
+    cores = settings.get("cores", 0)
+    if settings.get("narenas") or cores in (0, len(os.sched_getaffinity(0))):
+        return settings
+    return {**settings, "narenas": ARENAS_PER_CORE["jemalloc"] * cores if cores > 1 else 1}
 
 
 def elsewhere(name: str, settings: Mapping[str, int]) -> Path | None:
