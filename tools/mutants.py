@@ -56,13 +56,37 @@ GROUPS = {  # where a group's files lie, in which folders its tests, and which o
         r"tests/machine|(golden|conforms).*\[(first-fit|glibc|slots|cuda-caching)\b|test_cuda",
     ),
     "importers": ("trace/importers/*.py", "trace", r"test_importer|test_exports"),
-    "report": ("report/*.py", "report cli", r"tests/report|test_notes|cli/test_traces"),
+    "report": ("report/*.py", "report cli api references", r"tests/(report|cli|api)|logged"),
 }
 NEVER = {"__init__.py", "invariants.py"}  # data, and what tests themselves ask
 LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|test_importers_recordings|expands_without_end|records_and_threads_past"
     r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
+WHOLE = ("html", "document", "rows", "summary", "traces")  # tests of whole reports
+SEEN_BY = {  # what else is shown, by the tests of a command or of the public face
+    "advice": ("advise",),
+    "agreement": ("validate",),
+    "answers": ("diff", "why"),
+    "areas_table": ("areas",),
+    "atomic": ("compare", "size_classes"),
+    "comparison": ("compare",),
+    "diff": ("diff",),
+    "gc_log": ("hotspot_logged", "gc_log"),
+    "kernel_frames": ("frames",),
+    "kernel_page": ("frames",),
+    "limits": ("compare_heaps", "compare"),
+    "maps_table": ("maps",),
+    "notes": ("notes",),
+    "row_store": ("sweep", "sweeping"),
+    "size_classes": ("size_classes",),
+    "summary": ("compare", "traces"),
+    "sweep": ("sweep",),
+    "terminal": ("compare", "traces"),
+    "traces": ("traces",),
+    "why": ("why",),
+    "why_page": ("why",),
+}
 FLIGHTS = ("linux", "tables")  # of the machine, what only a flight calls
 FORMATS = (
     *("android", "bytehound", "csapp", "heaptrack", "logalloc", "ltrace", "memray", "mtrace"),
@@ -169,6 +193,11 @@ def tests_of(path: Path, group: str) -> list[str]:
             return None
         if group == "machine" and own in FLIGHTS:
             return 0 if stem == "linux" else None
+        if group == "report":  # its own, those that import it, and those that see whole reports
+            if "tests/report" not in file:
+                return 0 if stem in SEEN_BY.get(own, ()) else None
+            told = f"report.{own} import" in (ROOT / file).read_text()
+            return 0 if own in stem or own in case else 1 if told or stem in WHOLE else None
         if group != "managers":
             return 0 if own in stem or own in case else 1
         told = re.search(r"\[(.*)\]", case)
