@@ -1,12 +1,14 @@
 """A comparison in a terminal has all that belongs to it: each table, the verdict, notes."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from heapwright.report.document import Compared
 from heapwright.report.summary import print_comparison
+from heapwright.result import UnderLimit
 from made_results import collecting, curve, made, now
 from small_traces import churn, write
 
@@ -30,6 +32,12 @@ def test_what_holds_what_and_how_it_collected(trace):
     assert "mapped" in text and "exit" in text, "the table of memory"
     assert "21 full" in text and "barriers" in text, "the collectors' table"
     assert "note: glibc. It guesses." in text and "The report" not in text
+    present.under_limit = UnderLimit(1 << 30, 0)
+    text = printed(Compared(trace, [present, graph], named=True))
+    apart = re.split(r"\n *\n", text)
+    wanted = ("mapped", "barriers", "Under a limit", "generational would hold", "note: glibc")
+    assert len(apart) == len(wanted)
+    assert all(re.search(one, part) for one, part in zip(wanted, apart, strict=True))
     alone = printed(Compared(trace, [now(), made()]))
     assert "barriers" not in alone and "190" in alone
 
