@@ -111,6 +111,8 @@ def test_a_byte_of_a_page_is_the_page(both):
     assert real.meters[MAPPED_BYTES] == PAGE_BYTES
     linux.munmap(real, areas.popitem()[0], 1)
     assert real.meters[MAPPED_BYTES] == 0
+    for end in (1, 2, PAGE_BYTES, PAGE_BYTES + 1):
+        assert linux.brk(real, BREAK_BASE + end) == BREAK_BASE + end
 
 
 def test_moved_pages_keep_their_content_and_leave_zeros(both):

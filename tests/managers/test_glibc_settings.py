@@ -135,6 +135,16 @@ def test_mallopt_sets_what_a_tunable_would():
     assert trial.step(MALLOC, 2, 200_000)[0] < 1 << 35
 
 
+def test_mallopt_sets_what_a_fastbin_holds():
+    trial = Trial("glibc", {"tcache_count": 0})
+    for most, size, stays in ((100, 88, True), (100, 104, False), (7, 24, False)):
+        fly(trial, MALLOPT, mallopt_size(1, most))  # M_MXFAST
+        address = trial.step(MALLOC, 0, size)[0]
+        trial.step(FREE, 0)
+        assert (trial.step(MALLOC, 0, 200)[0] == address) is not stays, "merged with top"
+        trial.step(FREE, 0)
+
+
 def test_a_trim_gives_back_whole_pages_of_free_chunks():
     trial = Trial("glibc")
     trial.step(MALLOC, 0, 10 * PAGE_BYTES)
