@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heapwright.managers.registry import named
-from heapwright.references.hotspot import build
+from heapwright.references.hotspot import build, driver
 from heapwright.references.hotspot.driver import Observed, observe
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
@@ -25,6 +25,7 @@ from heapwright.versions import version_number
 FOLDER = Path(__file__).parent / "managers" / "keys" / "hotspot"
 M = 1 << 20
 LISTS = {"objects": 6000, "lists": 40, "nodes": 20, "min_bytes": 400, "max_bytes": 4000}
+SOFT = {"objects": 20_000}
 BITMAPS = {"objects": 5000, "memory_bytes": 3 * M, "images": 300, "max_bytes": 300_000}
 
 
@@ -71,6 +72,15 @@ CASES = {
         BITMAPS,
         {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, "UseCompressedOops": 0},
         (17, 21),
+    ),
+}
+SOFTLY = {"events_per_ms": 100, "SoftRefLRUPolicyMSPerMB": 50}
+CASES |= {
+    "serial-references": Case(
+        "hotspot-serial",
+        "soft-cache",
+        SOFT,
+        {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, "SurvivorRatio": 1, **SOFTLY},
     ),
 }
 REGIONS = {"Xmx": 24 * M, "G1HeapRegionSize": M, "InitiatingHeapOccupancyPercent": 100}
@@ -143,6 +153,7 @@ def kept(name: str, release: int) -> Observed:
         promoted=tuple(told["promoted"].tolist()),
         regions=told["regions"].astype(np.int64),
         region_bytes=int(told["region_bytes"]),
+        cleared=told["cleared"].astype(np.int64) if "cleared" in told else driver.nothing_cleared(),
     )
 
 
@@ -156,6 +167,7 @@ def write(managers: list[str]) -> Iterator[str]:
         build.jvm(release)
         knobs = named(case.manager).configured(settings(name, release))._asdict()
         told = observe(case.manager, trace(name), knobs, release)
+        more = {"cleared": told.cleared} if len(told.cleared) else {}
         np.savez_compressed(
             key_of(name, release),
             rows=told.rows.astype(np.int32),
@@ -166,6 +178,7 @@ def write(managers: list[str]) -> Iterator[str]:
             version=told.version,
             regions=told.regions.astype(np.int16),
             region_bytes=told.region_bytes,
+            **more,
         )
         yield f"{key_of(name, release).name}: {len(told.rows) - 1} events that collected"
 

@@ -22,6 +22,7 @@ def objects_of(batches):
         more = {"new": (obj, size, field), "push": ()}
         more["write"] = (obj, field, holder.get(target, -1))
         more["steer"], more["track"] = (size,), (obj, size)
+        more["refer"] = (obj, size, holder.get(target, -1))
         calls.append((word, *more.get(word, (obj,))))
         deaths.append([])
     return calls, deaths

@@ -2,6 +2,8 @@
 
 import contextlib
 
+from heapwright.trace.schema import FINALISABLE
+
 
 class Reachability:
     """Has the calls of `Mutator`; `calls` lists (op, ...) and, after each, who died of it."""
@@ -70,6 +72,19 @@ class Reachability:
     def track(self, obj, on):
         self._tell("track", obj, on, uses=(obj,))
         self._end("track", obj, on)
+
+    def refer(self, kind, target, size, fields=1, site=-1):
+        made = self.new(size, fields)
+        self._tell("refer", made, kind, target, uses=(target,))
+        self._end("refer", made, kind, target)
+        return made
+
+    def finalisable(self, size, fields=0, site=-1):
+        return self.refer(FINALISABLE, -1, size, fields)
+
+    def get(self, reference):
+        self._tell("get", reference, uses=(reference,))
+        self._end("get", reference)
 
     def push(self):
         self.frames.append([])

@@ -10,7 +10,7 @@ from heapwright.collectors.hotspot.history import KINDS
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
-from heapwright.references.hotspot import build, driver, missing
+from heapwright.references.hotspot import build, driver, missing, played
 from heapwright.references.hotspot.agreement import compare, validate
 from heapwright.references.hotspot.options import flags
 from heapwright.trace.schema import FREE, HOLD, MALLOC, NEW, POP, PUSH, WRITE, events
@@ -24,7 +24,7 @@ def test_there_is_a_key_for_each_and_no_other():
 
 
 # Step by step the releases that differ
-PLAYED = [key for key in KEYS if not INTERPRETED or key[1] != 21]
+PLAYED = [key for key in KEYS if not INTERPRETED or (key[1] != 21 and "references" not in key[0])]
 
 
 @cache
@@ -88,7 +88,7 @@ def test_what_a_jvm_plays_is_births_deaths_and_references():
         field=[0, 2, 0, 1, 0, 0, 0],
         target=[-1, -1, -1, 1, -1, -1, -1],
     )
-    assert driver.played(batch).tolist() == [
+    assert played.played(batch).tolist() == [
         [2, 0, 24, 2],
         [2, 1, 40, 0],
         [1, 0, 1, 1],
@@ -96,7 +96,7 @@ def test_what_a_jvm_plays_is_births_deaths_and_references():
     ]
     batch = batch._replace(size=np.full(7, 1 << 31))
     with pytest.raises(HeapwrightError, match="fewer than 2\\^31 bytes"):
-        driver.played(batch)
+        played.played(batch)
 
 
 def test_what_was_promoted_before_the_first_event_is_read_from_the_log():

@@ -14,18 +14,22 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace import facts, layout, schema, writer
 from heapwright.trace.schema import (
     FREE,
+    GET,
     HOLD,
     KINDS,
     MALLOC,
     NEW,
     POP,
     PUSH,
+    REFER,
     ROOT,
     SIZE_LIMIT,
+    SOFT,
     STEER,
     THREAD_EXIT,
     TRACK,
     UNROOT,
+    WEAK,
     WRITE,
 )
 from heapwright.trace.store import Trace, TraceWriter
@@ -75,6 +79,18 @@ UNSOUND = [
     (10, (POP, -1, 0, 0, -1), "a pop of the lowest frame"),
     (10, (POP, 0, 0, 0, -1), "a pop of the lowest frame"),
     (11, (POP, 0, 0, 0, -1), "an object that is not live"),
+    (
+        3,
+        (REFER, 0, SOFT, 0, 1),
+        "a reference that is not declared at its birth, or of a kind that is not known",
+    ),
+    (
+        2,
+        (REFER, 0, 7, 0, 0),
+        "a reference that is not declared at its birth, or of a kind that is not known",
+    ),
+    (2, (REFER, 0, WEAK, 0, 1), "a target that is not live"),
+    (3, (GET, 0, 0, 0, -1), "a get of what is no soft reference"),
 ]
 
 
@@ -115,6 +131,14 @@ def test_facts_of_a_graph(sound):
     assert (sound.allocations, sound.frees, sound.refused, sound.reallocations) == (2, 1, 0, 0)
     assert (sound.peak_live_bytes, sound.peak_live_objects) == (24, 2)
     assert sound.columns == ["field", "target"]
+
+
+def test_what_a_reference_object_refers_to_is_written_once(tmp_path):
+    rows = [(NEW, 0, 8, 0, -1), (NEW, 1, 16, 2, -1), (REFER, 1, SOFT, 0, 0), (GET, 1, 0, 0, -1)]
+    trace = write(tmp_path / "t.parquet", events([*rows, (WRITE, 1, 0, 1, 0)]))
+    assert trace.references == 1 and trace.events == 5
+    with pytest.raises(HeapwrightError, match="event 4 has a field that its object does not have"):
+        write(tmp_path / "u.parquet", events([*rows, (WRITE, 1, 0, 0, 0)]))
 
 
 @pytest.mark.parametrize("columns", [("op", "slot"), ("op", "slot", "size", "field", "target")])

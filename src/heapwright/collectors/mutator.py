@@ -28,8 +28,9 @@ from heapwright.compiler import kernel, unsigned
     GLOBALS,  # global roots
     SLOTS,  # handles; constant
     EVERY_HANDLE,  # setting: 1 when each live object is a root
+    REFERENCES,  # reference objects and finalisable ones that the program will make; constant
     COUNTS,
-) = range(6)
+) = range(7)
 
 
 class Mutator(NamedTuple):
@@ -43,10 +44,13 @@ class Mutator(NamedTuple):
     counts: np.ndarray  # int64[COUNTS]
 
 
-def mutator(slots: int, roots: int = 0, *, every_handle: bool = False) -> Mutator:
+def mutator(
+    slots: int, roots: int = 0, *, every_handle: bool = False, references: int = 0
+) -> Mutator:
     """A program that knows no object yet; at most `roots` locals, frames and globals each."""
     counts = np.zeros(COUNTS, np.int64)
     counts[SLOTS], counts[EVERY_HANDLE] = slots, every_handle
+    counts[REFERENCES] = references
     return Mutator(
         handles=np.zeros(slots, np.int64),
         locals=np.zeros(roots, np.int64),

@@ -38,6 +38,8 @@ ARGUMENTS = {  # of the kernels, as the loops call them
     "passed": 3,
     "rooted": 2,
     "unrooted": 2,
+    "declare": 4,
+    "got": 2,
     "trim": 2,
     "mallopt": 3,
     "move_break": 2,

@@ -17,6 +17,7 @@ from heapwright.trace import graph_audit
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
+    GET,
     KINDS,
     LARGE_BYTES,
     MALLOPT,
@@ -27,7 +28,6 @@ from heapwright.trace.schema import (
     SIZE_LIMIT,
     THREAD_EXIT,
     TOUCH,
-    TRACK,
     Events,
 )
 
@@ -90,7 +90,7 @@ def first_unsound(
     if books is not None:
         ranges |= {"thread": (0, 0), "align": (0, 0), "target": (-1, max(slots, KINDS) - 1)}
     if not together:
-        last = TOUCH if books is None else TRACK
+        last = TOUCH if books is None else GET
         ranges |= {"op": (0, last), "slot": (-1, slots - 1), "size": (0, SIZE_LIMIT - 1)}
         ranges |= {"align": (0, ALIGN_LIMIT - 1)}
     for name, (low, high) in ranges.items():

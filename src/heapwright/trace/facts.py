@@ -9,8 +9,8 @@ from heapwright.trace.schema import COLUMNS
 
 # Of the schema and of this record; a reader refuses a later one. 1: no graphs. 2: no MALLOPT, TRIM
 # and SBRK, notes without kind and count, no origin and settings. 3: no stacks, no domains. 4: no
-# kinds of objects, no STEER and TRACK.
-VERSION = 5
+# kinds of objects, no STEER and TRACK. 5: no REFER and GET.
+VERSION = 6
 SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what an older trace has
     "graph_events": (2, 0),
     "peak_roots": (2, 0),
@@ -22,6 +22,7 @@ SINCE: dict[str, tuple[int, Any]] = {  # of later facts: the version, and what a
     "peak_written_bytes": (4, 0),
     "python": (4, ""),
     "arenas": (4, 0),
+    "references": (6, 0),
 }
 KINDS = ("recording", "imported", "synthetic")
 FACTS_BYTES = 1 << 20  # the longest record that is read
@@ -67,6 +68,7 @@ class Facts:
     peak_roots: int = 0  # most locals and global roots at once
     stack_nodes: int = 0  # of the tree of call stacks; 0: a site is a place alone
     python: str = ""  # version of the Python whose requests are told by domain; else empty
+    references: int = 0  # objects declared by REFER: reference objects and finalisable ones
     arenas: int = 0  # made and given back by that Python's own allocator: see arenas.py
 
     @property

@@ -15,17 +15,21 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.reserve import reserve
 from heapwright.trace.schema import (
+    FINALISABLE,
     FREE,
+    GET,
     HOLD,
     KINDS,
     NEW,
     POP,
     PUSH,
+    REFER,
+    REFERENCE,
     ROOT,
     SIZE_LIMIT,
+    SOFT,
     STEER,
     THREAD_EXIT,
-    TRACK,
     UNROOT,
     WRITE,
     Events,
@@ -49,6 +53,8 @@ WRONG = (
     "a pop of the lowest frame",
     "more locals, frames or global roots than the trace's facts count",
     "a kind of object that is not known",
+    "a reference that is not declared at its birth, or of a kind that is not known",
+    "a get of what is no soft reference",
 )
 (
     UNKNOWN,
@@ -67,6 +73,8 @@ WRONG = (
     LOWEST_FRAME,
     TOO_MANY_ROOTS,
     KIND,
+    REFERENCE_KIND,
+    NOT_SOFT,
 ) = range(len(WRONG))
 
 # Books.counts
@@ -77,14 +85,15 @@ WRONG = (
     PEAK_ROOTS,  # most of each of them
     LIMIT,  # of each of them; `locals` and `frames` are as long
     SLOTS,
+    BORN,  # slot of the object that the event before made + 1; else 0
     COUNTS,
-) = range(7)
+) = range(8)
 
 
 class Books(NamedTuple):
     """What is known of the events so far; with 0 slots nothing is, and only ranges are checked."""
 
-    live: np.ndarray  # uint8[slot]
+    live: np.ndarray  # uint8[slot], 1; of a reference object 1 + its kind
     fields: np.ndarray  # int32[slot], reference fields of the object
     held: np.ndarray  # int32[slot], locals that refer to it
     rooted: np.ndarray  # uint8[slot], 1 when a global refers to it
@@ -114,9 +123,8 @@ def enlarged(old: Books, slots: int, further: int) -> Books:
     for name in Books._fields[:-1]:
         column = getattr(old, name)
         getattr(new, name)[: len(column)] = column
-    new.counts[[LOCALS, FRAMES, GLOBALS, PEAK_ROOTS]] = old.counts[
-        [LOCALS, FRAMES, GLOBALS, PEAK_ROOTS]
-    ]
+    kept = [LOCALS, FRAMES, GLOBALS, PEAK_ROOTS, BORN]
+    new.counts[kept] = old.counts[kept]
     return new
 
 
@@ -140,7 +148,7 @@ def audit_graph(events, books, wrong):
         op, slot = np.int64(events.op[i]), np.int64(events.slot[i])
         nobody = op in (PUSH, STEER) or (op == POP and slot < 0)
         fault = -1
-        if (op > POP and op < STEER) or op > TRACK:
+        if (op > POP and op < STEER) or op > GET:
             fault = UNKNOWN
         elif op != FREE and op <= THREAD_EXIT:
             fault = MALLOC_FAMILY
@@ -160,6 +168,7 @@ def audit_graph(events, books, wrong):
 def _enter(events, books, row, op, slot):
     """Enter one event whose numbers are in range; its fault, or -1."""
     i, s, counts = unsigned(row), unsigned(slot), books.counts
+    born, counts[BORN] = counts[BORN], slot + 1 if op == NEW else 0
     fielded = len(events.field) > 0 and len(events.target) > 0 and len(events.size) > 0
     if op == PUSH:
         return _push(books)
@@ -195,10 +204,14 @@ def _enter(events, books, row, op, slot):
             field, target = np.int64(events.field[i]), np.int64(events.target[i])
             if field < 0 or field >= books.fields[s]:
                 return NO_FIELD
-            if target < -1 or target >= counts[SLOTS]:
-                return DEAD_TARGET
+            if (field == 0 and books.live[s] > 1) or target < -1 or target >= counts[SLOTS]:
+                return NO_FIELD if field == 0 and books.live[s] > 1 else DEAD_TARGET
             if target >= 0 and not books.live[unsigned(target)]:
                 return DEAD_TARGET
+    elif op == REFER:
+        return _declare(events, books, row, born) if fielded else -1
+    elif op == GET:
+        return -1 if books.live[s] == 1 + SOFT or not fielded else NOT_SOFT
     elif op == HOLD:
         return _hold(books, slot)
     elif op == ROOT:
@@ -212,6 +225,24 @@ def _enter(events, books, row, op, slot):
             return NO_ROOT
         books.rooted[s] = 0
         counts[GLOBALS] -= 1
+    return -1
+
+
+@kernel
+def _declare(events, books, row, born):
+    """Enter a REFER; `born` is one more than the slot of the object that the event before made."""
+    i = unsigned(row)
+    slot, target = np.int64(events.slot[i]), np.int64(events.target[i])
+    kind = events.size[i] & REFERENCE
+    if born != slot + 1 or events.size[i] > 15 or kind < SOFT or kind > FINALISABLE:
+        return REFERENCE_KIND
+    if kind == FINALISABLE:
+        return -1 if target == -1 else DEAD_TARGET
+    if not books.fields[unsigned(slot)]:
+        return NO_FIELD
+    if target < 0 or target >= books.counts[SLOTS] or not books.live[unsigned(target)]:
+        return DEAD_TARGET
+    books.live[unsigned(slot)] = 1 + kind
     return -1
 
 

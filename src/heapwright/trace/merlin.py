@@ -15,7 +15,7 @@ Invariant  a dead object was stamped in this chunk, or is reached from a dead on
 Source     Hertz, Blackburn, Moss, McKinley, Stefanovic, "Error-free garbage collection traces:
            how to cheat and not get caught", SIGMETRICS 2002; stamps are event numbers here
            references[index] = locals, globals and fields that refer to it, so what is used has one
-Omits      finalisers, weak references; a use of what only the dead refer to, which goes unnoticed
+Omits      what finalisers bring back; a use of what only the dead refer to, which goes unnoticed
 """
 
 from typing import NamedTuple
@@ -23,7 +23,19 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.compiler import kernel, unsigned
-from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, STEER, TRACK, WRITE
+from heapwright.trace.schema import (
+    FREE,
+    GET,
+    HOLD,
+    NEW,
+    POP,
+    PUSH,
+    REFER,
+    ROOT,
+    STEER,
+    TRACK,
+    WRITE,
+)
 
 WORDS = 3  # of a row
 OP_BITS = 8  # of a row's first word; above them the field, the number of fields, a TRACK's size
@@ -135,20 +147,20 @@ def apply(state, rows, count, wrong):
             rows[at + unsigned(1)] = index
             if index == NOBODY:
                 fault = DEAD
-            elif op == WRITE:
+            elif op in (WRITE, REFER):
                 target = rows[at + unsigned(2)]
                 if target != NOBODY:
                     target = _index(state, target)
                     fault = DEAD if target == NOBODY else -1
                     rows[at + unsigned(2)] = target
-                if fault < 0:
+                if fault < 0 and op == WRITE:
                     fault = _write(state, index, field, target, row)
             elif op == HOLD:
                 _hold(state, index)
             elif op == POP:
                 fault = _leave(state, row)
                 _hold(state, index)
-            elif op != TRACK:
+            elif op not in (TRACK, GET):
                 if (op == ROOT) == (state.rooted[unsigned(index)] == 1):
                     fault = ROOTED if op == ROOT else NOT_ROOTED
                 state.rooted[unsigned(index)] = 1 if op == ROOT else 0
@@ -301,9 +313,9 @@ def emit(state, rows, latest, made):
                 return row
         if op == STEER:
             size = rows[at + unsigned(2)]
-        elif op == TRACK:
+        elif op in (TRACK, REFER):
             size, field = field, 0
-        elif op == WRITE and rows[at + unsigned(2)] != NOBODY:
+        if (op in (WRITE, REFER)) and rows[at + unsigned(2)] != NOBODY:
             target = state.slot[unsigned(rows[at + unsigned(2)])]
             if target < 0:
                 return row

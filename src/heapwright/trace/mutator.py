@@ -1,6 +1,6 @@
 """What a program with a garbage collector does, told call by call; it becomes a graph trace.
 
-    program ─► new write hold root unroot push pop ─► rows, a chunk ─► merlin ─► events ─► sink
+    program ─► new write refer hold root push pop ─► rows, a chunk ─► merlin ─► events ─► sink
 
     with TraceWriter(path, program="pair") as writer, Mutator(writer.write) as m:
         with m.frame():
@@ -28,11 +28,14 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace import merlin
 from heapwright.trace.merlin import KIND_BITS, NOBODY, OP_BITS, WORDS
 from heapwright.trace.schema import (
+    FINALISABLE,
+    GET,
     HOLD,
     NEW,
     OPERATIONS,
     POP,
     PUSH,
+    REFER,
     ROOT,
     STEER,
     TRACK,
@@ -84,6 +87,23 @@ class Mutator:
         put(target)
         if len(self._rows) >= self._limit:
             self.flush()
+
+    def refer(self, kind: int, target: int, size: int, fields: int = 1, site: int = -1) -> int:
+        """A new reference object: `kind` as REFER of the schema has it. Its first field refers to
+        `target` and does not keep it; the others are null."""
+        made = self.new(size, fields, site)
+        self._tell(REFER | kind << OP_BITS, made, target)
+        return made
+
+    def finalisable(self, size: int, fields: int = 0, site: int = -1) -> int:
+        """A new object that has a finaliser."""
+        made = self.new(size, fields, site)
+        self._tell(REFER | FINALISABLE << OP_BITS, made)
+        return made
+
+    def get(self, reference: int) -> None:
+        """Ask a soft reference for its target: it was used just now."""
+        self._tell(GET, reference)
 
     def hold(self, obj: int) -> int:
         """The frame on top holds `obj` too, having read it from a field."""

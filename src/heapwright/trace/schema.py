@@ -18,8 +18,8 @@ replay keeps one array as long as the largest number of objects alive at once.
     slack    int32   usable size minus size, bytes; -1 when unknown
     field    int32   of NEW: its reference fields; of WRITE: the one written, from 0; of a kernel's
                      request its door (see doors.py), from 1; else 0
-    target   int32   of WRITE: the slot of the object that the field refers to now; of NEW: its kind
-                     where it is known, see below; else -1
+    target   int32   of WRITE and REFER: the slot of the object that is referred to now; of NEW: its
+                     kind where it is known, see below; else -1
     domain   uint8   whom the program asked, or gives the object back to: MALLOC_DOMAIN, or of a
                      Python program RAW, MEM or OBJECT (PyMem_RawMalloc, PyMem_Malloc,
                      PyObject_Malloc)
@@ -62,6 +62,15 @@ A **graph trace** says what a program with a garbage collector did. It has one t
     FREE    nothing refers to the object any longer, neither a root nor a field of an object that
             is reached from one. A collector is not told; what has no collector frees it here
 
+What a program declares of objects that a collector treats apart. None of it holds an object:
+
+    REFER   the object that the event before made is a reference object of the kind `size`: SOFT,
+            WEAK or PHANTOM, + CALLBACK where a function of the program's hears that it is cleared.
+            Its first field, which nothing else is written to, refers to `target` until a collector
+            clears it, or the target is freed. Or FINALISABLE: the object has a finaliser, that runs
+            once, when a collector finds it unreachable; target -1
+    GET     the program asks the SOFT reference in `slot` for its target: so it was used just now
+
 What only the collector of CPython is told, of a program that it runs:
 
     NEW     kind: ATOM refers to nothing, or is a table that one object owns; CONTAINER, TUPLE and
@@ -89,10 +98,12 @@ NEW, WRITE, HOLD, ROOT, UNROOT, PUSH, POP = range(6, 13)  # of graph traces
 MALLOPT, TRIM, SBRK = range(13, 16)  # what a program does to its allocator
 TOUCH = 16  # what it has written of a large block
 STEER, TRACK = 17, 18  # of graph traces: what a Python program does to its collector
+REFER, GET = 19, 20  # of graph traces: reference objects and finalisers
 OPERATIONS = (
     *("free", "malloc", "calloc", "realloc", "memalign", "thread_exit"),
     *("new", "write", "hold", "root", "unroot", "push", "pop"),
     *("mallopt", "trim", "sbrk", "touch", "steer", "track"),
+    *("refer", "get"),
 )
 
 LARGE_BYTES = 1 << 16  # of a block of which is told how much was written
@@ -101,6 +112,8 @@ DOMAINS = ("malloc", "raw", "mem", "object")
 
 ATOM, CONTAINER, TUPLE, DICT = range(4)  # kinds of NEW
 REVIVES, LEGACY, KINDS = 4, 8, 16
+SOFT, WEAK, PHANTOM, FINALISABLE = range(1, 5)  # kinds of REFER
+REFERENCE, CALLBACK = 7, 8  # which of these it is; that a function hears of it
 COLLECT, FREEZE, UNFREEZE, ENABLE, DISABLE, RAN, THRESHOLD, COUNT = (*(0, 3, 4, 5, 6, 7), 8, 12)
 STEER_BITS = 4
 RAN_GENERATION, RAN_ITSELF, RAN_LEFT, RAN_COLLECTED = 4, 7, 8, 20  # bits of a RAN from which on

@@ -41,7 +41,7 @@ from heapwright.trace.layout import (
 from heapwright.trace.notes import Note
 from heapwright.trace.process import NOTHING
 from heapwright.trace.process import stored as process_stored
-from heapwright.trace.schema import COLUMNS, NEW, POP, STEER, TOUCH, Events
+from heapwright.trace.schema import COLUMNS, NEW, POP, REFER, STEER, TOUCH, Events
 from heapwright.trace.stacks import checked, stored
 
 if TYPE_CHECKING:
@@ -228,6 +228,7 @@ class TraceWriter:
         facts.touches = int(self._totals[audit.TOUCHES])
         if self._books:
             facts.graph_events += int((batch.op >= NEW).sum())
+            facts.references += int((batch.op == REFER).sum())
             facts.peak_roots = int(self._books.counts[graph_audit.PEAK_ROOTS])
         for name, unknown in OPTIONAL.items():
             if name not in facts.columns and (getattr(batch, name) != unknown).any():

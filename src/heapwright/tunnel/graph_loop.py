@@ -8,6 +8,7 @@
                   HOLD, ROOT ─► rooted   POP, UNROOT ─► unrooted
                   FREE ─► the handle is dropped; the collector is not told
                   STEER ─► steer   TRACK ─► track   the kind of a NEW ─► expect, before new
+                  REFER ─► declare, or write   GET ─► got
     malloc trace  an allocation ─► new, its handle a root    FREE ─► unrooted, the handle dropped
                   REALLOC ─► new; the old object is a root until the handle refers to the new one
 
@@ -20,27 +21,26 @@ event: `survey` ends by entering anew what lies elsewhere now, at about a nanose
 A program whose collector finds no room is dead: the loop stops there.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from heapwright.collectors import mutator as roots
 from heapwright.collectors.log import CYCLES, EVENT, FULL, KIND
 from heapwright.collectors.mutator import EVERY_HANDLE, LOCALS, hold
 from heapwright.compiler import bare, kernel, unlikely, unsigned
-from heapwright.compiler.reserve import reserve
 from heapwright.machine import touch
 from heapwright.machine.address_space import RESIDENT_PAGES, SPACE_BYTES
 from heapwright.managers.textbook.semispace import manager
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
+    GET,
     HOLD,
     MALLOPT,
     NEW,
     POP,
     PUSH,
     REALLOC,
+    REFER,
     ROOT,
     STEER,
     THREAD_EXIT,
@@ -49,6 +49,21 @@ from heapwright.trace.schema import (
     WRITE,
 )
 from heapwright.trace.schema import TOUCH as WRITTEN
+from heapwright.tunnel.graph_run import (
+    LIVE_BYTES,
+    NEXT,
+    OUT_OF_MEMORY,
+    PASSED_OVER,
+    PEAK_EVENT,
+    PEAK_PAGES,
+    REFUSED,
+    TOUCH,
+    UNSOUND,
+    no_references,
+    no_tracking,
+    nothing,
+)
+from heapwright.tunnel.graph_run import start as start  # noqa: PLC0414 given on
 from heapwright.tunnel.ledger import add_up, enter_block
 from heapwright.tunnel.paging import GROWTH, WHOLE_HEAP, note
 
@@ -59,58 +74,13 @@ usable, extent = manager.usable, manager.extent
 cached, metadata = manager.cached, manager.metadata
 
 
-class Objects(NamedTuple):
-    """The objects that the program knows."""
-
-    address: np.ndarray  # int64[slot]; 0 when dead; the mutator's handles
-    size: np.ndarray  # int64[slot], bytes requested; kept by `survey` only
-
-
-class Run(NamedTuple):
-    """The state of a replay between batches."""
-
-    objects: Objects
-    entered: np.ndarray  # int64[slot], address under which the ledger has the object; 0 not
-    block: np.ndarray  # int64[slot * 4], flat: start, bytes, size and usable bytes as entered
-    progress: np.ndarray  # int64[PROGRESS]
-
-
-# Run.progress
-(
-    NEXT,  # events replayed
-    PEAK_PAGES,  # most resident pages at the end of an event
-    PEAK_EVENT,  # the first event that reached it
-    REFUSED,  # OUT_OF_MEMORY or UNSOUND when the program is dead; no event is replayed after that
-    TOUCH,  # setting: blocks below so many bytes are written whole; those above as the trace says
-    LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
-    PASSED_OVER,  # calls of mallopt, malloc_trim, sbrk and of Python's gc that are not answered
-    PROGRESS,
-) = range(8)
-OUT_OF_MEMORY = 1  # the manager found no room
-UNSOUND = 2  # the trace writes to an object that nothing refers to
-
-
-def start(heap, slots):
-    """The state before the first event of a trace with so many slots."""
-    objects = Objects(heap.mutator.handles, np.zeros(slots, np.int64))
-    entered, block = reserve(slots, np.int64), reserve(4 * slots, np.int64)
-    return Run(objects, entered, block, np.zeros(PROGRESS, np.int64))
-
-
-@kernel
-def nothing(heap, operand):
-    """For a collector that is not to be told of it."""
-
-
-@kernel
-def no_tracking(heap, slot, on):
-    """For a collector that follows every object."""
-
-
 TOLD_OF_KINDS, STEERED = hasattr(manager, "expect"), hasattr(manager, "steer")
 expect = getattr(manager, "expect", nothing)
 steer = getattr(manager, "steer", nothing)
 track = getattr(manager, "track", no_tracking)
+KNOWS_REFERENCES = hasattr(manager, "declare")
+declare = getattr(manager, "declare", no_references)
+got = getattr(manager, "got", nothing)
 TOLD_OF_ROOTS = hasattr(manager, "unrooted")
 rooted = getattr(manager, "rooted", nothing)
 unrooted = getattr(manager, "unrooted", nothing)
@@ -194,6 +164,20 @@ def drop(heap, run, slot):
     run.objects.address[unsigned(slot)] = 0
 
 
+@kernel(cold=True)
+def declared(heap, run, event, declaration):
+    """What the program declares of a reference object or a finaliser, or says of its use."""
+    op, slot = event
+    kind, target = declaration
+    if op == GET:
+        got(heap, slot)
+    elif not KNOWS_REFERENCES:
+        if target >= 0:
+            write(heap, slot, 0, target)
+    elif not declare(heap, slot, target, kind):
+        run.progress[REFUSED] = OUT_OF_MEMORY
+
+
 @kernel(inline=True)
 def step(heap, run, thread, event, request):
     """One event: (op, slot) and (size, field, target); the new object's address, 0 if none."""
@@ -227,6 +211,9 @@ def step(heap, run, thread, event, request):
     elif op == TRACK:
         if mutator.handles[unsigned(slot)]:
             track(heap, slot, size)
+    elif op in (REFER, GET):
+        if mutator.handles[unsigned(slot)]:
+            declared(heap, run, event, (size, target))
     elif op >= MALLOPT:
         run.progress[PASSED_OVER] += op != STEER or not STEERED
         if op == STEER:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heapwright.collectors.log import CYCLES
-from heapwright.collectors.mutator import mutator
 from heapwright.errors import HeapwrightError
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import (
@@ -39,10 +38,11 @@ from heapwright.tunnel.collecting import Clock, collected
 from heapwright.tunnel.conditions import CLOCK_STEP_NS, HUGE_PAGES, columns_of, room_text
 from heapwright.tunnel.conditions import TOUCH as TOUCH  # noqa: PLC0414 given on
 from heapwright.tunnel.conditions import Conditions as Conditions  # noqa: PLC0414 given on
+from heapwright.tunnel.graph_run import program
 from heapwright.tunnel.keyframes import Keyframes
 from heapwright.tunnel.ledger import LIVE, RESIDENT_BYTES, SAMPLE_COLUMNS, Ledger, ledger
 from heapwright.tunnel.settled import settle, stops_of
-from heapwright.tunnel.steered import of_version, recorded_for, sentences
+from heapwright.tunnel.steered import of_references, of_version, recorded_for, sentences
 from heapwright.words import counted
 
 if TYPE_CHECKING:
@@ -241,8 +241,7 @@ class Replay:
         # The version of the real system that this is a twin of; 0 where there is none
         self.version = chosen.get("version", getattr(self.module.Config(), "version", 0))
         if manager.collected:
-            held = mutator(trace.slots, trace.peak_roots, every_handle=not trace.graph)
-            self.heap = self.module.boot(space, config, held)
+            self.heap = self.module.boot(space, config, program(trace))
         elif hasattr(self.module, "DOORS"):
             self.heap = self.module.boot(space, config, trace.doors())
         else:
@@ -341,6 +340,7 @@ class Replay:
         if self.trace.graph and not self.collected:
             notes.append(ORACLE_DEATHS)
         notes += of_version(self.manager, self.trace, self.chosen)
+        notes += of_references(self.manager, self.trace)
         if getattr(self.loop, "CLOCKED", False):
             notes.append(CLOCK if "time_ns" in self.trace.columns else NO_CLOCK)
         notes += [

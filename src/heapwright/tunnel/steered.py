@@ -126,6 +126,16 @@ def _of_a_release(manager: Manager, trace: "Trace", version: int) -> list[str]:
     ]
 
 
+def of_references(manager: Manager, trace: "Trace") -> list[str]:
+    """The sentence where a collector takes what was declared of references for nothing."""
+    if not trace.references or not manager.collected or hasattr(manager.module, "declare"):
+        return []
+    return [
+        f"It takes the trace's {counted(trace.references, 'reference object')}, or objects with "
+        "finalisers, for ordinary ones: it clears none, and what they refer to lives."
+    ]
+
+
 def _libc_here() -> str:
     """This machine's version of glibc; "" of another C library."""
     known = "CS_GNU_LIBC_VERSION" in os.confstr_names

@@ -12,7 +12,7 @@ Omits      what the JVM itself allocates, but for `own_bytes`; stacks: what the 
            in a table (see layout.py)
 
 A heap's state has the words SPACES beside its own, and machine, mutator, log, java, stack,
-shown_ages, history and paths under these names; `bounds` says where they begin.
+shown_ages, history, references and paths under these names; `bounds` says where they begin.
 """
 
 import numpy as np

@@ -6,7 +6,9 @@ Source     OpenJDK 17 src/hotspot/share/gc/shared/space.inline.hpp, genMarkSweep
 """
 
 from heapwright.collectors.hotspot.cards import mark_all, settle
+from heapwright.collectors.hotspot.generations import occupied
 from heapwright.collectors.hotspot.layout import BYTES_SHIFT
+from heapwright.collectors.hotspot.referring import note_cards, relocate, unlink
 from heapwright.collectors.hotspot.tracing import redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
@@ -54,6 +56,8 @@ def empty_tops(heap):
 def move_all(heap):
     """Every reference leads to where objects will lie, and they slide there."""
     redirect_table(heap)
+    if heap.references.entries:
+        relocate(heap)
     for space in range(SPACES):
         redirect(heap, start_of(heap, space), top_of(heap, space))
     for space in range(SPACES):
@@ -75,3 +79,7 @@ def settle_anew(heap, young_left):
     mark_all(heap.java, heap.old, heap.old_end, 0)
     if young_left:
         mark_all(heap.java, heap.old, past, 1)
+    if heap.references.entries:
+        unlink(heap)
+        note_cards(heap)
+    heap.references.used_bytes = occupied(heap) + heap.objects - heap.old

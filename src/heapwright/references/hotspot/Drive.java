@@ -1,16 +1,24 @@
 // Plays a graph trace in a real JVM and notes what the JVM's own counters say after each collection.
 //
-//     java FLAGS Drive EVENTS ROWS COUNTERS SLOTS WARM
+//     java FLAGS Drive EVENTS ROWS COUNTERS SLOTS WARM [CLOCKS]
 //
 // EVENTS    int32[event, 4]: 0 slot - -          the object dies: its element of the table is null
 //                            1 slot field target  a reference; target -1 null
 //                            2 slot bytes fields  a new object: byte[bytes], or with references
 //                                                 Object[bytes / 4], rounded up (8 without
 //                                                 compressed references)
+//                            3 slot kind target   a new reference object or finalisable one, see
+//                                                 `Declared`; target -1 none
+//                            4 slot - -           its target is asked for
 // ROWS      int64[row, 1 + counters]: the event that collected, and the counters; row 0 before the
 //           first event, with event -1. ROWS.table: the table's address, and the memory of a word
 // COUNTERS  names of counters, a line each; those the JVM has are written to ROWS.names
 // WARM      full collections before the first event
+// CLOCKS    int64[event], where the events declare references: the time of each, ms, before which the
+//           program does not go on after a collection there. ROWS.references: int64[row, 4], the
+//           event of a collection, and kind, slot and whether the program still has the reference
+//           object, of each that it cleared; kind -1 of what was finalised; -2 with the clock of
+//           soft references, ms, in place of the slot
 //
 // The counters are read from the file of performance data that the JVM keeps mapped, through
 // Unsafe, so that nothing is allocated while the events are played.
@@ -33,6 +41,7 @@ public class Drive {
     static final int MOST_ROWS = 1 << 18;
     static final sun.misc.Unsafe UNSAFE = unsafe();
     static final List<Object> KEPT = new ArrayList<>();
+    static boolean declares;
 
     public static void main(String[] arguments) throws Exception {
         Path rows = Path.of(arguments[1]);
@@ -67,7 +76,14 @@ public class Drive {
         }
         long address = scale == 8 ? UNSAFE.getLong(holder, 16L)
             : UNSAFE.getInt(holder, 16L) & 0xffffffffL;
+        if (arguments.length > 5) {
+            Declared.begin(map(Path.of(arguments[5])), table, count);
+            for (int i = 0; i < 2; i++) System.gc();
+            Declared.reset();
+            declares = true;
+        }
         int made = play(events, count, table, invocations, where, out, scale == 8 ? 3 : 2);
+        if (declares) Declared.write(Path.of(rows + ".references"));
         try (PrintStream told = new PrintStream(rows + ".table")) {
             told.println(address + " " + scale);
         }
@@ -96,18 +112,24 @@ public class Drive {
                 } else if (op == 1) {
                     int target = UNSAFE.getInt(at + 12), field = UNSAFE.getInt(at + 8);
                     Object held = table[slot];
-                    if (held instanceof Object[] && field < ((Object[]) held).length) {
+                    if (!(held instanceof Object[])) {
+                        if (declares) Declared.refer(held, field, target < 0 ? null : table[target]);
+                    } else if (field < ((Object[]) held).length) {
                         ((Object[]) held)[field] = target < 0 ? null : table[target];
                     }
+                } else if (op == 4) {
+                    ((Declared.Soft) table[slot]).get();
                 } else {
                     int bytes = UNSAFE.getInt(at + 8);
                     int elements = (bytes + (1 << shift) - 1) >> shift;
-                    if (UNSAFE.getInt(at + 12) > 0) table[slot] = new Object[elements];
+                    if (op == 3) Declared.make(table, slot, bytes, UNSAFE.getInt(at + 12));
+                    else if (UNSAFE.getInt(at + 12) > 0) table[slot] = new Object[elements];
                     else table[slot] = new byte[bytes];
                     long now = seen(invocations);
                     if (now != seen) {
                         seen = now;
                         if (rows < MOST_ROWS) note(out + 8L * rows++ * width, i, where);
+                        if (declares) Declared.collected(i);
                     }
                 }
             }

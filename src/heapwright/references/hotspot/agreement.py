@@ -24,9 +24,10 @@ from heapwright.collectors.hotspot.history import (
     PAST_AGES,
     rows,
 )
+from heapwright.collectors.references import tell_times
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
-from heapwright.references.hotspot import driver, regions
+from heapwright.references.hotspot import cleared, driver, played, regions
 from heapwright.references.hotspot.build import missing
 from heapwright.references.hotspot.options import refuse_told
 from heapwright.references.tally import Tally, difference
@@ -61,6 +62,8 @@ class HotspotAgreement:
     ages: Tally = field(default_factory=Tally)
     whole: Tally = field(default_factory=Tally)  # equal in all of it
     sizes: Tally = field(default_factory=Tally)  # of spaces
+    references: Tally = field(default_factory=Tally)  # events that cleared or finalised
+    references_seen: tuple[tuple[str, int, int], ...] = ()  # how many of each kind: twin, real
     cycles: tuple[int, int] = (0, 0)  # concurrent ones of CMS: twin, real
     differs: str = ""  # where first, in a sentence
     kinds_seen: tuple[int, ...] = ()  # of the twin's collections
@@ -68,7 +71,7 @@ class HotspotAgreement:
     @property
     def agrees(self) -> bool:
         """Whether every collection is equal in everything."""
-        tallies = (self.whole, self.sizes)
+        tallies = (self.whole, self.sizes, self.references)
         return all(each.compared == each.equal for each in tallies) and (
             self.collections[0] == self.collections[1]
         )
@@ -93,6 +96,7 @@ class HotspotAgreement:
                 self.old.row("old regions"),
                 self.thresholds.row("tenuring threshold"),
                 self.ages.row("age table"),
+                *self._references(),
             ]
         return [
             ("collections", f"{twin:,}", f"{real:,}", difference(twin, real)),
@@ -105,6 +109,25 @@ class HotspotAgreement:
             self.ages.row("age table"),
             self.whole.row("all of these"),
             self.sizes.row("sizes of the spaces"),
+            *self._references(),
+        ]
+
+    def _references(self) -> list[tuple[str, str, str, str]]:
+        """What was cleared and finalised, where the trace declares any of it."""
+        if not self.references_seen:
+            return []
+        names = {"finalised": "finalisers run", "soft": "soft references cleared"}
+        return [
+            *(
+                (
+                    names.get(kind, f"{kind} references cleared"),
+                    f"{t:,}",
+                    f"{r:,}",
+                    difference(t, r),
+                )
+                for kind, t, r in self.references_seen
+            ),
+            self.references.row("which, at each collection"),
         ]
 
     def _cycles(self) -> list[tuple[str, str, str, str]]:
@@ -120,6 +143,11 @@ class HotspotAgreement:
             "Its own objects in the old generation, and where that array lies, are settings of the "
             "twin."
         ]
+        if self.references_seen:
+            told.append(
+                "What the JVM's clock of soft references showed after each collection is told to "
+                "the twin; compared is what is cleared while the program has the reference object."
+            )
         if self.cycles[1]:
             told.append(
                 "Cycles ran beside the program and ended by the clock, so no two runs of the real "
@@ -131,7 +159,7 @@ class HotspotAgreement:
         """The stable form that `--json` prints."""
         tallies = (
             *("moments", "kinds", "eden", "humongous", "old", "survivors"),
-            *("thresholds", "ages", "whole", "sizes"),
+            *("thresholds", "ages", "whole", "sizes", "references"),
         )
         return {
             "manager": self.manager,
@@ -201,7 +229,9 @@ def compare(
     ours = rows(twin.heap.history)
     found.kinds_seen = tuple(np.unique(ours[:, KIND]).tolist())
     found.cycles = (int((ours[:, KIND] == CONCURRENT).sum()), observed.cycles)
-    at = np.searchsorted(driver.rows_of_events(trace), ours[:, EVENT])
+    at = np.searchsorted(played.rows_of_events(trace), ours[:, EVENT])
+    if trace.references:
+        cleared.compare(found, twin.heap.references, trace, observed.cleared)
     if len(observed.regions):
         regions.compare(found, at, ours, observed)
     else:
@@ -227,6 +257,8 @@ def replayed(
         twin.heap.promoted[:] = np.array(told, np.float32)
     for promoted in observed.promoted:
         sample(twin.heap.promoted, promoted, WEIGHTS.get(name, LEAST_WEIGHT))
+    if trace.references:
+        tell_times(twin.heap.references, cleared.times(trace, observed.cleared))
     try:
         twin.replay(trace, progress)
     except HeapwrightError as error:

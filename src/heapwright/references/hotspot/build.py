@@ -1,4 +1,4 @@
-"""The JVMs of this machine, and the driver (Drive.java) compiled with the compiler of one of them.
+"""The JVMs of this machine, and the drivers in Java, compiled with the compiler of one of them.
 
 A JVM is asked for its release once; the driver is compiled for release 11, so that each of them can
 run it, and kept under a name made from its source.
@@ -90,6 +90,8 @@ def driver(source: Path = SOURCE) -> Path:
                 "-XDstringConcat=inline",
                 "--release",
                 "11",
+                "-sourcepath",
+                source.parent,
                 "-d",
                 f"{beside}/classes",
                 source,
@@ -106,7 +108,8 @@ def driver(source: Path = SOURCE) -> Path:
 
 
 def _compiled(source: Path = SOURCE) -> Path:
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    every = b"".join(each.read_bytes() for each in sorted(source.parent.glob("*.java")))
+    digest = hashlib.sha256(every).hexdigest()[:16]
     return cache_home() / "references" / f"{source.stem.lower()}-java-{digest}"
 
 

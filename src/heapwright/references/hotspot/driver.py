@@ -8,17 +8,15 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heapwright.collectors.hotspot.recorded import laid_out
 from heapwright.errors import HeapwrightError
-from heapwright.references.hotspot import build
+from heapwright.references.hotspot import build, played
 from heapwright.references.hotspot.options import flags
-from heapwright.trace.schema import FREE, NEW, WRITE, Events
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -27,7 +25,6 @@ MODERN = 24  # release from which a full collection counts as one that promoted
 WARM = 8  # full collections before the first event: what the JVM made while starting is settled
 NEVER = 100  # percent of old: no cycle begins at that
 TRIES = 5  # of a run beside which no cycle is to begin
-MOST_EVENTS = (1 << 31) // 16 - 1  # that one file can be mapped of
 P, POLICY = "sun.gc.generation.", "sun.gc.policy."
 AGES = tuple(f"{P}0.agetable.bytes.{age:02d}" for age in range(1, 16))
 YOUNGS, FULLS = "sun.gc.collector.0.invocations", "sun.gc.collector.1.invocations"
@@ -51,6 +48,15 @@ COUNTERS = (
 )
 
 
+CLEARED = ("event", "kind", "slot", "held")  # kind -1: its finaliser ran; event: of those played
+FINALISED, CLOCK = -1, -2  # kinds; of the second the slot is a time, ms
+
+
+def nothing_cleared() -> np.ndarray:
+    """Of a trace that declares no references."""
+    return np.zeros((0, len(CLEARED)), np.int64)
+
+
 @dataclass(frozen=True)
 class Observed:
     """What the JVM said; rows int64[1 + collections' events, 1 + names], row 0 before the first."""
@@ -65,6 +71,7 @@ class Observed:
 
     region_bytes: int = 0  # of a heap of regions
     cycles: int = 0  # concurrent ones of CMS that began while the events were played
+    cleared: np.ndarray = field(default_factory=nothing_cleared)  # int64[row, len(CLEARED)]
 
     def column(self, name: str) -> np.ndarray:
         """int64[row]: a counter; 0 of one that this JVM has not."""
@@ -88,15 +95,16 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
     jvm, classes = build.jvm(release), build.driver()
     with tempfile.TemporaryDirectory() as folder:
         beside = Path(folder)
-        count = _write_events(trace, settings, beside / "events.bin")
+        count = played.write(trace, settings, beside / "events.bin", beside / "clocks.bin")
         (beside / "counters.txt").write_text("\n".join(COUNTERS) + "\n")
         rows = beside / "rows.bin"
         quiet = settings.get("CMSInitiatingOccupancyFraction") == NEVER
         command = [
             str(jvm.command),
-            *flags(name, settings, release, str(beside / "gc.log")),
+            *flags(name, settings, release, str(beside / "gc.log"), clocked=trace.references > 0),
             *("-cp", str(classes), "Drive", str(beside / "events.bin"), str(rows)),
             *(str(beside / "counters.txt"), str(trace.slots), str(WARM)),
+            *([str(beside / "clocks.bin")] if trace.references else []),
         ]
         for _ in range(TRIES):
             ran = subprocess.run(
@@ -116,10 +124,13 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
         names = tuple(Path(f"{rows}.names").read_text().split())
         table = int(Path(f"{rows}.table").read_text().split()[0])
         found = np.fromfile(rows, np.int64).reshape(-1, 1 + len(names))
+        cleared = nothing_cleared()
+        if trace.references:
+            cleared = np.fromfile(f"{rows}.references", np.int64).reshape(-1, len(CLEARED))
     started = int(sum(found[0, 1 + names.index(each)] for each in (YOUNGS, FULLS)))
     promoted = tuple(promotions(log, started, release))
     return Observed(
-        jvm.version, names, found, table, _old(log), promoted, *_regions(log), _cycles(log)
+        jvm.version, names, found, table, _old(log), promoted, *_regions(log), _cycles(log), cleared
     )
 
 
@@ -169,42 +180,3 @@ def promotions(log: str, count: int, release: int) -> list[int]:
         if len(tops) > 1 and (part.startswith("Pause Young") or release >= MODERN):
             found.append(max(0, tops[1] - tops[0]))
     return found
-
-
-def _write_events(trace: "Trace", settings: Mapping[str, int], path: Path) -> int:
-    """The events that a JVM plays, as Drive.java reads them; how many."""
-    count = 0
-    as_arrays = laid_out(trace, settings)
-    with path.open("wb") as out:
-        for batch in trace.batches(columns=("op", "slot", "size", "field", "target")):
-            rows = played(as_arrays(batch) if as_arrays else batch)
-            count += len(rows)
-            rows.tofile(out)
-    if count > MOST_EVENTS:
-        raise HeapwrightError(f"the real HotSpot is driven with at most {MOST_EVENTS:,} events.")
-    return count
-
-
-def played(batch: Events) -> np.ndarray:
-    """int32[event, 4]: births, deaths and writes; frames and globals are the table's business."""
-    kept = np.isin(batch.op, (FREE, WRITE, NEW))
-    op, slot, size = batch.op[kept], batch.slot[kept], batch.size[kept]
-    field, target = batch.field[kept], batch.target[kept]
-    if len(size) and size.max() >= 1 << 31:
-        raise HeapwrightError("a Java array has fewer than 2^31 bytes; the trace has a larger one.")
-    born, written = op == NEW, op == WRITE
-    rows = np.zeros((len(op), 4), np.int32)
-    rows[:, 0] = np.where(born, 2, np.where(written, 1, 0))
-    rows[:, 1] = slot
-    rows[:, 2] = np.where(born, size, field)
-    rows[:, 3] = np.where(born, field, target)
-    return rows
-
-
-def rows_of_events(trace: "Trace") -> np.ndarray:
-    """int64[played event]: the trace's event that each one is."""
-    found, first = [], 0
-    for batch in trace.batches(columns=("op",)):
-        found.append(first + np.flatnonzero(np.isin(batch.op, (FREE, WRITE, NEW))))
-        first += len(batch.op)
-    return np.concatenate(found) if found else np.zeros(0, np.int64)

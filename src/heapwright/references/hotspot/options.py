@@ -40,13 +40,17 @@ SWITCHES = ("UseTLAB", "UseCompressedOops")
 # What a replay cannot know of a JVM: told by the real one, not to it
 TOLD = (
     *("version", "tlab_reserve_bytes", "table_offset_bytes"),
-    *("marking_work", "pause_base_us", "copied_bytes_per_us"),
+    *("marking_work", "pause_base_us", "copied_bytes_per_us", "events_per_ms"),
 )
+SOFTLY = "SoftRefLRUPolicyMSPerMB"
 UNSAFE = "--sun-misc-unsafe-memory-access=allow"  # from release 23 on
 
 
-def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> list[str]:
-    """The command line of `java` but for the class; `settings` are all knobs of the twin."""
+def flags(
+    name: str, settings: Mapping[str, int], release: int, log: str, *, clocked: bool = False
+) -> list[str]:
+    """The command line of `java` but for the class; `settings` are all knobs of the twin. With
+    `clocked` the trace's time says which soft references are cleared."""
     found = [*COLLECTORS[name], *QUIET]
     if release >= 23:
         found.append(UNSAFE)
@@ -58,6 +62,8 @@ def flags(name: str, settings: Mapping[str, int], release: int, log: str) -> lis
         found.append(f"-Xmn{settings['Xmn']}")
     for knob, value in settings.items():
         if knob in ("Xmx", "Xms", "Xmn", *TOLD) or knob.startswith("own_"):
+            continue
+        if knob == SOFTLY and not clocked:
             continue
         if knob in SWITCHES:
             found.append(f"-XX:{'+' if value else '-'}{knob}")

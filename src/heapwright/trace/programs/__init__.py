@@ -47,6 +47,7 @@ GRAPH_PROGRAMS = (
     "compiler",
     "red-black-map",
     "python-service",
+    "soft-cache",
 )
 
 

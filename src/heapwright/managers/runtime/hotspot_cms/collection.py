@@ -8,7 +8,7 @@ is expected to be promoted, or as young has.
 
 Source     OpenJDK 11 src/hotspot/share/gc/shared/genCollectedHeap.cpp, share/gc/cms/
            concurrentMarkSweepGeneration.cpp: should_collect, promotion_attempt_is_safe
-Omits      heaps that grow and shrink; soft references, which the last collection would clear
+Omits      heaps that grow and shrink
 """
 
 from heapwright.collectors.hotspot.averages import expected, sample

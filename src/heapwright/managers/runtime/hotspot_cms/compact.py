@@ -7,6 +7,7 @@ Source     OpenJDK 11 src/hotspot/share/gc/serial/genMarkSweep.cpp, share/gc/cms
 
 from heapwright.collectors.hotspot.generations import young_bytes
 from heapwright.collectors.hotspot.layout import BYTES_SHIFT, HEADER_BYTES, forward, is_marked
+from heapwright.collectors.hotspot.referring import mark_references
 from heapwright.collectors.hotspot.sliding import (
     OLD,
     SPACES,
@@ -28,6 +29,8 @@ from heapwright.managers.runtime.hotspot_cms.state import IDLE, LEAST_WORDS
 def compact(heap):
     """Mark and slide. A cycle at work is given up."""
     mark(heap)
+    if heap.references.entries:
+        mark_references(heap)
     heap.fulls += 1
     heap.phase = IDLE
     heap.target_space = OLD

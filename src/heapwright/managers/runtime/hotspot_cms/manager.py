@@ -53,9 +53,11 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
+from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, notes
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mutator import SLOTS
+from heapwright.collectors.references import references
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
 from heapwright.compiler.reserve import reserve
@@ -75,11 +77,12 @@ from heapwright.managers.runtime.hotspot_cms.state import (
     lists,
 )
 from heapwright.structures.sorted_keys import sorted_keys
+from heapwright.trace.schema import FINALISABLE
 from heapwright.versions import version_number
 
 PATHS = (*generations.PATHS, "skipped", "cycle", "remark", "mode_failure")
 
-__all__ = ["aged", "cached", "extent", "laid_out", "metadata", "usable", "write"]
+__all__ = ["aged", "cached", "extent", "got", "laid_out", "metadata", "notes", "usable", "write"]
 
 
 class Config(NamedTuple):
@@ -96,6 +99,8 @@ class Config(NamedTuple):
     CMSInitiatingOccupancyFraction: int = 92  # percent of old in use that begins a cycle; 100 none
     UseTLAB: int = 1  # 0: eden is bumped directly, 1: in buffers
     TLABSize: int = 65536  # of a buffer, fixed: -XX:-ResizeTLAB
+    SoftRefLRUPolicyMSPerMB: int = 1000  # that a soft reference stays unused a free MiB
+    events_per_ms: int = 1000  # of the trace: what stands for time
     marking_work: int = 100  # hundredths of a byte that is marked while the program allocates one
     tlab_reserve_bytes: int = 16  # at a buffer's end; 576 where the optimising compiler is on
     own_bytes: int = 0  # what the JVM keeps in old for itself, the table among it
@@ -120,6 +125,7 @@ def boot(machine, config, mutator):
         ages=age_table(),
         shown_ages=age_table(),
         history=history(),
+        references=references(mutator, config.SoftRefLRUPolicyMSPerMB, config.events_per_ms),
         tops=np.zeros(4, np.int64),
         indexed=lists(),
         taken=lists(),
@@ -139,6 +145,8 @@ def boot(machine, config, mutator):
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.references.most_bytes = sizes.eden + sizes.survivor + sizes.old
+    heap.references.used_bytes = heap.objects
     return heap
 
 
@@ -157,14 +165,30 @@ def new(heap, thread, slot, size, fields):
     has room."""
     heap.paths[NEW] += 1
     need = max(object_bytes(size), LEAST_WORDS << 3)
+    block = _block(heap, need)
+    return born(heap, slot, block, need, fields) if block else 0
+
+
+@kernel(inline=True)
+def _block(heap, need):
+    """A block of `need` bytes; 0 when there is no memory."""
     block = heap.bump
     if block + need <= heap.bump_end:
         heap.bump = block + need
-    else:
-        block = _obtain(heap, need)
+        return block
+    return _obtain(heap, need)
+
+
+@kernel(cold=True)
+def declare(heap, slot, target, kind):
+    """What the program declares; whether a Finalizer that it takes has room."""
+    block = 0
+    if kind == FINALISABLE:
+        block = _block(heap, finalizer_bytes(heap.java))
         if not block:
-            return 0
-    return born(heap, slot, block, need, fields)
+            return False
+    enter(heap, slot, target, kind, block)
+    return True
 
 
 @kernel(cold=True)
@@ -181,6 +205,7 @@ def _obtain(heap, need):
         collect_for(heap, need)
         block = _attempt(heap, need, True)
     if not block:
+        heap.references.clear_all = 1
         collect_whole(heap)
         block = _attempt(heap, need, True)
     if not heap.tlab_bytes:

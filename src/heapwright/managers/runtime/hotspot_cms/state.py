@@ -21,6 +21,7 @@ from heapwright.collectors.hotspot.layout import Java
 from heapwright.collectors.log import Log
 from heapwright.collectors.mark import MarkStack
 from heapwright.collectors.mutator import Mutator
+from heapwright.collectors.references import References
 from heapwright.compiler import kernel
 from heapwright.compiler.record import record
 from heapwright.machine import Machine, load
@@ -80,6 +81,7 @@ class Heap(NamedTuple):
     ages: np.ndarray  # int64[AGES]  of the collection at work
     shown_ages: np.ndarray  # int64[AGES]  as last published
     history: np.ndarray  # int64[...]  see history.py
+    references: References
     tops: np.ndarray  # int64[4]  of a full collection: where each space will end
     indexed: Lists
     taken: Lists  # the buffers of the collection at work

@@ -164,6 +164,13 @@ def collect_full(heap):
 
 
 @kernel
+def collect_whole(heap):
+    """A full collection that clears all soft references."""
+    heap.references.clear_all = 1
+    collect_full(heap)
+
+
+@kernel
 def found(heap):
     """Note what a collection finds: whole regions."""
     counts, shift = heap.regions.counts, heap.region_shift
@@ -184,6 +191,7 @@ def _begin(heap, kind):
 def _end(heap, kind, eden):
     """It goes on."""
     _note(heap, kind, eden)
+    heap.references.used_bytes = occupied(heap) + (heap.own << heap.region_shift)
     end_pause(heap.log)
     end_cycle(heap.log, occupied(heap))
 

@@ -13,6 +13,7 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
+from heapwright.collectors.hotspot.referring import mark_references, relocate, unlink
 from heapwright.collectors.hotspot.tracing import dead_run, mark, redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
@@ -37,6 +38,8 @@ def compact(heap):
     table = heap.regions
     settle_tops(heap)
     mark(heap)
+    if heap.references.entries:
+        mark_references(heap)
     heap.fulls += 1
     for region in range(heap.own, heap.total):
         block = start_of(heap, region)
@@ -47,6 +50,8 @@ def compact(heap):
                 free_old(heap, region)
     last = _forward_all(heap)
     redirect_table(heap)
+    if heap.references.entries:
+        relocate(heap)
     for region in range(heap.own, heap.total):
         kind = table.kind[unsigned(region)]
         if kind not in (FREE, REST):
@@ -57,6 +62,8 @@ def compact(heap):
         elif table.kind[unsigned(region)] == HUMONGOUS:
             store(heap.machine, start_of(heap, region), 0)
     _settle_anew(heap, last)
+    if heap.references.entries:
+        unlink(heap)
 
 
 @kernel

@@ -9,7 +9,7 @@ Invariant  invariants.py                                                        
 Source     OpenJDK 17 and 21, src/hotspot/share/gc/g1; the parts name files
 Omits      thread-local buffers (-XX:-UseTLAB); more threads than one; a heap that grows; what the
            JVM itself allocates, but for `own_bytes`; stacks: what the program holds lies in a table
-           (see layout.py); reference objects. When marking is over is a setting, not a clock
+           (see layout.py). When marking is over is a setting, not a clock
 """
 
 from typing import NamedTuple
@@ -34,20 +34,23 @@ from heapwright.collectors.hotspot.layout import (
     initialise,
     java,
     object_bytes,
-    refer,
     table_bytes,
     usable,
 )
+from heapwright.collectors.hotspot.layout import refer as store_reference
 from heapwright.collectors.hotspot.recorded import laid_out
+from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, notes
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
 from heapwright.collectors.mark import mark_stack, own_memory
 from heapwright.collectors.mutator import SLOTS, handle
+from heapwright.collectors.references import references
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.record import words
 from heapwright.errors import HeapwrightError
 from heapwright.machine import mmap, touch
 from heapwright.managers.runtime.hotspot_g1.collection import (
     collect_full,
+    collect_whole,
     collect_young,
     finish_marking,
     set_young_target,
@@ -71,7 +74,9 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     settle_tops,
     start_of,
     take_region,
+    vacant,
 )
+from heapwright.trace.schema import FINALISABLE
 from heapwright.versions import version_number
 
 M = 1 << 20
@@ -85,7 +90,7 @@ PATHS = (
 NEW, WRITE = 0, 1
 SLOW, REGION, HUGE = range(8, 11)
 
-__all__ = ["cached", "check", "extent", "laid_out", "usable"]
+__all__ = ["cached", "check", "extent", "got", "laid_out", "notes", "usable", "vacant"]
 
 
 class Config(NamedTuple):
@@ -107,6 +112,8 @@ class Config(NamedTuple):
     G1MixedGCLiveThresholdPercent: int = 85  # of a region: no candidate lives more
     G1MixedGCCountTarget: int = 8  # mixed collections that candidates are spread over
     G1OldCSetRegionThresholdPercent: int = 10  # of the heap: most old regions of one collection
+    SoftRefLRUPolicyMSPerMB: int = 1000  # that a soft reference stays unused a free MiB
+    events_per_ms: int = 1000  # of the trace: what stands for time
     UseCompressedOops: int = 1  # 0: references of eight bytes, 1: of four
     marking_work: int = 100  # hundredths of a byte that is marked while the program allocates one
     pause_base_us: int = 1000  # microseconds of a pause that copies nothing
@@ -178,10 +185,13 @@ def boot(machine, config, mutator):
         ages=age_table(),
         shown_ages=age_table(),
         history=history(),
+        references=references(mutator, config.SoftRefLRUPolicyMSPerMB, config.events_per_ms),
         fields=fields,
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.references.most_bytes = total << shift
+    heap.references.used_bytes = own * size
     return heap
 
 
@@ -223,22 +233,41 @@ def new(heap, thread, slot, size, fields):
     """Address of a new object, 0 when there is no memory; a bump while an eden region has room."""
     heap.paths[NEW] += 1
     need = object_bytes(size)
-    block, is_small = heap.kept, need <= heap.region_bytes >> 1
-    if is_small and block + need <= heap.kept_end:
-        heap.kept = block + need
-    elif is_small and heap.bump + need <= heap.bump_end:
-        block = heap.bump
-        heap.bump = block + need
-    else:
-        block = _obtain(heap, slot, need)
-        if not block:
-            return 0
+    block = _block(heap, slot, need)
+    if not block:
+        return 0
     heap.log.totals[ALLOCATED_OBJECTS] += 1
     heap.log.totals[ALLOCATED_BYTES] += need
     address = initialise(heap.java, heap.machine, block, need, fields)
     heap.mutator.handles[unsigned(slot)] = address
     note_card(heap, heap.java.table + (slot << heap.java.shift), address)
     return address
+
+
+@kernel(inline=True)
+def _block(heap, slot, need):
+    """A block of `need` bytes; 0 when there is no memory."""
+    block, is_small = heap.kept, need <= heap.region_bytes >> 1
+    if is_small and block + need <= heap.kept_end:
+        heap.kept = block + need
+        return block
+    if is_small and heap.bump + need <= heap.bump_end:
+        block = heap.bump
+        heap.bump = block + need
+        return block
+    return _obtain(heap, slot, need)
+
+
+@kernel(cold=True)
+def declare(heap, slot, target, kind):
+    """What the program declares; whether a Finalizer that it takes has room."""
+    block = 0
+    if kind == FINALISABLE:
+        block = _block(heap, slot, finalizer_bytes(heap.java))
+        if not block:
+            return False
+    enter(heap, slot, target, kind, block)
+    return True
 
 
 @kernel(cold=True)
@@ -255,6 +284,9 @@ def _obtain(heap, slot, need):
         block = _in_new_region(heap, need)
     if not block:
         collect_full(heap)
+        block = _in_new_region(heap, need)
+    if not block and heap.references.entries:
+        collect_whole(heap)
         block = _in_new_region(heap, need)
     return block
 
@@ -297,6 +329,9 @@ def _humongous(heap, slot, need):
     if not block:
         collect_full(heap)
         block = _in_free_run(heap, slot, need)
+    if not block and heap.references.entries:
+        collect_whole(heap)
+        block = _in_free_run(heap, slot, need)
     return block
 
 
@@ -330,7 +365,7 @@ def write(heap, slot, field, target):
     if field >= fields_of(heap.machine, address):
         return
     referred = handle(heap.mutator, target)
-    refer(java, heap.machine, address, field, referred)
+    store_reference(java, heap.machine, address, field, referred)
     if referred:
         place = address + (field << java.shift)
         region = (place - java.base) >> heap.region_shift
@@ -351,26 +386,4 @@ def metadata(heap, blocks):
     rows = own_memory(heap.stack, blocks)
     if heap.java.base:
         rows = write_row(blocks, rows, heap.java.base, heap.own << heap.region_shift)
-    return rows
-
-
-@kernel
-def vacant(heap, blocks):
-    """What lies above the top of each region."""
-    if not heap.java.base:
-        return 0
-    settle_tops(heap)
-    rows, table = 0, heap.regions
-    for region in range(heap.own, heap.total):
-        kind, start = table.kind[unsigned(region)], start_of(heap, region)
-        top, end = table.top[unsigned(region)], start + heap.region_bytes
-        if kind == FREE:
-            rows = write_row(blocks, rows, start, heap.region_bytes)
-        elif kind == HUMONGOUS:
-            end = start + (
-                (top - start + heap.region_bytes - 1) >> heap.region_shift << (heap.region_shift)
-            )
-            rows = write_row(blocks, rows, top, end - top)
-        elif kind != REST:
-            rows = write_row(blocks, rows, top, end - top)
     return rows

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from heapwright.allocators.frame import write_row
 from heapwright.collectors.hotspot.evacuating import BUFFERS
 from heapwright.collectors.hotspot.layout import Java
 from heapwright.collectors.log import Log
 from heapwright.collectors.mark import MarkStack
 from heapwright.collectors.mutator import Mutator
+from heapwright.collectors.references import References
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.record import record
 from heapwright.compiler.reserve import reserve
@@ -110,6 +112,7 @@ class Heap(NamedTuple):
     ages: np.ndarray  # int64[AGES]  of the last collection
     shown_ages: np.ndarray  # int64[AGES]  as last published
     history: np.ndarray  # int64[...]  see history.py
+    references: References
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 
@@ -199,3 +202,25 @@ def note_card(heap, place, target):
     if region != other:
         bit = TO_YOUNG if is_young(heap, target) else TO_OLD
         java.cards[unsigned(place - java.base) >> unsigned(9)] |= bit
+
+
+@kernel
+def vacant(heap, blocks):
+    """What lies above the top of each region."""
+    if not heap.java.base:
+        return 0
+    settle_tops(heap)
+    rows, table = 0, heap.regions
+    for region in range(heap.own, heap.total):
+        kind, start = table.kind[unsigned(region)], start_of(heap, region)
+        top, end = table.top[unsigned(region)], start + heap.region_bytes
+        if kind == FREE:
+            rows = write_row(blocks, rows, start, heap.region_bytes)
+        elif kind == HUMONGOUS:
+            end = start + (
+                (top - start + heap.region_bytes - 1) >> heap.region_shift << (heap.region_shift)
+            )
+            rows = write_row(blocks, rows, top, end - top)
+        elif kind != REST:
+            rows = write_row(blocks, rows, top, end - top)
+    return rows

@@ -19,6 +19,7 @@ from heapwright.collectors.hotspot.layout import (
     forward,
     is_marked,
 )
+from heapwright.collectors.hotspot.referring import mark_references
 from heapwright.collectors.hotspot.sliding import (
     EDEN,
     OLD,
@@ -41,6 +42,8 @@ REGION_BYTES = 512 << 10
 def compact(heap):
     """Mark and slide."""
     mark(heap)
+    if heap.references.entries:
+        mark_references(heap)
     heap.fulls += 1
     empty_tops(heap)
     heap.target = OLD

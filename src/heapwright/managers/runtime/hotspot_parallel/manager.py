@@ -47,10 +47,12 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
+from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, notes
 from heapwright.collectors.hotspot.soundness import check
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mutator import SLOTS
+from heapwright.collectors.references import references
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
 from heapwright.errors import HeapwrightError
@@ -60,6 +62,7 @@ from heapwright.managers.runtime.hotspot_parallel.collection import (
     young_then_full,
 )
 from heapwright.managers.runtime.hotspot_parallel.state import Heap
+from heapwright.trace.schema import FINALISABLE
 from heapwright.versions import version_number
 
 SPACE_BYTES = 512 << 10  # SpaceAlignment
@@ -67,7 +70,19 @@ MARCH = 64  # allocations in old before the rest is tried again
 
 PATHS = generations.PATHS
 
-__all__ = ["aged", "cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
+__all__ = [
+    "aged",
+    "cached",
+    "check",
+    "extent",
+    "got",
+    "laid_out",
+    "metadata",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 
 class Config(NamedTuple):
@@ -82,6 +97,8 @@ class Config(NamedTuple):
     MaxTenuringThreshold: int = 15  # collections that an object survives before it is promoted
     UseTLAB: int = 1  # 0: eden is bumped directly, 1: in buffers
     TLABSize: int = 65536  # of a buffer, fixed: -XX:-ResizeTLAB
+    SoftRefLRUPolicyMSPerMB: int = 1000  # that a soft reference stays unused a free MiB
+    events_per_ms: int = 1000  # of the trace: what stands for time
     UseCompressedOops: int = 1  # 0: references of eight bytes, 1: of four
     tlab_reserve_bytes: int = 16  # at a buffer's end; 576 where the optimising compiler is on
     own_bytes: int = 0  # what the JVM keeps in old for itself, the table among it
@@ -110,11 +127,14 @@ def boot(machine, config, mutator):
         promoted=padded_average(),
         shown_ages=age_table(),
         history=history(),
+        references=references(mutator, config.SoftRefLRUPolicyMSPerMB, config.events_per_ms),
         tops=np.zeros(4, np.int64),
         fields=fields,
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.references.most_bytes = sizes.eden + sizes.survivor + sizes.old
+    heap.references.used_bytes = heap.objects
     return heap
 
 
@@ -124,14 +144,30 @@ def new(heap, thread, slot, size, fields):
     has room."""
     heap.paths[NEW] += 1
     need = object_bytes(size)
+    block = _block(heap, need)
+    return born(heap, slot, block, need, fields) if block else 0
+
+
+@kernel(inline=True)
+def _block(heap, need):
+    """A block of `need` bytes; 0 when there is no memory."""
     block = heap.bump
     if block + need <= heap.bump_end:
         heap.bump = block + need
-    else:
-        block = _obtain(heap, need)
+        return block
+    return _obtain(heap, need)
+
+
+@kernel(cold=True)
+def declare(heap, slot, target, kind):
+    """What the program declares; whether a Finalizer that it takes has room."""
+    block = 0
+    if kind == FINALISABLE:
+        block = _block(heap, finalizer_bytes(heap.java))
         if not block:
-            return 0
-    return born(heap, slot, block, need, fields)
+            return False
+    enter(heap, slot, target, kind, block)
+    return True
 
 
 @kernel(cold=True)
@@ -181,6 +217,7 @@ def _collect_for(heap, need, is_large):
         heap.march = 1
     block = in_old(heap, need)
     if not block:
+        heap.references.clear_all = 1
         young_then_full(heap)
         block = in_eden(heap, need)
         if not block:

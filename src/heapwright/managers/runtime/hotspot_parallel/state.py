@@ -16,6 +16,7 @@ from heapwright.collectors.hotspot.layout import Java
 from heapwright.collectors.log import Log
 from heapwright.collectors.mark import MarkStack
 from heapwright.collectors.mutator import Mutator
+from heapwright.collectors.references import References
 from heapwright.compiler.record import record
 from heapwright.machine import Machine
 
@@ -39,6 +40,7 @@ class Heap(NamedTuple):
     promoted: np.ndarray  # float32[WORDS]  see averages.py
     shown_ages: np.ndarray  # int64[AGES]  stays empty: this collector has no age table
     history: np.ndarray  # int64[...]  see history.py
+    references: References
     tops: np.ndarray  # int64[4]  of a full collection: where each space will end
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken

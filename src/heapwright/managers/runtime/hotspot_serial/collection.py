@@ -3,14 +3,14 @@
     up to 23   a scavenge, unless one failed before; then, if the request still has no room in eden
                or old has less than 10,000 bytes left, a full collection
     from 24    a scavenge, unless it is not safe or the request exceeds eden; full where it fails
-    all        then old; then a full collection that leaves no dead run; then there is no memory
+    all        then old; then a full collection that leaves no dead run and clears all soft
+               references; then there is no memory
 
 A scavenge is safe if the spare space is empty and old has room for what is expected to be promoted
 or for all of young.
 
 Source     OpenJDK 17 src/hotspot/share/gc/shared/genCollectedHeap.cpp, share/gc/serial/
            defNewGeneration.cpp, tenuredGeneration.cpp; 25 share/gc/serial/serialHeap.cpp
-Omits      soft references, which the last collection would clear
 """
 
 from heapwright.collectors.hotspot.averages import expected, sample

@@ -13,6 +13,7 @@ Source     OpenJDK 17 src/hotspot/share/gc/serial/genMarkSweep.cpp, share/gc/sha
 
 from heapwright.collectors.hotspot.generations import young_bytes
 from heapwright.collectors.hotspot.layout import BYTES_SHIFT, HEADER_BYTES, forward, is_marked
+from heapwright.collectors.hotspot.referring import mark_references
 from heapwright.collectors.hotspot.sliding import (
     OLD,
     SPACES,
@@ -32,6 +33,8 @@ from heapwright.machine import load
 def compact(heap, always):
     """Mark and slide; with `always` no dead run is kept."""
     mark(heap)
+    if heap.references.entries:
+        mark_references(heap)
     heap.fulls += 1
     heap.allowed_dead = -1
     if not always and heap.fulls % heap.always_compact:

@@ -8,8 +8,7 @@ Terms      see state.py beside this file, and collectors/hotspot/layout.py
 Invariant  collectors/hotspot/soundness.py                                       (check: 1-7)
 Source     OpenJDK 17, 21 and 25, src/hotspot/share/gc/serial and gc/shared; the parts name files
 Omits      young that grows, with old, where -Xmn is not given; what the JVM itself allocates, but
-           for `own_bytes`; stacks: what the program holds lies in a table (see layout.py);
-           reference objects
+           for `own_bytes`; stacks: what the program holds lies in a table (see layout.py)
 """
 
 from typing import NamedTuple
@@ -47,10 +46,12 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
+from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, notes
 from heapwright.collectors.hotspot.soundness import check
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mutator import SLOTS
+from heapwright.collectors.references import references
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
 from heapwright.errors import HeapwrightError
@@ -60,6 +61,7 @@ from heapwright.managers.runtime.hotspot_serial.collection import (
 )
 from heapwright.managers.runtime.hotspot_serial.growth import LEAST_BYTES, grow
 from heapwright.managers.runtime.hotspot_serial.state import Heap
+from heapwright.trace.schema import FINALISABLE
 from heapwright.versions import version_number
 
 NEVER = 1 << 62
@@ -67,7 +69,19 @@ MODERN = version_number("24")
 
 PATHS = (*generations.PATHS, "skipped")
 
-__all__ = ["aged", "cached", "check", "extent", "laid_out", "metadata", "usable", "vacant", "write"]
+__all__ = [
+    "aged",
+    "cached",
+    "check",
+    "extent",
+    "got",
+    "laid_out",
+    "metadata",
+    "notes",
+    "usable",
+    "vacant",
+    "write",
+]
 
 
 class Config(NamedTuple):
@@ -84,6 +98,8 @@ class Config(NamedTuple):
     PretenureSizeThreshold: int = 0  # objects from this size on are born old; 0 none
     UseTLAB: int = 1  # 0: eden is bumped directly, 1: in buffers
     TLABSize: int = 65536  # of a buffer, fixed: -XX:-ResizeTLAB
+    SoftRefLRUPolicyMSPerMB: int = 1000  # that a soft reference stays unused a free MiB
+    events_per_ms: int = 1000  # of the trace: what stands for time
     UseCompressedOops: int = 1  # 0: references of eight bytes, 1: of four
     MarkSweepDeadRatio: int = 5  # percent of old that a full collection may leave dead
     MarkSweepAlwaysCompactCount: int = 4  # of so many full collections the last leaves none
@@ -129,11 +145,14 @@ def boot(machine, config, mutator):
         ages=age_table(),
         shown_ages=age_table(),
         history=history(),
+        references=references(mutator, config.SoftRefLRUPolicyMSPerMB, config.events_per_ms),
         tops=np.zeros(4, np.int64),
         fields=fields,
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.references.most_bytes = sizes.eden + sizes.survivor + sizes.old
+    heap.references.used_bytes = heap.objects
     return heap
 
 
@@ -152,14 +171,30 @@ def new(heap, thread, slot, size, fields):
     has room."""
     heap.paths[NEW] += 1
     need = object_bytes(size)
+    block = _block(heap, need)
+    return born(heap, slot, block, need, fields) if block else 0
+
+
+@kernel(inline=True)
+def _block(heap, need):
+    """A block of `need` bytes; 0 when there is no memory."""
     block = heap.bump
     if block + need <= heap.bump_end and need <= heap.small_bytes:
         heap.bump = block + need
-    else:
-        block = _obtain(heap, need)
+        return block
+    return _obtain(heap, need)
+
+
+@kernel(cold=True)
+def declare(heap, slot, target, kind):
+    """What the program declares; whether a Finalizer that it takes has room."""
+    block = 0
+    if kind == FINALISABLE:
+        block = _block(heap, finalizer_bytes(heap.java))
         if not block:
-            return 0
-    return born(heap, slot, block, need, fields)
+            return False
+    enter(heap, slot, target, kind, block)
+    return True
 
 
 @kernel(cold=True)
@@ -182,6 +217,7 @@ def _obtain(heap, need):
         collect_for(heap, need)
         block = _after(heap, need)
     if not block:
+        heap.references.clear_all = 1
         collect_whole(heap)
         block = _after(heap, need)
     if not heap.tlab_bytes:

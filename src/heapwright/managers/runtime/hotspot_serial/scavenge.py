@@ -1,6 +1,6 @@
 """A young collection: what lives in eden and the survivors is copied, or promoted.
 
-    dirty cards, in runs ─► to-space: Cheney ─► promoted: Cheney ─► again
+    dirty cards, in runs ─► to-space: Cheney ─► promoted: Cheney ─► again ─► references
 
     promotion fails    the object stays where it is and refers to itself; what it refers to is
                        copied at once, and eden is not emptied
@@ -8,7 +8,7 @@
 Source     OpenJDK 17 src/hotspot/share/gc/serial/defNewGeneration.cpp, share/gc/shared/
            cardTableRS.cpp (runs from high to low), space.cpp; 25 share/gc/serial/cardTableRS.cpp
            (from low to high)
-Omits      the JVM's own roots, reference objects
+Omits      the JVM's own roots
 
 The order decides who is promoted when to-space overflows, and so every later address.
 """
@@ -42,8 +42,10 @@ from heapwright.collectors.hotspot.layout import (
     refer,
     reference,
 )
+from heapwright.collectors.hotspot.referring import look_at_young, settle_young
 from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.collectors.references import DECIDED, KEEP, begin, decide
 from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_serial.growth import LEAST_BYTES, grow
@@ -54,13 +56,11 @@ def scavenge(heap):
     """Collect young; whether every object that lives there could be moved."""
     clear_ages(heap.ages)
     heap.promotion_failed = 0
-    scanned, fresh = heap.spare, heap.old_top
+    copies = heap.spare, heap.old_top
     _scan_cards(heap)
-    while scanned < heap.spare_top or fresh < heap.old_top:
-        while scanned < heap.spare_top:
-            scanned += _scan_copy(heap, scanned)
-        while fresh < heap.old_top:
-            fresh += _scan_copy(heap, fresh)
+    copies = _scan_copies(heap, copies)
+    if heap.references.entries:
+        _look_at_references(heap, copies)
     if heap.promotion_failed:
         forget_forwarding(heap)
     else:
@@ -68,6 +68,42 @@ def scavenge(heap):
         _publish(heap)
     swap_survivors(heap)
     return heap.promotion_failed == 0
+
+
+@kernel
+def _scan_copies(heap, copies):
+    """Look at what was moved and not looked at yet: from where on, in to-space and in old."""
+    scanned, fresh = copies
+    while scanned < heap.spare_top or fresh < heap.old_top:
+        while scanned < heap.spare_top:
+            scanned += _scan_copy(heap, scanned)
+        while fresh < heap.old_top:
+            fresh += _scan_copy(heap, fresh)
+    return scanned, fresh
+
+
+@kernel
+def _look_at_references(heap, copies):
+    """Keep what references keep, and clear the others."""
+    refs = heap.references
+    begin(refs)
+    while refs.phase < DECIDED:
+        look_at_young(heap)
+        if decide(refs):
+            for entry in range(refs.entries):
+                if refs.bits[unsigned(entry)] & KEEP:
+                    _reach(heap, refs.target[unsigned(entry)])
+            copies = _scan_copies(heap, copies)
+    settle_young(heap)
+
+
+@kernel
+def _reach(heap, address):
+    """Move an object if it is young."""
+    if is_young(heap, address):
+        _evacuate(heap, address)
+        if heap.promotion_failed:
+            _drain(heap)
 
 
 @kernel
@@ -85,8 +121,10 @@ def _scan_cards(heap):
     """Look at what dirty cards of old refer to; not at objects that are promoted meanwhile."""
     java, past = heap.java, heap.old_top
     lowest, highest = card_of(java, heap.old), card_of(java, past - 1)
-    if heap.modern:  # from low to high; the end is left dirty, as promoted objects share its card
+    # From low to high, the JVM's own first; the end stays dirty: promoted objects share its card
+    if heap.modern:
         kept = highest if past & (CARD_BYTES - 1) == 0 else highest - 1
+        _reach(heap, heap.references.head)
         low = lowest_dirty(java, lowest, highest)
         while low <= highest:
             high = low
@@ -104,6 +142,7 @@ def _scan_cards(heap):
         _clear(heap, low, high)
         _scan_run(heap, low, high, past)
         high = highest_dirty(java, lowest, low - 1)
+    _reach(heap, heap.references.head)
 
 
 @kernel
