@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from heapwright.result import Result
 from heapwright.versions import VERSION_KNOBS, version_text
 
+OF_JAVA = ("Xmx", "Xmn", "Xms")
+OF_JAVA_UNITS = (("G", 30), ("M", 20), ("K", 10), ("", 0))
 # What each part of resident memory is; the keys are `result.PARTS`.
 PART_NAMES = {
     "live": "live",
@@ -100,11 +102,16 @@ def knobs_text(manager: str, settings: Mapping[str, int], *, as_recorded: bool =
 
 
 def setting_text(knob: str, value: int, *, grouped: bool = False) -> str:
-    """A knob's value as people write it: a version as 2.36, a table's number in hexadecimal."""
+    """A knob's value as people write it: a version as 2.36, a table's number in hexadecimal, the
+    sizes of a JVM's heap as `java` takes them."""
     if knob == "classes" and value:
         return f"{value:#x}"
     if knob in VERSION_KNOBS:
         return version_text(value)
+    if knob in OF_JAVA and value:
+        return next(
+            (f"{value >> n}{unit}" for unit, n in OF_JAVA_UNITS if not value & (1 << n) - 1)
+        )
     return f"{value:,}" if grouped else str(value)
 
 

@@ -35,7 +35,7 @@ def run(*arguments):
 def test_the_twin_has_the_heap_of_the_log():
     found = beside("hotspot-serial", trace("serial-lists"), log_of(10))
     assert found.settings["Xmx"] == 8 << 20 and found.young[1] == 10 and found.young[0] > 0
-    assert f"the run that the log is of: Xmx={8 << 20}." in found.sentences()[0]
+    assert "the run that the log is of: Xmx=8M." in found.sentences()[0]
     assert found.agrees == (abs(found.young[0] - 10) <= 0.5)
     more = beside("hotspot-serial", trace("serial-lists"), log_of(found.young[0]))
     assert more.agrees and more.young[0] == more.young[1]

@@ -59,7 +59,7 @@ def test_g1_tells_what_kind_of_pause_it_was():
 
 def test_the_parallel_collector_of_jdk_8():
     log = of_corpus("jdk8-parallel")
-    assert (log.collector, log.version) == ("parallel", "8")
+    assert (log.collector, log.version, log.most_bytes) == ("parallel", "8", 16 << 20)
     first, second, full = log.collections
     assert first[:6] == (252_000_000, YOUNG, "Allocation Failure", 4096 << 10, 1308 << 10,
                          15872 << 10)  # fmt: skip

@@ -60,4 +60,4 @@ def test_a_release_that_a_twin_has_not_is_not_called_recorded(java, name, kept, 
     assert found.get("version", 0) == (version_number(kept) if kept else 0)
     told = of_version(manager, trace, chosen)
     assert (said in told[0]) if said else not told
-    assert "Xmx=16777216 (16.0 MiB)" in sentences(manager, found, 0)[0]
+    assert "Xmx=16M" in sentences(found, 0)[0]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from heapwright.errors import HeapwrightError
+from heapwright.managers.present import ran_on
 
 if TYPE_CHECKING:
     from heapwright.managers.card import Deploy
@@ -115,7 +116,8 @@ def no_graph(trace: "Trace", who: str) -> None:
     """HeapwrightError of an object graph, given to a system that is asked for blocks: it names the
     runtime that the graph is of."""
     if trace.graph:
-        runtime = "cpython" if trace.origin.get("python") else "go"
+        known = trace.origin.get("python") or trace.java
+        runtime = ran_on(trace) if known else "go"
         raise HeapwrightError(
             f"{trace.path} is an object graph, which {who} knows nothing of; validate {runtime} "
             "with it."

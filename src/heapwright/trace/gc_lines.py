@@ -72,7 +72,7 @@ class Pause(NamedTuple):
 class Fact(NamedTuple):
     """What a line says of the run as a whole."""
 
-    name: str  # collector, version, most_bytes
+    name: str  # collector, version, most_bytes, options
     value: str
 
 
@@ -98,6 +98,12 @@ def unified(line: str) -> tuple[Pause | Fact | Half | None, str]:
     if (found := _CYCLE.search(line)) and (line.rstrip().endswith(("ms", "s", "%)"))):
         return Pause(_stamp(line), CYCLE, "", 0, 0, 0, 0), found[1]
     return _fact(line), ""
+
+
+def chosen_by(options: str) -> str:
+    """The collector that options of `java` choose; "" where they choose none that is known."""
+    flags = options.split()
+    return next((ours for flag, ours in _OLD_COLLECTORS if f"-XX:+{flag}" in flags), "")
 
 
 def _fact(line: str) -> Fact | None:
@@ -134,9 +140,7 @@ def _stamp(line: str) -> int:
 def older(line: str) -> Pause | Fact | None:
     """What a line of the form of JDK 8 says."""
     if found := _OLD_FLAGS.match(line):
-        flags = found[1].split()
-        chosen = [ours for flag, ours in _OLD_COLLECTORS if f"-XX:+{flag}" in flags]
-        return Fact("collector", chosen[0]) if chosen else None
+        return Fact("options", found[1].strip())
     if _OLD_VM.match(line):
         return Fact("version", "8")
     found = _OLD.match(line)

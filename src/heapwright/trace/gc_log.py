@@ -17,6 +17,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace import gc_lines
 from heapwright.trace.gc_lines import CYCLE, FULL, KINDS, LINE_CHARACTERS, MIXED, YOUNG, Pause
 from heapwright.trace.importers.source import Source, open_source
+from heapwright.trace.java_options import numbers
 
 COLLECTIONS = 200_000  # that are kept
 KEPT_WITH_A_TRACE, KEPT_BYTES = 20_000, 1 << 22
@@ -235,6 +236,10 @@ def _enter_fact(log: GcLog, fact: gc_lines.Fact) -> None:
         log.collector = fact.value
     elif fact.name == "version":
         log.version = fact.value
+    elif fact.name == "options":
+        log.options = fact.value
+        log.collector = gc_lines.chosen_by(fact.value) or log.collector
+        log.most_bytes = numbers(fact.value).get("Xmx", log.most_bytes)
     else:
         log.most_bytes = int(fact.value)
 

@@ -20,6 +20,8 @@ def numbers(options: str) -> dict[str, int]:
         elif knob := re.fullmatch(r"-XX:(\w{1,60})=(\d{1,12})([kmgKMG]?)", each):
             name = LONG_NAMES.get(knob[1], knob[1])
             found[name] = int(knob[2]) << SHIFTS[knob[3].upper()]
+    if "MaxNewSize" in found and found.get("NewSize") == found["MaxNewSize"]:
+        found["Xmn"] = found["MaxNewSize"]  # as a log of JDK 8 has -Xmn
     return found
 
 

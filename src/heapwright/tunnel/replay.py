@@ -345,7 +345,7 @@ class Replay:
             notes.append(CLOCK if "time_ns" in self.trace.columns else NO_CLOCK)
         notes += [
             *self.ignored,
-            *sentences(self.manager, self.recorded, int(progress[self.loop.PASSED_OVER])),
+            *sentences(self.recorded, int(progress[self.loop.PASSED_OVER])),
         ]
         if self.trace.python and not self.collected and not self.loop.BY_DOMAIN:
             notes.append(ALONE)

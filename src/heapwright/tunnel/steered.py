@@ -5,14 +5,17 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from heapwright.collectors.hotspot.sizing import SPACE_BYTES
 from heapwright.managers.present import OF_JAVA
 from heapwright.managers.registry import Manager
 from heapwright.trace.java_options import knobs
-from heapwright.versions import GROUND_VERSION, VERSION_KNOBS, version_number, version_text
-from heapwright.words import bytes_text, counted
+from heapwright.versions import GROUND_VERSION, version_number, version_text
+from heapwright.words import counted, setting_text
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
+
+UNLIMITED = 1 << 62
 
 
 def as_recorded(manager: Manager, trace: "Trace") -> dict[str, int]:
@@ -55,7 +58,10 @@ def _of_a_jvm(trace: "Trace", known: tuple[str, ...]) -> dict[str, int]:
     it said that its heap may become."""
     log = trace.collections() if trace.java else None
     most = {"Xmx": log.most_bytes} if log and log.most_bytes else {}
-    return most | knobs(trace.origin.get("options", ""), known)
+    found = most | knobs(trace.origin.get("options", ""), known)
+    if found.get("Xmn", 0) >= found.get("Xmx", UNLIMITED):  # a JVM warns, and leaves old the least
+        found["Xmn"] = found["Xmx"] - SPACE_BYTES
+    return found
 
 
 def recorded_for(manager: Manager, trace: "Trace") -> tuple[dict[str, int], dict[str, int]]:
@@ -153,15 +159,11 @@ def of_processors(manager: Manager, trace: "Trace", chosen: Mapping[str, int]) -
     ]
 
 
-def sentences(manager: Manager, recorded: Mapping[str, int], passed_over: int) -> list[str]:
+def sentences(recorded: Mapping[str, int], passed_over: int) -> list[str]:
     """What holds as recorded, and how many calls a manager had no answer to."""
     said = []
     if recorded:
-        texts = {k: version_text(v) if k in VERSION_KNOBS else f"{v}" for k, v in recorded.items()}
-        if units := manager.card.units:
-            sized = {k for k, v in recorded.items() if units.get(k) == "bytes" and v >> 10}
-            texts |= {k: f"{recorded[k]} ({bytes_text(recorded[k])})" for k in sized}
-        knobs = ", ".join(f"{knob}={text}" for knob, text in texts.items())
+        knobs = ", ".join(f"{knob}={setting_text(knob, v)}" for knob, v in recorded.items())
         said.append(f"As recorded: {knobs}; what is set here goes over that.")
     if passed_over:
         said.append(

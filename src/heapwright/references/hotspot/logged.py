@@ -38,7 +38,7 @@ from heapwright.trace.java_options import knobs
 from heapwright.trace.store import Trace
 from heapwright.tunnel.collecting import collecting
 from heapwright.tunnel.replay import Conditions, Replay
-from heapwright.words import bytes_text, counted, duration_text
+from heapwright.words import bytes_text, counted, duration_text, setting_text
 
 WRITES = {"hotspot-serial": gc_lines.SERIAL, "hotspot-parallel": gc_lines.PARALLEL,
           "hotspot-g1": gc_lines.G1, "hotspot-cms": "cms"}  # fmt: skip
@@ -198,7 +198,7 @@ def _told(
         said.append("The log does not name its collector: that it is the twin's is assumed.")
     of_the_log = {knob: value for knob, value in given.items() if knob not in asked}
     if of_the_log:
-        told = ", ".join(f"{knob}={value}" for knob, value in of_the_log.items())
+        told = ", ".join(f"{k}={setting_text(k, value)}" for k, value in of_the_log.items())
         said.append(f"The twin has the settings of the run that the log is of: {told}.")
     if "Xmx" in of_the_log:
         pass
@@ -213,7 +213,11 @@ def _told(
 
 def _recorded(twin: Replay, given: Mapping[str, int]) -> list[str]:
     """What neither the log told nor anybody: the run that was recorded had it."""
-    left = [f"{knob}={v}" for knob, v in twin.recorded.items() if knob not in (*given, "version")]
+    left = [
+        f"{knob}={setting_text(knob, value)}"
+        for knob, value in twin.recorded.items()
+        if knob not in (*given, "version")
+    ]
     return [f"As recorded, as the log does not tell them: {', '.join(left)}."] if left else []
 
 
