@@ -61,6 +61,7 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     told: Told | None = None,
     budget: float | None = None,
     trials: int | None = None,
+    memory_limit: int | str | None = None,
 ) -> Advice:
     """Say what the program of `trace` can be given so that it holds less memory.
 
@@ -68,8 +69,8 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     or None for the three together. `run`: a command that is run under the present state and the
     best `few`, `rounds` times each, for `seconds` at most; True: the one that was recorded. `told`
     is told which one runs. `budget` seconds or `trials`: search among further settings as well,
-    with Optuna. HeapwrightError for an unknown name, what is no trace, and a command
-    that cannot be run.
+    with Optuna. Under a `memory_limit`, as 512 << 20 or "512M", what would not be killed comes
+    first. HeapwrightError for an unknown name, what is no trace, and a command that cannot be run.
 
     >>> import heapwright as hw
     >>> found = hw.advise("log-uniform", "glibc")
@@ -79,8 +80,12 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
     from heapwright.api.running import prove
     from heapwright.api.selection import opened_traces, refuse_unserved
     from heapwright.insight.advice import FIGURES
+    from heapwright.insight.room import put_under
+    from heapwright.tunnel.limited import Limit
     from heapwright.tunnel.replay import Conditions
 
+    limit = Limit.of(memory_limit)
+    limit_bytes = limit.limit_bytes if limit else None
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers are forked from this process
     if by is not None and by not in FIGURES:
         raise HeapwrightError(f"--by is one of {', '.join(FIGURES)}, not {by!r}.")
@@ -95,9 +100,11 @@ def advise(  # noqa: PLR0913 what, then how; all but the first are named
         refuse_unserved(opened)
         wind = Tunnel(opened, Conditions.of(opened, touch, huge_pages), jobs, progress)
         found = _advised(wind, _names(managers), by, (budget, trials))
+        put_under(found, limit_bytes)
         if run:
             command = recorded_command(opened) if run is True else list(run)
             prove(found, command, few=few, rounds=rounds, seconds=seconds, progress=told)
+            put_under(found, limit_bytes)
         return found
 
 

@@ -77,6 +77,15 @@ def advise(
             show_default=False,
         ),
     ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="First what is not killed under this limit, as 512M.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes at once; default: one per processor.")
@@ -100,6 +109,7 @@ def advise(
         heapwright advise -- python3 app.py
         heapwright advise app.heap.parquet --by end --json
         heapwright advise app.heap.parquet --budget 60s
+        heapwright advise app.heap.parquet --memory-limit 512M
         heapwright advise --run -- python3 app.py
     """
     from heapwright.api.advising import advise as advised
@@ -126,6 +136,7 @@ def advise(
             told=told,
             budget=limit[0],
             trials=limit[1],
+            memory_limit=memory_limit,
         )
     if json:
         screen.print_json(found.to_json())

@@ -31,7 +31,6 @@ ALIKE_TO_CALL = 0.03  # where the best is a change of the program
 TIME_NOISE = 0.05  # of the time of a run: less is no slow-down
 TRIM_SECONDS = (60.0, 10.0, 1.0, 0.1)  # periods of malloc_trim; the longest that comes
 TRIM_PERIODS = 4  # so often in the recorded time
-UNSURE = ("agreement", "threads", "written", "time")  # what an uncertainty may come from
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,7 @@ class Row:
     slower_share: float = 0.0  # of the program's time, by page faults beyond the present's
     uncertainty: dict[str, float] = field(default_factory=dict)  # share, by what it comes from
     measured: Measured | None = None
+    killed: bool | None = None  # under the memory limit; None: none was asked for
 
     @property
     def worse(self) -> bool:
@@ -138,6 +138,7 @@ class Row:
             "slower_share": self.slower_share,
             "uncertainty": {"share": self.unsure, "from": dict(self.uncertainty)},
             "measured": self.measured.to_json() if self.measured else None,
+            "killed": self.killed,
         }
 
 
@@ -153,6 +154,7 @@ class Advised:
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     by: str | None = None
+    under_limit: str = ""  # what a memory limit does to it: room.py
 
     @property
     def headline(self) -> str:
@@ -166,6 +168,7 @@ class Advised:
         before = list(self.standing.sentences)
         if self.standing.at_most is not None:
             before[-1] += f" {_ceiling(self.rows, self.present, self.standing.at_most)}"
+        before += filter(None, [self.under_limit])
         return [*before, self.headline, *cause, *reasons(self.rows, self.present)]
 
     @property
@@ -343,12 +346,11 @@ def _nothing(order: Sequence[Row], present: Row) -> str:
             f"{order[0].candidate.title} does best, and what it saves is within the uncertainty "
             f"({percent_text(order[0].unsure)}); `heapwright advise --run` measures it."
         )
-    least = bytes_text(LEVEL_BYTES)
     return (
         f"Nothing to change: {bytes_text(present.predicted.end_resident_bytes)} stay and "
         f"{bytes_text(present.predicted.peak_resident_bytes)} are held at the peak, and of {tried} "
-        f"settings and allocators that were tried none saves more than counts, {least} and "
-        f"{percent_text(LEVEL_SHARE)} beside the uncertainty."
+        "settings and allocators that were tried none saves more than counts, "
+        f"{bytes_text(LEVEL_BYTES)} and {percent_text(LEVEL_SHARE)} beside the uncertainty."
     )
 
 

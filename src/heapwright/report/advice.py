@@ -99,7 +99,8 @@ def _flags(row: "Tried", advice: "Advised") -> tuple[tuple[str, str], ...]:
         ("best", "best"): row is advice.best,
         ("now", "now"): row is advice.present,
         ("", "real"): row.candidate.kind == "measured",
-        ("", "level"): row.level and not row.worse and row is not advice.present,
+        ("", "killed"): bool(row.killed),
+        ("", "level"): row.level and not (row.worse or row.killed or row is advice.present),
     }
     return tuple(flag for flag, holds in flags.items() if holds)
 
