@@ -121,6 +121,7 @@ def test_aggressive_decommit_leaves_nothing_normal():
     [
         ({"transfer_num_obj": 1}, "transfer_num_obj is 2 to 8192, not 1"),
         ({"release_rate": -1}, "is not negative"),
+        ({"aggressive_decommit": 2}, "aggressive_decommit is 0 or 1, not 2"),
         ({"version": 2_009_000}, "no version 2.9 here; it has: 2.10"),
     ],
 )

@@ -126,6 +126,10 @@ def boot(machine, config):
         raise HeapwrightError(
             f"tcmalloc.transfer_num_obj is 2 to 8192, not {config.transfer_num_obj}."
         )
+    if config.aggressive_decommit > 1:  # the real one takes no other word for true
+        raise HeapwrightError(
+            f"tcmalloc.aggressive_decommit is 0 or 1, not {config.aggressive_decommit}."
+        )
     sizes = classes(config.transfer_num_obj)
     central = np.zeros(CLASSES << CENTRAL_SHIFT, np.int64)
     central[SLOTS :: 1 << CENTRAL_SHIFT] = np.minimum(FIRST_SLOTS, sizes.slots_of)
