@@ -31,7 +31,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from heapwright.cache import kernels, sweep_once, used
 from heapwright.closure import digest, sources_of
-from heapwright.compiler import parts
+from heapwright.compiler import front_end, parts
 
 parts_only = False  # while an object is compiled ahead of time: nothing is called from Python
 _STARTED = time.time()
@@ -98,8 +98,14 @@ class _Library(codegen.JITCodeLibrary):
     def _optimize_functions(self, ll_module: Any) -> None:
         """As Numba's, which sets the passes up for each function, and for declarations too."""
         try:
-            passes, builder = self._codegen._function_pass_manager()
-        except TypeError:  # an older Numba
+            passes, builder = self._codegen._function_pass_manager(
+                **({"opt": 0} if config.BOUNDSCHECK else {})
+            )
+            if config.BOUNDSCHECK:  # what drops the references that would be kept nowhere
+                passes.add_sroa_pass()
+                passes.add_simplify_cfg_pass()
+                passes.add_dead_code_elimination_pass()
+        except (AttributeError, TypeError):  # an older Numba
             super()._optimize_functions(ll_module)
             return
         ll_module.data_layout = self._codegen._data_layout
@@ -126,7 +132,7 @@ class _Library(codegen.JITCodeLibrary):
         and of the whole what must be inlined is inlined and what nobody calls is dropped."""
         try:
             passes, builder = self._codegen._module_pass_manager(
-                loop_vectorize=False, slp_vectorize=False, opt=0, cost="cheap"
+                loop_vectorize=False, slp_vectorize=False, opt=0
             )
             passes.add_global_dead_code_eliminate_pass()
         except (AttributeError, TypeError):  # an older Numba
@@ -367,6 +373,15 @@ def install() -> None:
         return nullcontext() if _is_called() else install_timer(kind, callback)
 
     event.install_timer = time_wholes
+    front_end.install(_is_called)
     parts.install()
     codegen.JITCPUCodegen._library_class = _Library
     codegen.JITCPUCodegen.set_env = set_env_of_wholes
+    if config.BOUNDSCHECK:
+        customize: Callable[[Any, Any], None] = codegen.JITCPUCodegen._customize_tm_options
+
+        def in_little_time(self: Any, options: Any) -> None:
+            customize(self, options)
+            options["opt"] = 0  # machine code, too, that need not be quick
+
+        codegen.JITCPUCodegen._customize_tm_options = in_little_time
