@@ -10,6 +10,7 @@ of a malloc trace with graph=False.
 """
 
 from bisect import bisect_left, insort
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -194,23 +195,37 @@ class Trial:
         return parts
 
     def _classify(self) -> dict[str, int]:
-        """Write down what each byte of mapped memory is, one block after another."""
-        meters = self.machine.meters
+        """Write down what each byte of resident memory is, one block after another. Of what is not
+        resident nothing is counted: there it is enough that no two blocks overlap."""
+        meters, flags = self.machine.meters, self.machine.pages
         zones = [(BREAK_BASE, -(-int(meters[BREAK]) // PAGE_BYTES) * PAGE_BYTES)]
         zones.append((int(meters[LOWEST_MAPPED]), MAPPED_TOP))
-        kinds = [np.zeros(past - start, np.uint8) for start, past in zones]
+        spans = [slice(start >> PAGE_SHIFT, past >> PAGE_SHIFT) for start, past in zones]
+        resident = [flags[span] & RESIDENT != 0 for span in spans]
+        # Of each page, and of each zone's end, how many resident ones of the zone lie below.
+        below = [np.concatenate([[0], np.cumsum(held)]) for held in resident]
+        kinds = [np.zeros(int(count[-1]) * PAGE_BYTES, np.uint8) for count in below]
+        painted: list[tuple[int, int]] = []
         LIVE, ROUNDING, HEADER, CACHED, VACANT = range(1, 6)  # 0: what is left
+
+        def place(zone: int, address: int) -> int:
+            """Where a byte lies among the resident ones of its zone; one that is not, the next."""
+            page, within = divmod(address - zones[zone][0], PAGE_BYTES)
+            held = within and resident[zone][page]
+            return int(below[zone][page]) * PAGE_BYTES + (within if held else 0)
 
         def paint(start: int, length: int, kind: int) -> None:
             if length == 0:
                 return
             zone = 0 if start < zones[0][1] else 1
-            first = start - zones[zone][0]
-            assert first >= 0 and first + length <= len(kinds[zone]), "outside mapped memory"
-            pages = self.machine.pages[start >> PAGE_SHIFT : -(-(start + length) // PAGE_BYTES)]
+            past = start + length
+            assert zones[zone][0] <= start and past <= zones[zone][1], "outside mapped memory"
+            pages = flags[start >> PAGE_SHIFT : -(-past // PAGE_BYTES)]
             assert (pages & MAPPED).all(), "outside mapped memory"
-            assert not kinds[zone][first : first + length].any(), "bytes counted twice"
-            kinds[zone][first : first + length] = kind
+            painted.append((start, past))
+            bytes_ = kinds[zone][place(zone, start) : place(zone, past)]
+            assert not bytes_.any(), "bytes counted twice"
+            bytes_[:] = kind
 
         for slot, (address, size, usable) in self.live.items():
             start, past = self.extent_of[slot]
@@ -218,24 +233,24 @@ class Trial:
             paint(address, size, LIVE)
             paint(address + size, usable - size, ROUNDING)
             paint(address + usable, past - address - usable, HEADER)
-        for verb, painted in (("cached", CACHED), ("metadata", HEADER), ("vacant", VACANT)):
+        for verb, kind in (("cached", CACHED), ("metadata", HEADER), ("vacant", VACANT)):
             for start, length in self.rows(verb):
-                paint(start, length, painted)
+                paint(start, length, kind)
+        painted.sort()
+        assert all(one[1] <= next_[0] for one, next_ in pairwise(painted)), "bytes counted twice"
         left = "garbage" if self.graph else "free"
         names = (left, "live", "rounding", "header", "cached", "free")
         parts = dict.fromkeys((*names, "partial", "retained", "garbage"), 0)
-        mapped = 0
-        for (start, past), kind in zip(zones, kinds, strict=True):
-            flags = self.machine.pages[start >> PAGE_SHIFT : past >> PAGE_SHIFT]
-            mapped += int((flags & MAPPED != 0).sum()) * PAGE_BYTES
-            pages = kind.reshape(-1, PAGE_BYTES)[flags & RESIDENT != 0]
+        for kind_of in kinds:
+            pages = kind_of.reshape(-1, PAGE_BYTES)
             with_live = (pages == LIVE).any(axis=1)
             for chosen, free in ((with_live, "partial"), (~with_live, "retained")):
                 counts = np.bincount(pages[chosen].ravel(), minlength=len(names)).tolist()
                 for name, count in zip(names, counts, strict=True):
                     parts[free if name == "free" else name] += count
         del parts["free"]
-        assert mapped == meters[MAPPED_BYTES]
+        mapped = sum(int(np.count_nonzero(flags[span] & MAPPED)) for span in spans)
+        assert mapped * PAGE_BYTES == meters[MAPPED_BYTES]
         return parts
 
 
