@@ -44,6 +44,8 @@ class Program:
             self.frames.pop()
             if slot >= 0:
                 self.frames[-1].append(slot)
+        if op in (NEW, HOLD, ROOT, PUSH):  # nothing dies of what only adds references
+            return
         for dead in sorted(self.fields.keys() - self.reachable()):
             del self.fields[dead]
             self.spare.append(dead)
