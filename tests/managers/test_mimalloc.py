@@ -193,6 +193,18 @@ def splitmix(value):
     return value ^ value >> 31
 
 
+def test_mimalloc3_has_a_small_arena_where_there_is_no_room_for_a_gibibyte():
+    mapped = []
+    for room in (4096 * MIB, 300 * MIB):
+        trial = Trial("mimalloc3")
+        gaps = trial.machine.gaps
+        gaps.start[0] = gaps.end[0] - room
+        assert trial.step(MALLOC, 0, 100)[0]
+        mapped.append(int(trial.machine.meters[MAPPED_BYTES]) // MIB)
+        trial.verify()
+    assert mapped == [1026, 130], "and two for what lies beside it"
+
+
 def test_a_negative_knob_is_refused():
     manager = named("mimalloc")
     with pytest.raises(HeapwrightError, match="not negative"):
