@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from heapwright.insight.space_time import KNOB, asked, space_time
+from heapwright.insight.space_time import asked, space_time
 from heapwright.result import PARTS, Result
 
 
@@ -37,29 +37,31 @@ class _Collecting:
 
 def test_heaps_are_whole_pages_of_the_live_bytes():
     points = asked("semispace", [{}, {"other": 1}], [1.5, 2], 10_000)
-    assert [point.settings[KNOB] for point in points] == [16384, 20480, 16384, 20480]
+    assert [point.settings["heap_bytes"] for point in points] == [16384, 20480, 16384, 20480]
     assert [point.name for point in points] == ["semispace"] * 2 + ["semispace (other=1)"] * 2
+    of_java = asked("hotspot-g1", [{"Xmn": 4096}], [2], 10_000)[0]
+    assert of_java.settings == {"Xmn": 4096, "Xmx": 20480} and of_java.name == "hotspot-g1 (Xmn=4K)"
 
 
 def test_ratios_are_to_explicit_freeing_by_glibc():
-    points = asked("a", [{}], [3, 1.5, 2], 4096)
+    points = asked("semispace", [{}], [3, 1.5, 2], 4096)
     results = [
-        collected("a", 3.0, 8192, heap_bytes=8192),
-        collected("a", 1.5, 16384, heap_bytes=12288),
+        collected("semispace", 3.0, 8192, heap_bytes=8192),
+        collected("semispace", 1.5, 16384, heap_bytes=12288),
         result("wright", 0.5, 4096),
         result("glibc", 1.0, 8192),
     ]
     found = space_time(points, results)
     assert found.multiples == [1.5, 2, 3]
-    assert found.curves == {"a": [results[0], results[0], results[1]]}
-    points = asked("a", [{}], [1, 2, 3], 4096)
+    assert found.curves == {"semispace": [results[0], results[0], results[1]]}
+    points = asked("semispace", [{}], [1, 2, 3], 4096)
     found = space_time(points, results)
-    assert found.curves == {"a": [None, results[0], results[1]]}
+    assert found.curves == {"semispace": [None, results[0], results[1]]}
     said = found.to_json()
     assert said["baseline"] == "glibc"
     assert [row["fits"] for row in said["rows"]] == [False, True, True]
     assert said["rows"][2] == {
-        "collector": "a",
+        "collector": "semispace",
         "heap": 3,
         "fits": True,
         "heap_bytes": 12288,
@@ -73,10 +75,10 @@ def test_ratios_are_to_explicit_freeing_by_glibc():
 
 
 def test_without_explicit_freeing_there_are_no_ratios():
-    points = asked("a", [{}], [1], 4096)
-    found = space_time(points, [collected("a", 3.0, 8192, heap_bytes=4096)])
+    points = asked("semispace", [{}], [1], 4096)
+    found = space_time(points, [collected("semispace", 3.0, 8192, heap_bytes=4096)])
     assert found.to_json()["rows"][0]["time"] is None
-    assert math.isnan(found.time(found.curves["a"][0]))
+    assert math.isnan(found.time(found.curves["semispace"][0]))
 
 
 @pytest.mark.parametrize(("fastest", "names"), [("b", ("b", "c")), ("glibc", ("b", "glibc"))])

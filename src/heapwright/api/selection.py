@@ -147,10 +147,11 @@ def curve(
     """The managers and settings that draw the space-time curve, and its points.
 
     Among `names` every collector whose heap can be limited runs at each size. Of a malloc trace
-    none may be among the usual ones: then all run, beside what frees explicitly.
+    none may be among the usual ones: then all run, beside what frees explicitly; so do a JVM's.
     """
     from heapwright.insight.space_time import asked
-    from heapwright.managers.registry import named, usual
+    from heapwright.managers.present import of_java
+    from heapwright.managers.registry import named, system_malloc, usual
 
     sizes = multiples(heap)
 
@@ -159,6 +160,8 @@ def curve(
 
     if not any(limited(name) for name in names):
         names = [name for name in usual(graph=True) if limited(name) or not named(name).collected]
+    elif trace.java and trace.graph and names == of_java(trace):
+        names = [*names, system_malloc()]
     points = []
     for name in names:
         if limited(name):

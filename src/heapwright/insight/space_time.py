@@ -14,12 +14,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from heapwright.managers.registry import system_malloc
+from heapwright.managers.registry import named, system_malloc
 from heapwright.result import Result
 from heapwright.sections import SpaceTimeRow, SpaceTimeSection
 from heapwright.words import knobs_text
 
-KNOB = "heap_bytes"  # of a manager's Config: all that the heap may take; 0 as the policy says
 PAGE_BYTES = 4096
 
 
@@ -28,13 +27,14 @@ class Asked:
     """One manager at one heap size."""
 
     manager: str
-    settings: dict[str, int]  # KNOB among them
+    settings: dict[str, int]  # `knob` among them
     multiple: float  # of the trace's peak live bytes
+    knob: str  # of its Config: all that the heap may take
 
     @property
     def name(self) -> str:
         """The manager and its other knobs."""
-        others = {knob: value for knob, value in self.settings.items() if knob != KNOB}
+        others = {knob: value for knob, value in self.settings.items() if knob != self.knob}
         return knobs_text(self.manager, others)
 
 
@@ -42,11 +42,13 @@ def asked(
     manager: str, settings: Sequence[dict[str, int]], multiples: Sequence[float], live_bytes: int
 ) -> list[Asked]:
     """A manager at heaps of `multiples` of `live_bytes`, whole pages, under each of `settings`."""
+    limit = named(manager).card.limit_knob
     return [
         Asked(
             manager,
-            knobs | {KNOB: math.ceil(multiple * live_bytes / PAGE_BYTES) * PAGE_BYTES},
+            knobs | {limit: math.ceil(multiple * live_bytes / PAGE_BYTES) * PAGE_BYTES},
             multiple,
+            limit,
         )
         for knobs in settings
         for multiple in multiples
@@ -80,7 +82,7 @@ class SpaceTime:
                 if result is not None:
                     row = {
                         **row,
-                        "heap_bytes": result.settings[KNOB],
+                        "heap_bytes": result.settings[named(result.manager).card.limit_knob],
                         "high_water_bytes": result.high_water_bytes,
                         "seconds": result.seconds,
                         "space": self.space(result) if self.baseline else None,
@@ -120,6 +122,6 @@ def space_time(points: Sequence[Asked], results: Sequence[Result]) -> SpaceTime:
 def _baseline(results: Sequence[Result]) -> Result | None:
     """The twin that frees explicitly."""
     explicit = [r for r in results if r.kind == "twin" and r.collecting is None and not r.refused]
-    named = [r for r in explicit if r.manager == system_malloc()]
-    named = [r for r in named if not r.settings] or named
-    return min(named or explicit, key=lambda result: result.seconds, default=None)
+    usual = [r for r in explicit if r.manager == system_malloc()]
+    usual = [r for r in usual if not r.settings] or usual
+    return min(usual or explicit, key=lambda result: result.seconds, default=None)
