@@ -24,7 +24,6 @@ from heapwright.managers.malloc.wright.spans import (
     give_waiting,
     give_whole,
     orphan,
-    release_easily,
     take_list,
 )
 from heapwright.managers.malloc.wright.state import (
@@ -150,18 +149,9 @@ def give_run(heap, span):
 
 @kernel
 def free_uncached(heap, thread, address):
-    """Free a block that the cache has no room for: on its own span's list, if that is easy."""
-    row, entry = row_of(thread), entry_of(heap, address)
-    if likely(heap.rows[unsigned(row + (entry & 255))] != 0):  # a list of a class, and a row open
-        if likely(release_easily(heap, row, entry >> 8, address)):
-            return
-    _free_from_afar(heap, row, address, entry)
-
-
-@kernel(cold=True)
-def _free_from_afar(heap, row, address, entry):
     """Free a block of another thread's span, or of one that does not stay as it is."""
     heap.paths[OVERFLOW] += 1
+    row, entry = row_of(thread), entry_of(heap, address)
     size_class, span = entry & 255, entry >> 8
     if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):
         give_run(heap, span)

@@ -56,6 +56,7 @@ from heapwright.managers.malloc.wright.requests import (
     realloc,
     usable,
 )
+from heapwright.managers.malloc.wright.spans import free_in_span
 from heapwright.managers.malloc.wright.state import (
     DIRTY_PAGES,
     FATAL,
@@ -112,6 +113,7 @@ __all__ = [
     "free",
     "free_cached",
     "free_elsewhere",
+    "free_in_span",
     "free_uncached",
     "idle_bytes",
     "is_here",

@@ -54,7 +54,7 @@ ROW_SHIFT = 10
 HEADS = 0  # + class: word of the list of cached blocks
 PARTIAL = 128  # + class: first of a ring of spans with free blocks, 0: none
 FRESH = 256  # + class: the span with fresh blocks, 0: none
-ALIVE = 384
+ALIVE = 384  # 0: not open; else what the KIND of its LISTED spans is, without their class
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
 OUT_BYTES = 389  # theirs
 PASSED = 390  # pages that caches were filled from since the last look, about
@@ -131,7 +131,7 @@ class Heap(NamedTuple):
     guarded: np.ndarray  # int64[1]  setting: 1 where hardened; in flight a constant of the code
     end: np.ndarray  # int64[1]  address past the last page: TOP, on a cache line of its own
     sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
-    nobody: np.ndarray  # int64[class]  the lists of a thread that has no row: empty, without room
+    nobody: np.ndarray  # int64[column]  of a thread without a row: 0, as the lists of one not open
     fields: np.ndarray  # int64[FIELDS]
     paths: np.ndarray  # int64[path]  times taken; approximate where threads run
 
@@ -156,7 +156,7 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
         np.array([sentences is not None], np.int64),
         np.zeros(1, np.int64),
         sentences if sentences is not None else np.zeros(1, np.int8),
-        np.zeros(128, np.int64),
+        np.zeros(ALIVE + 1, np.int64),
         fields,
         np.zeros(len(PATHS), np.int64),
     )
@@ -185,7 +185,7 @@ if AHEAD:
 
     @kernel(inline=True)
     def list_at(heap, place, size_class):
-        """The word of the list of a thread's cached blocks."""
+        """The word of the list of a thread's cached blocks; or another column of its row."""
         return real_word(place, size_class)
 
     @kernel(inline=True)
@@ -216,7 +216,7 @@ else:
 
     @kernel(inline=True)
     def list_at(heap, place, size_class):
-        """The word of the list of a thread's cached blocks."""
+        """The word of the list of a thread's cached blocks; or another column of its row."""
         return heap.rows[unsigned(place + size_class)]
 
     @kernel(inline=True)
