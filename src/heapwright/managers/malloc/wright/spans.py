@@ -217,7 +217,9 @@ def is_whole(heap, span):
 @kernel(inline=True)
 def free_in_span(heap, place, address):
     """Do what `release` does where the span is the thread's and stays in its ring; whether it does.
-    False too where the class has no list, or the row is not open."""
+    False too where the class has no list, the row is not open, or each block is tested."""
+    if heap.guarded[0]:
+        return False
     entry = entry_of(heap, address)
     if unlikely(list_at(heap, place, entry & 255) == 0):
         return False
@@ -230,7 +232,6 @@ def free_in_span(heap, place, address):
         return False
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
-    sign(heap, address, old)
     put(heap, span, FREE, word)
     return True
 

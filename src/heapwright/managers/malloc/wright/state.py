@@ -64,6 +64,10 @@ MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no 
 MAIL_BYTES = 449  # sent since the owner last looked, about
 MAIL_LIMIT = 450  # of that, beyond which a sender takes the mail to the spans itself
 SEEN = 512  # + class: word of the list of cached blocks at the last look
+ROOM = 640  # + class: blocks of room that its cache may have beyond its own << 1 | SENT
+SENT = 1  # a block was sent to another thread since the last refill, for want of room
+MARK = 768  # + class: the block from which on the cache has that room, 0: none since the refill
+MARK_LINK = 896  # + class: its link, which is another one once it has left the cache
 CLOSED = 1
 NOBODY = 0  # row that owns orphans; its mailbox is always closed
 
@@ -91,6 +95,7 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     HUGE_FROM_PAGES,  # setting
     MOST_MAIL_BYTES,  # setting
     LOOK_PAGES,  # setting
+    WIDEST,  # setting
     PURGED_PAGES,  # of late, and not asked for since
     WANTED_PAGES,  # purged and then asked for: so much more may lie free
     REGRETTED_PAGES,  # of these, in this interval
@@ -101,7 +106,7 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     SPANS,  # records there is room for
     ROWS,  # likewise
     FIELDS,
-) = range(32)
+) = range(33)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
