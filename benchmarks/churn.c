@@ -1,6 +1,7 @@
 /* Requests to malloc and nothing else; see flight.py.
 
-     churn PATTERN THREADS    prints: wall ns and processor ns a pair of malloc and free, peak kB
+     churn PATTERN THREADS [PART]    prints: wall ns and processor ns a pair of malloc and free, and
+                                     peak kB; of PART, only so small a part of the pairs is done
 
    pair     one block of 64 bytes, freed at once
    batch    100,000 blocks of 48 bytes, then all of them freed in the same order
@@ -9,6 +10,8 @@
    large    one of 32 blocks of 32 KiB to 4 MiB
    shared   small, and the block that is replaced was allocated by any thread
    pass     small, one thread allocates and another frees
+   hand     each thread allocates 2,000 blocks as in small and hands them to the next, which frees
+            them and then allocates its own
    grow     three buffers that realloc makes longer by half in turn, from 4 KiB to 30 MiB; a realloc
             counts as a pair
    walk     4,000,000 nodes of 48 bytes, each naming two others at random, and a walk from node to
@@ -29,6 +32,7 @@
 #define SHARED_SLOTS 20000
 #define BATCH 100000
 #define RING 4096
+#define HANDED 2000
 #define GROWING 3
 #define GROWTHS 23
 #define NODES 4000000
@@ -70,7 +74,7 @@ struct pattern {
 struct task {
   const struct pattern *pattern;
   uint64_t seed;
-  int number;
+  int number, threads;
 };
 
 static void *pair(void *argument) {
@@ -137,6 +141,30 @@ static void *pass(void *argument) {
   return 0;
 }
 
+static char *handed[MOST_THREADS][2][HANDED];
+static _Atomic(size_t) made[MOST_THREADS], done[MOST_THREADS]; /* rounds: handed on; freed by it */
+
+static void await(_Atomic(size_t) *rounds, size_t least) {
+  while (atomic_load_explicit(rounds, memory_order_acquire) < least) sched_yield();
+}
+
+static void *hand(void *argument) {
+  const struct task *task = argument;
+  int from = (task->number + task->threads - 1) % task->threads;
+  int to = (task->number + 1) % task->threads;
+  uint64_t state = task->seed;
+  for (size_t round = 0; round < task->pattern->pairs / HANDED; round++) {
+    if (round > 1) await(&done[to], round - 1);
+    for (int i = 0; i < HANDED; i++)
+      handed[task->number][round % 2][i] = written(task->pattern->size(next(&state)));
+    atomic_store_explicit(&made[task->number], round + 1, memory_order_release);
+    await(&made[from], round + 1);
+    for (int i = 0; i < HANDED; i++) free(handed[from][round % 2][i]);
+    atomic_store_explicit(&done[task->number], round + 1, memory_order_release);
+  }
+  return 0;
+}
+
 static void *grow(void *argument) {
   const struct task *task = argument;
   for (size_t round = 0; round < task->pattern->pairs / (GROWING * GROWTHS); round++) {
@@ -183,7 +211,8 @@ static const struct pattern patterns[] = {
     {"pair", pair, 0, 0, 20000000},           {"batch", batch, 0, 0, 4000000},
     {"small", replace, small_size, 20000, 4000000}, {"log", replace, log_size, 5000, 1500000},
     {"large", replace, large_size, 32, 100000},  {"shared", shared, small_size, 0, 3000000},
-    {"pass", pass, small_size, 0, 2000000},   {"grow", grow, 0, 0, 10 * GROWING * GROWTHS},
+    {"pass", pass, small_size, 0, 2000000},   {"hand", hand, small_size, 0, 2000000},
+    {"grow", grow, 0, 0, 10 * GROWING * GROWTHS},
     {"walk", walk, 0, 0, 10000000},
 };
 
@@ -202,16 +231,17 @@ static long peak_kb(void) {
 }
 
 int main(int count, char **words) {
-  int threads = count > 2 ? atoi(words[2]) : 1;
+  int threads = count > 2 ? atoi(words[2]) : 1, part = count > 3 ? atoi(words[3]) : 1;
   for (size_t row = 0; row < sizeof patterns / sizeof *patterns; row++) {
-    const struct pattern *pattern = &patterns[row];
+    struct pattern chosen = patterns[row], *pattern = &chosen;
     if (count < 2 || strcmp(words[1], pattern->name) || threads < 1 || threads > MOST_THREADS)
       continue;
+    if (part > 1) pattern->pairs /= part;
     struct task tasks[MOST_THREADS];
     pthread_t running[MOST_THREADS];
     double wall = seconds(CLOCK_MONOTONIC), processor = seconds(CLOCK_PROCESS_CPUTIME_ID);
     for (int i = 0; i < threads; i++) {
-      tasks[i] = (struct task){pattern, 88172645463325252u + 977u * i, i};
+      tasks[i] = (struct task){pattern, 88172645463325252u + 977u * i, i, threads};
       if (pthread_create(&running[i], 0, pattern->run, &tasks[i])) return 3;
     }
     for (int i = 0; i < threads; i++) pthread_join(running[i], 0);

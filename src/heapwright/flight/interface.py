@@ -140,12 +140,23 @@ if hasattr(manager, "free_cached"):
         if likely(is_here(flight.heap, address)):
             if likely(manager.free_cached(flight.heap, thread_place(), address, old)):
                 flight.sizes[unsigned(address >> 4)] = 0
-                return
-        free_slowly(flight, old)
+            else:
+                free_in_span(flight, old)
+        else:
+            free_slowly(flight, old)
+
+    @kernel(cold=True)
+    def free_in_span(flight, old):
+        """A block that the cache has no room for: as a rule its span has."""
+        address = unchecked_address_of(flight, old)
+        if likely(manager.free_in_span(flight.heap, thread_place(), address)):
+            flight.sizes[unsigned(address >> 4)] = 0
+        else:
+            free_slowly(flight, old)
 
     @kernel(cold=True)
     def free_slowly(flight, old):
-        """A block that the cache has no room for, or none."""
+        """A block that needs more than that, or none."""
         address = address_of(flight, old)
         if address:
             flight.sizes[unsigned(address >> 4)] = 0

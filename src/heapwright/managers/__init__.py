@@ -72,8 +72,8 @@ The folder's `__init__.py` holds the manager's CARD (see card.py), its `manager.
     alloc_cached_larger(heap, place, size)         one. A place is where what belongs to a thread
     alloc_uncached(heap, thread, size) -> address  lies, in flight a real address; `nowhere`, in the
     free_cached(heap, place, address, pointer)     field that NOWHERE names, stands for a thread
-    free_uncached(heap, thread, address)           without one. 0: nothing is cached; free_cached
-                                                   says whether there was room
+    free_in_span(heap, place, address)             without one. 0: nothing is cached; free_cached
+    free_uncached(heap, thread, address)           and free_in_span say whether there was room
     FOLLOWING = ("field", ...)                     arrays of the heap that are indexed from the
                                                    machine's address 0 upwards, up to the break's
                                                    limit, or by thread number: where

@@ -48,7 +48,8 @@ ARGUMENTS = {  # of the kernels, as the loops call them
 }
 HALVES = (
     "NOWHERE", "place_of", "nowhere", "is_small",
-    "alloc_cached", "alloc_cached_larger", "alloc_uncached", "free_cached", "free_uncached",
+    "alloc_cached", "alloc_cached_larger", "alloc_uncached", "free_cached",
+    "free_in_span", "free_uncached",
 )  # fmt: skip
 FORK = ("fork_prepare", "fork_parent", "fork_child")
 

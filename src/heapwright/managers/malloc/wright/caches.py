@@ -5,26 +5,35 @@
 
 The list's word holds its room and its newest block, and the link in a block is the word before it:
 to take a block is one load and one store, and a push that makes the word negative was one too many.
+A cache that is full of blocks that others will want back, and was empty after that before, is
+widened once: the word's room is raised, and falls again as the list gets shorter than that.
 A row of zeros has neither block nor room, so a thread that is new comes here by itself.
 
-Invariant  a list is as long as its class's room less the room of its word        (invariants.py)
+Invariant  a list is as long as its class's room less the room of its word, or less than that by
+           what it was widened by since it was empty                       (invariants.py)
 Source     TCMalloc's thread caches; a full cache passes blocks on one by one, as mimalloc frees
 """
 
 from heapwright.compiler import kernel, likely, unlikely, unsigned
 from heapwright.compiler.atomics import compare_and_swap
-from heapwright.machine import load
-from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST
+from heapwright.machine import load, store, touch
+from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST, MOST_CACHED, WORD_SHIFT
 from heapwright.managers.malloc.wright.dirty import mark, sign_run
-from heapwright.managers.malloc.wright.hardened import link_of
-from heapwright.managers.malloc.wright.mailboxes import collect_mail, give_back, post, start_thread
+from heapwright.managers.malloc.wright.hardened import link_of, sign
+from heapwright.managers.malloc.wright.mailboxes import (
+    collect_mail,
+    give_back,
+    post,
+    send,
+    start_thread,
+)
 from heapwright.managers.malloc.wright.page_heap import give, keep_schedule, take
 from heapwright.managers.malloc.wright.spans import (
     acquire,
     give_waiting,
     give_whole,
     orphan,
-    release_easily,
+    release,
     take_list,
 )
 from heapwright.managers.malloc.wright.state import (
@@ -37,22 +46,28 @@ from heapwright.managers.malloc.wright.state import (
     LOOK,
     LOOK_PAGES,
     MAILBOX,
+    MARK,
+    MARK_LINK,
     OUT_COUNT,
     OVERFLOW,
     PARTIAL,
     PASSED,
     REFILL,
+    ROOM,
     RUN_FREED,
     RUN_TAKEN,
     SEEN,
+    SENT,
     START,
     STATE_SHIFT,
     TAKEN,
     TICKS,
+    WIDEST,
     entry_of,
     get,
     lock,
     newest,
+    pushed,
     put,
     row_of,
     set_entry,
@@ -66,6 +81,8 @@ def refill(heap, thread, size_class):
     """A block of a class whose cache is empty, and more blocks for the cache; 0 if refused."""
     heap.paths[REFILL] += 1
     row = row_of(thread)
+    if unlikely(heap.rows[unsigned(row + ROOM + size_class)] != 0):
+        _learn(heap, row, size_class)
     passed = heap.rows[unsigned(row + PASSED)] + 1
     heap.rows[unsigned(row + PASSED)] = passed
     if unlikely(passed >= heap.fields[LOOK_PAGES]):
@@ -103,6 +120,7 @@ def look(heap, row):
     for size_class in range(1, heap.classes.fields[LAST] + 1):
         head, seen = unsigned(row + size_class), unsigned(row + SEEN + size_class)
         if heap.rows[head] == heap.rows[seen]:
+            heap.rows[unsigned(row + ROOM + size_class)] = 0
             if heap.rows[head] & ADDRESS:
                 _empty_cache(heap, row, size_class)
             if size_class < heap.classes.fields[FIRST_SINGLE]:
@@ -113,6 +131,38 @@ def look(heap, row):
     heap.fields[TICKS] += heap.fields[LOOK_PAGES]
     keep_schedule(heap)
     unlock(heap)
+
+
+@kernel(cold=True)
+def _learn(heap, row, size_class):
+    """The cache is empty. If blocks were sent away for want of room meanwhile, it may have more."""
+    place = unsigned(row + ROOM + size_class)
+    extra = heap.rows[place] >> 1
+    if heap.rows[place] & SENT:
+        own = heap.classes.empty_word[unsigned(size_class)] >> WORD_SHIFT
+        extra = min(2 * extra + own, own * (heap.fields[WIDEST] - 1), MOST_CACHED - own)
+    heap.rows[place] = extra << 1
+    heap.rows[unsigned(row + MARK + size_class)] = 0
+
+
+@kernel(cold=True)
+def _widen(heap, row, size_class, block):
+    """Put the block of another thread in the cache, which is full, if that may have more room now;
+    whether it may. Below the block lies a list with its own room, and so it ends."""
+    place, mark = unsigned(row + ROOM + size_class), unsigned(row + MARK + size_class)
+    link = unsigned(row + MARK_LINK + size_class)
+    room, marked = heap.rows[place], heap.rows[mark]
+    if room <= SENT or (marked and load(heap.machine, marked) == heap.rows[link]):
+        heap.rows[place] = room | SENT
+        return False
+    head = unsigned(row + size_class)
+    word = heap.rows[head] + (room >> 1 << WORD_SHIFT)
+    touch(heap.machine, block, 8)
+    store(heap.machine, block, word)
+    sign(heap, block, word)
+    heap.rows[mark], heap.rows[link] = block, word
+    heap.rows[head] = pushed(heap, word, block)
+    return True
 
 
 @kernel
@@ -150,18 +200,9 @@ def give_run(heap, span):
 
 @kernel
 def free_uncached(heap, thread, address):
-    """Free a block that the cache has no room for: on its own span's list, if that is easy."""
-    row, entry = row_of(thread), entry_of(heap, address)
-    if likely(heap.rows[unsigned(row + (entry & 255))] != 0):  # a list of a class, and a row open
-        if likely(release_easily(heap, row, entry >> 8, address)):
-            return
-    _free_from_afar(heap, row, address, entry)
-
-
-@kernel(cold=True)
-def _free_from_afar(heap, row, address, entry):
     """Free a block of another thread's span, or of one that does not stay as it is."""
     heap.paths[OVERFLOW] += 1
+    row, entry = row_of(thread), entry_of(heap, address)
     size_class, span = entry & 255, entry >> 8
     if unlikely(size_class == 0 or size_class >= heap.classes.fields[FIRST_SINGLE]):
         give_run(heap, span)
@@ -170,7 +211,9 @@ def _free_from_afar(heap, row, address, entry):
     if unlikely(heap.rows[unsigned(row + size_class)] == 0):
         if heap.rows[unsigned(row + ALIVE)] == 0:
             start_thread(heap, row)
-    give_back(heap, row, span, address)
+    if not likely(release(heap, row, span, address)):
+        if not _widen(heap, row, size_class, address):
+            send(heap, row, span, address)
 
 
 @kernel

@@ -33,6 +33,7 @@ FEWEST_CACHED = 4  # blocks of a shared class that a cache has room for, unless 
 MOST_BYTES = 256 << 10  # largest block of a class
 MOST_CLASSES = 128
 INVERSE_SHIFT = 40  # above the bits of an offset in a span and of a size: see `is_multiple`
+MOST_CACHED = (1 << 15) - 1  # blocks: a list's word has a sign and 15 bits for its room
 WORD_SHIFT = 48  # a list's word is room << WORD_SHIFT | address of its newest block
 
 

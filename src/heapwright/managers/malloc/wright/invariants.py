@@ -23,6 +23,7 @@ from heapwright.managers.malloc.wright.state import (
     LENGTH,
     LISTED,
     MAILBOX,
+    MARK,
     MOST_THREADS,
     NEXT,
     NOBODY,
@@ -43,6 +44,7 @@ from heapwright.managers.malloc.wright.state import (
     WAITING_PAGES,
     WAITS,
     WHOLE,
+    WIDEST,
     end_of,
     entry_of,
     entry_of_page,
@@ -171,13 +173,15 @@ def _check_rows(heap):
         for size_class in range(1, heap.classes.fields[LAST] + 1):
             word = heap.rows[unsigned(row + size_class)]
             room = heap.classes.empty_word[unsigned(size_class)] >> WORD_SHIFT
-            left = room - (word >> WORD_SHIFT)
+            left, widest = room - (word >> WORD_SHIFT), 0
+            if heap.rows[unsigned(row + MARK + size_class)]:
+                widest = (heap.fields[WIDEST] - 1) * room
             while word & ADDRESS:
                 if entry_of(heap, word & ADDRESS) & 255 != size_class:
                     return 5
                 left -= 1
                 word = load(heap.machine, word & ADDRESS)
-            if left:
+            if left > 0 or left < -widest:
                 return 5
             first = heap.rows[unsigned(row + PARTIAL + size_class)]
             span = first

@@ -24,6 +24,7 @@ from heapwright.managers.malloc.wright.spans import release, release_to_nobody
 from heapwright.managers.malloc.wright.state import (
     ALIVE,
     CLOSED,
+    LISTED,
     MAIL,
     MAIL_BYTES,
     MAIL_LIMIT,
@@ -36,11 +37,14 @@ from heapwright.managers.malloc.wright.state import (
     OUT_FIRST,
     OUT_LAST,
     OUT_OWNER,
+    OWNER_SHIFT,
     REMOTE,
     REMOTE_BATCH,
+    ROOM,
     ROW_SHIFT,
     SETTLE,
     START_THREAD,
+    STATE_SHIFT,
     THREADS,
     entry_of,
     lock,
@@ -58,7 +62,8 @@ def start_thread(heap, row):
     heap.paths[START_THREAD] += 1
     for size_class in range(1, heap.classes.fields[LAST] + 1):
         heap.rows[unsigned(row + size_class)] = heap.classes.empty_word[unsigned(size_class)]
-    heap.rows[unsigned(row + ALIVE)] = 1
+        heap.rows[unsigned(row + ROOM + size_class)] = 0
+    heap.rows[unsigned(row + ALIVE)] = row << OWNER_SHIFT - STATE_SHIFT | LISTED
     heap.rows[unsigned(row + MAIL_LIMIT)] = heap.fields[MOST_MAIL_BYTES]
     lock(heap)
     compare_and_swap(heap.rows, unsigned(row + MAILBOX), CLOSED, 0)
@@ -70,11 +75,11 @@ def start_thread(heap, row):
 def give_back(heap, row, span, address):
     """Free a block of a span of many: to the thread's own span, else by post."""
     if not likely(release(heap, row, span, address)):
-        _send(heap, row, span, address)
+        send(heap, row, span, address)
 
 
 @kernel(cold=True)
-def _send(heap, row, span, address):
+def send(heap, row, span, address):
     """Put a block in the outbox, which is posted when it is full or for another owner."""
     heap.paths[REMOTE] += 1
     rows, owner = heap.rows, owner_of(heap, span)

@@ -31,6 +31,7 @@ from heapwright.managers.malloc.wright.caches import empty_row, end_thread
 from heapwright.managers.malloc.wright.classes import (
     FIRST_SINGLE,
     GRANULE_BYTES,
+    MOST_CACHED,
     PAGE_SHIFT,
     SPAN_MOST_BYTES,
     classes,
@@ -56,6 +57,7 @@ from heapwright.managers.malloc.wright.requests import (
     realloc,
     usable,
 )
+from heapwright.managers.malloc.wright.spans import free_in_span
 from heapwright.managers.malloc.wright.state import (
     DIRTY_PAGES,
     FATAL,
@@ -72,6 +74,7 @@ from heapwright.managers.malloc.wright.state import (
     RETAIN_PAGES,
     THREADS,
     USED_PAGES,
+    WIDEST,
     Heap,
     lock,
     nowhere,
@@ -112,6 +115,7 @@ __all__ = [
     "free",
     "free_cached",
     "free_elsewhere",
+    "free_in_span",
     "free_uncached",
     "idle_bytes",
     "is_here",
@@ -133,6 +137,7 @@ class Config(NamedTuple):
 
     steps: int = 8  # size classes a doubling: 4 or 8
     cache_bytes: int = 32 << 10  # of a class that a thread keeps, for classes that share spans
+    widest: int = 4  # times as much, where threads pass blocks to and fro
     single_cache_bytes: int = 256 << 10  # likewise, for the others
     span_bytes: int = 16 << 10  # least span of small blocks
     growth_bytes: int = 2 << 20  # asked of the system at a time
@@ -148,7 +153,6 @@ class Config(NamedTuple):
     hardened: int = 0  # 1: tests every request, ends the program at its first mistake
 
 
-MOST_CACHED = (1 << 15) - 1  # blocks: a list's word has a sign and 15 bits for its room
 MOST_OF = {
     "cache_bytes": MOST_CACHED * GRANULE_BYTES,
     "single_cache_bytes": MOST_CACHED * SPAN_MOST_BYTES,
@@ -183,6 +187,7 @@ def boot(machine, config):
     heap.fields[RETAIN_PAGES] = config.retain_bytes >> PAGE_SHIFT
     heap.fields[INTERVAL_PAGES] = config.interval_bytes >> PAGE_SHIFT
     heap.fields[LOOK_PAGES] = config.look_bytes >> (PAGE_SHIFT - 5 * config.hardened)
+    heap.fields[WIDEST] = config.widest
     heap.fields[LIMIT_PAGES] = config.limit_bytes >> PAGE_SHIFT
     heap.fields[LIMIT_PERCENT] = config.limit_percent
     heap.fields[HUGE_FROM_PAGES] = -(-config.huge_from_bytes >> PAGE_SHIFT)

@@ -34,6 +34,7 @@ from heapwright.managers.malloc.wright.hardened import (
     guard,
 )
 from heapwright.managers.malloc.wright.resizing import resize_run
+from heapwright.managers.malloc.wright.spans import free_in_span
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     HEAP_BYTES,
@@ -132,8 +133,10 @@ def _alloc_aligned(heap, thread, size, align):
 @kernel(inline=True)
 def free(heap, thread, address):
     """Give the block back. The fast path: the thread's cache has room."""
-    if not likely(free_cached(heap, place_of(heap, thread), address, address + origin_of(heap))):
-        free_uncached(heap, thread, address)
+    place = place_of(heap, thread)
+    if not likely(free_cached(heap, place, address, address + origin_of(heap))):
+        if not free_in_span(heap, place, address):
+            free_uncached(heap, thread, address)
 
 
 @kernel(inline=True)

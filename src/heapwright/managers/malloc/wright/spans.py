@@ -31,6 +31,7 @@ from heapwright.managers.malloc.wright.page_heap import give, take
 from heapwright.managers.malloc.wright.state import (
     ADDRESS,
     ADOPT,
+    ALIVE,
     BUMP,
     CARVE,
     FREE,
@@ -56,8 +57,10 @@ from heapwright.managers.malloc.wright.state import (
     WAITS,
     WHOLE,
     end_of,
+    entry_of,
     get,
     link_last,
+    list_at,
     lock,
     newest,
     pushed,
@@ -212,19 +215,23 @@ def is_whole(heap, span):
 
 
 @kernel(inline=True)
-def release_easily(heap, row, span, address):
-    """Do what `release` does where the span is the row's and stays in its ring; whether it does."""
+def free_in_span(heap, place, address):
+    """Do what `release` does where the span is the thread's and stays in its ring; whether it does.
+    False too where the class has no list, the row is not open, or each block is tested."""
+    if heap.guarded[0]:
+        return False
+    entry = entry_of(heap, address)
+    if unlikely(list_at(heap, place, entry & 255) == 0):
+        return False
+    span = entry >> 8
+    if unlikely(get(heap, span, KIND) >> STATE_SHIFT != list_at(heap, place, ALIVE)):
+        return False
     old = get(heap, span, FREE)
     word = pushed(heap, old, address)
-    if unlikely(
-        get(heap, span, KIND) >> STATE_SHIFT != row << (OWNER_SHIFT - STATE_SHIFT) | LISTED
-    ):
-        return False
     if unlikely(word >> WORD_SHIFT == get(heap, span, WHOLE)):
         return False
     touch(heap.machine, address, 8)
     store(heap.machine, address, old)
-    sign(heap, address, old)
     put(heap, span, FREE, word)
     return True
 

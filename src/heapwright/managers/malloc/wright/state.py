@@ -54,7 +54,7 @@ ROW_SHIFT = 10
 HEADS = 0  # + class: word of the list of cached blocks
 PARTIAL = 128  # + class: first of a ring of spans with free blocks, 0: none
 FRESH = 256  # + class: the span with fresh blocks, 0: none
-ALIVE = 384
+ALIVE = 384  # 0: not open; else what the KIND of its LISTED spans is, without their class
 OUT_OWNER, OUT_FIRST, OUT_LAST, OUT_COUNT = range(385, 389)  # blocks on their way to another thread
 OUT_BYTES = 389  # theirs
 PASSED = 390  # pages that caches were filled from since the last look, about
@@ -64,6 +64,10 @@ MAILBOX = 448  # a line of its own: first block sent by others; CLOSED while no 
 MAIL_BYTES = 449  # sent since the owner last looked, about
 MAIL_LIMIT = 450  # of that, beyond which a sender takes the mail to the spans itself
 SEEN = 512  # + class: word of the list of cached blocks at the last look
+ROOM = 640  # + class: blocks of room that its cache may have beyond its own << 1 | SENT
+SENT = 1  # a block was sent to another thread since the last refill, for want of room
+MARK = 768  # + class: the block from which on the cache has that room, 0: none since the refill
+MARK_LINK = 896  # + class: its link, which is another one once it has left the cache
 CLOSED = 1
 NOBODY = 0  # row that owns orphans; its mailbox is always closed
 
@@ -91,6 +95,7 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     HUGE_FROM_PAGES,  # setting
     MOST_MAIL_BYTES,  # setting
     LOOK_PAGES,  # setting
+    WIDEST,  # setting
     PURGED_PAGES,  # of late, and not asked for since
     WANTED_PAGES,  # purged and then asked for: so much more may lie free
     REGRETTED_PAGES,  # of these, in this interval
@@ -101,7 +106,7 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     SPANS,  # records there is room for
     ROWS,  # likewise
     FIELDS,
-) = range(32)
+) = range(33)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
@@ -131,7 +136,7 @@ class Heap(NamedTuple):
     guarded: np.ndarray  # int64[1]  setting: 1 where hardened; in flight a constant of the code
     end: np.ndarray  # int64[1]  address past the last page: TOP, on a cache line of its own
     sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
-    nobody: np.ndarray  # int64[class]  the lists of a thread that has no row: empty, without room
+    nobody: np.ndarray  # int64[column]  of a thread without a row: 0, as the lists of one not open
     fields: np.ndarray  # int64[FIELDS]
     paths: np.ndarray  # int64[path]  times taken; approximate where threads run
 
@@ -156,7 +161,7 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
         np.array([sentences is not None], np.int64),
         np.zeros(1, np.int64),
         sentences if sentences is not None else np.zeros(1, np.int8),
-        np.zeros(128, np.int64),
+        np.zeros(ALIVE + 1, np.int64),
         fields,
         np.zeros(len(PATHS), np.int64),
     )
@@ -185,7 +190,7 @@ if AHEAD:
 
     @kernel(inline=True)
     def list_at(heap, place, size_class):
-        """The word of the list of a thread's cached blocks."""
+        """The word of the list of a thread's cached blocks; or another column of its row."""
         return real_word(place, size_class)
 
     @kernel(inline=True)
@@ -216,7 +221,7 @@ else:
 
     @kernel(inline=True)
     def list_at(heap, place, size_class):
-        """The word of the list of a thread's cached blocks."""
+        """The word of the list of a thread's cached blocks; or another column of its row."""
         return heap.rows[unsigned(place + size_class)]
 
     @kernel(inline=True)
