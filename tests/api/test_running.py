@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import heapwright as hw
-from heapwright.api.running import _judged, environment, few_of
+from heapwright.api.running import _judged, environment, few_of, steady
 from heapwright.insight.advice import Advised, Candidate, Measured, Row, reorder
 from heapwright.insight.standing import Standing
 from heapwright.managers.deploying import Deployment, trimming
@@ -173,3 +174,8 @@ def test_the_advised_line_holds_in_the_program(tmp_path: Path):
     )
     assert then.end_resident_bytes < MIB
     assert then.peak_resident_bytes == pytest.approx(best.predicted.peak_resident_bytes, rel=0.05)
+
+
+def test_what_one_look_alone_saw_outside_of_the_heap_is_left_out():
+    assert steady(np.array([2, 2, 9, 2, 2, 5, 5])).tolist() == [2, 2, 2, 2, 2, 5, 5]
+    assert steady(np.array([9, 2])).tolist() == [9, 2]

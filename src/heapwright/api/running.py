@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from heapwright.errors import HeapwrightError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from heapwright.insight.advice import Advised, Measured, Row
     from heapwright.references.program import Held, Moments
     from heapwright.references.python_start import Said
@@ -158,7 +160,7 @@ def moments_of(trace: Trace) -> Moments:
 
     from heapwright.references.program import Moments
     from heapwright.trace.ending import clock, ending
-    from heapwright.trace.process import ANON, HEAP, TIME_NS
+    from heapwright.trace.process import ANON, HEAP, MAPPED, STACKS, TIME_NS
 
     ends = ending(trace)
     seen = trace.process().samples
@@ -175,9 +177,24 @@ def moments_of(trace: Trace) -> Moments:
         end = _judged(since, leaves if ends.exit < trace.events else 1.0)
     if len(seen) < 2 or total <= 0:
         return Moments(end, rested=rested)
-    outside = np.maximum(seen[:, ANON] - seen[:, HEAP], 0)
-    beside = int(outside[int(seen[:, ANON].argmax())])
+    own = seen[:, STACKS] + seen[:, MAPPED]  # may well be there at the peak alone
+    data = steady(np.maximum(seen[:, ANON] - seen[:, HEAP] - own, 0))
+    outside = steady(np.maximum(seen[:, ANON] - seen[:, HEAP], 0))
+    beside = int((own + data)[int(seen[:, ANON].argmax())])
     return Moments(end, seen[:, TIME_NS] / total, outside, beside, rested)
+
+
+def steady(outside: np.ndarray) -> np.ndarray:
+    """What lies outside of the heap without what one look alone saw: of each and its neighbours the
+    middle one. A look reads the whole first and then its areas, some of them as they come or go:
+    such a one is in the whole and not in the heap, or the other way round."""
+    import numpy as np
+
+    if len(outside) < 3:
+        return outside
+    beside = np.stack([outside[:-2], outside[1:-1], outside[2:]])
+    middle = np.median(beside, axis=0).astype(np.int64)
+    return np.concatenate([middle[:1], middle, middle[-1:]])
 
 
 def _judged(since: float, leaves: float) -> float:
