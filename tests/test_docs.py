@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from heapwright.cli import COMMANDS, app
 from heapwright.compiler import INTERPRETED
 from heapwright.managers import managers
+from warm_commands import warm_commands
 
 COMMAND = re.compile(r"^(?:\| `|\$ )?(?:[A-Z_]+=\S+ )*heapwright ([a-z-]+)([^`\n]*)", re.MULTILINE)
 FENCE = re.compile(r"^ *```(\S*)[^\n]*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -119,10 +120,17 @@ RUN = [
 ]
 
 
-def executed(path, folder):
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A folder with a `heapwright` that has imported itself."""
+    with warm_commands(tmp_path_factory.mktemp("warm"), examples.environment()) as folder:
+        yield folder
+
+
+def executed(path, folder, warm):
     """As `examples.execute`; the test is skipped where a real system is not here."""
     try:
-        yield from examples.execute(path, folder)
+        yield from examples.execute(path, folder, warm)
     except AssertionError as error:
         absent = re.search("heapwright: (cannot drive the real .*)", str(error))
         if not absent:
@@ -133,8 +141,8 @@ def executed(path, folder):
 @pytest.mark.skipif(INTERPRETED, reason="run as a reader would")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", RUN, ids=name_of)
-def test_the_examples_of_a_page_run_and_print_what_it_says(path: Path, tmp_path: Path) -> None:
-    for block, command, printed in executed(path, tmp_path):
+def test_the_examples_of_a_page_run_and_print_what_it_says(path, tmp_path, warm) -> None:
+    for block, command, printed in executed(path, tmp_path, warm):
         lost = examples.missing(command.shown, printed)
         place = f"{name_of(path)}:{block.line}: {command.text}"
         assert not lost, f"{place}\nno longer prints {lost}; `make examples` renews it:\n{printed}"

@@ -81,18 +81,20 @@ def commands(body: str) -> Iterator[Command]:
         yield Command(match[1], match[2])
 
 
-def environment() -> dict[str, str]:
-    """What an example runs in: the commands of this installation, no colours, 100 columns."""
-    here = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{here}:{os.environ['PATH']}", "COLUMNS": "100", "NO_COLOR": "1"}
+def environment(first: Path | None = None) -> dict[str, str]:
+    """What an example runs in: the commands of this installation, or before them those of the
+    folder `first`; no colours, 100 columns."""
+    found = ":".join([*filter(None, [first and str(first)]), str(Path(sys.executable).parent)])
+    path = f"{found}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
 
 
-def run(command: str, folder: Path) -> str:
+def run(command: str, folder: Path, first: Path | None = None) -> str:
     """What a command prints; AssertionError when it fails."""
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env=environment(),
+        env=environment(first),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -114,7 +116,9 @@ def missing(shown: str, printed: str) -> set[str]:
     return words("\n".join(labels)) - words(printed)
 
 
-def execute(document: Path, folder: Path) -> Iterator[tuple[Block, Command, str]]:
+def execute(
+    document: Path, folder: Path, first: Path | None = None
+) -> Iterator[tuple[Block, Command, str]]:
     """Write the page's files and run its commands in `folder`: each with what it printed."""
     program = ""
     for block in blocks(document):
@@ -125,7 +129,7 @@ def execute(document: Path, folder: Path) -> Iterator[tuple[Block, Command, str]
             continue
         elif block.language == "console":
             for command in commands(block.body):
-                yield block, command, run(command.text, folder)
+                yield block, command, run(command.text, folder, first)
         elif block.language == "python":
             program += block.body
             (folder / "_page.py").write_text(program)
