@@ -38,6 +38,7 @@ _STARTED = time.time()
 # While something is compiled: the compiler makes many objects that stay, and going through them
 # over and over took a tenth of the time.
 _SELDOM = (50_000, 20, 1000)
+_asked: list[Any] = []  # kernels that are being compiled or loaded, innermost last
 _depth = 0  # of kernels that are being compiled, each for its caller; under numba's compiler lock
 
 
@@ -334,7 +335,11 @@ def _tell_apart(dispatcher: Any) -> None:
                 if found.library.is_part == _is_called():
                     return found.entry_point
                 wholes.append(dispatcher.overloads.pop(arguments))
-            return compile_(sig)
+            _asked.append(dispatcher)
+            try:
+                return compile_(sig)
+            finally:
+                _asked.pop()
 
     def add_with_entry(compiled: Any) -> None:
         if compiled.library.is_part:
@@ -367,12 +372,12 @@ def install() -> None:
 
     install_timer = event.install_timer
 
-    def time_wholes(kind: str, callback: Any) -> Any:
+    def time_others(kind: str, callback: Any) -> Any:
         """Numba times each function it compiles, and a lock tells the timers of all that wait for
         it: twenty deep, that was a twentieth of the time."""
-        return nullcontext() if _is_called() else install_timer(kind, callback)
+        return nullcontext() if _asked or _is_called() else install_timer(kind, callback)
 
-    event.install_timer = time_wholes
+    event.install_timer = time_others
     front_end.install(_is_called)
     parts.install()
     codegen.JITCPUCodegen._library_class = _Library
