@@ -30,7 +30,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/heapwright")
 MOST_SURVIVORS = 0.05
-LIMIT_SECONDS = 400  # of a processor, of the tests of a fault: some loop for ever
+LIMIT_SECONDS = 150  # of a processor, of the tests of a fault: some loop for ever
 PATIENCE_SECONDS = 2000  # by the clock: some wait for ever, and the machine may be busy
 TURNED = {
     ast.Lt: ("<", "<="),

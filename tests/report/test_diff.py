@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from heapwright.report.diff import stacks_sheet
+from heapwright.report.diff import stacks_sheet, whole_sheet
 
 
 def changed(function, frames, asked, state=""):
@@ -22,3 +22,9 @@ def test_the_callers_of_what_changed_stand_innermost_first():
     ]
     assert sheet.caption.startswith("1 more changed")
     assert stacks_sheet(SimpleNamespace(difference=SimpleNamespace(stacks=rows)), 3).caption == ""
+
+
+def test_the_whole_is_told_in_bytes_alone():
+    rows = [{"key": key, "what": key.upper()} for key in ("live", "requests", "resident")]
+    sheet = whole_sheet(SimpleNamespace(difference=SimpleNamespace(whole=rows)))
+    assert [row.name for row in sheet.rows] == ["LIVE", "RESIDENT"]
