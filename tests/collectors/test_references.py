@@ -1,4 +1,4 @@
-"""References as collectors decide them, beside sets that say the same in the order of the phases."""
+"""References as collectors decide them, beside sets that say the same in order of the phases."""
 
 import random
 
