@@ -268,8 +268,9 @@ class CollectedTrial(Trial):
         roots: int = 4096,
         *,
         graph: bool = True,
+        references: int = 0,
     ):
-        self.held = mutator(slots, roots, every_handle=not graph)
+        self.held = mutator(slots, roots, every_handle=not graph, references=references)
         self.sizes: dict[int, int] = {}  # of the live, by slot
         super().__init__(name, settings, slots)
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 from android_programs import DALVIK, bitmaps
 from heapwright.cli import app
 from heapwright.collectors.android.history import rows
+from heapwright.collectors.references import logged
 from heapwright.errors import HeapwrightError
 from heapwright.managers.runtime.dalvik.lines import line
 from heapwright.managers.runtime.dalvik.state import (
@@ -21,7 +22,18 @@ from heapwright.managers.runtime.dalvik.state import (
     OOM,
 )
 from heapwright.references.android.agreement import offsets, resident_pages
-from heapwright.trace.schema import events
+from heapwright.trace.schema import (
+    FINALISABLE,
+    NEW,
+    POP,
+    PUSH,
+    REFER,
+    ROOT,
+    SOFT,
+    WEAK,
+    WRITE,
+    events,
+)
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.runtime_log import log_lines
 from malloc_programs import FOLDER
@@ -44,8 +56,8 @@ def batch_of(wanted):
     return events(**dict(zip(columns, np.array(wanted).T, strict=True)))
 
 
-def trial_of(graph=False, **knobs):
-    return CollectedTrial("dalvik", SMALL | knobs, graph=graph)
+def trial_of(graph=False, references=0, **knobs):
+    return CollectedTrial("dalvik", SMALL | knobs, graph=graph, references=references)
 
 
 def told(trial):
@@ -122,6 +134,29 @@ def test_an_allocation_collects_then_grows_then_clears_then_fails():
     assert trial.run.progress[trial.loop.REFUSED] == 1
     over = trial_of()
     assert fly(over, [(MALLOC, 0, 3 * MIB, 0, -1)]) == [FORCE, BEFORE_OOM, OOM]
+
+
+def test_every_other_soft_reference_is_kept_until_memory_runs_out():
+    count = 60
+    trial = trial_of(graph=True, references=count + 2, concurrent=0)
+    wanted = [(NEW, 0, 8 * count + 16, count + 2, -1), (ROOT, 0, 0, 0, -1), (PUSH, -1, 0, 0, -1)]
+    for number in range(count):
+        tile, softly = 2 * number + 1, 2 * number + 2
+        wanted += [(NEW, tile, 40_000, 0, -1), (NEW, softly, 32, 1, -1)]
+        wanted += [(REFER, softly, SOFT, 0, tile), (WRITE, 0, 0, number, softly)]
+    wanted += [(NEW, 200, 24, 0, -1), (REFER, 200, FINALISABLE, 0, -1)]
+    wanted += [(NEW, 201, 16, 1, -1), (REFER, 201, WEAK, 0, 200), (WRITE, 0, 0, count, 201)]
+    fly(trial, [*wanted, (POP, -1, 0, 0, -1), (FREE, 200, 0, 0, -1)])
+    fly(trial, [(FREE, 2 * number + 1, 0, 0, -1) for number in range(count)])
+    seen = fly(trial, [(NEW, 202, 2_200_000, 0, -1)])
+    assert seen[-3:] == [FOR_ALLOC, FORCE, BEFORE_OOM]
+    refs = trial.heap.references
+    kinds = logged(refs)[:, 1].tolist()
+    assert (
+        kinds.count(SOFT) == refs.cleared_soft == count == 2 * kinds[: count // 2 + 2].count(SOFT)
+    )
+    assert kinds.count(WEAK) == kinds.count(FINALISABLE) == 1 and refs.entries == 0
+    assert not trial.run.progress[trial.loop.REFUSED]
 
 
 def test_a_concurrent_collection_comes_before_the_limit_does():

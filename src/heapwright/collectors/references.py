@@ -8,7 +8,8 @@
     SOFTS      soft references that were used lately keep their targets, and what these lead to
     WEAKS      soft and weak references to what is still unreached are cleared
     FINALS     what has a finaliser and is unreached is kept, once more, for the finaliser to run;
-               a reference that is reached only now is as good as a strong one
+               a reference that is reached only now is as good as a strong one; or with
+               LATE_CLEARED it is cleared as the others were
     PHANTOMS   phantom references to what is still unreached are cleared
 
 Terms      entry: a declared object, in order of declaration; its holder is the reference object, or
@@ -57,6 +58,8 @@ LOG_WIDTH = len(LOG_COLUMNS)
     "cleared_weak",
     "cleared_phantom",
     "finalised",
+    "late_cleared",  # setting: see above
+    "soft_seen",  # unreached soft references, where every other one is kept
     "phase",
     "head",  # of what stands for finalisers, where a collector links them: an address
 )
@@ -143,9 +146,9 @@ def decide(refs):
             elif phase == FINALS:
                 if kind == FINALISABLE:
                     bits |= KEEP | (PENDING if bits & FOUND else 0)
-                elif not bits & FOUND:
+                elif not bits & FOUND and not refs.late_cleared:
                     bits |= KEEP
-            elif kind == PHANTOM:
+            elif kind == PHANTOM or not bits & FOUND:
                 bits |= CLEARED
         if phase == WEAKS and bits & HOLDER:
             bits |= FOUND

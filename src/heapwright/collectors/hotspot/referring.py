@@ -72,12 +72,18 @@ def enter(heap, slot, target, kind, block):
         heap.log.totals[ALLOCATED_BYTES] += bytes_
         holder = initialise(heap.java, heap.machine, block, bytes_, 2)
         declare(refs, slot, holder, address, FINALISABLE)
-        if refs.head:
-            write(heap.java, heap.machine, holder, NEXT, refs.head)
-            write(heap.java, heap.machine, refs.head, BEFORE, holder)
-        refs.head = holder
     else:
         declare(heap.references, slot, address, handle(heap.mutator, target), kind)
+
+
+@kernel
+def link(heap, block):
+    """The Finalizer in this block is the first of the list."""
+    refs, finalizer = heap.references, block + HEADER_BYTES
+    if refs.head:
+        write(heap.java, heap.machine, finalizer, NEXT, refs.head)
+        write(heap.java, heap.machine, refs.head, BEFORE, finalizer)
+    refs.head = finalizer
 
 
 @kernel

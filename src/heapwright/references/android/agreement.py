@@ -167,6 +167,11 @@ def validate(
                 f"{trace.path} is no object graph, whose deaths dalvik is held to; make one: "
                 "heapwright synthesise bitmap-cache."
             )
+        if trace.references:
+            raise HeapwrightError(
+                f"{trace.path} declares references, of which the rules beside the real spaces know "
+                "nothing: validate dalvik with a trace that declares none."
+            )
     else:
         no_graph(trace, name)
     twin = Replay(name, trace, dict(settings or {}), Conditions())

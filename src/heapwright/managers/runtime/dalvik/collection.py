@@ -7,8 +7,7 @@ Source     Android 4.4 dalvik/vm/alloc/Heap.cpp (dvmCollectGarbageInternal), Mar
            HeapBitmap.cpp (dvmHeapBitmapSweepWalk: 128 objects at a time), dlmalloc 2.8.6
            (internal_bulk_free: dead neighbours are one)
 Omits      marking beside the program: a concurrent collection is one pause here; the bitmaps and
-           the card table; soft, weak and phantom references and finalizers, of which a trace tells
-           nothing yet
+           the card table
 """
 
 from heapwright.allocators.dlmalloc.chunk import USED, block_of, chunk_of, head, mark_used
@@ -31,9 +30,11 @@ from heapwright.collectors.log import (
 )
 from heapwright.collectors.mark import is_empty, pop, push
 from heapwright.collectors.mutator import reclaimed, root_at, root_count
-from heapwright.compiler import kernel
+from heapwright.collectors.references import DECIDED, KEEP, decide
+from heapwright.compiler import kernel, unsigned
 from heapwright.machine import PAGE_BYTES, store
 from heapwright.managers.runtime.dalvik.heap_source import grow_for_utilization
+from heapwright.managers.runtime.dalvik.referring import end_references, look, start_references
 from heapwright.managers.runtime.dalvik.state import (
     BEFORE_OOM,
     COLLECT,
@@ -121,6 +122,21 @@ def _drain(heap, partial):
 
 
 @kernel
+def _mark_referents(heap, partial, clear_all):
+    """Mark what references keep, and clear the others."""
+    refs = heap.references
+    start_references(heap, clear_all)
+    while refs.phase < DECIDED:
+        look(heap, partial)
+        if decide(refs):
+            for entry in range(refs.entries):
+                if refs.bits[unsigned(entry)] & KEEP:
+                    _find(heap, refs.target[unsigned(entry)], partial)
+            _drain(heap, partial)
+    end_references(heap)
+
+
+@kernel
 def _sweep(heap):
     """Free what is not marked of the active space; the bytes."""
     space, totals = heap.active, heap.log.totals
@@ -196,6 +212,8 @@ def collect_for(heap, cause):
     begin_pause(heap.log)
     begin_cycle(heap.log, FULL, heap.bytes + heap.zygote_bytes, heap.ideal)
     _mark(heap, partial)
+    if heap.references.entries:
+        _mark_referents(heap, partial, cause == BEFORE_OOM)
     before = totals[SWEPT_OBJECTS]
     swept = 0 if partial else _account(heap)
     of_zygote = totals[SWEPT_OBJECTS] - before

@@ -23,7 +23,8 @@ from heapwright.collectors.hotspot.layout import java, refer
 from heapwright.collectors.log import ALLOCATED_BYTES, ALLOCATED_OBJECTS, log
 from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mark import own_memory as stack_memory
-from heapwright.collectors.mutator import SLOTS, handle
+from heapwright.collectors.mutator import REFERENCES, SLOTS, handle
+from heapwright.collectors.references import references, sentences
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.record import words
 from heapwright.errors import HeapwrightError
@@ -38,6 +39,7 @@ from heapwright.managers.runtime.dalvik.heap_source import (
     open_space,
 )
 from heapwright.managers.runtime.dalvik.lines import lines, summary
+from heapwright.managers.runtime.dalvik.referring import declare, got
 from heapwright.managers.runtime.dalvik.state import (
     BEFORE_OOM,
     CONCURRENT,
@@ -72,7 +74,9 @@ __all__ = [
     "cached",
     "check",
     "collect",
+    "declare",
     "extent",
+    "got",
     "lines",
     "metadata",
     "new",
@@ -124,6 +128,8 @@ def boot(machine, config, mutator):
         wanted=1,
         fork_at=config.zygote_bytes,
     )
+    declared = references(mutator)
+    declared.soft_seen, declared.late_cleared = -1, 1
     parts = (machine, 4, 8, PAGE_BYTES, TRIM_THRESHOLD, 0)
     return Heap(
         machine=machine,
@@ -134,6 +140,7 @@ def boot(machine, config, mutator):
         active=space_of(*parts),
         zygote=space_of(*parts),
         history=history(),
+        references=declared,
         fields=fields,
         paths=counters(PATHS),
     )
@@ -155,10 +162,10 @@ def notes(heap):
         "dalvik's spaces are held to dlmalloc's own code, its rules to a second writing of them; "
         "no Dalvik ran.",
     ]
-    if heap.paths[PATHS.index("before_oom")]:
-        told.append(
-            "GC_BEFORE_OOM would clear soft references too, of which the trace tells nothing."
-        )
+    if heap.mutator.counts[REFERENCES]:
+        told += sentences(heap.references)
+    elif heap.paths[PATHS.index("before_oom")]:
+        told.append("GC_BEFORE_OOM would clear soft references too; the trace declares none.")
     return told
 
 

@@ -20,6 +20,7 @@ from heapwright.collectors.hotspot.layout import Java
 from heapwright.collectors.log import Log
 from heapwright.collectors.mark import MarkStack
 from heapwright.collectors.mutator import Mutator
+from heapwright.collectors.references import References
 from heapwright.compiler import kernel
 from heapwright.compiler.record import record
 from heapwright.machine import Machine, load
@@ -75,6 +76,7 @@ class Heap(NamedTuple):
     active: Space
     zygote: Space
     history: np.ndarray  # int64[ROWS * ROW]
+    references: References
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
 

@@ -16,7 +16,7 @@ Omits      precleaning; sweeping piece by piece; that the real sweep leaves chun
 """
 
 from heapwright.collectors.hotspot.cards import card_of, covering, settle
-from heapwright.collectors.hotspot.generations import found, is_young, left
+from heapwright.collectors.hotspot.generations import found, is_young, left, occupied
 from heapwright.collectors.hotspot.history import CONCURRENT
 from heapwright.collectors.hotspot.layout import (
     BYTES_SHIFT,
@@ -26,6 +26,7 @@ from heapwright.collectors.hotspot.layout import (
     fields_of,
     reference,
 )
+from heapwright.collectors.hotspot.referring import note_cards, unlink
 from heapwright.collectors.log import (
     ALLOCATED_BYTES,
     MARKED_BYTES,
@@ -37,6 +38,7 @@ from heapwright.collectors.log import (
     end_pause,
 )
 from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.collectors.references import DECIDED, HOLDER, KEEP, TARGET, begin, decide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_cms.free_lists import clear_lists, put, words_of
@@ -91,10 +93,38 @@ def _finish(heap):
     _find_roots(heap)
     _find_noted(heap)
     _drain(heap)
+    if heap.references.entries:
+        _find_referents(heap)
     end_pause(heap.log)
     heap.phase = IDLE
     _sweep(heap)
+    heap.references.used_bytes = occupied(heap) + heap.objects - heap.old
     left(heap, CONCURRENT)
+
+
+@kernel
+def _find_referents(heap):
+    """Mark what references keep, and clear the others."""
+    refs = heap.references
+    begin(refs)
+    while refs.phase < DECIDED:
+        for entry in range(refs.entries):
+            e = unsigned(entry)
+            refs.bits[e] |= HOLDER if _is_found(heap, refs.holder[e]) else 0
+            refs.bits[e] |= TARGET if _is_found(heap, refs.target[e]) else 0
+        if decide(refs):
+            for entry in range(refs.entries):
+                if refs.bits[unsigned(entry)] & KEEP:
+                    _find(heap, refs.target[unsigned(entry)])
+            _drain(heap)
+    unlink(heap)
+    note_cards(heap)
+
+
+@kernel
+def _is_found(heap, address):
+    """Whether an object is young, or was found in old."""
+    return is_young(heap, address) or load(heap.machine, address - HEADER_BYTES) & FOUND != 0
 
 
 @kernel
@@ -103,6 +133,7 @@ def _find_roots(heap):
     handles = heap.mutator.handles
     for slot in range(heap.java.slots):
         _find(heap, handles[unsigned(slot)])
+    _find(heap, heap.references.head)
     heap.log.totals[SCANNED_ROOTS] += heap.java.slots
     _find_referred(heap, heap.eden, heap.eden_top)
     _find_referred(heap, heap.survivors, heap.survivors_top)

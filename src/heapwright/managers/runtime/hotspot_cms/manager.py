@@ -53,7 +53,7 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
-from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, notes
+from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, link, notes
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
 from heapwright.collectors.mutator import SLOTS
@@ -145,7 +145,7 @@ def boot(machine, config, mutator):
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
-    heap.references.most_bytes = sizes.eden + sizes.survivor + sizes.old
+    heap.references.most_bytes = sizes.young + sizes.old
     heap.references.used_bytes = heap.objects
     return heap
 
@@ -188,6 +188,8 @@ def declare(heap, slot, target, kind):
         if not block:
             return False
     enter(heap, slot, target, kind, block)
+    if block:
+        link(heap, block)
     return True
 
 

@@ -41,8 +41,10 @@ from heapwright.collectors.hotspot.layout import (
     refer,
     reference,
 )
+from heapwright.collectors.hotspot.referring import look_at_young, settle_young
 from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import pop, push
+from heapwright.collectors.references import DECIDED, KEEP, begin, decide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_cms.free_lists import (
@@ -78,7 +80,10 @@ def scavenge(heap):
     heap.young_lab_bytes = LAB_BYTES
     heap.number += 1
     _scan_cards(heap)
+    _reach(heap, heap.references.head)
     _trim(heap, 0)
+    if heap.references.entries:
+        _look_at_references(heap)
     close_young_lab(heap)
     _retire_buffers(heap)
     if heap.promotion_failed:
@@ -92,6 +97,30 @@ def scavenge(heap):
         )
     swap_survivors(heap)
     return heap.promotion_failed == 0
+
+
+@kernel
+def _look_at_references(heap):
+    """Keep what references keep, and clear the others."""
+    refs = heap.references
+    begin(refs)
+    while refs.phase < DECIDED:
+        look_at_young(heap)
+        if decide(refs):
+            for entry in range(refs.entries):
+                if refs.bits[unsigned(entry)] & KEEP:
+                    _reach(heap, refs.target[unsigned(entry)])
+            _trim(heap, 0)
+    settle_young(heap)
+
+
+@kernel
+def _reach(heap, address):
+    """Move an object if it is young. It waits to be looked at."""
+    if is_young(heap, address):
+        word = load(heap.machine, address - HEADER_BYTES)
+        if word & MARKED != MARKED:
+            _evacuate(heap, address, word)
 
 
 @kernel

@@ -13,10 +13,11 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.referring import mark_references, relocate, unlink
+from heapwright.collectors.hotspot.referring import mark_references, relocate
 from heapwright.collectors.hotspot.tracing import dead_run, mark, redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
+from heapwright.managers.runtime.hotspot_g1.linking import unlink
 from heapwright.managers.runtime.hotspot_g1.marking import free_old
 from heapwright.managers.runtime.hotspot_g1.state import (
     FREE,

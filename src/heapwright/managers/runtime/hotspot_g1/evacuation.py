@@ -49,8 +49,10 @@ from heapwright.collectors.log import (
     REMEMBERED,
 )
 from heapwright.collectors.mark import pop, push
+from heapwright.collectors.references import DECIDED, KEEP, begin, decide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
+from heapwright.managers.runtime.hotspot_g1.linking import look, moved, unlink
 from heapwright.managers.runtime.hotspot_g1.state import (
     OLD,
     OWN,
@@ -79,7 +81,10 @@ def evacuate(heap, mixed):
     heap.survivors_full = heap.old_full = heap.failed = heap.grey = 0
     heap.to_region = -1
     _scan_cards(heap, mixed)
+    _reach(heap, heap.references.head)
     _drain(heap, 0)
+    if heap.references.entries:
+        _look_at_references(heap)
     close_young_lab(heap)
     close_old_lab(heap)
     for region in range(heap.own, heap.total):
@@ -91,10 +96,36 @@ def evacuate(heap, mixed):
 
 
 @kernel
+def _look_at_references(heap):
+    """Keep what references keep, and clear the others."""
+    refs = heap.references
+    begin(refs)
+    while refs.phase < DECIDED:
+        look(heap)
+        if decide(refs):
+            for entry in range(refs.entries):
+                if refs.bits[unsigned(entry)] & KEEP:
+                    _reach(heap, refs.target[unsigned(entry)])
+    if refs.head:
+        refs.head = moved(heap, refs.head)
+    unlink(heap)
+
+
+@kernel
+def _reach(heap, address):
+    """Move an object if it lies in a chosen region, and what it refers to."""
+    if address and heap.regions.chosen[unsigned(region_of(heap, address))]:
+        word = load(heap.machine, address - HEADER_BYTES)
+        if word & MARKED != MARKED:
+            target = _evacuate(heap, address, word >> AGE_SHIFT)
+            _push_contents(heap, target, 0, fields_of(heap.machine, target))
+            _drain(heap, 0)
+
+
+@kernel
 def _scan_cards(heap, mixed):
-    """Follow what the cards outside the chosen regions refer to; those that lead to young no longer
-    are clean of that. The region that is copied to comes first: moved objects share its last card.
-    """
+    """Follow what cards outside the chosen regions refer to; those that lead to young no longer are
+    clean of that. The region that is copied to comes first: moved objects share its last card."""
     table, first = heap.regions, heap.to_old
     for region in range(heap.total):
         table.scan_top[unsigned(region)] = table.top[unsigned(region)]

@@ -56,6 +56,7 @@ from heapwright.managers.runtime.hotspot_g1.collection import (
     set_young_target,
 )
 from heapwright.managers.runtime.hotspot_g1.invariants import check
+from heapwright.managers.runtime.hotspot_g1.linking import link
 from heapwright.managers.runtime.hotspot_g1.marking import wants_marking
 from heapwright.managers.runtime.hotspot_g1.state import (
     EDEN,
@@ -267,6 +268,8 @@ def declare(heap, slot, target, kind):
         if not block:
             return False
     enter(heap, slot, target, kind, block)
+    if block:
+        link(heap, block)
     return True
 
 

@@ -9,7 +9,8 @@ twin marks all of that at once, and lets the program run as long as marking woul
 
 Source     OpenJDK 17 src/hotspot/share/gc/g1/g1ConcurrentMark.cpp, g1CollectionSetChooser.cpp,
            g1Policy.cpp, g1IHOPControl.cpp
-Omits      IHOP that adapts (-XX:-G1UseAdaptiveIHOP); the barrier's queues; several threads
+Omits      IHOP that adapts (-XX:-G1UseAdaptiveIHOP); the barrier's queues; several threads; that
+           references are cleared at remark: here when marking begins
 """
 
 from heapwright.collectors.hotspot.cards import settle
@@ -22,11 +23,13 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
+from heapwright.collectors.hotspot.referring import mark_references
 from heapwright.collectors.hotspot.tracing import dead_run, find, mark, trace
 from heapwright.collectors.log import MARKED_BYTES, SWEPT_BYTES
 from heapwright.collectors.mark import is_empty, pop
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
+from heapwright.managers.runtime.hotspot_g1.linking import unlink
 from heapwright.managers.runtime.hotspot_g1.state import (
     EDEN,
     HUMONGOUS,
@@ -65,6 +68,9 @@ def begin_marking(heap):
     before = heap.log.totals[MARKED_BYTES]
     mark(heap)
     _mark_survivors(heap)
+    if heap.references.entries:
+        mark_references(heap)
+        unlink(heap)
     heap.phase = MARKING
     marked = heap.log.totals[MARKED_BYTES] - before
     heap.marking_left = marked * 100 // max(1, heap.marking_work)
@@ -225,8 +231,10 @@ def reclaim_humongous(heap):
 
 @kernel
 def _find_humongous(heap):
-    """Look for references to humongous objects in all that is not eden."""
+    """Look for references to humongous objects in all that is not eden; soft and weak ones too."""
     machine, java, table = heap.machine, heap.java, heap.regions
+    for entry in range(heap.references.entries):
+        table.scan_top[unsigned(region_of(heap, heap.references.target[unsigned(entry)]))] = 0
     for region in range(heap.own, heap.total):
         kind = table.kind[unsigned(region)]
         if kind in (REST, 0):

@@ -39,8 +39,10 @@ from heapwright.collectors.hotspot.layout import (
     fields_of,
     reference,
 )
+from heapwright.collectors.hotspot.referring import look_at_young, settle_young
 from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
+from heapwright.collectors.references import DECIDED, KEEP, begin, decide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 
@@ -53,6 +55,8 @@ def scavenge(heap):
     heap.promotion_failed = heap.young_full = heap.old_full = 0
     before = heap.old_top
     _scan_cards(heap)
+    if heap.references.entries:
+        _look_at_references(heap)
     close_young_lab(heap)
     close_old_lab(heap)
     if heap.promotion_failed:
@@ -66,12 +70,37 @@ def scavenge(heap):
 
 
 @kernel
+def _look_at_references(heap):
+    """Keep what references keep, and clear the others."""
+    refs = heap.references
+    begin(refs)
+    while refs.phase < DECIDED:
+        look_at_young(heap)
+        if decide(refs):
+            for entry in range(refs.entries):
+                if refs.bits[unsigned(entry)] & KEEP:
+                    _reach(heap, refs.target[unsigned(entry)])
+    settle_young(heap)
+
+
+@kernel
+def _reach(heap, address):
+    """Move an object if it is young, and what it refers to."""
+    if is_young(heap, address):
+        word = load(heap.machine, address - HEADER_BYTES)
+        if word & MARKED != MARKED:
+            _push_contents(heap, _evacuate(heap, address, word >> AGE_SHIFT))
+            _drain(heap)
+
+
+@kernel
 def _scan_cards(heap):
     """Follow what the dirty cards of old refer to, from the lowest run of a stripe to the last.
 
     The last card is looked at as it was when this began: promoted objects share it.
     """
     java, past = heap.java, heap.old_top  # promoted objects are not looked at here
+    _reach(heap, heap.references.head)
     lowest, highest = card_of(java, heap.old), card_of(java, past - 1)
     end_dirty = java.cards[unsigned(highest)] != 0
     java.cards[unsigned(highest)] = 0

@@ -46,7 +46,7 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
-from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, notes
+from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, link, notes
 from heapwright.collectors.hotspot.soundness import check
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
@@ -194,6 +194,8 @@ def declare(heap, slot, target, kind):
         if not block:
             return False
     enter(heap, slot, target, kind, block)
+    if block:
+        link(heap, block)
     return True
 
 
