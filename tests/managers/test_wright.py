@@ -332,6 +332,20 @@ def test_a_table_that_was_made_for_a_program_serves_it():
     trial.verify()
 
 
+def test_spans_are_wider_where_records_grow_few():
+    """So that small blocks end where the machine does, not where the records do."""
+    trial = Trial("wright")
+    trial.heap.fields[state.SPANS] = trial.heap.fields[state.SPAN_COUNT] = state.WIDE_FROM
+    for slot in range(2000):
+        trial.step(MALLOC, slot, 100)
+    span = state.entry_of(trial.heap, trial.live[0][0]) >> 8
+    wide = int(state.get(trial.heap, span, state.LENGTH)) << sizes.PAGE_SHIFT
+    assert wide == 8 * 16384 and state.MOST_SPANS - state.WIDE_FROM == state.WIDE_FROM
+    assert (1 << 23) * (16384 + wide) >= 1 << 40, "with the records of a flight"
+    for slot in range(2000):
+        trial.step(FREE, slot)
+
+
 def test_classes_beyond_the_room_are_refused():
     with pytest.raises(HeapwrightError, match="room for 127 size classes"):
         sizes.given_sizes(range(16, 1024, 8), 8)

@@ -44,6 +44,7 @@ from heapwright.managers.malloc.wright.state import (
     WAITING_PAGES,
     WAITS,
     WHOLE,
+    WIDE_SHIFT,
     WIDEST,
     end_of,
     entry_of,
@@ -94,7 +95,7 @@ def _check_tiles(heap):
             dirty += dirty_pages(heap, page, pages)
         else:
             used += pages
-            if size_class and pages != heap.classes.pages_of[unsigned(size_class)]:
+            if size_class and _differs(heap, size_class, pages):
                 return 2
             if 0 < size_class < heap.classes.fields[FIRST_SINGLE]:
                 for other in range(page, page + pages):
@@ -107,6 +108,14 @@ def _check_tiles(heap):
     if used != heap.fields[USED_PAGES] or dirty != heap.fields[DIRTY_PAGES]:
         return 3
     return 0
+
+
+@kernel
+def _differs(heap, size_class, pages):
+    """Whether a span of a class has another length than it may."""
+    want = heap.classes.pages_of[unsigned(size_class)]
+    wide = want << WIDE_SHIFT if size_class < heap.classes.fields[FIRST_SINGLE] else want
+    return pages not in (want, wide)
 
 
 @kernel

@@ -142,7 +142,7 @@ class Config(NamedTuple):
     span_bytes: int = 16 << 10  # least span of small blocks
     growth_bytes: int = 2 << 20  # asked of the system at a time
     look_bytes: int = 1 << 20  # that a thread fills caches from between two looks at them
-    interval_bytes: int = 32 << 20  # freed between two looks at what was free all the time
+    interval_bytes: int = 12 << 20  # freed between two looks at what was free all the time
     retain_bytes: int = 4 << 20  # of that, kept
     limit_bytes: int = 32 << 20  # free and perhaps dirty at any time, at most,
     limit_percent: int = 50  # and of the pages in use, and what was soon wanted again

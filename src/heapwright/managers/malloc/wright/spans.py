@@ -48,6 +48,7 @@ from heapwright.managers.malloc.wright.state import (
     PASSED,
     RETIRE,
     SPAN,
+    SPAN_COUNT,
     SPAN_SHIFT,
     START,
     STATE_SHIFT,
@@ -56,6 +57,8 @@ from heapwright.managers.malloc.wright.state import (
     WAITING_PAGES,
     WAITS,
     WHOLE,
+    WIDE_FROM,
+    WIDE_SHIFT,
     end_of,
     entry_of,
     get,
@@ -146,6 +149,8 @@ def _new_span(heap, row, size_class):
     """A span from the page heap becomes the fresh one; whether there was one."""
     pages = heap.classes.pages_of[unsigned(size_class)]
     lock(heap)
+    if unlikely(heap.fields[SPAN_COUNT] >= WIDE_FROM):
+        pages <<= WIDE_SHIFT
     span = take(heap, pages, 1)
     if span:
         mark(heap, get(heap, span, START), pages, True)

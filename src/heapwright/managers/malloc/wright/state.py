@@ -29,6 +29,8 @@ from heapwright.structures import mutex
 HEAP_BYTES = 1 << 42 if AHEAD else SPACE_BYTES  # of address space, in flight and in the tunnel
 PAGES = HEAP_BYTES >> PAGE_SHIFT
 MOST_SPANS = 1 << 24 if AHEAD else 1 << 22
+WIDE_FROM = MOST_SPANS >> 1  # records in use, from which on spans of many blocks are wider, so that
+WIDE_SHIFT = 3  # the smallest, of 16 KiB, reach 2^40 bytes before records are used up
 MOST_THREADS = 1 << 16
 
 ONE = 1 << WORD_SHIFT  # one block in the room of a list's word
