@@ -84,7 +84,8 @@ python: install system ## regenerate docs/python-memory.md: five Python programs
 	$(BIN)/python -m benchmarks.python_memory -o docs/python-memory.md
 
 flights: install system ## wright in flight beside the real allocators: the tables of docs/wright.md
-	$(BIN)/python -m benchmarks.flight --page docs/wright.md
+	$(BIN)/python -m benchmarks.flight --only churn,resize --page docs/wright.md
+	$(BIN)/python -m benchmarks.flight --only programs,settings --runs 3 --page docs/wright.md
 	$(BIN)/python -m benchmarks.keeping --page docs/wright.md
 	$(BIN)/python -m benchmarks.misuse --page docs/wright.md
 

@@ -10,12 +10,11 @@
 
 Both are times of the processor, user and system: a neighbour who takes the processor away does not
 count. Wall times stand in the JSON. Memory is the peak of resident memory. Runs of all allocators
-take turns; each figure is a median. Ratios are to the best of the real allocators in the row, and
-of a set to the best geometric mean.
+take turns; each figure is a median. Ratios are to the best of the peers in the row (see peers.py);
+of a set, the geometric mean of its rows' ratios, and of ours to each peer alone.
 """
 
 import argparse
-import ctypes.util
 import math
 import os
 import shutil
@@ -24,25 +23,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import pages
+from benchmarks.peers import NAMES, Served, peers
 from benchmarks.workloads import workload
 from heapwright.errors import HeapwrightError
 from heapwright.flight.build import build
 
 SOURCES = Path(__file__).parent
-REAL = {  # the libraries to preload
-    "glibc": "c",
-    "jemalloc": "jemalloc",
-    "mimalloc": "mimalloc",
-    "tcmalloc": "tcmalloc_minimal",
-}
 CHURN = (
     ("pair", 1), ("batch", 1), ("small", 1), ("small", 2), ("log", 1), ("large", 1),
-    ("shared", 2), ("pass", 2),
+    ("shared", 2), ("pass", 2), ("hand", 2),
 )  # fmt: skip
 RESIZE = (("grow", 1),)
 WALK = (("walk", 1),)
@@ -59,6 +53,7 @@ SETTINGS: dict[str, dict[str, int]] = {
 SETTLED = (
     "pair", "small", "log", "large", "shared", "pass", "grow", "walk", "sqlite3", "python", "lua",
 )  # fmt: skip
+MEAN = "geometric mean"  # the label of a set's last row
 PROGRAMS = ("redis", "g++", "sqlite3", "python", "lua")
 REDIS_REQUESTS = 200_000
 
@@ -71,14 +66,13 @@ class Figures(NamedTuple):
     peak_kb: int
 
 
-Measure = Callable[[str], Figures]  # of the library to preload
+Measure = Callable[[Served], Figures]
 
 
-def libraries(managers: Sequence[str]) -> dict[str, str]:
-    """What to preload for each allocator that is here: the real ones, then the managers."""
-    found = {name: ctypes.util.find_library(library) for name, library in REAL.items()}
-    here = {name: library for name, library in found.items() if library}
-    return {**here, **{f"heapwright {name}": str(build(name)) for name in managers}}
+def allocators(managers: Sequence[str]) -> dict[str, Served]:
+    """Every allocator to measure: the peers, then the managers."""
+    ours = {f"heapwright {name}": Served(str(build(name))) for name in managers}
+    return {**peers(), **ours}
 
 
 def compiled(name: str, folder: Path) -> str:
@@ -95,10 +89,10 @@ def compiled(name: str, folder: Path) -> str:
 def churn_row(churn: str, pattern: str, threads: int) -> Measure:
     """One pattern of churn.c."""
 
-    def measure(library: str) -> Figures:
+    def measure(served: Served) -> Figures:
         done = subprocess.run(
-            [churn, pattern, str(threads)],
-            env={**os.environ, "LD_PRELOAD": library},
+            served.command([churn, pattern, str(threads)]),
+            env=served.environment(),
             capture_output=True,
             text=True,
             check=True,
@@ -115,9 +109,9 @@ def program_row(launch: str, name: str, folder: Path) -> Measure | None:
     if work is None:
         return None
 
-    def measure(library: str) -> Figures:
+    def measure(served: Served) -> Figures:
         done = subprocess.run(
-            [launch, library, *work.command],
+            [launch, served.preload, *served.command(work.command)],
             env={**os.environ, **work.environment},
             capture_output=True,
             text=True,
@@ -130,13 +124,14 @@ def program_row(launch: str, name: str, folder: Path) -> Measure | None:
 
 def redis_row(launch: str, folder: Path) -> Measure | None:
     """A redis server under redis-benchmark: what the server takes for so many requests."""
-    if not shutil.which("redis-server") or not shutil.which("redis-benchmark"):
+    server_path = shutil.which("redis-server")
+    if not server_path or not shutil.which("redis-benchmark"):
         return None
 
-    def measure(library: str) -> Figures:
+    def measure(served: Served) -> Figures:
         socket = str(folder / "redis.socket")
         options = ["--port", "0", "--unixsocket", socket, "--save", "", "--dir", str(folder)]
-        serve = [launch, library, "redis-server", *options]
+        serve = [launch, served.preload, *served.command([server_path, *options])]
         with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
             client = ["redis-cli", "-s", socket]
             for _ in range(100):
@@ -164,7 +159,7 @@ def _told(line: str, name: str) -> Figures:
     return Figures(float(processor), float(wall), int(peak))
 
 
-def compare(measure: Measure, found: dict[str, str], runs: int) -> dict[str, Any]:
+def compare(measure: Measure, found: dict[str, Served], runs: int) -> dict[str, Any]:
     """Medians of a row, the allocators in turn."""
     taken: dict[str, list[Figures]] = {name: [] for name in found}
     names = list(found)
@@ -179,21 +174,25 @@ def compare(measure: Measure, found: dict[str, str], runs: int) -> dict[str, Any
     }  # fmt: skip
 
 
-def means(rows: dict[str, Any], found: dict[str, str]) -> dict[str, Any]:
+def geometric(figures: Iterable[float]) -> float:
+    """The geometric mean."""
+    return math.exp(statistics.fmean(map(math.log, figures)))
+
+
+def means(rows: dict[str, Any], found: Iterable[str]) -> dict[str, Any]:
     """Geometric means of a set."""
     return {
         name: {
-            field: math.exp(statistics.fmean(math.log(row[name][field]) for row in rows.values()))
-            for field in Figures._fields
+            field: geometric(row[name][field] for row in rows.values()) for field in Figures._fields
         }
         for name in found
     }
 
 
 def best(row: Mapping[str, Any]) -> float:
-    """The least time of a real allocator in a row; of the first, where there is none."""
-    real = [row[name]["processor"] for name in row if name in REAL]
-    return min(real, default=next(iter(row.values()))["processor"])
+    """The least time of a peer in a row; of the first, where there is none."""
+    times = [row[name]["processor"] for name in row if name in NAMES]
+    return min(times, default=next(iter(row.values()))["processor"])
 
 
 def show(title: str, unit: str, rows: dict[str, Any]) -> None:
@@ -219,12 +218,17 @@ def as_table(unit: str, rows: dict[str, Any]) -> str:
         cells = [
             f"{_three_digits(row[n]['processor'])} / {row[n]['peak_kb'] / 1024:.1f}" for n in names
         ]
-        ratios = [row[n]["processor"] / best(row) for n in names if n not in REAL]
+        own = [n for n in names if n not in NAMES]
+        among = [row] if label != MEAN else [r for other, r in rows.items() if other != MEAN]
+        ratios = [geometric(r[n]["processor"] / best(r) for r in among) for n in own]
         lines.append([label, *cells, *[f"{ratio:.2f}" for ratio in ratios]])
+        if label == MEAN and len(own) == 1 and len(names) > 1:
+            each = [f"{row[own[0]]['processor'] / row[n]['processor']:.2f}" for n in names]
+            lines.append([f"{own[0].removeprefix('heapwright ')} to it", *each, ""])
     titles = [name.removeprefix("heapwright ") for name in names]
-    if not REAL.keys() & names:  # each beside the first
+    if not {*NAMES} & {*names}:  # each beside the first
         return pages.table([f"{unit} / MB", *titles], [line[: len(names) + 1] for line in lines])
-    ours = [f"{title} to best" for title in titles if title not in REAL]
+    ours = [f"{title} to best" for title in titles if title not in NAMES]
     return pages.table([f"{unit} / MB", *titles, *ours], lines)
 
 
@@ -233,7 +237,7 @@ class Set(NamedTuple):
 
     unit: str
     measures: dict[str, Measure | None]  # of a row; None where its program is missing
-    found: Callable[[], dict[str, str]]  # what to preload
+    found: Callable[[], dict[str, Served]]  # what to measure
 
 
 def sets(managers: Sequence[str], made: Path, inputs: Path) -> dict[str, Set]:
@@ -243,8 +247,8 @@ def sets(managers: Sequence[str], made: Path, inputs: Path) -> dict[str, Set]:
     def patterns(rows: Sequence[tuple[str, int]]) -> dict[str, Measure | None]:
         return {f"{name} {threads}": churn_row(churn, name, threads) for name, threads in rows}
 
-    def settings() -> dict[str, str]:
-        return {name: str(build("wright", knobs)) for name, knobs in SETTINGS.items()}
+    def settings() -> dict[str, Served]:
+        return {name: Served(str(build("wright", knobs))) for name, knobs in SETTINGS.items()}
 
     programs = {
         name: redis_row(launch, made) if name == "redis" else program_row(launch, name, inputs)
@@ -253,9 +257,9 @@ def sets(managers: Sequence[str], made: Path, inputs: Path) -> dict[str, Set]:
     every = {**patterns(CHURN), **patterns(RESIZE), **patterns(WALK), **programs}
     settled = {label: row for label, row in every.items() if label.split()[0] in SETTLED}
     return {
-        "churn": Set("ns", patterns(CHURN), lambda: libraries(managers)),
-        "resize": Set("ns", patterns(RESIZE), lambda: libraries(managers)),
-        "programs": Set("s", programs, lambda: libraries(managers)),
+        "churn": Set("ns", patterns(CHURN), lambda: allocators(managers)),
+        "resize": Set("ns", patterns(RESIZE), lambda: allocators(managers)),
+        "programs": Set("s", programs, lambda: allocators(managers)),
         "settings": Set("", settled, settings),
     }
 
@@ -274,8 +278,8 @@ def measured(title: str, chosen: Set, only: Sequence[str], runs: int) -> dict[st
         rows[label] = compare(measure, found, runs)
         show(title, chosen.unit, {label: rows[label]})
     if len(rows) > 1:
-        rows["geometric mean"] = means(rows, found)
-        show(title, chosen.unit, {"geometric mean": rows["geometric mean"]})
+        rows[MEAN] = means(rows, found)
+        show(title, chosen.unit, {MEAN: rows[MEAN]})
     return rows
 
 

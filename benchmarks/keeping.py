@@ -1,7 +1,7 @@
 """What managers in flight keep of memory, beside the real allocators, in one run.
 
     python -m benchmarks.keeping [--runs 3] [--managers wright] [--only handed,phases,...]
-                                 [--peers mimalloc3=/path/libmimalloc.so.3]
+                                 [--peers NAME=/path/library.so]
 
 prints JSON, and a table to standard error. Each pattern of keeping.c is a program whose need of
 memory changes; it looks at what is resident after the same events whatever serves it. A figure is
@@ -10,7 +10,6 @@ ratios are ours to the least of mimalloc, mimalloc 3 and jemalloc, of the peak t
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -20,11 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import pages
-from benchmarks.flight import compiled, libraries
+from benchmarks.flight import allocators, compiled
+from benchmarks.peers import NAMES, Served
 from heapwright.errors import HeapwrightError
 
 PATTERNS = ("handed", "replaced", "left", "idle", "phases", "cycle", "locked", "burst")
-MEASURED_AGAINST = ("jemalloc", "mimalloc", "mimalloc3")
+MEASURED_AGAINST = ("jemalloc", "mimalloc", "mimalloc 3")
 
 
 class Kept(NamedTuple):
@@ -37,11 +37,11 @@ class Kept(NamedTuple):
     stays_kb: float
 
 
-def run(program: str, pattern: str, library: str) -> Kept | None:
+def run(program: str, pattern: str, served: Served) -> Kept | None:
     """One run of a pattern; None where it may not lock its memory."""
     done = subprocess.run(
-        [program, pattern],
-        env={**os.environ, "LD_PRELOAD": library},
+        served.command([program, pattern]),
+        env=served.environment(),
         capture_output=True,
         text=True,
         check=False,
@@ -49,18 +49,22 @@ def run(program: str, pattern: str, library: str) -> Kept | None:
     if pattern == "locked" and done.returncode == 4:
         return None
     if done.returncode:
-        raise HeapwrightError(f"keeping {pattern} on {library} ended with {done.returncode}.")
+        raise HeapwrightError(
+            f"keeping {pattern} on {served.library} ended with {done.returncode}."
+        )
     return Kept(*map(float, done.stdout.split()))
 
 
 def row(
-    program: str, pattern: str, found: Mapping[str, str], runs: int
+    program: str, pattern: str, found: Mapping[str, Served], runs: int
 ) -> dict[str, dict[str, float]]:
     """Medians of a pattern, the allocators in turn."""
     taken: dict[str, list[Kept]] = {name: [] for name in found}
-    for _ in range(runs):
-        for name, library in found.items():
-            kept = run(program, pattern, library)
+    names = list(found)
+    for turn in range(runs):
+        first = turn % len(names)  # as in flight.py
+        for name in names[first:] + names[:first]:
+            kept = run(program, pattern, found[name])
             if kept:
                 taken[name].append(kept)
     return {
@@ -102,12 +106,12 @@ def as_table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], ours: str) -
     return pages.table(["s / peak / mean / stays", *titles, "ours to best"], lines)
 
 
-def peer(text: str) -> tuple[str, str]:
+def peer(text: str) -> tuple[str, Served]:
     """NAME=PATH of one more allocator."""
     name, _, path = text.partition("=")
     if not Path(path).is_file():
         raise argparse.ArgumentTypeError(f"{text}: give NAME=PATH of a shared object")
-    return name, path
+    return name, Served(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -121,10 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path)
     parser.add_argument("--page", type=Path, help="a page whose marked table is made anew")
     options = parser.parse_args(arguments)
-    managers = libraries(options.managers)
+    everyone = allocators(options.managers)
     ours = f"heapwright {options.managers[-1]}"
-    mine = {name: managers.pop(name) for name in list(managers) if name.startswith("heapwright ")}
-    found = {**managers, **dict(options.peers), **mine}
+    mine = {name: served for name, served in everyone.items() if name not in NAMES}
+    theirs = {name: served for name, served in everyone.items() if name in NAMES}
+    found = {**theirs, **dict(options.peers), **mine}
     rows = {}
     with tempfile.TemporaryDirectory() as made:
         program = compiled("keeping", Path(made))

@@ -8,7 +8,6 @@ it was, of those that it was tried at.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import pages
-from benchmarks.flight import compiled, libraries
+from benchmarks.flight import allocators, compiled
 from benchmarks.keeping import peer
+from benchmarks.peers import Served
 from heapwright.errors import HeapwrightError
 from heapwright.flight.build import build
 
@@ -45,16 +45,15 @@ DEEDS = (
     "overrun by 1",
     "overrun by 24",
 )
-PATIENCE_S = 60
+PATIENCE_S = 5  # the program takes milliseconds
 
 
-def is_noticed(program: str, deed: str, size: int, library: str) -> bool:
+def is_noticed(program: str, deed: str, size: int, served: Served) -> bool:
     """Whether the program ended by a signal; one that does not end noticed nothing."""
-    command = [program, deed, str(size)]
-    environment = {**os.environ, "LD_PRELOAD": library}
+    command = served.command([program, deed, str(size)])
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, check=False, timeout=PATIENCE_S
+            command, env=served.environment(), capture_output=True, check=False, timeout=PATIENCE_S
         )
     except subprocess.TimeoutExpired:
         return False
@@ -63,12 +62,12 @@ def is_noticed(program: str, deed: str, size: int, library: str) -> bool:
     return done.returncode < 0
 
 
-def noticed(program: str, found: Mapping[str, str]) -> dict[str, dict[str, int]]:
+def noticed(program: str, found: Mapping[str, Served]) -> dict[str, dict[str, int]]:
     """By deed and allocator: at how many of the sizes."""
     return {
         deed: {
-            name: sum(is_noticed(program, deed, size, library) for size in SIZES)
-            for name, library in found.items()
+            name: sum(is_noticed(program, deed, size, served) for size in SIZES)
+            for name, served in found.items()
         }
         for deed in DEEDS
     }
@@ -92,8 +91,8 @@ def main() -> None:
     parser.add_argument("--peers", action="append", default=[], type=peer, metavar="NAME=PATH")
     options = parser.parse_args()
     ours: dict[str, Any] = {"wright": {}, "hardened": {"hardened": 1}}
-    found = {**libraries([]), **dict(options.peers)}
-    found |= {name: str(build("wright", knobs)) for name, knobs in ours.items()}
+    found = {**allocators([]), **dict(options.peers)}
+    found |= {name: Served(str(build("wright", knobs))) for name, knobs in ours.items()}
     with tempfile.TemporaryDirectory() as made:
         rows = noticed(compiled("misuse", Path(made)), found)
     if options.page:
