@@ -194,7 +194,8 @@ class Footprint:
 @dataclass
 class Result:
     """One manager on one trace. Of a measured system only live, rounding and the total are known:
-    the rest of its resident bytes stands under `partial_bytes`, and a note says so."""
+    the rest of its resident bytes stands under `partial_bytes`, and a note says so, unless its twin
+    beside it tells its parts (insight/told_apart.py)."""
 
     manager: str
     kind: Literal["twin", "measured"]

@@ -179,6 +179,11 @@ def compare(  # noqa: PLR0913 what, then how; all but the first are named
                 progress=progress,
                 limit=limit,
             )
+            if any(one.kind == "measured" for one in results):
+                from heapwright.insight.told_apart import tell_apart
+                from heapwright.references.malloc.measure import REST
+
+                tell_apart(results, REST)
             rows.append(Compared(trace, results, failures, points, managers is not None))
         found = Comparison(rows)
         # A page reads the traces again: those that were made for it are there as long as it is.
