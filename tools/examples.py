@@ -84,8 +84,8 @@ def commands(body: str) -> Iterator[Command]:
 def environment(first: Path | None = None) -> dict[str, str]:
     """What an example runs in: the commands of this installation, or before them those of the
     folder `first`; no colours, 100 columns."""
-    found = ":".join([*filter(None, [first and str(first)]), str(Path(sys.executable).parent)])
-    path = f"{found}:{os.environ['PATH']}"
+    folders = [str(each) for each in (first, Path(sys.executable).parent) if each]
+    path = ":".join([*folders, os.environ["PATH"]])
     return {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
 
 
