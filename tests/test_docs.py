@@ -148,6 +148,15 @@ def test_the_examples_of_a_page_run_and_print_what_it_says(path, tmp_path, warm)
         assert not lost, f"{place}\nno longer prints {lost}; `make examples` renews it:\n{printed}"
 
 
+@pytest.mark.skipif(INTERPRETED, reason="run as a reader would")
+@pytest.mark.parametrize("setting", ["", "HEAPWRIGHT_INTERPRET=1 "])
+def test_an_example_that_fails_is_found(tmp_path, warm, setting) -> None:
+    """Forked from a warm process, or, under a setting of its own, started anew."""
+    with pytest.raises(AssertionError, match=r"ends with [1-9].*\nheapwright: cannot"):
+        examples.run(f"{setting}heapwright info nowhere.parquet", tmp_path, warm)
+    assert "heapwright " in examples.run("heapwright --version", tmp_path, warm)
+
+
 def test_a_word_that_is_no_longer_printed_is_found() -> None:
     assert examples.missing("glibc  12 KiB\n...\nfaults", "glibc 13 KiB of 9 pages") == {"faults"}
     assert not examples.missing("the peak of 12\nSaid in other words.", "the peak of 9")
