@@ -64,6 +64,8 @@ def test_the_break_is_any_byte(fresh):
     assert fresh.meters[space.MAPPED_BYTES] == PAGE_BYTES
     assert brk(fresh, BREAK_BASE + PAGE_BYTES) == BREAK_BASE + PAGE_BYTES
     assert fresh.meters[space.MAPPED_BYTES] == PAGE_BYTES
+    fresh.meters[space.CEILING] = ceiling = BREAK_BASE + PAGE_BYTES + 1
+    assert brk(fresh, ceiling) == brk(fresh, ceiling + 1) == ceiling
 
 
 def test_a_byte_of_a_page_is_the_page(fresh):

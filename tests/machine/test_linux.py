@@ -20,6 +20,7 @@ from heapwright.machine.address_space import (
     PAGE_BYTES,
     PEAK_MAPPED_BYTES,
     SPACE_BYTES,
+    SYSCALLS,
     machine,
 )
 
@@ -137,7 +138,9 @@ def test_a_target_that_linux_unmapped_is_mapped_again(monkeypatch):
     taken = []
     monkeypatch.setattr(linux, "system_call", lambda *arguments: -14)
     monkeypatch.setattr(linux, "take", lambda start, length: taken.append((start, length)))
-    assert not linux.move(real_machine(), BREAK_LIMIT, BREAK_LIMIT + (1 << 20), 8 * PAGE_BYTES)
+    real = real_machine()
+    assert not linux.move(real, BREAK_LIMIT, BREAK_LIMIT + (1 << 20), 8 * PAGE_BYTES)
+    assert real.meters[SYSCALLS] == 1
     assert taken == [(ORIGIN + BREAK_LIMIT + (1 << 20), 8 * PAGE_BYTES)]
 
 

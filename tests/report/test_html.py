@@ -2,13 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
 from heapwright.report.document import Compared, comparison_document, document
-from heapwright.report.html import TIMELINE_ROWS, _timeline, page, write_page
+from heapwright.report.html import TIMELINE_ROWS, _command, _timeline, page, write_page
 from heapwright.result import PARTS, TIMELINE, Result
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
@@ -56,6 +57,16 @@ def embedded(text):
 def test_the_embedded_document_is_that_of_json(trace, results):
     data = embedded(page([Compared(trace, results)]))
     assert data["document"] == json.loads(json.dumps(comparison_document(Compared(trace, results))))
+
+
+def test_the_command_is_told_where_one_trace_is_shown_and_it_is_known():
+    known, other = (
+        SimpleNamespace(name=name, trace=SimpleNamespace(origin=origin))
+        for name, origin in (("t.heap.parquet", {"command": "serve -v"}), ("u.heap.parquet", {}))
+    )
+    assert _command(known, [known]) == "serve -v"
+    assert _command(other, [other]) == "u.heap.parquet"
+    assert _command(known, [known, other]) == "t.heap.parquet"
 
 
 def test_two_traces_side_by_side_under_names_of_their_own(trace, results):
