@@ -250,3 +250,8 @@ def test_a_program_that_java_does_not_find_says_so_itself(tmp_path):
     with pytest.raises(HeapwrightError, match=r"java refuses its options: (Conflicting|Multiple)"):
         options = ["-XX:+UseSerialGC", "-XX:+UseParallelGC"]
         java.java_agent(shutil.which("java"), ["java", *options, "Nothing"])
+
+
+def test_a_hidden_class_has_the_same_name_in_each_run():
+    made = b"Server$Session in Server$$Lambda$5.0x00007f26bd003440.apply:3\0\0"
+    assert graph_convert._named(made) == "Server$Session in Server$$Lambda$5.apply:3"

@@ -177,7 +177,7 @@ def diagnosis(
         if cause == kind:
             sentence += of_the_process(course)
         findings.append(Finding(cause, size, shares[moment][cause], sentence, mend, stacks))
-    like = watch.found(profile, labels)
+    like = [] if course.java else watch.found(profile, labels)  # its compiler sees to those
     return Diagnosis(kind, moment, shares, counted, findings, like, profile, leaked)
 
 

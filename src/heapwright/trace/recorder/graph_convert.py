@@ -8,6 +8,7 @@ beside the log.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,6 +32,7 @@ FIRST_ROOM = 1 << 12  # of slots, fields, lists; doubled as need be
 OUT_ROWS = 1 << 16
 MILLISECOND = 1_000_000
 MORE_ROWS = 16  # told by a row besides what it tells of the dead and the held
+_HIDDEN = re.compile(r"[./+]0x[0-9a-f]{8,16}(?![0-9a-zA-Z_])")
 # END's reasons; 0 is the program's end.
 ENDS = {
     1: "its books took as much memory as they may; raise --limit",
@@ -140,8 +142,7 @@ def _foretold(
 def _sites(births: at.Births, types: dict[int, bytes], places: dict[int, bytes]) -> Tree:
     """The tree of lines and of types made there; each birth's place becomes its node."""
     names, lines = (
-        {number: text.rstrip(b"\0").decode(errors="replace") for number, text in told.items()}
-        for told in (types, places)
+        {number: _named(text) for number, text in told.items()} for told in (types, places)
     )
     tree, known = Tree(), {0: NOBODY}
     for first in range(0, len(births.place), CHUNK_ROWS):
@@ -156,6 +157,11 @@ def _sites(births: at.Births, types: dict[int, bytes], places: dict[int, bytes])
                 known[pair] = tree.node([name for name in both if name])
         place[:] = np.array([known[pair] for pair in pairs.tolist()], np.int32)[rows]
     return tree
+
+
+def _named(text: bytes) -> str:
+    """A name without the address that a JVM gives a hidden class: Main$$Lambda$5.0x00007f26bd00."""
+    return _HIDDEN.sub("", text.rstrip(b"\0").decode(errors="replace"))
 
 
 def _empty(log: Path, births: int) -> at.Told:
