@@ -11,6 +11,7 @@ bump_heap       objects end to end in one bump region, and what its managers hav
 swept_space     objects that never move, and the sweep that frees them, at once or lazily
 copying         Cheney's walk from one space to the other
 compacting      Lisp2: the marked slide down over the dead
+references      soft, weak and phantom references and finalisers: what is cleared, in which order
 counting        reference counts, and the cascade that one decrement brings
 nursery         minor collections: survivors, ages, promotion
 remembered      where old objects refer to young ones: a set of objects, or cards
