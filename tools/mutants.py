@@ -65,7 +65,7 @@ LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|test_importers_recordings|expands_without_end|records_and_threads_past"
     r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
-WHOLE = ("html", "document", "rows", "summary", "traces")  # tests of whole reports
+WHOLE = ("html", "document", "leaving", "rows", "summary", "traces")  # tests of whole reports
 SEEN_BY = {  # what else is shown, by the tests of a command or of the public face
     "advice": ("advise",),
     "agreement": ("validate",),

@@ -1,17 +1,12 @@
-"""The table of a sweep's best rows: what it says, and as it gets narrower."""
+"""The table of a sweep's best rows: what it says."""
 
-from heapwright.report.sweep import BEST, best_sheet
+from heapwright.report.sweep import best_sheet
 
 
 def row(manager, settings="{}", touch="all", **more):
     sizes = {"peak_resident_bytes": 40 << 20, "mean_resident_bytes": 30 << 20}
     conditions = {"touch": touch, "huge_pages": "never", "kind": "twin"}
     return {"manager": manager, "settings": settings, "events": 100, **sizes, **conditions, **more}
-
-
-def test_columns_leave_a_narrow_table_one_by_one():
-    leaving = sorted((c.rank, c.title) for c in BEST if c.rank)
-    assert leaving == [(2, "mean"), (3, "faults"), (4, "events"), (5, "at exit")]
 
 
 def test_settings_conditions_and_rates_of_the_rows():
