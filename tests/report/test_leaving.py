@@ -9,7 +9,8 @@ LEAVING = {
     "comparison.COLLECTORS": "2: survived | 3: median pause | 4: 99 % | "
     "6: pauses | 7: marked; copied | 8: swept | 9: promoted; barriers",
     "comparison.COMPARISON": "1: vs now | 2: garbage; in one event | 3: partial | "
-    "4: mean; retained | 5: events | 6: rounding; faults | 7: cached | 8: headers | 9: mapped peak | 10: at exit",
+    "4: mean; retained | 5: events | 6: rounding; faults | 7: cached | "
+    "8: headers | 9: mapped peak | 10: at exit",
     "diff.CHANGED": "1: now | 2: blocks",
     "kernel_frames.ORDERS": "1: 1; 4; 7; 10 | 2: 2; 5; 8",
     "limits.LIMITS": "1: out | 2: in | 3: peak | 4: in swap | 5: working set | 8: tables",
