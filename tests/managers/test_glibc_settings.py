@@ -9,8 +9,10 @@ from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import BREAK, BREAK_BASE, MAPPED_BYTES, RESIDENT_PAGES
 from heapwright.managers import named
 from heapwright.managers.malloc.glibc.parameters import (
+    BOUNDS,
     UNREACHABLE,
     WORDS,
+    bounds,
     configured,
     ignored,
     size_t,
@@ -54,6 +56,20 @@ def test_numbers_are_read_as_the_loader_reads_them():
 def test_what_is_out_of_range_was_never_set(knob, refused, kept):
     assert [taken({knob: value}) for value in refused] == [{}] * len(refused)
     assert [taken({knob: value}) for value in kept] == [{knob: size_t(value)} for value in kept]
+
+
+@pytest.mark.parametrize(
+    ("knob", "old", "new"),
+    [
+        ("mmap_max", "2.33", "2.34"),
+        ("mmap_threshold", "2.34", "2.35"),
+        ("tcache_max", "2.42", "2.43"),
+    ],
+)
+def test_the_range_of_a_knob_changed_with_the_version_that_changed_it(knob, old, new):
+    before, since = (bounds(knob, version_number(text)) for text in (old, new))
+    assert before != since
+    assert BOUNDS[knob] == (before if knob == "tcache_max" else since)
 
 
 def test_what_is_ignored_is_said():
