@@ -97,14 +97,14 @@ def test_without_a_library_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_graph_is_refused() -> None:
-    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet", origin={})
+    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet", origin={}, java="")
     with pytest.raises(HeapwrightError, match=r"g\.heap\.parquet is an object graph"):
         agreement.validate(graph)
 
 
 @pytest.mark.parametrize(("origin", "runtime"), [({"python": "3.11.7"}, "cpython"), ({}, "go")])
 def test_a_graph_is_sent_to_the_runtime_that_it_is_of(origin: dict[str, str], runtime: str) -> None:
-    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet", origin=origin)
+    graph: Any = SimpleNamespace(graph=True, path="g.heap.parquet", origin=origin, java="")
     for given in (lambda: mallocs.validate("jemalloc", graph), lambda: nginx.validate(graph)):
         with pytest.raises(HeapwrightError, match=f"object graph.*validate {runtime} with it"):
             given()

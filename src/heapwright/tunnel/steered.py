@@ -67,11 +67,11 @@ def _of_a_jvm(trace: "Trace", known: tuple[str, ...]) -> dict[str, int]:
 def recorded_for(manager: Manager, trace: "Trace") -> tuple[dict[str, int], dict[str, int]]:
     """As recorded; and without a version that only stands for the recorded one."""
     recorded = as_recorded(manager, trace)
-    said = trace.origin.get(manager.card.version_of, "")
     own = recorded.get("version", 0)
-    stands_in = own and said and not _same_release(own, said)
-    told = {k: v for k, v in recorded.items() if not (k == "version" and stands_in)}
-    return recorded, told
+    said = trace.origin.get(manager.card.version_of, "") if own else ""
+    if not said or _same_release(own, said):
+        return recorded, recorded
+    return recorded, {knob: value for knob, value in recorded.items() if knob != "version"}
 
 
 def _same_release(number: int, version: str) -> bool:

@@ -335,6 +335,7 @@ class _OneObject:
     graph: bool = True
     aligned: bool = False
     of_kernel: bool = False
+    references: int = 0
 
 
 def taken(kinds: np.ndarray) -> np.ndarray:
