@@ -79,8 +79,10 @@ def _merge(heap, one, other):
 @kernel
 def _merge_beside(heap, slab):
     """The least of a row of slabs, with the others below: first in pairs, then the first two of
-    what there is, put last, until one is left (phn_merge_siblings)."""
+    what there is, put last, until one is left (phn_merge_siblings); 0 of none."""
     first = last = 0
+    if not slab:  # there is no record at 0: in flight nothing is mapped there
+        return 0
     while slab:
         other, rest = _after(heap, slab), 0
         if other:
