@@ -4,7 +4,8 @@
 
 A key has, for each program, gc.get_count() before and after, the tracked objects of the
 interpreter's own, and the rows of gc.callbacks: event, generation, collected, uncollectable. The
-programs are made anew from their parameters. Nothing in a key comes from a twin.
+programs are made anew from their parameters. Keys of weak references
+say which were cleared, and whose callbacks called. Nothing in a key comes from a twin.
 """
 
 import json
@@ -18,7 +19,17 @@ import numpy as np
 from heapwright.references.cpython.collector import VARIABLE, Collected, drive
 from heapwright.trace import programs
 from heapwright.trace.mutator import Mutator
-from heapwright.trace.schema import Events
+from heapwright.trace.programs.draws import Dice
+from heapwright.trace.schema import (
+    CALLBACK,
+    COLLECT,
+    CONTAINER,
+    LEGACY,
+    REFER,
+    REVIVES,
+    WEAK,
+    Events,
+)
 
 FOLDER = Path(__file__).parent / "managers" / "keys"
 LOW = {"threshold0": 25, "threshold1": 3, "threshold2": 2}
@@ -47,6 +58,31 @@ def graph(name: str) -> tuple[list[Events], int]:
     with Mutator(batches.append) as mutator:
         programs.program(program).run(mutator, programs.parameters(program, chosen))
     return batches, 1 + max(int(batch.slot.max()) for batch in batches)
+
+
+def weak_graph(nodes: int = 700, seed: int = 3) -> tuple[list[Events], int]:
+    """Objects that refer to each other at random, strongly and weakly, and are let go of."""
+    batches: list[Events] = []
+    dice = Dice(seed)
+    with Mutator(batches.append) as m:
+        table = m.root(m.new(8 * 24, 24))
+        for _ in range(nodes):
+            with m.frame():
+                kinds = [REVIVES if dice.below(9) == 0 else 0 for _ in range(2 + dice.below(3))]
+                kinds[-1] = LEGACY if dice.below(60) == 0 else kinds[-1]
+                made = [m.new(80, 4, kind=CONTAINER + kind) for kind in kinds]
+                for _ in range(dice.below(4)):
+                    called = CALLBACK if dice.below(2) else 0
+                    made.append(m.refer(WEAK | called, made[dice.below(2)], 64, 3))
+                for _ in range(4):
+                    one, other = made[dice.below(len(made))], made[dice.below(len(made))]
+                    m.write(one, 1 + dice.below(2), other)
+                m.write(table, dice.below(24), made[dice.below(len(made))])
+                if dice.below(40) == 0:
+                    m.steer(COLLECT + dice.below(3))
+    slots = 1 + max(int(batch.slot.max()) for batch in batches)
+    assert sum(int((batch.op == REFER).sum()) for batch in batches) > nodes
+    return batches, slots
 
 
 def answer(name: str) -> Collected:

@@ -4,7 +4,8 @@
           ─► twin   the same events, from the same counts                     ─┴─► compared
 
 Equal      a collection: begun by the same event, of the same generation, as many objects collected
-           and as many uncollectable. The counts of the three generations after the last event
+           and as many uncollectable. Of weak references: which one was cleared, or its callback
+           called, by which event. The counts of the three generations after the last event
 Given      gc.get_count() before the first event, and how many objects of its own the interpreter
            follows; that a callback is there, whose dictionary is a birth after a full collection
 
@@ -25,6 +26,7 @@ from heapwright.machine import PAGE_BYTES
 from heapwright.machine.address_space import PEAK_RESIDENT_PAGES
 from heapwright.managers import named
 from heapwright.managers.runtime.cpython.state import RUN, runs_of
+from heapwright.managers.runtime.cpython.weak import heard, ordered
 from heapwright.references.cpython import collector
 from heapwright.references.tally import Tally, difference, percent
 from heapwright.trace.schema import COUNT, RAN, STEER, STEER_BITS, ran
@@ -51,6 +53,8 @@ class Agreement:
     events: int
     versions: tuple[str, str]
     runs: Tally = field(default_factory=Tally)  # collections
+    weak: Tally = field(default_factory=Tally)  # rows of weak references: `weak.HEARD`
+    heard: dict[str, tuple[int, int]] = field(default_factory=dict)  # of those, by what it is
     made: dict[str, tuple[int, int]] = field(default_factory=dict)  # by generation
     collected: tuple[int, int] = (0, 0)  # objects
     uncollectable: tuple[int, int] = (0, 0)
@@ -63,7 +67,9 @@ class Agreement:
     @property
     def agrees(self) -> bool:
         """Whether all is equal."""
-        return self.runs.equal == self.runs.compared and self.counts[0] == self.counts[1]
+        tallies = (self.runs, self.weak)
+        same = all(each.equal == each.compared for each in tallies)
+        return same and self.counts[0] == self.counts[1]
 
     @property
     def title(self) -> str:
@@ -76,6 +82,16 @@ class Agreement:
         share = percent(self.runs.equal, self.runs.compared)
         found = [("collections", f"{self.runs.equal:,} equal", f"of {self.runs.compared:,}", share)]
         figures = {f"of the {name} generation": pair for name, pair in self.made.items()}
+        if self.weak.compared:
+            share = percent(self.weak.equal, self.weak.compared)
+            row = (
+                "weak references",
+                f"{self.weak.equal:,} equal",
+                f"of {self.weak.compared:,}",
+                share,
+            )
+            found.append(row)
+            figures |= self.heard
         figures |= {"objects collected": self.collected, "uncollectable": self.uncollectable}
         for label, (twin, real) in figures.items():
             found.append((label, f"{twin:,}", f"{real:,}", difference(twin, real)))
@@ -114,6 +130,8 @@ class Agreement:
             "events": self.events,
             "versions": both(self.versions),
             "collections": vars(self.runs),
+            "weak_references": vars(self.weak),
+            "weak_references_by_what": {name: both(pair) for name, pair in self.heard.items()},
             "collections_by_generation": {name: both(pair) for name, pair in self.made.items()},
             "collected": both(self.collected),
             "uncollectable": both(self.uncollectable),
@@ -124,11 +142,16 @@ class Agreement:
             "settings": self.settings,
         }
 
+    def hear(self, twin: np.ndarray, real: np.ndarray) -> None:
+        """Enter what both say of weak references, int64[row, len(HEARD)]."""
+        self.weak.add(equal_rows(twin, ordered(real)))
+        for called, name in enumerate(("weak references cleared", "callbacks called")):
+            pair = [int((rows[:, 1] == called).sum()) for rows in (twin, real)]
+            self.heard[name] = pair[0], pair[1]
+
     def enter(self, twin: np.ndarray, real: np.ndarray) -> None:
         """Enter the runs of both, int64[collection, len(RUN)]."""
-        longest, shared = max(len(twin), len(real)), min(len(twin), len(real))
-        equal = np.zeros(longest, bool)
-        equal[:shared] = (twin[:shared] == real[:shared]).all(axis=1)
+        equal = equal_rows(twin, real)
         self.runs.add(equal)
         generation, collected, uncollectable = (
             RUN.index(name) for name in ("generation", "collected", "uncollectable")
@@ -144,6 +167,14 @@ class Agreement:
                 "twin": twin[row].tolist() if row < len(twin) else [],
                 "real": real[row].tolist() if row < len(real) else [],
             }
+
+
+def equal_rows(twin: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """bool[the longer one's rows]: which rows are equal; one without a partner is not."""
+    longest, shared = max(len(twin), len(real)), min(len(twin), len(real))
+    equal = np.zeros(longest, bool)
+    equal[:shared] = (twin[:shared] == real[:shared]).all(axis=1)
+    return equal
 
 
 def lead(heap: Any, real: collector.Collected) -> None:
@@ -187,6 +218,8 @@ def validate(
     versions = version_text(chosen["version"]), real.version
     found = Agreement(trace.events, versions, settings=dict(settings or {}))
     found.enter(runs_of(twin.heap), real.runs)
+    if trace.references:
+        found.hear(heard(twin.heap.weak), real.heard)
     pages = int(twin.heap.machine.meters[PEAK_RESIDENT_PAGES])
     found.grown = pages * PAGE_BYTES, real.grown
     found.counts = tuple(twin.heap.counts.tolist()), real.end

@@ -3,20 +3,25 @@
  *
  *   step    the events up to the next birth; returns to the evaluation loop, which may collect then
  *   told    is in gc.callbacks: (event, generation, collected, uncollectable) of each collection
+ *   heard   is the callback of weak references: (event, 1, slot); (event, 0, slot) of one that is cleared
  *   finish  writes these rows, after three: objects that were there, gc.get_count() at the start; events,
- *           gc.get_count() at the end; bytes resident at the start, and the most of the whole run
+ *           gc.get_count() at the end; bytes resident at the start, the most of the whole run, objects that
+ *           were frozen, how many rows are of gc.callbacks. The others are of weak references
  * A slot refers to its object and does not keep it: locals and globals do. A finaliser that brings its
  * object back keeps it in limbo until the next birth. Nothing else that is followed is made here.
  * The dead of a cascade are freed one after another, as a cascade may be as deep as memory. */
 #define Py_LIMITED_API 0x030b0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <structmember.h>
 
-enum { FREE, NEW = 6, WRITE, HOLD, ROOT, UNROOT, PUSH, POP, STEER = 17 };
+enum { FREE, NEW = 6, WRITE, HOLD, ROOT, UNROOT, PUSH, POP, STEER = 17, REFER = 19 };
+enum { SOFT = 1, WEAK, PHANTOM, REFERENCE = 7, CALLBACK = 8 };
 enum { ATOM, CONTAINER, TUPLE, DICT, FORMS = 3, REVIVES = 4, LEGACY = 8 };
 enum { FREEZE = 3, UNFREEZE, ENABLE, DISABLE };
 #define LEAST_TUPLE 21 /* items: shorter ones come from free lists */
@@ -27,14 +32,14 @@ enum { FREEZE = 3, UNFREEZE, ENABLE, DISABLE };
 int PyObject_CallFinalizerFromDealloc(PyObject *); /* exported, though not of the limited API */
 
 typedef struct { int64_t size; int32_t slot, field, target; uint8_t op, pad[3]; } event;
-typedef struct { PyVarObject head; PyObject *fields[]; } object;
+typedef struct { PyVarObject head; PyObject *fields[]; } object; /* the first: weak references, if there are any */
 
 static event *events;
 static PyObject **handles, **roots, **limbo, **dying, *keys, *gc;
 static int64_t count, at, *frames, frame_count, frame_room, root_count, *rows, row_count, row_room;
 static int64_t limbo_count, limbo_room, dying_count, dying_room, root_room, tuple_offset;
 static uint8_t *forms; /* of the object in each slot */
-static PyTypeObject *types[3]; /* plain, reviving, with tp_del */
+static PyTypeObject *types[6]; /* plain, reviving, with tp_del; the same, weakly referred to */
 static int64_t at_start, counts[6]; /* before the first event, after the last */
 static int draining, started, born;
 
@@ -47,23 +52,42 @@ static void *longer(void *old, int64_t count_, int64_t *room, size_t each)
     return old;
 }
 
+static int first_of(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    return type == types[3] || type == types[4] || type == types[5];
+}
+
+#include "weak.h"
+
 static int object_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) Py_VISIT(((object *)self)->fields[i]);
+    for (Py_ssize_t i = first_of(self); i < Py_SIZE(self); i++) Py_VISIT(((object *)self)->fields[i]);
     return 0;
 }
 
 static int object_clear(PyObject *self)
 {
-    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) Py_CLEAR(((object *)self)->fields[i]);
+    for (Py_ssize_t i = first_of(self); i < Py_SIZE(self); i++) Py_CLEAR(((object *)self)->fields[i]);
     return 0;
 }
 
 static void object_dealloc(PyObject *self)
 {
-    if (Py_TYPE(self) == types[1] && PyObject_CallFinalizerFromDealloc(self) < 0) return;
+    int is_ref = Py_TYPE(self) == ref_type;
+    if ((Py_TYPE(self) == types[1] || Py_TYPE(self) == types[4]) && PyObject_CallFinalizerFromDealloc(self) < 0) return;
     PyObject_GC_UnTrack(self);
+    if (is_ref) {
+        ((inquiry)PyType_GetSlot(ref_base, Py_tp_clear))(self); /* it leaves its target's list */
+        PyObject *last = declared[--declared_count];
+        extra_of(last)->place = extra_of(self)->place;
+        declared[extra_of(self)->place] = last;
+    } else if (first_of(self) && ((object *)self)->fields[0]) {
+        see_cleared(self);
+        PyObject_ClearWeakRefs(self);
+        if (((object *)self)->fields[0]) Py_FatalError("weak references are left");
+    }
     dying = longer(dying, dying_count, &dying_room, sizeof *dying);
     dying[dying_count++] = self;
     if (draining) return;
@@ -71,8 +95,13 @@ static void object_dealloc(PyObject *self)
     while (dying_count) {
         PyObject *dead = dying[--dying_count];
         PyObject *type = (PyObject *)Py_TYPE(dead);
-        object_clear(dead);
-        PyObject_GC_Del(dead);
+        if (type == (PyObject *)ref_type) {
+            ref_clear(dead);
+            ((destructor)PyType_GetSlot(ref_base, Py_tp_dealloc))(dead);
+        } else {
+            object_clear(dead);
+            PyObject_GC_Del(dead);
+        }
         Py_DECREF(type);
     }
     draining = 0;
@@ -87,18 +116,33 @@ static void bring_back(PyObject *self)
 
 static void old_finaliser(PyObject *self) { (void)self; }
 
-static PyTypeObject *make_type(const char *name, int slot, void *function)
+static PyTypeObject *make_type(const char *name, int slot, void *function, PyMemberDef *members)
 {
     PyType_Slot given[] = {{Py_tp_dealloc, object_dealloc}, {Py_tp_traverse, object_traverse},
-                           {Py_tp_clear, object_clear}, {slot, function}, {0, NULL}};
+                           {Py_tp_clear, object_clear}, {slot, function},
+                           {members ? Py_tp_members : 0, members}, {0, NULL}};
     PyType_Spec spec = {name, sizeof(object), sizeof(PyObject *), Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, given};
     return (PyTypeObject *)PyType_FromSpec(&spec);
+}
+
+static int make_types(PyObject *module)
+{
+    static PyMemberDef weak[] = {{"__weaklistoffset__", T_PYSSIZET, offsetof(object, fields), READONLY, NULL}, {0}};
+    for (int i = 0; i < 6; i++) {
+        PyMemberDef *members = i < 3 ? NULL : weak;
+        types[i] = i % 3 == 0   ? make_type("collector.plain", Py_tp_doc, "follows its fields", members)
+                   : i % 3 == 1 ? make_type("collector.reviving", Py_tp_finalize, bring_back, members)
+                                : make_type("collector.legacy", Py_tp_del, old_finaliser, members);
+        if (!types[i]) return -1;
+    }
+    return make_ref_type(module);
 }
 
 static PyObject **field_of(PyObject *of, int form, int64_t field)
 {
     if (form == TUPLE) return (PyObject **)((char *)of + tuple_offset) + field;
-    return ((object *)of)->fields + field;
+    if (Py_TYPE(of) == ref_type) return extra_of(of)->fields + field;
+    return ((object *)of)->fields + field + first_of(of);
 }
 
 static PyObject *birth(const event *e)
@@ -107,6 +151,7 @@ static PyObject *birth(const event *e)
     int64_t bytes = e->size + (e->target < 0 ? HEADS : 0), length = (bytes - FIRST_FIELD) / 8;
     forms[e->slot] = (uint8_t)(kind & FORMS);
     while (limbo_count) Py_DECREF(limbo[--limbo_count]);
+    if (at + 1 < count && e[1].op == REFER && (e[1].size & REFERENCE) == WEAK) return weak_birth(e, e + 1);
     switch (kind & FORMS) {
     case ATOM: return PyBytes_FromStringAndSize(NULL, bytes < TEXT_HEADS ? 0 : (Py_ssize_t)(bytes - TEXT_HEADS));
     case DICT: return PyDict_New();
@@ -119,8 +164,10 @@ static PyObject *birth(const event *e)
         }
         return made;
     }
-    default: return PyType_GenericAlloc(types[kind & LEGACY ? 2 : kind & REVIVES ? 1 : 0],
-                                        length < e->field ? e->field : (Py_ssize_t)length);
+    default:
+        if (length < e->field) length = e->field;
+        return PyType_GenericAlloc(types[(kind & LEGACY ? 2 : kind & REVIVES ? 1 : 0) + 3 * referred[at]],
+                                   (Py_ssize_t)length + referred[at]);
     }
 }
 
@@ -206,6 +253,9 @@ static PyObject *step(PyObject *self, PyObject *nothing)
             break;
         case POP: leave(e->slot < 0 ? NULL : handles[e->slot]); break;
         case STEER: failed = steer(e->size); break;
+        case REFER: /* a weak one is made at its birth; Python has no others */
+            if ((e->size & REFERENCE) == SOFT || (e->size & REFERENCE) == PHANTOM) failed = write_field(e);
+            break;
         default: break; /* FREE: nobody tells a collector */
         }
         if (failed) return NULL;
@@ -220,6 +270,7 @@ static PyObject *told(PyObject *self, PyObject *const *given, Py_ssize_t n)
 {
     (void)self, (void)n;
     if (started && !PyUnicode_CompareWithASCIIString(given[0], "stop")) {
+        see_cleared(NULL);
         rows = longer(rows, row_count * ROW + ROW, &row_room, sizeof *rows);
         int64_t *row = rows + ROW * row_count++;
         row[0] = at, row[1] = number(given[1], "generation");
@@ -244,7 +295,6 @@ static void *slurp(const char *path, int64_t *bytes)
 
 static PyObject *load(PyObject *self, PyObject *given) /* (path of events, slots, most fields) */
 {
-    (void)self;
     const char *path;
     long long slots_, fields;
     int64_t bytes;
@@ -254,13 +304,12 @@ static PyObject *load(PyObject *self, PyObject *given) /* (path of events, slots
     forms = calloc((size_t)slots_ + 1, 1);
     if (!events || !handles || !forms) return PyErr_NoMemory();
     count = bytes / (int64_t)sizeof *events;
-    types[0] = make_type("collector.plain", Py_tp_doc, "follows its fields");
-    types[1] = make_type("collector.reviving", Py_tp_finalize, bring_back);
-    types[2] = make_type("collector.legacy", Py_tp_del, old_finaliser);
+    find_referred(slots_);
+    if (make_types(self)) return NULL;
     PyObject *size = PyObject_GetAttrString((PyObject *)&PyTuple_Type, "__basicsize__");
     gc = PyImport_ImportModule("gc");
     keys = PyList_New(0);
-    if (!types[0] || !types[1] || !types[2] || !size || !gc || !keys) return NULL;
+    if (!size || !gc || !keys) return NULL;
     tuple_offset = PyLong_AsLongLong(size);
     for (long long i = 0; i < fields; i++)
         if (PyList_Append(keys, PyLong_FromLongLong(i))) return NULL;
@@ -299,19 +348,21 @@ static PyObject *finish(PyObject *self, PyObject *given) /* (path, objects befor
     FILE *file = fopen(path, "wb");
     if (!file) return PyErr_SetFromErrno(PyExc_OSError);
     first[0] = own, first[ROW] = at, first[2 * ROW] = at_start, first[2 * ROW + 1] = resident("VmHWM");
-    first[2 * ROW + 2] = frozen;
+    first[2 * ROW + 2] = frozen, first[2 * ROW + 3] = row_count;
     memcpy(first + 1, counts, 3 * sizeof *counts);
     memcpy(first + ROW + 1, counts + 3, 3 * sizeof *counts);
     size_t written = fwrite(first, sizeof *first, 3 * ROW, file);
     written += row_count ? fwrite(rows, sizeof *rows, (size_t)(ROW * row_count), file) : 0;
-    if (fclose(file) || written != (size_t)(3 * ROW + ROW * row_count)) return PyErr_SetFromErrno(PyExc_OSError);
+    written += weak_count ? fwrite(weak_rows, sizeof *weak_rows, (size_t)(ROW * weak_count), file) : 0;
+    size_t owed = (size_t)(ROW * (3 + row_count + weak_count));
+    if (fclose(file) || written != owed) return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"load", load, METH_VARARGS, NULL}, {"begin", begin, METH_O, NULL},
     {"step", step, METH_NOARGS, NULL}, {"told", (PyCFunction)(void (*)(void))told, METH_FASTCALL, NULL},
-    {"finish", finish, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL},
+    {"heard", heard, METH_O, NULL}, {"finish", finish, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "collector", NULL, -1, methods, NULL, NULL, NULL, NULL};
 PyMODINIT_FUNC PyInit_collector(void) { return PyModule_Create(&definition); }

@@ -14,7 +14,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -73,6 +73,8 @@ class Collected:
     runs: np.ndarray  # int64[collection, 4]: event, generation, collected, uncollectable
     frozen: int = 0  # objects of its own that were frozen before
     grown: int = 0  # bytes by which its resident memory rose over that before the first event
+    # int64[row, 3]: what of weak references was cleared and called, as `weak.HEARD` says
+    heard: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int64))
 
 
 def interpreter() -> list[str]:
@@ -102,7 +104,8 @@ def library() -> Path:
     include = sysconfig.get_paths()["include"]
     flags = ("-O2", "-shared", "-fPIC", "-I", include)
     source = Path(__file__).with_name("collector.c")
-    return executable("CPython's collector", "collector.abi3.so", [source], [], flags)
+    parts = [source.with_name("weak.h")]
+    return executable("CPython's collector", "collector.abi3.so", [source], parts, flags)
 
 
 def drive(
@@ -143,9 +146,9 @@ def drive(
         raise HeapwrightError(f"{command[0]} is CPython {version}; 3.11 or later is driven.")
     start, end, memory = rows[:3].tolist()
     grown = max(0, memory[1] - memory[0])
-    return Collected(
-        version, start[0], tuple(start[1:]), tuple(end[1:]), rows[3:], memory[2], grown
-    )
+    counts, past = (tuple(start[1:]), tuple(end[1:])), 3 + memory[3]
+    runs, heard = rows[3:past], rows[past:, :3]
+    return Collected(version, start[0], *counts, runs, memory[2], grown, heard)
 
 
 def _put(batch: Events, file: object) -> int:

@@ -276,6 +276,11 @@ def _notes(count: np.ndarray, look_every: int) -> list[Note]:
             cases=lost + found,
         ),
         *_of_looks(count),
+        Note(
+            "Weak references and finalisers are not declared: the word of a weak reference counts "
+            "as any other until Python frees what it refers to, and no replay clears one or calls "
+            "back."
+        ),
         Note(known),
     ]
 

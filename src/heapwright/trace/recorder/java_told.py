@@ -140,8 +140,9 @@ class JavaTold(NamedTuple):
             ),
             *([Note(KEEPING_PACE)] if not _NO_ESCAPE.search(self.options) else []),
             Note(
-                "Weak, phantom and final references keep nothing alive; "
-                f"{again:,} objects were out of reach at a look and in use again later.",
+                "Reference objects and finalisers are not declared: weak, phantom and final "
+                "references keep nothing alive, soft ones all, and no collector clears one in a "
+                f"replay; {again:,} objects were out of reach at a look and in use again later.",
                 cases=again,
             ),
         ]

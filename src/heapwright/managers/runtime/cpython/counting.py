@@ -1,6 +1,7 @@
 """Reference counts: an object dies with the last reference to it, and takes others along.
 
     decremented to 0 ─► its finaliser, if it has one that brings it back: no death
+                     ├► weak references to it are cleared, and callbacks called (weak.py)
                      └► out of its ring; its references are taken off; its block is given back
 
 Invariant  between two events a count is the references from roots, fields, limbo and the list of
@@ -29,7 +30,9 @@ from heapwright.managers.runtime.cpython.heads import (
     FINALISED,
     FORM,
     GRANULE_SHIFT,
+    REFERRED,
     REVIVING,
+    WEAKLING,
     chain,
     decremented,
     fields_of,
@@ -44,6 +47,7 @@ from heapwright.managers.runtime.cpython.heads import (
     slot_of,
 )
 from heapwright.managers.runtime.cpython.state import DEATH, LIMBO, REVIVED
+from heapwright.managers.runtime.cpython.weak import forget
 
 STORM_OBJECTS = 100  # deaths at once that count as a pause
 MOST_SPARE_DICTS = 80  # PyDict_MAXFREELIST
@@ -89,6 +93,8 @@ def release(heap, address):
         begin_pause(log)
     if is_tracked(heads, address):
         remove(heads, address)
+    if has(heads, address, REFERRED | WEAKLING):
+        forget(heap, address)
     dead, granules, waiting = 0, 0, address
     while waiting:
         address = waiting
@@ -98,6 +104,8 @@ def release(heap, address):
             if target and decremented(heads, target) and not revived(heap, target):
                 if is_tracked(heads, target):
                     remove(heads, target)
+                if has(heads, target, REFERRED | WEAKLING):
+                    forget(heap, target)
                 chain(heads, target, waiting)
                 waiting = target
         dead += 1

@@ -4,14 +4,14 @@
               from those on, all that is reached stays; the rest is UNREACHABLE
     untrack   tuples of which no member is tracked, and in a collection of all, such dictionaries
     promote   what stays goes to the next generation
+    weak      references to the rest are cleared, callbacks called: weak.py
     finalise  finalisers once; what they bring back stays too, with all that it refers to
     clear     the rest: each lets go of its references, and dies of it
 
 Terms      generation: YOUNG, MIDDLE, OLD; a collection looks through the younger ones as well
 Source     CPython 3.11, Modules/gcmodule.c; 3.13, Python/gc.c. In 3.14 dictionaries are tracked
            from birth
-Omits      weak references: they are cleared, which nothing here sees, and their callbacks are not
-           run; a reference from C that tp_traverse does not visit
+Omits      a reference from C that tp_traverse does not visit
 """
 
 from heapwright.collectors.log import (
@@ -68,6 +68,7 @@ from heapwright.managers.runtime.cpython.heads import (
     size,
 )
 from heapwright.managers.runtime.cpython.state import RAN_YOUNG, RUN_COLUMNS, UNTRACKED
+from heapwright.managers.runtime.cpython.weak import CALLS_ONLY, EVERY, clear, settle
 
 
 @kernel
@@ -253,8 +254,12 @@ def dispose(heap, older):
     `older`. (collected, uncollectable)."""
     heads = heap.heads
     _set_old_finalisers_aside(heap)
+    if heap.weak.entries:
+        clear(heap, UNREACHABLE, older, CALLS_ONLY if heap.weak.late else EVERY)
     _finalise(heap)
     merge(heads, UNREACHABLE, older)  # what was brought back
+    if heap.weak.late and heap.weak.entries:
+        clear(heap, STILL, older, EVERY)
     collected = size(heads, STILL)
     while not is_empty(heads, STILL):
         address = following(heads, node(STILL))
@@ -273,6 +278,7 @@ def dispose(heap, older):
             increment(heads, address)  # gc.garbage has it
         address = following(heads, address)
     merge(heads, UNCOLLECTABLE, older)
+    settle(heap)
     heap.collected += collected
     return collected, uncollectable
 

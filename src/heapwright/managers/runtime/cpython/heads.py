@@ -30,6 +30,7 @@ FORM, REVIVING, OLD_FINALISER, COLLECTING, TENTATIVE, FINALISED, SPACE, TABLE = 
     *(3, 4, 8),
     *(1 << bit for bit in range(4, 9)),
 )
+REFERRED, WEAKLING = 1 << 10, 1 << 11  # something refers to it weakly; it is a weak reference
 ATOMS, CONTAINERS, TUPLES, DICTS = range(4)
 
 # Nodes of rings: generations and others; see `node`

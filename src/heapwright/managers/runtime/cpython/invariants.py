@@ -19,6 +19,7 @@ from heapwright.managers.runtime.cpython.heads import (
     set_refs,
     slot_of,
 )
+from heapwright.managers.runtime.cpython.weak import is_sound
 
 
 @kernel
@@ -48,7 +49,7 @@ def check(heap):
         address = heap.mutator.handles[unsigned(slot)]
         if address and slot_of(heads, address) != slot:
             return 6
-    return 0
+    return 0 if is_sound(heap) else 7
 
 
 @kernel

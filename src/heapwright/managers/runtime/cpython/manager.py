@@ -10,11 +10,12 @@
 Terms      heads.py, blocks.py, counting.py, cycle.py; increments.py of 3.14.0 to 3.14.4
 Invariant  the blocks' (check: 11-22); rings are linked both ways (3); a count is no less than the
            references from tracked objects (4); nothing collects between two events (5); handles
-           are true (6)
+           are true (6); weak references' (7)
 Source     CPython 3.11 to 3.15, Modules/gcmodule.c, Python/gc.c, Objects/object.c
 Omits      pymalloc's order of blocks: they come from pools of its sizes (blocks.py); the moment in
            3.12 and later is the next one at which the loop is asked, where C code may go on for
-           thousands of births; weak references' callbacks; sub-interpreters; free-threaded builds
+           thousands of births; what callbacks of weak references do; sub-interpreters;
+           free-threaded builds
 
 An object of which no kind is told is a container; Python's 32 bytes of heads are added to it.
 """
@@ -70,6 +71,7 @@ from heapwright.managers.runtime.cpython.increments import (
 from heapwright.managers.runtime.cpython.increments import increment as further
 from heapwright.managers.runtime.cpython.invariants import check as check_heap
 from heapwright.managers.runtime.cpython.state import GENERATIONS, NEW, PATHS, WRITE, heap_of
+from heapwright.managers.runtime.cpython.weak import declare, sentences
 from heapwright.trace.schema import (
     COLLECT,
     COUNT,
@@ -85,7 +87,7 @@ from heapwright.trace.schema import (
 )
 from heapwright.versions import version_number, version_text
 
-__all__ = ["PATHS", "cached"]
+__all__ = ["PATHS", "cached", "declare"]
 
 OLDEST, WAITS, TWO_THOUSAND = (version_number(each) for each in ("3.11", "3.12", "3.13"))
 INCREMENTAL, WHOLE_AGAIN = version_number("3.14"), version_number("3.14.5")
@@ -127,6 +129,7 @@ def boot(machine, config, mutator):
         machine,
         mutator,
         [one if one >= 0 else other for one, other in zip(asked, defaults, strict=True)],
+        late=int(config.version >= INCREMENTAL),
         waits=int(config.version >= WAITS),
         incremental=int(incremental),
         follows_dicts=int(config.version >= INCREMENTAL),
@@ -368,7 +371,7 @@ def check(heap):
 def notes(heap):
     """What its figures mean, in sentences."""
     collected, runs = int(heap.collected), int(heap.runs_count)
-    told = []
+    told = sentences(heap.weak)
     if collected:
         told.append(
             f"Its {runs:,} collections found {collected:,} objects that only cycles kept; all "

@@ -16,6 +16,7 @@ from heapwright.machine import Machine
 from heapwright.machine.address_space import SPACE_BYTES
 from heapwright.managers.runtime.cpython.blocks import Blocks, blocks
 from heapwright.managers.runtime.cpython.heads import empty_rings
+from heapwright.managers.runtime.cpython.weak import Weak, weak_references
 
 GENERATIONS = 3
 RUN = ("event", "generation", "collected", "uncollectable")  # columns of a run
@@ -62,6 +63,7 @@ class Heap(NamedTuple):
     mutator: Mutator
     log: Log
     blocks: Blocks
+    weak: Weak
     heads: np.ndarray  # int64[address >> 3]  see heads.py
     counts: np.ndarray  # int64[GENERATIONS]  of the young: births less deaths; else collections
     thresholds: np.ndarray  # int64[GENERATIONS]
@@ -73,13 +75,14 @@ class Heap(NamedTuple):
     paths: np.ndarray  # int64[path]  times taken
 
 
-def heap_of(machine, mutator, thresholds, **settings):
+def heap_of(machine, mutator, thresholds, *, late=0, **settings):
     """A heap without objects."""
     made = Heap(
         machine=machine,
         mutator=mutator,
         log=log(),
         blocks=blocks(machine),
+        weak=weak_references(mutator, late),
         heads=reserve(SPACE_BYTES >> 3, np.int64),
         counts=np.zeros(GENERATIONS, np.int64),
         thresholds=np.array(thresholds, np.int64),

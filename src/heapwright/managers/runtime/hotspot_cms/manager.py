@@ -11,7 +11,7 @@ Invariant  collectors/hotspot/soundness.py                                      
 Source     OpenJDK 11 src/hotspot/share/gc/cms; the parts name files
 Omits      more threads than one (-XX:ParallelGCThreads=1); a heap that grows (-Xms is -Xmx); what
            the JVM itself allocates, but for `own_bytes`; stacks: what the program holds lies in a
-           table (see layout.py); reference objects. When marking is over is a setting, not a clock.
+           table (see layout.py). When marking is over is a setting, not a clock.
            An object of no bytes takes 24 in young too. References are of four bytes: without
            UseCompressedOops JDK 11 has class pointers of eight, and larger headers
 """

@@ -9,8 +9,7 @@ Invariant  collectors/hotspot/soundness.py                                      
 Source     OpenJDK 17 and 21, src/hotspot/share/gc/parallel; the parts name files
 Omits      more threads than one (-XX:ParallelGCThreads=1); adaptive sizes
            (-XX:-UseAdaptiveSizePolicy) and a heap that grows; what the JVM itself allocates, but
-           for `own_bytes`; stacks: what the program holds lies in a table (see layout.py);
-           reference objects
+           for `own_bytes`; stacks: what the program holds lies in a table (see layout.py)
 """
 
 from typing import NamedTuple
