@@ -56,6 +56,10 @@ SET_UPS: dict[str, dict[str, dict[str, int]]] = {
     "hotspot-parallel": {
         "-XX:-UseTLAB": PLAIN,
         "-XX:-UseTLAB -XX:-UseCompressedOops": {**PLAIN, "UseCompressedOops": 0},
+        "-XX:-UseTLAB -XX:HeapMaximumCompactionInterval=0": {
+            **PLAIN,
+            "HeapMaximumCompactionInterval": 0,
+        },
     },
 }
 REGIONS = (

@@ -64,7 +64,11 @@ CASES = {
         (17, 21),
     ),
     "parallel-lists": Case(
-        "hotspot-parallel", "linked-lists", LISTS, {"Xmx": 4 * M, "Xmn": M, "UseTLAB": 0}, (17, 21)
+        "hotspot-parallel",
+        "linked-lists",
+        LISTS,
+        {"Xmx": 4 * M, "Xmn": M, "UseTLAB": 0, "HeapMaximumCompactionInterval": 0},
+        (17, 21),
     ),
     "parallel-bitmaps": Case(
         "hotspot-parallel",

@@ -10,7 +10,6 @@ COLLECTORS = {
         "-XX:+UseParallelGC",
         "-XX:ParallelGCThreads=1",
         "-XX:-UseAdaptiveSizePolicy",
-        "-XX:HeapMaximumCompactionInterval=0",
     ),
     "hotspot-g1": (
         "-XX:+UseG1GC",

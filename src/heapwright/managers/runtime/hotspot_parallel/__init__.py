@@ -16,6 +16,7 @@ CARD = Card(
         "Xms": "bytes",
         "Xmn": "bytes",
         "MaxTenuringThreshold": "collections",
+        "HeapMaximumCompactionInterval": "collections",
         "UseTLAB": "choice",
         "TLABSize": "bytes",
         "UseCompressedOops": "choice",

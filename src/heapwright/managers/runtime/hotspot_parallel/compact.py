@@ -4,10 +4,10 @@
                    first that does not takes what follows, when that fits
 
     Of an eden that does not fit, the regions of 512 KiB at its start that do fit go to old still.
+    At the bottom of old stays what dense_prefix.py says.
 
 Source     OpenJDK 17 src/hotspot/share/gc/parallel/psParallelCompact.cpp: summary_phase
-Omits      the dense prefix, dead objects left at the bottom of old but for each
-           HeapMaximumCompactionInterval-th time: each is as if that were 0; several threads
+Omits      several threads
 """
 
 from heapwright.collectors.hotspot.generations import young_bytes
@@ -34,8 +34,12 @@ from heapwright.collectors.hotspot.sliding import (
 from heapwright.collectors.hotspot.tracing import dead_run, mark
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
-
-REGION_BYTES = 512 << 10
+from heapwright.managers.runtime.hotspot_parallel.dense_prefix import (
+    REGION_BYTES,
+    close,
+    leave,
+    prefix_end,
+)
 
 
 @kernel
@@ -47,11 +51,23 @@ def compact(heap):
     heap.fulls += 1
     empty_tops(heap)
     heap.target = OLD
-    _forward(heap, heap.objects, heap.old_top, OLD)
+    prefix = prefix_end(heap, heap.whole != 0 or not _fits_old(heap))
+    heap.whole = 0
+    _forward(heap, leave(heap, prefix), heap.old_top, OLD)
     for space in range(EDEN, SPACES):
         _forward_space(heap, space)
     move_all(heap)
+    close(heap)
     settle_anew(heap, young_bytes(heap) + heap.spare_top - heap.spare)
+
+
+@kernel
+def _fits_old(heap):
+    """Whether old has room for all that lives."""
+    live = heap.objects - heap.old
+    for space in range(SPACES):
+        live += _live_bytes(heap, start_of(heap, space), top_of(heap, space))
+    return live <= heap.old_end - heap.old
 
 
 @kernel

@@ -54,12 +54,14 @@ from heapwright.collectors.mutator import SLOTS
 from heapwright.collectors.references import references
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
+from heapwright.compiler.reserve import reserve
 from heapwright.errors import HeapwrightError
 from heapwright.managers.runtime.hotspot_parallel.collection import (
     full,
     scavenge_or_full,
     young_then_full,
 )
+from heapwright.managers.runtime.hotspot_parallel.dense_prefix import REGION_SHIFT
 from heapwright.managers.runtime.hotspot_parallel.state import Heap
 from heapwright.trace.schema import FINALISABLE
 from heapwright.versions import version_number
@@ -94,6 +96,7 @@ class Config(NamedTuple):
     NewRatio: int = 2  # old generation as a multiple of young
     InitialSurvivorRatio: int = 8  # young as a multiple of a survivor space
     MaxTenuringThreshold: int = 15  # collections that an object survives before it is promoted
+    HeapMaximumCompactionInterval: int = 20  # full collections that may leave dead at old's bottom
     UseTLAB: int = 1  # 0: eden is bumped directly, 1: in buffers
     TLABSize: int = 65536  # of a buffer, fixed: -XX:-ResizeTLAB
     SoftRefLRUPolicyMSPerMB: int = 1000  # that a soft reference stays unused a free MiB
@@ -115,6 +118,8 @@ def boot(machine, config, mutator):
     spaces = generations.bounds("hotspot-parallel", config, sizes, mutator)
     fields = words(
         Heap,
+        whole_interval=config.HeapMaximumCompactionInterval,
+        last_whole=config.own_fulls,
         **spaces,
     )
     heap = Heap(
@@ -128,6 +133,7 @@ def boot(machine, config, mutator):
         history=history(),
         references=references(mutator, config.SoftRefLRUPolicyMSPerMB, config.events_per_ms),
         tops=np.zeros(4, np.int64),
+        live_below=reserve((sizes.old >> REGION_SHIFT) + 2, np.int64),
         fields=fields,
         paths=counters(PATHS),
     )
@@ -218,7 +224,7 @@ def _collect_for(heap, need, is_large):
         heap.march = 1
     block = in_old(heap, need)
     if not block:
-        heap.references.clear_all = 1
+        heap.references.clear_all = heap.whole = 1
         young_then_full(heap)
         block = in_eden(heap, need)
         if not block:
@@ -230,4 +236,5 @@ def _collect_for(heap, need, is_large):
 def collect(heap):
     """A full collection."""
     if heap.java.base:
+        heap.whole = 1
         full(heap)

@@ -28,6 +28,11 @@ from heapwright.machine import Machine
     "old_full",
     "march",  # requests in turn that went to old as nothing else had room
     "target",  # of a full collection: the space that what does not fit old goes to
+    "whole",  # 1: the next full collection leaves nothing dead
+    "last_whole",  # which full collection left nothing dead last
+    "whole_interval",  # full collections since then, after which the next one leaves nothing
+    "cut",  # of a full collection: a dead run whose end is slid over, 0 none; where it ends then
+    "cut_top",
 )
 class Heap(NamedTuple):
     """The whole state."""
@@ -42,5 +47,6 @@ class Heap(NamedTuple):
     history: np.ndarray  # int64[...]  see history.py
     references: References
     tops: np.ndarray  # int64[4]  of a full collection: where each space will end
+    live_below: np.ndarray  # int64[1 + region of old]  bytes that live there; see dense_prefix.py
     fields: np.ndarray  # int64[word]
     paths: np.ndarray  # int64[path]  times taken
