@@ -60,7 +60,7 @@ def graph(name: str) -> tuple[list[Events], int]:
     return batches, 1 + max(int(batch.slot.max()) for batch in batches)
 
 
-def weak_graph(nodes: int = 700, seed: int = 3) -> tuple[list[Events], int]:
+def weak_graph(nodes: int = 100, seed: int = 3) -> tuple[list[Events], int]:
     """Objects that refer to each other at random, strongly and weakly, and are let go of."""
     batches: list[Events] = []
     dice = Dice(seed)
@@ -101,29 +101,37 @@ def read(path: Path) -> dict[str, Collected]:
             tuple(row["end"]),
             np.array(row["runs"], np.int64).reshape(-1, 4),
             row["frozen"],
+            heard=np.array(row.get("heard", []), np.int64).reshape(-1, 3),
         )
         for name, row in kept["programs"].items()
     }
+
+
+def write(path: str, answers: dict[str, Collected]) -> None:
+    """Write a key; `path` may name the version."""
+    found: dict[str, Any] = {}
+    version = ""
+    for name, real in answers.items():
+        version = real.version
+        found[name] = {
+            "own": real.own,
+            "frozen": real.frozen,
+            "counts": real.counts,
+            "end": real.end,
+            "runs": real.runs.tolist(),
+        }
+        if len(real.heard):
+            found[name]["heard"] = real.heard.tolist()
+    text = json.dumps({"version": version, "programs": found}, separators=(",", ":"))
+    (FOLDER / path.format(version)).write_text(text.replace("},", "},\n") + "\n")
 
 
 def main(commands: list[str]) -> None:
     for command in commands or [os.environ.get(VARIABLE, "")]:
         if command:
             os.environ[VARIABLE] = command
-        found: dict[str, Any] = {}
-        version = ""
-        for name in PROGRAMS:
-            real = answer(name)
-            version = real.version
-            found[name] = {
-                "own": real.own,
-                "frozen": real.frozen,
-                "counts": real.counts,
-                "end": real.end,
-                "runs": real.runs.tolist(),
-            }
-        text = json.dumps({"version": version, "programs": found}, separators=(",", ":"))
-        (FOLDER / f"cpython-{version}.json").write_text(text.replace("},", "},\n") + "\n")
+        write("cpython-{}.json", {name: answer(name) for name in PROGRAMS})
+        write("weakrefs-{}.json", {"weak": drive(*weak_graph(), LOW)})
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from collector_programs import FOLDER, PROGRAMS, graph, read
+from collector_programs import FOLDER, LOW, PROGRAMS, graph, read, weak_graph
 from heapwright.collectors.mutator import mutator
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
@@ -11,20 +11,25 @@ from heapwright.machine import machine
 from heapwright.managers import named
 from heapwright.managers.runtime.cpython import heads
 from heapwright.managers.runtime.cpython.state import runs_of
+from heapwright.managers.runtime.cpython.weak import heard, ordered, sentences
 from heapwright.references.cpython.collections import Agreement, lead
 from heapwright.trace.schema import (
     ATOM,
+    CALLBACK,
     COLLECT,
     CONTAINER,
     DICT,
+    FINALISABLE,
     FREE,
     FREEZE,
     LEGACY,
     NEW,
     POP,
     PUSH,
+    REFER,
     REVIVES,
     ROOT,
+    SOFT,
     STEER,
     STEER_BITS,
     THRESHOLD,
@@ -32,6 +37,7 @@ from heapwright.trace.schema import (
     TUPLE,
     UNFREEZE,
     UNROOT,
+    WEAK,
     WRITE,
     events,
 )
@@ -64,6 +70,23 @@ def test_every_collection_is_the_real_ones(key, name):
     assert tuple(twin.heap.counts.tolist()) == real.end
 
 
+@pytest.mark.parametrize("key", sorted(path.name for path in FOLDER.glob("weakrefs-*.json")))
+def test_weak_references_are_cleared_and_called_back_as_the_real_ones(key):
+    """Which, and by which event; and what was collected."""
+    real = read(FOLDER / key)["weak"]
+    batches, slots = weak_graph()
+    references = sum(int((batch.op == REFER).sum()) for batch in batches)
+    knobs = {"version": nearest(named("cpython"), real.version), **LOW}
+    twin = CollectedTrial("cpython", knobs, slots, roots=4 * slots, references=references)
+    lead(twin.heap, real)
+    for batch in batches:
+        twin.fly(batch)
+    assert twin.loop.check(twin.heap) == 0
+    assert runs_of(twin.heap).tolist() == real.runs.tolist()
+    told = heard(twin.heap.weak).tolist()
+    assert told == ordered(real.heard).tolist() and sum(row[1] for row in told) > 5
+
+
 def test_a_difference_is_seen():
     found = Agreement(3, ("3.11", "3.11.7"), counts=((1, 0, 0), (1, 0, 0)))
     found.enter(np.array([[5, 0, 2, 0]]), np.array([[5, 0, 2, 0], [9, 0, 0, 0]]))
@@ -72,11 +95,29 @@ def test_a_difference_is_seen():
     assert "no further one (twin)" in found.sentences()[-1]
 
 
+def test_which_weak_references_are_cleared_and_heard_is_as_the_version_has_it():
+    """A revived target, a reference that is unreachable itself, and what Python does not have."""
+    for version, unheard_stays in ((V313, False), (V314, True)):
+        program = Program(threshold0=0, version=version, references=5)
+        program.fly((PUSH, -1)).new(0, 2, CONTAINER + REVIVES).new(1)
+        for slot, kind, target in ((2, WEAK, 0), (3, WEAK + CALLBACK, 0), (4, WEAK + CALLBACK, 1)):
+            program.new(slot, 1, -1).fly((REFER, slot, kind, 0, target))
+        program.fly((ROOT, 2), (ROOT, 3), (WRITE, 0, 0, 0, 0), (WRITE, 0, 0, 1, 4))
+        program.fly((WRITE, 1, 0, 0, 1), (POP, -1))
+        assert program.collect() == (1, 0) and program.alive(0) and not program.alive(1)
+        weak = program.trial.heap.weak
+        told = [row[1:] for row in heard(weak).tolist()]
+        assert told == ([] if unheard_stays else [[0, 2]]) + [[0, 3], [0, 4], [1, 3]]
+        program.new(5, 1, -1).fly((REFER, 5, SOFT, 0, 2))
+        program.new(6).fly((REFER, 6, FINALISABLE))
+        assert "1 of the trace keep" in sentences(weak)[1] and "of 1 objects" in sentences(weak)[2]
+
+
 class Program:
     """Events by hand; `alive(slot)` asks the twin."""
 
-    def __init__(self, **knobs):
-        self.trial = CollectedTrial("cpython", knobs)
+    def __init__(self, references=0, **knobs):
+        self.trial = CollectedTrial("cpython", knobs, references=references)
         self.fly((PUSH, -1))
 
     def fly(self, *rows):

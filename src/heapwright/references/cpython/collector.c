@@ -63,13 +63,15 @@ static int first_of(PyObject *self)
 static int object_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    for (Py_ssize_t i = first_of(self); i < Py_SIZE(self); i++) Py_VISIT(((object *)self)->fields[i]);
+    PyObject **fields = ((object *)self)->fields + first_of(self);
+    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) Py_VISIT(fields[i]);
     return 0;
 }
 
 static int object_clear(PyObject *self)
 {
-    for (Py_ssize_t i = first_of(self); i < Py_SIZE(self); i++) Py_CLEAR(((object *)self)->fields[i]);
+    PyObject **fields = ((object *)self)->fields + first_of(self);
+    for (Py_ssize_t i = 0; i < Py_SIZE(self); i++) Py_CLEAR(fields[i]);
     return 0;
 }
 
@@ -121,7 +123,8 @@ static PyTypeObject *make_type(const char *name, int slot, void *function, PyMem
     PyType_Slot given[] = {{Py_tp_dealloc, object_dealloc}, {Py_tp_traverse, object_traverse},
                            {Py_tp_clear, object_clear}, {slot, function},
                            {members ? Py_tp_members : 0, members}, {0, NULL}};
-    PyType_Spec spec = {name, sizeof(object), sizeof(PyObject *), Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, given};
+    int bytes = (int)(sizeof(object) + (members ? sizeof(PyObject *) : 0));
+    PyType_Spec spec = {name, bytes, sizeof(PyObject *), Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, given};
     return (PyTypeObject *)PyType_FromSpec(&spec);
 }
 
@@ -167,7 +170,7 @@ static PyObject *birth(const event *e)
     default:
         if (length < e->field) length = e->field;
         return PyType_GenericAlloc(types[(kind & LEGACY ? 2 : kind & REVIVES ? 1 : 0) + 3 * referred[at]],
-                                   (Py_ssize_t)length + referred[at]);
+                                   (Py_ssize_t)length);
     }
 }
 

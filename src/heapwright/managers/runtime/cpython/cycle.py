@@ -361,7 +361,7 @@ def begin(heap, generation):
 def end(heap, generation, collected, uncollectable):
     """It is over."""
     if generation == OLD:
-        heap.spare_dicts = 0  # free lists are cleared
+        heap.spare_dicts = heap.weak.spare_tuples = 0  # free lists are cleared
     callback(heap)
     end_pause(heap.log)
     end_cycle(heap.log, heap.occupied)

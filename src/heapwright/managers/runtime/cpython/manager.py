@@ -14,8 +14,7 @@ Invariant  the blocks' (check: 11-22); rings are linked both ways (3); a count i
 Source     CPython 3.11 to 3.15, Modules/gcmodule.c, Python/gc.c, Objects/object.c
 Omits      pymalloc's order of blocks: they come from pools of its sizes (blocks.py); the moment in
            3.12 and later is the next one at which the loop is asked, where C code may go on for
-           thousands of births; what callbacks of weak references do; sub-interpreters;
-           free-threaded builds
+           thousands of births; sub-interpreters; free-threaded builds; those of weak.py
 
 An object of which no kind is told is a container; Python's 32 bytes of heads are added to it.
 """
@@ -28,12 +27,7 @@ from heapwright.collectors.mutator import handle
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 from heapwright.machine import load, store, touch
-from heapwright.managers.runtime.cpython.blocks import (
-    list_free,
-    list_heads,
-    room_of,
-    take,
-)
+from heapwright.managers.runtime.cpython.blocks import list_free, list_heads, room_of, take
 from heapwright.managers.runtime.cpython.counting import (
     HEAD_BYTES,
     TOLD,
@@ -129,7 +123,8 @@ def boot(machine, config, mutator):
         machine,
         mutator,
         [one if one >= 0 else other for one, other in zip(asked, defaults, strict=True)],
-        late=int(config.version >= INCREMENTAL),
+        weak_late=int(config.version >= INCREMENTAL),
+        weak_least=1 if config.version >= TWO_THOUSAND else 2,
         waits=int(config.version >= WAITS),
         incremental=int(incremental),
         follows_dicts=int(config.version >= INCREMENTAL),
@@ -155,6 +150,10 @@ def new(heap, thread, slot, size, fields):
     heap.kind = -1
     if heap.limbo_count:
         empty_limbo(heap)
+    if heap.weak.owed:
+        heap.due = 1
+        if not heap.waits:
+            _collect_due(heap)
     told = kind >= 0
     offset = 0 if told else HEAD_BYTES
     granules = max(size + offset + 15, HEAD_BYTES) >> GRANULE_SHIFT
@@ -212,9 +211,10 @@ def follow(heap, address):
 
 @kernel
 def _collect_due(heap):
-    """Collect the oldest generation that is past its threshold, if any; at a recorded moment the
-    young one was, though what is about to be collected may have died by its count since."""
-    heap.due = 0
+    """Collect the oldest generation that is past its threshold, if any; at a recorded moment, or
+    one that a tuple brought, the young one was, though deaths may have come since."""
+    was_past = heap.moments != 0 or (heap.weak.owed != 0 and not heap.waits)
+    heap.due = heap.weak.owed = 0
     if not heap.enabled or heap.collecting:
         return
     if heap.incremental:
@@ -223,7 +223,7 @@ def _collect_due(heap):
     for younger in range(GENERATIONS):
         generation = OLD - younger
         past = heap.counts[unsigned(generation)] > heap.thresholds[unsigned(generation)]
-        if not past and (generation > YOUNG or not heap.moments):
+        if not past and (generation > YOUNG or not was_past):
             continue
         if generation < OLD or heap.pending >= heap.total // 4:
             collect_generation(heap, generation)
@@ -246,6 +246,8 @@ def write(heap, slot, field, target):
     store(machine, place, referred)
     if old:
         drop(heap, old)
+        if heap.weak.owed and not heap.waits:
+            _collect_due(heap)
 
 
 @kernel
@@ -260,6 +262,8 @@ def rooted(heap, slot):
 def unrooted(heap, slot):
     """One root less refers to the object."""
     drop(heap, heap.mutator.handles[unsigned(slot)])
+    if heap.weak.owed and not heap.waits:
+        _collect_due(heap)
 
 
 @kernel
@@ -313,10 +317,8 @@ def steer(heap, operand):
         merge(heap.heads, PERMANENT, MIDDLE + heap.visited if heap.incremental else OLD)
         heap.own += heap.own_frozen
         heap.own_frozen = 0
-    elif request == ENABLE:
-        heap.enabled = 1
-    elif request == DISABLE:
-        heap.enabled = 0
+    elif request in (ENABLE, DISABLE):
+        heap.enabled = 1 if request == ENABLE else 0
     elif request == RAN:
         _run_as_recorded(heap, operand)
     elif request >= COUNT:
@@ -339,8 +341,7 @@ def collect(heap):
 def extent(heap, address, size):
     """The block."""
     block, granules = block_of(heap.heads, address), granules_of(heap.heads, address)
-    start, length, _ = room_of(heap.blocks, block, granules)
-    return start, length
+    return room_of(heap.blocks, block, granules)[:2]
 
 
 @kernel

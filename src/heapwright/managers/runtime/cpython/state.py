@@ -75,14 +75,14 @@ class Heap(NamedTuple):
     paths: np.ndarray  # int64[path]  times taken
 
 
-def heap_of(machine, mutator, thresholds, *, late=0, **settings):
+def heap_of(machine, mutator, thresholds, *, weak_late=0, weak_least=2, **settings):
     """A heap without objects."""
     made = Heap(
         machine=machine,
         mutator=mutator,
         log=log(),
         blocks=blocks(machine),
-        weak=weak_references(mutator, late),
+        weak=weak_references(mutator, weak_late, weak_least),
         heads=reserve(SPACE_BYTES >> 3, np.int64),
         counts=np.zeros(GENERATIONS, np.int64),
         thresholds=np.array(thresholds, np.int64),

@@ -13,8 +13,8 @@ Terms      entry: a weak reference object, by order of declaration; each is in i
 Invariant  a listed entry's holder and target are flagged                          (check: 7)
 Source     CPython 3.11, Modules/gcmodule.c (handle_weakrefs), Objects/weakrefobject.c; later
            Python/gc.c (clear_weakrefs)
-Omits      what a callback does: it is noted that it was called; the tuple that the interpreter
-           makes to call several callbacks of one object that died by its count; proxies
+Omits      what a callback does: it is noted that it was called; proxies; that a collection which
+           the tuple for several callbacks brings runs in the midst of a cascade: here after it
 
 A reference object's first field stays null in memory, so nothing else follows it.
 """
@@ -52,6 +52,7 @@ from heapwright.trace.schema import CALLBACK, FINALISABLE, REFERENCE, WEAK
 HEARD = ("event", "called", "slot")  # columns of the log; called: 0 cleared, 1 its callback called
 LOG_ROWS = 1 << 18
 CALLS_ONLY, EVERY = 1, 0
+MOST_SPARE = 10  # references, of a tuple of 20 items at most that a free list keeps
 
 
 @record(
@@ -62,6 +63,9 @@ CALLS_ONLY, EVERY = 1, 0
     "called",  # callbacks
     "waiting",  # entries in `queue`
     "late",  # setting: 1 from 3.14 on: those without callbacks are cleared after finalisers
+    "least",  # setting: from so many references to one object on a tuple is made to call back
+    "spare_tuples",  # bit n: the free list has one for n references
+    "owed",  # 1: the birth of such a tuple brought a collection
     "as_fields",  # soft and phantom references that were declared: Python has none
     "finalisable",  # objects that were declared to have a finaliser
 )
@@ -80,7 +84,7 @@ class Weak(NamedTuple):
     fields: np.ndarray  # int64[word]
 
 
-def weak_references(mutator: Mutator, late: int) -> Weak:
+def weak_references(mutator: Mutator, late: int, least: int) -> Weak:
     """None so far."""
     most = int(mutator.counts[REFERENCES])
     places = SPACE_BYTES >> GRANULE_SHIFT if most else 0
@@ -90,7 +94,7 @@ def weak_references(mutator: Mutator, late: int) -> Weak:
         first=reserve(places, np.int32),
         entry=reserve(places, np.int32),
         log=reserve(most_rows * len(HEARD), np.int64),
-        fields=words(Weak, most_rows=most_rows, late=late),
+        fields=words(Weak, most_rows=most_rows, late=late, least=least),
     )
 
 
@@ -168,12 +172,38 @@ def forget(heap, address):
             _unlist(heap, entry)
         weak.holder[unsigned(entry)] = 0
         clear_flag(heads, address, WEAKLING)
+    if has(heads, address, REFERRED):
+        _make_tuple(heap, address)
     while has(heads, address, REFERRED):
         entry = np.int64(weak.first[unsigned(address >> GRANULE_SHIFT)]) - 1
         _unlist(heap, entry)
         note(heap, entry, 0)
         if weak.kind[unsigned(entry)] and count_of(heads, weak.holder[unsigned(entry)]):
             note(heap, entry, 1)
+
+
+@kernel(cold=True)
+def _make_tuple(heap, address):
+    """Before callbacks the interpreter makes a tuple of references and callbacks: a birth, unless
+    the free list has one; the dead tuple stays there. Before 3.13 the first two that nobody hears
+    of are cleared before."""
+    weak, counts, found = heap.weak, heap.counts, 0
+    after = np.int64(weak.first[unsigned(address >> GRANULE_SHIFT)])
+    for _ in range(2):
+        if after and weak.least > 1 and not weak.kind[unsigned(after - 1)]:
+            after = weak.next[unsigned(after - 1)]
+    while after:
+        found += 1
+        after = weak.next[unsigned(after - 1)]
+    if found < weak.least or (found <= MOST_SPARE and weak.spare_tuples >> found & 1):
+        return
+    past = counts[0] + 1 > heap.thresholds[0] and heap.thresholds[0] and heap.enabled
+    if past and not heap.collecting:
+        weak.owed = 1
+    if found <= MOST_SPARE:
+        weak.spare_tuples |= 1 << found
+        counts[0] += 1
+        heap.heap_size += 1
 
 
 @kernel(cold=True)
