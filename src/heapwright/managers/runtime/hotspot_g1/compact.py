@@ -1,7 +1,9 @@
 """A full collection: what lives in young and old regions slides into the lowest of them.
 
+    A region of which more than 95 % lives stays as it is, its dead too, unless all else has failed.
+
 Source     OpenJDK 17 src/hotspot/share/gc/g1/g1FullCollector.cpp, g1FullGCPrepareTask.cpp
-Omits      regions that are left as they are as hardly anything is dead there; several threads
+Omits      several threads
 """
 
 from heapwright.collectors.hotspot.cards import settle
@@ -18,13 +20,15 @@ from heapwright.collectors.hotspot.tracing import dead_run, mark, redirect, redi
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_g1.linking import unlink
-from heapwright.managers.runtime.hotspot_g1.marking import free_old
+from heapwright.managers.runtime.hotspot_g1.logged import forget
 from heapwright.managers.runtime.hotspot_g1.state import (
+    BY_PROGRAM,
     FREE,
     HUMONGOUS,
     IDLE,
     OLD,
     REST,
+    UNLOGGED,
     free_region,
     note_card,
     set_kind,
@@ -32,11 +36,15 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     start_of,
 )
 
+DEAD_PERCENT = 5  # MarkSweepDeadRatio
+STAYS = 3  # chosen
+
 
 @kernel
 def compact(heap):
-    """Mark, free dead humongous objects, and slide the rest."""
+    """Mark, give up dead humongous objects, and slide the rest."""
     table = heap.regions
+    heap.logging = UNLOGGED
     settle_tops(heap)
     mark(heap)
     if heap.references.entries:
@@ -47,8 +55,11 @@ def compact(heap):
         if table.kind[unsigned(region)] == HUMONGOUS:
             if is_marked(heap.machine, block):
                 forward(heap.machine, block, block + HEADER_BYTES, 0)
+                owner = table.owner[unsigned(region)]
+                table.owner[unsigned(region)] = min(owner, ~owner)  # not tracked any more
             else:
-                free_old(heap, region)
+                _empty(heap, region)
+    _leave_dense(heap)
     last = _forward_all(heap)
     redirect_table(heap)
     if heap.references.entries:
@@ -58,19 +69,59 @@ def compact(heap):
         if kind not in (FREE, REST):
             redirect(heap, start_of(heap, region), table.top[unsigned(region)])
     for region in range(heap.own, heap.total):
-        if _slides(heap, region):
+        if FREE < table.kind[unsigned(region)] <= OLD:
             slide(heap, start_of(heap, region), table.top[unsigned(region)])
         elif table.kind[unsigned(region)] == HUMONGOUS:
             store(heap.machine, start_of(heap, region), 0)
     _settle_anew(heap, last)
     if heap.references.entries:
         unlink(heap)
+    forget(heap)
+    heap.logging = BY_PROGRAM
+
+
+@kernel
+def _empty(heap, region):
+    """The regions of a dead humongous object are empty old ones, which others slide into."""
+    kind = HUMONGOUS
+    while region < heap.total and heap.regions.kind[unsigned(region)] == kind:
+        set_kind(heap, region, OLD)
+        heap.regions.top[unsigned(region)] = start_of(heap, region)
+        region, kind = region + 1, REST
 
 
 @kernel
 def _slides(heap, region):
-    """Whether a region's objects move: those of young and old."""
-    return FREE < heap.regions.kind[unsigned(region)] <= OLD
+    """Whether a region's objects move: those of young and old that are not left as they are."""
+    table = heap.regions
+    return FREE < table.kind[unsigned(region)] <= OLD and table.chosen[unsigned(region)] != STAYS
+
+
+@kernel
+def _leave_dense(heap):
+    """Say of each object in a region where hardly anything is dead that it stays."""
+    machine, table = heap.machine, heap.regions
+    percent = 0 if heap.references.clear_all else DEAD_PERCENT
+    most = ((heap.region_bytes >> 3) * (100 - percent) // 100) << 3
+    for region in range(heap.own, heap.total):
+        if not _slides(heap, region):
+            continue
+        start, past, live = start_of(heap, region), table.top[unsigned(region)], 0
+        block = start
+        while block < past:
+            bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
+            live += bytes_ if is_marked(machine, block) else 0
+            block += bytes_
+        if live <= most:
+            continue
+        table.chosen[unsigned(region)], table.live[unsigned(region)] = STAYS, live
+        block = start
+        while block < past:
+            if is_marked(machine, block):
+                forward(machine, block, block + HEADER_BYTES, 0)
+                block += load(machine, block + 8) >> BYTES_SHIFT << 3
+            else:
+                block = dead_run(machine, block, past)
 
 
 @kernel
@@ -112,6 +163,11 @@ def _settle_anew(heap, last):
     """Regions that were filled are old, others free; cards and what covers them are made anew."""
     table, java = heap.regions, heap.java
     for region in range(heap.own, heap.total):
+        if table.chosen[unsigned(region)] == STAYS:
+            set_kind(heap, region, OLD)
+            table.chosen[unsigned(region)] = 0
+            table.marked_top[unsigned(region)] = table.top[unsigned(region)]
+            continue
         if not _slides(heap, region):
             continue
         if region > last:

@@ -10,10 +10,7 @@ Terms      part: an array of 50 references and more is looked at in parts, the f
            that and more has no place in a new one: it goes straight into the region
 Source     OpenJDK 17 src/hotspot/share/gc/g1/g1ParScanThreadState.cpp, g1Allocator.cpp,
            share/gc/shared/plab.cpp
-Omits      the order in which the real one comes upon regions, which its refinement of cards
-           decides: here the one that is copied to, then upwards; one remembered set a region: the
-           cards of all old regions serve for all, so that what is looked at is more than the real
-           one looks at, and what is found the same; several threads
+Omits      one remembered set a region: the cards of all old regions serve for all; several threads
 """
 
 from heapwright.collectors.hotspot.ages import clear_ages
@@ -43,17 +40,17 @@ from heapwright.collectors.hotspot.layout import (
     fill,
     reference,
 )
-from heapwright.collectors.log import (
-    PROMOTED_BYTES,
-    PROMOTED_OBJECTS,
-    REMEMBERED,
-)
+from heapwright.collectors.log import PROMOTED_BYTES, PROMOTED_OBJECTS, REMEMBERED
 from heapwright.collectors.mark import pop, push
 from heapwright.collectors.references import DECIDED, KEEP, begin, decide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_g1.linking import look, moved, unlink
+from heapwright.managers.runtime.hotspot_g1.logged import order_regions
 from heapwright.managers.runtime.hotspot_g1.state import (
+    BY_COLLECTION,
+    BY_PROGRAM,
+    LOGGED,
     OLD,
     OWN,
     REST,
@@ -69,6 +66,7 @@ from heapwright.managers.runtime.hotspot_g1.state import (
 
 MOST_QUEUED, LEFT_QUEUED = 129, 64  # 2 GCDrainStackTargetSize + 1, GCDrainStackTargetSize
 PART = 50  # ParGCArrayScanChunk
+WAITS = TO_YOUNG | LOGGED  # of a card
 PARTLY = 1  # of a place that waits: the address of a long array that was moved
 CLOSED = 2  # survivors_full: no buffer could be had, and nothing more survives in young
 WASTE_PERCENT = 10  # ParallelGCBufferWastePct
@@ -80,6 +78,7 @@ def evacuate(heap, mixed):
     clear_ages(heap.ages)
     heap.survivors_full = heap.old_full = heap.failed = heap.grey = 0
     heap.to_region = -1
+    heap.logging = BY_COLLECTION
     _scan_cards(heap, mixed)
     _reach(heap, heap.references.head)
     _drain(heap, 0)
@@ -93,6 +92,7 @@ def evacuate(heap, mixed):
             free_region(heap, region)
         elif chosen == 2:
             _keep(heap, region)
+    heap.logging, heap.logged = BY_PROGRAM, 0
 
 
 @kernel
@@ -125,17 +125,17 @@ def _reach(heap, address):
 @kernel
 def _scan_cards(heap, mixed):
     """Follow what cards outside the chosen regions refer to; those that lead to young no longer are
-    clean of that. The region that is copied to comes first: moved objects share its last card."""
-    table, first = heap.regions, heap.to_old
+    clean of that."""
+    table = heap.regions
     for region in range(heap.total):
         table.scan_top[unsigned(region)] = table.top[unsigned(region)]
         kind = table.kind[unsigned(region)]
         if kind < OLD or kind == REST or table.chosen[unsigned(region)]:
             table.scan_top[unsigned(region)] = 0
-    if first >= 0:
-        _scan_region(heap, first, mixed)
-    for region in range(heap.total):
-        if region != first and table.scan_top[unsigned(region)]:
+    order_regions(heap)
+    for row in range(heap.total):
+        region = table.order[unsigned(row)]
+        if table.scan_top[unsigned(region)]:
             _scan_region(heap, region, mixed)
 
 
@@ -152,7 +152,7 @@ def _scan_region(heap, region, mixed):
         last = min(highest, (low | (chunk - 1)))
         high = low
         while high <= last and (
-            java.cards[unsigned(high)] & TO_YOUNG or (mixed and java.cards[unsigned(high)])
+            java.cards[unsigned(high)] & WAITS or (mixed and java.cards[unsigned(high)])
         ):
             # What was moved behind `past` meanwhile, by a drain, shares the last card: it says on
             # what they refer to.

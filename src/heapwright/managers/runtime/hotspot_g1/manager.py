@@ -59,6 +59,7 @@ from heapwright.managers.runtime.hotspot_g1.invariants import check
 from heapwright.managers.runtime.hotspot_g1.linking import link
 from heapwright.managers.runtime.hotspot_g1.marking import wants_marking
 from heapwright.managers.runtime.hotspot_g1.state import (
+    BY_PROGRAM,
     EDEN,
     FREE,
     HUMONGOUS,
@@ -155,10 +156,12 @@ def boot(machine, config, mutator):
         total=total,
         own=own,
         lowest_free=own,
+        highest_free=total - 1,
         current=-1,
         retained=-1,
         to_region=-1,
         to_old=-1,
+        logging=BY_PROGRAM,
         fixed_young=config.Xmn // size or (1 if config.Xmn else 0),
         survivor_ratio=config.SurvivorRatio,
         target_percent=config.TargetSurvivorRatio,

@@ -127,7 +127,10 @@ def remark(heap):
         if live == 0 and region != heap.to_old:
             freed += top - start_of(heap, region)
             free_old(heap, region)
-        elif kind == OLD and region != heap.to_old:
+        elif kind == HUMONGOUS:  # tracked again
+            owner = table.owner[unsigned(region)]
+            table.owner[unsigned(region)] = max(owner, ~owner)
+        elif region != heap.to_old:
             if live * 100 < heap.live_percent << heap.region_shift:
                 _enter(heap, region)
     heap.log.totals[SWEPT_BYTES] += freed
@@ -213,8 +216,10 @@ def reclaim_humongous(heap):
             block = start_of(heap, region)
             address = block + HEADER_BYTES
             slot = table.owner[unsigned(region)]
-            is_plain = load(heap.machine, block + 8) & FIELDS_MASK == 0
             table.scan_top[unsigned(region)] = 0
+            if slot < 0:
+                continue
+            is_plain = load(heap.machine, block + 8) & FIELDS_MASK == 0
             if is_plain and heap.mutator.handles[unsigned(slot)] != address:
                 table.scan_top[unsigned(region)] = 1  # nothing refers to it, unless it is found
                 asked = True

@@ -5,7 +5,9 @@
 Terms      humongous: an object of more than half a region, which has regions of its own; chosen: a
            region that the collection at hand empties; retained: the eden region before the current
            one, which has room left and is tried first
-           card: 1, some reference in it may lead to young; 2, to another old region
+           card: 1, some reference in it may lead to young; 2, to another old region; 4, it waits
+           in a buffer for the next collection
+           tracked: a humongous object that young collections may free
 Invariant  blocks tile each region in use up to its top
 """
 
@@ -27,7 +29,8 @@ from heapwright.machine import Machine
 
 FREE, EDEN, SURVIVOR, OLD, HUMONGOUS, REST, OWN = range(7)  # kinds of regions
 KINDS = 7
-TO_YOUNG, TO_OLD = 1, 2  # bits of a card
+TO_YOUNG, TO_OLD, LOGGED = 1, 2, 4  # bits of a card
+UNLOGGED, BY_PROGRAM, BY_COLLECTION = range(3)  # who notes cards; see logged.py
 IDLE, REQUESTED, MARKING, PREPARED, MIXED = range(5)  # phases of the concurrent cycle
 
 
@@ -38,18 +41,21 @@ class Regions(NamedTuple):
     top: np.ndarray  # int64[region]  address after the last block; of the one in use, see `bump`
     live: np.ndarray  # int64[region]  bytes that lived when marking began
     marked_top: np.ndarray  # int64[region]  top when marking began; above it all counts as live
-    chosen: np.ndarray  # int64[region]  1: emptied by the collection at hand; 2: of it, some stays
-    owner: np.ndarray  # int64[region]  slot that the humongous object there was born in
+    chosen: np.ndarray  # int64[region]  1: emptied by the collection at hand; 2: of it, some stays;
+    # 3: of a full one, nothing moves
+    owner: np.ndarray  # int64[region]  slot of the humongous object's birth; ~slot: not tracked
     scan_top: (
         np.ndarray
     )  # int64[region]  how far the collection at hand looks at cards; 0 not at all
     candidates: np.ndarray  # int64[region]  old ones by gain, the best first; those left to empty
+    stamp: np.ndarray  # int64[region]  place of its first logged card; see logged.py
+    order: np.ndarray  # int64[region]  of a collection: as it looks at their cards
     counts: np.ndarray  # int64[KINDS]  regions of each kind
 
 
 def regions(total: int) -> Regions:
     """All free."""
-    rows = (reserve(total + 1, np.int64) for _ in range(8))
+    rows = (reserve(total + 1, np.int64) for _ in range(10))
     counts = np.zeros(KINDS, np.int64)
     counts[FREE] = total
     return Regions(*rows, counts)
@@ -61,6 +67,7 @@ def regions(total: int) -> Regions:
     "total",  # regions
     "own",  # regions of the JVM's own and the table, the first ones
     "lowest_free",  # no lower region is free
+    "highest_free",  # and no higher one
     "bump",  # in the current eden region: next byte, and its end
     "bump_end",
     "kept",  # in the retained region, likewise
@@ -99,6 +106,8 @@ def regions(total: int) -> Regions:
     "failed",  # some object had no room
     "fulls",
     "emptied",  # survivor regions that the collection at hand empties
+    "logging",  # who notes cards
+    "logged",  # cards logged by it since the last collection, or in this one
 )
 class Heap(NamedTuple):
     """The whole state."""
@@ -131,14 +140,20 @@ def start_of(heap, region):
 
 @kernel
 def take_region(heap, kind):
-    """The lowest free region, for this kind; -1 if there is none."""
+    """The lowest free region for this kind, of young ones the highest; -1 if there is none."""
     table = heap.regions
-    region = heap.lowest_free
-    while region < heap.total and table.kind[unsigned(region)] != FREE:
-        region += 1
-    heap.lowest_free = region
-    if region >= heap.total:
+    if not table.counts[FREE]:
         return -1
+    if kind < OLD:
+        region = heap.highest_free
+        while table.kind[unsigned(region)] != FREE:
+            region -= 1
+        heap.highest_free = region
+    else:
+        region = heap.lowest_free
+        while table.kind[unsigned(region)] != FREE:
+            region += 1
+        heap.lowest_free = region
     set_kind(heap, region, kind)
     table.top[unsigned(region)] = start_of(heap, region)
     table.marked_top[unsigned(region)] = start_of(heap, region)
@@ -164,7 +179,9 @@ def free_region(heap, region):
             heap.java.cards[unsigned(card)] = 0
     set_kind(heap, region, FREE)
     heap.regions.chosen[unsigned(region)] = 0
+    heap.regions.stamp[unsigned(region)] = 0
     heap.lowest_free = min(heap.lowest_free, region)
+    heap.highest_free = max(heap.highest_free, region)
 
 
 @kernel
@@ -200,8 +217,33 @@ def note_card(heap, place, target):
     region = (place - java.base) >> heap.region_shift
     other = region_of(heap, target)
     if region != other:
-        bit = TO_YOUNG if is_young(heap, target) else TO_OLD
-        java.cards[unsigned(place - java.base) >> unsigned(9)] |= bit
+        card = unsigned(place - java.base) >> unsigned(9)
+        java.cards[card] |= TO_YOUNG if is_young(heap, target) else TO_OLD
+        if heap.logging == BY_COLLECTION:
+            if is_tracked(heap, other):
+                java.cards[card] |= LOGGED
+                heap.logged += 1
+                heap.regions.stamp[unsigned(region)] = -heap.logged
+        elif heap.logging and not java.cards[card] & LOGGED:
+            java.cards[card] |= LOGGED
+            _log(heap, region)
+
+
+@kernel(inline=True)
+def is_tracked(heap, region):
+    """Whether references to the region are remembered without marking: a young one, or a humongous
+    one that no full collection has seen."""
+    kind = heap.regions.kind[unsigned(region)]
+    return kind < OLD or (kind == HUMONGOUS and heap.regions.owner[unsigned(region)] >= 0)
+
+
+@kernel
+def _log(heap, region):
+    """The program fills its buffer from the end."""
+    count, stamp = heap.logged, heap.regions.stamp[unsigned(region)]
+    if stamp == 0 or (stamp > 0 and (stamp - 1) >> 8 == count >> 8):
+        heap.regions.stamp[unsigned(region)] = (count | 255) + 1 - (count & 255)
+    heap.logged = count + 1
 
 
 @kernel
