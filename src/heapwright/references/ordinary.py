@@ -1,4 +1,4 @@
-"""What a trace declares of its objects, told to a real system that is not asked to clear references.
+"""What a trace declares of its objects, told to a real system that is not asked to clear any.
 
 A reference object is an ordinary one there, as it is to the twin beside it: its first field is
 written, so that what it refers to lives. Other declarations hold nothing and mean nothing to it.
