@@ -19,12 +19,22 @@ from typing import Any
 import numpy as np
 
 from heapwright.collectors.log import TOTALS
-from heapwright.machine.address_space import BREAK, FAULTS, MAPPED_BYTES, RESIDENT_PAGES, SYSCALLS
+from heapwright.machine.address_space import (
+    BREAK,
+    FAULTS,
+    FIRST_BREAK,
+    LOWEST_MAPPED,
+    MAPPED_BYTES,
+    RESIDENT_PAGES,
+    SYSCALLS,
+)
 from heapwright.managers import Manager, managers
 from heapwright.trace.schema import THREAD_EXIT, events
 from naive.graph_program import random_rows
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
 
+STATE_BYTES = 1 << 16  # of each array of a manager's state: those that are reserved are endless
+UNTOLD = ("machine", "log", "history")  # of the state what is told elsewhere, or has times
 FOLDER = Path(__file__).parent / "golden"
 EVENTS, STRETCH = 1600, 200
 SLOTS, MOST_LIVE = 512, 150
@@ -96,10 +106,31 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
     meters = trial.machine.meters
     found["paths"] = trial.heap.paths.tolist()
     found["machine"] = meters[[RESIDENT_PAGES, MAPPED_BYTES, FAULTS, SYSCALLS, BREAK]].tolist()
+    found["state"] = state_of(trial.heap)
     if manager.collected:
         totals = dict(zip(TOTALS, trial.heap.log.totals.tolist(), strict=True))
         found["totals"] = {name: value for name, value in totals.items() if name not in TIMES}
     return found
+
+
+def state_of(heap: Any) -> str:
+    """A digest of the words that a manager keeps, beside its blocks and between them."""
+    sign = hashlib.sha256()
+
+    def take(part: Any) -> None:
+        for name in part._fields:
+            one = getattr(part, name)
+            if hasattr(one, "_fields") and name not in UNTOLD:
+                take(one)
+            elif isinstance(one, np.ndarray) and name not in UNTOLD and one.dtype.kind in "iu":
+                sign.update(one.reshape(-1)[: STATE_BYTES // one.itemsize].tobytes())
+
+    take(heap)
+    words, meters = heap.machine.words, heap.machine.meters
+    sign.update(meters.tobytes())
+    for first in (meters[FIRST_BREAK], meters[LOWEST_MAPPED]):
+        sign.update(words[first >> 3 :][: STATE_BYTES // 8].tobytes())
+    return sign.hexdigest()[:12]
 
 
 def kept(name: str) -> dict[str, Any]:

@@ -49,8 +49,8 @@ TURNED = {
 GROUPS = {  # where a group's files lie, in which folders its tests, and which of those: a pattern
     "managers": (
         "managers/*/*/*.py",
-        "managers collectors tunnel references",
-        r"golden|tests/(managers|collectors)/(?!test_grounds|test_contract)|test_every_collection_is",
+        "managers collectors linux tunnel references",
+        r"golden|tests/(managers|collectors|linux)/(?!test_grounds|test_contract)|test_every_collection_is",
     ),
     "machine": (
         "machine/*.py",
@@ -94,6 +94,7 @@ FORMATS = (
     *("android", "bytehound", "csapp", "heaptrack", "logalloc", "ltrace", "memray", "mtrace"),
     *("tabular", "valgrind"),
 )
+CALLED = {"tabular": "(table|slots|object|columns?)"}  # in the names of tests
 APART = {  # formats with a file of tests of their own, and the modules that only those ask
     "kernel": ("ftrace", "gfp", "kernel_events", "kernel_notes", "ring_pages"),
     "torch": ("pickled", "snapshot_start", "torch_snapshot"),
@@ -189,7 +190,8 @@ def tests_of(path: Path, group: str) -> list[str]:
         if group == "importers" and (apart or stem.startswith("importer_")):
             return 0 if stem == f"importer_{apart}" else None
         if group == "importers":  # one format's tests; all for the parts that formats share
-            mine = own in stem or re.search(rf"(?<![a-z]){own}(?![a-z])", case)
+            named = CALLED.get(own, own)
+            mine = own in stem or re.search(rf"(?<![a-z]){named}s?(?![a-z])", case)
             if stem == "exports" and not mine:
                 return None
             shared = own not in FORMATS and "memray" not in stem and "fuzz" not in stem
@@ -212,6 +214,8 @@ def tests_of(path: Path, group: str) -> list[str]:
             named.discard(own)
         if file == GOLDEN:
             return 0 if own in words else None
+        if file.startswith("tests/linux"):  # the kernel's managers, which share their parts
+            return 1 if path.parent.parent.name == "linux" else None
         if file.startswith("tests/references"):  # keys of HotSpot's, by collector
             return 0 if told and manager == f"hotspot-{told[1].split('-')[0]}" else None
         if re.match(rf"{own}(-|$)", stem.replace("_", "-")):

@@ -110,3 +110,8 @@ def test_whole_huge_pages_lie_at_multiples_of_one():
     assert place(table, 0, 4 * HUGE_PAGE_BYTES) == HUGE_PAGE_BYTES, "no room for one more"
     assert rows(table) == [(7 * HUGE_PAGE_BYTES, 8 * HUGE_PAGE_BYTES - 8192)]
     assert place(table, 7 * HUGE_PAGE_BYTES, 4096) == 7 * HUGE_PAGE_BYTES
+    assert place(table, 7 * HUGE_PAGE_BYTES + 4096, HUGE_PAGE_BYTES - 12288)
+    assert rows(table) == [] and place(table, 0, HUGE_PAGE_BYTES) == 0
+    table = gaps(HUGE_PAGE_BYTES, 8 * HUGE_PAGE_BYTES)
+    assert place(table, HUGE_PAGE_BYTES, 7 * HUGE_PAGE_BYTES) == HUGE_PAGE_BYTES
+    assert place(table, 0, HUGE_PAGE_BYTES) == 0, "what lay in the table is no gap"

@@ -114,6 +114,13 @@ def test_a_byte_of_a_page_is_the_page(both):
     assert real.meters[MAPPED_BYTES] == 0
     for end in (1, 2, PAGE_BYTES, PAGE_BYTES + 1):
         assert linux.brk(real, BREAK_BASE + end) == BREAK_BASE + end
+    assert real.meters[SYSCALLS] == 3 + 2, "a break within a page is no call"
+    address = linux.mmap(real, 0, PAGE_BYTES)
+    areas[address] = PAGE_BYTES
+    moved = linux.mremap(real, address, PAGE_BYTES, 3 * PAGE_BYTES)
+    del areas[address]
+    areas[moved] = 3 * PAGE_BYTES
+    assert real.meters[SYSCALLS] == 5 + 2
 
 
 def test_moved_pages_keep_their_content_and_leave_zeros(both):
@@ -161,6 +168,7 @@ def test_dropped_pages_are_zero_again(both):
     areas[address] = 4 * PAGE_BYTES
     mark(real, address, 4 * PAGE_BYTES, 7)
     linux.madvise(real, address, 2 * PAGE_BYTES, model.ADVISE_DONTNEED)
+    assert real.meters[SYSCALLS] == 2
     assert real.words[address >> 3] == 0
     assert real.words[address + 4 * PAGE_BYTES - 8 >> 3] == 7
 

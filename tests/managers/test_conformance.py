@@ -93,6 +93,7 @@ def test_small_blocks_in_churn(name, variant, seed):
     random = np.random.default_rng(seed)
     sizes = random.integers(1, 600, 6)
     trial = Trial(name, variant)
+    trial.verify()
     live, spare, rows = [], list(range(4096))[::-1], []
     for _ in range(40 if INTERPRETED else 400):
         if live and random.random() < 0.48:

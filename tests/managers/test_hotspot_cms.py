@@ -51,6 +51,7 @@ def test_a_cycle_frees_what_is_dead_and_moves_nothing(trace):
     old = told[:, COLUMNS.index("old")]
     assert (old[swept] < old[swept - 1]).all()
     assert twin.heap.log.totals[SWEPT_BYTES] == (old[swept - 1] - old[swept]).sum()
+    assert 0 < twin.heap.references.used_bytes <= CYCLES["Xmx"]
 
 
 def test_marking_that_is_too_slow_is_a_mode_failure(trace):

@@ -2,10 +2,12 @@
 
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
 from heapwright.machine.address_space import RESIDENT_PAGES, TIME_NS
 from heapwright.managers import named
+from heapwright.managers.malloc.jemalloc.decay import begin_decay, decay_of
 from heapwright.managers.malloc.jemalloc.draws import STEPS, advanced, smooth_steps, ticker_draws
 from heapwright.managers.malloc.jemalloc.size_classes import (
     array_bytes,
@@ -15,7 +17,16 @@ from heapwright.managers.malloc.jemalloc.size_classes import (
     page_class,
     wanted_class,
 )
-from heapwright.managers.malloc.jemalloc.state import LIVE, THREADS, TICKS, get
+from heapwright.managers.malloc.jemalloc.state import (
+    DEADLINE,
+    DIRTY,
+    EPOCH,
+    INTERVAL,
+    LIVE,
+    THREADS,
+    TICKS,
+    get,
+)
 from heapwright.trace.schema import THREAD_EXIT
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
@@ -161,6 +172,18 @@ def test_dirty_pages_go_back_in_time():
         trial.verify()
     assert left[0] > 900 and left[11] < 60
     assert 0.3 < left[5] / left[0] < 0.7
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="a kernel that no other test calls by itself")
+def test_decay_begins_when_its_arena_does():
+    trial = Trial("jemalloc")
+    trial.machine.meters[TIME_NS] = 5 * SECOND_NS
+    begin_decay(trial.heap, 1, DIRTY, 2000, 7)
+    decay = decay_of(DIRTY)
+    interval = get(trial.heap, 1, decay + INTERVAL)
+    assert interval == 2 * SECOND_NS // STEPS
+    assert get(trial.heap, 1, decay + EPOCH) == 5 * SECOND_NS
+    assert interval <= get(trial.heap, 1, decay + DEADLINE) - 5 * SECOND_NS < 2 * interval
 
 
 def test_pages_are_muzzy_before_they_go():

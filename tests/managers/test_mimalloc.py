@@ -4,12 +4,24 @@ import numpy as np
 import pytest
 
 from heapwright.allocators.mimalloc.classes import tables
+from heapwright.allocators.mimalloc.words import (
+    HIGH,
+    HUGE_BIN,
+    LOW,
+    MAIN,
+    OPEN,
+    heap_word,
+    set_heap_word,
+)
+from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
 from heapwright.machine.address_space import MAPPED_BYTES, RESIDENT_PAGES, TIME_NS
 from heapwright.managers import named
 from heapwright.managers.malloc.mimalloc.purging import MS_NS, shuffled
 from heapwright.managers.malloc.mimalloc.state import MEDIUM_BYTES, span_bin
+from heapwright.managers.malloc.mimalloc3.state import COLLECT, GENERIC, SEQUENCE
+from heapwright.managers.malloc.mimalloc3.threads import open_heap
 from heapwright.trace.schema import THREAD_EXIT
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
@@ -203,6 +215,22 @@ def test_mimalloc3_has_a_small_arena_where_there_is_no_room_for_a_gibibyte():
         mapped.append(int(trial.machine.meters[MAPPED_BYTES]) // MIB)
         trial.verify()
     assert mapped == [1026, 130], "and two for what lies beside it"
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="a kernel that no other test calls by itself")
+def test_a_heap_that_is_opened_anew_remembers_nothing():
+    """As where a thread's number comes back."""
+    trial = Trial("mimalloc3")
+    for slot in (0, 1):
+        trial.step(MALLOC, slot, 100, thread=slot)
+    heap, row = trial.heap, MAIN + 1
+    fresh = (OPEN, LOW, HIGH, GENERIC, COLLECT)
+    for word in fresh:
+        set_heap_word(heap, row, word, 99)
+    threads = int(heap.threads)
+    assert open_heap(heap, row)
+    assert [heap_word(heap, row, word) for word in fresh] == [1, HUGE_BIN + 1, 0, 0, 0]
+    assert (heap_word(heap, row, SEQUENCE), heap.threads) == (threads, threads + 1)
 
 
 def test_a_negative_knob_is_refused():

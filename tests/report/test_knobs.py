@@ -10,7 +10,7 @@ def test_each_knob_that_a_row_sets_is_explained_once():
     results = [
         made("glibc"),
         made("glibc", settings={"tcache_count": 0, "arena_max": 1}),
-        made("glibc", settings={"tcache_count": 9}),
+        made("glibc", settings={"tcache_count": 9, "of a later version": 3}),
         made("a real one without a twin", "measured", settings={"tcache_count": 0}),
     ]
     known = knobs(named("glibc"))

@@ -11,14 +11,23 @@ LEAVING = {
     "comparison.COMPARISON": "1: vs now | 2: garbage; in one event | 3: partial | "
     "4: mean; retained | 5: events | 6: rounding; faults | 7: cached | "
     "8: headers | 9: mapped peak | 10: at exit",
+    "comparison.SPACE_TIME": "1: mark/cons",
     "diff.CHANGED": "1: now | 2: blocks",
+    "kernel_frames.CACHES": "1: count; slabs",
+    "kernel_frames.OWNERS": "1: of memory",
     "kernel_frames.ORDERS": "1: 1; 4; 7; 10 | 2: 2; 5; 8",
     "limits.LIMITS": "1: out | 2: in | 3: peak | 4: in swap | 5: working set | 8: tables",
+    "maps_table.COLUMNS": "1: dirty",
     "processes.PROCESSES": "1: live | 2: objects | 3: partial | 4: retained | "
     "5: rounding | 6: cached | 7: headers | 8: mapped peak",
     "size_classes.COLUMNS": "1: on average; of live | 2: all requests; of asked",
     "sweep.BEST": "2: mean | 3: faults | 4: events | 5: at exit",
+    "traces.LIFETIMES": "1: ",
+    "traces.SIZES": "1:  | 2: ",
+    "traces.TOPS": "1: age, events",
     "traces.STRANDED": "1: share | 2: objects; pages | 3: median age, events",
+    "why.CYCLES": "1: at most",
+    "why.STACKS": "1: blocks",
     "why.TIMELINE": "1: leak | 2: fragmented | 3: retained | 4: cached | 5: rounding | 6: garbage",
 }
 

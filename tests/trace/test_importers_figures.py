@@ -308,6 +308,15 @@ def test_heaptracks_call_sites_lie_in_their_own_file(tmp_path):
     assert noted(trace, "lines that are no events") == 4  # the version and three of the clock
 
 
+def test_kinds_and_blocks_of_heaptrack_in_one_recording(tmp_path):
+    """Two numbers and the stack 0 are a block whose stack is not known."""
+    trace = imported("v 10500 3\nt 20 0\na 30 1\na 40 0\n+ 1\n+ 9 0 1000\n+ 0\n- 1\n", tmp_path)
+    (batch,) = trace.batches(("size", "site"))
+    assert batch.size.tolist() == [64, 9, 48, 0]
+    assert batch.site.tolist() == [-1, -1, 0, -1]
+    assert not any("call site found no room" in note for note in trace.notes)
+
+
 SWAP = """\
 v 10500 3
 x 6 /bin/p

@@ -13,7 +13,9 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import import_file
 from heapwright.trace.importers import memray as importer
 from heapwright.trace.importers.isolation import isolated
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC
+from heapwright.trace.importers.memray_domains import SHIFT, Domains
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, OBJECT, REALLOC
+from heapwright.trace.schema import events as made_events
 from heapwright.trace.store import Trace
 
 PROGRAM = """
@@ -145,13 +147,23 @@ def test_requests_to_pythons_own_allocators_are_told_by_domain(record, tmp_path)
     traced, _ = imported(record("--trace-python-allocators"), tmp_path)
     assert traced.allocations > 3 * plain.allocations
     assert traced.by_domain and not plain.by_domain and traced.python == "unknown"
-    (events,) = traced.batches(("op", "slot", "domain"))
+    (made,) = traced.batches(("op", "slot", "domain"))
     of_slot: dict[int, int] = {}
     for op, slot, domain in zip(
-        *(column.tolist() for column in events[:2]), events.domain.tolist(), strict=True
+        *(column.tolist() for column in made[:2]), made.domain.tolist(), strict=True
     ):
         assert domain == (of_slot.pop(slot) if op == FREE else of_slot.setdefault(slot, domain))
     assert any("nor the domain of a request" in note for note in traced.notes)
+
+
+def test_events_have_domains_where_any_is_known():
+    whole = made_events(op=[MALLOC, FREE], slot=[0, 0], thread=[2 | OBJECT << SHIFT, 5])
+    assert Domains(known=False).leave(whole) is whole
+    known = Domains(known=True)
+    nothing = made_events(op=[], slot=[])
+    assert known.leave(nothing) is nothing
+    left = known.leave(whole)
+    assert (left.thread.tolist(), left.domain.tolist()) == ([2, 5], [OBJECT, OBJECT])
 
 
 def test_an_aggregated_capture_is_a_sentence(record, tmp_path):

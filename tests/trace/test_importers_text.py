@@ -13,7 +13,7 @@ import pytest
 
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.trace.importers import import_file
+from heapwright.trace.importers import import_file, text
 from peak_memory import PEAK_KIB
 from text_recordings import (
     ANDROID,
@@ -142,6 +142,15 @@ def test_393_threads_by_the_order_of_their_events(tmp_path):
     trace = imported("7: free 0x9990\n8: free 0x9990\n" + lines, tmp_path)
     assert trace.threads == 393 and trace.unmatched_frees == 2
     assert [row[4] for row in told(trace)] == list(range(393))
+
+
+def test_as_many_threads_as_can_be_told_apart(monkeypatch, tmp_path):
+    """The table grows in twos, so that half of what it begins with may be the limit."""
+    monkeypatch.setattr(text, "THREAD_LIMIT", text.FIRST_THREADS // 2)
+    lines = [f"{i}: malloc {i * 16:#x} 9\n" for i in range(1, text.FIRST_THREADS // 2 + 2)]
+    assert imported("".join(lines[:-2]), tmp_path).threads == text.FIRST_THREADS // 2 - 1
+    with pytest.raises(HeapwrightError, match=r"line 129 is of one more than"):
+        imported("".join(lines), tmp_path)
 
 
 def test_records_and_threads_past_the_first_tables(tmp_path):
