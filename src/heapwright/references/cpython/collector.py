@@ -22,7 +22,6 @@ import numpy as np
 
 from heapwright.errors import HeapwrightError
 from heapwright.references.c_program import executable
-from heapwright.references.ordinary import as_ordinary
 from heapwright.trace.schema import ATOM, DICT, KINDS, NEW, Events
 from heapwright.versions import version_number
 
@@ -157,7 +156,6 @@ def _put(batch: Events, file: object) -> int:
     packed = np.zeros(len(batch.op), EVENT)
     for column in COLUMNS:
         packed[column] = getattr(batch, column)
-    as_ordinary(packed)
     born = batch.op == NEW
     kinds = batch.target[born]
     if ((kinds >= 0) & (kinds % 4 == ATOM) & (batch.field[born] > 0)).any():
