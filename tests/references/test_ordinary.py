@@ -1,4 +1,4 @@
-"""Reference objects as ordinary ones, as the real Go and CPython are told them."""
+"""Reference objects as ordinary ones, as the real Go is told them."""
 
 import numpy as np
 
