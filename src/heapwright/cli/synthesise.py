@@ -44,8 +44,8 @@ def synthesise(
     The same parameters and seed give the same trace on every machine. The programs: log-uniform,
     ramp, generations, phases, bursts, producer-consumer, recursion, fleet (Google's), robson.
     Programs with a garbage collector, whose traces are object graphs: binary-trees, gcbench,
-    linked-lists, bitmap-cache, request-server, compiler, red-black-map, python-service. Without
-    PROGRAM, all and their parameters are listed.
+    linked-lists, bitmap-cache, request-server, compiler, red-black-map, soft-cache, python-service.
+    Without PROGRAM, all and their parameters are listed.
 
     Example:
 

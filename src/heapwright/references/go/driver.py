@@ -30,6 +30,7 @@ from heapwright.references.child import Child
 from heapwright.references.go.build import build
 from heapwright.references.kinds import NO_KINDS, Kinds, padded
 from heapwright.references.malloc.harness import check_memory
+from heapwright.references.ordinary import as_ordinary
 from heapwright.trace.schema import NEW, Events
 from heapwright.tunnel.conditions import TOUCH
 
@@ -220,6 +221,7 @@ class Go(Child):
                 values = getattr(events, column)[rows]
                 if len(values):
                     packed[column] = values
+            as_ordinary(packed)
             new = np.flatnonzero(packed["op"] == NEW)
             if len(new):
                 size, fields = packed["size"][new], packed["field"][new]
