@@ -190,8 +190,8 @@ def tests_of(path: Path, group: str) -> list[str]:
         if group == "importers" and (apart or stem.startswith("importer_")):
             return 0 if stem == f"importer_{apart}" else None
         if group == "importers":  # one format's tests; all for the parts that formats share
-            named = CALLED.get(own, own)
-            mine = own in stem or re.search(rf"(?<![a-z]){named}s?(?![a-z])", case)
+            shown = CALLED.get(own, own)
+            mine = own in stem or re.search(rf"(?<![a-z]){shown}s?(?![a-z])", case)
             if stem == "exports" and not mine:
                 return None
             shared = own not in FORMATS and "memray" not in stem and "fuzz" not in stem
