@@ -14,7 +14,7 @@ from heapwright.versions import VERSION_KNOBS, version_number
 
 FILES = {"classes"}  # knobs whose value may be given as a file: see `class_tables`
 
-_NUMBER = re.compile(r"(-?[0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
+_NUMBER = re.compile(r"(-?[0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmgt]?)(i?b|i)?", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"0x[0-9a-f]+", re.IGNORECASE)
 _WORDS = {"true": 1, "on": 1, "yes": 1, "false": 0, "off": 0, "no": 0}
 _LARGEST = (1 << 63) - 1
