@@ -94,3 +94,46 @@ def test_clearing_removes_what_is_kept_and_nothing_else(tmp_path):
     assert rows["kernels"].bytes == 1000 and rows["flight"].entries == 1
     assert cache.clear(tmp_path) == 1500
     assert mine.exists() and not (tmp_path / "kernels").exists()
+
+
+MAKE = """
+import sys, time
+from pathlib import Path
+from heapwright.cache import alone
+
+made = Path(sys.argv[1]) / "made"
+with alone(made.parent):
+    if not made.exists():
+        time.sleep(0.3)
+        made.touch()
+        print("made")
+"""
+HOLD = "import sys; from heapwright.cache import *; from pathlib import Path\n"
+HOLD += "with alone(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+
+
+def started(program, folder):
+    command = [sys.executable, "-c", program, str(folder)]
+    return subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def test_what_two_processes_need_at_once_is_made_once(tmp_path):
+    both = [started(MAKE, tmp_path / "new") for _ in range(2)]
+    assert sorted(process.communicate()[0] for process in both) == ["", "made\n"]
+
+
+def test_nobody_waits_for_ever_nor_for_what_has_ended(tmp_path, monkeypatch):
+    holder = started(HOLD, tmp_path)
+    holder.stdout.readline()
+    slept, sleep = [], time.sleep
+    monkeypatch.setattr(cache.time, "sleep", lambda seconds: slept.append(sleep(seconds)))
+    monkeypatch.setattr(cache, "PATIENCE_SECONDS", 0.05)
+    with cache.alone(tmp_path):
+        waited = len(slept)
+        assert waited and holder.poll() is None
+    holder.kill()
+    holder.communicate()
+    with cache.alone(tmp_path), cache.alone(tmp_path / "file" / "none"):
+        assert len(slept) == waited
+    with cache.alone(tmp_path / ".lock"):  # no folder: nothing to wait for
+        assert len(slept) == waited

@@ -22,12 +22,19 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # a system without; then everybody makes what he needs
+    fcntl: Any = None  # type: ignore[no-redef]
 
 KEPT = ("kernels", "flight", "recorder", "references", "go-build", "classes", "names")
 UNUSED_SECONDS = 30 * 24 * 3600
+PATIENCE_SECONDS = 120  # that a process waits for another one to make what it needs too
 FLAGS = (
     "NUMBA_BOUNDSCHECK",
     "NUMBA_OPT",
@@ -100,6 +107,34 @@ def used(folder: Path) -> Path:
     with contextlib.suppress(OSError):
         os.utime(folder)
     return folder
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While something for `folder` is made: who would make the same waits, and then finds it.
+
+    Two workers of a comparison that fly one manager under two settings compiled it twice. The lock
+    is POSIX's: it ends with its process, and what is forked has none. Where there can be none, and
+    after PATIENCE_SECONDS, the same is made twice, which costs time alone.
+    """
+    with contextlib.ExitStack() as held:
+        if fcntl:
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                _wait_for(held.enter_context((folder / ".lock").open("w")))
+        yield
+
+
+def _wait_for(file: IO[str]) -> None:
+    """Lock a file, as soon as nobody else has it; OSError after a while."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.01)
 
 
 @cache

@@ -1,10 +1,13 @@
 """Whole programs and parts, across processes that share a cache."""
 
+import importlib
+import multiprocessing
 import os
 import subprocess
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from heapwright.compiler import INTERPRETED
@@ -200,3 +203,28 @@ def test_a_kernel_is_kept_by_the_order_of_words_and_members():
         record(*(f"word_{letter}" for letter in words))(heap)
         kept.add(_told((types.NamedTuple((array,) * 3, heap),)))
     assert len(kept) == 4
+
+
+@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled")
+def test_what_two_processes_call_at_once_is_compiled_once(tmp_path, monkeypatch):
+    """As two workers of a comparison do, forked from one process."""
+    source = tmp_path / "doubling_at_once.py"
+    source.write_text(MODULE + f"# {tmp_path}\n")  # of no other run
+    os.utime(source, (0, 0))  # older than this process: what it compiles is kept
+    monkeypatch.syspath_prepend(tmp_path)
+    module, context = importlib.import_module(source.stem), multiprocessing.get_context("fork")
+    both, misses = context.Barrier(2), context.SimpleQueue()
+
+    def call():
+        words = np.array([0, 4])
+        both.wait()
+        module.whole(words)
+        misses.put((int(words[0]), sum(module.whole._cache_misses.values())))
+
+    callers = [context.Process(target=call) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    found = sorted(misses.get() for _ in callers)
+    for caller in callers:
+        caller.join()
+    assert found == [(8, 0), (8, 1)]

@@ -29,7 +29,7 @@ from numba.core.caching import (
 )
 from numba.core.compiler_lock import global_compiler_lock
 
-from heapwright.cache import kernels, sweep_once, used
+from heapwright.cache import alone, kernels, sweep_once, used
 from heapwright.closure import digest, sources_of
 from heapwright.compiler import front_end, parts
 
@@ -335,9 +335,11 @@ def _tell_apart(dispatcher: Any) -> None:
                 if found.library.is_part == _is_called():
                     return found.entry_point
                 wholes.append(dispatcher.overloads.pop(arguments))
+            turn = nullcontext() if _is_called() else alone(dispatcher._cache.folder())
             _asked.append(dispatcher)
             try:
-                return compile_(sig)
+                with turn:
+                    return compile_(sig)
             finally:
                 _asked.pop()
 

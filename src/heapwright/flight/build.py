@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from heapwright.cache import cache_home, kernels, used
+from heapwright.cache import alone, cache_home, kernels, used
 from heapwright.closure import digest as closure_digest
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import Manager, named
@@ -67,7 +67,10 @@ def build(
         raise HeapwrightError("a flight needs Linux on x86-64; this machine is another.")
     built = _kept(manager, dict(settings or {}), statistics)
     if not built.exists():
-        _make(manager, dict(settings or {}), statistics, _linker(), built)
+        linker = _linker()
+        with alone(built.parent):
+            if not built.exists():
+                _make(manager, dict(settings or {}), statistics, linker, built)
     return built
 
 
