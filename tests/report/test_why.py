@@ -59,3 +59,4 @@ def test_the_first_stack_is_told_from_the_inside(monkeypatch, stacked, site):
     told = [line.strip() for line in text.splitlines() if line.startswith("  f")]
     assert told == (frames[::-1][: why.FRAMES] if stacked else [])
     assert ("and 2 more: --json has all" in text) is stacked
+    assert ("the first of them, from the inside:" in text) is stacked

@@ -14,7 +14,7 @@ from heapwright.trace.importers import import_file
 from heapwright.trace.importers import memray as importer
 from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.memray_domains import SHIFT, Domains
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, OBJECT, REALLOC
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, OBJECT, RAW, REALLOC
 from heapwright.trace.schema import events as made_events
 from heapwright.trace.store import Trace
 
@@ -164,6 +164,9 @@ def test_events_have_domains_where_any_is_known():
     assert known.leave(nothing) is nothing
     left = known.leave(whole)
     assert (left.thread.tolist(), left.domain.tolist()) == ([2, 5], [OBJECT, OBJECT])
+    far = 1 << 13  # beyond the table that there is at first
+    late = made_events(op=[MALLOC, FREE], slot=[far, far], thread=[RAW << SHIFT, 5])
+    assert known.leave(late).domain.tolist() == [RAW, RAW]
 
 
 def test_an_aggregated_capture_is_a_sentence(record, tmp_path):
