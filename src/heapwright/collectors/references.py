@@ -127,6 +127,19 @@ def begin(refs):
 
 
 @kernel
+def reached(refs, entry, holder, target, outside):
+    """Note where a collection that moves objects has put the holder and the target of an entry, 0
+    where it did not reach one yet; `outside`: the holder is none that it discovers."""
+    e = unsigned(entry)
+    if holder and not refs.bits[e] & HOLDER:
+        refs.holder[e] = holder
+        refs.bits[e] |= HOLDER | OUTSIDE if outside else HOLDER
+    if target and not refs.bits[e] & TARGET:
+        refs.target[e] = target
+        refs.bits[e] |= TARGET
+
+
+@kernel
 def decide(refs):
     """What the phase makes of each entry; how many have KEEP now. With none, the next phase begins,
     after the last DECIDED."""

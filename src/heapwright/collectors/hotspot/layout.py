@@ -178,6 +178,13 @@ def moved_to(machine, address):
     return load(machine, address - HEADER_BYTES) & ADDRESS_MASK
 
 
+@kernel(inline=True)
+def moved_if_reached(machine, address):
+    """Where the object was copied to; 0 if it was not reached."""
+    word = load(machine, address - HEADER_BYTES)
+    return word & ~MARKED if word & MARKED == MARKED else 0
+
+
 @kernel
 def copy_object(java, machine, source, target, bytes_):
     """Copy a block: what a replay knows of its content, header and references, word by word."""

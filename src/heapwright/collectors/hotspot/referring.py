@@ -19,10 +19,10 @@ Omits      that the clock moves between the phases of one collection; the pendin
 from heapwright.collectors.hotspot.generations import is_young
 from heapwright.collectors.hotspot.layout import (
     HEADER_BYTES,
-    MARKED,
     dirty,
     initialise,
     is_marked,
+    moved_if_reached,
     moved_to,
     reference,
     write,
@@ -36,18 +36,17 @@ from heapwright.collectors.references import (
     DECIDED,
     HOLDER,
     KEEP,
-    OUTSIDE,
     PENDING,
     TARGET,
     begin,
     decide,
     declare,
+    reached,
     sentences,
     settle,
     used,
 )
 from heapwright.compiler import kernel, unsigned
-from heapwright.machine import load
 from heapwright.trace.schema import FINALISABLE
 from heapwright.words import counted
 
@@ -95,10 +94,7 @@ def got(heap, slot):
 @kernel
 def moved_young(heap, address):
     """Where the object lies now, in a collection of young; 0 if it was not reached."""
-    if not is_young(heap, address):
-        return address
-    word = load(heap.machine, address - HEADER_BYTES)
-    return word & ~MARKED if word & MARKED == MARKED else 0
+    return moved_if_reached(heap.machine, address) if is_young(heap, address) else address
 
 
 @kernel
@@ -107,17 +103,9 @@ def look_at_young(heap):
     A reference object that lies in old, or was promoted just now, is not discovered."""
     refs = heap.references
     for entry in range(refs.entries):
-        e = unsigned(entry)
-        if not refs.bits[e] & HOLDER:
-            address = moved_young(heap, refs.holder[e])
-            if address:
-                refs.holder[e] = address
-                refs.bits[e] |= HOLDER if is_young(heap, address) else HOLDER | OUTSIDE
-        if not refs.bits[e] & TARGET:
-            address = moved_young(heap, refs.target[e])
-            if address:
-                refs.target[e] = address
-                refs.bits[e] |= TARGET
+        holder = moved_young(heap, refs.holder[unsigned(entry)])
+        target = moved_young(heap, refs.target[unsigned(entry)])
+        reached(refs, entry, holder, target, not is_young(heap, holder))
 
 
 @kernel

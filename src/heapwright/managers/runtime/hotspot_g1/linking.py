@@ -4,12 +4,11 @@ See collectors/hotspot/referring.py; here references that lead out of a region a
 and what is collected is the chosen regions.
 """
 
-from heapwright.collectors.hotspot.layout import HEADER_BYTES, MARKED, refer, reference
+from heapwright.collectors.hotspot.layout import HEADER_BYTES, moved_if_reached, refer, reference
 from heapwright.collectors.hotspot.referring import BEFORE, NEXT
 from heapwright.collectors.log import EVENT
-from heapwright.collectors.references import HOLDER, OUTSIDE, PENDING, TARGET, settle
+from heapwright.collectors.references import PENDING, reached, settle
 from heapwright.compiler import kernel, unsigned
-from heapwright.machine import load
 from heapwright.managers.runtime.hotspot_g1.state import OLD, is_young, note_card, region_of
 
 
@@ -58,8 +57,7 @@ def moved(heap, address):
     """Where the object lies now; 0 if it lay in a chosen region and was not reached."""
     if not heap.regions.chosen[unsigned(region_of(heap, address))]:
         return address
-    word = load(heap.machine, address - HEADER_BYTES)
-    return word & ~MARKED if word & MARKED == MARKED else 0
+    return moved_if_reached(heap.machine, address)
 
 
 @kernel
@@ -68,14 +66,6 @@ def look(heap):
     reference object outside young is not discovered."""
     refs = heap.references
     for entry in range(refs.entries):
-        e = unsigned(entry)
-        if not refs.bits[e] & HOLDER:
-            address = moved(heap, refs.holder[e])
-            if address:
-                refs.holder[e] = address
-                refs.bits[e] |= HOLDER if is_young(heap, address) else HOLDER | OUTSIDE
-        if not refs.bits[e] & TARGET:
-            address = moved(heap, refs.target[e])
-            if address:
-                refs.target[e] = address
-                refs.bits[e] |= TARGET
+        holder = moved(heap, refs.holder[unsigned(entry)])
+        target = moved(heap, refs.target[unsigned(entry)])
+        reached(refs, entry, holder, target, holder != 0 and not is_young(heap, holder))
