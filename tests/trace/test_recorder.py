@@ -102,6 +102,8 @@ def test_no_event_is_lost(tmp_path, allocating, what, status):
 def test_exec_starts_anew_and_the_last_image_is_kept(tmp_path, allocating):
     _, trace = run(tmp_path, allocating, "exec", CHURN)
     assert trace.allocations == 250
+    (note,) = trace.notes
+    assert note.startswith("The process was allocating before it became allocating: ")
 
 
 def test_a_forked_child_is_left_out(tmp_path, allocating):

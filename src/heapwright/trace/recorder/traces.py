@@ -136,6 +136,8 @@ def write_traces(
     chosen = [main, *(log for log in logs if session.children and log != main)]
     live = running(folder)
     notes = [*_elsewhere(folder, session, main, bool(own)), *session.notes]
+    if own[:-1] and not session.children:
+        notes.append(_images_before(own))
     silent = sorted(set(live) - {pid for pid, _, _ in logs})
     if silent and session.children:
         notes.append(
@@ -224,6 +226,17 @@ def _elsewhere(folder: Path, session: Session, main: tuple[int, int, Path], own:
     if others := _others(folder):
         notes.append(Note(_not_followed(others), ELSEWHERE, others))
     return notes
+
+
+def _images_before(own: list[tuple[int, int, Path]]) -> Note:
+    """The first process executed another program: of each but the last nothing is kept."""
+    names = [os.path.basename(Log(path).executable) for _, _, path in own]
+    return Note(
+        f"The process was {', then '.join(names[:-1])} before it became {names[-1]}: what was "
+        "asked for until then is not in it; `record --children` gives each program a trace.",
+        ELSEWHERE,
+        len(names) - 1,
+    )
 
 
 def _others(folder: Path) -> int:
