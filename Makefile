@@ -35,7 +35,8 @@ test: install system test-compiled test-interpreted test-checked ## the whole su
 # checked, the rest as it is shipped. Tests of one manager go to one worker, which compiles it once.
 STEPPED := tests/structures tests/machine tests/allocators tests/collectors tests/managers
 CHECKED := tests/compiler/test_bare.py tests/compiler/test_words.py tests/tunnel/test_golden_addresses.py
-SPREAD := -n $(WORKERS) --dist loadgroup --processor-time 12
+# A worker that dies ends the run and is named: xdist gives its last test to a new one that waits for ever.
+SPREAD := -n $(WORKERS) --dist loadgroup --max-worker-restart 0 --processor-time 12
 
 test-compiled: install ## the suite as it is shipped, but for what test-checked runs
 	$(BIN)/pytest $(SPREAD) tests $(STEPPED:%=--ignore=%)

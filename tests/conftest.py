@@ -40,6 +40,7 @@ settings.load_profile("repeatable")
 
 
 PATIENCE_SECONDS = 30  # beyond a test's limit, before its process is ended from outside Python
+HASTE_SECONDS = 1  # before the limit, in a worker, whose stacks pytest-timeout writes to nowhere
 
 
 def pytest_configure(config):
@@ -52,12 +53,14 @@ def pytest_runtest_protocol(item, nextitem):
     """A bound on every test, also on one that holds the interpreter's lock for ever.
 
     pytest-timeout's thread ends a run whose kernel loops, since kernels let go of the lock. Code
-    that does not is ended by faulthandler, whose watchdog is no thread of Python's.
+    that does not is ended by faulthandler, whose watchdog is no thread of Python's. In a worker of
+    xdist that one comes first: what pytest-timeout says of a worker nobody reads.
     """
     marker = item.get_closest_marker("timeout")
     asked = marker.args[0] if marker and marker.args else item.config.getoption("timeout", None)
     if asked:  # 0, as under a debugger, means no bound
-        limit, stderr = float(asked) + PATIENCE_SECONDS, item.config.stderr_of_the_run
+        beyond = -HASTE_SECONDS if hasattr(item.config, "workerinput") else PATIENCE_SECONDS
+        limit, stderr = max(1, float(asked) + beyond), item.config.stderr_of_the_run
         faulthandler.dump_traceback_later(limit, exit=True, file=stderr)
     try:
         return (yield)
