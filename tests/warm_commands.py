@@ -25,6 +25,7 @@ from pathlib import Path
 
 INSTALLED = Path(sys.executable).with_name("heapwright")
 SETTLED = ("HEAPWRIGHT_", "NUMBA_", "PYTHON", "LD_", "HOME", "XDG_", "COLUMNS", "NO_COLOR")
+LEAVE_SECONDS = 60  # that commands have to end, once nobody waits for them
 CLIENT = """#!{python} -IS
 import os, sys
 def settled(environment):
@@ -65,7 +66,12 @@ def warm_commands(folder, environment):
         yield folder
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait()
+        try:
+            server.wait(LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+            raise AssertionError("a command did not end after the one who gave it") from None
 
 
 def _compiling():
@@ -110,7 +116,10 @@ def _run(client):
     head, files, _, _ = socket.recv_fds(client, 8, 3)
     told = b""
     while len(told) < int.from_bytes(head, "little"):
-        told += client.recv(1 << 20)
+        part = client.recv(1 << 20)
+        if not part:
+            os._exit(1)  # whoever asked is gone
+        told += part
     arguments, folder, environment = json.loads(told)
     for number, file in enumerate(files):
         os.dup2(file, number)
