@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.agreement import record_python, record_threaded
 from benchmarks.agreement_mallocs import row, synthetic
 from benchmarks.glibc_packages import unpacked
+from benchmarks.glibc_rate import seconds
 from benchmarks.tables import here, name_of, of_recordings, recordings_parser, setting, table, today
 from heapwright.managers import managers
 from heapwright.references.malloc import libc, systems
@@ -71,7 +72,7 @@ def cells(label: list[str], trace: Trace, settings: dict[str, int]) -> list[str]
 def section(version: str, traces: list[Path]) -> str:
     """The tables of one version."""
     asked = {"version": version_number(version)}
-    rows, knob_rows, ratios, slower = [], [], [], []
+    rows, knob_rows, ratios, slower, loops = [], [], [], [], []
     for path in traces:
         trace = Trace.open(path)
         name = name_of(path)
@@ -84,13 +85,19 @@ def section(version: str, traces: list[Path]) -> str:
         if systems.timed("glibc", asked):
             real = min(rates(trace, ["glibc"], 1, asked)["glibc"] for _ in range(RUNS))
             ratios.append(real / twin)
+        else:
+            ratios.append(seconds(trace, libc.libraries(version), RUNS) / twin)
+            real = min(rates(trace, ["glibc"])["glibc"] for _ in range(RUNS))
+            loops.append(seconds(trace, None, RUNS) / real)
         if name == KNOB_RECORDING:
             for knobs in KNOBS.get(version, ()):
                 knob_rows.append(cells([setting(knobs)], trace, {**asked, **knobs}))
     text = f"## glibc {version}\n\n{table(('trace', 'events', 'threads', *HEADER), rows)}\n\n"
     text += f"The twin's rate over that of 2.36's twin: median {statistics.median(slower):.2f}"
-    if ratios:
-        text += f"; twin / real rate in one loop: median {statistics.median(ratios):.2f}"
+    told = "the same loop in C" if loops else "one loop"
+    text += f"; twin / real rate in {told}: median {statistics.median(ratios):.2f}"
+    if loops:
+        text += f" (of {libc.here()} that loop takes {statistics.median(loops):.2f} of the time)"
     text += f"; the best of {RUNS} runs each.\n"
     if knob_rows:
         text += f"\nWith knobs turned that mean something else here, on {KNOB_RECORDING}:\n\n"
