@@ -27,17 +27,20 @@ def test_what_python_programs_held_is_beside_what_was_predicted():
     module = importlib.import_module("benchmarks.python_memory")
     mib = 1 << 20
 
-    def figure(manager, near, predicted):
-        held, range_ = {"peak": 50 * mib, "end": 40 * mib}, (39 * mib, 51 * mib)
-        spread = {"peak": range_, "end": range_}
-        return module.Figure("parser", "", manager, near, 1.0, predicted, held, spread)
+    def figure(manager, near, ends):
+        measured = {"peak": [50 * mib], "end": [40 * mib, 39 * mib, 51 * mib]}
+        predicted = {"peak": [51 * mib], "end": [each * mib for each in ends]}
+        return module.Figure("parser", "", manager, near, [1.0], predicted, measured)
 
-    good = figure("pymalloc over glibc", 0.05, {"peak": 51 * mib, "end": 39 * mib})
-    bad = figure("jemalloc", 0.1, {"peak": 51 * mib, "end": 50 * mib})
-    assert (good.holds, bad.holds) == (True, False)
-    text = module.page([good, bad])
-    assert "**1 of 1**" in text and "**0 of 1**" in text
-    assert "50.0 MiB / 40.0 MiB (−20 %), 39.0 MiB to 51.0 MiB" in text
+    good = figure("pymalloc over glibc", 0.05, [39])
+    bad = figure("jemalloc", 0.1, [45, 50, 51])  # beyond, even at the least
+    falls = figure("jemalloc", 0.1, [41, 50, 51])
+    assert [one.holds for one in (good, bad, falls)] == [True, False, True]
+    assert [one.middle_holds for one in (good, bad, falls)] == [True, False, False]
+    text = module.page([good, bad, falls])
+    assert "**1 of 1** processes." in text
+    assert "**1 of 2** processes; the medians alone, of 0." in text
+    assert "50.0 MiB / 40.0 MiB (−20 %), 45.0 MiB to 51.0 MiB / 39.0 MiB to 51.0 MiB" in text
 
 
 def test_a_guests_archive_holds_its_files_by_name(tmp_path):

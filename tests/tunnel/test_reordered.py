@@ -1,9 +1,12 @@
 """Another order of threads keeps each thread's own, and each object's."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
+from heapwright.managers.malloc.jemalloc import manager as jemalloc
 from heapwright.trace.schema import FREE, MALLOC, THREAD_EXIT, events
-from heapwright.tunnel.reordered import WINDOW, reordered
+from heapwright.tunnel.reordered import WINDOW, Another, reordered
 
 
 def batch(rows):
@@ -40,3 +43,20 @@ def test_an_object_that_goes_from_thread_to_thread_keeps_its_window_as_it_is():
 def test_one_thread_has_one_order():
     given = events(op=np.array([MALLOC]), slot=np.array([0]), size=np.array([8]))
     assert reordered(given, np.random.default_rng(1)) is given
+
+
+def test_another_run_has_its_own_pace_and_lies_elsewhere():
+    """jemalloc draws from its addresses: all move together, by pages, as the number says."""
+    given = events(op=np.array([MALLOC, MALLOC]), time_ns=np.array([40, 1000]))
+    random = np.random.default_rng(1)
+    assert Another(pace=0.5).of(given, random).time_ns.tolist() == [20, 500]
+    assert Another().of(given, random) is given
+    moved = []
+    for number in (0, 1, 1, 2):
+        heap = SimpleNamespace(main_seed=9 << 40, seed=8 << 40, seed_step=64, origin=0)
+        Another(process=number).begin(jemalloc, heap)
+        down = -heap.origin
+        assert (heap.main_seed, heap.seed) == ((9 << 40) - down, (8 << 40) - down)
+        moved.append(down)
+    assert moved[0] == 0 and moved[1] == moved[2] != moved[3]
+    assert all(0 < down < 1 << 40 and down % 4096 == 0 for down in moved[1:])

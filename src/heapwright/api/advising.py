@@ -359,6 +359,7 @@ class Tunnel:
         from heapwright.trace.store import Trace
         from heapwright.tunnel.compare import Lane
         from heapwright.tunnel.footprint import footprint
+        from heapwright.tunnel.reordered import Another
 
         if one.kind == "measured":
             return self._real(one.manager, one.settings, field_)
@@ -372,7 +373,7 @@ class Tunnel:
                 at=self.at,
                 conditions=self.conditions,
                 trim_seconds=one.trim_seconds,
-                reorder=reorder,
+                another=Another(reorder=reorder),
                 progress=progress,
             )
             held.by_time = field_.deploy(one.malloc).waits(one.settings)

@@ -21,13 +21,14 @@ from heapwright.result import Footprint
 from heapwright.trace.ending import Ending, clock, ended_ns, ending
 from heapwright.trace.schema import TRIM, Events, events
 from heapwright.tunnel.conditions import columns_of
-from heapwright.tunnel.reordered import SEED, reordered
+from heapwright.tunnel.reordered import SEED, Another
 from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, Replay
 from heapwright.tunnel.settled import mean_resident, stops_of
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
 
+RECORDED = Another()
 CLOCKED = 4  # one stop in so many more is spread over time instead of events, as in `replay`
 
 
@@ -62,24 +63,25 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     at: Stops,
     conditions: Conditions | None = None,
     trim_seconds: float = 0,
-    reorder: bool = False,
+    another: Another = RECORDED,
     progress: Progress | None = None,
 ) -> Footprint:
     """Replay `trace` through a manager once. With `trim_seconds` malloc_trim(0) is called as often;
-    with `reorder` its threads take turns in another order.
+    `another` says how the run differs from the recorded one.
 
     HeapwrightError for an unknown manager or knob, for a corrupt trace, and where the real program
     would have been killed.
     """
     twin = Replay(manager_name, trace, dict(settings or {}), conditions or Conditions.of(trace))
     loop, run, meters = twin.loop, twin.run, twin.heap.machine.meters
+    another.begin(twin.module, twin.heap)
     loop.replay(twin.heap, run, events())  # compile, or load the compiled
     trims = _trims(at, trim_seconds)
     resident = np.zeros(len(at.events), np.int64)
     row = first = trimmed = 0
     random = np.random.default_rng(SEED)
     for recorded in trace.batches(columns_of(loop, trace)):
-        batch = reordered(recorded, random) if reorder else recorded
+        batch = another.of(recorded, random)
         twin.clock.start()
         past, here = first + len(batch.op), first
         while row < len(at.events) and at.events[row] < past:

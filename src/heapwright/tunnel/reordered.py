@@ -1,15 +1,21 @@
-"""Another order of a recording's threads: what a second run of the same program might have been.
+"""What a second run of the same program might have been: other threads first, faster, elsewhere.
 
     window of events ─► threads in another order, each thread's own events in theirs
+    clock            ─► all of it faster or slower, as without a recorder or on a busy machine
+    process          ─► the addresses that the system draws, where a manager draws from them
 
 The recorded order is one of many. Within a short window the threads take turns in another order,
 unless one of them uses an object that another one had in the same window, or ends: then the window
 stays as it is. So each reordered trace is one that could have been recorded. How far a manager's
-figures move with it is how far they depend on the order.
+figures move with it is how far they depend on the order. Likewise of the clock, and of the process:
+jemalloc counts to its looks at what is dirty, and to its deadlines, with numbers that it draws from
+where the system put it.
 
 Omits      orders that are further apart than a window; locks that the program itself holds
 """
 
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +24,26 @@ from heapwright.trace.schema import THREAD_EXIT, Events
 
 WINDOW = 64  # events
 SEED = 1
+
+
+@dataclass(frozen=True)
+class Another:
+    """What differs from the run that was recorded; nothing, as it comes."""
+
+    reorder: bool = False  # the threads take turns in another order
+    pace: float = 1.0  # its time as a multiple of the recorded one
+    process: int = 0  # by number, of those whose addresses are drawn; 0: none are
+
+    def begin(self, module: ModuleType, heap: Any) -> None:
+        """Let `heap` lie where the process has it; to most managers that makes no difference."""
+        if self.process and hasattr(module, "relocate"):
+            module.relocate(heap, self.process)
+
+    def of(self, batch: Events, random: np.random.Generator) -> Events:
+        """The batch as that run has it."""
+        if self.pace != 1 and len(batch.time_ns):
+            batch = batch._replace(time_ns=(batch.time_ns * self.pace).astype(np.int64))
+        return reordered(batch, random) if self.reorder else batch
 
 
 def reordered(batch: Events, random: np.random.Generator) -> Events:

@@ -102,6 +102,7 @@ __all__ = [
     "metadata",
     "misaligned",
     "realloc",
+    "relocate",
     "seed",
     "statistics",
     "thread_exit",
@@ -116,6 +117,7 @@ LEAST_LG_CACHED, MOST_LG_CACHED = 3, 23  # TCACHE_MAXCLASS_LIMIT
 MOST_EXTENTS = 1 << 22
 # Where the thread states of a process without randomised addresses were seen, here
 MAIN_SEED, SEED, SEED_STEP = 0x7FFFF7F92738, 0x7FFFF6DFEC78, 1 << 16
+DRAWN_PAGES = 1 << 28  # Linux x86-64: vm.mmap_rnd_bits
 
 
 class Config(NamedTuple):
@@ -192,6 +194,13 @@ def _refuse(config):
 def seed(heap, seeds):
     """Begin as a process in which these four are so: see `references/malloc/harness.py`."""
     heap.main_seed, heap.seed, heap.seed_step, heap.origin = (int(each) for each in seeds)
+
+
+def relocate(heap, number):
+    """Begin as the process of this number does, of those whose addresses the system draws: the
+    threads' states and the arenas lie in the area of mappings, which moves as a whole."""
+    down = int(np.random.default_rng(number).integers(1, DRAWN_PAGES)) << PAGE_SHIFT
+    seed(heap, (heap.main_seed - down, heap.seed - down, heap.seed_step, heap.origin - down))
 
 
 def fatal(heap):
