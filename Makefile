@@ -80,6 +80,7 @@ agreement: install system ## regenerate docs/agreement*.md from real recordings;
 	$(BIN)/python -m benchmarks.agreement_hotspot
 	$(BIN)/python -m benchmarks.agreement_android
 	$(BIN)/python -m benchmarks.agreement_cpython $(PYTHONS)
+	$(BIN)/python -m benchmarks.agreement_pymalloc $(PANDAS_PYTHONS)
 
 agreement-linux: install ## regenerate docs/agreement-linux.md from what linux-keys made; or SAMPLES=folder MEMBLOCK=library
 	$(BIN)/python -m benchmarks.agreement_linux $(or $(SAMPLES),build/linux/samples) --memblock $(or $(MEMBLOCK),build/linux/memblock.so)

@@ -51,6 +51,8 @@ def test_the_cause_of_a_real_program_is_found_first(tmp_path, causes, kind):
 
 
 SURVIVORS = """
+import time
+
 class Node:
     __slots__ = ("x",)
 
@@ -64,6 +66,7 @@ for turn in range(10):
 del held
 for number in range(20_000):
     str(number)
+time.sleep(0.3)  # a rest: a stall of a busy machine before is none
 """
 
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #define TYPE_BYTES 400 /* PyTypeObject is no shorter */
-#define NAME_WORD 3    /* of PyTypeObject: tp_name, tp_flags */
+#define NAME_WORD 3    /* of PyTypeObject: tp_name, tp_basicsize, tp_flags */
+#define SIZE_WORD 4
 #define FLAGS_WORD 21
 #define TYPE_SUBCLASS (1UL << 31) /* Py_TPFLAGS_TYPE_SUBCLASS */
 #define HAVE_GC (1UL << 14)        /* Py_TPFLAGS_HAVE_GC */
@@ -14,6 +15,7 @@
 uintptr_t type_of_types, type_of_tuples, type_of_dicts;
 static uintptr_t known_types[KNOWN_TYPES];
 static uint8_t kinds[KNOWN_TYPES + 1];
+static uint64_t least[KNOWN_TYPES + 1]; /* bytes of an instance without items */
 static uint32_t type_count;
 
 /* Is there a type at `address`: an instance of `type`, or of a type whose flags say that it derives from it? */
@@ -36,6 +38,7 @@ static uint32_t type_number(uintptr_t type)
     memcpy(text, name, strnlen(name, sizeof text));
     known_types[at] = type;
     type_count++;
+    least[at + 1] = ((uint64_t *)type)[SIZE_WORD];
     if (((uint64_t *)type)[FLAGS_WORD] & HAVE_GC)
         kinds[at + 1] = type == type_of_tuples ? TUPLE_KIND : type == type_of_dicts ? DICT_KIND : CONTAINER_KIND;
     tell(KIND, at + 1, kinds[at + 1]);
@@ -56,13 +59,15 @@ void see_whether_followed(struct block *block)
 }
 
 /* Find the object in a block: the first of the three places whose second word is a type. Its first is a count:
- * a table that is not full yet may begin with a pointer, and go on with what an object before it left there. */
+ * a table that is not full yet may begin with a pointer, and go on with what an object before it left there. Heads
+ * lie before what the collector may follow, and before nothing else; and that has room behind them. */
 int look_for_type(struct block *block)
 {
     for (uint32_t offset = 0; offset <= 32 && offset + 16 <= block->size; offset += 16) {
         const uintptr_t *words = (const uintptr_t *)(block->address + offset);
         uint32_t number = words[1] & 7 ? 0 : type_number(words[1]);
-        if (!number || referred(words[0])) continue;
+        if (!number || referred(words[0]) || !kinds[number] != !offset) continue;
+        if (offset && offset + least[number] > block->size) continue;
         block->flags |= TYPED;
         block->object = offset;
         int other = number != block->type;
