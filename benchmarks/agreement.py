@@ -147,8 +147,8 @@ Twin and real system get the same setting (`--set` and `GLIBC_TUNABLES`); the ke
 
 Pages of their own have [glibc in other versions](agreement-glibc.md),
 [the other mallocs](agreement-mallocs.md), with nginx's slabs and PyTorch's allocator,
-[Go](agreement-go.md), [CPython](agreement-cpython.md), [pymalloc](agreement-pymalloc.md), [HotSpot](agreement-hotspot.md),
-[Android](agreement-android.md) and [Linux](agreement-linux.md).
+[Go](agreement-go.md), [CPython](agreement-cpython.md), [pymalloc](agreement-pymalloc.md),
+[HotSpot](agreement-hotspot.md), [Android](agreement-android.md) and [Linux](agreement-linux.md).
 {alone if others else ""}"""
 
 

@@ -32,6 +32,13 @@ held = [bytearray(1000) for _ in range(50)]
 junk = [str(i) * 3 for i in range(40000)]
 del junk
 junk = [str(i) * 3 for i in range(40000)]
+tables = [[] for _ in range(4000)]
+class Wide:
+    __slots__ = ("a", "b", "c", "d")
+wide = [Wide() for _ in range(1000)]
+del wide  # tables of one item each then lie where these did, and have their type behind it
+for table in tables:
+    table.append(None)
 os._exit(3) if EXIT else None
 """
 
@@ -97,6 +104,13 @@ def test_objects_have_their_types_as_sites(rings):
     assert made[of_type(trace, "bytearray")].sum() >= 50
     assert made[of_type(trace, "str")].sum() > 80_000
     assert {"dict", "list", "function", "type", "tuple"} <= set(names)
+
+
+def test_what_an_object_left_in_a_table_makes_it_none(rings):
+    _, trace = rings
+    wide = of_type(trace, "Wide")
+    born = sum(int(((b.op == NEW) & np.isin(b.site, wide)).sum()) for b in trace.batches(COLUMNS))
+    assert born == 1000
 
 
 def test_objects_have_the_line_that_made_them(rings):
