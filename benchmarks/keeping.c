@@ -13,7 +13,8 @@
    phases    60 phases, each with its own sizes and its own target, 16 to 64 MB live
    cycle     200 MB allocated, written and freed, 40 times
    locked    a program that locks its memory, present and to come (mlockall)
-   burst     six million blocks of 8 to 64 bytes, written, then three of four freed */
+   burst     six million blocks of 8 to 64 bytes, written, then three of four freed
+   tiny      the same of 1 to 16 bytes */
 
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -211,10 +212,10 @@ static long locked(void) {
 }
 
 enum { BURST = 6000000 };
-static long burst(void) {
+static long burst(uint32_t units, uint32_t unit) {
   blocks = mmap(NULL, BURST * sizeof *blocks, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   for (int i = 0; i < BURST; i++) {
-    blocks[i] = written(8 + 8 * (draw() % 8));
+    blocks[i] = written(unit * (1 + draw() % units));
     if (i % (BURST / 8) == 0) look();
   }
   look();
@@ -241,7 +242,8 @@ int main(int words, char **word) {
   else if (!strcmp(pattern, "phases")) stays = phases();
   else if (!strcmp(pattern, "cycle")) stays = cycle();
   else if (!strcmp(pattern, "locked")) stays = locked();
-  else if (!strcmp(pattern, "burst")) stays = burst();
+  else if (!strcmp(pattern, "burst")) stays = burst(8, 8);
+  else if (!strcmp(pattern, "tiny")) stays = burst(16, 1);
   else {
     fprintf(stderr, "keeping: no pattern %s\n", pattern);
     return 2;

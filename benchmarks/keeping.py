@@ -4,9 +4,10 @@
                                  [--peers NAME=/path/library.so]
 
 prints JSON, and a table to standard error. Each pattern of keeping.c is a program whose need of
-memory changes; it looks at what is resident after the same events whatever serves it. A figure is
-the median of the runs, in MB: the peak, the mean over the looks, and what stays at the end. The
-ratios are ours to the least of mimalloc, mimalloc 3 and jemalloc, of the peak to mimalloc's.
+memory changes; it looks at what is resident after the same events whatever serves it. So do two
+services (keeping_services.py). A figure is the median of the runs, in MB: the peak, the mean over
+the looks, and what stays at the end. The ratios are ours to the least of mimalloc, mimalloc 3 and
+jemalloc, of the peak to mimalloc's.
 """
 
 import argparse
@@ -14,16 +15,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import pages
 from benchmarks.flight import allocators, compiled
+from benchmarks.keeping_services import SERVICES, measures
+from benchmarks.keeping_services import Measure as Service
 from benchmarks.peers import NAMES, Served
 from heapwright.errors import HeapwrightError
 
-PATTERNS = ("handed", "replaced", "left", "idle", "phases", "cycle", "locked", "burst")
+PATTERNS = ("handed", "replaced", "left", "idle", "phases", "cycle", "locked", "burst", "tiny")
 MEASURED_AGAINST = ("jemalloc", "mimalloc", "mimalloc 3")
 
 
@@ -55,16 +58,17 @@ def run(program: str, pattern: str, served: Served) -> Kept | None:
     return Kept(*map(float, done.stdout.split()))
 
 
-def row(
-    program: str, pattern: str, found: Mapping[str, Served], runs: int
-) -> dict[str, dict[str, float]]:
-    """Medians of a pattern, the allocators in turn."""
+Measure = Callable[[Served], Kept | None]
+
+
+def row(measure: Measure, found: Mapping[str, Served], runs: int) -> dict[str, dict[str, float]]:
+    """Medians of a pattern or a service, the allocators in turn."""
     taken: dict[str, list[Kept]] = {name: [] for name in found}
     names = list(found)
     for turn in range(runs):
         first = turn % len(names)  # as in flight.py
         for name in names[first:] + names[:first]:
-            kept = run(program, pattern, found[name])
+            kept = measure(found[name])
             if kept:
                 taken[name].append(kept)
     return {
@@ -74,6 +78,23 @@ def row(
         for name, many in taken.items()
         if many
     }
+
+
+def every_measure(program: str, only: Sequence[str]) -> dict[str, Measure]:
+    """Of the patterns and services that are wanted and can be had, how each is run."""
+
+    def of_pattern(pattern: str) -> Measure:
+        return lambda served: run(program, pattern, served)
+
+    def of_service(service: Service) -> Measure:
+        return lambda served: Kept(*service(served))
+
+    found = {pattern: of_pattern(pattern) for pattern in PATTERNS if pattern in only}
+    if {*SERVICES} & {*only}:
+        for name, service in measures().items():
+            if name in only:
+                found[name] = of_service(service)
+    return found
 
 
 def ratios(figures: Mapping[str, Mapping[str, float]], ours: str) -> dict[str, float]:
@@ -120,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words: dict[str, Any] = {"type": lambda text: text.split(",")}
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--managers", default=["wright"], **words)
-    parser.add_argument("--only", default=list(PATTERNS), **words)
+    parser.add_argument("--only", default=[*PATTERNS, *SERVICES], **words)
     parser.add_argument("--peers", action="append", default=[], type=peer, metavar="NAME=PATH")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--page", type=Path, help="a page whose marked table is made anew")
@@ -133,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = {}
     with tempfile.TemporaryDirectory() as made:
         program = compiled("keeping", Path(made))
-        for pattern in options.only:
-            figures = row(program, pattern, found, options.runs)
+        for pattern, measure in every_measure(program, options.only).items():
+            figures = row(measure, found, options.runs)
             if figures:
                 rows[pattern] = figures
                 print(as_table({pattern: figures}, ours), file=sys.stderr, flush=True)
