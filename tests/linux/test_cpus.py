@@ -48,6 +48,11 @@ def test_each_processor_takes_from_a_slab_of_its_own(two):
     assert len(set(slabs("slub", two, cpus=1))) == 1
 
 
+def test_objects_of_a_cache_lie_as_far_apart_as_it_says(two):
+    (placed,) = placements("slub", two, {"cpus": 1})
+    assert np.diff(placed[:12, 0]).tolist() == [192] * 11
+
+
 def test_the_trace_says_how_many_there_were(two, tmp_path):
     slub = named("slub")
     assert as_recorded(slub, two) == {"cpus": 2}

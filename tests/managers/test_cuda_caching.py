@@ -114,12 +114,20 @@ def test_streams_do_not_share():
     assert trial.step(MALLOC, 2, 30 * MIB)[0] == first
 
 
+def free_bytes(trial):
+    """Of the address space."""
+    gaps = trial.machine.gaps
+    return int((gaps.end - gaps.start)[: gaps.count[0]].sum())
+
+
 def test_what_is_whole_goes_back_before_a_request_fails():
     trial = trial_of(capacity_mb=100)
+    before = free_bytes(trial)
     trial.step(MALLOC, 0, 60 * MIB)
     trial.step(FREE, 0)
     assert len(trial.rows("cached")) == 1
     assert trial.step(MALLOC, 1, 70 * MIB)[0] and told(trial)["num_alloc_retries"] == 1
+    assert before - free_bytes(trial) == 70 * MIB, "the address space of the first too"
     assert trial.step(MALLOC, 2, 70 * MIB) == (0, 0) and told(trial)["ooms"] == 1
     assert trial.step(REALLOC, 1, 80 * MIB)[1] == 70 * MIB, "the old block stays"
     assert any("Out of memory 2 times" in note for note in trial.module.notes(trial.heap))

@@ -5,7 +5,7 @@ tests/references/test_steering.py."""
 import pytest
 
 from heapwright.errors import HeapwrightError
-from heapwright.machine import PAGE_BYTES
+from heapwright.machine import PAGE_BYTES, load
 from heapwright.machine.address_space import BREAK, BREAK_BASE, MAPPED_BYTES, RESIDENT_PAGES
 from heapwright.managers import named
 from heapwright.managers.malloc.glibc.parameters import (
@@ -18,6 +18,7 @@ from heapwright.managers.malloc.glibc.parameters import (
     size_t,
     taken,
 )
+from heapwright.managers.malloc.glibc.system import SET_AT_BOOT
 from heapwright.trace.schema import (
     CALLOC,
     FREE,
@@ -149,6 +150,39 @@ def test_mallopt_sets_what_a_tunable_would():
     assert trial.step(MALLOC, 1, 200_000)[0] > 1 << 35  # mapped again: no adaptation
     fly(trial, MALLOPT, mallopt_size(-4, 0))  # M_MMAP_MAX
     assert trial.step(MALLOC, 2, 200_000)[0] < 1 << 35
+
+
+def parameters(trial):
+    """Every word that a setting stands in."""
+    return {name: load(trial.machine, word) for name, word in SET_AT_BOOT.items()}
+
+
+def test_each_mallopt_sets_its_own_word_and_no_other():
+    """To the last value that it takes, and not to the first that it does not."""
+    trial = Trial("glibc")
+    trial.step(MALLOC, 0, 100)
+    told = parameters(trial)
+    for param, value, changed in (
+        (-7, 0, {}),  # M_ARENA_TEST
+        (-7, 1, {"arena_test": 1}),
+        (-8, 0, {}),  # M_ARENA_MAX
+        (-8, 1, {"arena_max": 1}),
+        (-5, 3, {}),  # M_CHECK_ACTION
+        (2, 3, {}),  # M_NLBLKS: ignored for thirty years
+        (1, 161, {}),  # M_MXFAST
+        (1, 160, {"max_fast": 160}),
+        (1, 8, {"max_fast": 16}),
+        (1, 9, {"max_fast": 16}),
+        (1, 25, {"max_fast": 32}),
+        (-1, -1, {"trim_threshold": UNREACHABLE, "no_dynamic_threshold": 1}),
+        (-1, 0, {"trim_threshold": 0}),
+        (-2, 7, {"top_pad": 7}),
+        (-3, 9, {"mmap_threshold": 9}),
+        (-4, 5, {"mmap_max": 5}),
+    ):
+        fly(trial, MALLOPT, mallopt_size(param, value))
+        told |= changed
+        assert parameters(trial) == told, (param, value)
 
 
 def test_mallopt_sets_what_a_fastbin_holds():

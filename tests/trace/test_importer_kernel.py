@@ -10,6 +10,15 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.doors import CACHE, KMALLOC, PAGES, Door, loaded, stored
 from heapwright.trace.importers import import_file
 from heapwright.trace.importers.gfp import UNKNOWN, flags_of
+from heapwright.trace.importers.kernel_events import (
+    NEW_OBJECT,
+    NEW_OF_CACHE,
+    NEW_PAGES,
+    OLD_OBJECT,
+    OLD_OF_CACHE,
+    Row,
+    sound,
+)
 from heapwright.trace.schema import FREE, MALLOC, events
 from heapwright.trace.store import Trace, TraceWriter
 
@@ -75,6 +84,38 @@ def test_a_number_that_no_word_holds_is_counted_not_a_crash(event, field, tmp_pa
     fields = " ".join(f"{name}={value}" for name, value in told.items())
     hostile = f"\n cat-92 [000] d..1. 12.9: {event}: call_site=f {fields}\n"
     assert imported(TEXT + hostile.encode(), tmp_path).events >= 8
+
+
+def test_the_edges_of_what_a_kernel_writes():
+    """Of each field the last value that one may have, and the first that none has."""
+    page = Row(NEW_PAGES, 9, 0, 0, 0xCC0, -1, -1, 0, 0)
+    thing = page._replace(kind=NEW_OBJECT, size=5, room=8)
+    of_cache = thing._replace(kind=NEW_OF_CACHE, size=0, room=1)
+    word = (1 << 63) - 1
+    for row, field, last, first in (
+        (page, "key", (1 << 40) - 1, 1 << 40),
+        (page, "size", 10, 11),
+        (page, "size", 0, -1),
+        (page, "gfp", word, word + 1),
+        (page, "room", -word, -word - 1),
+        (page, "key", 0, -1),
+        (page, "time_ns", (1 << 62) - 1, 1 << 62),
+        (page, "time_ns", 0, -1),
+        (page, "cpu", (1 << 16) - 1, 1 << 16),
+        (page, "cpu", 0, -1),
+        (thing, "key", 2 * word + 1, 2 * word + 2),
+        (thing, "room", 4 << 20, (4 << 20) + 1),
+        (thing, "room", 5, 4),
+        (thing, "size", 0, -1),
+        (of_cache, "room", 1, 0),
+    ):
+        kept = sound(row._replace(**{field: last}))
+        assert kept == row._replace(**{field: last & word if field == "key" else last}), field
+        assert sound(row._replace(**{field: first})) is None, field
+    for free in (OLD_OBJECT, OLD_OF_CACHE):  # which tells no size that counts
+        assert sound(thing._replace(kind=free, room=4)) == thing._replace(kind=free, room=4)
+    assert sound(thing._replace(kind=7)) == thing
+    assert sound(of_cache._replace(kind=8)) == of_cache
 
 
 def test_raw_pages_are_read(tmp_path):

@@ -170,7 +170,8 @@ def test_what_an_ltrace_assumes_is_counted(tmp_path):
         * 1
         + "8 <... malloc resumed> ) = 0x50\n" * 3  # four entered before
         + "9 malloc(9 <unfinished ...>\n"  # never returns
-        + "--- SIGCHLD ---\n" * 5
+        + "--- SIGCHLD ---\n" * 4
+        + f"{'9' * 20} malloc(5) = 0x60\n"
     )
     trace = imported(log, tmp_path)
     assert noted(trace, "name no thread, taken for those of one") == 3
@@ -236,11 +237,11 @@ def test_an_alignment_that_none_can_have_is_refused(names, tmp_path):
 def test_lines_that_only_look_like_calls(tmp_path):
     trace = imported(
         "--7-- malloc(5) = 0x10\n-7- malloc(6) = 0x20\n-a7-- malloc(6) = 0x30\n"
-        "--7-- malloc(8) = 0x40\n",
+        f"--7-- malloc(8) = 0x40\n--{'9' * 20}-- malloc(9) = 0x50\n",
         tmp_path,
     )
     assert told(trace) == [("malloc", 0, 5, 0, 0), ("malloc", 1, 8, 0, 0)]
-    assert noted(trace, "lines that are no events") == 2
+    assert noted(trace, "lines that are no events") == 3
 
 
 def test_a_caller_of_mtrace_may_hold_signs_and_blanks(tmp_path):

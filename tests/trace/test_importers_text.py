@@ -27,6 +27,8 @@ from text_recordings import (
     told,
 )
 
+BEYOND = "9" * 20  # a number that no field holds
+
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_recording_becomes_these_events(name, tmp_path):
@@ -173,6 +175,10 @@ def test_records_and_threads_past_the_first_tables(tmp_path):
         ("1\n2\n3\n4\na 0 5\nx 0\n", "line 6 is not understood: 'x 0'"),
         ("1\n2\n3\n4\na 0 5\na 99999999999999999999 5\na 1 1\n", "line 6 is not understood"),
         (MTRACE + "@ p:[0x1] + 0x55\n= End\n", "line 10 is not understood"),
+        (ANDROID + f"{BEYOND}: malloc 0x10 5\n", "line 9 is not understood"),
+        (f"1 2 malloc(3)=#1\n{BEYOND} 2 malloc(3)=#2\n", "line 2 is not understood"),
+        (f"1 2 malloc(3)=#1\n1 {BEYOND} malloc(3)=#2\n", "line 2 is not understood"),
+        ("1 2 malloc(3)=#1\nmalloc(3)=#2\n", "line 2 is not understood"),
         (HEAPTRACK + "+ 5 zz\n\n", "line 17 is not understood"),
         (HEAPTRACK_INTERPRETED + "- 7\n\n", "line 15 names an object that"),
         ("op,object,size\nmalloc,1,5\nmalloc,x,5\n", "source: after row 0"),

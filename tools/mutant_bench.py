@@ -1,0 +1,390 @@
+"""The process in which faults are tried: it has imported everything, and forks for each fault.
+
+    pytest collects ─► fork a test file: which functions does each of its tests call? (kept)
+                    └► fork a fault:    the functions' code is exchanged, the tests that call them
+                                        run, cheapest file first, up to the first failure
+
+A fault within a function needs no import: the code of the functions that are alive is exchanged by
+what the faulty source compiles to, in a child that shares all else with this process. What stands
+at a module's top runs when it is imported, so there a new process imports the faulty tree, and so
+it does for what survives. Which tests call what is found by stubs in place of the functions, in
+forked children too, and kept with the seconds that each test took, under the digest of its file.
+"""
+
+import contextlib
+import ctypes
+import gc
+import hashlib
+import inspect
+import json
+import mmap
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+import types
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+TESTS_SECONDS = 60  # of a processor, as they took without a fault: the cheapest that call the place
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+UNIT_SECONDS = 60  # of a processor, of tests that are mapped together: the rest is not asked
+LIMIT_SECONDS = 240  # of a processor, of a fault's tests or of a file's without one
+PATIENCE_SECONDS = 2000  # by the clock: some wait for ever, and the machine may be busy
+PLAIN = {"manager", "importers", "report", "machine"}  # names that say nothing of a test
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", f"--timeout={PATIENCE_SECONDS}")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault: where, and the text before and after."""
+
+    path: Path  # from the root
+    line: int
+    start: int  # offset in the file's text
+    before: str
+    after: str
+
+    def text(self, source: str) -> str:
+        """The source with the fault."""
+        assert source[self.start : self.start + len(self.before)] == self.before
+        return source[: self.start] + self.after + source[self.start + len(self.before) :]
+
+
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """What a module compiles to: of its functions, each after those within it."""
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from codes(constant)
+            yield constant
+
+
+def key(code: types.CodeType) -> tuple[str, str, int]:
+    """What tells a function from all others."""
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+class Calls:
+    """Which functions were called since the last `clear`: each runs a stub that tells of its first
+    call and gives it its own code back, so that what follows takes no longer."""
+
+    of_process: "Calls"
+
+    def __init__(self, living: dict[tuple[str, str, int], list[types.FunctionType]]) -> None:
+        self.functions = list(living.values())
+        self.codes = [functions[0].__code__ for functions in self.functions]
+        alone = [len(functions) == 1 for functions in self.functions]
+        self.stubs = [stub(c, at) if alone[at] else None for at, c in enumerate(self.codes)]
+        self.seen = mmap.mmap(-1, len(self.codes) + 1)  # children write to it too
+        Calls.of_process = self
+
+    def clear(self) -> None:
+        """Forget them."""
+        self.seen[:] = bytes(len(self.seen))
+        for functions, code in zip(self.functions, self.stubs, strict=True):
+            if code:
+                functions[0].__code__ = code
+
+    def hit(self, number: int) -> types.FunctionType:
+        """Tell of a call; the function as it is."""
+        self.seen[number] = 1
+        (function,) = self.functions[number]
+        function.__code__ = self.codes[number]
+        return function
+
+    def called(self) -> list[int]:
+        """Their numbers, and those of what is never a stub: closures, functions made twice."""
+        return [at for at, code in enumerate(self.stubs) if self.seen[at] or not code]
+
+
+def stub(code: types.CodeType, number: int) -> types.CodeType | None:
+    """Code of the same arguments that tells of a call; None for a closure's."""
+    count, named = code.co_argcount, code.co_kwonlyargcount
+    names = list(code.co_varnames[: count + named])
+    taken, given = names[:count], names[:count]
+    if code.co_posonlyargcount:
+        taken.insert(code.co_posonlyargcount, "/")
+    rest = list(code.co_varnames[count + named :])
+    if code.co_flags & inspect.CO_VARARGS:
+        star = f"*{rest.pop(0)}"
+        taken, given = [*taken, star], [*given, star]
+    elif named:
+        taken.append("*")
+    taken += names[count:]
+    given += [f"{name}={name}" for name in names[count:]]
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        stars = f"**{rest[0]}"
+        taken, given = [*taken, stars], [*given, stars]
+    if code.co_freevars or not all(name.isidentifier() for name in names):
+        return None
+    told = f"__import__('mutant_bench').Calls.of_process.hit({number})"
+    text = f"def f({', '.join(taken)}):\n    return {told}({', '.join(given)})\n"
+    (made,) = codes(compile(text, code.co_filename, "exec"))
+    return made.replace(
+        co_name=code.co_name, co_qualname=code.co_qualname, co_firstlineno=code.co_firstlineno
+    )
+
+
+class Bench:
+    """A plugin of pytest that runs `work` in place of the tests that were collected."""
+
+    def __init__(
+        self,
+        root: Path,
+        files: Iterable[Path],
+        kept: Path,
+        wanted: Callable[[str], bool],
+        work: Callable[["Bench"], None],
+    ) -> None:
+        self.root, self.kept, self.wanted, self.work = root, kept, wanted, work
+        self.sources = {file: (root / file).read_text() for file in files}
+        self.functions = [  # file, function, what it compiles to
+            (file, f"{file}:{code.co_qualname}", code)
+            for file, source in self.sources.items()
+            for code in codes(compile(source, str(root / file), "exec"))
+        ]
+        self.living: dict[tuple[str, str, int], list[types.FunctionType]] = defaultdict(list)
+        self.items: dict[str, pytest.Item] = {}
+        self.managers = {p.parent.name.replace("_", "-") for p in self.sources if len(p.parts) == 6}
+        self.units: dict[tuple[str, str], list[str]] = defaultdict(list)  # a file, a manager: tests
+        self.texts: dict[str, str] = {}  # of tests
+        self.tests: dict[tuple[str, str], dict[str, tuple[float, set[str]]]] = {}
+        self.sound: set[str] = set()  # tests that pass without a fault
+        self.failed = ""
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """What the session does: no test, in this process."""
+        self.items = {item.nodeid: item for item in session.items if self.wanted(item.nodeid)}
+        for file in self.sources:
+            import_module(".".join(file.with_suffix("").parts[1:]))
+        places = {str(self.root / file) for file in self.sources}
+        for thing in gc.get_objects():
+            if isinstance(thing, types.FunctionType) and thing.__code__.co_filename in places:
+                self.living[key(thing.__code__)].append(thing)
+        gc.freeze()
+        for name in self.items:
+            self.units[self.unit(name)].append(name)
+        self.texts = {file: (self.root / file).read_text() for file, _ in self.units}
+        self.work(self)
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the first failure."""
+        if report.failed and not self.failed:
+            self.failed = report.nodeid
+
+    def unit(self, name: str) -> tuple[str, str]:
+        """What a test is mapped with: the others of its file, about the same manager if any."""
+        told = re.search(r"\[(.*)\]", name)
+        words = f"-{told[1]}-".replace(" ", "-") if told else ""
+        named = max((one for one in self.managers if f"-{one}-" in words), key=len, default="")
+        return name.partition("::")[0], named
+
+    def known(self, unit: tuple[str, str]) -> dict[str, tuple[float, set[str]]]:
+        """Seconds and functions called, of each test of a unit that passes; found once and kept."""
+        if unit not in self.tests:
+            file, names = unit[0], self.units[unit]
+            place = self.kept / ("@".join(filter(None, unit)).replace("/", ".") + ".json")
+            digest = hashlib.sha256((self.root / file).read_bytes()).hexdigest()
+            kept = json.loads(place.read_text()) if place.exists() else {}
+            if kept.get("digest") != digest or not set(names) <= set(kept["asked"]):
+                found = self.forked(partial(self.mapped, names)) or '{"functions": [], "tests": {}}'
+                kept = {"digest": digest, "asked": names, **json.loads(found)}
+                self.kept.mkdir(parents=True, exist_ok=True)
+                part = place.with_suffix(f".{os.getpid()}")
+                part.write_text(json.dumps(kept))
+                part.rename(place)
+            self.tests[unit] = {
+                name: (
+                    seconds,
+                    {f for at, f in enumerate(kept["functions"]) if int(bits, 16) >> at & 1},
+                )
+                for name, (seconds, bits) in kept["tests"].items()
+                if name in self.items
+            }
+        return self.tests[unit]
+
+    def mapped(self, names: list[str]) -> str:
+        """In a child: seconds and calls of each test that passes, as JSON."""
+        calls, found, seen = Calls(self.living), {}, set()
+        for name, after in zip(names, [*names[1:], None], strict=True):
+            calls.clear()
+            before, self.failed = sum(os.times()[:4]), ""
+            self.run_one(name, after)
+            seconds = sum(os.times()[:4]) - before
+            if not self.failed:
+                found[name] = round(seconds, 3), calls.called()
+                seen |= set(found[name][1])
+            if sum(os.times()[:4]) > UNIT_SECONDS:
+                break
+        number = {at: new for new, at in enumerate(sorted(seen))}
+        name_of = {key(code): name for _, name, code in self.functions}
+        bits = {
+            name: (seconds, f"{sum(1 << number[at] for at in called):x}")
+            for name, (seconds, called) in found.items()
+        }
+        functions = [name_of.get(key(calls.codes[at]), "") for at in sorted(seen)]
+        return json.dumps({"functions": functions, "tests": bits})
+
+    def run_one(self, name: str, after: str | None) -> None:
+        """A test, in this process."""
+        item, following = self.items[name], self.items[after] if after else None
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+
+    def forked(self, what: Callable[[], str]) -> str | None:
+        """What a child says at its end; None where it ended otherwise or took too long."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                os.setpgid(0, 0)  # a session of its own would have a priority of its own
+                nothing = os.open(os.devnull, os.O_RDWR)
+                for number in range(3):
+                    os.dup2(nothing, number)
+                resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_SECONDS, LIMIT_SECONDS))
+                told = what()
+                with os.fdopen(write, "w") as pipe:
+                    pipe.write(told)
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)  # of pytest's end nothing is wanted
+        os.close(write)
+        heard, until = b"", time.monotonic() + PATIENCE_SECONDS
+        while select.select([read], [], [], max(0, until - time.monotonic()))[0]:
+            more = os.read(read, 1 << 20)
+            if not more:
+                break
+            heard += more
+        os.close(read)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return heard.decode() or None
+
+    def nearest(self, mutant: Mutant) -> list[tuple[str, str]]:
+        """The units that may notice a fault: those of its name, those that speak of it, others."""
+        manager = mutant.path.parent.name.replace("_", "-")
+        manager = manager if manager in self.managers else ""
+        own = {mutant.path.stem.strip("_"), mutant.path.parent.name} - PLAIN
+        ranked = []
+        for file, named in self.units:
+            if manager and named and named != manager:
+                continue
+            if (named and named == manager) or any(word in Path(file).stem for word in own):
+                ranked.append((0, file, named))
+            elif any(word.replace("_", "-") in self.texts[file] for word in own):
+                ranked.append((1, file, named))
+            elif not manager:
+                ranked.append((2, file, named))
+        return [(file, named) for _, file, named in sorted(ranked)]
+
+    def around(self, mutant: Mutant) -> set[str]:
+        """Names of the functions that hold a fault, or that read what a module's top makes."""
+        changed = self.changed(mutant)
+        if changed:
+            return {name for _, name, code in self.functions if key(code) in changed}
+        line = self.sources[mutant.path].splitlines()[mutant.line - 1]
+        made = set(re.findall(r"\w+", line.partition("=")[0]))
+        module = mutant.path.stem
+        files = {
+            file
+            for file, text in self.sources.items()
+            if file == mutant.path or re.search(rf"^from .*\b{module}\b", text, re.MULTILINE)
+        }
+        near = [(name, code) for file, name, code in self.functions if file in files]
+        reading = {name for name, code in near if made & set(code.co_names)}
+        return reading or {name for name, _ in near}
+
+    def changed(self, mutant: Mutant) -> dict[tuple[str, str, int], types.CodeType]:
+        """What functions that are alive are to run instead; nothing at a module's top."""
+        source, place = self.sources[mutant.path], str(self.root / mutant.path)
+        new = {key(c): c for c in codes(compile(mutant.text(source), place, "exec"))}
+        changed = {}
+        for code in codes(compile(source, place, "exec")):
+            last = max(line for _, _, line in code.co_lines() if line)
+            if code.co_firstlineno <= mutant.line <= last and self.living.get(key(code)):
+                if new.get(key(code), code) != code:
+                    changed[key(code)] = new[key(code)]
+        return changed
+
+    def first_failure(self, names: list[str], mutant: Mutant | None = None) -> str | None:
+        """Of the tests in their order the first that fails; "" where they ended otherwise."""
+        changed = self.changed(mutant) if mutant else {}
+
+        def run() -> str:
+            for where, code in changed.items():
+                for function in self.living[where]:
+                    function.__code__ = code
+            for name, after in zip(names, [*names[1:], None], strict=True):
+                self.run_one(name, after)
+                if self.failed:
+                    return self.failed
+            return "-"
+
+        told = self.forked(run)
+        return None if told == "-" else told or ""
+
+    def first_cold_failure(self, names: list[str], mutant: Mutant) -> str | None:
+        """Likewise in a process that imports the faulty tree."""
+        place = self.root / mutant.path
+        place.write_text(mutant.text(self.sources[mutant.path]))
+        command = [sys.executable, "-m", "pytest", *OPTIONS, *names]
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        try:
+            with subprocess.Popen(  # type: ignore[call-overload]
+                command, cwd=self.root, env=environment, process_group=0, **quiet
+            ) as running:
+                limits = (LIMIT_SECONDS, LIMIT_SECONDS)
+                resource.prlimit(running.pid, resource.RLIMIT_CPU, limits)
+                try:
+                    told, _ = running.communicate(timeout=PATIENCE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    os.killpg(running.pid, signal.SIGKILL)
+                    return ""
+        finally:
+            place.write_text(self.sources[mutant.path])
+        if running.returncode == 0:
+            return None
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", told, re.MULTILINE)
+        return failed[1] if failed and failed[1] in names else names[0]
+
+    def survives(self, mutant: Mutant) -> bool:
+        """Whether no test notices the fault; of what no test calls, none does."""
+        places, living = self.around(mutant), bool(self.changed(mutant))
+        asked: list[str] = []
+        spent, failed = 0.0, None
+        for unit in self.nearest(mutant):
+            calling = sorted(
+                (seconds, name)
+                for name, (seconds, called) in self.known(unit).items()
+                if places & called
+            )
+            within = [
+                n
+                for at, (_, n) in enumerate(calling)
+                if spent + sum(s for s, _ in calling[:at]) < TESTS_SECONDS
+            ]
+            spent += sum(seconds for seconds, _ in calling)
+            asked += within
+            if within and living:
+                failed = self.first_failure(within, mutant)
+            if failed is not None or spent > TESTS_SECONDS:
+                break
+        if asked and failed is None:
+            failed = self.first_cold_failure(asked, mutant)
+        if failed and failed not in self.sound:
+            if self.first_failure([failed]) is not None:
+                raise SystemExit(f"{failed} fails without a fault")
+            self.sound.add(failed)
+        return failed is None
