@@ -1,5 +1,4 @@
-"""Two decisions of HotSpot's collectors at their edges: of these kernels alone, with all else that a
-collection is made of left out."""
+"""Two decisions of HotSpot's collectors at their edges, in these kernels alone."""
 
 from itertools import pairwise
 from types import SimpleNamespace
