@@ -165,6 +165,7 @@ __attribute__((visibility("default"))) int heapwright_attach(const char *folder)
     add_text(kept.folder, sizeof kept.folder, folder + 1);
     if (getpid() == syscall(SYS_gettid)) kept.main = pthread_self();
     obey();
+    begin_sequences();
     errno = 0;
     sigset_t old = hold();
     state.phase = UNSTARTED;

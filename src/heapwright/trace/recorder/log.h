@@ -24,6 +24,7 @@
  * Log file   struct header, then chunks of records, each ended by a zero word; 64-bit words:
  *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 4 | op << 44 | number << 48
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
+ *   the same + SHORT, but MEMALIGN     2 words  the same; size | caller << 16; slack is what rounds to 16
  *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
  *   SYNC                               3 words  thread | op << 44; number; time, ns. The last one before a record
  *                                               tells its number; one before that, when a pause began
@@ -44,7 +45,7 @@
 #define LOW_48 ((1UL << 48) - 1)
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
-enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK };
+enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK, SHORT = 9 };
 enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4, ATTACHED = 8, CUT_ASKED = 16, CONTINUES = 32,
        WITHOUT_TABLES = 64 };
 enum { RECORD, WAIT, STOP }; /* what control.h asks */
@@ -61,7 +62,7 @@ struct header {
     char executed[4096];       /* what the process has become since; empty while it is itself */
     uint64_t unseen;           /* looks at large blocks that were left out: looks.h */
 };
-struct stream {              /* one thread's place in the log */
+struct __attribute__((aligned(128))) stream { /* one thread's place in the log; no other thread writes beside it */
     uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
     uint64_t due, synced, thread; /* the number to look at the processor's clock again; told by the last SYNC;
                               * the thread, in order of first event */
@@ -69,6 +70,7 @@ struct stream {              /* one thread's place in the log */
     uint64_t ticks_synced, ns;     /* both clocks at the last SYNC */
     uint64_t segment;        /* of the log that the chunk is in */
     int tid, rounds;         /* of thread-specific destructors; in the last one the thread ends */
+    uint64_t alone, owned;   /* numbers in a row that it alone took; whether it was their owner: numbers.h */
 };
 
 static struct __attribute__((aligned(HEADER_BYTES))) { /* whole pages of its own: what else lies in them would be wiped, too */
@@ -77,6 +79,7 @@ static struct __attribute__((aligned(HEADER_BYTES))) { /* whole pages of its own
     int python_lock, arena_lock; /* python.h */
     uint64_t streams, chunks, bytes; /* counts; of the log file */
     uint64_t segment, position;      /* of the log; bytes of those before it */
+    uint64_t owner, tickets, patience, claimed; /* of numbers: numbers.h; claimed at that number */
     struct header *header;
     char path[4096];
     struct stream stream[STREAMS]; /* the first is nobody's: it never has room */
@@ -241,7 +244,7 @@ static int begin_log(uint64_t number) { /* whether there is room for one */
         if (!header && errno != EEXIST) return 0;
     }
     make_key();
-    memcpy(header->magic, "HWRECRD2", 8);
+    memcpy(header->magic, "HWRECRD3", 8);
     header->header_bytes = HEADER_BYTES, header->chunk_bytes = CHUNK_BYTES, header->pid = getpid();
     if (syscall(SYS_readlink, "/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
     header->first = number;
@@ -320,11 +323,7 @@ static void release(sigset_t old) {
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-static inline uint64_t take_number(void) {
-    return __builtin_expect(__libc_single_threaded, 1)
-               ? kept.number++ : __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
-}
-
+#include "numbers.h"
 #include "pauses.h"
 
 /* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
@@ -366,25 +365,28 @@ static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) 
     struct stream *s = mine;
     uint64_t now = ticks(), number = *taken;
     if (s->end - s->next < ROOM_WORDS || number - s->synced >= SYNC_EVERY || now - s->ticks >= PAUSE_TICKS) return refill(taken, words);
+    uint64_t expected = s->checked + s->step;
+    if (number > expected) s->alone = 0;
+    else if (number == expected && !s->owned && !__libc_single_threaded && sequences) was_alone(s, s->step);
     s->step = now - s->ticks >= QUICK_TICKS ? 1 : s->step < CHECK_EVERY ? 2 * s->step : CHECK_EVERY;
     s->checked = number, s->ticks = now;
+    if (__libc_single_threaded || s->owned) return s->due = number + s->step, s; /* number_of looks again */
     __atomic_store_n(&s->due, number + s->step, __ATOMIC_SEQ_CST);
     if (number - __atomic_load_n(&s->synced, __ATOMIC_SEQ_CST) >= SYNC_EVERY) return refill(taken, words); /* next_segment */
     return s;
 }
 
-/* Room for a record; NULL when off. Its first word, *head | address >> 4, is stored last: all or nothing. */
-static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
+/* Room for a record of a number that was taken; NULL when off. */
+static inline uint64_t *room_for(int words, uint64_t *number) {
     struct stream *s = mine;
-    uint64_t number = take_number();
-    if (__builtin_expect(number >= s->due, 0)) { /* until then there is room */
-        uint64_t taken = number; /* `number` itself stays in a register */
-        s = due(&taken, words);
-        number = taken;
-    }
-    if (!s) return NULL;
-    *head = op << 44 | number << 48;
-    return (s->next += words) - words;
+    if (__builtin_expect(*number >= s->due, 0)) s = due(number, words); /* until then there is room */
+    return s ? (s->next += words) - words : NULL;
+}
+/* The same of one that is taken now. Its first word, *head | address >> 4, is stored last: all or nothing. */
+static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
+    uint64_t number = take_number(), *place = room_for(words, &number);
+    if (place) *head = op << 44 | number << 48;
+    return place;
 }
 
 static void leave(void *stream) { /* a thread ends; other destructors may come after, but the last round */
