@@ -35,6 +35,8 @@
  *            without a record is no event. Operands as in schema.py. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */
 #define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
+#define MANY 8 /* threads; of those beyond, a chunk is filled up to USED_BYTES: with its stacks one takes 64 KiB */
+#define USED_BYTES 53248UL
 #define STEP_BYTES (4UL << 20) /* by which a long log grows at most */
 #define SPARE_BYTES (1UL << 20) /* of the disk that are left, besides half of the log, for the trace */
 #define SYNC_EVERY 4096 /* events between two readings of the clock at most; below 2^16 */
@@ -110,32 +112,7 @@ static int asked(int), waits(void), began_late(void); /* control.h */
 static uint64_t allowed(uint64_t, uint64_t);
 static void taken(uint64_t), next_segment(void), stop_if_asked(void);
 
-static void add_text(char *into, size_t room, const char *text) {
-    size_t at = strlen(into);
-    while (at + 1 < room && *text) into[at++] = *text++;
-    into[at] = 0;
-}
-static void add_number(char *into, size_t room, uint64_t number) {
-    char digits[24], *first = digits + sizeof digits - 1;
-    *first = 0;
-    do *--first = '0' + number % 10;
-    while (number /= 10);
-    add_text(into, room, first);
-}
-
-static int opened(const char *path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600); }
-static void closed(int fd) { if (fd >= 0) syscall(SYS_close, fd); }
-
-/* Whether a file may reach `end`: beyond the program's limit our growing it would end the program (SIGXFSZ). */
-static int permitted(uint64_t end) {
-    struct rlimit most;
-    if (syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &most) || most.rlim_cur >= end) return 1;
-    return errno = EFBIG, 0;
-}
-static int appended(int fd, const char *text, size_t length) {
-    int64_t at = fd < 0 ? -1 : syscall(SYS_lseek, fd, 0, SEEK_END);
-    return at >= 0 && permitted(at + length) && syscall(SYS_write, fd, text, length) == (ssize_t)length;
-}
+#include "files.h"
 
 /* Room in the file up to `end`: blocks of its own, as without them a store on a full disk would be a
  * SIGBUS; or, where there is no such thing, a length. Some of the disk is left for the trace. */
@@ -277,11 +254,12 @@ static struct stream *adopt(void) { /* a stream for this thread: a dead thread's
 /* A full chunk is copied to the next place in the log, and begins anew where it is mapped. Its pages are
  * there already: fresh ones of a file would cost more than all else. Until its first word is gone, the
  * records stand twice. */
-static int handed_on(uint64_t *chunk, size_t at) {
+static size_t used_bytes(const struct stream *s) { return s - state.stream > MANY ? USED_BYTES : CHUNK_BYTES; }
+static int handed_on(uint64_t *chunk, size_t at, size_t bytes) {
     int fd = opened(state.path, O_RDWR), done = 0;
     if (fd >= 0 && grow(fd, at + CHUNK_BYTES) && permitted(at + CHUNK_BYTES)) {
-        long written = syscall(SYS_pwrite64, fd, chunk, CHUNK_BYTES, at);
-        done = written == (long)CHUNK_BYTES;
+        long written = syscall(SYS_pwrite64, fd, chunk, bytes, at);
+        done = written == (long)bytes;
         if (written >= 0 && !done) errno = ENOSPC;
     }
     int error = errno;
@@ -289,16 +267,17 @@ static int handed_on(uint64_t *chunk, size_t at) {
     errno = error;
     if (!done) return 0;
     __atomic_store_n(chunk, 0, __ATOMIC_SEQ_CST);
-    memset(chunk + 1, 0, CHUNK_BYTES - sizeof *chunk);
+    memset(chunk + 1, 0, bytes - sizeof *chunk);
     return 1;
 }
 
 static int next_chunk(struct stream *s) {
     size_t at = HEADER_BYTES + state.chunks * CHUNK_BYTES;
-    uint64_t *chunk = s->end ? s->end - CHUNK_BYTES / sizeof *chunk : NULL;
+    size_t bytes = used_bytes(s);
+    uint64_t *chunk = s->end ? s->end - bytes / sizeof *chunk : NULL;
     if (s->end && s->next < s->end) *s->next = 0; /* a THREAD_EXIT that something follows */
     if (chunk && s->segment == state.segment) {
-        if (!handed_on(chunk, at)) return 0;
+        if (!handed_on(chunk, at, bytes)) return 0;
     } else {
         uint64_t *old = chunk;
         if (!(chunk = map_log(at, CHUNK_BYTES, 0))) return 0;
@@ -306,7 +285,7 @@ static int next_chunk(struct stream *s) {
     }
     s->segment = state.segment;
     s->next = chunk;
-    s->end = chunk + CHUNK_BYTES / sizeof *chunk;
+    s->end = chunk + bytes / sizeof *chunk;
     if (!(state.chunks & (state.chunks + 1))) tell_file("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
     return ++state.chunks != 0;
 }
@@ -327,7 +306,8 @@ static void release(sigset_t old) {
 #include "pauses.h"
 
 /* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
- * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record, until another one takes its place. */
+ * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record,
+ * until another one takes its place. */
 static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
     if (state.phase == OFF || waits()) return NULL;
     int error = errno;
