@@ -158,7 +158,7 @@ def memory(folder: Path) -> dict[str, dict[str, float]]:
                 base[depth] = added
         if not threads:
             print(
-                f"memory       {base[0]:,.0f} KiB, with stacks {base[STACKS]:,.0f}, and each thread's:"
+                f"memory  {base[0]:,.0f} KiB, with stacks {base[STACKS]:,.0f}, and each thread's:"
             )
             continue
         found[str(threads)] = row
