@@ -5,7 +5,8 @@
 Beside the recorder as it is, one that looks at no large block: what the looks cost; and one that
 keeps whole stacks. Runs of them take turns, so that a neighbour's noise meets all; the least of
 each counts, as noise only adds. churn.c's patterns are nothing but requests; `written`, `python`
-and `nested`, strings in a map some 25 calls deep, do work as well.
+and `nested`, strings in a map some 25 calls deep, do work as well. Then what the recorder keeps in
+memory, by threads that live at once.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from heapwright.trace.recorder.build import FLAGS, library
@@ -67,22 +69,104 @@ int main() {
     printf("%ld\n", sum);
 }
 """
+THREADED = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static pthread_barrier_t there;
+static void *busy(void *unused) { /* more than a chunk of its log holds */
+    for (int i = 0; i < 6000; i++) free(malloc(100));
+    pthread_barrier_wait(&there);
+    pthread_barrier_wait(&there);
+    return unused;
+}
+int main(int count, char **words) { /* KiB that are resident while so many threads live */
+    int threads = count > 1 ? atoi(words[1]) : 1;
+    char line[256];
+    pthread_t one;
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 1 << 17);
+    pthread_barrier_init(&there, 0, threads + 1);
+    for (int i = 0; i < threads; i++)
+        if (pthread_create(&one, &small, busy, 0)) return 3;
+    pthread_barrier_wait(&there);
+    FILE *status = fopen("/proc/self/status", "r");
+    while (fgets(line, sizeof line, status))
+        if (!strncmp(line, "VmRSS:", 6)) printf("%ld\n", atol(line + 6));
+    fflush(stdout);
+    _Exit(0);
+}
+"""
 STACKS = 128  # frames
+THREADS = (1, 64, 1024, 2000)
 PYTHON = "x=[bytes(i%2000) for i in range(300000)]; y=[{'a':i,'b':str(i)} for i in range(100000)]"
 
 
-def processor_seconds(command: list[str], preload: str, depth: int, folder: Path) -> float:
-    """Of one run."""
+@contextlib.contextmanager
+def recorded(preload: str, depth: int, folder: Path) -> Iterator[dict[str, str]]:
+    """The environment of one run under a recorder; alone where `preload` is empty."""
     environment = dict(os.environ, PYTHONMALLOC="malloc")
     with tempfile.TemporaryDirectory(dir=folder) as logs:
         if preload:
             environment |= {"LD_PRELOAD": preload, "HEAPWRIGHT_RECORD": f"0:{logs}"}
             with controlled(Path(logs)) as page:
                 page[DEPTH] = depth
+        yield environment
+
+
+def processor_seconds(command: list[str], preload: str, depth: int, folder: Path) -> float:
+    """Of one run."""
+    with recorded(preload, depth, folder) as environment:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def resident_kib(command: list[str], preload: str, depth: int, folder: Path) -> int:
+    """What one run of THREADED prints."""
+    with recorded(preload, depth, folder) as environment:
+        return int(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+
+
+def memory(folder: Path) -> dict[str, dict[str, float]]:
+    """By threads that live at once: KiB a thread that the recorder adds, without stacks and with.
+
+    Two runs' difference, the middle of three; what it takes whatever the threads, of one's with
+    none, is told apart.
+    """
+    (folder / "threaded.c").write_text(THREADED)
+    program = str(folder / "threaded")
+    subprocess.run(
+        ["cc", "-O1", "-fno-builtin", "-pthread", "-o", program, program + ".c"], check=True
+    )
+    found: dict[str, dict[str, float]] = {}
+    base = dict.fromkeys((0, STACKS), 0.0)
+    for threads in (0, *THREADS):
+        row: dict[str, float] = {}
+        for depth in base:
+            added = statistics.median(
+                resident_kib([program, str(threads)], str(library()), depth, folder)
+                - resident_kib([program, str(threads)], "", 0, folder)
+                for _ in range(3)
+            )
+            if threads:
+                row["stacks_kib" if depth else "kib"] = (added - base[depth]) / threads
+            else:
+                base[depth] = added
+        if not threads:
+            print(
+                f"memory  {base[0]:,.0f} KiB, with stacks {base[STACKS]:,.0f}, and each thread's:"
+            )
+            continue
+        found[str(threads)] = row
+        print(
+            f"{threads:6,} threads  {row['kib']:6.1f} KiB, with stacks {row['stacks_kib']:.1f}",
+            flush=True,
+        )
+    return found
 
 
 def measured(runs: int, folder: Path) -> dict[str, dict[str, float]]:
@@ -140,7 +224,7 @@ def main() -> None:
     options = parser.parse_args()
     with contextlib.ExitStack() as kept:
         folder = Path(kept.enter_context(tempfile.TemporaryDirectory()))
-        found = measured(options.runs, folder)
+        found = {"programs": measured(options.runs, folder), "memory": memory(folder)}
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 

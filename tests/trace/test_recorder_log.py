@@ -42,6 +42,8 @@ class Program:
     def log(self, thread, op, address, size=0, align=0, site=0):
         head = address >> 4 | op << 44 | (len(self.records) & 0xFFFF) << 48
         words = (head,) if op < MALLOC else (head, size | 8 << 48, CALL + site | align << 48)
+        if MALLOC <= op < MEMALIGN and address and size < 1 << 16 and -8 - size & 15 == 8:
+            words = (head + (logs.SHORT << 44), size | CALL + site << 16)
         self.records.append((thread, words))
         return self.threads.setdefault(thread, len(self.threads))
 
@@ -118,7 +120,7 @@ class Program:
             chunks[-1] += words
         chunks = [chunk for stream in streams.values() for chunk in stream]
         content = struct.pack(
-            "=8s7Q4096s4096s4096s", b"HWRECRD2", 65536, logs.CHUNK_BYTES, 77, lost, 28, start, 0,
+            "=8s7Q4096s4096s4096s", b"HWRECRD3", 65536, logs.CHUNK_BYTES, 77, lost, 28, start, 0,
             b"/bin/prog", child_of.encode(), b"",
         )  # fmt: skip
         content += bytes(65536 - len(content))

@@ -93,7 +93,9 @@ static __attribute__((noinline)) uint64_t who_asked(uint64_t caller, uintptr_t s
     }
     return caller;
 }
+static inline int is_handed_on(uint64_t caller) { return caller - passing.every.start < passing.every.bytes; }
 static inline uint64_t asker(uint64_t caller, uintptr_t sp) {
-    return __builtin_expect(caller - passing.every.start < passing.every.bytes, 0) ? who_asked(caller, sp) : caller;
+    return __builtin_expect(is_handed_on(caller), 0) ? who_asked(caller, sp) : caller;
 }
-#define ASKER asker(CALLER, (uintptr_t)__builtin_dwarf_cfa())
+#define FRAME ((uintptr_t)__builtin_dwarf_cfa())
+#define ASKER asker(CALLER, FRAME)

@@ -165,6 +165,7 @@ __attribute__((visibility("default"))) int heapwright_attach(const char *folder)
     add_text(kept.folder, sizeof kept.folder, folder + 1);
     if (getpid() == syscall(SYS_gettid)) kept.main = pthread_self();
     obey();
+    begin_sequences();
     errno = 0;
     sigset_t old = hold();
     state.phase = UNSTARTED;
@@ -195,7 +196,7 @@ __attribute__((visibility("default"))) int heapwright_detach(const char *none) {
         state.phase = OFF;
         syscall(SYS_nanosleep, &(struct timespec){0, 5000000}, NULL); /* who was within append is through */
         for (uint64_t i = 1; i < state.streams && i < STREAMS; i++)
-            if (state.stream[i].end) unmapped((char *)state.stream[i].end - CHUNK_BYTES, CHUNK_BYTES);
+            if (state.stream[i].end) unmapped((char *)state.stream[i].end - used_bytes(state.stream + i), CHUNK_BYTES);
         unmapped(state.header, HEADER_BYTES);
         if (control) unmapped(control, sizeof *control);
         leave_nodes();

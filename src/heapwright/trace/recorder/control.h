@@ -66,7 +66,7 @@ static void next_segment(void) {
         __atomic_store_n(&state.stream[i].synced, kept.number + (1UL << 62), __ATOMIC_SEQ_CST); /* too far off for any */
         __atomic_store_n(&state.stream[i].due, 0, __ATOMIC_SEQ_CST);
     }
-    uint64_t first = __atomic_fetch_add(&kept.number, 1, __ATOMIC_SEQ_CST);
+    uint64_t first = take_number();
     state.segment = segment;
     if (!begin_log(first)) { /* no room: the old one tells so */
         old->lost_errno = errno, old->lost = first + 1;

@@ -24,6 +24,7 @@
  * Log file   struct header, then chunks of records, each ended by a zero word; 64-bit words:
  *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 4 | op << 44 | number << 48
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
+ *   the same + SHORT, but MEMALIGN     2 words  the same; size | caller << 16; slack is what rounds to 16
  *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
  *   SYNC                               3 words  thread | op << 44; number; time, ns. The last one before a record
  *                                               tells its number; one before that, when a pause began
@@ -34,6 +35,8 @@
  *            without a record is no event. Operands as in schema.py. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */
 #define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
+#define MANY 8 /* threads; of those beyond, a chunk is filled up to USED_BYTES: with its stacks one takes 64 KiB */
+#define USED_BYTES 53248UL
 #define STEP_BYTES (4UL << 20) /* by which a long log grows at most */
 #define SPARE_BYTES (1UL << 20) /* of the disk that are left, besides half of the log, for the trace */
 #define SYNC_EVERY 4096 /* events between two readings of the clock at most; below 2^16 */
@@ -44,7 +47,7 @@
 #define LOW_48 ((1UL << 48) - 1)
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
-enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK };
+enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK, SHORT = 9 };
 enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4, ATTACHED = 8, CUT_ASKED = 16, CONTINUES = 32,
        WITHOUT_TABLES = 64 };
 enum { RECORD, WAIT, STOP }; /* what control.h asks */
@@ -61,7 +64,7 @@ struct header {
     char executed[4096];       /* what the process has become since; empty while it is itself */
     uint64_t unseen;           /* looks at large blocks that were left out: looks.h */
 };
-struct stream {              /* one thread's place in the log */
+struct __attribute__((aligned(128))) stream { /* one thread's place in the log; no other thread writes beside it */
     uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
     uint64_t due, synced, thread; /* the number to look at the processor's clock again; told by the last SYNC;
                               * the thread, in order of first event */
@@ -69,6 +72,7 @@ struct stream {              /* one thread's place in the log */
     uint64_t ticks_synced, ns;     /* both clocks at the last SYNC */
     uint64_t segment;        /* of the log that the chunk is in */
     int tid, rounds;         /* of thread-specific destructors; in the last one the thread ends */
+    uint64_t alone, owned;   /* numbers in a row that it alone took; whether it was their owner: numbers.h */
 };
 
 static struct __attribute__((aligned(HEADER_BYTES))) { /* whole pages of its own: what else lies in them would be wiped, too */
@@ -77,6 +81,7 @@ static struct __attribute__((aligned(HEADER_BYTES))) { /* whole pages of its own
     int python_lock, arena_lock; /* python.h */
     uint64_t streams, chunks, bytes; /* counts; of the log file */
     uint64_t segment, position;      /* of the log; bytes of those before it */
+    uint64_t owner, tickets, patience, claimed; /* of numbers: numbers.h; claimed at that number */
     struct header *header;
     char path[4096];
     struct stream stream[STREAMS]; /* the first is nobody's: it never has room */
@@ -107,32 +112,7 @@ static int asked(int), waits(void), began_late(void); /* control.h */
 static uint64_t allowed(uint64_t, uint64_t);
 static void taken(uint64_t), next_segment(void), stop_if_asked(void);
 
-static void add_text(char *into, size_t room, const char *text) {
-    size_t at = strlen(into);
-    while (at + 1 < room && *text) into[at++] = *text++;
-    into[at] = 0;
-}
-static void add_number(char *into, size_t room, uint64_t number) {
-    char digits[24], *first = digits + sizeof digits - 1;
-    *first = 0;
-    do *--first = '0' + number % 10;
-    while (number /= 10);
-    add_text(into, room, first);
-}
-
-static int opened(const char *path, int flags) { return syscall(SYS_openat, AT_FDCWD, path, flags | O_CLOEXEC, 0600); }
-static void closed(int fd) { if (fd >= 0) syscall(SYS_close, fd); }
-
-/* Whether a file may reach `end`: beyond the program's limit our growing it would end the program (SIGXFSZ). */
-static int permitted(uint64_t end) {
-    struct rlimit most;
-    if (syscall(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &most) || most.rlim_cur >= end) return 1;
-    return errno = EFBIG, 0;
-}
-static int appended(int fd, const char *text, size_t length) {
-    int64_t at = fd < 0 ? -1 : syscall(SYS_lseek, fd, 0, SEEK_END);
-    return at >= 0 && permitted(at + length) && syscall(SYS_write, fd, text, length) == (ssize_t)length;
-}
+#include "files.h"
 
 /* Room in the file up to `end`: blocks of its own, as without them a store on a full disk would be a
  * SIGBUS; or, where there is no such thing, a length. Some of the disk is left for the trace. */
@@ -241,7 +221,7 @@ static int begin_log(uint64_t number) { /* whether there is room for one */
         if (!header && errno != EEXIST) return 0;
     }
     make_key();
-    memcpy(header->magic, "HWRECRD2", 8);
+    memcpy(header->magic, "HWRECRD3", 8);
     header->header_bytes = HEADER_BYTES, header->chunk_bytes = CHUNK_BYTES, header->pid = getpid();
     if (syscall(SYS_readlink, "/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
     header->first = number;
@@ -274,11 +254,12 @@ static struct stream *adopt(void) { /* a stream for this thread: a dead thread's
 /* A full chunk is copied to the next place in the log, and begins anew where it is mapped. Its pages are
  * there already: fresh ones of a file would cost more than all else. Until its first word is gone, the
  * records stand twice. */
-static int handed_on(uint64_t *chunk, size_t at) {
+static size_t used_bytes(const struct stream *s) { return s - state.stream > MANY ? USED_BYTES : CHUNK_BYTES; }
+static int handed_on(uint64_t *chunk, size_t at, size_t bytes) {
     int fd = opened(state.path, O_RDWR), done = 0;
     if (fd >= 0 && grow(fd, at + CHUNK_BYTES) && permitted(at + CHUNK_BYTES)) {
-        long written = syscall(SYS_pwrite64, fd, chunk, CHUNK_BYTES, at);
-        done = written == (long)CHUNK_BYTES;
+        long written = syscall(SYS_pwrite64, fd, chunk, bytes, at);
+        done = written == (long)bytes;
         if (written >= 0 && !done) errno = ENOSPC;
     }
     int error = errno;
@@ -286,16 +267,17 @@ static int handed_on(uint64_t *chunk, size_t at) {
     errno = error;
     if (!done) return 0;
     __atomic_store_n(chunk, 0, __ATOMIC_SEQ_CST);
-    memset(chunk + 1, 0, CHUNK_BYTES - sizeof *chunk);
+    memset(chunk + 1, 0, bytes - sizeof *chunk);
     return 1;
 }
 
 static int next_chunk(struct stream *s) {
     size_t at = HEADER_BYTES + state.chunks * CHUNK_BYTES;
-    uint64_t *chunk = s->end ? s->end - CHUNK_BYTES / sizeof *chunk : NULL;
+    size_t bytes = used_bytes(s);
+    uint64_t *chunk = s->end ? s->end - bytes / sizeof *chunk : NULL;
     if (s->end && s->next < s->end) *s->next = 0; /* a THREAD_EXIT that something follows */
     if (chunk && s->segment == state.segment) {
-        if (!handed_on(chunk, at)) return 0;
+        if (!handed_on(chunk, at, bytes)) return 0;
     } else {
         uint64_t *old = chunk;
         if (!(chunk = map_log(at, CHUNK_BYTES, 0))) return 0;
@@ -303,7 +285,7 @@ static int next_chunk(struct stream *s) {
     }
     s->segment = state.segment;
     s->next = chunk;
-    s->end = chunk + CHUNK_BYTES / sizeof *chunk;
+    s->end = chunk + bytes / sizeof *chunk;
     if (!(state.chunks & (state.chunks + 1))) tell_file("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
     return ++state.chunks != 0;
 }
@@ -320,15 +302,12 @@ static void release(sigset_t old) {
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-static inline uint64_t take_number(void) {
-    return __builtin_expect(__libc_single_threaded, 1)
-               ? kept.number++ : __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
-}
-
+#include "numbers.h"
 #include "pauses.h"
 
 /* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
- * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record, until another one takes its place. */
+ * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record,
+ * until another one takes its place. */
 static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
     if (state.phase == OFF || waits()) return NULL;
     int error = errno;
@@ -366,25 +345,28 @@ static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) 
     struct stream *s = mine;
     uint64_t now = ticks(), number = *taken;
     if (s->end - s->next < ROOM_WORDS || number - s->synced >= SYNC_EVERY || now - s->ticks >= PAUSE_TICKS) return refill(taken, words);
+    uint64_t expected = s->checked + s->step;
+    if (number > expected) s->alone = 0;
+    else if (number == expected && !s->owned && !__libc_single_threaded && sequences) was_alone(s, s->step);
     s->step = now - s->ticks >= QUICK_TICKS ? 1 : s->step < CHECK_EVERY ? 2 * s->step : CHECK_EVERY;
     s->checked = number, s->ticks = now;
+    if (__libc_single_threaded || s->owned) return s->due = number + s->step, s; /* number_of looks again */
     __atomic_store_n(&s->due, number + s->step, __ATOMIC_SEQ_CST);
     if (number - __atomic_load_n(&s->synced, __ATOMIC_SEQ_CST) >= SYNC_EVERY) return refill(taken, words); /* next_segment */
     return s;
 }
 
-/* Room for a record; NULL when off. Its first word, *head | address >> 4, is stored last: all or nothing. */
-static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
+/* Room for a record of a number that was taken; NULL when off. */
+static inline uint64_t *room_for(int words, uint64_t *number) {
     struct stream *s = mine;
-    uint64_t number = take_number();
-    if (__builtin_expect(number >= s->due, 0)) { /* until then there is room */
-        uint64_t taken = number; /* `number` itself stays in a register */
-        s = due(&taken, words);
-        number = taken;
-    }
-    if (!s) return NULL;
-    *head = op << 44 | number << 48;
-    return (s->next += words) - words;
+    if (__builtin_expect(*number >= s->due, 0)) s = due(number, words); /* until then there is room */
+    return s ? (s->next += words) - words : NULL;
+}
+/* The same of one that is taken now. Its first word, *head | address >> 4, is stored last: all or nothing. */
+static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
+    uint64_t number = take_number(), *place = room_for(words, &number);
+    if (place) *head = op << 44 | number << 48;
+    return place;
 }
 
 static void leave(void *stream) { /* a thread ends; other destructors may come after, but the last round */

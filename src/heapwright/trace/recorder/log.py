@@ -21,9 +21,11 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 
-# Operations of the log, as in log.h. Those below MALLOC take one word, the others three.
+# Operations of the log, as in log.h. Those below MALLOC take one word, those
+# past LOOK two, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
+SHORT = 9  # in the log: of two words, an operation of MALLOC to REALLOC
 ARENA, NODE = 14, 15  # of a window: in the log MALLOCs of such a domain, see python.h
 _ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
@@ -35,7 +37,7 @@ ENDS_UNSEEN, STACKED, STACKS_CUT, ATTACHED, CUT_ASKED, CONTINUES, WITHOUT_TABLES
 
 _HEADER = struct.Struct("=8s7Q4096s4096s4096sQ")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number
-MAGIC = b"HWRECRD2"
+MAGIC = b"HWRECRD3"
 CHUNK_BYTES = 1 << 16  # as in log.h
 WINDOW_EVENTS = 1 << 16
 GENERATIONS = 64  # of forks that a history goes back
@@ -81,7 +83,8 @@ def scatter(words, cursor, rows, first):
     while at < len(words):
         head = words[unsigned(at)]
         op = (head >> 44) & 15
-        if op == 0 or op > LOOK or (op >= MALLOC and at + 3 > len(words)):
+        length = 1 if op < MALLOC else 3 if op <= LOOK else 2
+        if op == 0 or at + length > len(words):
             break
         if op == SYNC:
             number, thread = words[unsigned(at + 1)], head & 0xFFFFFFFFFFF
@@ -106,10 +109,17 @@ def scatter(words, cursor, rows, first):
         rows.op[i] = op
         rows.address[i] = (head & 0xFFFFFFFFFFF) << 4
         rows.thread[i] = thread
+        at += length
         if op < MALLOC:
-            at += 1
             continue
-        size, caller = words[unsigned(at + 1)], words[unsigned(at + 2)]
+        if op > LOOK:
+            rows.op[i] = op - SHORT
+            rows.size[i] = words[unsigned(at - 1)] & 0xFFFF
+            rows.slack[i] = (-8 - rows.size[i]) & 15
+            rows.caller[i] = (words[unsigned(at - 1)] >> 16) & 0xFFFFFFFFFFFF
+            rows.align[i] = rows.domain[i] = 0
+            continue
+        size, caller = words[unsigned(at - 2)], words[unsigned(at - 1)]
         rows.size[i] = size & 0xFFFFFFFFFFFF
         slack = (size >> 48) & 0xFFFF
         rows.slack[i] = -1 if slack == 0xFFFF else slack
@@ -119,7 +129,6 @@ def scatter(words, cursor, rows, first):
         rows.domain[i] = domain
         if domain >= _ARENA_DOMAIN:
             rows.op[i] = ARENA if domain == _ARENA_DOMAIN else NODE
-        at += 3
     cursor[WORD], cursor[NUMBER], cursor[THREAD] = at, number, thread
     return answer
 

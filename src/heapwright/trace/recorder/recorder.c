@@ -98,6 +98,9 @@ static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, 
 #else
 static void know_who_passes_on(void) {}
 #define ASKER CALLER
+#define FRAME 0
+static int is_handed_on(uint64_t caller) { return (void)caller, 0; }
+static uint64_t who_asked(uint64_t caller, uintptr_t sp) { return (void)sp, caller; }
 #endif
 
 static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
@@ -118,18 +121,40 @@ static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, siz
     if (size >= LARGE_BYTES && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
     return p;
 }
-/* The same of a small block, where that is all: some 40 instructions. */
-static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
-    if (__builtin_expect(!plain | !p | (size >= LARGE_BYTES), 0)) return given_otherwise(op, p, size, align, caller);
-    uint64_t head, *place = append(op, 3, &head), chunk = ((const size_t *)p)[-1];
-    if (__builtin_expect(!place, 0)) return p;
-    uint64_t slack = (chunk & ~7UL) - (chunk & 2 ? of_mapped : 8) - size;
-    place[1] = size | (slack < 0xffff ? slack : 0xffff) << 48;
-    place[2] = (caller & LOW_48) | align << 48;
-    __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
-    if (chunk & 4) lies_in((uint64_t)p);
+/* Of a small block of glibc's, which rounded its size and header to 16: the same in two words. */
+static inline void note(uint64_t op, void *p, size_t size, uint64_t caller, uint64_t number, uint64_t *place) {
+    place[1] = caller << 16 | size;
+    __atomic_store_n(place, (uint64_t)p >> 4 | (op + SHORT) << 44 | number << 48, __ATOMIC_RELEASE);
+}
+static __attribute__((noinline)) void *note_late(uint64_t op, void *p, size_t size, uint64_t caller, uint64_t number) {
+    if (number == NO_NUMBER) number = number_of(mine);
+    uint64_t *place = room_for(2, &number);
+    if (((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
+    if (place) note(op, p, size, caller, number, place);
     return p;
 }
+static __attribute__((noinline)) void *in_new_arena(void *p) { return new_arena((uint64_t)p >> ARENA_SHIFT), p; }
+
+#define SMALL_BYTES (LARGE_BYTES < 65536UL ? LARGE_BYTES : 65536UL)
+/* As given_otherwise. Of a small block some 40 instructions; what is rare is called last: nothing is saved for it. */
+static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
+    if (__builtin_expect(!plain || size >= SMALL_BYTES || !p || op == MEMALIGN, 0)) return given_otherwise(op, p, size, align, caller);
+    uint64_t chunk = ((const size_t *)p)[-1], slack = (chunk & ~7UL) - 8 - size;
+    if (__builtin_expect(slack > 15 || chunk & 2, 0)) return given_otherwise(op, p, size, align, caller);
+    struct stream *s = mine;
+    uint64_t number = number_in_peace(s), *place = s->next;
+    if (__builtin_expect(number >= s->due, 0)) return note_late(op, p, size, caller, number); /* NO_NUMBER, too */
+    s->next = place + 2;
+    note(op, p, size, caller, number, place);
+    return chunk & 4 && (uint64_t)p >> ARENA_SHIFT != my_arena ? in_new_arena(p) : p;
+}
+static __attribute__((noinline)) void *given_to_who_asked(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller, uintptr_t sp) {
+    return given(op, p, size, align, who_asked(caller, sp));
+}
+static inline __attribute__((always_inline)) void *given_here(uint64_t op, void *p, size_t size, uint64_t caller, uintptr_t sp) {
+    return __builtin_expect(is_handed_on(caller), 0) ? given_to_who_asked(op, p, size, 0, caller, sp) : given(op, p, size, 0, caller);
+}
+
 static inline int leaves(void *p, struct large *left) { /* before it is freed or resized: as gone_large */
     size_t head = __builtin_expect(plain || serves == 1, 1) ? ((const size_t *)p)[-1] : usable(p);
     return __builtin_expect(head >= LARGE_BYTES, 0) ? gone_large(p, left) : 0;
@@ -158,9 +183,12 @@ static size_t whole_pages(size_t n, size_t page) { return n > SIZE_MAX - page ? 
 
 void *malloc(size_t n) {
     void *p = __libc_malloc(n);
-    return given(MALLOC, p, n, 0, ASKER);
+    return given_here(MALLOC, p, n, CALLER, FRAME);
 }
-void *calloc(size_t a, size_t b) { return given(CALLOC, __libc_calloc(a, b), product(a, b), 0, ASKER); }
+void *calloc(size_t a, size_t b) {
+    void *p = __libc_calloc(a, b);
+    return given_here(CALLOC, p, product(a, b), CALLER, FRAME);
+}
 void *realloc(void *old, size_t n) { return resized(old, n, ASKER); }
 void *reallocarray(void *old, size_t a, size_t b) { return resized(old, product(a, b), ASKER); }
 void *memalign(size_t align, size_t n) { return aligned(align, n, ASKER); }
@@ -173,8 +201,23 @@ int posix_memalign(void **out, size_t align, size_t n) {
     void *p = aligned(align, n, ASKER);
     return p ? *out = p, 0 : ENOMEM;
 }
-void free(void *p) {
+static __attribute__((noinline)) void free_otherwise(void *p) {
     if (p && (plain || !python_inside)) leaves(p, NULL), gone(FREE, p);
+    __libc_free(p);
+}
+static __attribute__((noinline)) void free_late(void *p, uint64_t number) {
+    if (number == NO_NUMBER) number = number_of(mine);
+    uint64_t *place = room_for(1, &number);
+    if (place) *place = (uint64_t)p >> 4 | (uint64_t)FREE << 44 | number << 48;
+    __libc_free(p);
+}
+void free(void *p) { /* of a small block some 25 instructions */
+    if (__builtin_expect(!p || !plain || ((const size_t *)p)[-1] >= LARGE_BYTES, 0)) return free_otherwise(p);
+    struct stream *s = mine;
+    uint64_t number = number_in_peace(s), *place = s->next;
+    if (__builtin_expect(number >= s->due, 0)) return free_late(p, number);
+    s->next = place + 1;
+    *place = (uint64_t)p >> 4 | (uint64_t)FREE << 44 | number << 48;
     __libc_free(p);
 }
 
@@ -224,6 +267,7 @@ __attribute__((constructor)) static void begin(void) { /* while there are few ke
     sigset_t old = hold();
     remember();
     make_key();
+    if (*kept.folder) begin_sequences();
     release(old);
     if (!*kept.library && dladdr(&state, &here) && here.dli_fname && *here.dli_fname == '/')
         add_text(kept.library, sizeof kept.library, here.dli_fname);
