@@ -50,6 +50,7 @@ def test_a_cell_runs_in_the_notebook_and_has_its_table_and_page_below(cells):
     page = unescape(re.search(r'srcdoc="([^"]*)"', shown)[1])
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert 'sandbox="allow-scripts"' in shown
+    assert "words = [str(number) for number in range(before)]</h1>" in page  # not the kernel's
 
 
 def test_what_a_cell_made_stays_in_the_notebook(cells):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import struct
 import sys
 from dataclasses import replace
 
@@ -16,6 +17,8 @@ from heapwright.references.program import (
     heap_bytes,
     held,
     image_bytes,
+    image_in,
+    image_span,
     run,
     trimming,
 )
@@ -163,3 +166,25 @@ def test_what_a_preloaded_librarys_data_takes_is_known_and_taken_off():
     whole, less = held(one, Moments()), held(one, Moments(), MIB)
     assert whole.peak_resident_bytes - less.peak_resident_bytes == MIB
     assert whole.end_resident_bytes - less.end_resident_bytes == MIB
+
+
+def test_an_arena_right_behind_a_library_is_none_of_its_data(tmp_path):
+    """A library of 3 pages in its file and 2 of data without values, then an arena, merged."""
+    library = tmp_path / "extension.so"
+    head = b"\x7fELF\x02\x01".ljust(32, b"\0") + struct.pack("<Q", 64)
+    head = head.ljust(54, b"\0") + struct.pack("<HH", 56, 2).ljust(10, b"\0")
+    rows = [struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, 0x1800, 0x1800, 4096)]
+    rows.append(struct.pack("<IIQQQQQQ", 1, 6, 0x1800, 0x2800, 0, 0x700, 0x2100, 4096))
+    library.write_bytes(head + b"".join(rows))
+    assert image_span(str(library)) == 0x5000
+    assert image_span(__file__) == image_span(str(tmp_path / "none.so")) == 0
+    smaps = f"""10000-13000 rw-p 00000000 fe:00 77    {library}
+Anonymous:             4 kB
+13000-115000 rw-p 00000000 00:00 0
+Anonymous:          1024 kB
+115000-116000 r--p 00000000 fe:00 78    {__file__}
+Anonymous:             0 kB
+116000-216000 rw-p 00000000 00:00 0
+Anonymous:          1024 kB
+"""
+    assert image_in(smaps) == (4 + 8) << 10

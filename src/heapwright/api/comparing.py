@@ -81,11 +81,12 @@ class Comparison:
 
         return in_pandas(self.to_arrow())
 
-    def write_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page that explains the comparison; its path."""
+    def write_html(self, path: str | os.PathLike[str], title: str = "") -> Path:
+        """Write the page that explains the comparison; its path. Its title is the recorded command
+        where none is given."""
         from heapwright.report.html import write_page
 
-        write_page(Path(path), self.traces)
+        write_page(Path(path), self.traces, title)
         return Path(path)
 
     def _repr_html_(self) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from heapwright.api.comparing import Comparison
 
 PAGE_PX = 720  # height of the page below a cell
+TITLE_LETTERS = 72
 
 
 @magics_class
@@ -61,7 +62,8 @@ class HeapwrightMagics(Magics):
                 # The cell must have failed for "run all" too, which goes by what the magic does
                 raise UsageError(f"the cell raised {type(error).__name__}: nothing is compared")
             found = compare(here.trace, asked.managers, references=False)
-            display(HTML(cell_html(found, Path(folder.name), page=not asked.no_page)))
+            shown = cell_html(found, Path(folder.name), title_of(cell), page=not asked.no_page)
+            display(HTML(shown))
         except HeapwrightError as error:
             raise UsageError(str(error)) from None
 
@@ -73,15 +75,22 @@ def _parsed(magic: Any, line: str) -> argparse.Namespace:
     return parsed
 
 
-def cell_html(found: Comparison, folder: Path, *, page: bool) -> str:
+def title_of(cell: str) -> str:
+    """The first line of a cell, which tells more than the command that started the kernel."""
+    first = next((line.strip() for line in cell.splitlines() if line.strip()), "")
+    return first if len(first) <= TITLE_LETTERS else f"{first[: TITLE_LETTERS - 1]}…"
+
+
+def cell_html(found: Comparison, folder: Path, title: str, *, page: bool) -> str:
     """The table, and the page in a frame of its own that runs none but its own scripts."""
     from heapwright.api.notebook import comparison_html
 
     shown = comparison_html(found)
     if page:
-        text = found.write_html(folder / "cell.html").read_text()
+        text = found.write_html(folder / "cell.html", title).read_text()
         shown += (
             f'<iframe sandbox="allow-scripts" srcdoc="{escape(text)}" title="heapwright" '
-            f'style="width:100%;height:{PAGE_PX}px;border:1px solid #8888"></iframe>'
+            f'style="box-sizing:border-box;width:100%;height:{PAGE_PX}px;border:1px solid #8888">'
+            "</iframe>"
         )
     return shown

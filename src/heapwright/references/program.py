@@ -19,10 +19,12 @@ Source     proc(5) statm, status; Linux mm/percpu_counter: counted in steps of 3
 
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -50,6 +52,7 @@ IMAGE_SECONDS = 0.1  # by then a program that only waits has loaded its librarie
 _AREA = re.compile(
     r"(?P<start>[0-9a-f]+)-(?P<past>[0-9a-f]+) \S+ \S+ \S+ (?P<inode>\d+) *(?P<name>.*)"
 )
+ELF_64, ELF_HEAD, ELF_LOAD = b"\x7fELF\x02\x01", 64, 1  # of 64 bits, its least byte first
 SAID_CHARACTERS = 300  # of what a program that failed said last
 
 
@@ -267,15 +270,55 @@ def _image_of(program: str, environment: Mapping[str, str]) -> int:
 
 
 def image_in(smaps: str) -> int:
-    """Bytes of anonymous pages of files, and of what follows them without a gap."""
-    total, past, image = 0, "", False
+    """Bytes of anonymous pages of files, and of what follows a program or a library as its data
+    without values: as far as its headers say, as an arena of a heap may lie right behind it."""
+    total, past, room, image_past = 0, "", 0, 0
+    file = ""
     for line in smaps.splitlines():
         if found := _AREA.match(line):
-            joined = image and found["start"] == past
-            past, image = found["past"], found["inode"] != "0" or (joined and not found["name"])
-        elif image and line.startswith("Anonymous:"):
-            total += int(line.split()[1]) << 10
+            start = int(found["start"], 16)
+            if found["inode"] != "0":
+                if found["name"] != file:
+                    file, image_past = found["name"], start + image_span(found["name"])
+                room = int(found["past"], 16) - start
+            else:
+                joined = found["start"] == past and not found["name"]
+                room, file = max(0, image_past - start) if joined else 0, ""
+            past = found["past"]
+        elif room and line.startswith("Anonymous:"):
+            total += min(int(line.split()[1]) << 10, room)
     return total
+
+
+@functools.cache
+def image_span(path: str) -> int:
+    """Bytes from the first page of a program or a library to the last that its loader maps; 0 of
+    another file, or of one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(ELF_HEAD)
+            if len(head) < ELF_HEAD or head[:6] != ELF_64:
+                return 0
+            (at,), (each, count) = (
+                struct.unpack_from("<Q", head, 32),
+                struct.unpack_from("<HH", head, 54),
+            )
+            file.seek(at)
+            rows = file.read(each * count)
+        loads = [
+            (address, address + bytes_)
+            for row in range(count)
+            for kind, _, _, address, _, _, bytes_ in [
+                struct.unpack_from("<IIQQQQQ", rows, each * row)
+            ]
+            if kind == ELF_LOAD
+        ]
+    except (OSError, struct.error):
+        return 0
+    if not loads:
+        return 0
+    first = min(loads)[0] // PAGE_BYTES * PAGE_BYTES
+    return -(-max(past for _, past in loads) // PAGE_BYTES) * PAGE_BYTES - first
 
 
 def _read(path: str) -> str:

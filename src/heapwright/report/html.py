@@ -98,15 +98,15 @@ class _Seen:
         return first + [result for result in twins if not any(result is f for f in first)]
 
 
-def write_page(path: Path, compared: Sequence[Compared]) -> None:
+def write_page(path: Path, compared: Sequence[Compared], title: str = "") -> None:
     """Write the page of comparisons; HeapwrightError when that cannot be done."""
-    text = page(compared)
+    text = page(compared, title)
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(compared: Sequence[Compared]) -> str:
-    """The page's text."""
+def page(compared: Sequence[Compared], title: str = "") -> str:
+    """The page's text; its title is the recorded command where none is given."""
     known = document(compared)
     parts = zip(compared, _names(compared), documents(known), strict=True)
     seen = [_Seen(*part) for part in parts]
@@ -149,7 +149,7 @@ def page(compared: Sequence[Compared]) -> str:
         "script": "\n".join(map(_own, SCRIPTS)),
         "data": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         "program": escape(" and ".join(one.name for one in seen)),
-        "command": escape(" and ".join(_command(one, seen) for one in seen)),
+        "command": escape(title or " and ".join(_command(one, seen) for one in seen)),
         "origin": "".join(dict.fromkeys(figures.origin_line(one.trace.origin) for one in seen)),
         "lead": "; ".join(_lead(one) for one in seen),
         "verdicts": _abreast(seen, _verdict),

@@ -112,7 +112,6 @@ function drawItself(box, x, y, top) {
     `${x(Math.min(sample[axis === "seconds" ? "seconds" : "event"], last())).toFixed(1)},${y(Math.min(sample.heap, top)).toFixed(1)}`);
   const line = node(box.svg, "polyline", { points: points.join(" "), fill: "none", class: "itself" });
   node(line, "title", {}, ITSELF);
-  if (box.right - box.left > 320) node(box.svg, "text", { x: box.left + 8, y: box.top + 26 }, `dots: ${ITSELF}`);
 }
 
 function drawAll() {
