@@ -34,7 +34,8 @@ def test_the_parts_of_a_threads_row_do_not_overlap():
         *(range(first, first + sizes.MOST_CLASSES) for first in (state.HEADS, state.PARTIAL)),
         range(state.FRESH, state.FRESH + sizes.MOST_CLASSES),
         [state.ALIVE],
-        [state.OUT_OWNER, state.OUT_FIRST, state.OUT_LAST, state.OUT_COUNT],
+        [state.OUT_OWNER, state.OUT_LARGEST, state.OUT_ENVELOPE, state.OUT_COUNT],
+        range(state.OUTBOX, state.OUTBOX + state.MOST_BATCH),
         [state.MAILBOX],
     ]
     words = [word for part in parts for word in part]
@@ -70,6 +71,17 @@ def test_a_freed_block_is_the_next_one_handed_out():
     assert second == first + 112, "blocks lie side by side, lowest first"
     trial.step(FREE, 0)
     assert trial.step(MALLOC, 2, 110)[0] == first
+
+
+def test_the_smallest_blocks_lie_side_by_side_where_that_is_wanted():
+    trial = Trial("wright", {"least_bytes": 8})
+    first, second, third = (
+        trial.step(MALLOC, slot, size)[0] for slot, size in enumerate((8, 1, 9))
+    )
+    assert second == first + 8 and third % 16 == 0
+    trial.step(FREE, 0)
+    assert trial.step(MALLOC, 3, 5)[0] == first
+    trial.verify()
 
 
 def test_empty_spans_become_pages_for_other_sizes():

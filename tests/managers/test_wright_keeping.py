@@ -81,6 +81,21 @@ def test_trim_gives_back_what_lies_in_mailboxes_and_in_the_own_cache(mail_bytes)
     assert int(trial.machine.meters[RESIDENT_PAGES]) == 0
 
 
+@pytest.mark.parametrize("sizes_in_it", [(8, 200, 16, 8, 48, 8, 32, 16), (8,) * 8, (48,) * 8])
+def test_a_letter_carries_as_many_as_it_has_room_for(sizes_in_it):
+    """The first of 208 bytes all others; of 8 bytes none; of 48 bytes three."""
+    trial = Trial("wright", {"cache_bytes": 0, "remote_batch": 8, "least_bytes": 8})
+    for slot, size in enumerate(sizes_in_it):
+        trial.step(MALLOC, slot, size, thread=0)
+    for slot in range(len(sizes_in_it)):
+        trial.step(FREE, slot, thread=1)
+        trial.verify()
+    assert path(trial, "message") == 1 and path(trial, "remote") == 8
+    trial.step(TRIM, -1, thread=0)
+    trial.verify()
+    assert path(trial, "mail") == 1 and used_bytes(trial) == 0
+
+
 def test_caches_that_lie_idle_are_emptied_as_the_thread_goes_on():
     trial = Trial("wright", {"look_bytes": 1 << 16})
     for size in (100, 1000, 10_000, 60_000, 100_000):

@@ -25,7 +25,7 @@ from heapwright.compiler.system import (
     WRITE,
     system_call,
 )
-from heapwright.flight.start import READY
+from heapwright.flight.start import READY, SIZES_SHIFT
 from heapwright.flight.threads import LOCK, STARTED
 from heapwright.machine.address_space import (
     BREAK,
@@ -133,8 +133,8 @@ def enter_area(flight, start, end):
     for page in range(first, past):
         pages[unsigned(page)] = MAPPED | RESIDENT if pages[unsigned(page)] & 1 else MAPPED
     objects = 0
-    for address in range(start, end, loop.MIN_ALIGN):
-        size = flight.sizes[unsigned(address >> 4)] - 1
+    for address in range(start, end, 1 << SIZES_SHIFT):
+        size = flight.sizes[unsigned(address >> SIZES_SHIFT)] - 1
         if size >= 0:
             loop.enter_object(heap, ledger, address, size, 1)
             objects += 1

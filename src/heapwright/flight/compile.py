@@ -19,7 +19,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.flight.bind import bound
 from heapwright.flight.build import REFUSED
 from heapwright.flight.layout import Plan
-from heapwright.flight.start import Flight
+from heapwright.flight.start import SIZES_SHIFT, Flight
 from heapwright.flight.threads import threads
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import BREAK_LIMIT, SPACE_BYTES
@@ -104,7 +104,7 @@ def _laid_out(manager: Manager, settings: dict[str, int], statistics: bool) -> A
     return Flight(
         heap=plan.place("heap", heap),
         threads=plan.place("threads", threads()),
-        sizes=plan.place("sizes", reserve(SPACE_BYTES >> 4, np.int64)),
+        sizes=plan.place("sizes", reserve(SPACE_BYTES >> SIZES_SHIFT, np.int64)),
         account=plan.place("account", _account(manager)) if statistics else Forgotten(),
         start=plan.start(),
     )

@@ -27,6 +27,7 @@ from heapwright.flight.pointers import (
     write,
 )
 from heapwright.flight.pointers import LARGEST as LARGEST_OF_ANY
+from heapwright.flight.start import SIZES_SHIFT
 from heapwright.machine import ADVISE_HUGEPAGE as HUGE
 from heapwright.machine import PAGE_BYTES, madvise
 from heapwright.machine.address_space import (
@@ -139,7 +140,7 @@ if hasattr(manager, "free_cached"):
         address = unchecked_address_of(flight, old)
         if likely(is_here(flight.heap, address)):
             if likely(manager.free_cached(flight.heap, thread_place(), address, old)):
-                flight.sizes[unsigned(address >> 4)] = 0
+                flight.sizes[unsigned(address >> SIZES_SHIFT)] = 0
             else:
                 free_in_span(flight, old)
         else:
@@ -150,7 +151,7 @@ if hasattr(manager, "free_cached"):
         """A block that the cache has no room for: as a rule its span has."""
         address = unchecked_address_of(flight, old)
         if likely(manager.free_in_span(flight.heap, thread_place(), address)):
-            flight.sizes[unsigned(address >> 4)] = 0
+            flight.sizes[unsigned(address >> SIZES_SHIFT)] = 0
         else:
             free_slowly(flight, old)
 
@@ -159,7 +160,7 @@ if hasattr(manager, "free_cached"):
         """A block that needs more than that, or none."""
         address = address_of(flight, old)
         if address:
-            flight.sizes[unsigned(address >> 4)] = 0
+            flight.sizes[unsigned(address >> SIZES_SHIFT)] = 0
             manager.free_uncached(flight.heap, own_number(flight), address)
         elif old:
             free_elsewhere(flight.heap, old)
@@ -186,7 +187,7 @@ else:
 @kernel(inline=True)
 def take_back(flight, thread, address):
     """Give a block to the manager."""
-    flight.sizes[unsigned(address >> 4)] = 0
+    flight.sizes[unsigned(address >> SIZES_SHIFT)] = 0
     enter(flight)
     loop.free(flight.heap, thread, address)
     leave(flight)
@@ -224,11 +225,11 @@ def resize(flight, old, size):
         return refuse()
     thread = own_number(flight)
     enter(flight)
-    before = flight.sizes[unsigned(address >> 4)]
-    flight.sizes[unsigned(address >> 4)] = 0
+    before = flight.sizes[unsigned(address >> SIZES_SHIFT)]
+    flight.sizes[unsigned(address >> SIZES_SHIFT)] = 0
     moved = loop.realloc(flight.heap, thread, address, size)
     if not moved:
-        flight.sizes[unsigned(address >> 4)] = before
+        flight.sizes[unsigned(address >> SIZES_SHIFT)] = before
     leave(flight)
     return pointer(flight, moved, size)
 
@@ -301,7 +302,7 @@ def malloc_usable_size(flight, old):
         return 0
     own_number(flight)
     enter(flight)
-    room = usable(flight.heap, address, flight.sizes[unsigned(address >> 4)] - 1)
+    room = usable(flight.heap, address, flight.sizes[unsigned(address >> SIZES_SHIFT)] - 1)
     leave(flight)
     return room
 

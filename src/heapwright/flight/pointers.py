@@ -6,6 +6,7 @@ pointer = address + where the machine's words begin
 from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.compiler.process import set_errno
 from heapwright.compiler.raw import real_address, set_word_at
+from heapwright.flight.start import SIZES_SHIFT
 from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, SPACE_BYTES
 
 SPACE_SHIFT = SPACE_BYTES.bit_length() - 1
@@ -38,14 +39,14 @@ def pointer(flight, address, size):
     """The pointer to a new block, whose size is noted where sizes are kept; NULL and ENOMEM."""
     if unlikely(address == 0):
         return refuse()
-    flight.sizes[unsigned(address >> 4)] = size + 1
+    flight.sizes[unsigned(address >> SIZES_SHIFT)] = size + 1
     return real_address(flight.heap.machine.words) + address
 
 
 @kernel(inline=True)
 def noted(flight, made, size):
     """The pointer `made` to a new block, whose size is noted where sizes are kept."""
-    flight.sizes[unsigned(unchecked_address_of(flight, made) >> 4)] = size + 1
+    flight.sizes[unsigned(unchecked_address_of(flight, made) >> SIZES_SHIFT)] = size + 1
     return made
 
 

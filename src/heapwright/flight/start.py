@@ -27,6 +27,7 @@ LAST_WORDS = (
     "(ulimit -v?), or it has more threads than a flight has numbers for.\n"
 )
 LAST_WORDS_BYTES = len(LAST_WORDS)
+SIZES_SHIFT = 3  # a manager may put what fits in 8 bytes at a multiple of 8
 
 
 class Start(NamedTuple):
@@ -47,8 +48,8 @@ class Flight(NamedTuple):
 
     heap: Any  # the manager's
     threads: Threads
-    sizes: np.ndarray  # int64[address >> 4]  1 + bytes requested of a live block, else 0; or
-    #                    forgotten, where nobody asks
+    sizes: np.ndarray  # int64[address >> SIZES_SHIFT]  1 + bytes requested of a live block, else 0;
+    #                    or forgotten, where nobody asks
     account: Any  # see account.py; forgotten without statistics
     start: Start
 

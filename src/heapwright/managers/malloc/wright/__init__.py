@@ -7,7 +7,13 @@ CARD = Card(
     compared=("malloc", "graph"),
     deploy=Deploy(preload="heapwright build wright -o libwright.so"),
     variants=(
-        {"cache_bytes": 0, "single_cache_bytes": 0, "remote_batch": 1, "steps": 4},
+        {
+            "cache_bytes": 0,
+            "single_cache_bytes": 0,
+            "remote_batch": 1,
+            "steps": 4,
+            "least_bytes": 8,
+        },
         {"limit_bytes": 0, "limit_percent": 0, "span_bytes": 8192, "growth_bytes": 0},
         {
             "interval_bytes": 0,

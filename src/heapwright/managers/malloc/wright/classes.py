@@ -2,6 +2,7 @@
 
     bytes   16 32 48 ... 128 │ 144 160 ... 256 │ 288 ... 512 │ ...  STEPS a doubling   │ then whole
     class    1  2  3       8 │   9  10      16 │  17      24 │ ...  to SPAN_MOST_BYTES │ pages
+            before these, where it is wanted, 8 bytes
 
 Terms      class 0: no class, a run of pages of its own; shared: of a class whose spans hold many
            blocks; single: of a class whose spans are one block
@@ -19,10 +20,12 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 
 GRANULE_BYTES = 16
-FINE_BYTES = 1024  # requests up to here are told apart by 16 bytes, above by COARSE_BYTES
+LEAST_BYTES = 8  # where there is such a class, whose blocks lie at multiples of 8, as C allows
+FINE_BYTES = 1024  # requests up to here are told apart by LEAST_BYTES, above by COARSE_BYTES
+FINE_SHIFT = 3
 COARSE_BYTES = 64
 COARSE_SHIFT = 6
-FIRST_COARSE = FINE_BYTES // GRANULE_BYTES - FINE_BYTES // COARSE_BYTES
+FIRST_COARSE = FINE_BYTES // LEAST_BYTES - FINE_BYTES // COARSE_BYTES
 PAGE_BYTES = 8192  # of the page heap: two pages of the machine
 PAGE_SHIFT = 13
 SPAN_MOST_BYTES = 64 << 10  # largest block that shares a span
@@ -52,9 +55,12 @@ class Classes(NamedTuple):
 FIRST_SINGLE, LAST = range(2)
 
 
-def class_sizes(steps: int) -> list[int]:
-    """Bytes of class 1, 2, ...: `steps` to a doubling, a power of two, then of whole pages."""
+def class_sizes(steps: int, least: int = GRANULE_BYTES) -> list[int]:
+    """Bytes of class 1, 2, ...: the least, `steps` to a doubling, a power of two, then of whole
+    pages."""
     sizes = list(range(GRANULE_BYTES, max(128, GRANULE_BYTES * steps) + 1, GRANULE_BYTES))
+    if least < GRANULE_BYTES:
+        sizes.insert(0, least)
     while sizes[-1] < MOST_BYTES:
         step = (1 << (sizes[-1].bit_length() - 1)) // steps
         if sizes[-1] >= SPAN_MOST_BYTES:
@@ -63,18 +69,18 @@ def class_sizes(steps: int) -> list[int]:
     return sizes
 
 
-def given_sizes(sizes: Sequence[int], steps: int) -> list[int]:
+def given_sizes(sizes: Sequence[int], steps: int, least: int = GRANULE_BYTES) -> list[int]:
     """Bytes of class 1, 2, ... of a table that was made for a program, as wright can have them:
     above FINE_BYTES multiples of COARSE_BYTES, of single blocks whole pages; what the table does
     not reach has wright's own classes. HeapwrightError for more classes than there is room for."""
     taken = set()
     for size in sizes:
-        unit = GRANULE_BYTES
+        unit = GRANULE_BYTES if size > least else least
         if size > FINE_BYTES:
             unit = COARSE_BYTES if size <= SPAN_MOST_BYTES else PAGE_BYTES
         taken.add((size + unit - 1) // unit * unit)
     found = sorted(size for size in taken if size <= MOST_BYTES)
-    found += [size for size in class_sizes(steps) if size > max(found, default=0)]
+    found += [size for size in class_sizes(steps, least) if size > max(found, default=0)]
     if len(found) >= MOST_CLASSES:
         raise HeapwrightError(
             f"wright has room for {MOST_CLASSES - 1} size classes, and this table makes "
@@ -97,12 +103,13 @@ def classes(
     single_bytes: int,
     span_bytes: int,
     given: Sequence[int] | None = None,
+    least: int = GRANULE_BYTES,
 ) -> Classes:
-    """Tables for `steps` classes a doubling, or the `given` ones, and caches of so many bytes a
-    class."""
-    chosen = class_sizes(steps) if given is None else given_sizes(given, steps)
+    """Tables for `steps` classes a doubling from `least` bytes on, or the `given` ones, and caches
+    of so many bytes a class."""
+    chosen = class_sizes(steps, least) if given is None else given_sizes(given, steps, least)
     sizes = np.array([0, *chosen], np.int64)
-    fine = np.arange(FINE_BYTES // GRANULE_BYTES + 1) * GRANULE_BYTES
+    fine = np.arange(FINE_BYTES // LEAST_BYTES + 1) * LEAST_BYTES
     coarse = np.arange(FINE_BYTES // COARSE_BYTES + 1, MOST_BYTES // COARSE_BYTES + 1)
     largest = np.maximum(1, np.concatenate([fine, coarse * COARSE_BYTES]))
     pages = np.array([0] + [span_pages(int(size), span_bytes) for size in sizes[1:]], np.int64)
@@ -125,14 +132,14 @@ def classes(
 
 @kernel(inline=True)
 def is_small(size):
-    """Whether a request's class is told apart by 16 bytes."""
+    """Whether a request's class is told apart by LEAST_BYTES."""
     return unsigned(size) <= unsigned(FINE_BYTES)
 
 
 @kernel(inline=True)
 def class_of_small(classes, size):
     """The class of a request up to FINE_BYTES."""
-    return np.int64(classes.class_of[unsigned(size + GRANULE_BYTES - 1) >> unsigned(4)])
+    return np.int64(classes.class_of[unsigned(size + LEAST_BYTES - 1) >> unsigned(FINE_SHIFT)])
 
 
 @kernel(inline=True)

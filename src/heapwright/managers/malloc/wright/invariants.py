@@ -4,6 +4,7 @@ from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
 from heapwright.managers.malloc.wright.classes import FIRST_SINGLE, LAST, PAGE_SHIFT, WORD_SHIFT
 from heapwright.managers.malloc.wright.dirty import dirty_pages
+from heapwright.managers.malloc.wright.mailboxes import carried, carried_by, next_letter
 from heapwright.managers.malloc.wright.page_heap import (
     BINS,
     WORD_BITS_SHIFT,
@@ -30,7 +31,7 @@ from heapwright.managers.malloc.wright.state import (
     ORPHAN,
     ORPHANS,
     OUT_COUNT,
-    OUT_FIRST,
+    OUTBOX,
     PARTIAL,
     RUN,
     SPAN_COUNT,
@@ -212,13 +213,10 @@ def _check_rows(heap):
                 break
         if left:
             return 4
-        left = heap.rows[unsigned(row + OUT_COUNT)]
-        block = heap.rows[unsigned(row + OUT_FIRST)]
-        while block:
-            left -= 1
-            block = load(heap.machine, block)
-        if left:
-            return 6
+        for number in range(heap.rows[unsigned(row + OUT_COUNT)]):
+            size_class = entry_of(heap, heap.rows[unsigned(row + OUTBOX + number)]) & 255
+            if not 0 < size_class < heap.classes.fields[FIRST_SINGLE]:
+                return 6
     return 0
 
 
@@ -252,14 +250,14 @@ def cached(heap, blocks):
             while block:
                 count = _note(heap, blocks, count, block)
                 block = newest(heap, load(heap.machine, block))
-        block = heap.rows[unsigned(row + OUT_FIRST)]
-        while block:
-            count = _note(heap, blocks, count, block)
-            block = load(heap.machine, block)
-        block = heap.rows[unsigned(row + MAILBOX)]
-        while block not in (0, CLOSED):
-            count = _note(heap, blocks, count, block)
-            block = load(heap.machine, block)
+        for number in range(heap.rows[unsigned(row + OUT_COUNT)]):
+            count = _note(heap, blocks, count, heap.rows[unsigned(row + OUTBOX + number)])
+        letter = heap.rows[unsigned(row + MAILBOX)]
+        while letter not in (0, CLOSED):
+            count = _note(heap, blocks, count, letter)
+            for number in range(carried_by(heap, letter)):
+                count = _note(heap, blocks, count, carried(heap, letter, number))
+            letter = next_letter(heap, letter)
     return count
 
 

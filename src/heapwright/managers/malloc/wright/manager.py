@@ -12,7 +12,7 @@ Terms      span: a run of 8 KiB pages; row: what one thread has: caches, spans, 
 Invariant  spans tile the heap and the page map names them (check: 1, 2); free runs are merged, in
            their bins, and their dirty pages counted (3); a span's carved blocks are on its list,
            in caches, in the post or live, and rings hold what they should (4); a cache is as long
-           as its word says, of blocks of its class (5); an outbox counts its chain (6)
+           as its word says, of blocks of its class (5); an outbox holds blocks (6)
 Source     page map, spans, page heap and classes as TCMalloc's (gperftools docs/tcmalloc.html);
            spans owned by threads and free lists of their own as mimalloc's (Leijen, Zorn and de
            Moura, APLAS 2019); remote frees by mailbox as snmalloc's (Liétar et al., ISMM 2019)
@@ -31,6 +31,7 @@ from heapwright.managers.malloc.wright.caches import empty_row, end_thread
 from heapwright.managers.malloc.wright.classes import (
     FIRST_SINGLE,
     GRANULE_BYTES,
+    LEAST_BYTES,
     MOST_CACHED,
     PAGE_SHIFT,
     SPAN_MOST_BYTES,
@@ -68,6 +69,7 @@ from heapwright.managers.malloc.wright.state import (
     LIMIT_PAGES,
     LIMIT_PERCENT,
     LOOK_PAGES,
+    MOST_BATCH,
     MOST_MAIL_BYTES,
     PATHS,
     REMOTE_BATCH,
@@ -136,6 +138,7 @@ class Config(NamedTuple):
     """Knobs."""
 
     steps: int = 8  # size classes a doubling: 4 or 8
+    least_bytes: int = 16  # of a block: 8 or 16
     cache_bytes: int = 32 << 10  # of a class that a thread keeps, for classes that share spans
     widest: int = 4  # times as much, where threads pass blocks to and fro
     single_cache_bytes: int = 256 << 10  # likewise, for the others
@@ -157,6 +160,7 @@ MOST_OF = {
     "cache_bytes": MOST_CACHED * GRANULE_BYTES,
     "single_cache_bytes": MOST_CACHED * SPAN_MOST_BYTES,
     "growth_bytes": 1 << 36,
+    "remote_batch": MOST_BATCH,
     "hardened": 1,
 }
 
@@ -170,6 +174,8 @@ def _refuse_misfits(config):
             raise HeapwrightError(f"{knob} of wright is {bound}; {value:,} is out of range.")
     if config.steps not in (4, 8):
         raise HeapwrightError(f"steps of wright is 4 or 8, not {config.steps}.")
+    if config.least_bytes not in (LEAST_BYTES, GRANULE_BYTES):
+        raise HeapwrightError(f"least_bytes of wright is 8 or 16, not {config.least_bytes}.")
 
 
 def boot(machine, config):
@@ -177,7 +183,8 @@ def boot(machine, config):
     _refuse_misfits(config)
     given = kept(config.classes) if config.classes else None
     room = config.cache_bytes, config.single_cache_bytes
-    sizes = classes(config.steps, *room, config.span_bytes, given)
+    least = max(config.least_bytes, config.hardened * GRANULE_BYTES)  # a link and its copy
+    sizes = classes(config.steps, *room, config.span_bytes, given, least)
     if config.hardened:  # what lies in a list is filled: nothing is carved ahead of need
         sizes.empty_word[sizes.fields[FIRST_SINGLE] :] = 0
         sizes.carved_of[:] = 1
