@@ -33,15 +33,15 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 TESTS_SECONDS = 60  # of a processor, as they took without a fault: the cheapest that call the place
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-UNIT_SECONDS = 60  # of a processor, of tests that are mapped together: the rest is not asked
+UNIT_SECONDS = 40  # of a processor, of tests that are mapped together: the rest is not asked
 LIMIT_SECONDS = 240  # of a processor, of a fault's tests or of a file's without one
 PATIENCE_SECONDS = 2000  # by the clock: some wait for ever, and the machine may be busy
-PLAIN = {"manager", "importers", "report", "machine"}  # names that say nothing of a test
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", f"--timeout={PATIENCE_SECONDS}")
 
 
@@ -135,6 +135,16 @@ def stub(code: types.CodeType, number: int) -> types.CodeType | None:
     )
 
 
+class Choice(NamedTuple):
+    """Which tests are asked of which faults."""
+
+    groups: list[str]
+    wanted: Callable[[str, str], bool]  # of a group, a test
+    rank: Callable[
+        [Path, str, str, str, str], int | None
+    ]  # file, group; tests' file, manager, text
+
+
 class Bench:
     """A plugin of pytest that runs `work` in place of the tests that were collected."""
 
@@ -143,10 +153,11 @@ class Bench:
         root: Path,
         files: Iterable[Path],
         kept: Path,
-        wanted: Callable[[str], bool],
+        choice: "Choice",
         work: Callable[["Bench"], None],
     ) -> None:
-        self.root, self.kept, self.wanted, self.work = root, kept, wanted, work
+        self.root, self.kept = root, kept
+        self.choice, self.work = choice, work
         self.sources = {file: (root / file).read_text() for file in files}
         self.functions = [  # file, function, what it compiles to
             (file, f"{file}:{code.co_qualname}", code)
@@ -164,7 +175,11 @@ class Bench:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """What the session does: no test, in this process."""
-        self.items = {item.nodeid: item for item in session.items if self.wanted(item.nodeid)}
+        self.items = {
+            item.nodeid: item
+            for item in session.items
+            if any(self.choice.wanted(group, item.nodeid) for group in self.choice.groups)
+        }
         for file in self.sources:
             import_module(".".join(file.with_suffix("").parts[1:]))
         places = {str(self.root / file) for file in self.sources}
@@ -271,21 +286,14 @@ class Bench:
         os.waitpid(child, 0)
         return heard.decode() or None
 
-    def nearest(self, mutant: Mutant) -> list[tuple[str, str]]:
-        """The units that may notice a fault: those of its name, those that speak of it, others."""
-        manager = mutant.path.parent.name.replace("_", "-")
-        manager = manager if manager in self.managers else ""
-        own = {mutant.path.stem.strip("_"), mutant.path.parent.name} - PLAIN
+    def nearest(self, mutant: Mutant, group: str) -> list[tuple[str, str]]:
+        """A group's units that may notice a fault, in the order of `rank`."""
         ranked = []
-        for file, named in self.units:
-            if manager and named and named != manager:
-                continue
-            if (named and named == manager) or any(word in Path(file).stem for word in own):
-                ranked.append((0, file, named))
-            elif any(word.replace("_", "-") in self.texts[file] for word in own):
-                ranked.append((1, file, named))
-            elif not manager:
-                ranked.append((2, file, named))
+        for (file, named), names in self.units.items():
+            if self.choice.wanted(group, names[0]):
+                order = self.choice.rank(mutant.path, group, file, named, self.texts[file])
+                if order is not None:
+                    ranked.append((order, file, named))
         return [(file, named) for _, file, named in sorted(ranked)]
 
     def around(self, mutant: Mutant) -> set[str]:
@@ -359,12 +367,12 @@ class Bench:
         failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", told, re.MULTILINE)
         return failed[1] if failed and failed[1] in names else names[0]
 
-    def survives(self, mutant: Mutant) -> bool:
+    def survives(self, mutant: Mutant, group: str) -> bool:
         """Whether no test notices the fault; of what no test calls, none does."""
         places, living = self.around(mutant), bool(self.changed(mutant))
         asked: list[str] = []
         spent, failed = 0.0, None
-        for unit in self.nearest(mutant):
+        for unit in self.nearest(mutant, group):
             calling = sorted(
                 (seconds, name)
                 for name, (seconds, called) in self.known(unit).items()

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mutant_bench import OPTIONS, Bench, Mutant
+from mutant_bench import OPTIONS, Bench, Choice, Mutant
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src/heapwright")
@@ -63,6 +63,68 @@ LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|test_importers_recordings|expands_without_end|records_and_threads_past"
     r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
+WHOLE = ("html", "document", "leaving", "rows", "summary", "traces")  # tests of whole reports
+SEEN_BY = {  # what else is shown, by the tests of a command or of the public face
+    "advice": ("advise",),
+    "agreement": ("validate",),
+    "answers": ("diff", "why"),
+    "areas_table": ("areas",),
+    "atomic": ("compare", "size_classes"),
+    "comparison": ("compare",),
+    "diff": ("diff",),
+    "gc_log": ("hotspot_logged", "gc_log"),
+    "kernel_frames": ("frames",),
+    "kernel_page": ("frames",),
+    "limits": ("compare_heaps", "compare"),
+    "maps_table": ("maps",),
+    "notes": ("notes",),
+    "row_store": ("sweep", "sweeping"),
+    "size_classes": ("size_classes",),
+    "summary": ("compare", "traces"),
+    "sweep": ("sweep",),
+    "terminal": ("compare", "traces"),
+    "traces": ("traces",),
+    "why": ("why",),
+    "why_page": ("why",),
+}
+FLIGHTS = ("linux", "tables")  # of the machine, what only a flight calls
+APART = {  # formats with a file of tests of their own, and the modules that only those ask
+    "kernel": ("ftrace", "gfp", "kernel_events", "kernel_notes", "ring_pages"),
+    "memray": ("memray", "memray_joins"),
+    "torch": ("pickled", "snapshot_start", "torch_snapshot"),
+}
+
+
+def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None:
+    """How soon a file's tests, those about the manager `named`, are asked of a module of a group:
+    0 first; None never. `text` is the file's."""
+    own, stem = path.stem.strip("_"), Path(file).stem.removeprefix("test_")
+    folder = file.split("/")[1]
+    if group == "importers":
+        apart = next((name for name, parts in APART.items() if own in parts), "")
+        alone = next((name for name in APART if name in stem), "")
+        return None if apart != alone else 0 if own in text else 2 if "fuzz" in stem else 1
+    if group == "machine":
+        if ("cuda" in stem or "cuda" in named) != (own == "device"):
+            return None
+        if own in FLIGHTS:
+            return 0 if stem == "linux" else None
+        return 0 if own in stem else 1 if folder == "machine" else 2
+    if group == "report":
+        if folder != "report":
+            return 0 if stem in SEEN_BY.get(own, ()) else None
+        seen = stem in WHOLE or f"report.{own} import" in text
+        return 0 if own in stem else 1 if seen else None
+    manager = path.parent.name
+    if named:
+        return 1 if named == manager.replace("_", "-") else None
+    if folder == "linux":  # the kernel's managers, which share their parts
+        return 1 if path.parent.parent.name == "linux" else None
+    if folder == "references" and not manager.startswith("hotspot"):
+        return None
+    if re.match(rf"{manager}(_|$)", stem) or manager in text:
+        return 0 if own in stem or manager in stem else 1
+    return None
 
 
 def files_of(group: str) -> list[Path]:
@@ -144,7 +206,8 @@ def drawn(group: str, count: int, draw: random.Random) -> list[Mutant]:
 def at_line(place: str) -> list[Mutant]:
     """Every fault of FILE:LINE."""
     file, _, line = place.partition(":")
-    return [one for one in mutants(PACKAGE / file) if one.line == int(line)]
+    known, found = equivalent(), mutants(PACKAGE / file)
+    return [one for one in found if one.line == int(line) and told(one) not in known]
 
 
 def tried(bench: Bench, of_group: dict[str, list[Mutant]]) -> bool:
@@ -153,7 +216,7 @@ def tried(bench: Bench, of_group: dict[str, list[Mutant]]) -> bool:
     for group, faults in of_group.items():
         survivors = 0
         for mutant in faults:
-            lives = bench.survives(mutant)
+            lives = bench.survives(mutant, group)
             survivors += lives
             verdict = "SURVIVES" if lives else "found   "
             print(f"{verdict} {told(mutant)} ({mutant.line})", flush=True)
@@ -182,12 +245,16 @@ def main() -> None:
         draw = random.Random(asked.seed)
         groups = asked.of.split(",")
         of_group = {group: drawn(group, asked.count // len(groups), draw) for group in groups}
-    patterns = [re.compile(GROUPS[group][2]) for group in of_group]
     tests = sorted({f"tests/{name}" for group in of_group for name in GROUPS[group][1].split()})
     failed = []
 
-    def wanted(test: str) -> bool:
-        return any(one.search(test) for one in patterns) and not LEFT_OUT.search(test)
+    def wanted(group: str, test: str) -> bool:
+        _, folders, pattern = GROUPS[group]
+        return (
+            test.split("/")[1] in folders.split()
+            and re.search(pattern, test) is not None
+            and not LEFT_OUT.search(test)
+        )
 
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
         folder = Path(name)
@@ -204,7 +271,7 @@ def main() -> None:
             folder,
             [file for group in GROUPS for file in files_of(group)],
             ROOT / "build/mutants",
-            wanted,
+            Choice(list(of_group), wanted, rank),
             lambda bench: failed.append(tried(bench, of_group)),
         )
         told = pytest.main([*OPTIONS, "-s", f"--basetemp={folder}/made", *tests], [bench])
