@@ -8,8 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+static void no_restarts(void) { /* the kernel forgets this thread's restartable sequences, if it knew them */
+    syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+#else
+static void no_restarts(void) {}
+#endif
 
 #define CHECK(truth) do { if (!(truth)) { fprintf(stderr, "line %d: " #truth "\n", __LINE__); exit(99); } } while (0)
 
@@ -48,12 +58,15 @@ static void churn(long events) {
     }
 }
 
+static int apart; /* each fourth thread gives up its restartable sequences, and threads pause */
 static void *shared[256];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void *worker(void *seed) { /* blocks are freed by other threads than allocated them */
     unsigned draw = (unsigned)(size_t)seed;
+    if (apart && draw % 4 == 1) no_restarts();
     for (int i = 0; i < 20000; i++) {
+        if (apart && i % 5000 == 0) usleep(1000 * (draw >> 20 & 7));
         draw = draw * 1103515245 + 12345;
         void *mine = malloc(draw >> 14 & 1023);
         if (i % 3 == 0) mine = realloc(mine, 1 + (draw >> 12 & 4095));
@@ -82,6 +95,7 @@ int main(int count, char **argument) {
     if (!strcmp(what, "ways")) return every_way();
     if (!strcmp(what, "churn")) churn(events);
     if (!strcmp(what, "threads")) threads(events);
+    if (!strcmp(what, "apart")) apart = 1, threads(events);
     if (!strcmp(what, "kill")) churn(events), kill(getpid(), SIGKILL);
     if (!strcmp(what, "crash")) churn(events), raise(SIGSEGV);
     if (!strcmp(what, "_exit")) churn(events), _exit(7);

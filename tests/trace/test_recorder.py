@@ -128,9 +128,10 @@ def test_children_get_traces_of_their_own(tmp_path, allocating):
     assert all(trace.path.name.endswith(f".{trace.program}.heap.parquet") for trace in traces[1:])
 
 
-def test_threads_are_merged_in_true_order(tmp_path, allocating):
+@pytest.mark.parametrize("what", ["threads", "apart"])
+def test_threads_are_merged_in_true_order(tmp_path, allocating, what):
     """That no free is unmatched and no slot is filled twice is what the order must give."""
-    _, trace = run(tmp_path, allocating, "threads", 3)
+    _, trace = run(tmp_path, allocating, what, 3)
     events = all_events(trace)
     assert (trace.threads, trace.unmatched_frees) == (13, 0)
     assert not [note for note in trace.notes if note not in of_kind(trace.notes, "ends")]

@@ -81,7 +81,7 @@ static struct __attribute__((aligned(HEADER_BYTES))) { /* whole pages of its own
     int python_lock, arena_lock; /* python.h */
     uint64_t streams, chunks, bytes; /* counts; of the log file */
     uint64_t segment, position;      /* of the log; bytes of those before it */
-    uint64_t owner, tickets, patience, claimed; /* of numbers: numbers.h; claimed at that number */
+    uint64_t owner, tickets, patience, claimed, without; /* of numbers: numbers.h; claimed at that number */
     struct header *header;
     char path[4096];
     struct stream stream[STREAMS]; /* the first is nobody's: it never has room */

@@ -12,6 +12,8 @@
  * Owner      0: nobody; a stream; odd: a ticket, on the way to nobody, or from there to a stream
  * Change     a ticket is set ─► every sequence that began before is over ─► whoever sees it sets 0, or the
  *            one that claims its stream, if nobody was quicker
+ * Without    a thread whose sequences the kernel does not know (a filter of system calls forbade them, it took
+ *            them back itself) says so for good, ends the owner and adds: from then on there is none
  * Omits      a child of vfork has no such sequences, and may not ask for memory. Before glibc 2.35, where they
  *            are turned off, and on other processors each number is a locked add
  * Source     rseq(2), membarrier(2), Documentation/userspace-api of Linux; glibc's sys/rseq.h */
@@ -99,6 +101,7 @@ static __attribute__((noinline)) void was_alone(struct stream *s, uint64_t numbe
     s->alone = 0;
     uint64_t mine_now = ticket();
     if (!has_sequences() || !changed(0, mine_now)) return;
+    if (__atomic_load_n(&state.without, __ATOMIC_SEQ_CST)) return (void)changed(mine_now, 0);
     int error = errno;
     s->owned = 1;
     state.claimed = kept.number;
@@ -106,9 +109,17 @@ static __attribute__((noinline)) void was_alone(struct stream *s, uint64_t numbe
     errno = error;
 }
 
+static __attribute__((noinline)) uint64_t without_sequences(void) {
+    uint64_t owner;
+    __atomic_store_n(&state.without, 1, __ATOMIC_SEQ_CST);
+    while ((owner = __atomic_load_n(&state.owner, __ATOMIC_SEQ_CST))) to_nobody(owner);
+    return __atomic_fetch_add(&kept.number, 1, __ATOMIC_SEQ_CST);
+}
+
 /* Not by the owner in peace. Who was the owner looks at once at what was asked of it meanwhile: next_segment. */
 static __attribute__((noinline)) uint64_t number_of(struct stream *s) {
     if (!sequences) return __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
+    if (__builtin_expect(!has_sequences(), 0)) return without_sequences();
     for (;;) {
         uint64_t owner = __atomic_load_n(&state.owner, __ATOMIC_ACQUIRE), number = NO_NUMBER;
         if (owner != (uint64_t)s && s->owned) s->owned = 0, s->due = 0;
