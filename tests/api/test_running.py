@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import heapwright as hw
-from heapwright.api.running import _judged, environment, few_of, steady
+from heapwright.api.running import _judged, environment, few_of, overruled, steady
 from heapwright.insight.advice import Advised, Candidate, Measured, Row, reorder
 from heapwright.insight.standing import Standing
 from heapwright.managers.deploying import Deployment, trimming
@@ -87,6 +88,15 @@ def test_what_a_run_has_shown_stands_above_what_the_parts_allow():
         "All of it is live. Run for real, one leaves 60.0 MiB instead of 100 MiB, which is more "
         "than the parts of the replay allow."
     )
+
+
+def test_thresholds_that_the_program_sets_itself_are_told():
+    rows = [row("now", 100), row("rarely", 90), row("never", 90), row("alike", 90)]
+    for one, foreseen, seen in zip(rows, (200, 20, 0, 180), (95, 95, 10, 95), strict=True):
+        one.predicted.collections = foreseen
+        one.measured = replace(measured(100), collections=seen)
+    (told,) = overruled(rows)
+    assert told.startswith("Run with rarely it collected 95 times, as often as it does now")
 
 
 def test_what_fails_or_takes_its_time_is_no_advice():

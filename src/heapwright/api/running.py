@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from heapwright.references.python_start import Said
     from heapwright.trace.store import Trace
 
+TELLING_SHARE = 0.5  # by which collections are foreseen to change, of what would be seen
+
 Told = Callable[[str, float], None]  # what runs, and the share of all runs that is done
 
 
@@ -76,7 +78,26 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
             "The recording did not look at the whole process: what lies outside of its heap is "
             "taken to be what was there at the first look at each run."
         )
+    advice.notes += overruled(chosen)
     reorder(advice)
+
+
+def overruled(chosen: Sequence[Row]) -> list[str]:
+    """Which rows made no difference to how often a Python collected where they should: it sets its
+    thresholds itself, later. The first row is the present state."""
+    found = []
+    now, then = chosen[0].measured, chosen[0].predicted.collections
+    for row in chosen[1:]:
+        seen, foreseen = row.measured, row.predicted.collections
+        if not (now and now.collections and then and seen and foreseen is not None):
+            continue
+        foretold = abs(foreseen / then - 1) > TELLING_SHARE
+        if foretold and seen.collections == now.collections:
+            found.append(
+                f"Run with {row.candidate.title} it collected {now.collections:,} times, as often "
+                "as it does now: it sets its thresholds itself, after it has begun. Change that."
+            )
+    return found
 
 
 def few_of(rows: Sequence[Row], few: int) -> list[Row]:
