@@ -37,6 +37,15 @@ def test_mail_that_nobody_collects_is_taken_to_the_spans():
     assert path(mended, "settle") > 0 and path(mended, "retire") > 0
 
 
+@pytest.mark.parametrize("mail_bytes", [1 << 30, 0])
+def test_what_was_written_into_a_letter_is_no_fault_of_the_program(mail_bytes):
+    trial = handed_over(mail_bytes=mail_bytes, hardened=1)
+    for slot in range(BLOCKS):
+        trial.step(MALLOC, slot, SIZE, thread=0)
+    trial.step(TRIM, -1, thread=0)
+    assert path(trial, "message") > 0 and trial.module.fatal(trial.heap) == ""
+
+
 def test_the_owner_goes_on_with_what_is_left():
     """Blocks of a span that it had free ones of wait in its mailbox; whole spans are pages."""
     trial = Trial("wright", {"cache_bytes": 0, "remote_batch": 1, "mail_bytes": 0})

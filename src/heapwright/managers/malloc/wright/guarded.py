@@ -7,8 +7,8 @@ Caches are those of a heap that is not hardened, but classes of single blocks ha
 written into the pages of such a block is looked for in more places once they are free pages.
 """
 
-from heapwright.compiler import kernel, unlikely, unsigned
-from heapwright.machine import load, store, touch
+from heapwright.compiler import kernel, likely, unlikely, unsigned
+from heapwright.machine import load, store
 from heapwright.managers.malloc.wright.caches import free_uncached, look, refill, take_run
 from heapwright.managers.malloc.wright.classes import (
     FIRST_SINGLE,
@@ -32,31 +32,51 @@ from heapwright.managers.malloc.wright.hardened import (
     written,
 )
 from heapwright.managers.malloc.wright.state import (
+    ADDRESS,
+    FATAL,
     HEAP_BYTES,
     LOOK_PAGES,
+    ONE,
     PASSED,
     entry_of,
+    list_at,
     newest,
-    pushed,
+    origin_of,
+    place_of,
     room_of,
     row_of,
+    set_list_at,
 )
+
+
+@kernel
+def take_guarded(heap, place, size):
+    """Pointer to the newest block of a class's cache, tested, and a guard behind it; 0 if there is
+    none."""
+    size_class = class_of(heap.classes, size + GUARD_BYTES)
+    pointer = list_at(heap, place, size_class) & ADDRESS
+    if unlikely(pointer == 0):  # the list of class 0 is empty
+        return 0
+    block, room = pointer - origin_of(heap), heap.classes.bytes_of[unsigned(size_class)]
+    link = load(heap.machine, block)
+    if unlikely(not is_untouched(heap, block, link, room)):
+        return written(heap)
+    set_list_at(heap, place, size_class, link)
+    guard(heap, block, size, room)
+    return pointer
 
 
 @kernel
 def alloc_guarded(heap, thread, size):
     """A block with a guard behind it; 0 if refused."""
-    size_class = class_of(heap.classes, size + GUARD_BYTES)
-    head = unsigned(row_of(thread) + size_class)
-    block, room = newest(heap, heap.rows[head]), heap.classes.bytes_of[unsigned(size_class)]
-    if unlikely(block == 0):  # the list of class 0 is empty
-        return _alloc_from_afar(heap, thread, size, size_class)
-    link = load(heap.machine, block)
-    if unlikely(not is_untouched(heap, block, link, room)):
-        return written(heap)
-    heap.rows[head] = link
-    guard(heap, block, size, room)
-    return block
+    if unlikely(unsigned(size) > unsigned(HEAP_BYTES)):
+        return 0
+    pointer = take_guarded(heap, place_of(heap, thread), size)
+    if likely(pointer != 0):
+        return pointer - origin_of(heap)
+    if heap.fields[FATAL]:
+        return 0
+    return _alloc_from_afar(heap, thread, size, class_of(heap.classes, size + GUARD_BYTES))
 
 
 @kernel(cold=True)
@@ -100,8 +120,29 @@ def _alloc_run_guarded(heap, size, align_pages):
 
 
 @kernel
+def free_cached_guarded(heap, place, address, pointer):
+    """Put a block in its class's cache, if it is one and that has room, and it is not time to look
+    at the caches; whether all that holds. That a block begins there its guard says, which is
+    mixed with the block's address."""
+    size_class = entry_of(heap, address) & 255
+    old = list_at(heap, place, size_class)
+    word = (old & ~ADDRESS) - ONE + pointer
+    if unlikely(word < 0):  # nor has class 0 any, nor those of single blocks, nor a thread's first
+        return False
+    passed, room = list_at(heap, place, PASSED) + 1, heap.classes.bytes_of[unsigned(size_class)]
+    if unlikely(passed >= heap.fields[LOOK_PAGES] or slack_of(heap, address, room) < 0):
+        return False
+    set_list_at(heap, place, PASSED, passed)
+    fill(heap, address, room)
+    store(heap.machine, address, old)
+    sign(heap, address, old)
+    set_list_at(heap, place, size_class, word)
+    return True
+
+
+@kernel
 def free_guarded(heap, thread, address):
-    """Give a block back, if it is one."""
+    """Give a block back, if it is one, that goes to no cache."""
     row, entry = row_of(thread), entry_of(heap, address)
     span, size_class = entry >> 8, entry & 255
     room = heap.classes.bytes_of[unsigned(size_class)]
@@ -112,17 +153,10 @@ def free_guarded(heap, thread, address):
         reject(heap, address)
         return
     fill(heap, address, room)
-    head, passed = unsigned(row + size_class), heap.rows[unsigned(row + PASSED)] + 1
-    heap.rows[unsigned(row + PASSED)] = passed
-    old = heap.rows[head]
-    word = pushed(heap, old, address)
-    if unlikely(word < 0 or passed >= heap.fields[LOOK_PAGES]):
-        _free_far(heap, thread, address)
-        return
-    touch(heap.machine, address, 8)
-    store(heap.machine, address, old)
-    sign(heap, address, old)
-    heap.rows[head] = word
+    heap.rows[unsigned(row + PASSED)] += 1
+    if heap.rows[unsigned(row + PASSED)] >= heap.fields[LOOK_PAGES]:
+        look(heap, row)
+    free_uncached(heap, thread, address)
 
 
 @kernel(cold=True)
@@ -131,13 +165,3 @@ def _free_run_guarded(heap, thread, address):
     if asked_for(heap, address) >= 0:
         bury(heap, address)
         free_uncached(heap, thread, address)
-
-
-@kernel(cold=True)
-def _free_far(heap, thread, address):
-    """Give a filled block back where it does not go to the cache, and look at the caches if it is
-    time to."""
-    row = row_of(thread)
-    if heap.rows[unsigned(row + PASSED)] >= heap.fields[LOOK_PAGES]:
-        look(heap, row)
-    free_uncached(heap, thread, address)

@@ -50,9 +50,10 @@ SENTENCE_BYTES = 96
 KEY = 0x5E11_0FAB_10C5  # mixed into the link's copy: neither zeros nor copies of it pass for one
 PATTERN = 0x5EA1_1FAB_10C5_2D97  # of a guard: no byte is 0, as the end of a string is
 SLACK_SHIFT = 24  # in a guard's last word: its first bytes, which are overrun first, do not vary
+LOW_BITS, HIGH_BITS = (1 << SLACK_SHIFT) - 1, 64 - SLACK_SHIFT
 GUARD_BYTES = 8  # that a block is longer than was asked for, at least
 GUARDED_BYTES = 24  # from the word on in which the request ends; and the block's last word
-FILLED_BYTES = 32  # of a free block, besides its last word
+FILLED_BYTES = 32  # of a free block, which has as many at least, besides its last word
 PAGE_FILLED_BYTES = 64  # of each page of a free run that is signed
 STANDARD_ERROR, ABORT = 2, 6  # file number, signal
 
@@ -105,9 +106,7 @@ def reject(heap, address):
         condemn(heap, FOREIGN)
     elif begins_anywhere(heap, address):
         last = load(heap.machine, address + room_of(heap, address) - 8)
-        link = load(heap.machine, address)  # whose copy is the last word of the smallest blocks
-        dead = last in (KEY ^ address, link ^ KEY ^ address)
-        condemn(heap, DOUBLE_FREE if dead else OVERRUN)
+        condemn(heap, DOUBLE_FREE if last == KEY ^ address else OVERRUN)
     elif size_class == 0 and address == start_of(heap, span):  # a free run
         condemn(heap, DOUBLE_FREE)
     else:
@@ -145,25 +144,22 @@ def written(heap):
 
 @kernel(inline=True)
 def fill(heap, block, size):
-    """Fill a free block of `size` bytes: the two words behind its link and the link's copy, which
-    are written afterwards, for in the smallest blocks these are the same; and its last word."""
-    machine, value, most = heap.machine, KEY ^ block, block + size - 16
-    place = min(block + 16, most)
-    touch(machine, block, min(size, FILLED_BYTES))
-    touch(machine, most, 16)
-    store(machine, place, value)
-    store(machine, place + 8, value)
-    store(machine, most + 8, value)
+    """Fill a free block of `size` bytes: the two words behind its link and the link's copy, and
+    its last word, which in the smallest blocks is one of these."""
+    machine, value, last = heap.machine, KEY ^ block, block + size - 8
+    touch(machine, block, FILLED_BYTES)
+    touch(machine, last, 8)
+    store(machine, block + 16, value)
+    store(machine, block + 24, value)
+    store(machine, last, value)
 
 
 @kernel(inline=True)
 def _differs(heap, block, size):
     """What is not as it was filled; 0 if all is."""
-    machine, value, most = heap.machine, KEY ^ block, block + size - 16
-    place = min(block + 16, most)
-    wrong = (load(machine, place) ^ value) | (load(machine, place + 8) ^ value)
-    wrong |= load(machine, most + 8) ^ value
-    return wrong & (16 - size) >> 63  # 0 for 16 bytes, which are a link and its copy
+    machine, value = heap.machine, KEY ^ block
+    wrong = (load(machine, block + 16) ^ value) | (load(machine, block + 24) ^ value)
+    return wrong | (load(machine, block + size - 8) ^ value)
 
 
 @kernel
@@ -202,8 +198,9 @@ def slack_of(heap, block, room):
     """The bytes of a block that were not asked for; -1 if its guard is gone."""
     machine, last = heap.machine, block + room - 8
     word = load(machine, last) ^ PATTERN ^ block
-    slack = word >> SLACK_SHIFT
-    if unlikely(word & ((1 << SLACK_SHIFT) - 1) != 0 or not GUARD_BYTES <= slack <= room):
+    # turned: a bit that is not 0 as it should be makes it negative or larger than any block
+    slack = (word & LOW_BITS) << HIGH_BITS | ((word >> SLACK_SHIFT) & ((1 << HIGH_BITS) - 1))
+    if unlikely((slack - GUARD_BYTES) | (room - slack) < 0):
         return -1
     size = room - slack
     place, kept = block + (size & -8), (1 << ((size & 7) << 3)) - 1

@@ -206,6 +206,14 @@ def carried(heap, letter, number):
     return load(heap.machine, letter + CARRIED_FROM + 8 * number)
 
 
+@kernel(inline=True)
+def _erase(heap, letter):
+    """Make what was written into a letter what a free block is filled with, where hardened."""
+    if heap.guarded[0]:
+        size_class = entry_of(heap, letter) & 255
+        fill(heap, letter, heap.classes.bytes_of[unsigned(size_class)])
+
+
 @kernel(cold=True)
 def _settle(heap, letter):
     """Give the blocks of a chain of letters back to spans that are nobody's, or become so. The
@@ -219,6 +227,7 @@ def _settle(heap, letter):
             after, count = next_letter(heap, letter), carried_by(heap, letter)
             for number in range(count):
                 left += _settle_one(heap, carried(heap, letter, number))
+            _erase(heap, letter)
             left += _settle_one(heap, letter)
             done += 1 + count
             letter = after
@@ -254,9 +263,7 @@ def collect_mail(heap, row, to_cache):
         after, count = next_letter(heap, letter), carried_by(heap, letter)
         for number in range(count):
             _receive(heap, row, carried(heap, letter, number), to_cache)
-        if heap.guarded[0]:
-            entry = entry_of(heap, letter)
-            fill(heap, letter, heap.classes.bytes_of[unsigned(entry & 255)])
+        _erase(heap, letter)
         _receive(heap, row, letter, to_cache)
         letter = after
 

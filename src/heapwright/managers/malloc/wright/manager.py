@@ -40,6 +40,7 @@ from heapwright.managers.malloc.wright.classes import (
 )
 from heapwright.managers.malloc.wright.growing import GROWING, begin, more_rows
 from heapwright.managers.malloc.wright.hardened import (
+    FILLED_BYTES,
     SENTENCES,
     sentences,
 )
@@ -183,11 +184,11 @@ def boot(machine, config):
     _refuse_misfits(config)
     given = kept(config.classes) if config.classes else None
     room = config.cache_bytes, config.single_cache_bytes
-    least = max(config.least_bytes, config.hardened * GRANULE_BYTES)  # a link and its copy
-    sizes = classes(config.steps, *room, config.span_bytes, given, least)
+    sizes = classes(config.steps, *room, config.span_bytes, given, config.least_bytes)
     if config.hardened:  # what lies in a list is filled: nothing is carved ahead of need
         sizes.empty_word[sizes.fields[FIRST_SINGLE] :] = 0
         sizes.carved_of[:] = 1
+        sizes.class_of[: FILLED_BYTES // LEAST_BYTES] = sizes.class_of[FILLED_BYTES // LEAST_BYTES]
     heap = tables(machine, sizes, page_heap.BINS, sentences() if config.hardened else None)
     begin(heap)
     heap.fields[GROWTH_PAGES] = config.growth_bytes >> PAGE_SHIFT

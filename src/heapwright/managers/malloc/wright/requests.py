@@ -24,7 +24,9 @@ from heapwright.managers.malloc.wright.dirty import mark, next_page, unsign
 from heapwright.managers.malloc.wright.guarded import (
     alloc_aligned_guarded,
     alloc_guarded,
+    free_cached_guarded,
     free_guarded,
+    take_guarded,
 )
 from heapwright.managers.malloc.wright.hardened import (
     FOREIGN,
@@ -66,6 +68,8 @@ def alloc(heap, thread, size, align):
     """Address of a block of at least `size` bytes. The fast path: the thread's cache has one."""
     if align > GRANULE_BYTES:
         return _alloc_aligned(heap, thread, size, align)
+    if heap.guarded[0]:
+        return alloc_guarded(heap, thread, size)
     block = _take_cached(heap, place_of(heap, thread), class_of(heap.classes, size))
     return block - origin_of(heap) if likely(block != 0) else alloc_uncached(heap, thread, size)
 
@@ -73,20 +77,22 @@ def alloc(heap, thread, size, align):
 @kernel(inline=True)
 def alloc_cached(heap, place, size):
     """Pointer to the newest block of a small class's cache; 0 if it is empty."""
+    if heap.guarded[0]:
+        return take_guarded(heap, place, size)
     return _take_cached(heap, place, class_of_small(heap.classes, size))
 
 
 @kernel(inline=True)
 def alloc_cached_larger(heap, place, size):
     """The same of any other size."""
+    if heap.guarded[0]:
+        return take_guarded(heap, place, size) if unsigned(size) < unsigned(MOST_BYTES) else 0
     return _take_cached(heap, place, class_of_larger(heap.classes, size))
 
 
 @kernel(inline=True)
 def _take_cached(heap, place, size_class):
     """The newest block of a cache; 0 if it is empty, as that of class 0 always is."""
-    if heap.guarded[0]:
-        return 0
     block = list_at(heap, place, size_class) & ADDRESS
     if likely(block != 0):
         set_list_at(heap, place, size_class, link_at(heap, block))
@@ -143,7 +149,7 @@ def free(heap, thread, address):
 def free_cached(heap, place, address, pointer):
     """Put the block in the class's cache; whether that had room."""
     if heap.guarded[0]:
-        return False
+        return free_cached_guarded(heap, place, address, pointer)
     size_class = entry_of(heap, address) & 255
     old = list_at(heap, place, size_class)
     word = (old & ~ADDRESS) - ONE + pointer
