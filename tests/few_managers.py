@@ -1,4 +1,4 @@
-"""A registry of few managers, for tests that fly every one there is."""
+"""A registry of few managers, for tests that replay through every one there is."""
 
 from heapwright.managers import registry
 

@@ -96,7 +96,7 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
     found: dict[str, Any] = {"addresses": []}
     for first in range(0, len(rows), STRETCH):
         part = np.array(rows[first : first + STRETCH], np.int64).T
-        placed = trial.fly(events(**dict(zip(columns, part, strict=True))))
+        placed = trial.replay(events(**dict(zip(columns, part, strict=True))))
         sign = hashlib.sha256(placed.tobytes())
         if manager.collected:
             if first == 2 * STRETCH:

@@ -191,6 +191,20 @@ def test_no_file_is_too_long():
     assert not too_long, "a part of each wants a file of its own"
 
 
+def test_a_trace_is_replayed_and_only_a_real_program_flies():
+    """One word each: a test's trial replays; `hw.fly` and the command `fly` run a program."""
+    word = re.compile(r"(?<!hw)\.fly\(|\bdef (fly|flown|\w*(fly|flown)_beside)")
+    aside = ROOT / "tests" / "flight"
+    told = {
+        f"{path.relative_to(ROOT)}: {found[0]}"
+        for path in BESIDE
+        if path.is_relative_to(ROOT / "tests") and not path.is_relative_to(aside)
+        for found in word.finditer(path.read_text())
+        if path != Path(__file__)
+    }
+    assert not told, "say replay"
+
+
 def test_no_two_files_import_each_other():
     paths = {module_name(path).removesuffix(".__init__"): path for path in SOURCES}
     needs = {

@@ -73,7 +73,7 @@ class Trial:
         self.extents: list[tuple[int, int]] = []  # (start, past) in ascending order
         self.extent_of: dict[int, tuple[int, int]] = {}  # slot: its row of `extents`
 
-    def fly(self, batch: Events) -> np.ndarray:
+    def replay(self, batch: Events) -> np.ndarray:
         """Fly a batch; int64[event, 2]: address and usable bytes of each event's object."""
         placed = np.zeros((len(batch.op), 2), np.int64)
         self.loop.survey(self.heap, self.run, batch, self.ledger, placed)
@@ -84,7 +84,7 @@ class Trial:
     ) -> tuple[int, int]:
         """Fly one event, verify what it gave, and enter it in the account."""
         batch = events(op=[op], slot=[slot], size=[size], align=[align], thread=[thread])
-        address, usable = (int(value) for value in self.fly(batch)[0])
+        address, usable = (int(value) for value in self.replay(batch)[0])
         old = self.live.get(slot)
         if op == REALLOC and old and self.run.objects.size[slot] != size:
             assert (address, usable) == (old[0], old[2]), "a refused realloc moved its block"
@@ -102,7 +102,7 @@ class Trial:
         steps: what each block's owner may use overlaps no other's; the whole extents of those that
         live are entered at the end."""
         columns = zip(("op", "slot", "size", "thread"), zip(*rows, strict=True), strict=True)
-        placed = self.fly(events(**{name: np.array(values) for name, values in columns}))
+        placed = self.replay(events(**{name: np.array(values) for name, values in columns}))
         used = sorted((address, address + usable) for address, _, usable in self.live.values())
         before, fresh = dict(self.live), {}  # slot: address, size, usable
         for (op, slot, size, _), (address, usable) in zip(rows, placed.tolist(), strict=True):
@@ -281,7 +281,7 @@ class CollectedTrial(Trial):
         """Fly one event; the address of the object it made, 0 if none. Fails when it is dead."""
         columns = {"op": op, "slot": slot, "size": size, "field": field, "target": target}
         batch = events(**{name: [value] for name, value in columns.items()})
-        address = int(self.fly(batch)[0, 0])
+        address = int(self.replay(batch)[0, 0])
         assert not self.run.progress[self.loop.REFUSED], "out of memory"
         if op == FREE:
             self.sizes.pop(slot)

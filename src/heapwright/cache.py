@@ -113,9 +113,9 @@ def used(folder: Path) -> Path:
 def alone(folder: Path) -> Iterator[None]:
     """While something for `folder` is made: who would make the same waits, and then finds it.
 
-    Two workers of a comparison that fly one manager under two settings compiled it twice. The lock
-    is POSIX's: it ends with its process, and what is forked has none. Where there can be none, and
-    after PATIENCE_SECONDS, the same is made twice, which costs time alone.
+    Two workers of a comparison that replay one manager under two settings compiled it twice. The
+    lock is POSIX's: it ends with its process, and what is forked has none. Where there can be none,
+    and after PATIENCE_SECONDS, the same is made twice, which costs time alone.
     """
     with contextlib.ExitStack() as held:
         if fcntl:

@@ -59,7 +59,7 @@ def test_exact_figures(name, live, ratio, high):
 
 @pytest.mark.parametrize(("name", "live", "ratio"), [("first-fit", 4, 2), ("buddy", 4, 4)])
 def test_a_trial_of_the_manager_takes_what_is_said(name, live, ratio):
-    """The sequence, flown as a trace of its own, puts each block where the result says."""
+    """The sequence, replayed as a trace of its own, puts each block where the result says."""
     found = worst_case(name, live, ratio)
     trial, base, held = Trial(name), None, 0
     for step in found.steps():

@@ -38,7 +38,7 @@ def test_what_a_table_does_not_hold_is_found(field):
     now = held(100)
     asked = []
 
-    def fly(candidates):
+    def footprints(candidates):
         asked.extend(dict(one.settings) for one in candidates)
         least = {8 << 20: 10, 4 << 20: 40, 16 << 20: 50}
         return [
@@ -47,7 +47,7 @@ def test_what_a_table_does_not_hold_is_found(field):
 
     known = [Row(Candidate("glibc", {"mmap_threshold": 65536}, Deployment({})), held(95))]
     score = scored(None, now, 0.0)
-    found = search("glibc", field, known, fly, score, jobs=2, trials=60)
+    found = search("glibc", field, known, footprints, score, jobs=2, trials=60)
     best = min(found, key=lambda pair: score(pair[1]))
     assert best[0].settings["mmap_threshold"] == 8 << 20
     assert best[0].deployment.environment["MALLOC_MMAP_THRESHOLD_"] == str(8 << 20)

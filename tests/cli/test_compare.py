@@ -274,7 +274,7 @@ def test_demo_ends_with_the_table_and_the_page(tmp_path, monkeypatch):
     ]
 
 
-def test_demo_flies_a_made_up_program_where_recording_is_impossible(tmp_path, monkeypatch):
+def test_demo_replays_a_made_up_program_where_recording_is_impossible(tmp_path, monkeypatch):
     def refuse(*arguments, **more):
         raise HeapwrightError("there is no C compiler.")
 

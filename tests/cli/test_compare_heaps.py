@@ -27,7 +27,7 @@ def few(monkeypatch):
     monkeypatch.setattr(module, "Parameters", lambda: small)
 
 
-def test_a_program_is_flown_at_each_heap_size(few):
+def test_a_program_is_replayed_at_each_heap_size(few):
     found = run("compare", "binary-trees", "--heap", "1x,8x,5x", "--json")
     assert found.exit_code == 0
     document = json.loads(found.stdout)

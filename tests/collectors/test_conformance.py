@@ -80,7 +80,7 @@ class GraphTrial(CollectedTrial):
 
     def __init__(self, name, variant):
         super().__init__(name, variant)
-        self.name, self.flown = name, 0
+        self.name, self.replayed = name, 0
         self.program = Program()
         self.dead = set()  # that the trace has yet to tell of
 
@@ -93,8 +93,8 @@ class GraphTrial(CollectedTrial):
             before = set(self.program.fields)
             self.program.do(op, slot, size, field, target)
             self.dead |= (before | {slot} if op == NEW else before) - set(self.program.fields)
-        self.flown += 1
-        if not self.dead and self.flown % VERIFY_EVERY == 0:
+        self.replayed += 1
+        if not self.dead and self.replayed % VERIFY_EVERY == 0:
             self.verify()
             self.compare()
         elif not (self.dead or INTERPRETED):
@@ -112,7 +112,7 @@ class GraphTrial(CollectedTrial):
     def collect(self):
         """A full collection leaves what lives and nothing else."""
         self.loop.collect(self.heap)
-        self.fly(events())
+        self.replay(events())
         self.compare()
         parts = self.decompose()
         assert parts["garbage"] <= kept_by_neighbours(self.name, self)
@@ -130,7 +130,7 @@ def test_contract(name):
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
 @pytest.mark.parametrize("most_bytes", [100, 20_000])
-def test_flies_graph_traces(name, variant, most_bytes):
+def test_replays_graph_traces(name, variant, most_bytes):
     """Small objects whose graph changes much, and large ones that fill the heap; one batch does
     what single events do."""
     rows = random_rows(1, EVENTS, most_bytes)
@@ -145,13 +145,13 @@ def test_flies_graph_traces(name, variant, most_bytes):
     assert totals[CYCLES] >= len(collected)
     assert totals[ALLOCATED_OBJECTS] == sum(row[0] == NEW for row in rows)
     again, first = CollectedTrial(name, variant), collected[0] + 1
-    assert again.fly(batch_of(rows))[:first, 0].tolist() == placed[:first]
+    assert again.replay(batch_of(rows))[:first, 0].tolist() == placed[:first]
     if CHECKED:  # a loop more to compile, which interpreted runs hold to this one
         return
-    flown = CollectedTrial(name, variant)
-    flown.loop.replay(flown.heap, flown.run, batch_of(rows))
-    assert (flown.held.handles == again.held.handles).all()
-    assert flown.heap.paths.tolist() == again.heap.paths.tolist()
+    replayed = CollectedTrial(name, variant)
+    replayed.loop.replay(replayed.heap, replayed.run, batch_of(rows))
+    assert (replayed.held.handles == again.held.handles).all()
+    assert replayed.heap.paths.tolist() == again.heap.paths.tolist()
 
 
 @pytest.mark.parametrize(("name", "variant"), INCREMENTAL)
@@ -224,7 +224,7 @@ def concrete(program, verb, picks, shape):
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_flies_malloc_traces(name, variant):
+def test_replays_malloc_traces(name, variant):
     """Each object is a root from its allocation to its free."""
     draw = np.random.default_rng(4)
     trial = CollectedTrial(name, variant, graph=False)
@@ -244,7 +244,7 @@ def test_flies_malloc_traces(name, variant):
         if number % 31 == 0:
             trial.decompose()
     trial.loop.collect(trial.heap)
-    trial.fly(events())
+    trial.replay(events())
     assert trial.decompose()["garbage"] <= kept_by_neighbours(name, trial)
 
 
@@ -254,7 +254,7 @@ def test_refuses_what_is_larger_than_memory(name):
     trial.step(MALLOC, 0, 100)
     for size in ((1 << 48) - 1, 1 << 47, 1 << 37):
         row = [(MALLOC, 1, size, 0, -1)]
-        trial.fly(batch_of(row))
+        trial.replay(batch_of(row))
         assert trial.run.progress[trial.loop.REFUSED] == 1
         assert trial.loop.check(trial.heap) == 0
         trial.run.progress[trial.loop.REFUSED] = 0
@@ -270,7 +270,7 @@ def test_no_collection_is_made_for_what_none_could_make_room_for(name):
     trial = CollectedTrial(name, {"heap_bytes": 1 << 16}, graph=False)
     trial.step(MALLOC, 0, 100)
     before = int(trial.heap.log.totals[CYCLES])  # one, where the first space is made by it
-    trial.fly(batch_of([(MALLOC, 1, 1 << 17, 0, -1)]))
+    trial.replay(batch_of([(MALLOC, 1, 1 << 17, 0, -1)]))
     assert trial.run.progress[trial.loop.REFUSED] == 1
     assert trial.heap.log.totals[CYCLES] == before
 
@@ -283,13 +283,13 @@ def test_the_handle_of_a_reclaimed_object_is_cleared(name, variant):
     """A trace that hides a death names the object later: the loop must see that it is gone."""
     trial = CollectedTrial(name, variant)
     hidden = [(PUSH, -1, 0, 0, -1), *((NEW, slot, 16 * slot, 0, -1) for slot in range(9))]
-    trial.fly(batch_of([*hidden, (POP, -1, 0, 0, -1)]))
+    trial.replay(batch_of([*hidden, (POP, -1, 0, 0, -1)]))
     churn = [(PUSH, -1, 0, 0, -1), (NEW, 9, 1000, 1, -1), (POP, -1, 0, 0, -1), (FREE, 9, 0, 0, -1)]
     for _ in range(120):
-        trial.fly(batch_of(churn))
+        trial.replay(batch_of(churn))
     trial.loop.collect(trial.heap)
     assert not trial.held.handles.any()
-    trial.fly(batch_of([(WRITE, 3, 0, 0, -1)]))
+    trial.replay(batch_of([(WRITE, 3, 0, 0, -1)]))
     assert trial.run.progress[trial.loop.REFUSED] == trial.loop.UNSOUND
 
 
@@ -299,7 +299,7 @@ def test_a_full_heap_ends_the_program_and_not_the_replay(name):
     knob = managers()[name].card.limit_knob
     trial = CollectedTrial(name, {knob: 1 << 22}, graph=False)
     rows = [(MALLOC, slot, 8000, 0, -1) for slot in range(600)]
-    trial.fly(batch_of(rows))
+    trial.replay(batch_of(rows))
     assert trial.run.progress[trial.loop.REFUSED] == 1
     granted = int(trial.run.progress[trial.loop.NEXT])
     assert 150 < granted < (1 << 22) // 8000

@@ -19,10 +19,10 @@ SMALL = {"minimum_bytes": 8192, "growth_percent": 60, "increment_bytes": 256}
 COLUMNS = ("op", "slot", "size", "field", "target")
 
 
-def flown(rows=ROWS, **settings):
-    """A trial that has flown a program in one batch."""
+def replayed(rows=ROWS, **settings):
+    """A trial that has replayed a program in one batch."""
     trial = CollectedTrial("tri-colour", SMALL | settings)
-    trial.fly(events(**dict(zip(COLUMNS, np.array(rows).T, strict=True))))
+    trial.replay(events(**dict(zip(COLUMNS, np.array(rows).T, strict=True))))
     assert tri_colour.check(trial.heap) == 0
     return trial
 
@@ -65,7 +65,7 @@ def test_increments_bound_the_work_of_a_pause():
 
     def most_work(kind):
         """Most bytes marked and swept in one pause."""
-        log = flown(rows, barrier=kind).heap.log
+        log = replayed(rows, barrier=kind).heap.log
         pauses = log.pauses[: log.totals[logs.PAUSES] * logs.PAUSE_COLUMNS]
         return pauses.reshape(-1, logs.PAUSE_COLUMNS)[:, logs.PAUSE_WORK].max()
 
@@ -73,7 +73,7 @@ def test_increments_bound_the_work_of_a_pause():
 
 
 def test_a_heap_of_fixed_size_takes_no_more():
-    trial = flown(heap_bytes=1 << 18)
+    trial = replayed(heap_bytes=1 << 18)
     tags = trial.heap.objects.bins.tags.fields
     assert tags[1] - tags[0] <= 1 << 18
     assert trial.heap.paths[tri_colour.LAST_RESORT] == 0

@@ -22,18 +22,18 @@ def test_it_is_what_it_was_told():
 def test_the_loop_tells_the_time_and_never_goes_back():
     trial = Trial("jemalloc")
     times = np.array([3, 10, 7, 12])
-    trial.fly(
+    trial.replay(
         events(op=[MALLOC, MALLOC, FREE, FREE], slot=[0, 1, 0, 1], size=[8] * 4, time_ns=times)
     )
     assert trial.machine.meters[TIME_NS] == 12
-    trial.fly(events(op=[MALLOC], slot=[0], size=[8], time_ns=[11]))
+    trial.replay(events(op=[MALLOC], slot=[0], size=[8], time_ns=[11]))
     assert trial.machine.meters[TIME_NS] == 12
 
 
 def test_without_times_it_moves_on_by_a_step_an_event():
     trial = Trial("jemalloc")
     trial.run.progress[trial.loop.STEP_NS] = 1000
-    trial.fly(events(op=[MALLOC] * 3, slot=[0, 1, 2], size=[8] * 3))
+    trial.replay(events(op=[MALLOC] * 3, slot=[0, 1, 2], size=[8] * 3))
     assert trial.machine.meters[TIME_NS] == 2000
     trial.step(FREE, 0)
     assert trial.machine.meters[TIME_NS] == 3000

@@ -37,10 +37,10 @@ def told(trial):
     return [(what, figures[:5]) for _, what, *figures in rows(trial.heap).tolist()]
 
 
-def fly(trial, wanted):
+def replay(trial, wanted):
     """Rows (op, slot, size); what was logged."""
     op, slot, size = np.array(wanted).T
-    trial.fly(events(op=op, slot=slot, size=size))
+    trial.replay(events(op=op, slot=slot, size=size))
     assert trial.loop.check(trial.heap) == 0
     return [what for what, _ in told(trial)]
 
@@ -58,7 +58,7 @@ def test_targets_are_those_of_the_rules(utilization, multiplier):
         else:
             live.append(number)
             wanted.append((MALLOC, number, 500 + number * 37 % 14_000))
-    seen = fly(trial, wanted)
+    seen = replay(trial, wanted)
     collections = [figures for what, figures in told(trial) if what <= EXPLICIT]
     for *_, allocated, target in collections:
         free = int(allocated * (1 / (utilization / 100) - 1))
@@ -70,17 +70,17 @@ def test_targets_are_those_of_the_rules(utilization, multiplier):
 
 def test_a_full_heap_collects_and_then_fails():
     trial = trial_of()
-    assert fly(trial, [(MALLOC, slot, 500_000) for slot in range(9)])[-2:] == [FOR_ALLOC, OOM]
+    assert replay(trial, [(MALLOC, slot, 500_000) for slot in range(9)])[-2:] == [FOR_ALLOC, OOM]
     assert trial.run.progress[trial.loop.REFUSED] == 1
     assert "until OOM, target footprint 4194304" in trial.module.lines(trial.heap, [])[-1][1]
     waits = trial_of(concurrent=0)
     churn = [(MALLOC, 0, 9000), (FREE, 0, 0)]
-    assert set(fly(waits, churn * 200)) == {FOR_ALLOC}
+    assert set(replay(waits, churn * 200)) == {FOR_ALLOC}
 
 
 def test_fresh_regions_are_emptied_and_older_ones_below_three_quarters():
     trial = trial_of(heapstartsize=4 * MIB)
-    fly(trial, [(MALLOC, slot, 8000) for slot in range(64)])  # two regions
+    replay(trial, [(MALLOC, slot, 8000) for slot in range(64)])  # two regions
     before = [int(trial.held.handles[slot]) for slot in range(64)]
     trial.loop.collect(trial.heap)
     once = [int(trial.held.handles[slot]) for slot in range(64)]
@@ -88,7 +88,7 @@ def test_fresh_regions_are_emptied_and_older_ones_below_three_quarters():
     trial.loop.collect(trial.heap)
     twice = [int(trial.held.handles[slot]) for slot in range(64)]
     assert twice == once
-    fly(trial, [(FREE, slot, 0) for slot in range(0, 64, 2)])
+    replay(trial, [(FREE, slot, 0) for slot in range(0, 64, 2)])
     trial.loop.collect(trial.heap)
     kept = [int(trial.held.handles[slot]) for slot in range(1, 64, 2)]
     assert all(old != new for old, new in zip(twice[1::2], kept, strict=True))
@@ -97,17 +97,17 @@ def test_fresh_regions_are_emptied_and_older_ones_below_three_quarters():
 
 def test_large_objects_without_references_lie_apart_and_buffers_are_counted_whole():
     trial = trial_of()
-    fly(trial, [(MALLOC, 0, 100)])
+    replay(trial, [(MALLOC, 0, 100)])
     assert trial.heap.allocated == 16 * KIB
-    fly(trial, [(MALLOC, 1, 12 * KIB), (MALLOC, 2, 20_000)])
+    replay(trial, [(MALLOC, 1, 12 * KIB), (MALLOC, 2, 20_000)])
     assert trial.heap.allocated == 16 * KIB + 16 * KIB + 20 * KIB
     assert trial.heap.large_objects == 2
-    fly(trial, [(FREE, 1, 0)])
+    replay(trial, [(FREE, 1, 0)])
     trial.loop.collect(trial.heap)
     assert trial.heap.allocated == 128 + 20 * KIB
     assert told(trial)[-1][1][2] == 16 * KIB << LARGE_SHIFT | 1
     trial.sizes = {0: 100, 2: 20_000}
-    trial.fly(events())  # objects have moved
+    trial.replay(events())  # objects have moved
     assert trial.decompose()["garbage"] == 0
 
 
@@ -116,7 +116,7 @@ def test_pixels_in_native_memory_go_when_their_bitmap_lets_them_go():
     columns = ("op", "slot", "size", "field", "target")
 
     def told_of(*wanted):
-        trial.fly(events(**dict(zip(columns, np.array(wanted).T, strict=True))))
+        trial.replay(events(**dict(zip(columns, np.array(wanted).T, strict=True))))
         assert trial.loop.check(trial.heap) == 0
         return int(trial.heap.native_bytes), int(trial.heap.paths[-1])
 
@@ -137,7 +137,7 @@ def test_pixels_in_native_memory_go_when_their_bitmap_lets_them_go():
 def test_many_pixels_make_a_collection_due():
     trial = trial_of(native_pixels_bytes=12288)
     churn = [(MALLOC, 0, 200_000), (FREE, 0, 0)]
-    assert set(fly(trial, churn * 60)) == {NATIVE}
+    assert set(replay(trial, churn * 60)) == {NATIVE}
     assert 0 < trial.heap.native_bytes < 8 * MIB and trial.heap.allocated < 16 * KIB
 
 

@@ -25,7 +25,7 @@ def test_every_address_is_the_real_ones(program):
         key = {column: kept[column] for column in kept.files}
     space = CASES[NAME][program]
     trial = trial_of(space)
-    ours = offsets(trial.heap, trial.fly(batch(program)))
+    ours = offsets(trial.heap, trial.replay(batch(program)))
     assert np.flatnonzero(ours[:, 0] != key["offset"]).tolist() == []
     assert (ours[:, 1] == key["usable"]).all()
     assert int(trial.run.progress[trial.loop.REFUSED]) == key["refused"] > 20

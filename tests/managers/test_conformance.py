@@ -72,7 +72,7 @@ def test_conforms(name, variant, requests):
     again = Trial(name, variant)  # in one batch: the same addresses
     columns = zip(("op", "slot", "size", "align", "thread"), zip(*rows, strict=True), strict=True)
     batch = events(**{column: np.array(values) for column, values in columns})
-    assert again.fly(batch).tolist() == [list(row) for row in placed]
+    assert again.replay(batch).tolist() == [list(row) for row in placed]
     assert again.heap.paths.tolist() == trial.heap.paths.tolist()
 
     for thread in range(THREADS):

@@ -64,7 +64,7 @@ def test_every_collection_is_the_real_ones(key, name):
     twin = CollectedTrial("cpython", knobs, slots, roots=4 * slots)
     lead(twin.heap, real)
     for batch in batches:
-        twin.fly(batch)
+        twin.replay(batch)
     assert twin.loop.check(twin.heap) == 0
     assert runs_of(twin.heap).tolist() == real.runs.tolist() and len(real.runs) > 0
     assert tuple(twin.heap.counts.tolist()) == real.end
@@ -80,7 +80,7 @@ def test_weak_references_are_cleared_and_called_back_as_the_real_ones(key):
     twin = CollectedTrial("cpython", knobs, slots, roots=4 * slots, references=references)
     lead(twin.heap, real)
     for batch in batches:
-        twin.fly(batch)
+        twin.replay(batch)
     assert twin.loop.check(twin.heap) == 0
     assert runs_of(twin.heap).tolist() == real.runs.tolist()
     told = heard(twin.heap.weak).tolist()
@@ -99,17 +99,17 @@ def test_which_weak_references_are_cleared_and_heard_is_as_the_version_has_it():
     """A revived target, a reference that is unreachable itself, and what Python does not have."""
     for version, unheard_stays in ((V313, False), (V314, True)):
         program = Program(threshold0=0, version=version, references=5)
-        program.fly((PUSH, -1)).new(0, 2, CONTAINER + REVIVES).new(1)
+        program.replay((PUSH, -1)).new(0, 2, CONTAINER + REVIVES).new(1)
         for slot, kind, target in ((2, WEAK, 0), (3, WEAK + CALLBACK, 0), (4, WEAK + CALLBACK, 1)):
-            program.new(slot, 1, -1).fly((REFER, slot, kind, 0, target))
-        program.fly((ROOT, 2), (ROOT, 3), (WRITE, 0, 0, 0, 0), (WRITE, 0, 0, 1, 4))
-        program.fly((WRITE, 1, 0, 0, 1), (POP, -1))
+            program.new(slot, 1, -1).replay((REFER, slot, kind, 0, target))
+        program.replay((ROOT, 2), (ROOT, 3), (WRITE, 0, 0, 0, 0), (WRITE, 0, 0, 1, 4))
+        program.replay((WRITE, 1, 0, 0, 1), (POP, -1))
         assert program.collect() == (1, 0) and program.alive(0) and not program.alive(1)
         weak = program.trial.heap.weak
         told = [row[1:] for row in heard(weak).tolist()]
         assert told == ([] if unheard_stays else [[0, 2]]) + [[0, 3], [0, 4], [1, 3]]
-        program.new(5, 1, -1).fly((REFER, 5, SOFT, 0, 2))
-        program.new(6).fly((REFER, 6, FINALISABLE))
+        program.new(5, 1, -1).replay((REFER, 5, SOFT, 0, 2))
+        program.new(6).replay((REFER, 6, FINALISABLE))
         assert "1 of the trace keep" in sentences(weak)[1] and "of 1 objects" in sentences(weak)[2]
 
 
@@ -118,25 +118,25 @@ class Program:
 
     def __init__(self, references=0, **knobs):
         self.trial = CollectedTrial("cpython", knobs, references=references)
-        self.fly((PUSH, -1))
+        self.replay((PUSH, -1))
 
-    def fly(self, *rows):
+    def replay(self, *rows):
         for row in rows:
             op, slot, size, field, target = (*row, *(-1, 0, 0, -1)[len(row) - 1 :])
             columns = {"op": op, "slot": slot, "size": size, "field": field, "target": target}
             batch = events(**{name: [value] for name, value in columns.items()})
-            self.trial.fly(batch)
+            self.trial.replay(batch)
         assert self.trial.loop.check(self.trial.heap) == 0
         return self
 
     def new(self, slot, fields=1, kind=CONTAINER):
-        return self.fly((NEW, slot, 64 + 8 * fields, fields, kind))
+        return self.replay((NEW, slot, 64 + 8 * fields, fields, kind))
 
     def cycle(self, slot, kind=CONTAINER):
         """An object that refers to itself, and that nothing else does."""
-        self.fly((PUSH, -1))
+        self.replay((PUSH, -1))
         self.new(slot, 1, kind)
-        return self.fly((WRITE, slot, 0, 0, slot), (POP, -1))
+        return self.replay((WRITE, slot, 0, 0, slot), (POP, -1))
 
     def tracked(self, slot):
         return bool(heads.is_tracked(self.trial.heap.heads, int(self.trial.held.handles[slot])))
@@ -146,13 +146,13 @@ class Program:
 
     def collect(self, generation=2):
         """(collected, uncollectable) of gc.collect(generation)."""
-        self.fly((STEER, -1, COLLECT + generation))
+        self.replay((STEER, -1, COLLECT + generation))
         return tuple(runs_of(self.trial.heap)[-1, 2:].tolist())
 
 
 def test_a_count_of_0_frees_at_once_and_takes_others_along():
     program = Program()
-    program.fly((PUSH, -1)).new(0).new(1, 0, ATOM).fly((WRITE, 0, 0, 0, 1), (POP, -1))
+    program.replay((PUSH, -1)).new(0).new(1, 0, ATOM).replay((WRITE, 0, 0, 0, 1), (POP, -1))
     assert not program.alive(0) and not program.alive(1)
     assert program.trial.heap.occupied == 0 and not len(runs_of(program.trial.heap))
 
@@ -161,9 +161,9 @@ def test_a_cycle_waits_for_the_collector_and_ages_when_it_lives():
     program = Program(threshold0=0)
     program.cycle(0)
     assert program.alive(0) and program.collect(0) == (1, 0) and not program.alive(0)
-    program.new(1).fly((WRITE, 1, 0, 0, 1), (ROOT, 1), (POP, -1), (PUSH, -1))
+    program.new(1).replay((WRITE, 1, 0, 0, 1), (ROOT, 1), (POP, -1), (PUSH, -1))
     assert program.collect(0) == (0, 0)
-    program.fly((UNROOT, 1))
+    program.replay((UNROOT, 1))
     assert program.collect(0) == (0, 0) and program.alive(1)  # it is of the middle generation now
     assert program.collect(1) == (1, 0) and not program.alive(1)
 
@@ -182,11 +182,11 @@ def test_from_3_12_on_a_collection_waits_until_the_object_is_held():
     for version, collected in ((V311, 1), (V313, 2)):
         program = Program(version=version, threshold0=1)
         program.cycle(0)
-        program.fly((PUSH, -1))
+        program.replay((PUSH, -1))
         program.trial.heap.enabled = 0
-        program.new(1).fly((WRITE, 1, 0, 0, 1), (POP, -1))
+        program.new(1).replay((WRITE, 1, 0, 0, 1), (POP, -1))
         program.trial.heap.enabled = 1
-        program.fly((NEW, 2, 64, 0, CONTAINER))
+        program.replay((NEW, 2, 64, 0, CONTAINER))
         young = program.trial.heap
         assert runs_of(young)[:, 2].tolist() == [2]
         ring = heads.MIDDLE if collected == 2 else heads.YOUNG  # looked through, or not yet there
@@ -201,7 +201,7 @@ def test_a_finaliser_brings_back_once_and_an_old_one_for_ever():
     assert program.collect() == (1, 0) and not program.alive(0)
     program.cycle(1, CONTAINER + LEGACY)
     assert program.collect() == (0, 1) and program.collect() == (0, 0) and program.alive(1)
-    program.fly((PUSH, -1)).new(2, 0, CONTAINER + REVIVES).fly((POP, -1))
+    program.replay((PUSH, -1)).new(2, 0, CONTAINER + REVIVES).replay((POP, -1))
     assert program.alive(2)  # brought back from a death by its count
     program.new(6, 0)
     assert not program.alive(2)
@@ -210,37 +210,37 @@ def test_a_finaliser_brings_back_once_and_an_old_one_for_ever():
 def test_tuples_and_dictionaries_of_what_is_not_followed_are_not_followed():
     program = Program(version=V313, threshold0=0)
     program.new(0, 1, TUPLE).new(1, 1, DICT).new(2, 0, ATOM).new(3, 1, TUPLE).new(4)
-    program.fly((WRITE, 0, 0, 0, 2), (WRITE, 1, 0, 0, 2), (WRITE, 3, 0, 0, 0))
+    program.replay((WRITE, 0, 0, 0, 2), (WRITE, 1, 0, 0, 2), (WRITE, 3, 0, 0, 0))
     assert program.tracked(0) and not program.tracked(1) and program.tracked(3)
     program.collect(0)
     assert not program.tracked(0) and not program.tracked(3)
-    program.fly((WRITE, 1, 0, 0, 4))
+    program.replay((WRITE, 1, 0, 0, 4))
     assert program.tracked(1)
-    program.fly((WRITE, 1, 0, 0, -1))
+    program.replay((WRITE, 1, 0, 0, -1))
     program.collect(0)
     assert program.tracked(1)
     program.collect()
     assert not program.tracked(1)
-    program.fly((TRACK, 1, 1))
+    program.replay((TRACK, 1, 1))
     assert program.tracked(1)
-    program.fly((TRACK, 1, 0))
+    program.replay((TRACK, 1, 0))
     assert not program.tracked(1)
     assert Program(version=V314).new(0, 1, DICT).tracked(0)
 
 
 def test_a_table_is_followed_and_never_counted():
     program = Program(threshold0=0)
-    program.fly((PUSH, -1)).new(0).new(1, 1, ATOM)
-    program.fly((WRITE, 0, 0, 0, 1), (WRITE, 1, 0, 0, 0), (POP, -1))
+    program.replay((PUSH, -1)).new(0).new(1, 1, ATOM)
+    program.replay((WRITE, 0, 0, 0, 1), (WRITE, 1, 0, 0, 0), (POP, -1))
     assert program.trial.heap.counts[0] == 1
     assert program.collect() == (1, 0) and not program.alive(0) and not program.alive(1)
 
 
 def test_what_is_frozen_is_not_looked_at():
     program = Program(threshold0=0)
-    program.cycle(0).fly((STEER, -1, FREEZE))
+    program.cycle(0).replay((STEER, -1, FREEZE))
     assert program.collect() == (0, 0) and program.alive(0)
-    program.fly((STEER, -1, UNFREEZE))
+    program.replay((STEER, -1, UNFREEZE))
     assert program.collect() == (1, 0)
     program = Program(threshold0=2, freeze_at=3)
     for slot in range(4):
@@ -254,7 +254,7 @@ def test_thresholds_and_disable():
         program.new(slot, 0)
     assert not len(runs_of(program.trial.heap))
     program = Program(threshold0=3)
-    program.fly((STEER, -1, THRESHOLD | 100 << STEER_BITS))
+    program.replay((STEER, -1, THRESHOLD | 100 << STEER_BITS))
     for slot in range(9):
         program.new(slot, 0)
     assert not len(runs_of(program.trial.heap))
@@ -263,10 +263,10 @@ def test_thresholds_and_disable():
 def test_increments_find_old_garbage_bit_by_bit():
     """3.14.0 to 3.14.4: no collection of all is made, and cycles of the old generation go."""
     program = Program(version=version_number("3.14"), threshold0=20, threshold1=2)
-    program.fly((STEER, -1, COLLECT + 2))
+    program.replay((STEER, -1, COLLECT + 2))
     for turn in range(400):
         program.cycle(turn % 100)
-        program.fly((FREE, turn % 100))
+        program.replay((FREE, turn % 100))
     runs = runs_of(program.trial.heap)
     assert set(runs[1:, 1].tolist()) == {1} and 250 < runs[:, 2].sum() <= 400
     assert program.trial.heap.heap_size < 130

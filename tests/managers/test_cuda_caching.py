@@ -50,7 +50,7 @@ def test_every_address_and_state_is_the_real_ones(name):
     for first in range(0, len(asked.op), chunk):
         rows = slice(first, first + chunk)
         part = Events(*(column[rows] for column in asked))
-        addresses = trial.fly(part)[:, 0].tolist()
+        addresses = trial.replay(part)[:, 0].tolist()
         for at, address in enumerate(addresses, first):
             if asked.op[at] != MALLOC:
                 continue
@@ -77,7 +77,7 @@ def grown(cycles, **settings):
         rows += [(MALLOC, 1, 91 * MIB), (MALLOC, 2, 91 * MIB // 2), (MALLOC, 10 + cycle, 2 * MIB)]
         rows += [(FREE, 1, 0), (FREE, 2, 0)]
         op, slot, size = np.array(rows, np.int64).T
-        trial.fly(events(op=op, slot=slot, size=size))
+        trial.replay(events(op=op, slot=slot, size=size))
         state, rows = told(trial), []
         found.append((state["allocated_bytes"] // MIB, state["reserved_bytes"] // MIB))
     return found

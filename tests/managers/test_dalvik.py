@@ -65,8 +65,8 @@ def told(trial):
     return [(what, values[:5]) for _, what, *values in rows(trial.heap).tolist()]
 
 
-def fly(trial, wanted):
-    trial.fly(batch_of(wanted))
+def replay(trial, wanted):
+    trial.replay(batch_of(wanted))
     assert trial.loop.check(trial.heap) == 0
     return [what for what, _ in told(trial)]
 
@@ -92,7 +92,7 @@ def test_sizes_after_every_collection_are_those_of_the_rules(utilization):
         else:
             live.append(number)
             wanted.append((MALLOC, number, 500 + number * 37 % 9000, 0, -1))
-    fly(trial, wanted)
+    replay(trial, wanted)
     collections = [values for what, values in told(trial) if what <= BEFORE_OOM]
     for _, used, footprint, ideal, soft in collections:
         sizes = naive_sizes(used, footprint, limit, SMALL | share)
@@ -110,7 +110,7 @@ def test_every_address_and_collection_is_that_of_real_spaces(name):
     free = {"heapminfree": least, "heapmaxfree": most, "concurrent": concurrent}
     settings = sizes | free | {"heaptargetutilization": share * 100 // 1024}
     trial = CollectedTrial("dalvik", settings)
-    ours = offsets(trial.heap, trial.fly(bitmaps()))
+    ours = offsets(trial.heap, trial.replay(bitmaps()))
     assert not trial.run.progress[trial.loop.REFUSED]
     assert np.flatnonzero(ours[:, 0] != key["offset"]).tolist() == []
     assert (ours[:, 1] == key["usable"]).all()
@@ -124,16 +124,16 @@ def test_every_address_and_collection_is_that_of_real_spaces(name):
 
 def test_an_allocation_collects_then_grows_then_clears_then_fails():
     trial = trial_of(concurrent=0)
-    fly(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(30)])
+    replay(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(30)])
     assert told(trial) == []
-    assert fly(trial, [(MALLOC, 30, 600_000, 0, -1)]) == [FOR_ALLOC, GROW]
-    assert fly(trial, [(MALLOC, 31, 2_500_000, 0, -1)]) == [
+    assert replay(trial, [(MALLOC, 30, 600_000, 0, -1)]) == [FOR_ALLOC, GROW]
+    assert replay(trial, [(MALLOC, 31, 2_500_000, 0, -1)]) == [
         *(FOR_ALLOC, GROW),
         *(FOR_ALLOC, FORCE, BEFORE_OOM, OOM),
     ]
     assert trial.run.progress[trial.loop.REFUSED] == 1
     over = trial_of()
-    assert fly(over, [(MALLOC, 0, 3 * MIB, 0, -1)]) == [FORCE, BEFORE_OOM, OOM]
+    assert replay(over, [(MALLOC, 0, 3 * MIB, 0, -1)]) == [FORCE, BEFORE_OOM, OOM]
 
 
 def test_every_other_soft_reference_is_kept_until_memory_runs_out():
@@ -146,9 +146,9 @@ def test_every_other_soft_reference_is_kept_until_memory_runs_out():
         wanted += [(REFER, softly, SOFT, 0, tile), (WRITE, 0, 0, number, softly)]
     wanted += [(NEW, 200, 24, 0, -1), (REFER, 200, FINALISABLE, 0, -1)]
     wanted += [(NEW, 201, 16, 1, -1), (REFER, 201, WEAK, 0, 200), (WRITE, 0, 0, count, 201)]
-    fly(trial, [*wanted, (POP, -1, 0, 0, -1), (FREE, 200, 0, 0, -1)])
-    fly(trial, [(FREE, 2 * number + 1, 0, 0, -1) for number in range(count)])
-    seen = fly(trial, [(NEW, 202, 2_200_000, 0, -1)])
+    replay(trial, [*wanted, (POP, -1, 0, 0, -1), (FREE, 200, 0, 0, -1)])
+    replay(trial, [(FREE, 2 * number + 1, 0, 0, -1) for number in range(count)])
+    seen = replay(trial, [(NEW, 202, 2_200_000, 0, -1)])
     assert seen[-3:] == [FOR_ALLOC, FORCE, BEFORE_OOM]
     refs = trial.heap.references
     kinds = logged(refs)[:, 1].tolist()
@@ -162,7 +162,7 @@ def test_every_other_soft_reference_is_kept_until_memory_runs_out():
 def test_a_concurrent_collection_comes_before_the_limit_does():
     trial = trial_of(heapstartsize=512 * KIB, heapminfree=300 * KIB)
     churn = [(MALLOC, 0, 8000, 0, -1), (FREE, 0, 0, 0, -1)]
-    seen = fly(trial, churn * 300)
+    seen = replay(trial, churn * 300)
     assert seen[0] == FOR_ALLOC and set(seen[1:]) == {CONCURRENT}
     bytes_before = [values[0] + values[1] for what, values in told(trial) if what == CONCURRENT]
     assert all(0 < 300 * KIB - 128 * KIB <= each < 300 * KIB for each in bytes_before)
@@ -170,13 +170,13 @@ def test_a_concurrent_collection_comes_before_the_limit_does():
 
 def test_what_the_zygote_had_stays_where_it_is():
     trial = trial_of(zygote_bytes=100_000, concurrent=0)
-    fly(trial, [(MALLOC, slot, 1000, 0, -1) for slot in range(120)])
+    replay(trial, [(MALLOC, slot, 1000, 0, -1) for slot in range(120)])
     heap = trial.heap
     assert 0 < heap.zygote.base < heap.active.base and heap.zygote_bytes >= 100_000
     assert heap.active.base - heap.zygote.base == heap.zygote.footprint
-    fly(trial, [(FREE, slot, 0, 0, -1) for slot in range(50)])
+    replay(trial, [(FREE, slot, 0, 0, -1) for slot in range(50)])
     held = int(heap.zygote_bytes)
-    fly(trial, [(MALLOC, 200, 500_000, 0, -1)])
+    replay(trial, [(MALLOC, 200, 500_000, 0, -1)])
     assert heap.zygote_bytes == held, "a partial collection takes them for live"
     trial.loop.collect(heap)
     assert trial.loop.check(heap) == 0
@@ -210,7 +210,7 @@ def test_lines_are_of_the_documented_form():
     assert line(FORCE, (64,), 0) == "Forcing collection of SoftReferences for 64-byte allocation"
     assert line(OOM, (64,), 0) == "Out of memory on a 64-byte allocation."
     trial = trial_of(concurrent=0)
-    fly(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(60)])
+    replay(trial, [(MALLOC, slot, 8000, 0, -1) for slot in range(60)])
     (event, first), *_ = trial.module.lines(trial.heap, [1.6])
     assert 0 < event < 60 and first.endswith("paused 2ms, total 2ms")
 

@@ -24,7 +24,7 @@ def test_every_address_is_the_real_ones(program):
         key = {column: kept[column] for column in kept.files}
     space = CASES[NAME][program]
     trial = Trial(NAME, dict(zip(KNOBS, space.told, strict=True)))
-    placed = trial.fly(batch(program))
+    placed = trial.replay(batch(program))
     ours = offsets(trial.heap, placed)
     assert np.flatnonzero(ours[:, 0] != key["offset"]).tolist() == []
     assert (ours[:, 1] == key["usable"]).all()

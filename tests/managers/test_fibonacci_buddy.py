@@ -16,7 +16,7 @@ from naive.fibonacci import HEAP_START, UNITS, NaiveFibonacci
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 
-def fly_beside_naive(variant, seed, event_count, live_limit, largest):
+def replay_beside_naive(variant, seed, event_count, live_limit, largest):
     random = np.random.default_rng(seed)
     trial, naive, held = Trial("fibonacci-buddy", variant), NaiveFibonacci(), {}
     for slot in range(event_count):
@@ -48,11 +48,11 @@ def fly_beside_naive(variant, seed, event_count, live_limit, largest):
 )
 def test_addresses(seed, live_limit, largest):
     variant = {"growth_bytes": 4096}
-    fly_beside_naive(variant, seed, 40 if INTERPRETED else 150, live_limit, largest)
+    replay_beside_naive(variant, seed, 40 if INTERPRETED else 150, live_limit, largest)
 
 
 def test_addresses_of_a_long_trace(effort):
-    fly_beside_naive({}, 6, 75 * effort, 120, 2000).decompose()
+    replay_beside_naive({}, 6, 75 * effort, 120, 2000).decompose()
 
 
 def test_all_merges_back_into_the_whole_heap():

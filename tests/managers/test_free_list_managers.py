@@ -25,7 +25,7 @@ VARIANTS = [
 
 
 def compare(policy, variant, rows):
-    """Fly rows (op, slot, size, align) through both; addresses and search lengths agree."""
+    """Replay rows (op, slot, size, align) through both; addresses and search lengths agree."""
     trial, naive = Trial(policy, variant), NaiveFreeList(policy, **variant)
     held = {}
     for number, (op, slot, size, align) in enumerate(rows):

@@ -135,7 +135,7 @@ def test_a_thread_whose_cache_was_mapped_gives_it_back():
     assert mapped - trial.machine.meters[MAPPED_BYTES] == PAGE_BYTES
 
 
-def fly(trial, op, operand, thread=0):
+def replay(trial, op, operand, thread=0):
     """A steering event; events passed over so far."""
     trial.step(op, -1, operand, thread=thread)
     return int(trial.run.progress[trial.loop.PASSED_OVER])
@@ -144,11 +144,11 @@ def fly(trial, op, operand, thread=0):
 def test_mallopt_sets_what_a_tunable_would():
     trial = Trial("glibc")
     trial.step(MALLOC, 0, 100)
-    assert fly(trial, MALLOPT, mallopt_size(-3, 4096)) == 0  # M_MMAP_THRESHOLD
+    assert replay(trial, MALLOPT, mallopt_size(-3, 4096)) == 0  # M_MMAP_THRESHOLD
     trial.step(MALLOC, 1, 200_000)
     trial.step(FREE, 1)
     assert trial.step(MALLOC, 1, 200_000)[0] > 1 << 35  # mapped again: no adaptation
-    fly(trial, MALLOPT, mallopt_size(-4, 0))  # M_MMAP_MAX
+    replay(trial, MALLOPT, mallopt_size(-4, 0))  # M_MMAP_MAX
     assert trial.step(MALLOC, 2, 200_000)[0] < 1 << 35
 
 
@@ -180,7 +180,7 @@ def test_each_mallopt_sets_its_own_word_and_no_other():
         (-3, 9, {"mmap_threshold": 9}),
         (-4, 5, {"mmap_max": 5}),
     ):
-        fly(trial, MALLOPT, mallopt_size(param, value))
+        replay(trial, MALLOPT, mallopt_size(param, value))
         told |= changed
         assert parameters(trial) == told, (param, value)
 
@@ -188,7 +188,7 @@ def test_each_mallopt_sets_its_own_word_and_no_other():
 def test_mallopt_sets_what_a_fastbin_holds():
     trial = Trial("glibc", {"tcache_count": 0})
     for most, size, stays in ((100, 88, True), (100, 104, False), (7, 24, False)):
-        fly(trial, MALLOPT, mallopt_size(1, most))  # M_MXFAST
+        replay(trial, MALLOPT, mallopt_size(1, most))  # M_MXFAST
         address = trial.step(MALLOC, 0, size)[0]
         trial.step(FREE, 0)
         assert (trial.step(MALLOC, 0, 200)[0] == address) is not stays, "merged with top"
@@ -201,7 +201,7 @@ def test_a_trim_gives_back_whole_pages_of_free_chunks():
     trial.step(MALLOC, 1, 24)
     trial.step(FREE, 0)
     before = int(trial.machine.meters[RESIDENT_PAGES])
-    assert fly(trial, TRIM, 0) == 0
+    assert replay(trial, TRIM, 0) == 0
     assert before - trial.machine.meters[RESIDENT_PAGES] == 9
     assert trial.machine.meters[BREAK] - BREAK_BASE == 11 * PAGE_BYTES  # the end of top went too
     assert trial.module.trim(trial.heap, 0) == 9 * PAGE_BYTES  # asked for again, all the same
@@ -212,7 +212,7 @@ def test_a_trim_gives_back_whole_pages_of_free_chunks():
 def test_a_program_that_moves_the_break_splits_the_heap():
     trial = Trial("glibc")
     trial.step(MALLOC, 0, 100_000)
-    assert fly(trial, SBRK, sbrk_size(100)) == 0
+    assert replay(trial, SBRK, sbrk_size(100)) == 0
     second = trial.step(MALLOC, 1, 100_000)[0]
     assert second == BREAK_BASE + 33 * PAGE_BYTES + 112 + 16
     trial.step(FREE, 0)
@@ -224,7 +224,7 @@ def test_a_program_that_moves_the_break_splits_the_heap():
 def test_a_break_that_falls_below_the_heap_is_told():
     trial = Trial("glibc")
     trial.step(MALLOC, 0, 100)
-    fly(trial, SBRK, sbrk_size(-PAGE_BYTES))
+    replay(trial, SBRK, sbrk_size(-PAGE_BYTES))
     trial.step(MALLOC, 1, 100_000)
     trial.step(MALLOC, 2, 100_000)
     assert "break adjusted to free malloc space" in trial.module.fatal(trial.heap)
@@ -234,4 +234,4 @@ def test_a_manager_without_an_answer_passes_over():
     trial = Trial("first-fit")
     trial.step(MALLOC, 0, 100)
     for count, op in enumerate((MALLOPT, TRIM, SBRK), 1):
-        assert fly(trial, op, 0) == count
+        assert replay(trial, op, 0) == count

@@ -41,7 +41,7 @@ def test_every_address_is_the_real_ones(case):
     address = key["address"]
     real = Blocks(np.where(address != 0, address + start, 0), key["usable"], start, late)
     trial = Trial("glibc", of_version(*case))
-    placed = trial.fly(batch(PROGRAM))
+    placed = trial.replay(batch(PROGRAM))
     meters = trial.machine.meters
     twin = Blocks(placed[:, 0], placed[:, 1], int(meters[FIRST_BREAK]), late)
     assert np.flatnonzero((real.address != 0) != (twin.address != 0)).tolist() == []
@@ -62,7 +62,7 @@ def test_every_version_keeps_its_invariants(version):
     """Also those that were not driven; half as many events as plain Python."""
     columns = batch(PROGRAM)
     trial = twin(version)
-    trial.fly(type(columns)(*(column[: 500 if INTERPRETED else 2600] for column in columns)))
+    trial.replay(type(columns)(*(column[: 500 if INTERPRETED else 2600] for column in columns)))
     trial.verify()
 
 

@@ -24,7 +24,7 @@ VARIANTS = [
 ]
 
 
-def fly_beside_naive(name, steps, variant, seed, *, events, live_limit, largest):
+def replay_beside_naive(name, steps, variant, seed, *, events, live_limit, largest):
     """A seeded trace through the twin and the oracle: the same addresses and usable bytes."""
     knobs = {k: v for k, v in variant.items() if k != "second_level_shift"}
     random = np.random.default_rng(seed)
@@ -58,14 +58,14 @@ def fly_beside_naive(name, steps, variant, seed, *, events, live_limit, largest)
 )
 def test_addresses(name, steps, variant, seed, live_limit, largest):
     events = 40 if INTERPRETED else 200
-    fly_beside_naive(
+    replay_beside_naive(
         name, steps, variant, seed, events=events, live_limit=live_limit, largest=largest
     )
 
 
 @pytest.mark.parametrize(("name", "steps"), [("tlsf", 32), ("half-fit", 1)])
 def test_addresses_of_a_long_trace(name, steps, effort):
-    fly_beside_naive(name, steps, {}, 5, events=150 * effort, live_limit=400, largest=5000)
+    replay_beside_naive(name, steps, {}, 5, events=150 * effort, live_limit=400, largest=5000)
 
 
 def test_half_fit_passes_over_what_tlsf_takes():

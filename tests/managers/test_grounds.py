@@ -49,7 +49,7 @@ def test_conforms(name, knobs, requests):
     columns = zip(*concrete(requests), strict=True)
     names = ("op", "slot", "size", "align", "thread")
     batch = events(**{n: np.array(c) for n, c in zip(names, columns, strict=True)})
-    assert again.fly(batch).tolist() == [list(row) for row in placed]
+    assert again.replay(batch).tolist() == [list(row) for row in placed]
     for slot in list(trial.live):
         trial.step(FREE, slot, thread=slot % 3)
         trial.verify()

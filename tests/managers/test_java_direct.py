@@ -19,7 +19,7 @@ def test_buffers_collections_and_refusals_are_the_jvms(name):
     trial, asked = Trial("java-direct over linear", SETTINGS[name][0]), program()
     answered, sizes = [], []
     for op, slot, size in zip(asked.op, asked.slot, asked.size, strict=True):
-        placed = trial.fly(events(op=[op], slot=[slot], size=[size]))
+        placed = trial.replay(events(op=[op], slot=[slot], size=[size]))
         heap = trial.heap
         answered.append([int(getattr(heap, word)) for word in COUNTED])
         sizes.append(op == MALLOC and not placed[0, 0])

@@ -46,7 +46,7 @@ def test_every_address_is_the_real_ones(name, program, version):
     trial = Trial(name, {"version": version_number(version)} if version else None)
     if hasattr(trial.module, "seed"):
         trial.module.seed(trial.heap, key["seeds"])
-    placed = trial.fly(batch(program, clocked=clocked(name)))
+    placed = trial.replay(batch(program, clocked=clocked(name)))
     addresses, meters = placed[:, 0], trial.machine.meters
     if hasattr(trial.module, "seed"):
         offsets = np.where(addresses != 0, addresses - BREAK_LIMIT, -1)

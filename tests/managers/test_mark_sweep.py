@@ -57,7 +57,7 @@ def test_neighbours_merge_in_a_free_list_and_not_across_size_classes(layout, fit
         rows += [(PUSH, -1, 0), (NEW, slot, 224), (POP, slot if lives else -1, 0)]
         rows += [] if lives else [(FREE, slot, 0)]
     columns = zip(("op", "slot", "size"), zip(*rows, strict=True), strict=True)
-    trial.fly(events(**dict(columns)))
+    trial.replay(events(**dict(columns)))
     trial.loop.collect(trial.heap)
     holes = [length for _, length in sorted(trial.rows("vacant"))[:-1]]  # the last was never used
     assert (max(holes) > 10_000) == fits

@@ -26,7 +26,7 @@ def test_every_offset_refusal_and_counter_is_nginxs(name):
     with np.load(FOLDER / f"nginx-slab-{name}.npz") as kept:
         key = {column: kept[column] for column in kept.files}
     trial = trial_of(ZONES[name])
-    addresses = trial.fly(batch(name))[:, 0]
+    addresses = trial.replay(batch(name))[:, 0]
     offsets = np.where(addresses != 0, addresses - int(trial.heap.start), -1)
     assert np.flatnonzero(offsets != key["offset"]).tolist() == []
     assert int(trial.run.progress[trial.loop.REFUSED]) == key["refused"] > 100

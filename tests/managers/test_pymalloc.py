@@ -127,10 +127,10 @@ def test_a_wholly_free_arena_goes_back_unless_it_is_the_last(version):
     if INTERPRETED and version == "3.13":
         pytest.skip("enough of the other one")
     batch = events(op=[MALLOC] * many, slot=range(many), size=[512] * many)
-    trial.fly(batch)
+    trial.replay(batch)
     assert int(trial.heap.mapped) == 3
     before = int(trial.machine.meters[MAPPED_BYTES])
-    trial.fly(events(op=[FREE] * many, slot=range(many), size=[0] * many))
+    trial.replay(events(op=[FREE] * many, slot=range(many), size=[0] * many))
     assert int(trial.heap.mapped) == 1
     assert before - int(trial.machine.meters[MAPPED_BYTES]) == 2 * int(trial.heap.arena_bytes)
     trial.verify()

@@ -16,7 +16,7 @@ from naive.pool import NaivePool
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 
-def fly_beside_naive(variant, seed, events, live_limit, largest):
+def replay_beside_naive(variant, seed, events, live_limit, largest):
     random = np.random.default_rng(seed)
     trial, held = Trial("region", variant), {}
     naive = NaivePool(**{k: v for k, v in variant.items() if k != "destroy"})
@@ -60,12 +60,12 @@ VARIANTS = [
     largest=st.sampled_from([100, 3000, 20_000, 200_000]),
 )
 def test_addresses(variant, seed, live_limit, largest):
-    fly_beside_naive(variant, seed, 40 if INTERPRETED else 200, live_limit, largest)
+    replay_beside_naive(variant, seed, 40 if INTERPRETED else 200, live_limit, largest)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_addresses_of_a_long_trace(variant, effort):
-    fly_beside_naive(variant, 8, 150 * effort, 60, 10_000)
+    replay_beside_naive(variant, 8, 150 * effort, 60, 10_000)
 
 
 def test_only_large_blocks_are_freed_one_by_one():

@@ -40,7 +40,7 @@ def test_regions_of_which_little_lives_are_emptied_and_free_ones_used_again():
     assert trial.heap.paths[EVACUATED] == 2
     assert trial.heap.log.totals[logs.COPIED_OBJECTS] == 6
     assert trial.heap.log.totals[logs.SWEPT_OBJECTS] == len(live) * EACH - sum(live)
-    trial.fly(events())
+    trial.replay(events())
     assert trial.decompose()["garbage"] == 0
 
 

@@ -15,7 +15,7 @@ from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 VARIANTS = [{}, {"slot_bytes": 48, "chunk_bytes": 4096}, {"slot_bytes": 4096, "growth_bytes": 0}]
 
 
-def fly_beside_naive(variant, seed, events, live_limit, largest):
+def replay_beside_naive(variant, seed, events, live_limit, largest):
     random = np.random.default_rng(seed)
     trial, naive, held = Trial("slots", variant), NaiveSlots(**variant), {}
     for slot in range(events):
@@ -47,12 +47,12 @@ def fly_beside_naive(variant, seed, events, live_limit, largest):
     largest=st.sampled_from([40, 300, 20_000]),
 )
 def test_addresses(variant, seed, live_limit, largest):
-    fly_beside_naive(variant, seed, 40 if INTERPRETED else 200, live_limit, largest)
+    replay_beside_naive(variant, seed, 40 if INTERPRETED else 200, live_limit, largest)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_addresses_of_a_long_trace(variant, effort):
-    fly_beside_naive(variant, 2, 150 * effort, 400, 200)
+    replay_beside_naive(variant, 2, 150 * effort, 400, 200)
 
 
 def test_one_size_wastes_nothing_and_reuses_at_once():

@@ -1,4 +1,4 @@
-"""The stack against a list; overflow ends the flight with a sentence."""
+"""The stack against a list; overflow ends the replay with a sentence."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 THREADS = 3
 
 
-def fly_beside_naive(seed, event_count, live_limit, largest):
+def replay_beside_naive(seed, event_count, live_limit, largest):
     limit = 1 << 20
     random = np.random.default_rng(seed)
     trial, held = Trial("stack", {"limit_bytes": limit}), {}
@@ -54,11 +54,11 @@ def fly_beside_naive(seed, event_count, live_limit, largest):
     largest=st.sampled_from([40, 300, 4000]),
 )
 def test_addresses(seed, live_limit, largest):
-    fly_beside_naive(seed, 40 if INTERPRETED else 200, live_limit, largest)
+    replay_beside_naive(seed, 40 if INTERPRETED else 200, live_limit, largest)
 
 
 def test_addresses_of_a_long_trace(effort):
-    fly_beside_naive(4, 150 * effort, 300, 300)
+    replay_beside_naive(4, 150 * effort, 300, 300)
 
 
 def test_a_dead_block_is_given_back_when_all_above_it_are():

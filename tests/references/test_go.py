@@ -265,7 +265,7 @@ def test_reading_and_timing_do_not_change_what_is_allocated() -> None:
 
 
 @installed
-def test_more_events_than_a_batch_holds_are_flown() -> None:
+def test_more_events_than_a_batch_holds_are_replayed() -> None:
     count = 2 * BATCH_EVENTS + 5
     trace = InMemory(
         events(op=np.full(count, MALLOC), slot=np.arange(count), size=np.full(count, 32))

@@ -105,7 +105,7 @@ def test_a_library_that_cannot_be_loaded_is_a_sentence(
         rates(trace, ["mimalloc"])
 
 
-def test_a_graph_trace_is_measured_as_its_twin_flies_it(tmp_path: Path) -> None:
+def test_a_graph_trace_is_measured_as_its_twin_replays_it(tmp_path: Path) -> None:
     """Each object allocated when it is made and freed when nothing refers to it."""
     synthesise("binary-trees", tmp_path / "t.parquet", {"objects": 20_000})
     trace = Trace.open(tmp_path / "t.parquet")

@@ -14,7 +14,7 @@ from heapwright.tunnel.replay import replay
 from trial import Trial
 
 
-def flown(name, *columns, **chosen):
+def events_of(name, *columns, **chosen):
     """Columns of all events of a program; op, slot and size by default."""
     module = programs.program(name)
     made = list(module.batches(programs.parameters(name, chosen)))
@@ -35,7 +35,9 @@ def lifetimes(op, slot):
 
 
 def test_generations_differ_in_lifetime_as_their_haste_says():
-    op, slot, site = flown("generations", "op", "slot", "site", events=600_000, live_objects=1_000)
+    op, slot, site = events_of(
+        "generations", "op", "slot", "site", events=600_000, live_objects=1_000
+    )
     lives = lifetimes(op, slot)
     generation = site[lives[:, 0]]
     births = np.bincount(site[op == MALLOC], minlength=3)
@@ -57,7 +59,7 @@ def test_birth_weights_of_generations_add_up_to_the_live_objects(young):
 
 
 def test_phases_empty_between_and_have_sizes_of_their_own():
-    op, size, site = flown(
+    op, size, site = events_of(
         "phases", "op", "size", "site", events=160_000, live_objects=2_000, phases=4, min_bytes=16,
         max_bytes=4096,
     )  # fmt: skip
@@ -71,7 +73,7 @@ def test_phases_empty_between_and_have_sizes_of_their_own():
 
 
 def test_bursts_are_born_in_a_row_and_die_in_the_order_of_birth():
-    op, slot, _ = flown("bursts", events=200_000, live_objects=3_000, burst_objects=50)
+    op, slot, _ = events_of("bursts", events=200_000, live_objects=3_000, burst_objects=50)
     live = np.cumsum(np.where(op == FREE, -1, 1))
     assert live.max() <= 3_000 and live[20_000:].min() > 3_000 - 200
     lives = lifetimes(op, slot)
@@ -80,7 +82,7 @@ def test_bursts_are_born_in_a_row_and_die_in_the_order_of_birth():
 
 
 def test_every_free_of_producers_and_consumers_is_a_remote_one():
-    op, slot, thread = flown(
+    op, slot, thread = events_of(
         "producer-consumer", "op", "slot", "thread", events=50_000, live_objects=300, producers=3
     )
     makers, breakers = set(thread[op == MALLOC].tolist()), set(thread[op == FREE].tolist())
@@ -93,7 +95,7 @@ def test_every_free_of_producers_and_consumers_is_a_remote_one():
     assert live[5_000:].mean() == pytest.approx(300, rel=0.1)
 
 
-def test_recursion_flies_on_a_stack_without_waste(tmp_path):
+def test_recursion_is_replayed_on_a_stack_without_waste(tmp_path):
     """Beside malloc on the same program: the stack holds live bytes and rounding to 16, no more."""
     path = tmp_path / "recursion.parquet"
     programs.synthesise("recursion", path, {"events": 60_000, "live_objects": 3_000})
@@ -122,7 +124,7 @@ def test_the_fleet_asks_and_holds_as_published(profile):
     rows = fleet.published(profile)
     assert len(rows) > 900 and (rows > 0).all()
     rows = rows[rows[:, 0] <= 16 << 20]
-    op, slot, size = flown("fleet", events=300_000, live_objects=5_000, profile=profile)
+    op, slot, size = events_of("fleet", events=300_000, live_objects=5_000, profile=profile)
     asked = size[5_000:][op[5_000:] == MALLOC]
     rate = rows[:, 1] / rows[:, 1].sum()
     for least in (64, 512, 4096):

@@ -36,7 +36,7 @@ GOLDEN = {
 }
 
 
-def flown(name, columns=("op", "slot", "size"), **chosen):
+def events_of(name, columns=("op", "slot", "size"), **chosen):
     """All events of a program: op, slot, size."""
     module = programs.program(name)
     made = list(module.batches(programs.parameters(name, chosen)))
@@ -44,7 +44,7 @@ def flown(name, columns=("op", "slot", "size"), **chosen):
 
 
 def digest(name):
-    columns = flown(name, ("op", "slot", "size", "thread"), events=20_000, seed=7)
+    columns = events_of(name, ("op", "slot", "size", "thread"), events=20_000, seed=7)
     return hashlib.sha256(b"".join(column.tobytes() for column in columns)).hexdigest()[:16]
 
 
@@ -68,7 +68,7 @@ def test_interpreted_and_compiled_agree(name):
 
 @pytest.mark.parametrize("name", programs.PROGRAMS)
 def test_another_seed_gives_other_events(name):
-    first, second = (flown(name, events=1000, seed=seed, live_objects=100) for seed in (1, 2))
+    first, second = (events_of(name, events=1000, seed=seed, live_objects=100) for seed in (1, 2))
     assert any(not np.array_equal(*columns) for columns in zip(first, second, strict=True))
 
 
@@ -76,7 +76,7 @@ def test_another_seed_gives_other_events(name):
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(events=st.integers(1, 3000), seed=st.integers(0, 2**63 - 1), live=st.integers(1, 500))
 def test_every_free_is_of_a_live_object_and_slots_are_dense(name, events, seed, live):
-    op, slot, size = flown(name, events=events, seed=seed, live_objects=live)
+    op, slot, size = events_of(name, events=events, seed=seed, live_objects=live)
     assert len(op) == events
     alive = set()
     for kind, number, length in zip(op.tolist(), slot.tolist(), size.tolist(), strict=True):
@@ -90,7 +90,7 @@ def test_every_free_is_of_a_live_object_and_slots_are_dense(name, events, seed, 
 
 
 def test_log_uniform_fills_up_to_its_live_objects_and_every_octave_alike():
-    op, _, size = flown(
+    op, _, size = events_of(
         "log-uniform", events=200_000, live_objects=2_000, min_bytes=16, max_bytes=4095
     )
     live = np.cumsum(np.where(op == FREE, -1, 1))
@@ -102,7 +102,7 @@ def test_log_uniform_fills_up_to_its_live_objects_and_every_octave_alike():
 
 
 def test_log_uniform_lifetimes_have_no_memory():
-    op, slot, _ = flown("log-uniform", events=300_000, live_objects=500)
+    op, slot, _ = events_of("log-uniform", events=300_000, live_objects=500)
     born, lives = {}, []
     for row, (kind, number) in enumerate(zip(op.tolist(), slot.tolist(), strict=True)):
         if kind == FREE:
@@ -117,7 +117,7 @@ def test_log_uniform_lifetimes_have_no_memory():
 
 
 def test_ramp_climbs_changes_phase_and_keeps_survivors():
-    op, slot, size = flown("ramp", events=200_000, live_objects=10_000, survivors_percent=10)
+    op, slot, size = events_of("ramp", events=200_000, live_objects=10_000, survivors_percent=10)
     live = np.cumsum(np.where(op == FREE, -1, 1))
     assert abs(live[99_999] - 10_000) <= 1 and abs(live[50_000] - 5_000) <= 2
     asked = size[op == MALLOC]

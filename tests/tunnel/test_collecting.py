@@ -140,7 +140,7 @@ def test_out_of_memory_is_a_sentence(tmp_path, smallest):
         replay("smallest", trace)
 
 
-def test_graph_traces_are_flown_by_all_with_a_collector_and_two_without():
+def test_graph_traces_are_replayed_by_all_with_a_collector_and_two_without():
     names = registry.usual(graph=True)
     told = {n: m for n, m in registry.managers().items() if m.collected}
     meant = {n for n, m in told.items() if m.card.compared_on("graph")}

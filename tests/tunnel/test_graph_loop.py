@@ -59,11 +59,11 @@ def test_what_the_mutator_holds_is_what_the_program_holds():
 
 def test_one_batch_gives_what_single_events_give():
     rows = random_rows(2, EVENTS)
-    stepped, whole, flown = (CollectedTrial("smallest") for _ in range(3))
+    stepped, whole, replayed = (CollectedTrial("smallest") for _ in range(3))
     placed = [stepped.step(*row) for row in rows]
-    assert whole.fly(batch_of(rows))[:, 0].tolist() == placed
-    flown.loop.replay(flown.heap, flown.run, batch_of(rows))
-    for other in (whole, flown):
+    assert whole.replay(batch_of(rows))[:, 0].tolist() == placed
+    replayed.loop.replay(replayed.heap, replayed.run, batch_of(rows))
+    for other in (whole, replayed):
         assert (other.held.handles == stepped.held.handles).all()
         assert other.heap.paths.tolist() == stepped.heap.paths.tolist()
     whole.sizes = stepped.sizes
@@ -73,7 +73,7 @@ def test_one_batch_gives_what_single_events_give():
 def test_rows_of_the_log_name_the_event():
     trial = CollectedTrial("smallest", {"heap_bytes": 8192})
     rows = [(MALLOC, 0, 3000, 0, -1), (FREE, 0, 0, 0, -1)] * 3
-    trial.fly(batch_of(rows))
+    trial.replay(batch_of(rows))
     log = trial.heap.log
     assert (log.totals[logs.CYCLES], log.totals[logs.PAUSES]) == (2, 2)
     pauses = log.pauses[: 2 * logs.PAUSE_COLUMNS].reshape(2, -1)
@@ -90,7 +90,7 @@ def test_a_malloc_trace_keeps_each_object_until_it_is_freed():
         trial.step(FREE, 1)
     assert trial.heap.log.totals[logs.CYCLES] >= 5
     trial.loop.collect(trial.heap)
-    trial.fly(events())
+    trial.replay(events())
     trial.verify()
     assert trial.sizes == {0: 1000}
     assert trial.heap.fields[2] - trial.heap.fields[0] == 16 + 1008
@@ -143,7 +143,7 @@ def test_a_manager_is_told_of_each_root():
         trial.step(*row)
         if row[0] != FREE:
             program.do(*row)
-        if program.rows[-1] == row:  # the deaths that the event caused are flown
+        if program.rows[-1] == row:  # the deaths that the event caused are replayed
             held = [slot for frame in program.frames for slot in frame] + list(program.globals)
             assert counted(trial) == {slot: held.count(slot) for slot in program.fields}
 

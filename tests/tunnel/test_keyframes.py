@@ -1,4 +1,4 @@
-"""The keyframes of a flight against the timeline and a naive book of objects."""
+"""The keyframes of a replay against the timeline and a naive book of objects."""
 
 import numpy as np
 import pytest

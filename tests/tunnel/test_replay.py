@@ -1,4 +1,4 @@
-"""One flight: parts, timeline, assumptions, addresses."""
+"""One replay: parts, timeline, assumptions, addresses."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from heapwright.result import PARTS, TIMELINE
 from heapwright.trace.ending import ending
 from heapwright.trace.schema import CALLOC, FREE, MALLOC, REALLOC, SIZE_LIMIT, TRIM, events
 from heapwright.trace.store import Trace, TraceWriter
-from heapwright.tunnel import replay as flight
+from heapwright.tunnel import replay as replaying
 from heapwright.tunnel.replay import addresses, placements, replay
 from heapwright.words import title
 
@@ -76,7 +76,7 @@ def test_batches_may_end_anywhere(trace, monkeypatch):
     def slices(columns):
         for batch in batches(columns):
             for first in range(0, len(batch.op), 7):
-                yield flight._cut(batch, first, first + 7)
+                yield replaying._cut(batch, first, first + 7)
 
     monkeypatch.setattr(trace, "batches", slices)
     sliced = replay("linear", trace, samples=50)
@@ -142,7 +142,7 @@ def test_progress_counts_both_passes(trace):
     seen = []
     replay("linear", trace, progress=seen.append)
     assert seen == sorted(seen)
-    assert seen[-1] == flight.steps_of_replay(trace)
+    assert seen[-1] == replaying.steps_of_replay(trace)
 
 
 def test_addresses_do_not_overlap_and_start_at_the_break(trace):

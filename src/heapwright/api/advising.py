@@ -147,10 +147,10 @@ def _advised(
         )
     field_ = everyone if only is None else Field(wind.trace, only)
     others = field_.all(now, wind.at.seconds)
-    (whole, cause), flown, real = wind.fly(now, others, everyone)
+    (whole, cause), replayed, real = wind.outcomes(now, others, everyone)
     present = Row(now, _as_footprint(whole))
     share = fault_ns() / (1e9 * wind.at.seconds) if wind.at.seconds else 0.0
-    rows = [Row(one, held) for one, held in flown]
+    rows = [Row(one, held) for one, held in replayed]
     if any(budget):
         rows += wind.searched(field_, present, rows, scored(by, present.predicted, share), budget)
     found = standing(wind.trace, whole, cause)
@@ -249,7 +249,7 @@ class Tunnel:
         self.at: Stops = stops(trace)
         self.failures: list[str] = []
 
-    def fly(
+    def outcomes(
         self, now: Candidate, others: Sequence[Candidate], field_: Field
     ) -> tuple[tuple[Result, Why | None], list[tuple[Candidate, Footprint]], dict[str, Footprint]]:
         """The present state with its parts and their cause, the others' footprints, and the real
@@ -266,10 +266,10 @@ class Tunnel:
         if isinstance(lanes[0].outcome, str):
             raise HeapwrightError(lanes[0].outcome)
         pairs = zip(others, lanes[1:], strict=False)
-        flown = [(one, lane.outcome) for one, lane in pairs if not isinstance(lane.outcome, str)]
+        replayed = [(one, lane.outcome) for one, lane in pairs if not isinstance(lane.outcome, str)]
         measured = zip(beside, lanes[1 + len(others) :], strict=True)
         real = {name: lane.outcome for name, lane in measured if not isinstance(lane.outcome, str)}
-        return lanes[0].outcome, flown, real
+        return lanes[0].outcome, replayed, real
 
     def searched(
         self,
@@ -288,7 +288,7 @@ class Tunnel:
         names = [name for name in field_.twins if ranges_of(name, field_)]
         jobs = self.jobs or processors()
 
-        def fly(candidates: Sequence[Candidate]) -> list[tuple[Candidate, Footprint]]:
+        def footprints(candidates: Sequence[Candidate]) -> list[tuple[Candidate, Footprint]]:
             lanes = [self._lane(one, field_) for one in candidates]
             self.run(lanes)
             pairs = zip(candidates, lanes, strict=True)
@@ -297,17 +297,17 @@ class Tunnel:
         found: list[Row] = []
         seconds, trials = budget
         for name in names:
-            flown = search(
+            replayed = search(
                 name,
                 field_,
                 [present, *rows],
-                fly,
+                footprints,
                 score,
                 jobs=jobs,
                 seconds=seconds / len(names) if seconds else None,
                 trials=max(1, trials // len(names)) if trials else None,
             )
-            found += [Row(one, held) for one, held in flown]
+            found += [Row(one, held) for one, held in replayed]
         return found
 
     def run(self, lanes: list[Lane]) -> None:

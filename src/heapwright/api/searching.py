@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from heapwright.insight.candidates import Field
     from heapwright.result import Footprint
 
-Flown = list[tuple["Candidate", "Footprint"]]
-Fly = Callable[[Sequence["Candidate"]], Flown]
+Held = list[tuple["Candidate", "Footprint"]]
+Footprints = Callable[[Sequence["Candidate"]], Held]
 SEED = 1
 FACTOR = 16  # a range that spans at least so much is searched by powers of two
 LEFT_OUT = "as it is"
@@ -30,13 +30,13 @@ def search(  # noqa: PLR0913 where, then how
     manager: str,
     field_: Field,
     known: Sequence[Row],
-    fly: Fly,
+    footprints: Footprints,
     score: Callable[[Footprint], float],
     *,
     jobs: int,
     seconds: float | None = None,
     trials: int | None = None,
-) -> Flown:
+) -> Held:
     """Settings of `manager` that were not among the `known` rows, each with what it held.
 
     Ends after `seconds` or `trials`, whichever is first. HeapwrightError without Optuna.
@@ -60,7 +60,7 @@ def search(  # noqa: PLR0913 where, then how
                     params=chosen, distributions=space, value=score(row.predicted)
                 )
             )
-    found: Flown = []
+    found: Held = []
     started, asked = time.monotonic(), 0
     while not (seconds and time.monotonic() - started >= seconds) and asked != trials:
         batch: list[tuple[Any, tuple[tuple[str, int], ...]]] = []
@@ -74,9 +74,9 @@ def search(  # noqa: PLR0913 where, then how
             batch.append((trial, key))
             if key not in tried and key not in fresh and one_more is not None:
                 fresh[key] = one_more
-        flown = fly(list(fresh.values())) if fresh else []
-        found += flown
-        for candidate, held in flown:
+        replayed = footprints(list(fresh.values())) if fresh else []
+        found += replayed
+        for candidate, held in replayed:
             tried[tuple(sorted(candidate.settings.items()))] = score(held)
         for trial, key in batch:
             if key in tried:

@@ -86,7 +86,7 @@ def replay(  # noqa: PLR0913 the first three say what, the others how
     progress: Progress | None = None,
     picture: Callable[[Keyframes], HeapMap | None] | None = None,
 ) -> Result:
-    """Fly `trace` through a manager; its timeline has about `samples` rows and the exact peak.
+    """Replay `trace` through a manager; its timeline has about `samples` rows and the exact peak.
 
     The time is the median of a few replays where one takes but a moment; with more than one try
     the fastest of so many, as noise only adds to it. With `picture` keyframes are taken, and what

@@ -42,7 +42,7 @@ class Drive(Child):
         self.send(np.array([slots, stray], np.int64))
         number = int(self.receive(np.zeros(1, np.int64))[0])
         self.version = version_number(f"{number >> 8}.{number & 255}")
-        self.flown = 0
+        self.replayed = 0
 
     def replay(self, events: Events) -> tuple[np.ndarray, np.ndarray]:
         """Replay `events`: addresses int64[event], 0 where there is none, and int64[row, 3] of
@@ -62,7 +62,7 @@ class Drive(Child):
             count = int(self.receive(np.zeros(1, np.int64))[0])
             if count:
                 changes.append(self.receive(np.zeros((count, 3), np.int64)))
-        self.flown += total
+        self.replayed += total
         return placed, np.concatenate(changes)
 
     def finish(self) -> str:
