@@ -251,8 +251,8 @@ def _live(much: str, place: Place | None, course: Course) -> tuple[str, str]:
         )
     if course.growing_bytes * 4 >= course.live_bytes > 0:
         return (
-            f"Simply live: {much} are in use{asked}; it grows to the end and is freed at the exit, "
-            "so it is held on purpose.",
+            f"Simply live: {much} are in use{asked}; it grows to the end and is freed at the exit: "
+            "the program still knows of it.",
             f"Bound {whose} if the program is to run longer.",
         )
     if course.filled_at is not None:

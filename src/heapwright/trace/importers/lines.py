@@ -100,7 +100,7 @@ def next_line(lines):
     """
     state, text = lines.state, lines.text
     start, filled = state[AT], state[FILLED]
-    if state[ROWS] + 1 >= len(lines.records.op) or 2 * state[THREADS] + 2 > len(lines.threads.key):
+    if state[ROWS] + 1 >= len(lines.records.op) or 2 * state[THREADS] > len(lines.threads.key):
         return NO_LINE, 0
     end = start
     while end < filled and text[unsigned(end)] != NEWLINE:
@@ -349,7 +349,7 @@ def take_rows(lines, rows):
     while state[AT] < rows.shape[1]:
         if state[ROWS] + 1 >= len(lines.records.op):
             break
-        if 2 * state[THREADS] + 2 > len(lines.threads.key):
+        if 2 * state[THREADS] > len(lines.threads.key):
             break
         i = unsigned(state[AT])
         state[AT] += 1

@@ -102,9 +102,9 @@ class Reading:
             if state[at.STOPPED]:
                 state[at.STOPPED] = 0
                 continue
-            full = 2 * int(state[at.THREADS]) + 2 > len(self._threads.key)
+            full = 2 * int(state[at.THREADS]) > len(self._threads.key)
             if full:
-                if state[at.THREADS] >= THREAD_LIMIT:
+                if state[at.THREADS] > THREAD_LIMIT:
                     state[at.FAULT] = at.MANY_THREADS
                     self._fault(text)
                 wider = _threads(2 * len(self._threads.key))
@@ -117,7 +117,7 @@ class Reading:
         """Raise for the line at which the scan stopped, unless it is merely cut off at the end."""
         state = self.counts
         fault, past = int(state[at.FAULT]), int(state[at.AT])
-        long = fault in (at.LONG_LINE, at.MANY_THREADS)
+        long = fault == at.LONG_LINE
         number = int(state[at.LINE]) + long
         if long:
             line = bytes(text[past : min(past + _SHOWN_BYTES, int(state[at.FILLED]))])
