@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import heapwright as hw
+from benchmarks.tables import kernel
 from heapwright.api.advising import Advice
 from heapwright.api.running import prove
 from heapwright.insight.advice import FIGURES, Row, memory_score, value_of
@@ -179,7 +180,7 @@ def page(proofs: Sequence[Proof]) -> str:
         "# Advice, proven",
         "",
         f"Written by `python -m benchmarks.advice` on {datetime.date.today()}: "
-        f"glibc {platform.libc_ver()[1]}, Linux {platform.release()}, {os.cpu_count()} processors.",
+        f"glibc {platform.libc_ver()[1]}, {kernel()}, {os.cpu_count()} processors.",
         "",
         "Each program was recorded once; `heapwright advise` said what to change; then it was run "
         "for real as it is and under the best few, in turns, with the printed lines. Bytes of the "

@@ -14,14 +14,13 @@ the most.
 import argparse
 import datetime
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.tables import table
+from benchmarks.tables import kernel, table
 from heapwright.errors import HeapwrightError
 from heapwright.references.hotspot.logged import LoggedAgreement, beside
 from heapwright.references.tally import difference
@@ -181,7 +180,7 @@ def main() -> None:
         except HeapwrightError as error:
             raise SystemExit(f"{error}") from None
     today = datetime.datetime.now(datetime.UTC).date()
-    where = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores, {today}"
+    where = f"{kernel()}, {os.cpu_count()} cores, {today}"
     head = (
         "# A recorded Java program beside really running it\n\n"
         "Written by `python -m benchmarks.agreement_java`, never by hand. The program is "

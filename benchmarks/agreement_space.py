@@ -5,10 +5,10 @@ python -m benchmarks.agreement_space [-o docs/agreement-space.md] [--scripts 200
 
 import argparse
 import datetime
-import platform
 import sys
 from pathlib import Path
 
+from benchmarks.tables import kernel
 from heapwright.references.address_space import differences
 from heapwright.references.huge_pages import huge_differences, policy
 from heapwright.report.atomic import atomic
@@ -45,7 +45,7 @@ def main() -> int:
     today = datetime.datetime.now(datetime.UTC).date()
     text = f"""# Agreement of the address space
 
-Written by `python -m benchmarks.agreement_space` on {today}: Linux {platform.release()}.
+Written by `python -m benchmarks.agreement_space` on {today}: {kernel()}.
 
 A script is a row of random calls (mmap with and without hints and MAP_FIXED, private, shared, of a
 file, without reservation; munmap, mprotect, mremap, madvise, brk, reads and writes of ranges) on a

@@ -28,6 +28,7 @@ import numpy as np
 
 import heapwright as hw
 from benchmarks.advice import beside
+from benchmarks.tables import kernel
 from heapwright.api.running import moments_of
 from heapwright.insight.advice import value_of
 from heapwright.managers.deploying import PRELOAD, WITHOUT_PYTHONS
@@ -184,7 +185,7 @@ def page(found: Sequence[Figure]) -> str:
         "# Python's memory, predicted",
         "",
         f"Written by `python -m benchmarks.python_memory` on {datetime.date.today()}: CPython "
-        f"{platform.python_version()}, glibc {platform.libc_ver()[1]}, Linux {platform.release()}, "
+        f"{platform.python_version()}, glibc {platform.libc_ver()[1]}, {kernel()}, "
         f"{os.cpu_count()} processors.",
         "",
         "Each program was recorded once, with what Python asks of its own allocator. Predicted is "

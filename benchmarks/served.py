@@ -20,6 +20,7 @@ from pathlib import Path
 
 import heapwright as hw
 from benchmarks.advice import NEAR, NEAR_BYTES, Program, command
+from benchmarks.tables import kernel
 from heapwright.api.advising import Advice, _as_footprint
 from heapwright.api.running import prove
 from heapwright.insight.advice import FIGURES, Row, value_of
@@ -146,7 +147,7 @@ def page(found: Sequence[Served]) -> str:
         "# Threaded services under each malloc",
         "",
         f"Written by `python -m benchmarks.served` on {datetime.date.today()}: "
-        f"glibc {platform.libc_ver()[1]}, Linux {platform.release()}, {os.cpu_count()} processors.",
+        f"glibc {platform.libc_ver()[1]}, {kernel()}, {os.cpu_count()} processors.",
         "",
         "Each program was recorded a few times, under glibc as it is. The recordings were replayed "
         "through the twins, as `heapwright compare` does; then the program was run for real under "

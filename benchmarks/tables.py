@@ -49,10 +49,14 @@ def today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
+def kernel() -> str:
+    """The system's name and version, as "Linux 6.1"."""
+    return f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}"
+
+
 def here() -> str:
     """The kernel and the processor."""
-    kernel = ".".join(platform.release().split(".")[:2])
-    return f"Linux {kernel}, {platform.machine()}"
+    return f"{kernel()}, {platform.machine()}"
 
 
 def written(output: Path, page: Callable[[Path], str]) -> int:
