@@ -10,7 +10,7 @@ from heapwright.trace.schema import FREE, NEW, POP, PUSH, WRITE
 from trial import CollectedTrial
 
 KINDS = [{"remembering": remembering, "old": old} for remembering in (0, 1) for old in (0, 1)]
-NURSERY = {"nursery_bytes": 32768, "tenure": 2}
+NURSERY = {"nursery_bytes": 16384, "tenure": 2}
 
 
 def churn(trial, minor_collections):

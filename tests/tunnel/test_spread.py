@@ -11,7 +11,7 @@ from heapwright.trace.mutator import Mutator
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.replay import Conditions, Replay, replay
 
-DEPTH = 6 if INTERPRETED else 10
+DEPTH = 5 if INTERPRETED else 10
 
 
 @pytest.fixture(scope="module")
