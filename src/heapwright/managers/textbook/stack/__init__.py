@@ -5,5 +5,5 @@ from heapwright.managers.card import Card
 CARD = Card(
     summary="frames as with alloca: freed when all above are dead; overflow is fatal",
     compared=(),  # made for programs of one kind
-    variants=({"limit_bytes": 65536},),
+    variants=({"limit_bytes": 1 << 20},),
 )
