@@ -18,6 +18,7 @@ from heapwright.trace.schema import (
     CALLBACK,
     COLLECT,
     CONTAINER,
+    COUNT,
     DICT,
     FINALISABLE,
     FREE,
@@ -40,6 +41,7 @@ from heapwright.trace.schema import (
     WEAK,
     WRITE,
     events,
+    ran_size,
 )
 from heapwright.tunnel.steered import nearest
 from heapwright.versions import version_number
@@ -246,6 +248,21 @@ def test_what_is_frozen_is_not_looked_at():
     for slot in range(4):
         program.new(slot, 0)
     assert heads.size(program.trial.heap.heads, heads.PERMANENT) == 2
+
+
+def test_what_free_lists_kept_is_no_birth_of_another_course_either():
+    """A recorded collection is followed by two births of what it left in free lists: so are those
+    that the twin makes at a threshold of its own."""
+    program, made = Program(threshold0=6, version=V311), []
+    program.fly((STEER, -1, COUNT))
+    for slot in range(16):
+        program.new(slot, 0)
+        if slot == 2:
+            program.fly((STEER, -1, ran_size(0, 1, 0, 0)))
+        if slot == 4:
+            program.fly((STEER, -1, COUNT))
+        made.append(len(runs_of(program.trial.heap)))
+    assert made == [0] * 6 + [1] * 9 + [2]  # 7 births, and then 2 and 7 more
 
 
 def test_thresholds_and_disable():

@@ -64,8 +64,9 @@ from heapwright.managers.runtime.cpython.increments import (
 )
 from heapwright.managers.runtime.cpython.increments import increment as further
 from heapwright.managers.runtime.cpython.invariants import check as check_heap
+from heapwright.managers.runtime.cpython.notes import notes
 from heapwright.managers.runtime.cpython.state import GENERATIONS, NEW, PATHS, WRITE, heap_of
-from heapwright.managers.runtime.cpython.weak import declare, sentences
+from heapwright.managers.runtime.cpython.weak import declare
 from heapwright.trace.schema import (
     COLLECT,
     COUNT,
@@ -81,7 +82,7 @@ from heapwright.trace.schema import (
 )
 from heapwright.versions import version_number, version_text
 
-__all__ = ["PATHS", "cached", "declare"]
+__all__ = ["PATHS", "cached", "declare", "notes"]
 
 OLDEST, WAITS, TWO_THOUSAND = (version_number(each) for each in ("3.11", "3.12", "3.13"))
 INCREMENTAL, WHOLE_AGAIN = version_number("3.14"), version_number("3.14.5")
@@ -132,6 +133,7 @@ def boot(machine, config, mutator):
         freeze_at=config.freeze_at,
         own=config.own_objects,
         total=config.own_objects,
+        chosen=int(max(asked) >= 0 or config.disable),
         as_it_comes=int(max(asked) < 0 and not config.disable and not config.freeze_at),
     )
 
@@ -146,6 +148,9 @@ def expect(heap, kind):
 def new(heap, thread, slot, size, fields):
     """Address of a new object; 0 when there is no memory. Its count is 0 until it is rooted."""
     heap.paths[NEW] += 1
+    if heap.paths[NEW] == heap.freeze_at:
+        steer(heap, COLLECT + OLD)
+        steer(heap, FREEZE)
     kind, machine = heap.kind, heap.machine
     heap.kind = -1
     if heap.limbo_count:
@@ -187,13 +192,13 @@ def _count_birth(heap, form):
     if form == DICTS and heap.spare_dicts:
         heap.spare_dicts -= 1
         return
+    if heap.reborn >= 0:
+        heap.reborn += 1
+    if heap.spare:
+        heap.spare -= 1
+        return
     heap.counts[0] += 1
     heap.heap_size += 1
-    if heap.freeze_at:
-        heap.freeze_at -= 1
-        if not heap.freeze_at:
-            steer(heap, COLLECT + OLD)
-            steer(heap, FREEZE)
     if heap.counts[0] > heap.thresholds[0] and heap.thresholds[0] and heap.enabled:
         if heap.waits or (heap.moments and heap.as_it_comes):
             heap.due = 1
@@ -227,6 +232,7 @@ def _collect_due(heap):
             continue
         if generation < OLD or heap.pending >= heap.total // 4:
             collect_generation(heap, generation)
+            heap.spare = 0 if heap.as_it_comes else heap.kept
             return
 
 
@@ -292,6 +298,7 @@ def _run_as_recorded(heap, operand):
     """The recorded collector runs now: of itself, which is this one's moment if it is due and no
     knob changes that; or as the program asked for, which it does in any case."""
     heap.ran += 1
+    heap.reborn = 0
     if not operand >> RAN_ITSELF & 1:
         _collect(heap, operand >> RAN_GENERATION & 3)
     elif heap.as_it_comes:
@@ -323,9 +330,11 @@ def steer(heap, operand):
         _run_as_recorded(heap, operand)
     elif request >= COUNT:
         heap.moments = 1
+        if heap.reborn >= 0:
+            heap.kept, heap.reborn = heap.reborn, -1
         if heap.as_it_comes or not heap.ran:  # else they are those of another course
             heap.counts[unsigned(request - COUNT)] = operand >> STEER_BITS
-    elif heap.as_it_comes or not heap.moments:  # else a knob stands against it
+    elif not heap.chosen or not heap.moments:  # else a knob stands against it
         heap.thresholds[unsigned(request - THRESHOLD)] = operand >> STEER_BITS
 
 
@@ -367,34 +376,3 @@ def vacant(heap, blocks):
 def check(heap):
     """Number of the broken invariant, 0 if none."""
     return check_heap(heap)
-
-
-def notes(heap):
-    """What its figures mean, in sentences."""
-    collected, runs = int(heap.collected), int(heap.runs_count)
-    told = sentences(heap.weak)
-    if collected:
-        told.append(
-            f"Its {runs:,} collections found {collected:,} objects that only cycles kept; all "
-            "others died with their last reference."
-        )
-    if heap.moments and heap.as_it_comes:
-        told.append(
-            "Collections begin by the twin's own counts, at the moments that the recording tells; "
-            "what cycles keep is known from the recorded collection on."
-        )
-    elif heap.moments:
-        told.append(
-            "What cycles keep is known from the recorded collection on that took it: no setting "
-            "finds it sooner, and the bytes under a higher threshold are at most."
-        )
-    if heap.missed:
-        told.append(f"At {int(heap.missed):,} recorded collections it had no reason to collect.")
-    if heap.waits and not (heap.moments and heap.as_it_comes):
-        told.append(
-            "Collections wait for the evaluation loop: here until the object that brought them is "
-            "held; C code that does not return to the loop puts them off further."
-        )
-    if heap.incremental:
-        told.append("The rules of the incremental collector are read from its source, not proven.")
-    return told

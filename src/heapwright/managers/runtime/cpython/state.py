@@ -40,7 +40,7 @@ NEW, WRITE, DEATH, RAN_YOUNG, RAN_MIDDLE, RAN_OLD, UNTRACKED, REVIVED = range(le
     "pending",  # long_lived_pending: objects
     "total",  # long_lived_total
     "own",  # setting: objects of the interpreter itself that the trace does not have
-    "freeze_at",  # births left until the program freezes; 0 never
+    "freeze_at",  # setting: the birth at which the program freezes; 0 never
     "spare_dicts",  # in the free list: dict.c's numfree
     "limbo_count",
     "occupied",  # bytes of the blocks of all objects
@@ -52,9 +52,13 @@ NEW, WRITE, DEATH, RAN_YOUNG, RAN_MIDDLE, RAN_OLD, UNTRACKED, REVIVED = range(le
     "heap_size",  # incremental: objects
     "own_frozen",  # of those, such as a FREEZE has made permanent
     "as_it_comes",  # setting: 1 while no knob changes when it collects
+    "chosen",  # setting: 1 where a knob stands against the program's own thresholds
     "moments",  # 1 once the trace tells when the recorded collector ran
     "ran",  # of these: so many were
     "missed",  # of these: the twin had no reason to collect
+    "reborn",  # births since the last of these, of what free lists kept; -1 once all are told
+    "kept",  # of these births, behind the last one
+    "spare",  # births to come that free lists serve, since a collection of another course
 )
 class Heap(NamedTuple):
     """Objects, what Python's collector knows of them, and what the program holds."""
@@ -90,7 +94,7 @@ def heap_of(machine, mutator, thresholds, *, weak_late=0, weak_least=2, **settin
         tables=reserve(FOUND, np.int64),
         limbo=reserve(LIMBO, np.int64),
         runs=reserve(CYCLE_ROWS * RUN_COLUMNS, np.int64),
-        fields=words(Heap, kind=-1, marking=1, **settings),
+        fields=words(Heap, kind=-1, marking=1, reborn=-1, **settings),
         paths=np.zeros(len(PATHS), np.int64),
     )
     empty_rings(made.heads)
