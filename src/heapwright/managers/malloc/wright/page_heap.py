@@ -75,7 +75,7 @@ EXACT = 64  # lengths below have a bin each
 STEPS_SHIFT = 4
 BINS = EXACT + (26 << STEPS_SHIFT)
 HUGE_PAGE_PAGES = HUGE_PAGE_BYTES >> PAGE_SHIFT
-MOST_PATIENCE = 3
+MOST_PATIENCE = 5
 DECAY_SHIFT = 3
 LONG_PAGES = 8  # a longer run counts as so many: as a rule it was not written in full
 INTERVAL_SHIFT = 2  # an interval is at least a quarter of the pages that hold memory
@@ -260,7 +260,7 @@ def _regret(heap, start, pages):
     fields = heap.fields
     wanted = min(pages - dirty_pages(heap, start, pages), fields[PURGED_PAGES])
     fields[PURGED_PAGES] -= wanted
-    fields[WANTED_PAGES] += wanted
+    fields[WANTED_PAGES] += 2 * wanted
     fields[REGRETTED_PAGES] += wanted
 
 
