@@ -11,13 +11,12 @@ it does for what survives. Which tests call what is found by stubs in place of t
 forked children too, and kept with the seconds that each test took, under the digest of its file.
 """
 
+import ast
 import contextlib
 import ctypes
 import gc
 import hashlib
-import inspect
 import json
-import mmap
 import os
 import re
 import resource
@@ -28,7 +27,7 @@ import sys
 import time
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -36,6 +35,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from mutant_calls import Calls, codes, key
 
 TESTS_SECONDS = 60  # of a processor, as they took without a fault: the cheapest that call the place
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -61,78 +61,14 @@ class Mutant:
         return source[: self.start] + self.after + source[self.start + len(self.before) :]
 
 
-def codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """What a module compiles to: of its functions, each after those within it."""
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from codes(constant)
-            yield constant
-
-
-def key(code: types.CodeType) -> tuple[str, str, int]:
-    """What tells a function from all others."""
-    return code.co_filename, code.co_qualname, code.co_firstlineno
-
-
-class Calls:
-    """Which functions were called since the last `clear`: each runs a stub that tells of its first
-    call and gives it its own code back, so that what follows takes no longer."""
-
-    of_process: "Calls"
-
-    def __init__(self, living: dict[tuple[str, str, int], list[types.FunctionType]]) -> None:
-        self.functions = list(living.values())
-        self.codes = [functions[0].__code__ for functions in self.functions]
-        alone = [len(functions) == 1 for functions in self.functions]
-        self.stubs = [stub(c, at) if alone[at] else None for at, c in enumerate(self.codes)]
-        self.seen = mmap.mmap(-1, len(self.codes) + 1)  # children write to it too
-        Calls.of_process = self
-
-    def clear(self) -> None:
-        """Forget them."""
-        self.seen[:] = bytes(len(self.seen))
-        for functions, code in zip(self.functions, self.stubs, strict=True):
-            if code:
-                functions[0].__code__ = code
-
-    def hit(self, number: int) -> types.FunctionType:
-        """Tell of a call; the function as it is."""
-        self.seen[number] = 1
-        (function,) = self.functions[number]
-        function.__code__ = self.codes[number]
-        return function
-
-    def called(self) -> list[int]:
-        """Their numbers, and those of what is never a stub: closures, functions made twice."""
-        return [at for at, code in enumerate(self.stubs) if self.seen[at] or not code]
-
-
-def stub(code: types.CodeType, number: int) -> types.CodeType | None:
-    """Code of the same arguments that tells of a call; None for a closure's."""
-    count, named = code.co_argcount, code.co_kwonlyargcount
-    names = list(code.co_varnames[: count + named])
-    taken, given = names[:count], names[:count]
-    if code.co_posonlyargcount:
-        taken.insert(code.co_posonlyargcount, "/")
-    rest = list(code.co_varnames[count + named :])
-    if code.co_flags & inspect.CO_VARARGS:
-        star = f"*{rest.pop(0)}"
-        taken, given = [*taken, star], [*given, star]
-    elif named:
-        taken.append("*")
-    taken += names[count:]
-    given += [f"{name}={name}" for name in names[count:]]
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        stars = f"**{rest[0]}"
-        taken, given = [*taken, stars], [*given, stars]
-    if code.co_freevars or not all(name.isidentifier() for name in names):
-        return None
-    told = f"__import__('mutant_bench').Calls.of_process.hit({number})"
-    text = f"def f({', '.join(taken)}):\n    return {told}({', '.join(given)})\n"
-    (made,) = codes(compile(text, code.co_filename, "exec"))
-    return made.replace(
-        co_name=code.co_name, co_qualname=code.co_qualname, co_firstlineno=code.co_firstlineno
-    )
+def made_at(source: str, line: int) -> set[str]:
+    """The names that the statement of a module's top at `line` gives to something."""
+    for node in ast.parse(source).body:
+        if node.lineno <= line <= (node.end_lineno or 0):
+            names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+            own = {node.name} if isinstance(node, ast.ClassDef | ast.FunctionDef) else set()
+            return own | {one.id for one in names if isinstance(one.ctx, ast.Store)}
+    return set()
 
 
 class Choice(NamedTuple):
@@ -301,8 +237,7 @@ class Bench:
         changed = self.changed(mutant)
         if changed:
             return {name for _, name, code in self.functions if key(code) in changed}
-        line = self.sources[mutant.path].splitlines()[mutant.line - 1]
-        made = set(re.findall(r"\w+", line.partition("=")[0]))
+        made = made_at(self.sources[mutant.path], mutant.line)
         module = mutant.path.stem
         files = {
             file
@@ -372,18 +307,19 @@ class Bench:
         places, living = self.around(mutant), bool(self.changed(mutant))
         asked: list[str] = []
         spent, failed = 0.0, None
+        speaks = re.compile(rf"\b{mutant.path.stem}\b")
         for unit in self.nearest(mutant, group):
+            named = not living and speaks.search(self.texts[unit[0]])  # it may read without a call
             calling = sorted(
                 (seconds, name)
                 for name, (seconds, called) in self.known(unit).items()
-                if places & called
+                if named or places & called
             )
-            within = [
-                n
-                for at, (_, n) in enumerate(calling)
-                if spent + sum(s for s, _ in calling[:at]) < TESTS_SECONDS
-            ]
-            spent += sum(seconds for seconds, _ in calling)
+            within = []
+            for seconds, name in calling:
+                if spent < TESTS_SECONDS:
+                    within.append(name)
+                spent += seconds
             asked += within
             if within and living:
                 failed = self.first_failure(within, mutant)

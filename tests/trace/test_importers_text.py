@@ -1,10 +1,12 @@
 """Every text format, in small: what a recording says, and what becomes of it."""
 
 import gzip
+import io
 import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,8 @@ import pytest
 
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
-from heapwright.trace.importers import import_file, text
+from heapwright.trace.importers import import_file, source, text
+from heapwright.trace.importers.source import Source
 from peak_memory import PEAK_KIB
 from text_recordings import (
     ANDROID,
@@ -199,11 +202,20 @@ def test_what_cannot_be_read_is_one_sentence(content, sentence, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_what_expands_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("heapwright.trace.importers.source.EXPANDED_BYTES", 1 << 20)
-    content = gzip.compress(b"1: malloc 0x10 1\n" + b"\n" * (1 << 25))
-    with pytest.raises(HeapwrightError, match="expands to more than 1,000 times its size"):
-        imported(content, tmp_path)
+def test_what_expands_without_end_is_refused(monkeypatch):
+    """A file may expand a thousand times, and a small one to 1 GiB, but not by a byte more."""
+    packed = gzip.compress(bytes(5000))
+
+    def read(size, content=packed):
+        return len(Source(Path("p.gz"), io.BytesIO(content), size).peek(5000))
+
+    assert source.EXPANDED_BYTES == 1 << 30 and read(1) == 5000
+    monkeypatch.setattr(source, "EXPANDED_BYTES", 4999)
+    assert read(5) == 5000 and read(1, bytes(5000)) == 5000
+    with pytest.raises(HeapwrightError, match=r"p\.gz expands to more than 1,000 times its size"):
+        read(4)
+    monkeypatch.setattr(source, "EXPANDED_BYTES", 5000)
+    assert read(1) == 5000
 
 
 def test_columns_are_mapped(tmp_path):

@@ -7,6 +7,7 @@ sentence with what it said on its standard error.
 import contextlib
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,9 @@ from typing import Any, Self
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.trace.schema import Events
+
+CHUNK_EVENTS = 1 << 15  # drive.c, drive.h: BATCH
 
 
 class Child:
@@ -52,6 +56,21 @@ class Child:
     def pid(self) -> int:
         """Its process number."""
         return self._process.pid
+
+    def fed(self, events: Events, row: np.dtype[np.void]) -> Iterator[slice]:
+        """Send a batch in parts, their number of events first, each event as `row`; after each
+        part which events it holds, whose answers are to be read then."""
+        total = len(events.op)
+        for start in range(0, total, CHUNK_EVENTS):
+            rows = slice(start, min(start + CHUNK_EVENTS, total))
+            packed = np.zeros(rows.stop - start, row)
+            for column in (row.names or ())[:-1]:  # the last is padding
+                values = getattr(events, column)[rows]
+                if len(values):
+                    packed[column] = values
+            self.send(np.array([len(packed)], np.int64))
+            self.send(packed)
+            yield rows
 
     def send(self, data: np.ndarray) -> None:
         """Write the array's bytes."""

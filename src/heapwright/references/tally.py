@@ -42,3 +42,21 @@ def difference(twin: int, real: int) -> str:
     if twin == real:
         return "equal"
     return f"{100 * (twin - real) / real:+.2f} %" if real else "no real figure"
+
+
+def first_difference(at: dict[str, int] | None) -> list[str]:
+    """Where offsets first differ, as a sentence; none where they do not."""
+    if not at:
+        return []
+    return [
+        f"First difference at event {at['event']:,}: {at['twin']:,} (twin) and {at['real']:,} "
+        "(real); -1 is refused."
+    ]
+
+
+def other_version(versions: tuple[str, str]) -> list[str]:
+    """That the real one is of another version than the twin, as a sentence; none where not."""
+    twin, real = versions
+    if real.startswith(twin):
+        return []
+    return [f"The twin is of version {twin} and the real one here is {real}."]

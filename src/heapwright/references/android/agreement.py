@@ -12,7 +12,7 @@ from heapwright.machine.address_space import PAGE_SHIFT, RESIDENT
 from heapwright.references import no_graph
 from heapwright.references.android import build
 from heapwright.references.android.driver import Drive, Space
-from heapwright.references.tally import Tally, difference
+from heapwright.references.tally import Tally, difference, first_difference, other_version
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.versions import version_text
 from heapwright.words import bytes_text, counted
@@ -85,18 +85,7 @@ class Agreement:
                 "Of Dalvik the spaces are real, dlmalloc's own in a process of 32 bits; what "
                 "decides over them is written from its rules a second time, and no Dalvik ran."
             )
-        if self.first_difference:
-            at = self.first_difference
-            said.append(
-                f"First difference at event {at['event']:,}: {at['twin']:,} (twin) and "
-                f"{at['real']:,} (real); -1 is refused."
-            )
-        if not self.versions[1].startswith(self.versions[0]):
-            said.append(
-                f"The twin is of version {self.versions[0]} and the real one here is "
-                f"{self.versions[1]}."
-            )
-        return said
+        return said + first_difference(self.first_difference) + other_version(self.versions)
 
     def to_json(self) -> dict[str, Any]:
         """The stable form that `--json` prints."""

@@ -14,7 +14,6 @@ from heapwright.references.android import build
 from heapwright.references.child import Child
 from heapwright.trace.schema import Events
 
-CHUNK_EVENTS = 1 << 15  # drive.h: BATCH
 EVENT = np.dtype(
     [("size", "i8"), ("slot", "i4"), ("thread", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V6")]
 )
@@ -58,15 +57,7 @@ class Drive(Child):
         """Replay `events`: int64[event, 2], each block's offset, or -1, and usable bytes."""
         total = len(events.op)
         placed = np.zeros((total, 2), np.int64)
-        for start in range(0, total, CHUNK_EVENTS):
-            rows = slice(start, min(start + CHUNK_EVENTS, total))
-            packed = np.zeros(rows.stop - start, EVENT)
-            for column in ("size", "slot", "op", "align", "thread"):
-                values = getattr(events, column)[rows]
-                if len(values):
-                    packed[column] = values
-            self.send(np.array([len(packed)], np.int64))
-            self.send(packed)
+        for rows in self.fed(events, EVENT):
             self.receive(placed[rows])
         return placed
 

@@ -18,7 +18,6 @@ from heapwright.references.cpython import build
 from heapwright.trace.schema import Events
 from heapwright.versions import version_number
 
-CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
 EVENT = np.dtype([("size", "i8"), ("slot", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V2")])
 
 
@@ -49,15 +48,7 @@ class Drive(Child):
         arenas: the event, the base, and its bytes, negative where it was given back."""
         total = len(events.op)
         placed, changes = np.zeros(total, np.int64), [np.zeros((0, 3), np.int64)]
-        for start in range(0, total, CHUNK_EVENTS):
-            rows = slice(start, min(start + CHUNK_EVENTS, total))
-            packed = np.zeros(rows.stop - start, EVENT)
-            for column in ("size", "slot", "op", "align"):
-                values = getattr(events, column)[rows]
-                if len(values):
-                    packed[column] = values
-            self.send(np.array([len(packed)], np.int64))
-            self.send(packed)
+        for rows in self.fed(events, EVENT):
             self.receive(placed[rows])
             count = int(self.receive(np.zeros(1, np.int64))[0])
             if count:

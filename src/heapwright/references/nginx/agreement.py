@@ -11,7 +11,7 @@ from heapwright.machine.address_space import RESIDENT_PAGES
 from heapwright.references import no_graph
 from heapwright.references.nginx import build
 from heapwright.references.nginx.driver import Drive
-from heapwright.references.tally import Tally, difference
+from heapwright.references.tally import Tally, difference, first_difference, other_version
 from heapwright.tunnel.replay import Conditions, Replay
 from heapwright.versions import version_text
 from heapwright.words import bytes_text, counted
@@ -63,18 +63,7 @@ class Agreement:
             "The real one is nginx's ngx_slab.c in a zone of a fresh process; offsets count from "
             "the zone's first page of objects, and a refused request has none in either."
         ]
-        if self.first_difference:
-            at = self.first_difference
-            said.append(
-                f"First difference at event {at['event']:,}: {at['twin']:,} (twin) and "
-                f"{at['real']:,} (real); -1 is refused."
-            )
-        if not self.versions[1].startswith(self.versions[0]):
-            said.append(
-                f"The twin is of version {self.versions[0]} and the real one here is "
-                f"{self.versions[1]}."
-            )
-        return said
+        return said + first_difference(self.first_difference) + other_version(self.versions)
 
     def to_json(self) -> dict[str, Any]:
         """The stable form that `--json` prints."""

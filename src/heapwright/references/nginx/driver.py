@@ -14,7 +14,6 @@ from heapwright.references.child import Child
 from heapwright.references.nginx import build
 from heapwright.trace.schema import Events
 
-CHUNK_EVENTS = 1 << 15  # drive.c: BATCH
 EVENT = np.dtype([("size", "i8"), ("slot", "i4"), ("op", "u1"), ("align", "u1"), ("pad", "V2")])
 SIZES = 9  # of objects that share a page
 FIGURES = 5 + 4 * SIZES
@@ -44,15 +43,7 @@ class Drive(Child):
         """Replay `events`: int64[event], each block's offset, -1 where there is none."""
         total = len(events.op)
         placed = np.zeros(total, np.int64)
-        for start in range(0, total, CHUNK_EVENTS):
-            rows = slice(start, min(start + CHUNK_EVENTS, total))
-            packed = np.zeros(rows.stop - start, EVENT)
-            for column in ("size", "slot", "op", "align"):
-                values = getattr(events, column)[rows]
-                if len(values):
-                    packed[column] = values
-            self.send(np.array([len(packed)], np.int64))
-            self.send(packed)
+        for rows in self.fed(events, EVENT):
             self.receive(placed[rows])
         return placed - 1
 

@@ -30,11 +30,12 @@ from heapwright.trace.importers.lines import (
     pointer,
     product,
     put,
+    put_free,
     thread_number,
     word,
 )
 from heapwright.trace.importers.source import Source, plain
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, THREAD_EXIT
+from heapwright.trace.schema import CALLOC, MALLOC, MEMALIGN, REALLOC, THREAD_EXIT
 
 TITLE = "Android memory_replay traces (text or zip)"
 _LINE = re.compile(rb"\d+: ?(malloc|calloc|realloc|memalign|free|thread_done) (0x)?[0-9a-f]+")
@@ -86,7 +87,7 @@ def _line(lines, text, at, end):
         return BAD_LINE
     where = (thread_number(lines, tid), -1)
     if name == _FREE:
-        return put(lines, FREE, (address, 0), (0, 0), where)
+        return put_free(lines, address, where)
     if name == _THREAD_DONE:
         return put(lines, THREAD_EXIT, (0, 0), (0, 0), where)
     at = past_spaces(text, at, end)

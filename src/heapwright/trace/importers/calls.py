@@ -32,9 +32,10 @@ from heapwright.trace.importers.lines import (
     pointer,
     product,
     put,
+    put_free,
     word,
 )
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC
+from heapwright.trace.schema import CALLOC, MALLOC, MEMALIGN, REALLOC
 
 PAGE_BYTES = 4096
 NOT_OF_THE_FAMILY = -1
@@ -141,7 +142,7 @@ def put_call(lines, name, given, returned, where):
     if first < 0:
         return BAD_LINE
     if frees(name):
-        return put(lines, FREE, (first, 0), (0, 0), where)
+        return put_free(lines, first, where)
     if returned < 0:
         lines.state[UNFINISHED] += 1
         return 0

@@ -30,9 +30,10 @@ from heapwright.trace.importers.lines import (
     next_line,
     past_spaces,
     put,
+    put_free,
 )
 from heapwright.trace.importers.source import Source, plain
-from heapwright.trace.schema import FREE, MALLOC, REALLOC
+from heapwright.trace.schema import MALLOC, REALLOC
 
 TITLE = "CS:APP malloc lab traces (.rep)"
 HEADER_LINES = 4
@@ -112,7 +113,7 @@ def _line(lines, header, at, end):
     else:
         address = (name + 1) * 16
     if op == FREE_LINE:
-        return put(lines, FREE, (address, 0), (0, 0), (0, -1))
+        return put_free(lines, address, (0, -1))
     size, at = decimal(text, past_spaces(text, at, end), end)
     if size < 0 or address == 0:
         return BAD_LINE

@@ -45,10 +45,11 @@ from heapwright.trace.importers.lines import (
     next_line,
     past_spaces,
     put,
+    put_free,
 )
 from heapwright.trace.importers.matching import GUESSED_REALLOC
 from heapwright.trace.importers.source import Source, plain
-from heapwright.trace.schema import FREE, MALLOC
+from heapwright.trace.schema import MALLOC
 from heapwright.trace.stacks import DEPTH, NODES, Stacks, shortened
 
 TITLE = "heaptrack's recordings (plain, gzip or zstd; raw or interpreted)"
@@ -276,7 +277,7 @@ def _let_go(lines, stacks):
     held = stacks.count[HELD]
     if held:
         stacks.count[HELD] = 0
-        put(lines, FREE, (held, 0), (0, 0), (0, -1))
+        put_free(lines, held, (0, -1))
 
 
 @kernel
@@ -289,7 +290,7 @@ def _freed(lines, stacks, name):
             return BAD_OBJECT
         newest = np.int64(stacks.newest[unsigned(name)])
         if newest == 0:
-            return put(lines, FREE, (8, 0), (0, 0), (0, -1))  # no object lies there: unmatched
+            return put_free(lines, 8, (0, -1))  # no object lies there: unmatched
         if stacks.older[unsigned(newest)]:
             count[SEVERAL] += 1
         stacks.newest[unsigned(name)] = stacks.older[unsigned(newest)]

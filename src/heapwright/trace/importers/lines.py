@@ -314,6 +314,12 @@ def put(lines, op, blocks, size, where):
 
 
 @kernel
+def put_free(lines, address, where):
+    """Add a record of a free."""
+    return put(lines, FREE, (address, 0), (0, 0), where)
+
+
+@kernel
 def reenter(threads, wider):
     """Enter every thread of `threads` in `wider`, which is empty."""
     mask = len(wider.key) - 1

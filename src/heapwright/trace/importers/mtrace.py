@@ -46,9 +46,10 @@ from heapwright.trace.importers.lines import (
     past_spaces,
     pointer,
     put,
+    put_free,
 )
 from heapwright.trace.importers.source import Source, plain
-from heapwright.trace.schema import FREE, MALLOC, REALLOC
+from heapwright.trace.schema import MALLOC, REALLOC
 
 TITLE = "logs of glibc's mtrace (MALLOC_TRACE)"
 CALLERS = 1 << 16  # named at most; further ones are unknown
@@ -156,9 +157,9 @@ def _line(lines, callers, at, end):
     announced, callers.count[1] = callers.count[1], 0
     if announced and op != GREATER:  # what was to move is gone all the same
         lines.state[NOT_MOVED] += 1
-        put(lines, FREE, (announced, 0), (0, 0), where)
+        put_free(lines, announced, where)
     if op == MINUS:
-        return put(lines, FREE, (address, 0), (0, 0), where)
+        return put_free(lines, address, where)
     if op == LESS:
         callers.count[1] = address
         return NO_FAULT
