@@ -15,11 +15,11 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.referring import mark_references, relocate
+from heapwright.collectors.hotspot.referring import mark_references, relocate, settle_gone
 from heapwright.collectors.hotspot.tracing import dead_run, mark, redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_g1.linking import unlink
+from heapwright.managers.runtime.hotspot_g1.linking import let_head
 from heapwright.managers.runtime.hotspot_g1.logged import forget
 from heapwright.managers.runtime.hotspot_g1.state import (
     BY_PROGRAM,
@@ -75,7 +75,7 @@ def compact(heap):
             store(heap.machine, start_of(heap, region), 0)
     _settle_anew(heap, last)
     if heap.references.entries:
-        unlink(heap)
+        settle_gone(heap)
     forget(heap)
     heap.logging = BY_PROGRAM
 
@@ -184,6 +184,8 @@ def _settle_anew(heap, last):
         if heap.mutator.handles[unsigned(slot)]:
             place = java.table + (slot << java.shift)
             note_card(heap, place, heap.mutator.handles[unsigned(slot)])
+    if heap.references.head:
+        let_head(heap, heap.references.head)
     for region in range(heap.own, heap.total):
         kind = table.kind[unsigned(region)]
         if kind in (OLD, HUMONGOUS):

@@ -23,13 +23,12 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.referring import mark_references
+from heapwright.collectors.hotspot.referring import mark_references, settle_gone
 from heapwright.collectors.hotspot.tracing import dead_run, find, mark, trace
 from heapwright.collectors.log import MARKED_BYTES, SWEPT_BYTES
 from heapwright.collectors.mark import is_empty, pop
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_g1.linking import unlink
 from heapwright.managers.runtime.hotspot_g1.state import (
     EDEN,
     HUMONGOUS,
@@ -70,7 +69,7 @@ def begin_marking(heap):
     _mark_survivors(heap)
     if heap.references.entries:
         mark_references(heap)
-        unlink(heap)
+        settle_gone(heap)
     heap.phase = MARKING
     marked = heap.log.totals[MARKED_BYTES] - before
     heap.marking_left = marked * 100 // max(1, heap.marking_work)

@@ -162,6 +162,27 @@ def take_region(heap, kind):
 
 
 @kernel
+def take_run(heap, slot, need):
+    """A block in the lowest run of free regions that has room."""
+    table = heap.regions
+    wanted = (need + heap.region_bytes - 1) >> heap.region_shift
+    run = 0
+    for region in range(heap.lowest_free, heap.total):
+        run = run + 1 if table.kind[unsigned(region)] == FREE else 0
+        if run == wanted:
+            first = region + 1 - wanted
+            for one in range(first, region + 1):
+                set_kind(heap, one, HUMONGOUS if one == first else REST)
+                table.top[unsigned(one)] = start_of(heap, one)
+            start = start_of(heap, first)
+            table.top[unsigned(first)] = start + need
+            table.live[unsigned(first)], table.marked_top[unsigned(first)] = 0, start
+            table.owner[unsigned(first)] = slot
+            return start
+    return 0
+
+
+@kernel
 def set_kind(heap, region, kind):
     """Let a region be of this kind."""
     table = heap.regions
