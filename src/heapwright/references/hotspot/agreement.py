@@ -208,6 +208,7 @@ def own(observed: driver.Observed) -> dict[str, int]:
     if len(observed.regions):
         return {
             "own_bytes": regions.own_bytes(observed),
+            "own_end_bytes": regions.own_end(observed),
             "table_offset_bytes": max(0, observed.table - observed.old),
             "finalizers_offset_bytes": regions.finalizers(observed),
         }

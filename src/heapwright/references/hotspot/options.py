@@ -53,8 +53,10 @@ def flags(
     found = [*COLLECTORS[name], *QUIET]
     if release >= 23:
         found.append(UNSAFE)
-    if name == "hotspot-g1" and release < 20:
-        found.append("-XX:-G1UsePreventiveGC")
+    if name == "hotspot-g1":
+        found.append("-Xshare:off")  # its own objects lie in no archive
+        if release < 20:
+            found.append("-XX:-G1UsePreventiveGC")
     heap = settings["Xmx"]
     found += [f"-Xmx{heap}", f"-Xms{settings.get('Xms') or heap}"]
     if settings.get("Xmn"):

@@ -54,6 +54,7 @@ from heapwright.managers.runtime.hotspot_g1.logged import order_regions
 from heapwright.managers.runtime.hotspot_g1.state import (
     BY_COLLECTION,
     BY_PROGRAM,
+    HUMONGOUS,
     LOGGED,
     OLD,
     OWN,
@@ -61,6 +62,7 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     TO_YOUNG,
     free_region,
     note_card,
+    objects_of,
     region_of,
     set_kind,
     start_of,
@@ -151,6 +153,8 @@ def _scan_region(heap, region, mixed):
             start, end = java.base + (low << CARD_SHIFT), java.base + (high << CARD_SHIFT)
             if table.kind[unsigned(region)] == OWN:
                 _scan_table(heap, start, end)
+                if region == heap.shared and end > heap.shared_from:
+                    _scan_objects(heap, region, max(start, heap.shared_from), min(end, past))
                 if heap.references.head and start <= java.finalizers < end:
                     _look(heap, java.finalizers, heap.references.head)
             else:
@@ -174,8 +178,8 @@ def _scan_table(heap, start, end):
 def _scan_objects(heap, region, start, end):
     """The references in [start, end) of a region's objects."""
     machine, java = heap.machine, heap.java
-    block = start_of(heap, region)
-    if start > block and heap.regions.kind[unsigned(region)] == OLD:
+    block = objects_of(heap, region)
+    if start > block and heap.regions.kind[unsigned(region)] != HUMONGOUS:
         block = covering(java, (start - java.base) >> CARD_SHIFT)
     while block < end:
         shape = load(machine, block + 8)

@@ -119,6 +119,7 @@ class Config(NamedTuple):
     pause_base_us: int = 1000  # microseconds of a pause that copies nothing
     copied_bytes_per_us: int = 500  # of the pause model
     own_bytes: int = 0  # regions' bytes that the JVM keeps, the table among them
+    own_end_bytes: int = 0  # where, from the heap's start, what it keeps ends; 0: at a region's end
     table_offset_bytes: int = 0  # from the heap's start to the table
     finalizers_offset_bytes: int = 0  # and to the list of Finalizers
 
@@ -148,12 +149,16 @@ def boot(machine, config, mutator):
             f"{name}.Xmx has {total:,} regions, and the program's table of {slots:,} objects, with "
             f"what the JVM keeps, takes {own:,}: there is no room for young and old."
         )
+    shared = config.own_end_bytes >> shift if config.own_end_bytes & (size - 1) else -1
     fields = words(
         Heap,
         region_shift=shift,
         region_bytes=size,
         total=total,
         own=own,
+        shared=shared,
+        shared_from=config.own_end_bytes,
+        first=own if shared < 0 else shared,
         lowest_free=own,
         highest_free=total - 1,
         current=-1,
@@ -229,6 +234,9 @@ def _open(heap):
     for region in range(heap.own):
         set_kind(heap, region, OWN)
         heap.regions.top[unsigned(region)] = start_of(heap, region) + heap.region_bytes
+    if heap.shared >= 0:
+        heap.shared_from += base
+        heap.regions.top[unsigned(heap.shared)] = heap.shared_from
     set_young_target(heap)
     return True
 
@@ -380,5 +388,8 @@ def metadata(heap, blocks):
     """The table, with what the JVM keeps, and the stack of grey objects."""
     rows = own_memory(heap.stack, blocks)
     if heap.java.base:
-        rows = write_row(blocks, rows, heap.java.base, heap.own << heap.region_shift)
+        for region in range(heap.own):
+            start = start_of(heap, region)
+            end = heap.shared_from if region == heap.shared else start + heap.region_bytes
+            rows = write_row(blocks, rows, start, end - start)
     return rows
