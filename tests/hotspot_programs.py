@@ -84,7 +84,14 @@ CASES |= {
         "hotspot-serial",
         "soft-cache",
         SOFT,
-        {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, "SurvivorRatio": 1, **SOFTLY},
+        {"Xmx": 6 * M, "Xmn": 2 * M, "UseTLAB": 0, **SOFTLY},
+    ),
+    "parallel-references": Case(
+        "hotspot-parallel",
+        "soft-cache",
+        SOFT,
+        {"Xmx": 8 * M, "Xmn": 3 * M, "UseTLAB": 0, **SOFTLY},
+        (17, 21),
     ),
 }
 REGIONS = {"Xmx": 24 * M, "G1HeapRegionSize": M, "InitiatingHeapOccupancyPercent": 100}
@@ -119,6 +126,12 @@ CASES |= {
         {**BITMAPS, "objects": 2500},
         {**SWEPT, "Xmx": 8 * M, "Xmn": 2 * M},
         (11,),
+    ),
+    "cms-references": Case(
+        "hotspot-cms", "soft-cache", SOFT, {**SWEPT, "Xmx": 8 * M, "Xmn": 2 * M, **SOFTLY}, (11,)
+    ),
+    "g1-references": Case(
+        "hotspot-g1", "soft-cache", SOFT, {**REGIONS, "Xmx": 16 * M, "Xmn": 3 * M, **SOFTLY}, (21,)
     ),
 }
 KEYS = [(name, release) for name, case in CASES.items() for release in case.releases]
@@ -157,6 +170,7 @@ def kept(name: str, release: int) -> Observed:
         promoted=tuple(told["promoted"].tolist()),
         regions=told["regions"].astype(np.int64),
         region_bytes=int(told["region_bytes"]),
+        finalizers=int(told["finalizers"]) if "finalizers" in told else 0,
         cleared=told["cleared"].astype(np.int64) if "cleared" in told else driver.nothing_cleared(),
     )
 
@@ -171,7 +185,9 @@ def write(managers: list[str]) -> Iterator[str]:
         build.jvm(release)
         knobs = named(case.manager).configured(settings(name, release))._asdict()
         told = observe(case.manager, trace(name), knobs, release)
-        more = {"cleared": told.cleared} if len(told.cleared) else {}
+        more: dict[str, Any] = {}
+        if len(told.cleared):
+            more = {"cleared": told.cleared, "finalizers": told.finalizers}
         np.savez_compressed(
             key_of(name, release),
             rows=told.rows.astype(np.int32),

@@ -1,9 +1,7 @@
 """Reference objects and finalisers: which references a collection clears, and what it keeps.
 
     the collector has marked or moved what is reached strongly; of each declared object is noted
-    whether it lives (HOLDER), and whether what it refers to does (TARGET); and whether the holder
-    lies outside what is collected, where a reference is as good as a strong one (OUTSIDE). Then,
-    in this order:
+    whether it lives (HOLDER), and whether what it refers to does (TARGET). Then, in this order:
 
     SOFTS      soft references that were used lately keep their targets, and what these lead to
     WEAKS      soft and weak references to what is still unreached are cleared
@@ -19,8 +17,9 @@ Invariant  after a collection every entry's holder and target live; one that was
 Source     OpenJDK 17 src/hotspot/share/gc/shared/referenceProcessor.cpp; the Dalvik of Android 4.4
            and ART have the same order
 
-How what is kept is found, and when soft references are due, is the collector's: it calls `look`s of
-its own and `decide` by turns, keeps what has the bit KEEP, and ends with `settle`. Where a program
+How what is kept is found, and when soft references are due, is the collector's: it calls looks of
+its own and `decide` by turns, keeps what has the bit KEEP, and ends with `settle`. One that comes
+upon reference objects in an order that matters calls `discover` and `clear`. Where a program
 declares nothing, `entries` stays 0 and nothing here runs.
 """
 
@@ -35,7 +34,7 @@ from heapwright.compiler.reserve import reserve
 from heapwright.trace.schema import FINALISABLE, PHANTOM, REFERENCE, SOFT, WEAK
 
 SOFTS, WEAKS, FINALS, PHANTOMS, DECIDED = range(5)  # phases
-HOLDER, TARGET, KEEP, FOUND, CLEARED, PENDING, DUE, OUTSIDE = (1 << bit for bit in range(8))
+HOLDER, TARGET, KEEP, FOUND, CLEARED, PENDING, DUE, NOTED = (1 << bit for bit in range(8))
 
 LOG_ROWS = 1 << 18
 LOG_COLUMNS = ("event", "kind", "slot", "held")  # held: the program still knew the reference object
@@ -61,6 +60,8 @@ LOG_WIDTH = len(LOG_COLUMNS)
     "late_cleared",  # setting: see above
     "soft_seen",  # unreached soft references, where every other one is kept
     "phase",
+    "waiting",  # for their finalisers: found by a collection, and the program has not gone on
+    "found_rows",  # of `found`
     "head",  # of what stands for finalisers, where a collector links them: an address
 )
 class References(NamedTuple):
@@ -72,6 +73,7 @@ class References(NamedTuple):
     stamp: np.ndarray  # int64[entry], clock_ms when it was made or last used
     slot: np.ndarray  # int64[entry], slot of the reference object, or of the finalisable one
     bits: np.ndarray  # int64[entry], of the collection at work
+    found: np.ndarray  # int64[row], entries in the order in which a collection came upon them
     entry: np.ndarray  # int64[slot], entry of the reference object + 1; may be stale
     log: np.ndarray  # int64[row * LOG_WIDTH], flat: what was cleared and finalised
     told: np.ndarray  # int64[row * 2], flat: an event that collected, and when that was, ms
@@ -82,7 +84,7 @@ def references(mutator: Mutator, ms_per_mb: int = 0, events_per_ms: int = 1) -> 
     """Nothing is declared yet."""
     most, slots = int(mutator.counts[REFERENCES]), int(mutator.counts[SLOTS])
     return References(
-        *(reserve(most, np.int64) for _ in range(6)),
+        *(reserve(most, np.int64) for _ in range(7)),
         entry=reserve(slots if most else 0, np.int64),
         log=reserve(min(most, LOG_ROWS) * LOG_WIDTH, np.int64),
         told=reserve(2 * LOG_ROWS if most else 0, np.int64),
@@ -123,20 +125,26 @@ def begin(refs):
         e = unsigned(entry)
         is_due = refs.clear_all != 0 or refs.clock_ms - refs.stamp[e] > allowed
         refs.bits[e] = DUE if is_due else 0
-    refs.phase = SOFTS
+    refs.phase, refs.found_rows = SOFTS, 0
 
 
 @kernel
-def reached(refs, entry, holder, target, outside):
-    """Note where a collection that moves objects has put the holder and the target of an entry, 0
-    where it did not reach one yet; `outside`: the holder is none that it discovers."""
-    e = unsigned(entry)
-    if holder and not refs.bits[e] & HOLDER:
-        refs.holder[e] = holder
-        refs.bits[e] |= HOLDER | OUTSIDE if outside else HOLDER
-    if target and not refs.bits[e] & TARGET:
-        refs.target[e] = target
-        refs.bits[e] |= TARGET
+def discover(refs, e):
+    """A collection comes upon a reference object whose target it has not reached: whether that is
+    left for later, entered in `found`. Not of a soft one that is not due, nor when it is too
+    late."""
+    if refs.phase != SOFTS or (refs.kind[e] == SOFT and not refs.bits[e] & DUE):
+        return False
+    refs.found[unsigned(refs.found_rows)] = e
+    refs.found_rows += 1
+    return True
+
+
+@kernel
+def clear(refs, mutator, e, event):
+    """The reference of this entry is cleared."""
+    refs.bits[e] |= CLEARED | NOTED
+    _enter(refs, mutator, e, event)
 
 
 @kernel
@@ -148,9 +156,7 @@ def decide(refs):
         e = unsigned(entry)
         bits, kind = refs.bits[e] & ~KEEP, refs.kind[e]
         if bits & (HOLDER | TARGET) == HOLDER:
-            if bits & OUTSIDE:
-                bits |= KEEP
-            elif phase == SOFTS:
+            if phase == SOFTS:
                 if kind == SOFT and not bits & DUE:
                     bits |= KEEP
             elif phase == WEAKS:
@@ -181,7 +187,7 @@ def settle(refs, mutator, event):
         e, k = unsigned(entry), unsigned(kept)
         bits, slot = refs.bits[e], refs.slot[e]
         gone = bits & (CLEARED | PENDING) != 0 and bits & HOLDER != 0
-        if gone:
+        if gone and not bits & NOTED:
             _enter(refs, mutator, entry, event)
         if gone or not bits & HOLDER:
             continue
@@ -218,6 +224,7 @@ def _enter(refs, mutator, entry, event):
         refs.cleared_phantom += 1
     else:
         refs.finalised += 1
+        refs.waiting += 1
     at = refs.rows * LOG_WIDTH
     refs.rows += 1
     if refs.rows <= refs.most_rows:

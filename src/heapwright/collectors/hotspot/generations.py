@@ -121,6 +121,7 @@ def map_heap(heap, old_first):
     heap.spare = heap.spare_top = heap.survivors + heap.survivor_bytes
     heap.java.base = base
     heap.java.table += heap.old
+    heap.java.finalizers += heap.old
     touch(heap.machine, heap.java.table - HEADER_BYTES, heap.java.slots << heap.java.shift)
     reopen(heap)
     return True

@@ -1,11 +1,13 @@
 """A Java object in memory, and the array that holds what the program refers to.
 
     address - 16   address - 8             address
-    │ mark word   │ fields │ bytes / 8   │ │ reference 0 │ reference 1 │ ... other bytes
+    │ mark word   │ shape  │ bytes / 8   │ │ reference 0 │ reference 1 │ ... other bytes
       64 bit        32 bit   32 bit          4 bytes each, or 8
 
 Terms      mark word: age << 3, or with MARKED in its low bits "found live", and with an address
            above them where the object lies, or will lie, instead, the age in the highest byte;
+           shape: the number of fields, and whether it is an instance: an object of a class, where
+           all others are arrays. Of those that are reference objects `entry` tells which
            table: an array in the old generation whose element s refers to the object of slot s,
            null when it is dead
 Invariant  a block is a multiple of 8 bytes, 16 at least; its first `fields` elements refer to
@@ -27,7 +29,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heapwright.compiler import kernel, unsigned
+from heapwright.collectors.mutator import REFERENCES, SLOTS, Mutator
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.compiler.record import record, words
 from heapwright.compiler.reserve import reserve
 from heapwright.machine import Machine, load, store, touch
@@ -37,7 +40,8 @@ MARKED = 3  # low bits of a mark word
 AGE_SHIFT, MOST_AGE = 3, 15
 KEPT_AGE_SHIFT = 56  # of the age in a mark word that holds an address
 ADDRESS_MASK = (1 << KEPT_AGE_SHIFT) - 1 & ~MARKED
-BYTES_SHIFT, FIELDS_MASK = 32, (1 << 32) - 1
+BYTES_SHIFT, FIELDS_MASK = 32, (1 << 31) - 1
+INSTANCE = 1 << 31  # of a shape
 CARD_SHIFT = 9
 CARD_BYTES = 1 << CARD_SHIFT
 MOST_BYTES = 1 << 34  # of an object: 2^31 elements of 8 bytes
@@ -49,6 +53,7 @@ MOST_BYTES = 1 << 34  # of an object: 2^31 elements of 8 bytes
     "shift",  # log2 of the bytes of a reference: 2 or 3
     "table",  # address of the table's first element
     "slots",  # of the table
+    "finalizers",  # address where the JVM keeps the list of Finalizers: see referring.py
 )
 class Java(NamedTuple):
     """What an object's words are read with, and the card table."""
@@ -57,17 +62,21 @@ class Java(NamedTuple):
     cards: np.ndarray  # uint8[(address - base) >> CARD_SHIFT]  1: dirty
     card_words: np.ndarray  # int64[...]  the same, eight at a time
     first: np.ndarray  # int64[card]  of the old generation: the block that covers its first byte
+    entry: np.ndarray  # int32[(address - base) / 8]  of an instance: 1 + its entry among the
+    # declared references, 0 none; of all else stale
     fields: np.ndarray  # int64[word]
 
 
-def java(machine: Machine, reserved_bytes: int, slots: int, *, compressed: bool) -> Java:
+def java(machine: Machine, reserved_bytes: int, mutator: Mutator, *, compressed: bool) -> Java:
     """A heap that is not mapped yet."""
+    slots, declares = int(mutator.counts[SLOTS]), int(mutator.counts[REFERENCES]) > 0
     cards = reserve((reserved_bytes >> CARD_SHIFT) + 64 & -8, np.uint8)
     return Java(
         narrow=machine.words.view(np.uint32),
         cards=cards,
         card_words=cards.view(np.int64),
         first=reserve((reserved_bytes >> CARD_SHIFT) + 2, np.int64),
+        entry=reserve(reserved_bytes >> 3 if declares else 0, np.int32),
         fields=words(
             Java, reserved_bytes=reserved_bytes, shift=2 if compressed else 3, slots=slots
         ),
@@ -189,9 +198,30 @@ def moved_if_reached(machine, address):
 def copy_object(java, machine, source, target, bytes_):
     """Copy a block: what a replay knows of its content, header and references, word by word."""
     touch(machine, target, bytes_)
-    fields = load(machine, source + 8) & FIELDS_MASK
-    for word in range((HEADER_BYTES + (fields << java.shift) + 7) >> 3):
+    shape = load(machine, source + 8)
+    if unlikely(shape & INSTANCE):
+        tell_entry(java, target + HEADER_BYTES, entry_of(java, source + HEADER_BYTES))
+    for word in range((HEADER_BYTES + ((shape & FIELDS_MASK) << java.shift) + 7) >> 3):
         store(machine, target + (word << 3), load(machine, source + (word << 3)))
+
+
+@kernel(inline=True)
+def entry_of(java, address):
+    """1 + the instance's entry among the declared references, 0 none."""
+    return np.int64(java.entry[unsigned(address - java.base) >> unsigned(3)])
+
+
+@kernel(inline=True)
+def tell_entry(java, address, entry):
+    """Let `entry_of` the instance be this."""
+    java.entry[unsigned(address - java.base) >> unsigned(3)] = np.int32(entry)
+
+
+@kernel(inline=True)
+def first_place(java, instance):
+    """Where a reference object has its target: with compressed class pointers the header has 12
+    bytes, and we count fields from 16 on."""
+    return instance - 4 if java.shift == 2 else instance
 
 
 @kernel(inline=True)
@@ -208,10 +238,14 @@ def entered(java, slot):
 
 @kernel(inline=True)
 def write(java, machine, address, field, target):
-    """The program's store: the reference, and unless it is null its card, wherever it lies. A field
-    for which the array has no element is left out: see recorded.py."""
-    if field >= fields_of(machine, address):
+    """The program's store: the reference, and unless it is null its card, wherever it lies; of an
+    instance its header's. A field for which the array has no element is left out: see
+    recorded.py."""
+    shape = load(machine, address - 8)
+    if field >= shape & FIELDS_MASK:
         return
     refer(java, machine, address, field, target)
-    if target:
+    if shape & INSTANCE:
+        dirty(java, address - HEADER_BYTES)
+    elif target:
         dirty(java, address + (field << java.shift))

@@ -8,7 +8,7 @@ Source     OpenJDK 17 src/hotspot/share/gc/shared/space.inline.hpp, genMarkSweep
 from heapwright.collectors.hotspot.cards import mark_all, settle
 from heapwright.collectors.hotspot.generations import occupied
 from heapwright.collectors.hotspot.layout import BYTES_SHIFT
-from heapwright.collectors.hotspot.referring import note_cards, relocate, unlink
+from heapwright.collectors.hotspot.referring import relocate, settle_gone
 from heapwright.collectors.hotspot.tracing import redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load
@@ -80,6 +80,5 @@ def settle_anew(heap, young_left):
     if young_left:
         mark_all(heap.java, heap.old, past, 1)
     if heap.references.entries:
-        unlink(heap)
-        note_cards(heap)
+        settle_gone(heap)
     heap.references.used_bytes = occupied(heap) + heap.objects - heap.old

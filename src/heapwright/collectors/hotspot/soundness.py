@@ -6,7 +6,10 @@ from heapwright.collectors.hotspot.layout import (
     BYTES_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    INSTANCE,
     MARKED,
+    entry_of,
+    first_place,
     reference,
 )
 from heapwright.collectors.mark import is_empty
@@ -74,10 +77,22 @@ def _is_remembered(heap):
         for field in range(shape & FIELDS_MASK):
             address = block + HEADER_BYTES
             if is_young(heap, reference(java, machine, address, field)):
-                if not java.cards[unsigned(card_of(java, address + (field << java.shift)))]:
+                if not _is_noted(java, shape, address, field):
                     return False
         block += shape >> BYTES_SHIFT << 3
     return True
+
+
+@kernel
+def _is_noted(java, shape, address, field):
+    """Whether the card of a reference is dirty, or of an instance its header's."""
+    place = address + (field << java.shift)
+    if not shape & INSTANCE:
+        return java.cards[unsigned(card_of(java, place))] != 0
+    if field == 0 and entry_of(java, address):
+        place = first_place(java, address)
+    header = card_of(java, address - HEADER_BYTES)
+    return java.cards[unsigned(header)] | java.cards[unsigned(card_of(java, place))] != 0
 
 
 @kernel

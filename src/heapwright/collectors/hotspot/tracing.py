@@ -16,10 +16,11 @@ from heapwright.collectors.hotspot.layout import (
     BYTES_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    INSTANCE,
     KEPT_AGE_SHIFT,
     MARKED,
     copy_object,
-    fields_of,
+    entry_of,
     fill,
     is_marked,
     moved_to,
@@ -67,8 +68,10 @@ def find(heap, address):
 
 @kernel
 def trace(heap, address):
-    """Mark what a marked object refers to."""
-    for field in range(fields_of(heap.machine, address)):
+    """Mark what a marked object refers to, but for the target of a reference object."""
+    shape = load(heap.machine, address - 8)
+    first = 1 if shape & INSTANCE and entry_of(heap.java, address) else 0
+    for field in range(first, shape & FIELDS_MASK):
         target = reference(heap.java, heap.machine, address, field)
         if target:
             find(heap, target)

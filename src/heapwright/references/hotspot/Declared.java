@@ -26,6 +26,8 @@ final class Declared {
     static Object finalizers, soft;
     static Object[] table;
     static long dated; // rows that have their event
+    static long finalisable; // objects made
+    static volatile long finalised; // of them
 
     static class Soft extends SoftReference<Object> {
         int slot, spare;
@@ -52,7 +54,10 @@ final class Declared {
         int slot, spare;
         Finalisable(int slot) { this.slot = slot; }
         @SuppressWarnings({"deprecation", "removal"})
-        protected void finalize() { note(-1, -1, slot, 0); }
+        protected void finalize() {
+            note(-1, -1, slot, 0);
+            finalised++;
+        }
     }
 
     static void begin(long clocks, Object[] table, int events) throws Exception {
@@ -68,11 +73,21 @@ final class Declared {
         unfinalized = UNSAFE.staticFieldOffset(kind.getDeclaredField("unfinalized"));
         soft = UNSAFE.staticFieldBase(SoftReference.class.getDeclaredField("clock"));
         clock = UNSAFE.staticFieldOffset(SoftReference.class.getDeclaredField("clock"));
+        finalisable = 1;
         Object[] made = {new Soft(0), new Entry(0), new Phantom(0), new Finalisable(0)};
         note(-1, 0, 0, 0);
         LockSupport.parkNanos(1);
         QUEUE.poll();
         settled();
+    }
+
+    /** Soft references of the JVM's own are cleared now, and by no collection of the events. */
+    static void clearSofts() {
+        try {
+            QUEUE.equals(new long[Integer.MAX_VALUE - 8]);
+        } catch (OutOfMemoryError expected) {
+            collected(0);
+        }
     }
 
     static void reset() {
@@ -90,7 +105,10 @@ final class Declared {
         else if (kind == 2) made = new Weak(slot);
         else if (kind == 3) made = new Phantom(slot);
         else if (kind == 5) made = new Entry(slot);
-        else made = new Finalisable(slot);
+        else {
+            made = new Finalisable(slot);
+            finalisable++;
+        }
         table[slot] = made;
         if (target >= 0) UNSAFE.putObject(made, referent, table[target]);
     }
@@ -130,12 +148,14 @@ final class Declared {
             if (each instanceof Reference && UNSAFE.getObject(each, referent) == null
                     && UNSAFE.getObject(each, queue) == QUEUE) return false;
         }
+        long left = 0;
         Object each = UNSAFE.getObject(finalizers, unfinalized);
         while (each != null) {
             if (UNSAFE.getObject(each, next) != null) return false;
+            if (UNSAFE.getObject(each, referent) instanceof Finalisable) left++;
             each = UNSAFE.getObject(each, nextFinalizer);
         }
-        return true;
+        return left + finalised == finalisable;
     }
 
     static synchronized void note(int event, int kind, int slot, int held) {

@@ -11,7 +11,8 @@
 //                                                 `Declared`; target -1 none
 //                            4 slot - -           its target is asked for
 // ROWS      int64[row, 1 + counters]: the event that collected, and the counters; row 0 before the
-//           first event, with event -1. ROWS.table: the table's address, and the memory of a word
+//           first event, with event -1. ROWS.table: the table's address, the memory
+//           of a word, and the address of the list of Finalizers, 0 where nothing is declared
 // COUNTERS  names of counters, a line each; those the JVM has are written to ROWS.names
 // WARM      full collections before the first event
 // CLOCKS    int64[event], where the events declare references: the time of each, ms, before which the
@@ -74,18 +75,25 @@ public class Drive {
             System.gc();
             if (i < warm - 1) Thread.sleep(60);
         }
-        long address = scale == 8 ? UNSAFE.getLong(holder, 16L)
-            : UNSAFE.getInt(holder, 16L) & 0xffffffffL;
+        long finalizers = 0;
         if (arguments.length > 5) {
             Declared.begin(map(Path.of(arguments[5])), table, count);
-            for (int i = 0; i < 2; i++) System.gc();
-            Declared.reset();
+            Declared.clearSofts();
+            do { // every fourth leaves nothing that is dead, of the JVM's own too
+                System.gc();
+                Declared.reset();
+            } while (UNSAFE.getLong(invocations[1]) % 4 != 0);
             declares = true;
+        }
+        long address = held(holder, scale);
+        if (declares) {
+            holder[0] = Declared.finalizers; // in old by now, as all that is left in frames here
+            finalizers = held(holder, scale) + Declared.unfinalized;
         }
         int made = play(events, count, table, invocations, where, out, scale == 8 ? 3 : 2);
         if (declares) Declared.write(Path.of(rows + ".references"));
         try (PrintStream told = new PrintStream(rows + ".table")) {
-            told.println(address + " " + scale);
+            told.println(address + " " + scale + " " + finalizers);
         }
         try (FileChannel file = FileChannel.open(rows, StandardOpenOption.CREATE,
                 StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
@@ -138,6 +146,11 @@ public class Drive {
             System.out.println("out of memory: " + error.getMessage());
         }
         return rows;
+    }
+
+    /** Where the array's only element lies. */
+    static long held(Object[] holder, int scale) {
+        return scale == 8 ? UNSAFE.getLong(holder, 16L) : UNSAFE.getInt(holder, 16L) & 0xffffffffL;
     }
 
     static long seen(long[] invocations) {

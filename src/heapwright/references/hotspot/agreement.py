@@ -63,6 +63,7 @@ class HotspotAgreement:
     whole: Tally = field(default_factory=Tally)  # equal in all of it
     sizes: Tally = field(default_factory=Tally)  # of spaces
     references: Tally = field(default_factory=Tally)  # events that cleared or finalised
+    queues: Tally = field(default_factory=Tally)  # young collections that cleared: the order
     references_seen: tuple[tuple[str, int, int], ...] = ()  # how many of each kind: twin, real
     cycles: tuple[int, int] = (0, 0)  # concurrent ones of CMS: twin, real
     differs: str = ""  # where first, in a sentence
@@ -71,7 +72,7 @@ class HotspotAgreement:
     @property
     def agrees(self) -> bool:
         """Whether every collection is equal in everything."""
-        tallies = (self.whole, self.sizes, self.references)
+        tallies = (self.whole, self.sizes, self.references, self.queues)
         return all(each.compared == each.equal for each in tallies) and (
             self.collections[0] == self.collections[1]
         )
@@ -128,6 +129,7 @@ class HotspotAgreement:
                 for kind, t, r in self.references_seen
             ),
             self.references.row("which, at each collection"),
+            self.queues.row("their order in the queue, at young ones"),
         ]
 
     def _cycles(self) -> list[tuple[str, str, str, str]]:
@@ -159,7 +161,7 @@ class HotspotAgreement:
         """The stable form that `--json` prints."""
         tallies = (
             *("moments", "kinds", "eden", "humongous", "old", "survivors"),
-            *("thresholds", "ages", "whole", "sizes", "references"),
+            *("thresholds", "ages", "whole", "sizes", "references", "queues"),
         )
         return {
             "manager": self.manager,
@@ -206,11 +208,14 @@ def own(observed: driver.Observed) -> dict[str, int]:
     if len(observed.regions):
         return {
             "own_bytes": regions.own_bytes(observed),
+            "own_end_bytes": regions.own_end(observed),
             "table_offset_bytes": max(0, observed.table - observed.old),
+            "finalizers_offset_bytes": regions.finalizers(observed),
         }
     return {
         "own_bytes": observed.first(driver.OLD),
         "table_offset_bytes": observed.table - observed.old,
+        "finalizers_offset_bytes": max(0, observed.finalizers - observed.old),
         "own_fulls": observed.first(driver.FULLS),
     }
 
@@ -231,7 +236,7 @@ def compare(
     found.cycles = (int((ours[:, KIND] == CONCURRENT).sum()), observed.cycles)
     at = np.searchsorted(played.rows_of_events(trace), ours[:, EVENT])
     if trace.references:
-        cleared.compare(found, twin.heap.references, trace, observed.cleared)
+        cleared.compare(found, twin.heap.references, trace, observed)
     if len(observed.regions):
         regions.compare(found, at, ours, observed)
     else:

@@ -11,19 +11,20 @@ import numpy as np
 
 from heapwright.collectors.references import logged
 from heapwright.references.hotspot import played
-from heapwright.references.hotspot.driver import CLOCK, FINALISED
+from heapwright.references.hotspot.driver import CLOCK, FINALISED, FULLS, YOUNGS
 from heapwright.trace.schema import FINALISABLE, PHANTOM, SOFT, WEAK
 
 if TYPE_CHECKING:
     from heapwright.collectors.references import References
+    from heapwright.references.hotspot.driver import Observed
     from heapwright.trace.store import Trace
 
 NAMES = {FINALISED: "finalised", SOFT: "soft", WEAK: "weak", PHANTOM: "phantom"}
 
 
-def compare(found: Any, refs: "References", trace: "Trace", real: np.ndarray) -> None:
-    """Enter each event that cleared or finalised anything, here or there; `real` as the driver's
-    CLEARED has it."""
+def compare(found: Any, refs: "References", trace: "Trace", observed: "Observed") -> None:
+    """Enter each event that cleared or finalised anything, here or there."""
+    real = observed.cleared
     ours = logged(refs)
     at = np.searchsorted(played.rows_of_events(trace), ours[:, 0])
     kind = np.where(ours[:, 1] == FINALISABLE, FINALISED, ours[:, 1])
@@ -39,6 +40,7 @@ def compare(found: Any, refs: "References", trace: "Trace", real: np.ndarray) ->
         )
         for kind in NAMES
     )
+    _compare_order(found, (at, ours), observed)
     for event in sorted(mine.keys() | theirs.keys()):
         here, there = mine.get(event, Counter()), theirs.get(event, Counter())
         found.references.add(np.array([here == there]))
@@ -51,6 +53,36 @@ def compare(found: Any, refs: "References", trace: "Trace", real: np.ndarray) ->
             found.differs = (
                 f"References differ first at event {event:,} of those played: {', '.join(counts)}."
             )
+
+
+def _compare_order(found: Any, twin: tuple[np.ndarray, np.ndarray], observed: "Observed") -> None:
+    """Enter in what order each young collection's cleared references are in their queue. What full
+    ones clear is found in an order of its own; and the threads of the JVM may enqueue what one
+    collection cleared before another that follows at once has cleared more, or after."""
+    at, ours = twin
+    alone = {
+        int(event)
+        for event, young, full in zip(
+            observed.rows[1:, 0],
+            np.diff(observed.column(YOUNGS)),
+            np.diff(observed.column(FULLS)),
+            strict=True,
+        )
+        if (young, full) == (1, 0)
+    }
+    mine = _queues(np.column_stack([at, ours[:, 1:]]), alone)
+    theirs = _queues(observed.cleared, alone)
+    for event in sorted(mine.keys() | theirs.keys()):
+        found.queues.add(np.array([mine.get(event) == theirs.get(event)]))
+
+
+def _queues(rows: np.ndarray, events: set[int]) -> dict[int, list[tuple[int, int]]]:
+    """By event (kind, slot) of what the program found in the queue, in order."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for event, kind, slot, held in rows.tolist():
+        if event in events and held and kind in (SOFT, WEAK, PHANTOM):
+            found.setdefault(event, []).append((kind, slot))
+    return found
 
 
 def times(trace: "Trace", real: np.ndarray) -> np.ndarray:

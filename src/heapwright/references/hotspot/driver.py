@@ -70,6 +70,7 @@ class Observed:
     regions: np.ndarray  # int64[collection, len(REGIONS)]  of a heap of regions, as the log has it
 
     region_bytes: int = 0  # of a heap of regions
+    finalizers: int = 0  # address of the list of Finalizers, where the trace declares references
     cycles: int = 0  # concurrent ones of CMS that began while the events were played
     cleared: np.ndarray = field(default_factory=nothing_cleared)  # int64[row, len(CLEARED)]
 
@@ -122,15 +123,26 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
             said = next(iter(lines), f"status {ran.returncode}")
             raise HeapwrightError(f"the real HotSpot did not play {count:,} events: {said}")
         names = tuple(Path(f"{rows}.names").read_text().split())
-        table = int(Path(f"{rows}.table").read_text().split()[0])
+        table, _, finalizers = map(int, Path(f"{rows}.table").read_text().split())
         found = np.fromfile(rows, np.int64).reshape(-1, 1 + len(names))
         cleared = nothing_cleared()
         if trace.references:
             cleared = np.fromfile(f"{rows}.references", np.int64).reshape(-1, len(CLEARED))
     started = int(sum(found[0, 1 + names.index(each)] for each in (YOUNGS, FULLS)))
     promoted = tuple(promotions(log, started, release))
+    regions, region_bytes = _regions(log)
     return Observed(
-        jvm.version, names, found, table, _old(log), promoted, *_regions(log), _cycles(log), cleared
+        jvm.version,
+        names,
+        found,
+        table,
+        _old(log),
+        promoted,
+        regions,
+        region_bytes,
+        finalizers,
+        _cycles(log),
+        cleared,
     )
 
 

@@ -38,7 +38,7 @@ QUIET = (  # no compiler threads; soft references cleared at once, and counters 
 SWITCHES = ("UseTLAB", "UseCompressedOops")
 # What a replay cannot know of a JVM: told by the real one, not to it
 TOLD = (
-    *("version", "tlab_reserve_bytes", "table_offset_bytes"),
+    *("version", "tlab_reserve_bytes", "table_offset_bytes", "finalizers_offset_bytes"),
     *("marking_work", "pause_base_us", "copied_bytes_per_us", "events_per_ms"),
 )
 SOFTLY = "SoftRefLRUPolicyMSPerMB"
@@ -53,8 +53,10 @@ def flags(
     found = [*COLLECTORS[name], *QUIET]
     if release >= 23:
         found.append(UNSAFE)
-    if name == "hotspot-g1" and release < 20:
-        found.append("-XX:-G1UsePreventiveGC")
+    if name == "hotspot-g1":
+        found.append("-Xshare:off")  # its own objects lie in no archive
+        if release < 20:
+            found.append("-XX:-G1UsePreventiveGC")
     heap = settings["Xmx"]
     found += [f"-Xmx{heap}", f"-Xms{settings.get('Xms') or heap}"]
     if settings.get("Xmn"):
@@ -78,7 +80,7 @@ def flags(
 def refuse_told(name: str, settings: Mapping[str, int]) -> None:
     """HeapwrightError for a setting that the real JVM cannot be given."""
     for knob in settings:
-        if knob.startswith("own_") or knob in TOLD[1:3]:
+        if knob.startswith("own_") or knob in TOLD[1:4]:
             raise HeapwrightError(
                 f"{name}.{knob} is what the real JVM says of itself: leave it out to validate."
             )

@@ -30,6 +30,25 @@ def own_bytes(observed: "Observed") -> int:
     return int(sum(row[COLUMN[name]] for name in STANDING)) * observed.region_bytes
 
 
+def own_end(observed: "Observed") -> int:
+    """Bytes of the heap's start that the JVM's own objects take, which a full collection has moved
+    there; 0, unknown, where some lie in an archive too."""
+    before = observed.regions[: len(observed.regions) - _pauses(observed)]
+    archived = len(before) and before[-1][COLUMN["archive_after"]]
+    return 0 if archived else observed.first(driver.OLD)
+
+
+def finalizers(observed: "Observed") -> int:
+    """From the heap's start to the list of Finalizers. Where the JVM has that in a region of its
+    archive, at the heap's end, the twin has it in the first or the last region of the JVM's own, in
+    which the table is not."""
+    offset, own = max(0, observed.finalizers - observed.old), own_bytes(observed)
+    if offset < own:
+        return offset
+    table = (observed.table - observed.old) // observed.region_bytes
+    return 0 if table else max(0, own - 8)
+
+
 def _pauses(observed: "Observed") -> int:
     """Young and full collections of the events."""
     youngs, fulls = observed.column(driver.YOUNGS), observed.column(driver.FULLS)

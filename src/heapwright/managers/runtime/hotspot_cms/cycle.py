@@ -26,7 +26,7 @@ from heapwright.collectors.hotspot.layout import (
     fields_of,
     reference,
 )
-from heapwright.collectors.hotspot.referring import note_cards, unlink
+from heapwright.collectors.hotspot.referring import first_followed, settle_gone
 from heapwright.collectors.log import (
     ALLOCATED_BYTES,
     MARKED_BYTES,
@@ -46,6 +46,7 @@ from heapwright.managers.runtime.hotspot_cms.state import (
     FOUND,
     IDLE,
     MARKING,
+    SPOOLED,
     is_vacant,
     used_of_old,
 )
@@ -117,8 +118,7 @@ def _find_referents(heap):
                 if refs.bits[unsigned(entry)] & KEEP:
                     _find(heap, refs.target[unsigned(entry)])
             _drain(heap)
-    unlink(heap)
-    note_cards(heap)
+    settle_gone(heap)
 
 
 @kernel
@@ -183,7 +183,7 @@ def _find(heap, address):
 
 @kernel
 def _trace(heap, address):
-    for field in range(fields_of(heap.machine, address)):
+    for field in range(first_followed(heap, address), fields_of(heap.machine, address)):
         _find(heap, reference(heap.java, heap.machine, address, field))
 
 
@@ -201,7 +201,7 @@ def _sweep(heap):
     block, run = heap.objects, 0
     while block < heap.old_end:
         bytes_, word = words_of(machine, block) << 3, load(machine, block)
-        if word & FOUND != 0 or block in (heap.spool, heap.linear):
+        if word & (FOUND | SPOOLED) != 0 or block == heap.linear:
             if run:
                 _join(heap, run, block)
             run = 0

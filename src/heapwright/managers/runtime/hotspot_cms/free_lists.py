@@ -15,13 +15,14 @@ from heapwright.collectors.hotspot.cards import settle
 from heapwright.collectors.hotspot.layout import BYTES_SHIFT
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store, touch
-from heapwright.managers.runtime.hotspot_cms.state import LEAST_WORDS, LISTED, VACANT
+from heapwright.managers.runtime.hotspot_cms.state import LEAST_WORDS, LISTED, SPOOLED, VACANT
 from heapwright.structures.sorted_keys import at_least, insert, remove
 
 KEY_SHIFT, KEY_MASK = 32, (1 << 32) - 1
 LINEAR_WORDS = 1024 * 16  # of the linear block, when it is made
 LINEAR_LIMIT = 16  # smaller blocks may be taken from it first: SmallForLinearAlloc
-SPOOL_WORDS = 262  # a header of 48 bytes and 256 words
+SPOOLED_HEADERS = 256  # that a spool has room for
+SPOOL_WORDS = 6 + SPOOLED_HEADERS
 REPLENISH_SHIFT = 2  # log2 of CMSIndexedFreeListReplenish
 
 
@@ -298,7 +299,7 @@ def listed_bytes(heap):
 def begin_free(heap):
     """After a compaction: all above old's top is one chunk, and a linear block is taken of it."""
     clear_lists(heap)
-    heap.linear = heap.linear_bytes = heap.spool = 0
+    heap.linear = heap.linear_bytes = heap.spools = 0
     words = (heap.old_end - heap.old_top) >> 3
     if words:
         put(heap, heap.old_top, words)
@@ -310,11 +311,14 @@ def begin_free(heap):
 
 @kernel
 def spooled(heap):
-    """Whether promotion has its spool."""
-    if not heap.spool:
-        heap.spool = at_least_chunk(heap, SPOOL_WORDS)
-        if heap.spool:
-            words = words_of(heap.machine, heap.spool)
-            occupy(heap.machine, heap.spool, words)
-            heap.old_top += words << 3
-    return heap.spool != 0
+    """Whether promotion has room for a header in its spools."""
+    if heap.headers < heap.spools * SPOOLED_HEADERS:
+        return True
+    spool = at_least_chunk(heap, SPOOL_WORDS)
+    if spool:
+        words = words_of(heap.machine, spool)
+        occupy(heap.machine, spool, words)
+        store(heap.machine, spool, SPOOLED)
+        heap.old_top += words << 3
+        heap.spools += 1
+    return spool != 0

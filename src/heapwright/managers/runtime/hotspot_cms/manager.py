@@ -53,14 +53,22 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
-from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, link, notes
+from heapwright.collectors.hotspot.referring import (
+    enter,
+    finalizer_bytes,
+    got,
+    link,
+    notes,
+    run_finalisers,
+)
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
-from heapwright.collectors.mutator import SLOTS
 from heapwright.collectors.references import references
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
 from heapwright.compiler.reserve import reserve
+from heapwright.machine import load
+from heapwright.managers.runtime.hotspot_cms.buffers import CLAIM
 from heapwright.managers.runtime.hotspot_cms.collection import collect_for, collect_whole
 from heapwright.managers.runtime.hotspot_cms.free_lists import (
     begin_free,
@@ -68,10 +76,11 @@ from heapwright.managers.runtime.hotspot_cms.free_lists import (
     take,
     words_of,
 )
-from heapwright.managers.runtime.hotspot_cms.scavenge import CLAIM
 from heapwright.managers.runtime.hotspot_cms.state import (
     LEAST_WORDS,
     LISTED,
+    SPOOLED,
+    VACANT,
     Heap,
     is_vacant,
     lists,
@@ -105,6 +114,7 @@ class Config(NamedTuple):
     tlab_reserve_bytes: int = 16  # at a buffer's end; 576 where the optimising compiler is on
     own_bytes: int = 0  # what the JVM keeps in old for itself, the table among it
     table_offset_bytes: int = 0  # from old's start to the table
+    finalizers_offset_bytes: int = 0  # and to the list of Finalizers
     own_fulls: int = 0  # full collections while the JVM started
 
 
@@ -112,14 +122,13 @@ def boot(machine, config, mutator):
     """A heap that is not mapped yet; HeapwrightError for options that contradict each other."""
     sizing.refuse_contradictions("hotspot-cms", config)
     sizes = sizing.generations(config)
-    slots = int(mutator.counts[SLOTS])
     spaces = generations.bounds("hotspot-cms", config, sizes, mutator)
     reserved_bytes = sizes.young + sizes.old
     heap = Heap(
         machine=machine,
         mutator=mutator,
         log=log(),
-        java=java(machine, reserved_bytes, slots, compressed=True),
+        java=java(machine, reserved_bytes, mutator, compressed=True),
         stack=mark_stack(),
         promoted=padded_average(),
         ages=age_table(),
@@ -145,6 +154,7 @@ def boot(machine, config, mutator):
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.java.finalizers = config.finalizers_offset_bytes
     heap.references.most_bytes = sizes.young + sizes.old
     heap.references.used_bytes = heap.objects
     return heap
@@ -187,9 +197,7 @@ def declare(heap, slot, target, kind):
         block = _block(heap, finalizer_bytes(heap.java))
         if not block:
             return False
-    enter(heap, slot, target, kind, block)
-    if block:
-        link(heap, block)
+    link(heap, enter(heap, slot, target, kind, block))
     return True
 
 
@@ -212,6 +220,8 @@ def _obtain(heap, need):
         block = _attempt(heap, need, True)
     if not heap.tlab_bytes:
         reopen(heap)
+    if heap.references.waiting:
+        run_finalisers(heap)
     return block
 
 
@@ -236,6 +246,7 @@ def collect(heap):
     """A full collection."""
     if heap.java.base:
         collect_whole(heap)
+        run_finalisers(heap)
 
 
 @kernel
@@ -246,7 +257,7 @@ def vacant(heap, blocks):
     rows, block = vacant_young(heap, blocks), heap.objects
     while block < heap.old_end:
         bytes_ = words_of(heap.machine, block) << 3
-        if is_vacant(heap.machine, block) or block == heap.spool:
+        if load(heap.machine, block) & (VACANT | SPOOLED):
             rows = write_row(blocks, rows, block, bytes_)
         block += bytes_
     return rows

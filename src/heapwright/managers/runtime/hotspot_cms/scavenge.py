@@ -14,12 +14,9 @@ Once an object stays, no other is promoted. Cards are dirty, 1, or while this ru
 it, and not to be looked at; 3: both.
 """
 
-import numpy as np
-
 from heapwright.collectors.hotspot.ages import AGES, clear_ages, next_threshold
 from heapwright.collectors.hotspot.cards import card_of, covering, highest_dirty
 from heapwright.collectors.hotspot.evacuating import (
-    FILLER_BYTES,
     close_young_lab,
     fields_within,
     forget_forwarding,
@@ -34,58 +31,59 @@ from heapwright.collectors.hotspot.layout import (
     CARD_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    INSTANCE,
     MARKED,
     MOST_AGE,
     block_bytes,
     fields_of,
+    first_place,
     refer,
     reference,
 )
-from heapwright.collectors.hotspot.referring import look_at_young, settle_young
+from heapwright.collectors.hotspot.referring import (
+    clear_softs_and_weaks,
+    first_followed,
+    follows_first,
+    settle_young,
+    to_finalise,
+)
 from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import pop, push
-from heapwright.collectors.references import DECIDED, KEEP, begin, decide
-from heapwright.compiler import kernel, unsigned
+from heapwright.collectors.references import begin
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_cms.free_lists import (
-    exact_chunk,
-    give_back,
-    pop_first,
-    spooled,
-    take_several,
+from heapwright.managers.runtime.hotspot_cms.buffers import (
+    LAB_BYTES,
+    in_old,
+    in_to_space,
+    retire_buffers,
 )
 from heapwright.managers.runtime.hotspot_cms.state import (
     FOUND,
     IDLE,
-    LEAST_WORDS,
-    LISTED,
     NUMBER_SHIFT,
 )
 
-LAB_BYTES, LEAST_LAB_BYTES = 1024 * 8, 258 * 8  # YoungPLABSize of ParNew; PLAB::min_size
-WASTE_PERCENT = 10  # ParallelGCBufferWastePct
 CHUNK_SHIFT, STRIDES = 8, 2  # log2 of ParGCCardsPerStrideChunk, ParGCStridesPerThread
 QUEUED = 10  # objects that may wait while cards are looked at
 PART = 50  # ParGCArrayScanChunk
-CLAIM, LEAST_CLAIM, MOST_CLAIM = 16, 16, 1024  # OldPLABSize, CMSOldPLABMin, CMSOldPLABMax
-REFILLS = 4  # CMSOldPLABNumRefills
-CLAIM_WEIGHT = 50  # OldPLABWeight
 
 
 @kernel
 def scavenge(heap):
     """Collect young; whether every object that lives there could be moved."""
     clear_ages(heap.ages)
-    heap.promotion_failed = heap.young_full = 0
+    heap.promotion_failed = heap.young_full = heap.direct = heap.headers = 0
     heap.young_lab_bytes = LAB_BYTES
     heap.number += 1
+    if heap.references.entries:
+        begin(heap.references)
     _scan_cards(heap)
-    _reach(heap, heap.references.head)
     _trim(heap, 0)
+    close_young_lab(heap)
+    retire_buffers(heap)
     if heap.references.entries:
         _look_at_references(heap)
-    close_young_lab(heap)
-    _retire_buffers(heap)
     if heap.promotion_failed:
         forget_forwarding(heap)
     else:
@@ -101,16 +99,19 @@ def scavenge(heap):
 
 @kernel
 def _look_at_references(heap):
-    """Keep what references keep, and clear the others."""
-    refs = heap.references
-    begin(refs)
-    while refs.phase < DECIDED:
-        look_at_young(heap)
-        if decide(refs):
-            for entry in range(refs.entries):
-                if refs.bits[unsigned(entry)] & KEEP:
-                    _reach(heap, refs.target[unsigned(entry)])
-            _trim(heap, 0)
+    """Keep what references keep, and clear the others. The thread has given back its buffers: what
+    is kept is copied as the serial collector would."""
+    scanned, heap.direct = heap.spare_top, 1
+    clear_softs_and_weaks(heap)
+    for row in range(heap.references.found_rows):
+        _reach(heap, to_finalise(heap, row))
+    while scanned < heap.spare_top or heap.grey:
+        while scanned < heap.spare_top:
+            address = scanned + HEADER_BYTES
+            for field in range(fields_of(heap.machine, address)):
+                _follow(heap, address, field)
+            scanned += block_bytes(heap.machine, scanned)
+        _trim(heap, 0)
     settle_young(heap)
 
 
@@ -143,7 +144,13 @@ def _scan_chunk(heap, lowest, highest):
     """The runs of dirty cards from `lowest` to `highest`, the highest first."""
     java = heap.java
     high = highest_dirty(java, lowest, highest)
+    list_card = card_of(java, java.finalizers)
+    head = heap.references.head if lowest <= list_card <= highest else 0
     while high >= lowest:
+        if head and high < list_card:
+            _reach(heap, head)
+            _trim(heap, QUEUED)
+            head = 0
         if java.cards[unsigned(high)] == 2:
             high = highest_dirty(java, lowest, high - 1)
             continue
@@ -159,6 +166,9 @@ def _scan_chunk(heap, lowest, highest):
         if end > heap.objects:
             _scan_objects(heap, start, end)
         high = highest_dirty(java, lowest, low - 1)
+    if head:
+        _reach(heap, head)
+        _trim(heap, QUEUED)
 
 
 @kernel(inline=True)
@@ -201,6 +211,9 @@ def _scan_objects(heap, start, end):
         if shape & FIELDS_MASK and load(machine, block) >> NUMBER_SHIFT != heap.number:
             address = block + HEADER_BYTES
             first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
+            if unlikely(shape & INSTANCE):
+                _scan_instance(heap, address)
+                first = past
             for field in range(first, past):
                 if _follow(heap, address, field):
                     _trim(heap, QUEUED)
@@ -253,10 +266,48 @@ def _trim(heap, most):
         else:
             past = fields_of(machine, address)
         is_old = not is_young(heap, address)
+        if unlikely(load(machine, address - 8) & INSTANCE):
+            _look_at_instance(heap, address)
+            continue
         for field in range(first, past):
             _follow(heap, address, field)
             if is_old and is_young(heap, reference(java, machine, address, field)):
                 _note(heap, address + (field << java.shift))
+
+
+@kernel(cold=True)
+def _look_at_instance(heap, address):
+    """Look at the references of a moved object that is no array; at a reference object's target
+    last, unless it is left for later."""
+    first = first_followed(heap, address)
+    for field in range(first, fields_of(heap.machine, address)):
+        _follow(heap, address, field)
+        _note_old(heap, address, field, address + (field << heap.java.shift))
+    if follows_first(heap, address):
+        _follow(heap, address, 0)
+        _note_old(heap, address, 0, first_place(heap.java, address))
+
+
+@kernel(cold=True)
+def _scan_instance(heap, address):
+    """Likewise of one that lies in old, and was not moved now."""
+    first = first_followed(heap, address)
+    for field in range(first, fields_of(heap.machine, address)):
+        if _follow(heap, address, field):
+            _trim(heap, QUEUED)
+        _note_old(heap, address, field, address + (field << heap.java.shift))
+    if follows_first(heap, address):
+        if _follow(heap, address, 0):
+            _trim(heap, QUEUED)
+        _note_old(heap, address, 0, first_place(heap.java, address))
+
+
+@kernel
+def _note_old(heap, address, field, place):
+    """If an old object's reference, which lies at `place`, leads to young, its card says so."""
+    if not is_young(heap, address):
+        if is_young(heap, reference(heap.java, heap.machine, address, field)):
+            _note(heap, place)
 
 
 @kernel
@@ -273,17 +324,18 @@ def _evacuate(heap, address, word):
     bytes_, age = load(machine, block + 8) >> BYTES_SHIFT << 3, word >> AGE_SHIFT
     target, item = 0, address
     if age < heap.threshold:
-        target = _in_to_space(heap, bytes_)
+        target = in_to_space(heap, bytes_)
     if target:
         age = min(age + 1, MOST_AGE)
         heap.ages[unsigned(age)] += bytes_
         moved = move(heap, block, target, bytes_, age)
     else:
         if not heap.promotion_failed:
-            target = _in_old(heap, bytes_ >> 3)
+            target = in_old(heap, bytes_ >> 3)
         if target:
             promoted(heap, target, bytes_)
             moved = move(heap, block, target, bytes_, 0)
+            heap.headers += load(machine, target + 8) & INSTANCE != 0
             found = FOUND if heap.phase != IDLE else 0
             store(machine, target, heap.number << NUMBER_SHIFT | found)
         else:
@@ -292,77 +344,11 @@ def _evacuate(heap, address, word):
             store(machine, block, address | MARKED)
     if moved != address:
         item = moved
+        if heap.direct and is_young(heap, moved):
+            return moved
         if fields_of(machine, moved) and _length(heap, moved) > PART:
             item = address
             store(machine, item, 0)
     push(machine, heap.stack, item)
     heap.grey += 1
     return moved
-
-
-@kernel
-def _in_to_space(heap, bytes_):
-    """A block of to-space, 0 without room."""
-    if heap.young_lab + bytes_ <= heap.young_lab_end:
-        heap.young_lab += bytes_
-        return heap.young_lab - bytes_
-    if heap.young_full:
-        return 0
-    top = heap.spare_top
-    free = heap.spare + heap.survivor_bytes - top
-    if bytes_ * 100 >= WASTE_PERCENT * heap.young_lab_bytes:
-        if bytes_ > free:
-            return 0
-        heap.spare_top = top + bytes_
-        return top
-    close_young_lab(heap)
-    size = heap.young_lab_bytes
-    if size > free:
-        if free < LEAST_LAB_BYTES:
-            heap.young_full = 1
-            return 0
-        size = free
-    heap.spare_top = top + size
-    heap.young_lab_bytes = size
-    heap.young_lab, heap.young_lab_end = top, top + size - FILLER_BYTES
-    if top + bytes_ > heap.young_lab_end:
-        return 0
-    heap.young_lab = top + bytes_
-    return top
-
-
-@kernel
-def _in_old(heap, words):
-    """A block of old for a promoted object, 0 without room."""
-    if not spooled(heap):
-        return 0
-    if words >= LISTED:
-        block = exact_chunk(heap, words)
-    else:
-        if heap.taken.count[unsigned(words)] == 0:
-            take_several(heap, words, np.int64(heap.claims[unsigned(words)]))
-            heap.taken_count[unsigned(words)] += heap.taken.count[unsigned(words)]
-        block = pop_first(heap, heap.taken, words)
-    if block:
-        heap.old_top += words << 3
-    return block
-
-
-@kernel
-def _retire_buffers(heap):
-    """Give back what is left of the buffers, and learn how many chunks to take at once."""
-    for words in range(LEAST_WORDS, LISTED):
-        taken = heap.taken_count[unsigned(words)]
-        if not taken:
-            continue
-        taken -= heap.taken.count[unsigned(words)]
-        heap.taken_count[unsigned(words)] = 0
-        give_back(heap, words)
-        heap.claim_samples[unsigned(words)] += 1
-        weight = max(CLAIM_WEIGHT, 100 // heap.claim_samples[unsigned(words)])
-        value = np.float32(max(LEAST_CLAIM, min(MOST_CLAIM, taken // REFILLS)))
-        kept = np.float32(np.float32(100 - weight) * heap.claims[unsigned(words)])
-        added = np.float32(np.float32(weight) * value)
-        heap.claims[unsigned(words)] = np.float32(
-            np.float32(kept / np.float32(100)) + np.float32(added / np.float32(100))
-        )

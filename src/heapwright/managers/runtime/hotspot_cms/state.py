@@ -7,7 +7,8 @@ Terms      chunk: a free block of old; indexed list: chunks of one size, of less
            dictionary: the larger ones, the best fit first; linear block: 16,384 words at the free
            space's start, for small blocks that nothing else has; buffer (LAB): chunks of one size
            that a collection took from the lists, to promote into; spool: a block that promotion
-           needs for headers, from the first promotion after a compaction on
+           needs for headers of instances: one from the first promotion after a compaction on, and
+           a further one for each 256 in one collection
            mark word of a block of old: the collection that promoted it << 8, and the bits below
 Invariant  blocks tile old up to its end; old_top - old bytes are in use, as the JVM counts it
 """
@@ -29,7 +30,8 @@ from heapwright.structures.sorted_keys import SortedKeys
 
 LISTED = 257  # words from which on a chunk is in the dictionary: IndexSetSize
 LEAST_WORDS = 3  # of a chunk: MinChunkSize
-VACANT, FOUND = 4, 8  # bits of a mark word in old: a chunk; found live by the cycle at work
+VACANT, FOUND, SPOOLED = 4, 8, 16  # bits of a mark word in old: a chunk; found live by the cycle at
+# work; a spool
 NUMBER_SHIFT = 8
 IDLE, MARKING = range(2)  # phases
 
@@ -60,10 +62,12 @@ def lists():
     "old_before",  # old_top when the collection began
     "target_space",  # of a full collection: see compact.py
     "number",  # of the young collection at work, from 1 on
+    "direct",  # buffers are given back: objects go straight to the spaces
     "grey",  # entries of `stack` that a young collection still has to look at
     "linear",  # address and bytes of the linear block; 0, 0 none
     "linear_bytes",
-    "spool",  # address; 0 none yet
+    "spools",  # since the last compaction
+    "headers",  # of instances that this collection has promoted
     "phase",  # of the concurrent cycle
     "marking_until",  # allocated bytes at which marking is over
     "marking_work",

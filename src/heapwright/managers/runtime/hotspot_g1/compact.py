@@ -15,11 +15,11 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.referring import mark_references, relocate
+from heapwright.collectors.hotspot.referring import mark_references, relocate, settle_gone
 from heapwright.collectors.hotspot.tracing import dead_run, mark, redirect, redirect_table, slide
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_g1.linking import unlink
+from heapwright.managers.runtime.hotspot_g1.linking import let_head
 from heapwright.managers.runtime.hotspot_g1.logged import forget
 from heapwright.managers.runtime.hotspot_g1.state import (
     BY_PROGRAM,
@@ -30,7 +30,9 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     REST,
     UNLOGGED,
     free_region,
+    has_objects,
     note_card,
+    objects_of,
     set_kind,
     settle_tops,
     start_of,
@@ -64,18 +66,17 @@ def compact(heap):
     redirect_table(heap)
     if heap.references.entries:
         relocate(heap)
-    for region in range(heap.own, heap.total):
-        kind = table.kind[unsigned(region)]
-        if kind not in (FREE, REST):
-            redirect(heap, start_of(heap, region), table.top[unsigned(region)])
-    for region in range(heap.own, heap.total):
-        if FREE < table.kind[unsigned(region)] <= OLD:
-            slide(heap, start_of(heap, region), table.top[unsigned(region)])
+    for region in range(heap.first, heap.total):
+        if has_objects(heap, region):
+            redirect(heap, objects_of(heap, region), table.top[unsigned(region)])
+    for region in range(heap.first, heap.total):
+        if _is_compacted(heap, region):
+            slide(heap, objects_of(heap, region), table.top[unsigned(region)])
         elif table.kind[unsigned(region)] == HUMONGOUS:
             store(heap.machine, start_of(heap, region), 0)
     _settle_anew(heap, last)
     if heap.references.entries:
-        unlink(heap)
+        settle_gone(heap)
     forget(heap)
     heap.logging = BY_PROGRAM
 
@@ -91,10 +92,15 @@ def _empty(heap, region):
 
 
 @kernel
+def _is_compacted(heap, region):
+    """Whether the region is one of young or old."""
+    return FREE < heap.regions.kind[unsigned(region)] <= OLD or region == heap.shared
+
+
+@kernel
 def _slides(heap, region):
     """Whether a region's objects move: those of young and old that are not left as they are."""
-    table = heap.regions
-    return FREE < table.kind[unsigned(region)] <= OLD and table.chosen[unsigned(region)] != STAYS
+    return _is_compacted(heap, region) and heap.regions.chosen[unsigned(region)] != STAYS
 
 
 @kernel
@@ -103,10 +109,11 @@ def _leave_dense(heap):
     machine, table = heap.machine, heap.regions
     percent = 0 if heap.references.clear_all else DEAD_PERCENT
     most = ((heap.region_bytes >> 3) * (100 - percent) // 100) << 3
-    for region in range(heap.own, heap.total):
+    for region in range(heap.first, heap.total):
         if not _slides(heap, region):
             continue
-        start, past, live = start_of(heap, region), table.top[unsigned(region)], 0
+        start, past = objects_of(heap, region), table.top[unsigned(region)]
+        live = start - start_of(heap, region)
         block = start
         while block < past:
             bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
@@ -138,19 +145,19 @@ def _forward_all(heap):
     """Say in each marked block where it will lie; the last region that is filled, -1 none. Where
     regions will end is written to `scan_top`."""
     table, target, top = heap.regions, -1, 0
-    for region in range(heap.own, heap.total):
+    for region in range(heap.first, heap.total):
         if not _slides(heap, region):
             continue
-        table.scan_top[unsigned(region)] = start_of(heap, region)
-        block, past = start_of(heap, region), table.top[unsigned(region)]
+        table.scan_top[unsigned(region)] = objects_of(heap, region)
+        block, past = objects_of(heap, region), table.top[unsigned(region)]
         while block < past:
             bytes_ = load(heap.machine, block + 8) >> BYTES_SHIFT << 3
             if not is_marked(heap.machine, block):
                 block = dead_run(heap.machine, block, past)
                 continue
             if target < 0 or top + bytes_ > start_of(heap, target) + heap.region_bytes:
-                target = _next(heap, target if target >= 0 else heap.own - 1)
-                top = start_of(heap, target)
+                target = _next(heap, target if target >= 0 else heap.first - 1)
+                top = objects_of(heap, target)
             forward(heap.machine, block, top + HEADER_BYTES, 0)
             top += bytes_
             table.scan_top[unsigned(target)] = top
@@ -162,13 +169,17 @@ def _forward_all(heap):
 def _settle_anew(heap, last):
     """Regions that were filled are old, others free; cards and what covers them are made anew."""
     table, java = heap.regions, heap.java
-    for region in range(heap.own, heap.total):
+    for region in range(heap.first, heap.total):
         if table.chosen[unsigned(region)] == STAYS:
-            set_kind(heap, region, OLD)
+            if region != heap.shared:
+                set_kind(heap, region, OLD)
             table.chosen[unsigned(region)] = 0
             table.marked_top[unsigned(region)] = table.top[unsigned(region)]
             continue
         if not _slides(heap, region):
+            continue
+        if region == heap.shared:
+            table.top[unsigned(region)] = table.scan_top[unsigned(region)]
             continue
         if region > last:
             free_region(heap, region)
@@ -184,9 +195,10 @@ def _settle_anew(heap, last):
         if heap.mutator.handles[unsigned(slot)]:
             place = java.table + (slot << java.shift)
             note_card(heap, place, heap.mutator.handles[unsigned(slot)])
-    for region in range(heap.own, heap.total):
-        kind = table.kind[unsigned(region)]
-        if kind in (OLD, HUMONGOUS):
+    if heap.references.head:
+        let_head(heap, heap.references.head)
+    for region in range(heap.first, heap.total):
+        if region == heap.shared or table.kind[unsigned(region)] in (OLD, HUMONGOUS):
             _note_region(heap, region)
     heap.current = heap.retained = heap.to_old = heap.to_region = -1
     heap.bump = heap.bump_end = heap.kept = heap.kept_end = 0
@@ -198,7 +210,7 @@ def _settle_anew(heap, last):
 def _note_region(heap, region):
     """The cards of a region's references, and the blocks that cover them."""
     machine, java = heap.machine, heap.java
-    block, past = start_of(heap, region), heap.regions.top[unsigned(region)]
+    block, past = objects_of(heap, region), heap.regions.top[unsigned(region)]
     while block < past:
         shape, address = load(machine, block + 8), block + HEADER_BYTES
         for field in range(shape & FIELDS_MASK):

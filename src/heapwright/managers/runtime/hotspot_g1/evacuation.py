@@ -6,19 +6,13 @@
 
 Terms      part: an array of 50 references and more is looked at in parts, the first what 50 does
            not divide
-           buffer (PLAB): 32 KiB of a survivor region, 8 KiB of an old one; an object of a tenth of
-           that and more has no place in a new one: it goes straight into the region
-Source     OpenJDK 17 src/hotspot/share/gc/g1/g1ParScanThreadState.cpp, g1Allocator.cpp,
-           share/gc/shared/plab.cpp
+Source     OpenJDK 17 src/hotspot/share/gc/g1/g1ParScanThreadState.cpp
 Omits      one remembered set a region: the cards of all old regions serve for all; several threads
 """
 
 from heapwright.collectors.hotspot.ages import clear_ages
 from heapwright.collectors.hotspot.cards import covering, lowest_dirty, settle
 from heapwright.collectors.hotspot.evacuating import (
-    FILLER_BYTES,
-    OLD_LAB_BYTES,
-    YOUNG_LAB_BYTES,
     at_place,
     close_old_lab,
     close_young_lab,
@@ -33,43 +27,51 @@ from heapwright.collectors.hotspot.layout import (
     CARD_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    INSTANCE,
     MARKED,
     MOST_AGE,
     block_bytes,
+    entry_of,
     fields_of,
     fill,
     reference,
+    reference_at,
 )
+from heapwright.collectors.hotspot.referring import come_upon
 from heapwright.collectors.log import PROMOTED_BYTES, PROMOTED_OBJECTS, REMEMBERED
 from heapwright.collectors.mark import pop, push
-from heapwright.collectors.references import DECIDED, KEEP, begin, decide
-from heapwright.compiler import kernel, unsigned
+from heapwright.collectors.references import begin
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_g1.linking import look, moved, unlink
+from heapwright.managers.runtime.hotspot_g1.destinations import CLOSED, in_old, in_survivors
+from heapwright.managers.runtime.hotspot_g1.linking import (
+    clear_softs_and_weaks,
+    follows_first,
+    settle_found,
+    to_finalise,
+)
 from heapwright.managers.runtime.hotspot_g1.logged import order_regions
 from heapwright.managers.runtime.hotspot_g1.state import (
     BY_COLLECTION,
     BY_PROGRAM,
+    HUMONGOUS,
     LOGGED,
     OLD,
     OWN,
     REST,
-    SURVIVOR,
     TO_YOUNG,
     free_region,
     note_card,
+    objects_of,
     region_of,
     set_kind,
     start_of,
-    take_region,
 )
 
 MOST_QUEUED, LEFT_QUEUED = 129, 64  # 2 GCDrainStackTargetSize + 1, GCDrainStackTargetSize
 PART = 50  # ParGCArrayScanChunk
 WAITS = TO_YOUNG | LOGGED  # of a card
 PARTLY = 1  # of a place that waits: the address of a long array that was moved
-CLOSED = 2  # survivors_full: no buffer could be had, and nothing more survives in young
-WASTE_PERCENT = 10  # ParallelGCBufferWastePct
 
 
 @kernel
@@ -79,8 +81,9 @@ def evacuate(heap, mixed):
     heap.survivors_full = heap.old_full = heap.failed = heap.grey = 0
     heap.to_region = -1
     heap.logging = BY_COLLECTION
+    if heap.references.entries:
+        begin(heap.references)
     _scan_cards(heap, mixed)
-    _reach(heap, heap.references.head)
     _drain(heap, 0)
     if heap.references.entries:
         _look_at_references(heap)
@@ -98,28 +101,14 @@ def evacuate(heap, mixed):
 @kernel
 def _look_at_references(heap):
     """Keep what references keep, and clear the others."""
-    refs = heap.references
-    begin(refs)
-    while refs.phase < DECIDED:
-        look(heap)
-        if decide(refs):
-            for entry in range(refs.entries):
-                if refs.bits[unsigned(entry)] & KEEP:
-                    _reach(heap, refs.target[unsigned(entry)])
-    if refs.head:
-        refs.head = moved(heap, refs.head)
-    unlink(heap)
-
-
-@kernel
-def _reach(heap, address):
-    """Move an object if it lies in a chosen region, and what it refers to."""
-    if address and heap.regions.chosen[unsigned(region_of(heap, address))]:
-        word = load(heap.machine, address - HEADER_BYTES)
-        if word & MARKED != MARKED:
-            target = _evacuate(heap, address, word >> AGE_SHIFT)
-            _push_contents(heap, target, 0, fields_of(heap.machine, target))
-            _drain(heap, 0)
+    clear_softs_and_weaks(heap)
+    for row in range(heap.references.found_rows):
+        finalizer = to_finalise(heap, row)
+        if finalizer:
+            push(heap.machine, heap.stack, finalizer)  # the place of its first reference
+            heap.grey += 1
+    _drain(heap, 0)
+    settle_found(heap)
 
 
 @kernel
@@ -164,6 +153,10 @@ def _scan_region(heap, region, mixed):
             start, end = java.base + (low << CARD_SHIFT), java.base + (high << CARD_SHIFT)
             if table.kind[unsigned(region)] == OWN:
                 _scan_table(heap, start, end)
+                if region == heap.shared and end > heap.shared_from:
+                    _scan_objects(heap, region, max(start, heap.shared_from), min(end, past))
+                if heap.references.head and start <= java.finalizers < end:
+                    _look(heap, java.finalizers, heap.references.head)
             else:
                 _scan_objects(heap, region, start, min(end, past))
             if heap.grey > MOST_QUEUED:
@@ -185,11 +178,13 @@ def _scan_table(heap, start, end):
 def _scan_objects(heap, region, start, end):
     """The references in [start, end) of a region's objects."""
     machine, java = heap.machine, heap.java
-    block = start_of(heap, region)
-    if start > block and heap.regions.kind[unsigned(region)] == OLD:
+    block = objects_of(heap, region)
+    if start > block and heap.regions.kind[unsigned(region)] != HUMONGOUS:
         block = covering(java, (start - java.base) >> CARD_SHIFT)
     while block < end:
         shape = load(machine, block + 8)
+        if unlikely(shape & INSTANCE) and entry_of(java, block + HEADER_BYTES):
+            come_upon(heap, block + HEADER_BYTES, entry_of(java, block + HEADER_BYTES))
         if shape & FIELDS_MASK:
             address = block + HEADER_BYTES
             first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
@@ -267,14 +262,24 @@ def _push_contents(heap, address, first, past):
     the others."""
     machine, java = heap.machine, heap.java
     is_old = heap.regions.kind[unsigned(region_of(heap, address))] >= OLD
+    if unlikely(load(machine, address - 8) & INSTANCE) and entry_of(java, address):
+        if follows_first(heap, address):
+            _push_one(heap, address, is_old)
+        first = 1
     for field in range(first, min(past, fields_of(machine, address))):
-        target = reference(java, machine, address, field)
-        if target:
-            if heap.regions.chosen[unsigned(region_of(heap, target))]:
-                push(machine, heap.stack, address + (field << java.shift))
-                heap.grey += 1
-            elif is_old:
-                note_card(heap, address + (field << java.shift), target)
+        _push_one(heap, address + (field << java.shift), is_old)
+
+
+@kernel(inline=True)
+def _push_one(heap, place, is_old):
+    """Push a reference of a moved object, or note it."""
+    target = reference_at(heap.java, heap.machine, place)
+    if target:
+        if heap.regions.chosen[unsigned(region_of(heap, target))]:
+            push(heap.machine, heap.stack, place)
+            heap.grey += 1
+        elif is_old:
+            note_card(heap, place, target)
 
 
 @kernel
@@ -285,13 +290,13 @@ def _evacuate(heap, address, age):
     region, target = region_of(heap, address), 0
     was_young = heap.regions.kind[unsigned(region)] < OLD
     if was_young and age < heap.threshold and heap.survivors_full != CLOSED:
-        target = _in_survivors(heap, bytes_)
+        target = in_survivors(heap, bytes_)
         age = min(age + 1, MOST_AGE)
     if target:
         heap.ages[unsigned(age)] += bytes_
     else:
         age = 0
-        target = _in_old(heap, bytes_)
+        target = in_old(heap, bytes_)
         if not target:
             heap.failed = 1
             heap.regions.chosen[unsigned(region)] = 2
@@ -302,79 +307,6 @@ def _evacuate(heap, address, age):
             totals[PROMOTED_OBJECTS] += 1
             totals[PROMOTED_BYTES] += bytes_
     return move(heap, block, target, bytes_, age)
-
-
-@kernel
-def _in_survivors(heap, bytes_):
-    """A block of a survivor region, 0 where there may be no further one."""
-    if heap.young_lab + bytes_ <= heap.young_lab_end:
-        heap.young_lab += bytes_
-        return heap.young_lab - bytes_
-    buffered = bytes_ * 100 < YOUNG_LAB_BYTES * WASTE_PERCENT
-    least = bytes_ + FILLER_BYTES if buffered else bytes_
-    if buffered:
-        close_young_lab(heap)
-    if heap.survivors_full:
-        if buffered:
-            heap.survivors_full = CLOSED
-        return 0
-    if heap.to_region < 0 or _room(heap, heap.to_region) < least:
-        _fill_up(heap, heap.to_region)
-        heap.to_region = -1
-        if heap.regions.counts[SURVIVOR] < heap.most_survivors + heap.emptied:
-            heap.to_region = take_region(heap, SURVIVOR)
-        if heap.to_region < 0:
-            heap.survivors_full = CLOSED if buffered else 1
-            return 0
-    taken = min(_room(heap, heap.to_region), YOUNG_LAB_BYTES) if buffered else bytes_
-    block = heap.regions.top[unsigned(heap.to_region)]
-    heap.regions.top[unsigned(heap.to_region)] = block + taken
-    if buffered:
-        heap.young_lab, heap.young_lab_end = block + bytes_, block + taken - FILLER_BYTES
-    return block
-
-
-@kernel
-def _in_old(heap, bytes_):
-    """A block of an old region, 0 where no region is free."""
-    if heap.old_lab + bytes_ <= heap.old_lab_end:
-        heap.old_lab += bytes_
-        return heap.old_lab - bytes_
-    if heap.old_full:
-        return 0
-    buffered = bytes_ * 100 < OLD_LAB_BYTES * WASTE_PERCENT
-    least = bytes_ + FILLER_BYTES if buffered else bytes_
-    if buffered:
-        close_old_lab(heap)
-    if heap.to_old < 0 or _room(heap, heap.to_old) < least:
-        _fill_up(heap, heap.to_old)
-        heap.to_old = take_region(heap, OLD)
-        if heap.to_old < 0:
-            heap.old_full = 1
-            return 0
-    taken = min(_room(heap, heap.to_old), OLD_LAB_BYTES) if buffered else bytes_
-    block = heap.regions.top[unsigned(heap.to_old)]
-    heap.regions.top[unsigned(heap.to_old)] = block + taken
-    if buffered:
-        heap.old_lab, heap.old_lab_end = block + bytes_, block + taken - FILLER_BYTES
-    return block
-
-
-@kernel
-def _room(heap, region):
-    """Bytes above a region's top."""
-    return start_of(heap, region) + heap.region_bytes - heap.regions.top[unsigned(region)]
-
-
-@kernel
-def _fill_up(heap, region):
-    """Nothing more is put into the region."""
-    if region >= 0:
-        top, left = heap.regions.top[unsigned(region)], _room(heap, region)
-        if left:
-            fill(heap.machine, top, left)
-            settle(heap.java, top, left)
-            heap.regions.top[unsigned(region)] = top + left
 
 
 @kernel

@@ -56,18 +56,15 @@ from heapwright.managers.runtime.hotspot_g1.collection import (
     set_young_target,
 )
 from heapwright.managers.runtime.hotspot_g1.invariants import check
-from heapwright.managers.runtime.hotspot_g1.linking import link
+from heapwright.managers.runtime.hotspot_g1.linking import link, run_finalisers
 from heapwright.managers.runtime.hotspot_g1.marking import wants_marking
 from heapwright.managers.runtime.hotspot_g1.state import (
     BY_PROGRAM,
     EDEN,
-    FREE,
-    HUMONGOUS,
     MARKING,
     OLD,
     OWN,
     REQUESTED,
-    REST,
     SURVIVOR,
     Heap,
     note_card,
@@ -76,6 +73,7 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     settle_tops,
     start_of,
     take_region,
+    take_run,
     vacant,
 )
 from heapwright.trace.schema import FINALISABLE
@@ -121,7 +119,9 @@ class Config(NamedTuple):
     pause_base_us: int = 1000  # microseconds of a pause that copies nothing
     copied_bytes_per_us: int = 500  # of the pause model
     own_bytes: int = 0  # regions' bytes that the JVM keeps, the table among them
+    own_end_bytes: int = 0  # where, from the heap's start, what it keeps ends; 0: at a region's end
     table_offset_bytes: int = 0  # from the heap's start to the table
+    finalizers_offset_bytes: int = 0  # and to the list of Finalizers
 
 
 def boot(machine, config, mutator):
@@ -149,12 +149,16 @@ def boot(machine, config, mutator):
             f"{name}.Xmx has {total:,} regions, and the program's table of {slots:,} objects, with "
             f"what the JVM keeps, takes {own:,}: there is no room for young and old."
         )
+    shared = config.own_end_bytes >> shift if config.own_end_bytes & (size - 1) else -1
     fields = words(
         Heap,
         region_shift=shift,
         region_bytes=size,
         total=total,
         own=own,
+        shared=shared,
+        shared_from=config.own_end_bytes,
+        first=own if shared < 0 else shared,
         lowest_free=own,
         highest_free=total - 1,
         current=-1,
@@ -183,7 +187,7 @@ def boot(machine, config, mutator):
         machine=machine,
         mutator=mutator,
         log=log(),
-        java=java(machine, total << shift, slots, compressed=compressed),
+        java=java(machine, total << shift, mutator, compressed=compressed),
         regions=regions(total),
         stack=mark_stack(),
         ages=age_table(),
@@ -194,6 +198,7 @@ def boot(machine, config, mutator):
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.java.finalizers = config.finalizers_offset_bytes
     heap.references.most_bytes = total << shift
     heap.references.used_bytes = own * size
     return heap
@@ -224,10 +229,14 @@ def _open(heap):
         return False
     java.base = base
     java.table += base
+    java.finalizers += base
     touch(heap.machine, java.table - HEADER_BYTES, java.slots << java.shift)
     for region in range(heap.own):
         set_kind(heap, region, OWN)
         heap.regions.top[unsigned(region)] = start_of(heap, region) + heap.region_bytes
+    if heap.shared >= 0:
+        heap.shared_from += base
+        heap.regions.top[unsigned(heap.shared)] = heap.shared_from
     set_young_target(heap)
     return True
 
@@ -270,9 +279,7 @@ def declare(heap, slot, target, kind):
         block = _block(heap, slot, finalizer_bytes(heap.java))
         if not block:
             return False
-    enter(heap, slot, target, kind, block)
-    if block:
-        link(heap, block)
+    link(heap, enter(heap, slot, target, kind, block))
     return True
 
 
@@ -283,7 +290,17 @@ def _obtain(heap, slot, need):
     if need > MOST_BYTES or (not heap.java.base and not _open(heap)):
         return 0
     if need > heap.region_bytes >> 1:
-        return _humongous(heap, slot, need)
+        block = _humongous(heap, slot, need)
+    else:
+        block = _small(heap, need)
+    if heap.references.waiting:
+        run_finalisers(heap)
+    return block
+
+
+@kernel
+def _small(heap, need):
+    """A block of an eden region, after collections if need be."""
     block = _in_new_region(heap, need)
     if not block:
         collect_young(heap)
@@ -328,38 +345,17 @@ def _humongous(heap, slot, need):
     if wants_marking(heap, need):
         heap.phase = REQUESTED
         collect_young(heap)
-    block = _in_free_run(heap, slot, need)
+    block = take_run(heap, slot, need)
     if not block:
         collect_young(heap)
-        block = _in_free_run(heap, slot, need)
+        block = take_run(heap, slot, need)
     if not block:
         collect_full(heap)
-        block = _in_free_run(heap, slot, need)
+        block = take_run(heap, slot, need)
     if not block and heap.references.entries:
         collect_whole(heap)
-        block = _in_free_run(heap, slot, need)
+        block = take_run(heap, slot, need)
     return block
-
-
-@kernel
-def _in_free_run(heap, slot, need):
-    """A block in the lowest run of free regions that has room."""
-    table = heap.regions
-    wanted = (need + heap.region_bytes - 1) >> heap.region_shift
-    run = 0
-    for region in range(heap.lowest_free, heap.total):
-        run = run + 1 if table.kind[unsigned(region)] == FREE else 0
-        if run == wanted:
-            first = region + 1 - wanted
-            for one in range(first, region + 1):
-                set_kind(heap, one, HUMONGOUS if one == first else REST)
-                table.top[unsigned(one)] = start_of(heap, one)
-            start = start_of(heap, first)
-            table.top[unsigned(first)] = start + need
-            table.live[unsigned(first)], table.marked_top[unsigned(first)] = 0, start
-            table.owner[unsigned(first)] = slot
-            return start
-    return 0
 
 
 @kernel(inline=True)
@@ -384,6 +380,7 @@ def collect(heap):
     """A full collection."""
     if heap.java.base:
         collect_full(heap)
+        run_finalisers(heap)
 
 
 @kernel
@@ -391,5 +388,8 @@ def metadata(heap, blocks):
     """The table, with what the JVM keeps, and the stack of grey objects."""
     rows = own_memory(heap.stack, blocks)
     if heap.java.base:
-        rows = write_row(blocks, rows, heap.java.base, heap.own << heap.region_shift)
+        for region in range(heap.own):
+            start = start_of(heap, region)
+            end = heap.shared_from if region == heap.shared else start + heap.region_bytes
+            rows = write_row(blocks, rows, start, end - start)
     return rows

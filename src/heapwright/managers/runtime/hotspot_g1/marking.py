@@ -23,13 +23,12 @@ from heapwright.collectors.hotspot.layout import (
     is_marked,
     reference,
 )
-from heapwright.collectors.hotspot.referring import mark_references
+from heapwright.collectors.hotspot.referring import mark_references, settle_gone
 from heapwright.collectors.hotspot.tracing import dead_run, find, mark, trace
 from heapwright.collectors.log import MARKED_BYTES, SWEPT_BYTES
 from heapwright.collectors.mark import is_empty, pop
 from heapwright.compiler import kernel, unsigned
 from heapwright.machine import load, store
-from heapwright.managers.runtime.hotspot_g1.linking import unlink
 from heapwright.managers.runtime.hotspot_g1.state import (
     EDEN,
     HUMONGOUS,
@@ -41,6 +40,8 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     REST,
     SURVIVOR,
     free_region,
+    has_objects,
+    objects_of,
     region_of,
     start_of,
 )
@@ -70,14 +71,14 @@ def begin_marking(heap):
     _mark_survivors(heap)
     if heap.references.entries:
         mark_references(heap)
-        unlink(heap)
+        settle_gone(heap)
     heap.phase = MARKING
     marked = heap.log.totals[MARKED_BYTES] - before
     heap.marking_left = marked * 100 // max(1, heap.marking_work)
     table = heap.regions
-    for region in range(heap.own, heap.total):
+    for region in range(heap.first, heap.total):
         kind = table.kind[unsigned(region)]
-        if kind in (OLD, HUMONGOUS, SURVIVOR):
+        if kind in (OLD, HUMONGOUS, SURVIVOR) or region == heap.shared:
             _count_region(heap, region)
 
 
@@ -99,7 +100,7 @@ def _mark_survivors(heap):
 def _count_region(heap, region):
     """Count what is marked in a region, and clear the marks; dead runs become one block."""
     machine, table = heap.machine, heap.regions
-    block, past, live = start_of(heap, region), table.top[unsigned(region)], 0
+    block, past, live = objects_of(heap, region), table.top[unsigned(region)], 0
     while block < past:
         bytes_ = load(machine, block + 8) >> BYTES_SHIFT << 3
         if is_marked(machine, block):
@@ -240,11 +241,10 @@ def _find_humongous(heap):
     machine, java, table = heap.machine, heap.java, heap.regions
     for entry in range(heap.references.entries):
         table.scan_top[unsigned(region_of(heap, heap.references.target[unsigned(entry)]))] = 0
-    for region in range(heap.own, heap.total):
-        kind = table.kind[unsigned(region)]
-        if kind in (REST, 0):
+    for region in range(heap.first, heap.total):
+        if not has_objects(heap, region):
             continue
-        block, past = start_of(heap, region), table.top[unsigned(region)]
+        block, past = objects_of(heap, region), table.top[unsigned(region)]
         while block < past:
             address = block + HEADER_BYTES
             for field in range(fields_of(machine, address)):

@@ -66,6 +66,9 @@ def regions(total: int) -> Regions:
     "region_bytes",
     "total",  # regions
     "own",  # regions of the JVM's own and the table, the first ones
+    "shared",  # the one of them of which a full collection fills the rest with objects; -1 none
+    "shared_from",  # address from which on they lie there
+    "first",  # region from which on objects may lie
     "lowest_free",  # no lower region is free
     "highest_free",  # and no higher one
     "bump",  # in the current eden region: next byte, and its end
@@ -138,6 +141,19 @@ def start_of(heap, region):
     return heap.java.base + (region << heap.region_shift)
 
 
+@kernel(inline=True)
+def objects_of(heap, region):
+    """Where the objects of a region begin."""
+    return heap.shared_from if region == heap.shared else start_of(heap, region)
+
+
+@kernel(inline=True)
+def has_objects(heap, region):
+    """Whether blocks begin in the region."""
+    kind = heap.regions.kind[unsigned(region)]
+    return FREE < kind < REST or region == heap.shared
+
+
 @kernel
 def take_region(heap, kind):
     """The lowest free region for this kind, of young ones the highest; -1 if there is none."""
@@ -159,6 +175,27 @@ def take_region(heap, kind):
     table.marked_top[unsigned(region)] = start_of(heap, region)
     table.live[unsigned(region)] = 0
     return region
+
+
+@kernel
+def take_run(heap, slot, need):
+    """A block in the lowest run of free regions that has room."""
+    table = heap.regions
+    wanted = (need + heap.region_bytes - 1) >> heap.region_shift
+    run = 0
+    for region in range(heap.lowest_free, heap.total):
+        run = run + 1 if table.kind[unsigned(region)] == FREE else 0
+        if run == wanted:
+            first = region + 1 - wanted
+            for one in range(first, region + 1):
+                set_kind(heap, one, HUMONGOUS if one == first else REST)
+                table.top[unsigned(one)] = start_of(heap, one)
+            start = start_of(heap, first)
+            table.top[unsigned(first)] = start + need
+            table.live[unsigned(first)], table.marked_top[unsigned(first)] = 0, start
+            table.owner[unsigned(first)] = slot
+            return start
+    return 0
 
 
 @kernel
@@ -198,9 +235,9 @@ def occupied(heap):
     """Bytes of all objects, dead or alive, without the JVM's own and the table."""
     settle_tops(heap)
     table, bytes_ = heap.regions, 0
-    for region in range(heap.own, heap.total):
-        if table.kind[unsigned(region)] != FREE:
-            bytes_ += table.top[unsigned(region)] - start_of(heap, region)
+    for region in range(heap.first, heap.total):
+        if has_objects(heap, region):
+            bytes_ += table.top[unsigned(region)] - objects_of(heap, region)
     return bytes_
 
 
@@ -253,7 +290,7 @@ def vacant(heap, blocks):
         return 0
     settle_tops(heap)
     rows, table = 0, heap.regions
-    for region in range(heap.own, heap.total):
+    for region in range(heap.first, heap.total):
         kind, start = table.kind[unsigned(region)], start_of(heap, region)
         top, end = table.top[unsigned(region)], start + heap.region_bytes
         if kind == FREE:
@@ -263,6 +300,6 @@ def vacant(heap, blocks):
                 (top - start + heap.region_bytes - 1) >> heap.region_shift << (heap.region_shift)
             )
             rows = write_row(blocks, rows, top, end - top)
-        elif kind != REST:
+        elif kind != REST and (kind != OWN or region == heap.shared):
             rows = write_row(blocks, rows, top, end - top)
     return rows

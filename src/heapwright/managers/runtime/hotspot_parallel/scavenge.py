@@ -34,16 +34,23 @@ from heapwright.collectors.hotspot.layout import (
     CARD_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    INSTANCE,
     MARKED,
     dirty,
     fields_of,
     reference,
 )
-from heapwright.collectors.hotspot.referring import look_at_young, settle_young
+from heapwright.collectors.hotspot.referring import (
+    clear_softs_and_weaks,
+    first_followed,
+    follows_first,
+    settle_young,
+    to_finalise,
+)
 from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
-from heapwright.collectors.references import DECIDED, KEEP, begin, decide
-from heapwright.compiler import kernel, unsigned
+from heapwright.collectors.references import begin
+from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
 
 STRIPE_SHIFT = 7  # log2 of the cards of a stripe
@@ -54,6 +61,8 @@ def scavenge(heap):
     """Collect young; whether every object that lives there could be moved."""
     heap.promotion_failed = heap.young_full = heap.old_full = 0
     before = heap.old_top
+    if heap.references.entries:
+        begin(heap.references)
     _scan_cards(heap)
     if heap.references.entries:
         _look_at_references(heap)
@@ -72,25 +81,20 @@ def scavenge(heap):
 @kernel
 def _look_at_references(heap):
     """Keep what references keep, and clear the others."""
-    refs = heap.references
-    begin(refs)
-    while refs.phase < DECIDED:
-        look_at_young(heap)
-        if decide(refs):
-            for entry in range(refs.entries):
-                if refs.bits[unsigned(entry)] & KEEP:
-                    _reach(heap, refs.target[unsigned(entry)])
+    clear_softs_and_weaks(heap)
+    for row in range(heap.references.found_rows):
+        _reach(heap, to_finalise(heap, row))
+    _drain(heap)
     settle_young(heap)
 
 
 @kernel
 def _reach(heap, address):
-    """Move an object if it is young, and what it refers to."""
+    """Move an object if it is young; what it refers to waits."""
     if is_young(heap, address):
         word = load(heap.machine, address - HEADER_BYTES)
         if word & MARKED != MARKED:
             _push_contents(heap, _evacuate(heap, address, word >> AGE_SHIFT))
-            _drain(heap)
 
 
 @kernel
@@ -100,12 +104,16 @@ def _scan_cards(heap):
     The last card is looked at as it was when this began: promoted objects share it.
     """
     java, past = heap.java, heap.old_top  # promoted objects are not looked at here
-    _reach(heap, heap.references.head)
     lowest, highest = card_of(java, heap.old), card_of(java, past - 1)
     end_dirty = java.cards[unsigned(highest)] != 0
     java.cards[unsigned(highest)] = 0
     low = _next_dirty(heap, lowest, highest, end_dirty)
+    head = heap.references.head
     while low <= highest:
+        if java.finalizers < java.base + (low << CARD_SHIFT):
+            _reach(heap, head)
+            _drain(heap)
+            head = 0
         last = min(highest, ((low - lowest) >> STRIPE_SHIFT << STRIPE_SHIFT) + 127 + lowest)
         high = low
         while high < last and _next_dirty(heap, high + 1, highest, end_dirty) == high + 1:
@@ -120,6 +128,8 @@ def _scan_cards(heap):
             _push_objects(heap, start, end)
         _drain(heap)
         low = _next_dirty(heap, high + 1, highest, end_dirty)
+    _reach(heap, head)
+    _drain(heap)
 
 
 @kernel
@@ -149,7 +159,9 @@ def _push_objects(heap, start, end):
         block = covering(java, card_of(java, start))
     while block < end:
         shape = load(machine, block + 8)
-        if shape & FIELDS_MASK:
+        if unlikely(shape & INSTANCE):
+            _push_instance(heap, block + HEADER_BYTES)
+        elif shape & FIELDS_MASK:
             address = block + HEADER_BYTES
             first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
             for field in range(first, past):
@@ -173,14 +185,31 @@ def _drain(heap):
             _push_contents(heap, target)
         let_hold(heap, place, target)
         if place < heap.old_end and is_young(heap, target):
-            dirty(java, place)
+            dirty(java, place)  # of a reference object's target 4 bytes too high
 
 
 @kernel
 def _push_contents(heap, address):
     """Push the references of an object that lead to young."""
     machine, java = heap.machine, heap.java
-    for field in range(fields_of(machine, address)):
+    shape = load(machine, address - 8)
+    if unlikely(shape & INSTANCE):
+        _push_instance(heap, address)
+        return
+    for field in range(shape & FIELDS_MASK):
+        if is_young(heap, reference(java, machine, address, field)):
+            push(machine, heap.stack, address + (field << java.shift))
+
+
+@kernel(cold=True)
+def _push_instance(heap, address):
+    """Push those of an object that is no array; of a reference object its target first, unless that
+    is left for later."""
+    machine, java = heap.machine, heap.java
+    first = first_followed(heap, address)
+    if follows_first(heap, address) and is_young(heap, reference(java, machine, address, 0)):
+        push(machine, heap.stack, address)
+    for field in range(first, fields_of(machine, address)):
         if is_young(heap, reference(java, machine, address, field)):
             push(machine, heap.stack, address + (field << java.shift))
 

@@ -46,11 +46,17 @@ from heapwright.collectors.hotspot.layout import (
     usable,
 )
 from heapwright.collectors.hotspot.recorded import laid_out
-from heapwright.collectors.hotspot.referring import enter, finalizer_bytes, got, link, notes
+from heapwright.collectors.hotspot.referring import (
+    enter,
+    finalizer_bytes,
+    got,
+    link,
+    notes,
+    run_finalisers,
+)
 from heapwright.collectors.hotspot.soundness import check
 from heapwright.collectors.log import log
 from heapwright.collectors.mark import mark_stack
-from heapwright.collectors.mutator import SLOTS
 from heapwright.collectors.references import references
 from heapwright.compiler import kernel
 from heapwright.compiler.record import words
@@ -106,6 +112,7 @@ class Config(NamedTuple):
     tlab_reserve_bytes: int = 16  # at a buffer's end; 576 where the optimising compiler is on
     own_bytes: int = 0  # what the JVM keeps in old for itself, the table among it
     table_offset_bytes: int = 0  # from old's start to the table
+    finalizers_offset_bytes: int = 0  # and to the list of Finalizers
     own_fulls: int = 0  # full collections while the JVM started
 
 
@@ -118,7 +125,7 @@ def boot(machine, config, mutator):
             f"hotspot-serial.Xms is {config.Xms:,} and Xmx {config.Xmx:,}: this twin's heap grows "
             "where Xmn is given, in versions before 24; let them be equal."
         )
-    slots, compressed = int(mutator.counts[SLOTS]), bool(config.UseCompressedOops)
+    compressed = bool(config.UseCompressedOops)
     spaces = generations.bounds("hotspot-serial", config, sizes, mutator)
     old_bytes = sizing.first_old(config, sizes)
     pretenure = config.PretenureSizeThreshold & ~7 or NEVER  # in words
@@ -139,7 +146,7 @@ def boot(machine, config, mutator):
         machine=machine,
         mutator=mutator,
         log=log(),
-        java=java(machine, sizes.young + sizes.old, slots, compressed=compressed),
+        java=java(machine, sizes.young + sizes.old, mutator, compressed=compressed),
         stack=mark_stack(),
         promoted=padded_average(),
         ages=age_table(),
@@ -151,6 +158,7 @@ def boot(machine, config, mutator):
         paths=counters(PATHS),
     )
     heap.java.table = config.table_offset_bytes + HEADER_BYTES
+    heap.java.finalizers = config.finalizers_offset_bytes
     heap.references.most_bytes = sizes.eden + sizes.survivor + sizes.old
     heap.references.used_bytes = heap.objects
     return heap
@@ -193,9 +201,7 @@ def declare(heap, slot, target, kind):
         block = _block(heap, finalizer_bytes(heap.java))
         if not block:
             return False
-    enter(heap, slot, target, kind, block)
-    if block:
-        link(heap, block)
+    link(heap, enter(heap, slot, target, kind, block))
     return True
 
 
@@ -224,6 +230,8 @@ def _obtain(heap, need):
         block = _after(heap, need)
     if not heap.tlab_bytes:
         reopen(heap)
+    if heap.references.waiting:
+        run_finalisers(heap)
     return block
 
 
@@ -257,3 +265,4 @@ def collect(heap):
     """A full collection that leaves nothing dead behind."""
     if heap.java.base:
         collect_whole(heap)
+        run_finalisers(heap)

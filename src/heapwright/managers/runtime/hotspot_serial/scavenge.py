@@ -35,17 +35,25 @@ from heapwright.collectors.hotspot.layout import (
     CARD_SHIFT,
     FIELDS_MASK,
     HEADER_BYTES,
+    INSTANCE,
     MARKED,
     MOST_AGE,
     dirty,
     fields_of,
+    first_place,
     refer,
     reference,
 )
-from heapwright.collectors.hotspot.referring import look_at_young, settle_young
+from heapwright.collectors.hotspot.referring import (
+    clear_softs_and_weaks,
+    first_followed,
+    follows_first,
+    settle_young,
+    to_finalise,
+)
 from heapwright.collectors.log import REMEMBERED
 from heapwright.collectors.mark import is_empty, pop, push
-from heapwright.collectors.references import DECIDED, KEEP, begin, decide
+from heapwright.collectors.references import begin
 from heapwright.compiler import kernel, unlikely, unsigned
 from heapwright.machine import load, store
 from heapwright.managers.runtime.hotspot_serial.growth import LEAST_BYTES, grow
@@ -57,6 +65,8 @@ def scavenge(heap):
     clear_ages(heap.ages)
     heap.promotion_failed = 0
     copies = heap.spare, heap.old_top
+    if heap.references.entries:
+        begin(heap.references)
     _scan_cards(heap)
     copies = _scan_copies(heap, copies)
     if heap.references.entries:
@@ -85,15 +95,10 @@ def _scan_copies(heap, copies):
 @kernel
 def _look_at_references(heap, copies):
     """Keep what references keep, and clear the others."""
-    refs = heap.references
-    begin(refs)
-    while refs.phase < DECIDED:
-        look_at_young(heap)
-        if decide(refs):
-            for entry in range(refs.entries):
-                if refs.bits[unsigned(entry)] & KEEP:
-                    _reach(heap, refs.target[unsigned(entry)])
-            copies = _scan_copies(heap, copies)
+    clear_softs_and_weaks(heap)
+    for row in range(heap.references.found_rows):
+        _reach(heap, to_finalise(heap, row))
+    _scan_copies(heap, copies)
     settle_young(heap)
 
 
@@ -124,25 +129,33 @@ def _scan_cards(heap):
     # From low to high, the JVM's own first; the end stays dirty: promoted objects share its card
     if heap.modern:
         kept = highest if past & (CARD_BYTES - 1) == 0 else highest - 1
-        _reach(heap, heap.references.head)
         low = lowest_dirty(java, lowest, highest)
+        head = heap.references.head
         while low <= highest:
+            if java.finalizers < java.base + (low << CARD_SHIFT):
+                _reach(heap, head)
+                head = 0
             high = low
             while high < highest and java.cards[unsigned(high + 1)]:
                 high += 1
             _clear(heap, low, min(high, kept - 1))
             _scan_run(heap, low, high, past)
             low = lowest_dirty(java, high + 1, highest)
+        _reach(heap, head)
         return
     high = highest_dirty(java, lowest, highest)
+    head = heap.references.head
     while high >= lowest:
+        if java.finalizers >= java.base + ((high + 1) << CARD_SHIFT):
+            _reach(heap, head)
+            head = 0
         low = high
         while low > lowest and java.cards[unsigned(low - 1)]:
             low -= 1
         _clear(heap, low, high)
         _scan_run(heap, low, high, past)
         high = highest_dirty(java, lowest, low - 1)
-    _reach(heap, heap.references.head)
+    _reach(heap, head)
 
 
 @kernel
@@ -189,7 +202,9 @@ def _scan_objects(heap, start, end):
         block = covering(java, card_of(java, start))
     while block < end:
         shape = load(machine, block + 8)
-        if shape & FIELDS_MASK:
+        if unlikely(shape & INSTANCE):
+            _scan_instance(heap, block + HEADER_BYTES)
+        elif shape & FIELDS_MASK:
             address = block + HEADER_BYTES
             first, past = fields_within(java, address, shape & FIELDS_MASK, (start, end))
             for field in range(first, past):
@@ -216,9 +231,30 @@ def _follow(heap, address, field):
 def _scan_copy(heap, block):
     """Look at the references of an object that was moved; its block's bytes."""
     shape = load(heap.machine, block + 8)
-    for field in range(shape & FIELDS_MASK):
-        _follow(heap, block + HEADER_BYTES, field)
+    if unlikely(shape & INSTANCE):
+        _scan_instance(heap, block + HEADER_BYTES)
+    else:
+        for field in range(shape & FIELDS_MASK):
+            _follow(heap, block + HEADER_BYTES, field)
     return shape >> BYTES_SHIFT << 3
+
+
+@kernel(cold=True)
+def _scan_instance(heap, address):
+    """Look at the references of an object that is no array; at a reference object's first one last,
+    unless it is left for later."""
+    java = heap.java
+    for field in range(first_followed(heap, address), fields_of(heap.machine, address)):
+        _follow(heap, address, field)
+    if follows_first(heap, address):
+        target = reference(java, heap.machine, address, 0)
+        if is_young(heap, target):
+            target = _evacuate(heap, target)
+            if heap.promotion_failed:
+                _drain(heap)
+            refer(java, heap.machine, address, 0, target)
+            if is_young(heap, target) and not is_young(heap, address):
+                dirty(java, first_place(java, address))
 
 
 @kernel
@@ -266,7 +302,11 @@ def _drain(heap):
     machine, java = heap.machine, heap.java
     while not is_empty(machine, heap.stack):
         stayed = pop(machine, heap.stack)
-        for field in range(fields_of(machine, stayed)):
+        for field in range(first_followed(heap, stayed), fields_of(machine, stayed)):
             target = reference(java, machine, stayed, field)
             if is_young(heap, target):
                 refer(java, machine, stayed, field, _evacuate(heap, target))
+        if load(machine, stayed - 8) & INSTANCE and follows_first(heap, stayed):
+            target = reference(java, machine, stayed, 0)
+            if is_young(heap, target):
+                refer(java, machine, stayed, 0, _evacuate(heap, target))
