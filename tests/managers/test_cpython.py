@@ -254,13 +254,13 @@ def test_what_free_lists_kept_is_no_birth_of_another_course_either():
     """A recorded collection is followed by two births of what it left in free lists: so are those
     that the twin makes at a threshold of its own."""
     program, made = Program(threshold0=6, version=V311), []
-    program.fly((STEER, -1, COUNT))
+    program.replay((STEER, -1, COUNT))
     for slot in range(16):
         program.new(slot, 0)
         if slot == 2:
-            program.fly((STEER, -1, ran_size(0, 1, 0, 0)))
+            program.replay((STEER, -1, ran_size(0, 1, 0, 0)))
         if slot == 4:
-            program.fly((STEER, -1, COUNT))
+            program.replay((STEER, -1, COUNT))
         made.append(len(runs_of(program.trial.heap)))
     assert made == [0] * 6 + [1] * 9 + [2]  # 7 births, and then 2 and 7 more
 
