@@ -117,9 +117,9 @@ Other thresholds, predicted and really run.
 
 A program full of cycles, recorded once with `heapwright record --graph` at a threshold of \
 {RECORDED_AT}: the twin beside what the program's own collector did meanwhile; and from the same \
-recording other thresholds, predicted and really run. Predicted are the interpreter's start and \
-end too; free lists, which a collection fills, make fewer births in the real one the more often \
-it collects.
+recording other thresholds, predicted and really run. Predicted are the interpreter's start \
+and end too. What a collection leaves in free lists, and so is no birth afterwards, is as much as \
+the recorded one left.
 
 {recorded}
 """
