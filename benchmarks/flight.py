@@ -47,7 +47,8 @@ SETTINGS: dict[str, dict[str, int]] = {
     "keep nothing": {"cache_bytes": 0},
     "keep no pages": {"single_cache_bytes": 0},
     "four classes": {"steps": 4},
-    "huge pages": {"huge_from_bytes": 16 << 20},
+    "small pages": {"huge_from_bytes": 0},
+    "huge from 16 MiB": {"huge_from_bytes": 16 << 20},
     "hardened": {"hardened": 1},
 }
 SETTLED = (

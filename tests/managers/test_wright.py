@@ -7,7 +7,6 @@ from heapwright.class_tables import keep
 from heapwright.errors import HeapwrightError
 from heapwright.machine import load, store
 from heapwright.machine.address_space import (
-    BREAK_BASE,
     FAULTS,
     HUGE_ADVISE,
     HUGE_FAULTS,
@@ -223,17 +222,20 @@ def test_what_is_kept_is_what_is_handed_out_next():
     trial.verify()
 
 
-def test_a_large_heap_grows_by_huge_pages():
-    trial = Trial("wright", {"huge_from_bytes": 5 << 20})
+def test_a_large_heap_of_small_blocks_grows_by_huge_pages_until_some_is_given_back():
+    trial = Trial("wright", {"huge_from_bytes": 5 << 20, "limit_bytes": 0, "limit_percent": 0})
     trial.machine.meters[HUGE_PAGES] = HUGE_ADVISE
-    for slot in range(10):
+    for slot in range(2):
         trial.step(MALLOC, slot, 3_000_000)
-        trial.verify()
-        grown = int(trial.heap.fields[state.TOP]) - BREAK_BASE
-        if grown <= 6_000_000:
-            assert trial.machine.meters[HUGE_FAULTS] == 0
-    assert grown % HUGE_PAGE_BYTES == 0
-    assert trial.machine.meters[HUGE_FAULTS] == grown // HUGE_PAGE_BYTES - 3
+    assert trial.machine.meters[HUGE_FAULTS] == 0, "a large block may not be written in full"
+    trial.churn([(MALLOC, slot, 8000, 0) for slot in range(2, 500)])
+    asked = int(trial.heap.fields[state.HUGE_ASKED])
+    assert 0 < asked == trial.machine.meters[HUGE_FAULTS]
+    assert int(trial.heap.fields[state.TOP]) % HUGE_PAGE_BYTES == 0
+    trial.step(FREE, 0)  # more than may be kept
+    trial.churn([(MALLOC, slot, 8000, 0) for slot in range(500, 1500)])
+    trial.verify()
+    assert int(trial.heap.fields[state.HUGE_ASKED]) == asked
 
 
 def test_trim_gives_back_what_is_free_and_dirty():

@@ -152,7 +152,7 @@ class Config(NamedTuple):
     limit_percent: int = 50  # and of the pages in use, and what was soon wanted again
     remote_batch: int = 32  # blocks posted to another thread at a time
     mail_bytes: int = 256 << 10  # for a thread that does not look, before who sends settles it
-    huge_from_bytes: int = 0  # in use, from which on growth asks for huge pages; 0: never
+    huge_from_bytes: int = 64 << 20  # in use, from which on small blocks get huge pages; 0: never
     classes: int = 0  # a table of size classes made for a program: its file; 0: wright's own
     hardened: int = 0  # 1: tests every request, ends the program at its first mistake
 

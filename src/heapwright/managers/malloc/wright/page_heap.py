@@ -20,7 +20,7 @@ was purged and soon asked for again raises it, until it lies idle for an interva
 
 from heapwright.compiler import kernel, unsigned
 from heapwright.compiler.bits import bit_length, trailing_zeros
-from heapwright.machine import ADVISE_DONTNEED, ADVISE_HUGEPAGE, HUGE_PAGE_BYTES, brk, madvise
+from heapwright.machine import ADVISE_DONTNEED, HUGE_PAGE_BYTES, brk, madvise
 from heapwright.machine.address_space import BREAK
 from heapwright.managers.malloc.wright.classes import PAGE_BYTES, PAGE_SHIFT
 from heapwright.managers.malloc.wright.dirty import (
@@ -31,12 +31,13 @@ from heapwright.managers.malloc.wright.dirty import (
     past_last,
 )
 from heapwright.managers.malloc.wright.growing import more_spans, reach
+from heapwright.managers.malloc.wright.huge import advise_huge, advise_small, is_dense
 from heapwright.managers.malloc.wright.state import (
     DIRTY_PAGES,
     FIRST,
     GROW,
     GROWTH_PAGES,
-    HUGE_FROM_PAGES,
+    HUGE_ASKED,
     INTERVAL_PAGES,
     KIND,
     LENGTH,
@@ -172,7 +173,7 @@ def _grow(heap, pages):
     machine, fields = heap.machine, heap.fields
     want = max(pages, fields[GROWTH_PAGES])
     old = (machine.meters[BREAK] + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
-    huge = fields[HUGE_FROM_PAGES] and fields[USED_PAGES] >= fields[HUGE_FROM_PAGES]
+    huge = is_dense(heap, pages)
     if huge:  # a page grown into twice would be small by then
         want += -((old >> PAGE_SHIFT) + want) & (HUGE_PAGE_PAGES - 1)
     for bytes_ in (want << PAGE_SHIFT, pages << PAGE_SHIFT):
@@ -186,20 +187,12 @@ def _grow(heap, pages):
                 fields[FIRST] = old
             fields[TOP] = heap.end[0] = end
             if huge:
-                _advise_huge(machine, old, end)
+                advise_huge(heap, old, end)
             fields[USED_PAGES] += bytes_ >> PAGE_SHIFT
             _shape(heap, run, old >> PAGE_SHIFT, bytes_ >> PAGE_SHIFT, TAKEN)
             _merge(heap, run)
             return True
     return False
-
-
-@kernel
-def _advise_huge(machine, start, end):
-    """Ask for huge pages where the heap has grown."""
-    first, past = (start + HUGE_PAGE_BYTES - 1) & -HUGE_PAGE_BYTES, end & -HUGE_PAGE_BYTES
-    if first < past:
-        madvise(machine, first, past - first, ADVISE_HUGEPAGE)
 
 
 @kernel
@@ -394,6 +387,8 @@ def _purge_run(heap, start, past, keep_pages):
         page = max(past_last(heap, start, past, False), past - fields[DIRTY_PAGES] + keep_pages)
         heap.paths[PURGE] += 1
         madvise(heap.machine, page << PAGE_SHIFT, (past - page) << PAGE_SHIFT, ADVISE_DONTNEED)
+        if fields[HUGE_ASKED]:
+            advise_small(heap, page << PAGE_SHIFT, past << PAGE_SHIFT)
         mark(heap, page, past - page, False)
         fields[DIRTY_PAGES] -= past - page
         past = past_last(heap, start, page, True)

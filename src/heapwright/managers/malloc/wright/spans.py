@@ -41,6 +41,7 @@ from heapwright.managers.malloc.wright.state import (
     LENGTH,
     LISTED,
     NOBODY,
+    ONE,
     ORPHAN,
     ORPHANS,
     OWNER_SHIFT,
@@ -133,13 +134,15 @@ def _carve(heap, row, size_class, span):
         heap.rows[unsigned(row + FRESH + size_class)] = 0
         if state_of(heap, span) == TAKEN:
             _emptied(heap, row, size_class, span)
-    word = heap.rows[unsigned(row + size_class)]
-    part = past - size
-    while part > block:
+    word, part = heap.rows[unsigned(row + size_class)], past - size
+    if part > block:
         touch(machine, part, 8)
         store(machine, part, word)
-        word = pushed(heap, word, part)
-        part -= size
+        word, part = pushed(heap, word, part), part - size
+    while part > block:  # each lies one block below the one before
+        touch(machine, part, 8)
+        store(machine, part, word)
+        word, part = word - ONE - size, part - size
     heap.rows[unsigned(row + size_class)] = word
     return block
 

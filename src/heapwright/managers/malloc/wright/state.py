@@ -97,6 +97,7 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     THREADS,  # rows ever opened: all below
     MOVES,  # runs whose pages were moved
     HUGE_FROM_PAGES,  # setting
+    HUGE_ASKED,  # times the heap grew by huge pages
     MOST_MAIL_BYTES,  # setting
     LOOK_PAGES,  # setting
     WIDEST,  # setting
@@ -110,7 +111,7 @@ NOBODY = 0  # row that owns orphans; its mailbox is always closed
     SPANS,  # records there is room for
     ROWS,  # likewise
     FIELDS,
-) = range(33)
+) = range(34)
 
 PATHS = (
     "refill", "carve", "span", "overflow", "retire", "run", "run_freed", "merge", "split", "grow",
