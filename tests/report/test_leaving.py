@@ -1,8 +1,12 @@
 """How soon each column leaves a table that is too narrow: the highest rank goes first."""
 
 import importlib
+import pkgutil
 
 import pytest
+
+from heapwright import report
+from heapwright.report.rows import Column
 
 LEAVING = {
     "advice.ADVICE": "1: time, run | 2: gcs; mean, run; gcs, run | 3: mean | 4: faults | 5: time",
@@ -41,3 +45,13 @@ def test_columns_leave_in_this_order(table):
             leaving.setdefault(column.rank, []).append(column.title.replace("\u00ad", ""))
     told = (f"{rank}: {'; '.join(titles)}" for rank, titles in sorted(leaving.items()))
     assert " | ".join(told) == LEAVING[table]
+
+
+def test_every_table_with_columns_that_leave_is_here():
+    found = set()
+    for each in pkgutil.iter_modules(report.__path__, "heapwright.report."):
+        for name, table in vars(importlib.import_module(each.name)).items():
+            columns = table if isinstance(table, tuple) else ()
+            if any(isinstance(column, Column) and column.rank for column in columns):
+                found.add(f"{each.name.rpartition('.')[2]}.{name}")
+    assert found == set(LEAVING)
