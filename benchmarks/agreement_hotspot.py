@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import tables
-from benchmarks.tables import here, table, today
+from benchmarks.tables import here, setting, table, today
 from heapwright.errors import HeapwrightError
 from heapwright.managers.registry import named
 from heapwright.references.hotspot import build
@@ -120,6 +120,73 @@ HEADER_OF_REGIONS = (
 )
 
 
+REFERENCES = "references"  # the section of a program that declares some
+SOFT_OBJECTS = 20_000
+SOFTLY = {"SoftRefLRUPolicyMSPerMB": 10, "events_per_ms": 100, **PLAIN}
+SOFT_HEAPS: dict[str, dict[str, int]] = {
+    "hotspot-serial": {"Xmx": 6 * M, "Xmn": 2 * M},
+    "hotspot-parallel": {"Xmx": 10 * M, "Xmn": 2 * M},
+    "hotspot-g1": {
+        **{"Xmx": 16 * M, "Xmn": 3 * M, "G1HeapRegionSize": M},
+        "InitiatingHeapOccupancyPercent": 100,
+    },
+    "hotspot-cms": {"Xmx": 8 * M, "Xmn": 2 * M, "CMSInitiatingOccupancyFraction": 100},
+}
+HEADER_OF_REFERENCES = (
+    "twin",
+    "events",
+    "JVM driven",
+    "collections: twin / real",
+    "soft cleared: twin / real",
+    "weak",
+    "phantom",
+    "finalisers run",
+    "which, at each event that collected",
+    "order in the queue, at young ones",
+    "bytes, or regions, equal",
+    "age table",
+)
+
+
+def references(folder: Path) -> str:
+    """The section of references: a cache of soft ones, with weak, phantom ones and finalisers."""
+    path = folder / "soft-cache.heap.parquet"
+    synthesise("soft-cache", path, {"objects": SOFT_OBJECTS})
+    trace, rows = Trace.open(path), []
+    for manager, heap in SOFT_HEAPS.items():
+        for version in named(manager).card.versions:
+            number = version_number(version)
+            release = int(version_text(number).split(".")[0])
+            if build.missing(release):
+                continue
+            print(f"{manager} soft-cache, JDK {release}", file=sys.stderr)
+            chosen = {**SOFTLY, **heap, "version": number}
+            if manager == "hotspot-g1":
+                del chosen["UseTLAB"]
+            found = validate(manager, trace, chosen)
+            seen = {kind: (twin, real) for kind, twin, real in found.references_seen}
+            tallies = (found.references, found.queues, found.whole, found.ages)
+            rows.append(
+                [
+                    manager,
+                    f"{found.events:,}",
+                    found.real_version,
+                    tables.pair(found.collections),
+                    *(tables.pair(seen[kind]) for kind in ("soft", "weak", "phantom", "finalised")),
+                    *(f"{each.equal:,} of {each.compared:,}" for each in tallies),
+                ]
+            )
+    heaps = "; ".join(f"{name} {setting(heap)}" for name, heap in SOFT_HEAPS.items())
+    return f"""## {REFERENCES}
+
+The program `soft-cache` with {SOFT_OBJECTS:,} objects, `SoftRefLRUPolicyMSPerMB=10`, 100 events a
+millisecond; what the JVM's clock of soft references shows is told to the twin. In these heaps
+survivors overflow: {heaps}.
+
+{table(HEADER_OF_REFERENCES, rows)}
+"""
+
+
 def row(program: str, found: HotspotAgreement) -> list[str]:
     """The cells of one comparison."""
     twin, real = found.collections
@@ -190,9 +257,9 @@ def page(folder: Path, objects: int, only: list[str], before: str) -> str:
         for each, other, third in zip(PROGRAMS, REGIONS, CHUNKS, strict=True)
     )
     told = sections(before) if only else {}
-    for name in only or SET_UPS:
-        told[name] = section(name, traces)
-    written = "\n".join(told[name] for name in SET_UPS if name in told)
+    for name in only or (*SET_UPS, REFERENCES):
+        told[name] = references(folder) if name == REFERENCES else section(name, traces)
+    written = "\n".join(told[name] for name in (*SET_UPS, REFERENCES) if name in told)
     return f"""# Agreement with HotSpot
 
 Written by `benchmarks/agreement_hotspot.py` on {today()}: {here()}.
@@ -204,11 +271,11 @@ tenuring threshold and the age table. An event may collect twice, so there are m
 events. What the JVM keeps for itself in the old generation is told to the twin. Each program makes
 about {objects:,} objects. Heaps: {heaps}.
 
-Of G1 regions are compared instead of bytes. Where survivors overflow its age tables may differ by
-some hundred bytes, and with them, in time, the rest; with a low IHOP its cycles run beside the
-program, so that no two runs of the real one are alike: there only the number of collections is to
-be read. So it is of CMS where cycles ran; where none is wanted, a run beside which one began is
-made again.
+Of G1 regions are compared instead of bytes; it is run without an archive (`-Xshare:off`), so that
+the JVM's own objects lie at the heap's start. Where it runs out of regions, the twin takes the last
+of them in another order; with a low IHOP its cycles run beside the program, so that no two runs of
+the real one are alike: there only the number of collections is to be read. So it is of CMS where
+cycles ran; where none is wanted, a run beside which one began is made again.
 
 How the twins work, and what they leave out, is [a page of its own](hotspot.md).
 
@@ -220,7 +287,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/agreement-hotspot.md"))
     parser.add_argument("--objects", type=int, default=OBJECTS, help="that each program makes")
-    parser.add_argument("--only", nargs="*", default=[], help="twins", choices=list(SET_UPS))
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="twins", choices=[*SET_UPS, REFERENCES]
+    )
     options = parser.parse_args()
     before = options.output.read_text() if options.output.exists() else ""
 

@@ -135,7 +135,7 @@ def boot(machine, config, mutator):
         machine=machine,
         mutator=mutator,
         log=log(),
-        java=java(machine, 0, 0, compressed=True),
+        java=java(machine, 0, mutator, compressed=True),
         stack=mark_stack(),
         active=space_of(*parts),
         zygote=space_of(*parts),
