@@ -13,7 +13,8 @@ import pytest
 
 import heapwright as hw
 from heapwright.api.running import _judged, environment, few_of, overruled, steady
-from heapwright.insight.advice import Advised, Candidate, Measured, Row, reorder
+from heapwright.insight.advice import Advised, Candidate, Measured, Row, headline
+from heapwright.insight.proven import other_load, reorder
 from heapwright.insight.standing import Standing
 from heapwright.managers.deploying import Deployment, trimming
 from heapwright.references.program import run
@@ -75,6 +76,17 @@ def test_what_was_measured_decides():
     assert advice.best is two
     assert advice.headline.endswith("measured in the program.")
     assert "70.0 MiB stay instead of 100 MiB" in advice.headline
+
+
+def test_a_run_without_the_load_proves_nothing():
+    """A server that nobody asks anything: 17 MiB each time, of 100."""
+    present, one, two = row("now", 100), row("one", 50), row("two", 60)
+    advice = Advised(Told(), present, [one, two], Standing())
+    present.measured, one.measured = measured(17), measured(17)
+    assert "had another load, so the runs prove nothing" in (other_load(advice) or "")
+    assert headline(advice.rows, present).startswith("X=1: 50.0 MiB stay instead of 100 MiB")
+    present.measured, present.other_load = measured(90), False
+    assert other_load(advice) is None
 
 
 def test_what_a_run_has_shown_stands_above_what_the_parts_allow():

@@ -45,7 +45,7 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
     HeapwrightError when it cannot be run at all; a candidate under which it fails is a sentence
     among the advice's failures.
     """
-    from heapwright.insight.advice import reorder
+    from heapwright.insight.proven import other_load, reorder
     from heapwright.references.program import held, image_bytes, run
 
     chosen = [advice.present, *(few_of(advice.rows, few) if rows is None else rows)]
@@ -79,7 +79,10 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
             "taken to be what was there at the first look at each run."
         )
     advice.notes += overruled(chosen)
-    reorder(advice)
+    if sentence := other_load(advice):
+        advice.failures.append(sentence)
+    else:
+        reorder(advice)
 
 
 def overruled(chosen: Sequence[Row]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -191,9 +192,10 @@ def recorded(command: list[str], output: Path | None, endless: bool) -> Path:
     if status:
         typer.echo(f"{command[0]} ended with status {status}.", err=True)
     if status > _SIGNALLED and endless:
+        on = shlex.join(["heapwright", "advise", "--run", "--for", "30", "--", str(out), *command])
         raise HeapwrightError(
             "a signal ended it, and it would be run until the next: give --for SECONDS; "
-            f"`heapwright advise --run --for 30 {out}` goes on from here"
+            f"`{on}` goes on from here"
         )
     return traces[0].path
 

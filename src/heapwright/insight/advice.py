@@ -102,6 +102,12 @@ class Row:
     uncertainty: dict[str, float] = field(default_factory=dict)  # share, by what it comes from
     measured: Measured | None = None
     killed: bool | None = None  # under the memory limit; None: none was asked for
+    other_load: bool = False  # what was measured was of another load than the recording's
+
+    @property
+    def proof(self) -> Measured | None:
+        """What was measured, where it says something of the recording."""
+        return None if self.other_load else self.measured
 
     @property
     def worse(self) -> bool:
@@ -214,10 +220,10 @@ def rank(rows: Sequence[Row], present: Row, by: str | None, fault_share: float) 
         row.front = not any(_dominates(other, row, by) for other in [*rows, present])
     carried = [row for row in rows if row is not present and not row.predicted.refused]
     order = sorted(carried, key=lambda row: (row.level, row.score))
-    return _simplest_first(order, present)
+    return simplest_first(order, present)
 
 
-def _simplest_first(order: list[Row], present: Row) -> list[Row]:
+def simplest_first(order: list[Row], present: Row) -> list[Row]:
     """The order, with the least change first of those that are as good as the best: a setting of
     the present manager before another allocator, a variable before a change of the program, few
     settings before many, few page faults."""
@@ -237,26 +243,6 @@ def _simplest_first(order: list[Row], present: Row) -> list[Row]:
 
     first = min(alike, key=effort)
     return [first, *(row for row in order if row is not first)]
-
-
-def reorder(advice: "Advised") -> None:
-    """Put what was measured in the program first, by what was measured."""
-    now = advice.present.measured
-    if now is None:
-        return
-    run = []
-    for row in advice.rows:
-        if row.measured is None or row.measured.statuses:
-            continue
-        slower = row.measured.seconds / now.seconds - 1 - TIME_NOISE
-        row.score = memory_score(row.measured, now, advice.by) + max(0.0, slower)
-        names = [advice.by] if advice.by else FIGURES
-        saved = max(value_of(now, name) - value_of(row.measured, name) for name in names)
-        row.level = row.score >= 1 - LEVEL_SHARE or saved < LEVEL_BYTES
-        run.append(row)
-    order = _simplest_first(sorted(run, key=lambda row: (row.level, row.score)), advice.present)
-    better = [row for row in order if not row.level]
-    advice.rows[:] = better + [row for row in advice.rows if row not in better]
 
 
 def memory_score(held: Any, now: Any, by: str | None) -> float:
@@ -301,9 +287,9 @@ def headline(order: Sequence[Row], present: Row, ceiling: int | None = None) -> 
     best = next((row for row in order if not row.level), None)
     if best is None:
         return _nothing(order, present)
-    run = best.measured is not None and present.measured is not None
-    before: Any = present.measured if run else present.predicted
-    after: Any = best.measured if run else best.predicted
+    run = best.proof is not None and present.proof is not None
+    before: Any = present.proof if run else present.predicted
+    after: Any = best.proof if run else best.predicted
     now = {name: value_of(before, name) for name in FIGURES}
     then = {name: value_of(after, name) for name in FIGURES}
     telling = max(FIGURES, key=lambda name: now[name] - then[name])
@@ -332,13 +318,13 @@ def headline(order: Sequence[Row], present: Row, ceiling: int | None = None) -> 
 
 def _nothing(order: Sequence[Row], present: Row) -> str:
     """That nothing helps, or that it is not sure."""
-    tried, run = len(order), [row for row in order if row.measured]
-    if present.measured and run:
+    tried, run = len(order), [row for row in order if row.proof]
+    if present.proof and run:
         names = " and ".join(row.candidate.title for row in run)
         return (
             f"Nothing to change: run for real, {names} {'hold' if len(run) > 1 else 'holds'} no "
-            f"less than the present state, {bytes_text(present.measured.end_resident_bytes)} at "
-            f"the end and {bytes_text(present.measured.peak_resident_bytes)} at the peak."
+            f"less than the present state, {bytes_text(present.proof.end_resident_bytes)} at "
+            f"the end and {bytes_text(present.proof.peak_resident_bytes)} at the peak."
         )
     if order and order[0].score < 1 - LEVEL_SHARE and _counts(order[0], present, FIGURES, 0.0):
         return (
@@ -357,10 +343,10 @@ def _nothing(order: Sequence[Row], present: Row) -> str:
 def _ceiling(order: Sequence[Row], present: Row, at_most: int) -> str:
     """What a setting can save of what stays: by the replay's parts, or more where a run has shown
     it."""
-    run = [row for row in order if row.measured and not row.measured.statuses]
-    if run and present.measured:
-        best = min(run, key=lambda row: value_of(row.measured, "end"))
-        now, then = value_of(present.measured, "end"), value_of(best.measured, "end")
+    run = [row for row in order if row.proof and not row.proof.statuses]
+    if run and present.proof:
+        best = min(run, key=lambda row: value_of(row.proof, "end"))
+        now, then = value_of(present.proof, "end"), value_of(best.proof, "end")
         if now - then > at_most + LEVEL_BYTES:
             return (
                 f"Run for real, {best.candidate.title} leaves {bytes_text(then)} instead "
