@@ -12,6 +12,7 @@ import contextlib
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from heapwright.errors import HeapwrightError
@@ -55,6 +56,7 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
     now = image_bytes(surroundings[id(advice.present)])
     images = {id(row): image_bytes(surroundings[id(row)]) - now for row in chosen}
     found: dict[int, list[Held]] = {id(row): [] for row in chosen}
+    usual = 0
     for turn in range(rounds):
         for number, row in enumerate(chosen):
             done = (turn * len(chosen) + number) / (rounds * len(chosen))
@@ -65,6 +67,11 @@ def prove(  # noqa: PLR0913 the first two say what, the others how
             counted[id(row)] += [each.collections for each in said]
             known = beside(said[0].outside_bytes) if said else moments
             found[id(row)].append(held(one, known, images[id(row)]))
+            if turn == number == 0:
+                usual = one.status  # the present state's: as a server that a signal ends each time
+            elif usual and one.status == usual:
+                found[id(row)][-1] = replace(found[id(row)][-1], status=0)
+                continue
             if one.status and not one.stopped and turn == 0:
                 last = f": {one.said.splitlines()[-1]}" if one.said else ""
                 advice.failures.append(

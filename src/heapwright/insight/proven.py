@@ -28,7 +28,7 @@ def other_load(advice: "Advised") -> str | None:
     """A sentence where the present state held much more or less in a run than in the recording;
     then no row's figures count."""
     now = advice.present.measured
-    if now is None or now.statuses:
+    if now is None:
         return None
     run, told = value_of(now, "peak"), value_of(advice.present.predicted, "peak")
     if abs(run - told) < LEAST_BYTES or max(run, told) < OTHER_LOAD * min(run, told):
