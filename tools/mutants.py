@@ -61,7 +61,7 @@ GROUPS = {  # where a group's files lie, in which folders its tests, and which o
 }
 NEVER = {"__init__.py", "invariants.py"}  # data, and what tests themselves ask
 LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
-    r"browser|demo|test_importers_recordings|records_and_threads_past"
+    r"browser|demo|timelines_of_managers|test_importers_recordings|records_and_threads_past"
     r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
 WHOLE = ("html", "document", "leaving", "rows", "summary", "traces")  # tests of whole reports
@@ -91,7 +91,7 @@ SEEN_BY = {  # what else is shown, by the tests of a command or of the public fa
 FLIGHTS = ("linux", "tables")  # of the machine, what only a flight calls
 APART = {  # formats with a file of tests of their own, and the modules that only those ask
     "kernel": ("ftrace", "gfp", "kernel_events", "kernel_notes", "ring_pages"),
-    "memray": ("memray", "memray_joins"),
+    "memray": ("memray", "memray_domains"),
     "torch": ("pickled", "snapshot_start", "torch_snapshot"),
 }
 
@@ -104,7 +104,9 @@ def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None
     if group == "importers":
         apart = next((name for name, parts in APART.items() if own in parts), "")
         alone = next((name for name in APART if name in stem), "")
-        return None if apart != alone else 0 if own in text else 2 if "fuzz" in stem else 1
+        if apart != alone or (stem == "exports" and own not in text):
+            return None
+        return 0 if own in text else 2 if "fuzz" in stem else 1
     if group == "machine":
         if ("cuda" in stem or "cuda" in named) != (own == "device"):
             return None
@@ -259,9 +261,15 @@ def main() -> None:
             and not LEFT_OUT.search(test)
         )
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the copy goes
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
-        folder = Path(name)
+        folder, own = Path(name), os.getpid()
+
+        def ended(*_: object) -> None:
+            if os.getpid() == own:
+                shutil.rmtree(folder, ignore_errors=True)
+            os._exit(128 + signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, ended)
         for part in ("src", "tests", "tools", "docs", "fuzz", "benchmarks"):
             shutil.copytree(
                 ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")

@@ -112,6 +112,8 @@ def test_which_weak_references_are_cleared_and_heard_is_as_the_version_has_it():
         assert told == ([] if unheard_stays else [[0, 2]]) + [[0, 3], [0, 4], [1, 3]]
         program.new(5, 1, -1).replay((REFER, 5, SOFT, 0, 2))
         program.new(6).replay((REFER, 6, FINALISABLE))
+        words = f"Of 3 weak references {2 if unheard_stays else 3} were cleared, and 1 callbacks"
+        assert words in sentences(weak)[0]
         assert "1 of the trace keep" in sentences(weak)[1] and "of 1 objects" in sentences(weak)[2]
 
 

@@ -13,8 +13,8 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import import_file
 from heapwright.trace.importers import memray as importer
 from heapwright.trace.importers.isolation import isolated
-from heapwright.trace.importers.memray_domains import SHIFT, Domains
-from heapwright.trace.schema import CALLOC, FREE, MALLOC, OBJECT, RAW, REALLOC
+from heapwright.trace.importers.memray_domains import MAPPINGS, SHIFT, Domains
+from heapwright.trace.schema import CALLOC, FREE, MALLOC, MALLOC_DOMAIN, OBJECT, RAW, REALLOC
 from heapwright.trace.schema import events as made_events
 from heapwright.trace.store import Trace
 
@@ -154,6 +154,25 @@ def test_requests_to_pythons_own_allocators_are_told_by_domain(record, tmp_path)
     ):
         assert domain == (of_slot.pop(slot) if op == FREE else of_slot.setdefault(slot, domain))
     assert any("nor the domain of a request" in note for note in traced.notes)
+
+
+def test_which_domain_a_request_asked():
+    """The edges: of small requests, of the heap below mappings, of Python's allocators."""
+    rows = [
+        (512, MAPPINGS - 1, 4, RAW),
+        (513, MAPPINGS - 1, 4, OBJECT),
+        (512, MAPPINGS, 4, OBJECT),
+        (512, MAPPINGS - 1, 5, MALLOC_DOMAIN),
+        (0, 64, 1, OBJECT),
+        (1, 64, 1, RAW),
+    ]
+    size, address, allocator, domain = np.array(rows, np.int64).T
+    thread = np.arange(len(rows), dtype=np.int32)
+    batch = {"size": size, "address": address, "allocator": allocator, "thread": thread}
+    assert Domains(known=False).enter(batch) is batch
+    entered = Domains(known=True).enter(batch)["thread"]
+    assert (entered >> SHIFT).tolist() == domain.tolist()
+    assert (entered & (1 << SHIFT) - 1).tolist() == thread.tolist()
 
 
 def test_events_have_domains_where_any_is_known():
