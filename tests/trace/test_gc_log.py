@@ -57,6 +57,19 @@ def test_g1_tells_what_kind_of_pause_it_was():
     assert log.collections[0].cause == "G1 Evacuation Pause"
 
 
+def test_z_has_its_collector_heap_and_sizes_in_lines_of_its_own():
+    log = log_of(
+        "[0.010s][info][gc,init] Initializing The Z Garbage Collector\n"
+        "[0.020s][info][gc,init] Max Capacity: 64M\n"
+        "[1.440s][info][gc,heap] GC(0) Soft Max Capacity: 32M(50%)\n"
+        "[1.440s][info][gc     ] GC(0) Garbage Collection (Warmup) 8M(12%)->6M(9%)\n"
+    )
+    assert (log.collector, log.most_bytes) == ("z", 64 << 20)
+    assert [(each.before_bytes, each.after_bytes) for each in log.collections] == [
+        (8 << 20, 6 << 20)
+    ]
+
+
 def test_the_parallel_collector_of_jdk_8():
     log = of_corpus("jdk8-parallel")
     assert (log.collector, log.version, log.most_bytes) == ("parallel", "8", 16 << 20)

@@ -20,7 +20,7 @@ from heapwright.insight.packing import Blocks, pack
 from heapwright.insight.verdict import ranked
 from heapwright.result import Result
 from heapwright.trace.schema import FREE, NEW, REALLOC, THREAD_EXIT
-from heapwright.words import bytes_text, full_title
+from heapwright.words import bytes_text, counted, full_title
 
 if TYPE_CHECKING:
     from heapwright.trace.store import Trace
@@ -195,7 +195,7 @@ def distance_line(results: Sequence[Result], bound_bytes: int) -> str:
     carried = [r for r in results if not r.refused]  # of others a part was never served
     order = sorted(ranked(carried or results), key=lambda r: (r.refused > 0, compared_bytes(r)))
     shown = [f"{full_title(result)} {_distance_text(result, bound_bytes)}" for result in order]
-    more = f", {len(shown) - _LISTED} others more" if len(shown) > _LISTED else ""
+    more = f", {counted(len(shown) - _LISTED, 'other')} more" if len(shown) > _LISTED else ""
     said = f"times that: {', '.join(shown[:_LISTED])}{more}."
     if any(map(_unwritten, results)):
         return (

@@ -31,11 +31,12 @@ _CYCLE = re.compile(
     r"GC\((\d{1,12})\) (?:Concurrent (?:Mark )?Cycle|Concurrent Undo Cycle|Garbage Collection|"
     r"(?:Major|Minor) Collection)\b"
 )
+_LEFT = re.compile(rf" {_SIZE}\(\d{{1,3}}%\)->{_SIZE}\(\d{{1,3}}%\)")
 _HALF = re.compile(
     rf"GC\((\d{{1,12}})\) (DefNew|PSYoungGen|ParNew|Tenured|ParOldGen|PSOldGen|CMS): {_CHANGE}"
 )
 _USING = re.compile(r"\bUsing ([A-Z][A-Za-z0-9 ]{1,40})\s*$")
-_CAPACITY = re.compile(rf"Heap Max Capacity: {_SIZE}\b")
+_CAPACITY = re.compile(rf"(?:Heap|\]) Max Capacity: {_SIZE}\s*$")
 _VERSION = re.compile(r"\[gc,init[^\]]*\] Version: (\d{1,3}(?:\.\d{1,3}){0,3})")
 _NAMES = (
     ("Serial", SERIAL), ("Parallel", PARALLEL), ("G1", G1), ("Concurrent Mark Sweep", "cms"),
@@ -96,7 +97,10 @@ def unified(line: str) -> tuple[Pause | Fact | Half | None, str]:
         before, after, _ = map(_bytes, sizes[::2], sizes[1::2])
         return Half(number, before, after), number
     if (found := _CYCLE.search(line)) and (line.rstrip().endswith(("ms", "s", "%)"))):
-        return Pause(_stamp(line), CYCLE, "", 0, 0, 0, 0), found[1]
+        before = after = 0
+        if left := _LEFT.search(line):  # Z has it
+            before, after = _bytes(left[1], left[2]), _bytes(left[3], left[4])
+        return Pause(_stamp(line), CYCLE, "", before, after, 0, 0), found[1]
     return _fact(line), ""
 
 
@@ -107,6 +111,8 @@ def chosen_by(options: str) -> str:
 
 
 def _fact(line: str) -> Fact | None:
+    if "Initializing The Z Garbage Collector" in line:
+        return Fact("collector", "z")
     if found := _USING.search(line):
         name = next((ours for theirs, ours in _NAMES if found[1].strip() == theirs), "")
         return Fact("collector", name) if name else None

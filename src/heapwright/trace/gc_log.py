@@ -22,7 +22,15 @@ from heapwright.trace.java_options import numbers
 COLLECTIONS = 200_000  # that are kept
 KEPT_WITH_A_TRACE, KEPT_BYTES = 20_000, 1 << 22
 PIECE_BYTES = 1 << 20
-TELLING = ("GC", "Heap", "Using", "flags", "Version", " VM (")  # in every line that is read
+TELLING = (
+    "GC",
+    "Heap",
+    "Capacity",
+    "Using",
+    "flags",
+    "Version",
+    " VM (",
+)  # in every line that is read
 CANNOT_TELL = (
     "A log has sums: how full the heap was and what a collection left, not which objects lived how "
     "long, so what another collector or size would do is not in it; `heapwright record --graph` "
