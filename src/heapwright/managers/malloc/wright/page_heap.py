@@ -32,6 +32,7 @@ from heapwright.managers.malloc.wright.dirty import (
 )
 from heapwright.managers.malloc.wright.growing import more_spans, reach
 from heapwright.managers.malloc.wright.huge import advise_huge, advise_small, is_dense
+from heapwright.managers.malloc.wright.regrets import learn, regret
 from heapwright.managers.malloc.wright.state import (
     DIRTY_PAGES,
     FIRST,
@@ -49,7 +50,6 @@ from heapwright.managers.malloc.wright.state import (
     PATIENCE,
     PURGE,
     PURGED_PAGES,
-    REGRETTED_PAGES,
     RETAIN_PAGES,
     RUN,
     SPAN_COUNT,
@@ -76,7 +76,6 @@ EXACT = 64  # lengths below have a bin each
 STEPS_SHIFT = 4
 BINS = EXACT + (26 << STEPS_SHIFT)
 HUGE_PAGE_PAGES = HUGE_PAGE_BYTES >> PAGE_SHIFT
-MOST_PATIENCE = 5
 DECAY_SHIFT = 3
 LONG_PAGES = 8  # a longer run counts as so many: as a rule it was not written in full
 INTERVAL_SHIFT = 2  # an interval is at least a quarter of the pages that hold memory
@@ -226,35 +225,35 @@ def take(heap, pages, align_pages):
             return 0
     _remove(heap, run)
     start, length = get(heap, run, START), get(heap, run, LENGTH)
-    heap.fields[USED_PAGES] += length
-    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start, length)
-    _shape(heap, run, start, length, TAKEN)
     skip = -start & (align_pages - 1)
     if skip:
         rest = _record(heap)
-        if rest:
-            put(heap, run, LENGTH, skip)
-            _shape(heap, rest, start + skip, length - skip, TAKEN)
-            _merge(heap, run)
-            run = rest
-        else:
-            _merge(heap, run)
+        if not rest:
+            _insert(heap, run)
             return 0
-    cut(heap, run, pages)
+        _shape(heap, run, start, skip, RUN)
+        _insert(heap, run)
+        run, start, length = rest, start + skip, length - skip
+    _use(heap, run, start, length, pages)
     heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     if heap.fields[PURGED_PAGES]:
-        _regret(heap, get(heap, run, START), pages)
+        regret(heap, get(heap, run, START), pages)
     return run
 
 
 @kernel
-def _regret(heap, start, pages):
-    """A run is handed out: of its clean pages as many as were purged of late were wanted."""
-    fields = heap.fields
-    wanted = min(pages - dirty_pages(heap, start, pages), fields[PURGED_PAGES])
-    fields[PURGED_PAGES] -= wanted
-    fields[WANTED_PAGES] += 2 * wanted
-    fields[REGRETTED_PAGES] += wanted
+def _use(heap, run, start, length, pages):
+    """Make the first `pages` pages of a free run that is in no bin a taken span, and the others a
+    free run, if there is a record for it. Of these nothing is counted anew: they may be many."""
+    rest = _record(heap) if length > pages else 0
+    if rest:
+        heap.paths[SPLIT] += 1
+        _shape(heap, rest, start + pages, length - pages, RUN)
+        _insert(heap, rest)
+        length = pages
+    heap.fields[USED_PAGES] += length
+    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start, length)
+    _shape(heap, run, start, length, TAKEN)
 
 
 @kernel
@@ -302,7 +301,7 @@ def keep_schedule(heap):
     whole = (fields[USED_PAGES] + fields[DIRTY_PAGES]) >> INTERVAL_SHIFT
     if fields[TICKS] < max(fields[INTERVAL_PAGES], whole) << fields[PATIENCE]:
         return
-    _learn(heap)
+    learn(heap)
     idle = fields[LOW_PAGES] - fields[RETAIN_PAGES]
     if idle > 0:
         fields[WANTED_PAGES] -= min(fields[WANTED_PAGES], idle) >> DECAY_SHIFT
@@ -311,20 +310,6 @@ def keep_schedule(heap):
         fields[PURGED_PAGES] += purge(heap, fields[DIRTY_PAGES] - idle)
     fields[TICKS] = 0
     fields[LOW_PAGES] = fields[DIRTY_PAGES]
-
-
-@kernel
-def _learn(heap):
-    """At the end of an interval: the next is longer if much of what was purged was wanted again,
-    and shorter if little was."""
-    fields = heap.fields
-    regretted, purged = fields[REGRETTED_PAGES], fields[PURGED_PAGES] + fields[REGRETTED_PAGES]
-    if regretted * 4 > purged:
-        fields[PATIENCE] = min(fields[PATIENCE] + 1, MOST_PATIENCE)
-    elif regretted * 16 <= purged:
-        fields[PATIENCE] = max(fields[PATIENCE] - 1, 0)
-    fields[REGRETTED_PAGES] = 0
-    fields[PURGED_PAGES] >>= 1
 
 
 @kernel
@@ -351,11 +336,15 @@ def extend(heap, span, pages):
         if have + more < pages:  # something else lies at the old end of the heap
             return False
     _remove(heap, above)
-    heap.fields[USED_PAGES] += more
-    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, more)
-    _drop_record(heap, above)
-    put(heap, span, LENGTH, have + more)
-    cut(heap, span, pages)
+    if have + more > pages:
+        heap.paths[SPLIT] += 1
+        _shape(heap, above, start + pages, have + more - pages, RUN)
+        _insert(heap, above)
+    else:
+        _drop_record(heap, above)
+    heap.fields[USED_PAGES] += pages - have
+    heap.fields[DIRTY_PAGES] -= dirty_pages(heap, start + have, pages - have)
+    put(heap, span, LENGTH, pages)
     heap.fields[LOW_PAGES] = min(heap.fields[LOW_PAGES], heap.fields[DIRTY_PAGES])
     return True
 
