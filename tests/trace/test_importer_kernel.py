@@ -162,7 +162,7 @@ def test_hashed_pointers_hide_which_pages_are_a_slabs(tmp_path):
     assert not trace.has_addresses
 
 
-GFP_BITS = {  # gfp_types.h of Linux 6.1: the number of each bit, and what the names of sets stand for
+GFP_BITS = {  # gfp_types.h of Linux 6.1: the numbers of bits, and what names of sets stand for
     **{"DMA": [0], "HIGHMEM": [1], "DMA32": [2], "MOVABLE": [3], "RECLAIMABLE": [4], "HIGH": [5]},
     **{"ATOMIC": [9], "DIRECT_RECLAIM": [10], "KSWAPD_RECLAIM": [11], "RECLAIM": [10, 11]},
     **{"MEMALLOC": [17], "NOMEMALLOC": [19], "ACCOUNT": [22]},
