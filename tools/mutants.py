@@ -117,7 +117,7 @@ def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None
     if group == "report":
         if folder != "report":
             return 0 if stem in SEEN_BY.get(own, ()) else None
-        seen = stem in WHOLE or f"report.{own} import" in text
+        seen = stem in WHOLE or re.search(rf"\breport\b.*\b{own}\b", text)
         return 0 if own in stem else 1 if seen else None
     manager = path.parent.name
     if named:
