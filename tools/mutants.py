@@ -62,7 +62,8 @@ GROUPS = {  # where a group's files lie, in which folders its tests, and which o
 NEVER = {"__init__.py", "invariants.py"}  # data, and what tests themselves ask
 LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|timelines_of_managers|test_importers_recordings|records_and_threads_past"
-    r"|grows_into_further_heaps|the_table_grows_and_empties|damaged_capture|long_chain_survives"
+    r"|streams_and_python_stacks|which_setting_would_have|grows_into_further_heaps"
+    r"|the_table_grows_and_empties|damaged_capture|long_chain_survives"
 )
 WHOLE = ("html", "document", "leaving", "rows", "summary", "traces")  # tests of whole reports
 SEEN_BY = {  # what else is shown, by the tests of a command or of the public face
@@ -116,7 +117,7 @@ def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None
     if group == "report":
         if folder != "report":
             return 0 if stem in SEEN_BY.get(own, ()) else None
-        seen = stem in WHOLE or f"report.{own} import" in text
+        seen = stem in WHOLE or re.search(rf"\breport\b.*\b{own}\b", text)
         return 0 if own in stem else 1 if seen else None
     manager = path.parent.name
     if named:

@@ -162,6 +162,29 @@ def test_hashed_pointers_hide_which_pages_are_a_slabs(tmp_path):
     assert not trace.has_addresses
 
 
+GFP_BITS = {  # gfp_types.h of Linux 6.1: the numbers of bits, and what names of sets stand for
+    **{"DMA": [0], "HIGHMEM": [1], "DMA32": [2], "MOVABLE": [3], "RECLAIMABLE": [4], "HIGH": [5]},
+    **{"ATOMIC": [9], "DIRECT_RECLAIM": [10], "KSWAPD_RECLAIM": [11], "RECLAIM": [10, 11]},
+    **{"MEMALLOC": [17], "NOMEMALLOC": [19], "ACCOUNT": [22]},
+}
+GFP_SETS = {
+    **{"DMA": [0], "DMA32": [2], "NOWAIT": [11], "ATOMIC": [5, 9, 11], "NOIO": [10, 11]},
+    **{"NOFS": [6, 10, 11], "KERNEL": [6, 7, 10, 11], "KERNEL_ACCOUNT": [6, 7, 10, 11, 22]},
+    **{"USER": [6, 7, 10, 11], "HIGHUSER": [1, 6, 7, 10, 11]},
+    **{"HIGHUSER_MOVABLE": [1, 3, 6, 7, 10, 11], "TRANSHUGE_LIGHT": [1, 3, 6, 7, 19]},
+    **{"TRANSHUGE": [1, 3, 6, 7, 10, 19]},
+}
+
+
+def test_every_flag_and_every_name_of_several_is_the_kernels():
+    for name, bits in GFP_BITS.items():
+        assert flags_of(f"__GFP_{name}") == sum(1 << bit for bit in bits), name
+    for name, bits in GFP_SETS.items():
+        assert flags_of(f"GFP_{name}") == sum(1 << bit for bit in bits), name
+    heeded = {bit for bits in (*GFP_BITS.values(), *GFP_SETS.values()) for bit in bits}
+    assert flags_of(hex((1 << 27) - 1)) == sum(1 << bit for bit in heeded)
+
+
 def test_flags_are_names_or_a_number():
     assert flags_of("GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO") == 0xCCA
     assert flags_of("0x40dc0") == 0xCC0 and flags_of("") == UNKNOWN
