@@ -57,9 +57,9 @@ def test_g1_tells_what_kind_of_pause_it_was():
     assert log.collections[0].cause == "G1 Evacuation Pause"
 
 
-def test_z_has_its_collector_heap_and_sizes_in_lines_of_its_own():
+def test_z_has_its_heap_and_sizes_in_lines_of_its_own():
     log = log_of(
-        "[0.010s][info][gc,init] Initializing The Z Garbage Collector\n"
+        "[0.010s][info][gc     ] Using The Z Garbage Collector\n"
         "[0.020s][info][gc,init] Max Capacity: 64M\n"
         "[1.440s][info][gc,heap] GC(0) Soft Max Capacity: 32M(50%)\n"
         "[1.440s][info][gc     ] GC(0) Garbage Collection (Warmup) 8M(12%)->6M(9%)\n"

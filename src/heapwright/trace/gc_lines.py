@@ -111,8 +111,6 @@ def chosen_by(options: str) -> str:
 
 
 def _fact(line: str) -> Fact | None:
-    if "Initializing The Z Garbage Collector" in line:
-        return Fact("collector", "z")
     if found := _USING.search(line):
         name = next((ours for theirs, ours in _NAMES if found[1].strip() == theirs), "")
         return Fact("collector", name) if name else None

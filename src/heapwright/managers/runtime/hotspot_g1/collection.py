@@ -5,7 +5,8 @@
     no region is free        ─► a collection, then full ones, then there is no memory
 
     eden = young target - survivors; the target is -Xmn, or what the pause goal has time for by the
-    pause model: base + bytes copied at so many a microsecond, for a share of eden that survives
+    pause model: base + bytes copied at so many a microsecond, for a share of eden that survives;
+    where few regions are free it takes no more than half of the reserve
 
 Source     OpenJDK 17 src/hotspot/share/gc/g1/g1CollectedHeap.cpp, g1Policy.cpp,
            g1YoungGenSizer.cpp, g1SurvivorRateGroup.cpp
@@ -39,6 +40,7 @@ from heapwright.managers.runtime.hotspot_g1.marking import (
 )
 from heapwright.managers.runtime.hotspot_g1.state import (
     EDEN,
+    FREE,
     HUMONGOUS,
     IDLE,
     MIXED,
@@ -51,13 +53,15 @@ from heapwright.managers.runtime.hotspot_g1.state import (
     settle_tops,
 )
 
+RESERVE_PERCENT = 10  # G1ReservePercent: of the heap, for what is copied
+
 FULL_PATH, YOUNG_PATH, MIXED_PATH, CYCLE_PATH, REMARK_PATH, FAILED_PATH = range(2, 8)
 
 
 @kernel
 def set_young_target(heap):
     """Regions of eden and survivors until the next collection."""
-    target = heap.fixed_young
+    target = least = heap.fixed_young
     if not target:
         least = max(1, heap.total * heap.least_percent // 100)
         most = max(1, heap.total * heap.most_percent // 100)
@@ -65,8 +69,22 @@ def set_young_target(heap):
         region_us = heap.region_bytes * max(1, heap.survival) // 1000 // heap.copied_per_us
         target = min(max(time_us // max(1, region_us), least), most)
         target = max(target, heap.regions.counts[unsigned(SURVIVOR)] + 1)
-    heap.young_target = target
-    heap.most_survivors = (target + heap.survivor_ratio - 1) // heap.survivor_ratio
+    heap.young_target = _beside_reserve(heap, target, least)
+
+
+@kernel
+def _beside_reserve(heap, target, least):
+    """The target, unless it takes more than half of the reserve from the free regions, or more than
+    is free; not below what young has."""
+    counts = heap.regions.counts
+    free, young = counts[unsigned(FREE)], counts[unsigned(EDEN)] + counts[unsigned(SURVIVOR)]
+    reserve = (heap.total * RESERVE_PERCENT + 99) // 100
+    eaten = min(least, (reserve + 1) // 2)
+    if free <= reserve:
+        target = min(free, target, eaten)
+    elif free < target + reserve:
+        target = min(target, free - reserve + eaten)
+    return max(target, young)
 
 
 @kernel
@@ -85,9 +103,11 @@ def collect_young(heap):
             kind = MIXED_KIND
             heap.paths[MIXED_PATH] += 1
     heap.emptied = survivors
+    wanted = (heap.young_target + heap.survivor_ratio - 1) // heap.survivor_ratio
+    heap.most_survivors = min(wanted, heap.regions.counts[unsigned(FREE)])
     heap.threshold = next_threshold(
         heap.ages,
-        heap.most_survivors << heap.region_shift,
+        wanted << heap.region_shift,
         heap.target_percent,
         heap.most_threshold,
     )
