@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static void *volatile kept;
@@ -115,6 +116,31 @@ static int come_and_go(long rounds) {
     return 0;
 }
 
+/* threads of which one asks for long, then another, and now and then all at once; signals come meanwhile */
+static void tick(int number) { (void)number; }
+static void *in_turn(void *seed) {
+    unsigned draw = (unsigned)(size_t)seed;
+    for (int turn = 0; turn < 24; turn++) {
+        int alone = turn % 4;
+        if (alone) pthread_mutex_lock(&lock);
+        for (int i = 0; i < (alone ? 2000 : 200); i++) {
+            draw = draw * 1103515245 + 12345;
+            free(__atomic_exchange_n(&shared[draw >> 8 & 63], malloc(1 + (draw >> 20 & 511)), __ATOMIC_SEQ_CST));
+        }
+        if (alone) pthread_mutex_unlock(&lock);
+    }
+    return NULL;
+}
+static int turns(void) {
+    pthread_t thread[3];
+    struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
+    signal(SIGALRM, tick);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (long i = 0; i < 3; i++) pthread_create(&thread[i], NULL, in_turn, (void *)(7 * i + 1));
+    for (long i = 0; i < 3; i++) pthread_join(thread[i], NULL);
+    return setitimer(ITIMER_REAL, &never, NULL);
+}
+
 static pthread_t main_thread;
 static void *after_main(void *nothing) {
     pthread_join(main_thread, NULL);
@@ -197,6 +223,7 @@ int main(int count, char **argument) {
     if (!strcmp(what, "cancel")) return cancel(number);
     if (!strcmp(what, "late")) return late(number);
     if (!strcmp(what, "come_and_go")) return come_and_go(number);
+    if (!strcmp(what, "turns")) return turns();
     if (!strcmp(what, "last_round")) return last_round();
     if (!strcmp(what, "main_exits")) main_exits();
     if (!strcmp(what, "steer")) return steer();
