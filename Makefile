@@ -69,7 +69,7 @@ fuzz: install ## 100,000 hostile inputs for each importer; with atheris, guided 
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m fuzz.run
 
-agreement: install system ## regenerate docs/agreement*.md from real recordings; WHEELS=folder with PyTorch's
+agreement: install system ## regenerate docs/agreement*.md from real recordings; WHEELS=folder with PyTorch's; PANDAS_PYTHONS
 	test -d build/recordings/full || $(BIN)/python -m benchmarks.workloads build/recordings/full --scale full
 	$(BIN)/python -m benchmarks.agreement build/recordings/full
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check cmeel-mimalloc==3.4.3
