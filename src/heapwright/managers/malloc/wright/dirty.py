@@ -92,19 +92,23 @@ def sign_run(heap, start, pages):
     while page < end:
         place = page << PAGE_SHIFT
         fill_page(heap, place)
-        heap.signed[unsigned(page)] = 1
+        heap.signed[unsigned(page >> WORD_BITS_SHIFT)] |= 1 << (page & WORD_MASK)
         page = next_page(heap, page + 1, end, True)
 
 
 @kernel(cold=True)
 def unsign(heap, start, pages, is_handed_out):
     """Pages that were filled are so no more; if they are handed out, they must still have been."""
-    end = start + pages
-    page = next_page(heap, start, end, True)
+    page, end = start, start + pages
     while page < end:
-        place = page << PAGE_SHIFT
-        if heap.signed[unsigned(page)]:
-            heap.signed[unsigned(page)] = 0
+        low = page & WORD_MASK
+        step = min(WORD_BITS - low, end - page)
+        word = unsigned(page >> WORD_BITS_SHIFT)
+        found = heap.signed[word] & _bits(low, step)
+        heap.signed[word] ^= found
+        while found:
+            place = (page - low + trailing_zeros(found)) << PAGE_SHIFT
             if is_handed_out and not is_filled_page(heap, place):
                 condemn(heap, WRITTEN)
-        page = next_page(heap, page + 1, end, True)
+            found &= found - 1
+        page += step

@@ -29,7 +29,7 @@ SPANS_STEP = 4096
 ROWS_STEP = 8
 MAP_SHIFT = PAGE_SHIFT - 2  # bytes of the heap to a byte of each table
 DIRTY_SHIFT = PAGE_SHIFT + 5 - 3
-SIGNED_SHIFT = PAGE_SHIFT
+SIGNED_SHIFT = DIRTY_SHIFT
 GROWING = {  # arrays of which flight maps so many bytes at the start: the first steps
     "page_map": STEP_BYTES >> MAP_SHIFT,
     "dirty": STEP_BYTES >> DIRTY_SHIFT,

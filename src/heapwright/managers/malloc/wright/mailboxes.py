@@ -207,9 +207,9 @@ def carried(heap, letter, number):
 
 
 @kernel(inline=True)
-def _erase(heap, letter):
-    """Make what was written into a letter what a free block is filled with, where hardened."""
-    if heap.guarded[0]:
+def _erase(heap, letter, count):
+    """Make the `count` addresses in a letter what a free block is filled with, where hardened."""
+    if heap.guarded[0] and count:
         size_class = entry_of(heap, letter) & 255
         fill(heap, letter, heap.classes.bytes_of[unsigned(size_class)])
 
@@ -227,7 +227,7 @@ def _settle(heap, letter):
             after, count = next_letter(heap, letter), carried_by(heap, letter)
             for number in range(count):
                 left += _settle_one(heap, carried(heap, letter, number))
-            _erase(heap, letter)
+            _erase(heap, letter, count)
             left += _settle_one(heap, letter)
             done += 1 + count
             letter = after
@@ -263,7 +263,7 @@ def collect_mail(heap, row, to_cache):
         after, count = next_letter(heap, letter), carried_by(heap, letter)
         for number in range(count):
             _receive(heap, row, carried(heap, letter, number), to_cache)
-        _erase(heap, letter)
+        _erase(heap, letter, count)
         _receive(heap, row, letter, to_cache)
         letter = after
 

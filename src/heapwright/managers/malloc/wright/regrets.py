@@ -1,7 +1,8 @@
 """What was given back to the system and soon asked for again: from this the schedule learns.
 
-    purge ─► PURGED_PAGES ─a run is handed out that has clean pages─► WANTED_PAGES, twice as many:
-             so much more may lie free; and REGRETTED_PAGES, by which intervals get longer
+    purge ─► PURGED_PAGES ─a run is handed out that has clean pages─► WANTED_PAGES, twice as many,
+             but no more than the heap has: so much more may lie free; and REGRETTED_PAGES, by
+             which intervals get longer
 
 Source     our own
 Omits      which pages these were: clean ones are taken for purged ones while there are any
@@ -10,9 +11,11 @@ Omits      which pages these were: clean ones are taken for purged ones while th
 from heapwright.compiler import kernel
 from heapwright.managers.malloc.wright.dirty import dirty_pages
 from heapwright.managers.malloc.wright.state import (
+    DIRTY_PAGES,
     PATIENCE,
     PURGED_PAGES,
     REGRETTED_PAGES,
+    USED_PAGES,
     WANTED_PAGES,
 )
 
@@ -25,7 +28,8 @@ def regret(heap, start, pages):
     fields = heap.fields
     wanted = min(pages - dirty_pages(heap, start, pages), fields[PURGED_PAGES])
     fields[PURGED_PAGES] -= wanted
-    fields[WANTED_PAGES] += 2 * wanted
+    held = fields[USED_PAGES] + fields[DIRTY_PAGES]
+    fields[WANTED_PAGES] = max(fields[WANTED_PAGES], min(fields[WANTED_PAGES] + 2 * wanted, held))
     fields[REGRETTED_PAGES] += wanted
 
 

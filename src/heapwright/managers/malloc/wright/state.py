@@ -137,7 +137,7 @@ class Heap(NamedTuple):
     filled: np.ndarray  # int64[bin >> 5]  bitmap: bins that are not empty
     dirty: np.ndarray  # int64[page >> 5]  bitmap: pages written since the system gave them
     orphans: np.ndarray  # int64[class]  first of a ring of spans whose owner is gone, 0: none
-    signed: np.ndarray  # uint8[page]  1: of a free run, and filled; kept where hardened
+    signed: np.ndarray  # int64[page >> 5]  bitmap: of free runs, and filled; kept where hardened
     guarded: np.ndarray  # int64[1]  setting: 1 where hardened; in flight a constant of the code
     end: np.ndarray  # int64[1]  address past the last page: TOP, on a cache line of its own
     sentences: np.ndarray  # int8[verdict * SENTENCE_BYTES]  see hardened.py
@@ -162,7 +162,7 @@ def tables(machine: Machine, classes: Classes, bins: int, sentences: np.ndarray 
         np.zeros((bins >> 5) + 1, np.int64),
         reserve(PAGES >> 5, np.int64),
         np.zeros(128, np.int64),
-        reserve(PAGES if sentences is not None else 1, np.uint8),
+        reserve(PAGES >> 5 if sentences is not None else 1, np.int64),
         np.array([sentences is not None], np.int64),
         np.zeros(1, np.int64),
         sentences if sentences is not None else np.zeros(1, np.int8),
