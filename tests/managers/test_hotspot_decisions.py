@@ -1,4 +1,4 @@
-"""Two decisions of HotSpot's collectors at their edges, in these kernels alone."""
+"""Decisions of HotSpot's collectors at their edges, in these kernels alone."""
 
 from itertools import pairwise
 from types import SimpleNamespace
@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from heapwright.collectors.log import REMEMBERED
+from heapwright.collectors.hotspot.layout import HEADER_BYTES
+from heapwright.collectors.log import REMEMBERED, SWEPT_BYTES
 from heapwright.compiler import INTERPRETED
-from heapwright.managers.runtime.hotspot_g1 import evacuation
-from heapwright.managers.runtime.hotspot_g1.state import OLD
+from heapwright.managers.runtime.hotspot_g1 import destinations, evacuation, marking
+from heapwright.managers.runtime.hotspot_g1.state import HUMONGOUS, OLD, SURVIVOR
 from heapwright.managers.runtime.hotspot_parallel import collection
 
 pytestmark = pytest.mark.skipif(not INTERPRETED, reason="kernels are compiled for whole heaps")
@@ -60,3 +61,55 @@ def test_runs_of_cards_end_where_a_chunk_does(shift, cards, monkeypatch):
     edges = [first + 1, first + cards, first + 2 * cards, past]
     assert [(a >> 9, b >> 9) for a, b in runs] == list(pairwise(edges))
     assert heap.log.totals[REMEMBERED] == past - first - 1 and not dirty.any()
+
+
+REGION_BYTES, LARGE_BYTES = 1 << 20, 5000
+
+
+@pytest.mark.parametrize("young", [False, True])
+@pytest.mark.parametrize("left", [LARGE_BYTES, LARGE_BYTES - 8, 0])
+def test_a_region_without_room_is_filled_up_and_another_taken(left, young, monkeypatch):
+    """For an object that has no place in a buffer; one that fits exactly takes the last bytes."""
+    filled, settled, kinds = [], [], []
+    monkeypatch.setattr(destinations, "fill", lambda _, top, bytes_: filled.append((top, bytes_)))
+    monkeypatch.setattr(destinations, "settle", lambda _, top, end: settled.append((top, end)))
+    monkeypatch.setattr(destinations, "take_region", lambda _, kind: kinds.append(kind) or 5)
+    top = {3: 4 * REGION_BYTES - left, 5: 5 * REGION_BYTES}
+    heap = SimpleNamespace(
+        **dict.fromkeys(("young_lab", "young_lab_end", "old_lab", "old_lab_end"), 0),
+        **dict.fromkeys(("survivors_full", "old_full", "machine", "emptied"), 0),
+        **{"to_region": 3, "to_old": 3, "most_survivors": 1, "region_bytes": REGION_BYTES},
+        **{"region_shift": 20, "java": SimpleNamespace(base=0)},
+        regions=SimpleNamespace(top=top, counts={SURVIVOR: 0}),
+    )
+    ask = destinations.in_survivors if young else destinations.in_old
+    bytes_ = LARGE_BYTES
+    fits = left == bytes_
+    assert ask(heap, bytes_) == (4 * REGION_BYTES - bytes_ if fits else 5 * REGION_BYTES)
+    assert top == {3: 4 * REGION_BYTES, 5: 5 * REGION_BYTES + (0 if fits else bytes_)}
+    rest = [(4 * REGION_BYTES - left, left)] if left and not fits else []
+    assert filled == settled == rest
+    assert kinds == ([] if fits else [SURVIVOR if young else OLD])
+
+
+def test_a_humongous_object_goes_when_no_handle_and_no_reference_leads_to_it(monkeypatch):
+    """Of four, one each is held, found by the look at old regions, without an owner, and dead."""
+    freed = []
+    tops = {region: region * REGION_BYTES + 100 * region for region in range(1, 5)}
+    heap = SimpleNamespace(
+        **{"own": 1, "total": 5, "region_shift": 20, "machine": None},
+        java=SimpleNamespace(base=0),
+        mutator=SimpleNamespace(handles=[REGION_BYTES + HEADER_BYTES, 0, 0]),
+        regions=SimpleNamespace(
+            kind=[HUMONGOUS] * 5, owner=[0, 0, 1, -1, 2], top=tops, scan_top=[9] * 5
+        ),
+        log=SimpleNamespace(totals=np.zeros(64, np.int64)),
+    )
+    found = heap.regions.scan_top
+    monkeypatch.setattr(marking, "load", lambda _, address: 0)  # no object has references
+    monkeypatch.setattr(marking, "_find_humongous", lambda _: found.__setitem__(2, 0))
+    monkeypatch.setattr(marking, "free_old", lambda _, region: freed.append(region))
+    assert marking.reclaim_humongous(heap) == 400 == heap.log.totals[SWEPT_BYTES]
+    assert freed == [4]
+    heap.mutator.handles[1:] = [2 * REGION_BYTES + HEADER_BYTES, 4 * REGION_BYTES + HEADER_BYTES]
+    assert marking.reclaim_humongous(heap) == 0 and freed == [4]
