@@ -41,7 +41,9 @@ class Case(NamedTuple):
 
 SMALL = {"Xmx": 4 * M, "Xmn": M}
 CASES = {
-    "serial-lists": Case("hotspot-serial", "linked-lists", LISTS, {**SMALL, "UseTLAB": 0}),
+    "serial-lists": Case(
+        "hotspot-serial", "linked-lists", LISTS, {**SMALL, "UseTLAB": 0}, (11, 17, 21, 25)
+    ),
     "serial-buffers": Case("hotspot-serial", "linked-lists", LISTS, {**SMALL, "TLABSize": 8192}),
     "serial-bitmaps": Case(
         "hotspot-serial",

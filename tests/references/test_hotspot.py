@@ -24,7 +24,8 @@ def test_there_is_a_key_for_each_and_no_other():
 
 
 # Step by step the releases that differ
-PLAYED = [key for key in KEYS if not INTERPRETED or (key[1] != 21 and "references" not in key[0])]
+SAME = {("serial-lists", 11)} | {key for key in KEYS if key[1] == 21 or "references" in key[0]}
+PLAYED = [key for key in KEYS if not INTERPRETED or key not in SAME]
 
 
 @cache

@@ -41,6 +41,13 @@ TOLD = (
     *("version", "tlab_reserve_bytes", "table_offset_bytes", "finalizers_offset_bytes"),
     *("marking_work", "pause_base_us", "copied_bytes_per_us", "events_per_ms"),
 )
+REFINED = (
+    20  # release from which on an option alone keeps G1 from refining cards beside the program
+)
+NO_REFINEMENT = [
+    "-XX:-G1UseAdaptiveConcRefinement",
+    *(f"-XX:G1ConcRefinement{zone}Zone=100000000" for zone in ("Green", "Yellow", "Red")),
+]
 SOFTLY = "SoftRefLRUPolicyMSPerMB"
 UNSAFE = "--sun-misc-unsafe-memory-access=allow"  # from release 23 on
 
@@ -55,7 +62,8 @@ def flags(
         found.append(UNSAFE)
     if name == "hotspot-g1":
         found.append("-Xshare:off")  # its own objects lie in no archive
-        if release < 20:
+        found += NO_REFINEMENT if release < REFINED else ["-XX:-G1UseConcRefinement"]
+        if release < REFINED:
             found.append("-XX:-G1UsePreventiveGC")
     heap = settings["Xmx"]
     found += [f"-Xmx{heap}", f"-Xms{settings.get('Xms') or heap}"]

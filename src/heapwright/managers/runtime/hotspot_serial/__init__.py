@@ -1,4 +1,4 @@
-"""HotSpot's serial collector, of JDK 17, 21 and 25."""
+"""HotSpot's serial collector, of JDK 11, 17, 21 and 25."""
 
 from heapwright.managers.card import Card
 
@@ -7,7 +7,7 @@ CARD = Card(
     serves=("graph",),
     compared=(),
     reference="heapwright.references.hotspot",
-    versions=("17.0", "21.0", "25.0"),
+    versions=("11.0", "17.0", "21.0", "25.0"),
     version_of="java",
     limit_knob="Xmx",
     names_slots=False,
