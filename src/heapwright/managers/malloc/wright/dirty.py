@@ -105,7 +105,8 @@ def unsign(heap, start, pages, is_handed_out):
         step = min(WORD_BITS - low, end - page)
         word = unsigned(page >> WORD_BITS_SHIFT)
         found = heap.signed[word] & _bits(low, step)
-        heap.signed[word] ^= found
+        if found:  # else the table's page may not be there yet, and need not
+            heap.signed[word] ^= found
         while found:
             place = (page - low + trailing_zeros(found)) << PAGE_SHIFT
             if is_handed_out and not is_filled_page(heap, place):
