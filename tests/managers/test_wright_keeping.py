@@ -142,6 +142,15 @@ def test_what_was_purged_and_wanted_again_is_kept():
     assert int(trial.heap.fields[state.DIRTY_PAGES]) * sizes.PAGE_BYTES < 16 << 20
 
 
+def test_tiny_blocks_take_what_they_ask_for_where_that_is_wanted():
+    taken = {}
+    for least in (8, 16):
+        trial = Trial("wright", {"least_bytes": least})
+        trial.churn([(MALLOC, slot, 1 + slot % 8, 0) for slot in range(3000)])
+        taken[least] = used_bytes(trial)
+    assert taken[8] <= 3000 * 8 + 16384 < taken[16]
+
+
 def test_an_interval_is_longer_where_what_was_purged_is_wanted_again():
     trial = Trial("wright", {"interval_bytes": 1 << 20, "retain_bytes": 0})
     patience = []
