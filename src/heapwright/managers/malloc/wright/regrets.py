@@ -1,8 +1,8 @@
 """What was given back to the system and soon asked for again: from this the schedule learns.
 
     purge ─► PURGED_PAGES ─a run is handed out that has clean pages─► WANTED_PAGES, twice as many,
-             but no more than the heap has: so much more may lie free; and REGRETTED_PAGES, by
-             which intervals get longer
+             but no more than twice what the heap has: so much more may lie free; and
+             REGRETTED_PAGES, by which intervals get longer
 
 Source     our own
 Omits      which pages these were: clean ones are taken for purged ones while there are any
@@ -28,8 +28,8 @@ def regret(heap, start, pages):
     fields = heap.fields
     wanted = min(pages - dirty_pages(heap, start, pages), fields[PURGED_PAGES])
     fields[PURGED_PAGES] -= wanted
-    held = fields[USED_PAGES] + fields[DIRTY_PAGES]
-    fields[WANTED_PAGES] = max(fields[WANTED_PAGES], min(fields[WANTED_PAGES] + 2 * wanted, held))
+    most = max(fields[WANTED_PAGES], 2 * (fields[USED_PAGES] + fields[DIRTY_PAGES]))
+    fields[WANTED_PAGES] = min(fields[WANTED_PAGES] + 2 * wanted, most)
     fields[REGRETTED_PAGES] += wanted
 
 
