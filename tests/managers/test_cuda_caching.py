@@ -7,7 +7,7 @@ from cuda_programs import CASES, FOLDER, MIB, batch
 from heapwright.compiler import INTERPRETED
 from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
-from heapwright.machine.address_space import MAPPED_TOP
+from heapwright.machine.address_space import MAPPED_TOP, SYSCALLS
 from heapwright.managers import managers, named
 from heapwright.managers.device.cuda_caching.state import ROW_SHIFT, SEGMENT
 from heapwright.trace.schema import Events, events
@@ -128,6 +128,7 @@ def test_what_is_whole_goes_back_before_a_request_fails():
     assert len(trial.rows("cached")) == 1
     assert trial.step(MALLOC, 1, 70 * MIB)[0] and told(trial)["num_alloc_retries"] == 1
     assert before - free_bytes(trial) == 70 * MIB, "the address space of the first too"
+    assert trial.machine.meters[SYSCALLS] == 4, "taken, refused, given back, taken"
     assert trial.step(MALLOC, 2, 70 * MIB) == (0, 0) and told(trial)["ooms"] == 1
     assert trial.step(REALLOC, 1, 80 * MIB)[1] == 70 * MIB, "the old block stays"
     assert any("Out of memory 2 times" in note for note in trial.module.notes(trial.heap))

@@ -9,6 +9,7 @@ import pytest
 from heapwright.collectors.hotspot.layout import HEADER_BYTES
 from heapwright.collectors.log import REMEMBERED, SWEPT_BYTES
 from heapwright.compiler import INTERPRETED
+from heapwright.managers.runtime.hotspot_cms import buffers
 from heapwright.managers.runtime.hotspot_g1 import destinations, evacuation, marking
 from heapwright.managers.runtime.hotspot_g1.state import HUMONGOUS, OLD, SURVIVOR
 from heapwright.managers.runtime.hotspot_parallel import collection
@@ -61,6 +62,17 @@ def test_runs_of_cards_end_where_a_chunk_does(shift, cards, monkeypatch):
     edges = [first + 1, first + cards, first + 2 * cards, past]
     assert [(a >> 9, b >> 9) for a, b in runs] == list(pairwise(edges))
     assert heap.log.totals[REMEMBERED] == past - first - 1 and not dirty.any()
+
+
+@pytest.mark.parametrize(("left", "placed"), [(640, 1 << 16), (648, 1 << 16), (632, 0)])
+def test_an_object_beside_the_buffers_takes_the_last_bytes_of_to_space(left, placed):
+    top = 1 << 16
+    heap = SimpleNamespace(
+        **{"young_lab": 0, "young_lab_end": 0, "young_full": 0, "direct": 1},
+        **{"spare_top": top, "spare": top + left - 8192, "survivor_bytes": 8192},
+    )
+    assert buffers.in_to_space(heap, 640) == placed
+    assert heap.spare_top == top + (640 if placed else 0)
 
 
 REGION_BYTES, LARGE_BYTES = 1 << 20, 5000

@@ -23,6 +23,7 @@ from heapwright.managers.malloc.jemalloc.state import (
     EPOCH,
     INTERVAL,
     LIVE,
+    MOST_BLOCKS,
     THREADS,
     TICKS,
     get,
@@ -256,6 +257,20 @@ def test_a_knob_that_does_not_fit_is_refused(knobs, said):
     manager = named("jemalloc")
     with pytest.raises(HeapwrightError, match=said):
         manager.module.boot(machine(), manager.configured(knobs))
+
+
+@pytest.mark.parametrize("full", ["table", "space"])
+def test_an_arena_that_is_refused_leaves_its_thread_to_the_first(full):
+    """A second thread's wants a block: of a table without a row, of a space without a gap."""
+    trial = Trial("jemalloc")
+    first, _ = trial.step(MALLOC, 0, 100)
+    if full == "table":
+        trial.heap.blocks = MOST_BLOCKS
+    else:
+        trial.machine.gaps.count[0] = 0
+    before = int(trial.heap.blocks)
+    assert 0 < trial.step(MALLOC, 1, 100, thread=1)[0] - first < 1 << 16
+    assert trial.heap.blocks == before and trial.module.fatal(trial.heap) == ""
 
 
 def test_refused_metadata_ends_the_program():

@@ -192,6 +192,20 @@ def test_a_cached_segment_goes_back_after_half_a_second():
     assert path(trial, "segment_cached") >= 2
 
 
+def test_the_end_of_a_thread_looks_at_the_whole_cache():
+    trial = Trial("mimalloc")
+    for thread in (1, 5, 6):
+        trial.step(MALLOC, thread, 100, thread=thread)
+    gone = []
+    for thread, time in ((1, 0), (5, 499), (6, 501)):
+        trial.machine.meters[TIME_NS] = time * MS_NS
+        trial.step(FREE, thread, thread=thread)
+        trial.step(THREAD_EXIT, -1, thread=thread)
+        gone.append(path(trial, "decommit"))
+    assert gone == [0, 0, 1]
+    trial.verify()
+
+
 def test_the_first_look_into_the_cache_is_as_random_as_the_real_ones():
     assert [int(shuffled(value)) for value in (1_000_000, 1_000_500)] == [
         splitmix(value) % 1024 for value in (1_000_000, 1_000_500)

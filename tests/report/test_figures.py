@@ -7,6 +7,7 @@ from heapwright.report.figures import bars, legend, notes_list, stranding_sites
 from heapwright.report.markup import words
 from heapwright.report.notes import notes
 from heapwright.report.standing import collectors_asked, standing
+from heapwright.words import PART_NAMES
 from made_results import MIB, collecting, made, now, stranded
 
 PARTS = {
@@ -147,6 +148,15 @@ def test_of_a_measured_system_the_rest_is_not_told_apart():
     assert "within one event" in legend([made()]) and "not told apart" not in legend([made()])
     nothing = made(peak=dict.fromkeys(made().peak, 0), high_water_bytes=MIB)
     assert "garbage" not in legend([nothing])
+    for part, name in PART_NAMES.items():  # each alone, of a twin and of a real system
+        alone = nothing.peak | {f"{part}_bytes": MIB}
+        told = [
+            re.findall(
+                "</i>([^<]+)</dt>", legend([made(kind=kind, peak=alone, high_water_bytes=0)])
+            )
+            for kind in ("twin", "measured")
+        ]
+        assert told == [[name], [*([name] if part != "partial" else []), "not told apart"]]
 
 
 def test_no_line_ends_between_a_number_and_its_unit():

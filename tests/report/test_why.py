@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from heapwright.report import why, why_page
+from heapwright.report import answers, why, why_page
 from heapwright.report.rows import Row, Sheet
 
 
@@ -68,7 +68,7 @@ def test_the_first_stack_is_told_from_the_inside(monkeypatch, stacked, site):
     assert ("the first of them, from the inside:" in text) is stacked
 
 
-def test_a_page_has_ten_rows_and_stacks_and_every_figure(monkeypatch):
+def test_a_page_has_ten_rows_and_stacks_and_every_figure(monkeypatch, tmp_path):
     """Of a verdict that was made up: which sheets are asked for, and where each word stands."""
     asked = []
     for name in ("stack_like_sheet", "shares_sheet", "timeline_sheet"):
@@ -86,7 +86,7 @@ def test_a_page_has_ten_rows_and_stacks_and_every_figure(monkeypatch):
     stack = {"label": "f <g>", "bytes": 3 << 20, "share": 0.25, "blocks": 7}
     deep = SimpleNamespace(frames=["outer", "inner"], **stack)
     others = [finding("b", 0.05), finding("c", 0.5), finding("d", 0.04)]
-    page = why_page.why_page(
+    written = answers.Why.write_html(
         SimpleNamespace(
             trace={
                 **{"notes": ["of the trace"], "program": "p <x>", "path": "x", "origin": {}},
@@ -95,8 +95,10 @@ def test_a_page_has_ten_rows_and_stacks_and_every_figure(monkeypatch):
             flame=SimpleNamespace(to_json=lambda: "</script>"),
             result=SimpleNamespace(notes=["of the twin"]),
             diagnosis=SimpleNamespace(findings=[finding("a", 0.7, [deep]), *others]),
-        )
+        ),
+        tmp_path / "why.html",
     )
+    page = written.read_text()
     assert asked == [("stack_like_sheet", 10), ("shares_sheet",), ("timeline_sheet", 10)]
     assert "12,345 events; 2.00 MiB in 678 objects alive at most" in page
     listed = "<li>Mend a.</li>\n<li>b has 0.05.</li>\n<li>c has 0.5.</li></ul>"

@@ -15,7 +15,7 @@ from heapwright.api.selection import selected
 from heapwright.api.why import why
 from heapwright.errors import HeapwrightError
 from heapwright.machine.address_space import MAPPED_TOP
-from heapwright.trace.importers import import_file, pickled, torch_snapshot
+from heapwright.trace.importers import import_file, pickled, snapshot_start, torch_snapshot
 from heapwright.trace.schema import MALLOC
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import Conditions, Replay
@@ -197,6 +197,32 @@ def test_whatever_comes_in_is_a_trace_or_one_sentence(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-1500:]
     assert int(done.stdout) > 5
+
+
+def test_blocks_that_lie_nowhere_or_in_each_other_are_counted():
+    """Below every segment, beyond the end of one, within the block before."""
+    segment = snapshot_start.Segment(8192, True, 0, False)
+    live = {100: 512, 4096: 1024, 4608: 512, 12_000: 1024}
+    start = snapshot_start._pieces({4096: segment}, live)
+    assert start.overlapping == 3 and [p.address for p in start.pieces if p.live] == [4096]
+    assert snapshot_start._pieces({4096: segment}, {4096: 8192}).overlapping == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much a process has")
+def test_a_reader_may_have_what_it_has_and_what_a_file_can_need(monkeypatch):
+    import resource
+
+    endless, told = resource.RLIM_INFINITY, []
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: told.append((what, *limits)))
+    for soft in (endless, 1 << 20):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, soft=soft: (soft, endless))
+        pickled.limited(1000)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    (first, most, hard), second = told
+    assert (first, hard) == (resource.RLIMIT_AS, endless)
+    room = most - pickled.LEAST_BYTES - 1000 * pickled.EXPANSION
+    assert abs(room - pages * resource.getpagesize()) < 64 * MIB
+    assert second == (resource.RLIMIT_AS, 1 << 20, endless), "never more than it might"
 
 
 def test_plain_data_is_read_and_nothing_else():

@@ -1,5 +1,7 @@
 """A reader in a process of its own: what it is told, what it tells, what is left of it."""
 
+import subprocess
+
 import pytest
 
 from heapwright.errors import HeapwrightError
@@ -60,3 +62,20 @@ def test_what_breaks_off_is_told_and_leaves_nothing(convert, how, error, words):
         run(how)
     assert told[:2] == [0.25, 0.75]
     assert list(output.iterdir()) == []
+
+
+def test_an_interrupted_import_asks_its_reader_to_end_at_once(convert, tmp_path, monkeypatch):
+    _, _, output = convert
+    asked = []
+
+    def interrupt(share):
+        raise KeyboardInterrupt
+
+    def terminate(child):
+        asked.append(child.poll())
+        child.kill()
+
+    monkeypatch.setattr(subprocess.Popen, "terminate", terminate)
+    with pytest.raises(KeyboardInterrupt):
+        isolated("made_reader", tmp_path / "in", output / "trace", interrupt)
+    assert len(asked) == 1 and not list(output.glob(".*"))
