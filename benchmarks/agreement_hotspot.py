@@ -91,9 +91,11 @@ SET_UPS["hotspot-cms"] = {
     },
 }
 HEAPS = {"hotspot-g1": REGIONS, "hotspot-cms": CHUNKS}
-WITHOUT = {  # an option that it has no longer; rules of growth that the twin has not
+WITHOUT = {  # an option that it has no longer; rules of growth, or headers, that the twin has not
     ("25.0", "-XX:-UseTLAB -XX:PretenureSizeThreshold=300"),
     ("25.0", GROWING),
+    ("11.0", GROWING),
+    ("11.0", "-XX:-UseTLAB -XX:-UseCompressedOops"),
 }
 HEADER = (
     "program",

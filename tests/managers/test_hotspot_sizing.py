@@ -44,7 +44,11 @@ def test_spaces_are_as_large_as_the_jvm_prints(release, heap, young):
         ({"Xmx": 8 * M, "Xms": 4 * M}, "this twin's heap grows where Xmn is given"),
         (
             {"version": NEWEST, "Xmx": 8 * M, "Xms": 4 * M, "Xmn": 2 * M},
-            "in versions before 24",
+            "in versions 17 to 23",
+        ),
+        (
+            {"version": version_number("11"), "UseCompressedOops": 0},
+            "before version 15 headers grow with it",
         ),
         ({"Xmx": M}, "Xmx is at least 2,097,152 bytes"),
         ({"Xmx": 31 << 30}, "30 with compressed references"),

@@ -61,6 +61,7 @@ from heapwright.managers.runtime.hotspot_g1.marking import wants_marking
 from heapwright.managers.runtime.hotspot_g1.state import (
     BY_PROGRAM,
     EDEN,
+    FREE,
     MARKING,
     OLD,
     OWN,
@@ -345,6 +346,8 @@ def _humongous(heap, slot, need):
     if wants_marking(heap, need):
         heap.phase = REQUESTED
         collect_young(heap)
+        if not heap.regions.counts[unsigned(FREE)]:
+            collect_full(heap)
     block = take_run(heap, slot, need)
     if not block:
         collect_young(heap)

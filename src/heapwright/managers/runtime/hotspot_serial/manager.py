@@ -72,6 +72,9 @@ from heapwright.versions import version_number
 
 NEVER = 1 << 62
 MODERN = version_number("24")
+APART = version_number(
+    "15"
+)  # from which on class pointers are narrow without compressed references
 
 PATHS = (*generations.PATHS, "skipped")
 
@@ -120,10 +123,16 @@ def boot(machine, config, mutator):
     """A heap that is not mapped yet; HeapwrightError for options that contradict each other."""
     sizing.refuse_contradictions("hotspot-serial", config, grows=True)
     sizes = sizing.generations(config)
-    if config.Xms not in (0, config.Xmx) and (config.version >= MODERN or not config.Xmn):
+    if config.version < APART and not config.UseCompressedOops:
+        raise HeapwrightError(
+            "hotspot-serial.UseCompressedOops is 0: before version 15 headers grow with it, which "
+            "this twin's do not; leave it 1, or take version 17."
+        )
+    grows = APART <= config.version < MODERN and config.Xmn
+    if config.Xms not in (0, config.Xmx) and not grows:
         raise HeapwrightError(
             f"hotspot-serial.Xms is {config.Xms:,} and Xmx {config.Xmx:,}: this twin's heap grows "
-            "where Xmn is given, in versions before 24; let them be equal."
+            "where Xmn is given, in versions 17 to 23; let them be equal."
         )
     compressed = bool(config.UseCompressedOops)
     spaces = generations.bounds("hotspot-serial", config, sizes, mutator)
