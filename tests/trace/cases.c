@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,28 +117,29 @@ static int come_and_go(long rounds) {
     return 0;
 }
 
-/* threads of which one asks for long, then another, and now and then all at once; signals come meanwhile */
+/* one thread asks for long while the other waits, then both at once, three times; signals come meanwhile */
+static int turn;
 static void tick(int number) { (void)number; }
-static void *in_turn(void *seed) {
-    unsigned draw = (unsigned)(size_t)seed;
-    for (int turn = 0; turn < 24; turn++) {
-        int alone = turn % 4;
-        if (alone) pthread_mutex_lock(&lock);
-        for (int i = 0; i < (alone ? 2000 : 200); i++) {
-            draw = draw * 1103515245 + 12345;
-            free(__atomic_exchange_n(&shared[draw >> 8 & 63], malloc(1 + (draw >> 20 & 511)), __ATOMIC_SEQ_CST));
+static void *in_turn(void *first) {
+    unsigned draw = 7;
+    for (int i = 0; i < 39000; i++) {
+        if (i % 13000 == 0 || i % 13000 == 3000) { /* awake, so that both begin at once */
+            int all = (__atomic_fetch_add(&turn, 1, __ATOMIC_SEQ_CST) | 1) + 1;
+            while (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) < all) sched_yield();
         }
-        if (alone) pthread_mutex_unlock(&lock);
+        if (!first && i % 13000 < 3000) continue;
+        draw = draw * 1103515245 + 12345;
+        free(__atomic_exchange_n(&shared[draw >> 8 & 63], malloc(1 + (draw >> 20 & 511)), __ATOMIC_SEQ_CST));
     }
     return NULL;
 }
 static int turns(void) {
-    pthread_t thread[3];
+    pthread_t thread[2];
     struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
     signal(SIGALRM, tick);
     setitimer(ITIMER_REAL, &often, NULL);
-    for (long i = 0; i < 3; i++) pthread_create(&thread[i], NULL, in_turn, (void *)(7 * i + 1));
-    for (long i = 0; i < 3; i++) pthread_join(thread[i], NULL);
+    for (long i = 0; i < 2; i++) pthread_create(&thread[i], NULL, in_turn, (void *)i);
+    for (long i = 0; i < 2; i++) pthread_join(thread[i], NULL);
     return setitimer(ITIMER_REAL, &never, NULL);
 }
 
