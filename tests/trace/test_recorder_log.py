@@ -40,7 +40,7 @@ class Program:
         self.forked = 0
 
     def log(self, thread, op, address, size=0, align=0, site=0):
-        head = address >> 4 | op << 44 | (len(self.records) & 0xFFFF) << 48
+        head = address >> logs.ADDRESS_SHIFT | op << 44 | (len(self.records) & 0xFFFF) << 48
         words = (head,) if op < MALLOC else (head, size | 8 << 48, CALL + site | align << 48)
         if MALLOC <= op < MEMALIGN and address and size < 1 << 16 and -8 - size & 15 == 8:
             words = (head + (logs.SHORT << 44), size | CALL + site << 16)
@@ -53,7 +53,7 @@ class Program:
 
     def alloc(self, thread, kind, size, align, site):
         address = self.free_addresses.pop() if self.free_addresses else self.top
-        self.top += 16 if address == self.top else 0
+        self.top += 8 if address == self.top else 0
         slot = self.free_slots.pop() if self.free_slots else self.slots
         self.slots += slot == self.slots
         self.live[address] = slot

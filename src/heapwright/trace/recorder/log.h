@@ -22,7 +22,7 @@
  *            puts it behind itself. The thread that runs main has no end: glibc keeps its cache.
  *
  * Log file   struct header, then chunks of records, each ended by a zero word; 64-bit words:
- *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 4 | op << 44 | number << 48
+ *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 3 | op << 44 | number << 48
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
  *   the same + SHORT, but MEMALIGN     2 words  the same; size | caller << 16; slack is what rounds to 16
  *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
@@ -45,6 +45,7 @@
 #define KEYS_INSIDE 32 /* pthread_setspecific allocates for a key from this one on */
 #define ROOM_WORDS (10 + 3 * CHECK_EVERY) /* two SYNC, the longest record, THREAD_EXIT; those until the next look */
 #define LOW_48 ((1UL << 48) - 1)
+#define ADDRESS_SHIFT 3 /* 47 bits are a program's; another malloc than glibc's has blocks of 8 bytes */
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
 enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK, SHORT = 9 };
@@ -362,7 +363,7 @@ static inline uint64_t *room_for(int words, uint64_t *number) {
     if (__builtin_expect(*number >= s->due, 0)) s = due(number, words); /* until then there is room */
     return s ? (s->next += words) - words : NULL;
 }
-/* The same of one that is taken now. Its first word, *head | address >> 4, is stored last: all or nothing. */
+/* The same of one that is taken now. Its first word, *head | address >> 3, is stored last: all or nothing. */
 static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
     uint64_t number = take_number(), *place = room_for(words, &number);
     if (place) *head = op << 44 | number << 48;

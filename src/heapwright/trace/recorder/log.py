@@ -25,6 +25,7 @@ from heapwright.errors import HeapwrightError
 # past LOOK two, the others three.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
 MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
+ADDRESS_SHIFT = 3  # as in log.h
 SHORT = 9  # in the log: of two words, an operation of MALLOC to REALLOC
 ARENA, NODE = 14, 15  # of a window: in the log MALLOCs of such a domain, see python.h
 _ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
@@ -107,7 +108,7 @@ def scatter(words, cursor, rows, first):
             break
         i = unsigned(here - first)
         rows.op[i] = op
-        rows.address[i] = (head & 0xFFFFFFFFFFF) << 4
+        rows.address[i] = (head & 0xFFFFFFFFFFF) << ADDRESS_SHIFT
         rows.thread[i] = thread
         at += length
         if op < MALLOC:

@@ -129,7 +129,7 @@ static void look_at(struct large *block, int reads) {
         uint64_t *place = append(LOOK, 3, &head);
         if (place) {
             place[1] = least | (uint64_t)(s.least < s.front) << 48, place[2] = most;
-            __atomic_store_n(place, block->address >> 4 | head, __ATOMIC_RELEASE);
+            __atomic_store_n(place, block->address >> ADDRESS_SHIFT | head, __ATOMIC_RELEASE);
         }
     }
     block->least = least, block->most = most;

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from heapwright.trace.notes import ELSEWHERE, Note
-from heapwright.trace.recorder.log import ARENA, NODE, Log, Window
+from heapwright.trace.recorder.log import ADDRESS_SHIFT, ARENA, NODE, Log, Window
 from heapwright.trace.recorder.matching import SITES, Matching
 from heapwright.trace.recorder.sites import stored_sites
 from heapwright.trace.schema import MEM, Events
@@ -57,7 +57,7 @@ class Python:
         """Take the records of nodes out of the window."""
         found = np.flatnonzero(rows.op[:count] == NODE)
         rows.op[found] = 0
-        numbers = rows.address[found] >> 4
+        numbers = rows.address[found] >> ADDRESS_SHIFT
         sound = (numbers > 0) & (numbers < NODES)
         found, numbers = found[sound], numbers[sound]
         if not len(found):

@@ -88,7 +88,7 @@ static inline size_t usable(void *p) { /* glibc's chunk header: its bytes, and 2
 
 static inline void gone(uint64_t op, void *p) {
     uint64_t head, *place = append(op, 1, &head);
-    if (place) *place = (uint64_t)p >> 4 | head;
+    if (place) *place = (uint64_t)p >> ADDRESS_SHIFT | head;
 }
 static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, &a) ? SIZE_MAX : a; }
 
@@ -116,7 +116,7 @@ static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, siz
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
     if (tree.depth != 0 && !python.on) caller = stack_node(caller);
     place[2] = (caller & LOW_48) | align << 48;
-    __atomic_store_n(place, (uint64_t)p >> 4 | head, __ATOMIC_RELEASE);
+    __atomic_store_n(place, (uint64_t)p >> ADDRESS_SHIFT | head, __ATOMIC_RELEASE);
     if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
     if (size >= LARGE_BYTES && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
     return p;
@@ -124,7 +124,7 @@ static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, siz
 /* Of a small block of glibc's, which rounded its size and header to 16: the same in two words. */
 static inline void note(uint64_t op, void *p, size_t size, uint64_t caller, uint64_t number, uint64_t *place) {
     place[1] = caller << 16 | size;
-    __atomic_store_n(place, (uint64_t)p >> 4 | (op + SHORT) << 44 | number << 48, __ATOMIC_RELEASE);
+    __atomic_store_n(place, (uint64_t)p >> ADDRESS_SHIFT | (op + SHORT) << 44 | number << 48, __ATOMIC_RELEASE);
 }
 static __attribute__((noinline)) void *note_late(uint64_t op, void *p, size_t size, uint64_t caller, uint64_t number) {
     if (number == NO_NUMBER) number = number_of(mine);
@@ -208,7 +208,7 @@ static __attribute__((noinline)) void free_otherwise(void *p) {
 static __attribute__((noinline)) void free_late(void *p, uint64_t number) {
     if (number == NO_NUMBER) number = number_of(mine);
     uint64_t *place = room_for(1, &number);
-    if (place) *place = (uint64_t)p >> 4 | (uint64_t)FREE << 44 | number << 48;
+    if (place) *place = (uint64_t)p >> ADDRESS_SHIFT | (uint64_t)FREE << 44 | number << 48;
     __libc_free(p);
 }
 void free(void *p) { /* of a small block some 25 instructions */
@@ -217,7 +217,7 @@ void free(void *p) { /* of a small block some 25 instructions */
     uint64_t number = number_in_peace(s), *place = s->next;
     if (__builtin_expect(number >= s->due, 0)) return free_late(p, number);
     s->next = place + 1;
-    *place = (uint64_t)p >> 4 | (uint64_t)FREE << 44 | number << 48;
+    *place = (uint64_t)p >> ADDRESS_SHIFT | (uint64_t)FREE << 44 | number << 48;
     __libc_free(p);
 }
 
