@@ -9,7 +9,6 @@ one, as "env PYTHONHOME=/opt/py/usr /opt/py/ld.so --library-path /opt/py/lib /op
 
 import os
 import shlex
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.references.bounded import bounded
 from heapwright.references.c_program import executable
 from heapwright.trace.schema import ATOM, DICT, KINDS, NEW, Events
 from heapwright.versions import version_number
@@ -33,7 +33,6 @@ COLUMNS = ("op", "slot", "size", "field", "target")  # of a graph trace, that ar
 ROW = 4
 OLDEST = version_number("3.11")
 MOST_KEYS = 1 << 20  # fields of a dictionary
-SECONDS = 3600
 SCRIPT = """
 import gc, os, sys
 from importlib.machinery import ExtensionFileLoader
@@ -130,9 +129,7 @@ def drive(
         command = [*interpreter(), "-S", "-E", "-c", SCRIPT, str(library()), str(told), str(out)]
         command += [str(slots), str(fields), *(str(value) for value in asked.values())]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=SECONDS
-            )
+            done = bounded(command, "the real CPython")
         except OSError as error:
             raise HeapwrightError(
                 f"cannot start {command[0]}: {error.strerror}; {VARIABLE} is its command"

@@ -3,7 +3,6 @@
 flags, area ─► java Areas ─► Told, a row each            trace ─► java Areas replay ─► Buffers
 """
 
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.references.bounded import bounded
 from heapwright.references.hotspot.build import Jvm, driver
 from heapwright.trace.schema import FREE, Events
 
@@ -64,12 +64,7 @@ def replay(jvm: Jvm, flags: Sequence[str], batch: Events) -> Buffers:
 
 def _run(jvm: Jvm, flags: Sequence[str], *asked: str) -> str:
     command = [str(jvm.command), *flags, "-cp", str(driver(SOURCE)), "Areas", *asked]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise HeapwrightError(
-            f"java {jvm.version} had not filled its area ({asked[0]}) after {SECONDS} seconds."
-        ) from None
+    ran = bounded(command, f"java {jvm.version}, filling an area ({asked[0]}),", SECONDS)
     if ran.returncode:
         said = next(iter((ran.stderr or ran.stdout).strip().splitlines()), "no message")
         raise HeapwrightError(f"java {jvm.version} ended with status {ran.returncode}: {said}")

@@ -5,7 +5,6 @@ trace ─► events.bin ─► java Drive ─► rows.bin + log ─► Observed
 
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from heapwright.errors import HeapwrightError
+from heapwright.references.bounded import bounded
 from heapwright.references.hotspot import build, played
 from heapwright.references.hotspot.options import flags
 
@@ -108,13 +108,7 @@ def observe(name: str, trace: "Trace", settings: Mapping[str, int], release: int
             *([str(beside / "clocks.bin")] if trace.references else []),
         ]
         for _ in range(TRIES):
-            ran = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                check=False,
-                preexec_fn=_on_one_processor if quiet else None,
-            )
+            ran = bounded(command, "the real HotSpot", before=_on_one_processor if quiet else None)
             log = (beside / "gc.log").read_text() if rows.exists() else ""
             if not quiet or not _cycles(log):
                 break
