@@ -1,10 +1,11 @@
 """A process that drives a real system, fed and read through pipes by the word.
 
-A context manager: whatever happens, no process is left. A process that ends by itself becomes one
-sentence with what it said on its standard error.
+A context manager: whatever happens, no process is left. A process that ends by itself, or says
+nothing any more, becomes one sentence with what it said on its standard error.
 """
 
 import contextlib
+import select
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.trace.schema import Events
 
+SILENT_SECONDS = 900  # without a word, and a process is given up: a part of a batch takes seconds
 CHUNK_EVENTS = 1 << 15  # drive.c, drive.h: BATCH
 
 
@@ -88,6 +90,10 @@ class Child:
         stream: Any = self._process.stdout
         view = into.view(np.uint8).reshape(-1).data
         while view:
+            if not select.select([stream], [], [], SILENT_SECONDS)[0]:
+                raise HeapwrightError(
+                    f"the process of the {self.name} said nothing for {SILENT_SECONDS} seconds."
+                )
             got = stream.readinto(view)
             if not got:
                 raise self._died()

@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from heapwright.trace.schema import COLUMNS, Events
 
 SENT = ("op", "slot", "size", "align", "thread")
 MESSAGE_BYTES = 4096  # the longest request
+MOST_SECONDS = 3600  # for a trace
 
 
 def rates(
@@ -93,7 +94,8 @@ class Server:
         """Seconds in the loop for the whole trace, by a fork of the server."""
         library = systems.library(name)
         ours, theirs = socket.socketpair()
-        with ours:
+        ours.settimeout(MOST_SECONDS)
+        with ours, _in_time(name):
             with contextlib.suppress(ConnectionError):  # then the answer says why
                 with theirs:
                     request = json.dumps([name, library and str(library), trace.slots])
@@ -120,6 +122,16 @@ class Server:
         self._process.kill()
         self._process.wait()
         self._stderr.close()
+
+
+@contextlib.contextmanager
+def _in_time(name: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        raise HeapwrightError(
+            f"timing the real {name} had not ended after {MOST_SECONDS} seconds."
+        ) from None
 
 
 _servers: dict[tuple[Any, ...], Server] = {}  # by their libraries and environment
