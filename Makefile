@@ -3,13 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 3
-ABREAST := # set by `test`: each line says which part it is of
 
 # pytest keeps the tests' rewritten asserts as bytecode, for the workers to come.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-compiled test-kernels test-interpreted test-checked bench fuzz lint agreement agreement-linux linux-keys advice python flights soak arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
+.PHONY: help install system demo test test-compiled test-interpreted test-checked bench fuzz lint agreement agreement-linux linux-keys advice python flights soak arrays mutants worst-cases tri-colour space-time bitmaps picture golden keys docs examples check wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -30,8 +29,7 @@ system: ## install the real allocators and a browser where that is allowed; say 
 demo: install system ## record a real program, replay it through every manager, write the report
 	$(BIN)/heapwright demo
 
-test: install system ## the whole suite, all three ways, two parts at a time: neither fills two processors alone
-	@$(MAKE) --no-print-directory -j2 WORKERS=2 ABREAST=1 test-compiled test-kernels
+test: install system test-compiled test-interpreted test-checked ## the whole suite, all three ways
 
 # Each test runs compiled in one of two ways: what drives kernels step by step with every array index
 # checked, the rest as it is shipped. Tests of one manager go to one worker, which compiles it once.
@@ -40,22 +38,14 @@ CHECKED := tests/compiler/test_bare.py tests/compiler/test_words.py tests/tunnel
 # A worker that dies ends the run and is named: xdist gives its last test to a new one that waits for ever.
 SPREAD := -n $(WORKERS) --dist loadgroup --max-worker-restart 0 --processor-time 12
 
-PREFIXED = $(if $(ABREAST),2>&1 | sed -u 's/^/$(@:test-%=%)  /')
-test-compiled test-interpreted test-checked: SHELL := bash
-test-compiled test-interpreted test-checked: .SHELLFLAGS := -o pipefail -c
-
 test-compiled: install ## the suite as it is shipped, but for what test-checked runs
-	$(BIN)/pytest $(SPREAD) tests $(STEPPED:%=--ignore=%) $(PREFIXED)
+	$(BIN)/pytest $(SPREAD) tests $(STEPPED:%=--ignore=%)
 
 test-interpreted: install ## kernels as plain Python, on smaller traces; real systems are asked once, by test-compiled
-	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary $(PREFIXED)
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary
 
 test-checked: install ## managers and their parts, compiled with every array index checked
-	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) $(CHECKED) $(PREFIXED)
-
-test-kernels: install ## test-interpreted, then test-checked
-	@$(MAKE) --no-print-directory test-interpreted
-	@$(MAKE) --no-print-directory test-checked
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) $(CHECKED)
 
 bench: install system ## rates, sizes and start-up, then flights, against the real systems, as JSON
 	$(BIN)/python -m benchmarks --output build/benchmarks.json
