@@ -149,7 +149,9 @@ def test_a_program_that_is_run_ends_when_we_are_killed(tmp_path):
         f"run([sys.executable, '-c', {inner!r}], dict(os.environ))"
     )
     process = subprocess.Popen([sys.executable, "-c", outer])
+    deadline = time.monotonic() + 60
     while not (told.exists() and told.read_text()):
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     process.wait()

@@ -264,10 +264,14 @@ def test_a_recording_whose_recorder_was_killed_is_recovered(tmp_path, cases):
     command = [*HEAPWRIGHT, "record", "-o", tmp_path / "o.parquet", "--", cases, "wait", "1000"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout and process.stdout.readline() == "ready\n"
+    (folder,) = tmp_path.iterdir()
+    deadline = time.monotonic() + 60
+    # The program may be ready before its number is written down; 0 would be all of our own group.
+    while not (pid := traces.session_of(folder).pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     process.kill()
     process.wait()
-    (folder,) = tmp_path.iterdir()
-    pid = traces.session_of(folder).pid
     try:
         (while_running,) = recover(folder, tmp_path / "early.parquet")
     finally:
@@ -275,6 +279,7 @@ def test_a_recording_whose_recorder_was_killed_is_recovered(tmp_path, cases):
     assert of_kind(while_running.notes, "running")
     assert Trace.open(tmp_path / "early.parquet").allocations >= 500
     while traces.running(folder):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     (after,) = recover(tmp_path / "o.parquet")
     assert after.events == while_running.events and not of_kind(after.notes, "running")

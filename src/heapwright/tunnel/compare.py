@@ -233,7 +233,8 @@ def _outcome(name: str, connection: Connection, process: BaseProcess) -> Any:
 
 def _kill(process: BaseProcess) -> None:
     """End the worker and what it started."""
-    with contextlib.suppress(OSError):
-        os.killpg(process.pid or 0, signal.SIGKILL)
+    if process.pid:  # 0 would be our own group
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.join()
