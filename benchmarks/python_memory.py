@@ -6,10 +6,12 @@ records each program of benchmarks/pythons once, replays the recording as "pymal
 as jemalloc alone, and runs the program, not recorded, as it is and with PYTHONMALLOC=malloc and
 jemalloc preloaded, in turns. Of a program with workers each process is judged.
 
-jemalloc gives back as time passes, and when it looks is drawn from where the system put the
-process: the same program ends with a large extent more or less, as it falls. So it is predicted as
-often as it may fall: at the pace of each run, its time before it rests as a multiple of the
-recording's, in PROCESSES processes whose addresses are drawn. Nothing in the page is typed by hand.
+What a process holds is partly luck. As its path and its environment are longer or shorter its first
+blocks lie elsewhere, and another one keeps the top of the heap; and jemalloc gives back as time
+passes, and looks by where the system put the process. So each run has an environment of another
+length, and a program is predicted as often as it may fall: in processes that are drawn, jemalloc at
+the pace of each run, its time before it rests as a multiple of the recording's.
+Nothing in the page is typed by hand.
 """
 
 import argparse
@@ -41,7 +43,10 @@ from heapwright.words import bytes_text
 
 SOURCES = Path(__file__).parent / "pythons"
 FIGURES = ("peak", "end")
-PROCESSES = 3  # at the pace of each run, where it depends on that
+PROCESSES = 8  # that are drawn
+PACED = 3  # that are drawn at the pace of each run, where it depends on that
+LONGER = "HEAPWRIGHT_LONGER"  # a variable of the environment that no program knows
+LONGEST_BYTES = 4096  # of its value
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,12 @@ class Stack:
     manager: str
     environment: dict[str, str]
     near: float
-    falls: bool = False  # what it holds depends on the time and on draws
+    paced: bool = False  # what it holds depends on the time
 
 
 STACKS = (
     Stack("pymalloc over glibc", {}, 0.05),
-    Stack("jemalloc", {**WITHOUT_PYTHONS, PRELOAD: "libjemalloc.so.2"}, 0.10, falls=True),
+    Stack("jemalloc", {**WITHOUT_PYTHONS, PRELOAD: "libjemalloc.so.2"}, 0.10, paced=True),
 )
 
 
@@ -125,10 +130,8 @@ class Figure:
 
 def predicted(trace: Trace, stack: Stack, paces: Sequence[float]) -> dict[str, list[int]]:
     """Peak and end on a stack, as often as they may fall."""
-    runs = [Another(pace=statistics.median(paces))]
-    if stack.falls:
-        drawn = [pace for pace in paces for _ in range(PROCESSES)]
-        runs = [Another(pace=pace, process=n) for n, pace in enumerate(drawn, 1)]
+    drawn = [pace for pace in paces for _ in range(PACED)] if stack.paced else [1.0] * PROCESSES
+    runs = [Another(pace=pace, process=n) for n, pace in enumerate(drawn, 1)]
     at = stops(trace)
     held = [footprint(stack.manager, trace, {}, at=at, another=one) for one in runs]
     return {name: [value_of(one, name) for one in held] for name in FIGURES}
@@ -151,9 +154,10 @@ def proven(program: Program, folder: Path, rounds: int) -> Iterator[Figure]:
     surroundings = [{**os.environ, **stack.environment} for stack in STACKS]
     images = [image_bytes(one) - image_bytes(dict(os.environ)) for one in surroundings]
     runs: list[list[Run]] = [[] for _ in STACKS]
-    for turn in range(rounds):
+    lengths = np.random.default_rng(1).integers(0, LONGEST_BYTES, rounds).tolist()
+    for turn, length in enumerate(lengths):
         for seen, one in zip(runs, surroundings, strict=True):
-            seen.append(run(command, one, children=program.workers))
+            seen.append(run(command, {**one, LONGER: "x" * length}, children=program.workers))
         print(f"{program.name}, round {turn + 1} of {rounds}", file=sys.stderr)
     for number, trace in enumerate(traces):
         process = f"worker {number}" if number else "the program" if program.workers else ""
@@ -193,11 +197,13 @@ def page(found: Sequence[Figure]) -> str:
         "the recorder: its anonymous memory, less what the recording saw outside of the heap, the "
         "median of the runs and their range. The end is where it rests before it leaves.",
         "",
-        "jemalloc gives back as time passes, and when it looks is drawn from where the system put "
-        "the process: from one run to the next it gives back a large extent more or less. So its "
-        "prediction is a range too: of replays at the pace of each run, in "
-        f"{PROCESSES} processes whose addresses are drawn. Near is what the median of the runs is "
-        "to that range.",
+        "What a process holds is partly luck, so both are ranges. As its path and its environment "
+        "are longer or shorter its first blocks lie elsewhere, and another one keeps the top of "
+        "the heap: each run has an environment of another length, up to "
+        f"{LONGEST_BYTES:,} bytes, and replayed are {PROCESSES} processes whose start is of other "
+        "lengths. jemalloc gives back as time passes too, and looks by where the system put the "
+        f"process: it is replayed at the pace of each run, {PACED} times. Near is what the median "
+        "of the runs is to that range.",
         "",
     ]
     for stack in STACKS:
@@ -207,12 +213,8 @@ def page(found: Sequence[Figure]) -> str:
         )
         lines.append(
             f"- {stack.manager}, {which}: peak and end within {stack.near:.0%} of "
-            f"**{sum(one.holds for one in rows)} of {len(rows)}** processes"
-            + (
-                f"; the medians alone, of {sum(one.middle_holds for one in rows)}."
-                if stack.falls
-                else "."
-            )
+            f"**{sum(one.holds for one in rows)} of {len(rows)}** processes; "
+            f"the medians alone, of {sum(one.middle_holds for one in rows)}."
         )
     lines += [
         "",

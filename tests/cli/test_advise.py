@@ -68,6 +68,7 @@ def test_the_knob_that_helps_is_the_first_advice(pinned, twins_alone):
     assert said["headline"].startswith("MALLOC_MMAP_THRESHOLD_=65536")
     assert not any("arena_max" in row["settings"] for row in said["advice"]), "there is one thread"
     assert best["measured"] is None and best["uncertainty"]["share"] < 0.05
+    assert "layout" in best["uncertainty"]["from"]
 
 
 def test_a_terminal_has_the_lines_to_copy(pinned, twins_alone, monkeypatch):

@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,10 +134,15 @@ static int many(long count) {
     return 0;
 }
 
-/* memory that is mapped past malloc */
+/* memory that is mapped past malloc; a part of it right behind the image, where Linux joins it to the .bss */
+extern char end[];
 static int past(void) {
-    char *area = mmap(NULL, 24 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    memset(area, 1, 20 << 20);
+    int how = MAP_PRIVATE | MAP_ANONYMOUS;
+    char *area = mmap(NULL, 16 << 20, PROT_READ | PROT_WRITE, how, -1, 0), *image = (char *)(((uintptr_t)end + 4095) & -4096UL);
+    char *behind = mmap(image, 8 << 20, PROT_READ | PROT_WRITE, how | MAP_FIXED_NOREPLACE, -1, 0);
+    if (behind != image) return 98;
+    memset(area, 1, 16 << 20);
+    memset(behind, 1, 4 << 20);
     kept = malloc(100);
     return 0;
 }

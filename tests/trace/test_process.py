@@ -109,6 +109,7 @@ def mapped_by(where: str, most: int = 8 * MIB) -> Process:
         ("python3", 1 << 18, "without --no-python"),
         ("libjvm.so", 1 << 30, "the JVM's heap"),
         ("node", 1 << 20, "V8's heap"),
+        ("libarrow.so.2600", 1 << 30, "ARROW_DEFAULT_MEMORY_POOL=system"),
         ("libruby-3.1.so", 1 << 20, "Ruby's heap"),
         ("app", 1 << 20, "mapped by app itself, past malloc"),
     ],

@@ -124,12 +124,14 @@ def test_looks_are_let_go_before_they_slow_a_program_down(tmp_path, program):
 
 @recorder
 def test_memory_mapped_past_malloc_is_told(tmp_path, program):
-    _, trace = run(tmp_path, program, "past")
+    status, trace = run(tmp_path, program, "past")
+    assert status == 0
     process = trace.process()
     assert process.peak is not None
     assert 20 << 20 <= process.peak[MAPPED] < 21 << 20
     assert process.peak[HEAP] < 1 << 20 < process.peak[ANON] <= process.peak[RSS]
-    assert [(one.calls, one.bytes) for one in process.mappers] == [(1, 24 << 20)]
+    assert sum(one.calls for one in process.mappers) == 2
+    assert sum(one.bytes for one in process.mappers) == 24 << 20
     (told,) = of_kind(trace.notes, UNEXPLAINED)
     assert "mapped by looks itself, past malloc" in told
 

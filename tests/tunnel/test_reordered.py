@@ -5,8 +5,25 @@ from types import SimpleNamespace
 import numpy as np
 
 from heapwright.managers.malloc.jemalloc import manager as jemalloc
-from heapwright.trace.schema import FREE, MALLOC, THREAD_EXIT, events
-from heapwright.tunnel.reordered import WINDOW, Another, reordered
+from heapwright.trace.schema import (
+    CALLOC,
+    FREE,
+    LARGE_BYTES,
+    MALLOC,
+    REALLOC,
+    THREAD_EXIT,
+    events,
+)
+from heapwright.tunnel.reordered import (
+    LONGER_BYTES,
+    START,
+    START_SHARE,
+    STRINGS,
+    WINDOW,
+    Another,
+    reordered,
+    start_of,
+)
 
 
 def batch(rows):
@@ -60,3 +77,21 @@ def test_another_run_has_its_own_pace_and_lies_elsewhere():
         moved.append(down)
     assert moved[0] == 0 and moved[1] == moved[2] != moved[3]
     assert all(0 < down < 1 << 40 and down % 4096 == 0 for down in moved[1:])
+
+
+def test_in_another_process_some_small_blocks_of_the_start_are_of_other_lengths():
+    rows = np.arange(4 * START)
+    op = np.where(rows % 4 == 3, REALLOC, np.where(rows % 4 == 2, CALLOC, MALLOC))
+    size = np.where(rows % 8 == 1, LARGE_BYTES, 1 + rows % 300)
+    given = events(op=op, slot=rows, size=size)
+    random, start = np.random.default_rng(1), start_of(4 * START)
+    assert start == 4 * START // START_SHARE and start_of(1 << 30) == START
+    assert Another(process=1).of(given, random, 0) is given
+    one, again, other = (Another(process=n).of(given, random, start).size for n in (1, 1, 2))
+    assert one.tolist() == again.tolist() != other.tolist()
+    changed = np.flatnonzero(one != size)
+    assert start / STRINGS / 3 < len(changed) < start / STRINGS
+    assert changed.max() < start
+    assert (size[changed] < LARGE_BYTES).all() and (op[changed] != REALLOC).all()
+    assert one.min() >= 1 and (np.abs(one - size) < LONGER_BYTES).all()
+    assert (one > size).any() and (one < size).any()

@@ -17,17 +17,16 @@ from heapwright.insight.advice import Advised
 if TYPE_CHECKING:
     from heapwright.insight.advice import Candidate, Row
     from heapwright.insight.candidates import Field
-    from heapwright.insight.standing import Standing, Why
-    from heapwright.managers.card import Deploy
+    from heapwright.insight.standing import Why
     from heapwright.result import Footprint, Result
     from heapwright.trace.store import Trace
     from heapwright.tunnel.compare import Lane
     from heapwright.tunnel.footprint import Stops
+    from heapwright.tunnel.reordered import Another
     from heapwright.tunnel.replay import Conditions
 
 Watch = Callable[[Sequence["Lane"]], None]
 Told = Callable[[str, float], None]
-REORDERED = "threads in another order"  # of the present state
 
 
 class Advice(Advised):
@@ -136,6 +135,7 @@ def _advised(
     from heapwright.insight.advice import Row, rank
     from heapwright.insight.candidates import Field, present_of
     from heapwright.insight.standing import standing
+    from heapwright.insight.uncertain import DRAWN, agreements, by_time, luck, uncertainty
     from heapwright.references.faults import fault_ns
 
     name, _ = present_of(wind.trace)
@@ -154,11 +154,11 @@ def _advised(
     if any(budget):
         rows += wind.searched(field_, present, rows, scored(by, present.predicted, share), budget)
     found = standing(wind.trace, whole, cause)
-    agreement = _agreements([present, *rows], real)
-    if other := real.get(REORDERED):
-        agreement[REORDERED] = _apart(present.predicted, other)
+    agreement = agreements([present, *rows], real)
+    drawn = [real[name] for name in DRAWN if name in real]
+    found.luck = luck([present.predicted, *drawn], agreement.get(DRAWN[0], 0.0))
     for row in [present, *rows]:
-        row.uncertainty = _uncertainty(row, agreement, found)
+        row.uncertainty = uncertainty(row, agreement, found)
         if row.predicted.by_time:
             row.uncertainty["time"] = by_time(row, rows, everyone.deploy(row.candidate.malloc))
     order = rank(rows, present, by, share)
@@ -185,57 +185,6 @@ def _as_footprint(result: Result) -> Footprint:
     )
 
 
-def _agreements(rows: Sequence[Row], real: Mapping[str, Footprint]) -> dict[str, float]:
-    """By which share of the real one's figures those of each twin differ at most, as it is."""
-    found = {}
-    for row in rows:
-        name = row.candidate.manager
-        plain = row.candidate.kind == "twin" and not row.candidate.settings
-        if name in real and plain and not row.candidate.trim_seconds:
-            found[name] = _apart(row.predicted, real[name])
-    return found
-
-
-def _apart(one: Footprint, other: Footprint) -> float:
-    """By which share of the other's the figures of one differ at most; what is less than
-    LEVEL_BYTES is no difference."""
-    from heapwright.insight.advice import FIGURES, LEVEL_BYTES, value_of
-
-    pairs = [(value_of(one, figure), value_of(other, figure)) for figure in FIGURES]
-    return max(max(0, abs(a - b) - LEVEL_BYTES // 4) / max(LEVEL_BYTES, b) for a, b in pairs)
-
-
-def _uncertainty(row: Row, agreement: Mapping[str, float], found: Standing) -> dict[str, float]:
-    """What a row's figures may be off by, as shares, by what it comes from."""
-    told: dict[str, float] = {}
-    if row.candidate.kind == "twin" and row.candidate.malloc in agreement:
-        told["agreement"] = agreement[row.candidate.malloc]
-    if row.candidate.kind == "twin" and REORDERED in agreement:
-        told["threads"] = agreement[REORDERED]
-    if found.excess:
-        told["written"] = found.excess
-    return told
-
-
-def by_time(row: Row, rows: Sequence[Row], deploy: Deploy) -> float:
-    """How far a row that goes by the clock is from the one of its manager that does not wait, at
-    most, as a share of its own: where the program pauses it comes as near to that."""
-    from heapwright.insight.advice import FIGURES, value_of
-
-    still = [
-        other.predicted
-        for other in rows
-        if other.candidate.manager == row.candidate.manager
-        and dict(other.candidate.settings) == dict(deploy.at_once)
-    ]
-    if not still:
-        return 1.0
-    return max(
-        abs(value_of(row.predicted, name) / max(1, value_of(still[0], name)) - 1)
-        for name in FIGURES
-    )
-
-
 class Tunnel:
     """One trace, where its replays stop, and the lanes that replay it."""
 
@@ -254,13 +203,19 @@ class Tunnel:
     ) -> tuple[tuple[Result, Why | None], list[tuple[Candidate, Footprint]], dict[str, Footprint]]:
         """The present state with its parts and their cause, the others' footprints, and the real
         ones beside their twins."""
+        from heapwright.insight.uncertain import DRAWN, REORDERED
+        from heapwright.tunnel.reordered import Another
+
         lanes = [self._whole(now, field_), *(self._lane(one, field_) for one in others)]
         twins = dict.fromkeys(one.manager for one in [now, *others] if one.kind == "twin")
         beside = [name for name in twins if name in field_.systems]
         lanes += [self._real(name, {}, field_) for name in beside]
         if now.kind == "twin" and self.trace.threads > 1 and not self.trace.graph:
-            lanes.append(self._lane(now, field_, reorder=True))
+            lanes.append(self._lane(now, field_, Another(reorder=True)))
             beside = [*beside, REORDERED]
+        if now.kind == "twin" and not self.trace.graph:
+            lanes += [self._lane(now, field_, Another(process=n)) for n in (1, 2)]
+            beside = [*beside, *DRAWN]
         self._warm({one.manager for one in [now, *others] if one.kind == "twin"})
         self.run(lanes)
         if isinstance(lanes[0].outcome, str):
@@ -355,11 +310,10 @@ class Tunnel:
         lane = field_.systems[now.manager].lanes(now.manager, path, conditions, [now.settings])[0]
         return Lane(lane.name, lane.steps, lambda progress: (lane.run(progress), None))
 
-    def _lane(self, one: Candidate, field_: Field, *, reorder: bool = False) -> Lane:
+    def _lane(self, one: Candidate, field_: Field, another: Another | None = None) -> Lane:
         from heapwright.trace.store import Trace
         from heapwright.tunnel.compare import Lane
-        from heapwright.tunnel.footprint import footprint
-        from heapwright.tunnel.reordered import Another
+        from heapwright.tunnel.footprint import RECORDED, footprint
 
         if one.kind == "measured":
             return self._real(one.manager, one.settings, field_)
@@ -373,7 +327,7 @@ class Tunnel:
                 at=self.at,
                 conditions=self.conditions,
                 trim_seconds=one.trim_seconds,
-                another=Another(reorder=reorder),
+                another=another or RECORDED,
                 progress=progress,
             )
             held.by_time = field_.deploy(one.malloc).waits(one.settings)

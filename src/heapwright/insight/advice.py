@@ -175,7 +175,8 @@ class Advised:
         if self.standing.at_most is not None:
             before[-1] += f" {_ceiling(self.rows, self.present, self.standing.at_most)}"
         before += filter(None, [self.under_limit])
-        return [*before, self.headline, *cause, *reasons(self.rows, self.present)]
+        luck = [self.standing.luck] if self.standing.luck else []
+        return [*before, self.headline, *cause, *luck, *reasons(self.rows, self.present)]
 
     @property
     def best(self) -> Row | None:

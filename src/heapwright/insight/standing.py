@@ -56,6 +56,7 @@ class Standing:
     why: Why | None = None
     cause: str = ""  # what is said of it behind the advice, where a setting can help
     at_most: int | None = None  # bytes of what stays that are not live; None: not told
+    luck: str = ""  # how far the figures depend on where the program's first blocks fall
 
 
 def standing(trace: "Trace", now: Result, why: Why | None) -> Standing:

@@ -56,6 +56,11 @@ _KNOWN = (
         "Ruby's heap of objects",
         "RUBY_GC_HEAP_* steer it; the recording holds what lies outside its slots",
     ),
+    (
+        "libarrow",
+        "Arrow's own pool",
+        "ARROW_DEFAULT_MEMORY_POOL=system in the environment makes it ask malloc",
+    ),
     ("jemalloc", "what jemalloc serves", "no recorder sees a malloc that does not ask glibc"),
     ("tcmalloc", "what tcmalloc serves", "no recorder sees a malloc that does not ask glibc"),
     ("mimalloc", "what mimalloc serves", "no recorder sees a malloc that does not ask glibc"),

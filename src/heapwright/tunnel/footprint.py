@@ -21,7 +21,7 @@ from heapwright.result import Footprint
 from heapwright.trace.ending import Ending, clock, ended_ns, ending
 from heapwright.trace.schema import TRIM, Events, events
 from heapwright.tunnel.conditions import columns_of
-from heapwright.tunnel.reordered import SEED, Another
+from heapwright.tunnel.reordered import SEED, Another, start_of
 from heapwright.tunnel.replay import SAMPLES, Conditions, Progress, Replay
 from heapwright.tunnel.settled import mean_resident, stops_of
 
@@ -81,7 +81,7 @@ def footprint(  # noqa: PLR0913 the first three say what, the others how
     row = first = trimmed = 0
     random = np.random.default_rng(SEED)
     for recorded in trace.batches(columns_of(loop, trace)):
-        batch = another.of(recorded, random)
+        batch = another.of(recorded, random, 0 if first else start_of(trace.events))
         twin.clock.start()
         past, here = first + len(batch.op), first
         while row < len(at.events) and at.events[row] < past:

@@ -8,13 +8,14 @@
  *       MAPPED: other anonymous memory, which the program mapped itself
  *   @mapped CALLER CALLS BYTES LEAST MOST                 who in the program mapped anonymous memory itself
  *
- * Arenas are known by the blocks that lie in them; a stack by the guard below it, and what follows a
- * file's pages without a gap belongs to the image (.bss). Called by who holds looks.looking. */
+ * Arenas are known by the blocks that lie in them; a stack by the guard below it; an image's .bss by the end
+ * that its headers tell: Linux joins what is mapped right behind it. Called by who holds looks.looking. */
 #define ARENA_SHIFT 26 /* HEAP_MAX_SIZE */
 #define ARENAS 4096 /* places for heaps of arenas: beyond half of them, they count as mapped */
 #define GUARD_MOST 65536
 #define MAPPERS 64 /* places that map memory of which is told */
 #define SAMPLES_DOUBLE 512 /* so many samples, and they are twice as far apart */
+#define SEGMENTS 24 /* of an image, that are read */
 
 static struct {
     uint64_t arena[ARENAS]; /* address >> ARENA_SHIFT, open addressing */
@@ -43,7 +44,7 @@ static inline void lies_in(uint64_t address) { /* a block of another arena than 
     if (address >> ARENA_SHIFT != my_arena) new_arena(address >> ARENA_SHIFT);
 }
 
-struct area { uint64_t start, end; char kind[5]; int file; char name[8]; };
+struct area { uint64_t start, end; char kind[5]; int file, begins; char name[8]; }; /* begins: a file, at its begin */
 static const char *hex(const char *at, uint64_t *number) {
     for (*number = 0;; at++) {
         int digit = *at >= '0' && *at <= '9' ? *at - '0' : *at >= 'a' && *at <= 'f' ? *at - 'a' + 10 : -1;
@@ -57,8 +58,13 @@ static int area_of(const char *line, struct area *area) { /* START-END KIND OFFS
     line = hex(line, &area->end);
     if (*line++ != ' ' || strlen(line) < 4) return 0;
     memcpy(area->kind, line, 4);
-    for (int field = 0; field < 3; field++) line += strcspn(line, " "), line += strspn(line, " ");
+    uint64_t offset = 0;
+    for (int field = 0; field < 3; field++) {
+        line += strcspn(line, " "), line += strspn(line, " ");
+        if (!field) hex(line, &offset);
+    }
     area->file = *line != '0';
+    area->begins = area->file && !offset;
     line += strcspn(line, " "), line += strspn(line, " ");
     *area->name = 0;
     add_text(area->name, sizeof area->name, line);
@@ -68,16 +74,38 @@ static int area_of(const char *line, struct area *area) { /* START-END KIND OFFS
 static int own_data = 1; /* lies in the part of .data */
 static int covers(const struct area *area, const void *what) { return area->start <= (uintptr_t)what && (uintptr_t)what < area->end; }
 
-struct parts { uint64_t heap, stacks, mapped, joined, ours; struct area last; };
+/* Where the image ends that is mapped from `start` on, its .bss included; 0: it is none. Its pages may go
+ * meanwhile, so they are read through the system. */
+static uint64_t image_end(uint64_t start) {
+    struct { ElfW(Ehdr) head; ElfW(Phdr) segment[SEGMENTS]; } image = {0};
+    struct iovec here = {&image, sizeof image}, there = {(void *)start, sizeof image};
+    long got = syscall(SYS_process_vm_readv, getpid(), &here, 1, &there, 1, 0);
+    if (got < (long)sizeof image.head || memcmp(image.head.e_ident, ELFMAG, SELFMAG)) return 0;
+    uint64_t low = UINT64_MAX, high = 0;
+    if (image.head.e_phoff != offsetof(typeof(image), segment)) return 0;
+    for (int i = 0; i < image.head.e_phnum && i < SEGMENTS; i++) {
+        const ElfW(Phdr) *part = &image.segment[i];
+        if (part->p_type != PT_LOAD) continue;
+        if (part->p_vaddr < low) low = part->p_vaddr & -page_bytes;
+        if (part->p_vaddr + part->p_memsz > high) high = part->p_vaddr + part->p_memsz;
+    }
+    return high ? start + ((high - low + page_bytes - 1) & -page_bytes) : 0;
+}
+
+struct parts { uint64_t heap, stacks, mapped, ours, image_end; struct area last; };
 static void add_area(struct parts *to, const struct area *area) {
     int anonymous = !area->file && area->kind[1] == 'w' && area->kind[3] == 'p', joined = to->last.end == area->start;
-    int image = joined && (to->last.file || (to->last.kind[0] == 'i')); /* .bss: of the file before it */
-    if (anonymous) {
+    if (area->begins) to->image_end = image_end(area->start);
+    if (anonymous && area->start < to->image_end && area->end > to->image_end) { /* .bss, and what is joined to it */
+        struct area rest = *area;
+        rest.start = to->image_end;
+        return to->last = *area, add_area(to, &rest);
+    }
+    if (anonymous && area->start >= to->image_end) {
         uint64_t pages = present(area->start, area->end), base = area->start >> ARENA_SHIFT;
         uint64_t bytes = pages == UNKNOWN_YET ? 0 : pages * page_bytes;
         int guarded = joined && to->last.kind[0] == '-' && to->last.end - to->last.start <= GUARD_MOST;
         if (area->start >= (uint64_t)TABLES && area->start < (uint64_t)WINDOW) to->ours += bytes;
-        else if (image) to->joined += bytes;
         else if (starts(area->name, "[heap]") || *arena_place(base) == base) to->heap += bytes;
         else if (starts(area->name, "[stack") || guarded) to->stacks += bytes;
         else to->mapped += bytes;
@@ -88,16 +116,12 @@ static void add_area(struct parts *to, const struct area *area) {
         to->ours += pages == UNKNOWN_YET ? 0 : pages * page_bytes;
     }
     to->last = *area;
-    if (anonymous && image) to->last.kind[0] = 'i';
 }
 
-/* What is known to be heap by its own list. Linux joins what is mapped right behind an image to its .bss. */
+/* What is known to be heap by its own list. */
 static void move_to_heap(struct parts *of, uint64_t bytes) {
-    uint64_t *from[] = {&of->mapped, &of->joined};
-    for (int i = 0; i < 2; i++) {
-        uint64_t part = bytes < *from[i] ? bytes : *from[i];
-        *from[i] -= part, of->heap += part, bytes -= part;
-    }
+    uint64_t part = bytes < of->mapped ? bytes : of->mapped;
+    of->mapped -= part, of->heap += part;
 }
 
 static uint64_t numbered(const char **text) {
