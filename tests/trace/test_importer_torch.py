@@ -132,13 +132,6 @@ def test_settings_that_it_tells_are_the_twins(tmp_path):
         ({"segments": 3, "device_traces": [[{}]]}, "no snapshot of PyTorch's GPU memory"),
         (7, "no snapshot of PyTorch's GPU memory"),
         (os.system, "names posix.system"),
-        (
-            {
-                "segments": [{"address": 1, "total_size": 1 << 45, "segment_type": "small"}],
-                "device_traces": [[{"action": "snapshot"}]],
-            },
-            "more than 1,048,576 blocks and holes",
-        ),
     ],
 )
 def test_what_is_no_snapshot_is_a_sentence(made, sentence, tmp_path):
