@@ -42,7 +42,7 @@ test-compiled: install ## the suite as it is shipped, but for what test-checked 
 	$(BIN)/pytest $(SPREAD) tests $(STEPPED:%=--ignore=%)
 
 test-interpreted: install ## kernels as plain Python, on smaller traces; real systems are asked once, by test-compiled
-	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary
+	HEAPWRIGHT_INTERPRET=1 $(BIN)/pytest $(SPREAD) $(STEPPED) tests/compiler tests/tunnel tests/adversary tests/trace/test_importers_scanners.py
 
 test-checked: install ## managers and their parts, compiled with every array index checked
 	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(SPREAD) $(STEPPED) $(CHECKED)

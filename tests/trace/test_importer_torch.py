@@ -132,13 +132,6 @@ def test_settings_that_it_tells_are_the_twins(tmp_path):
         ({"segments": 3, "device_traces": [[{}]]}, "no snapshot of PyTorch's GPU memory"),
         (7, "no snapshot of PyTorch's GPU memory"),
         (os.system, "names posix.system"),
-        (
-            {
-                "segments": [{"address": 1, "total_size": 1 << 45, "segment_type": "small"}],
-                "device_traces": [[{"action": "snapshot"}]],
-            },
-            "more than 1,048,576 blocks and holes",
-        ),
     ],
 )
 def test_what_is_no_snapshot_is_a_sentence(made, sentence, tmp_path):
@@ -216,12 +209,12 @@ def test_a_reader_may_have_what_it_has_and_what_a_file_can_need(monkeypatch):
     monkeypatch.setattr(resource, "setrlimit", lambda what, limits: told.append((what, *limits)))
     for soft in (endless, 1 << 20):
         monkeypatch.setattr(resource, "getrlimit", lambda what, soft=soft: (soft, endless))
-        pickled.limited(1000)
+        pickled.limited(10_000_000)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     (first, most, hard), second = told
     assert (first, hard) == (resource.RLIMIT_AS, endless)
-    room = most - pickled.LEAST_BYTES - 1000 * pickled.EXPANSION
-    assert abs(room - pages * resource.getpagesize()) < 64 * MIB
+    room = most - 1024 * MIB - 60 * 10_000_000
+    assert 0 <= room - pages * resource.getpagesize() < 8 * MIB
     assert second == (resource.RLIMIT_AS, 1 << 20, endless), "never more than it might"
 
 

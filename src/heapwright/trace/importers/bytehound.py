@@ -8,6 +8,7 @@ them with whole stacks as `heaptrack.py` reads them. Sizes in it are what the bl
 Source     bytehound: common/src/lz4_stream.rs, common/src/event.rs, cli/src/main.rs
 """
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,14 +20,14 @@ CHUNK_BYTES = 600 << 10  # of a block: 512 KiB, and what LZ4 adds to data that d
 
 def recognises(head: bytes, path: Path) -> bool:
     """The first block begins with the length and the kind of a header, which LZ4 keeps as is."""
-    literals = 6 if head[5:6] < b"\xf0" else 7  # a long run has its length in another byte
-    return (
-        head[:1] == b"\x01"
-        and 0 < int.from_bytes(head[1:5], "little") <= CHUNK_BYTES
-        and head[5:6] >= b"\x80"
-        and 0 < int.from_bytes(head[literals : literals + 4], "little") < CHUNK_BYTES
-        and head[literals + 4 : literals + 8] == bytes(4)
-    )
+    try:
+        first, block, token = struct.unpack_from("<BIB", head)
+        at = 6 if token < 0xF0 else 7  # a long run has its length in another byte
+        header, kind = struct.unpack_from("<II", head, at)
+    except struct.error:
+        return False
+    sound = 0 < block <= CHUNK_BYTES and 0 < header < CHUNK_BYTES
+    return sound and first == 1 and token >= 0x80 and kind == 0
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:

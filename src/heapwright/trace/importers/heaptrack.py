@@ -170,7 +170,7 @@ class Recording(text_.Reading):
                 "import a recording made with --raw"
             )
         if count[NO_STACK]:
-            told.append(f"stacks past the first {STACKS:,}, left out: {count[NO_STACK]:,}")
+            told.append(f"stacks past the first {NODES:,}, left out: {count[NO_STACK]:,}")
         if count[NO_SITE]:
             told.append(f"allocations whose call site found no room: {count[NO_SITE]:,}")
         if self._cut:

@@ -93,6 +93,13 @@ class Lines(NamedTuple):
 
 
 @kernel
+def _is_full(lines):
+    """Whether a line may find no room: it makes two records at most, and names one thread."""
+    state = lines.state
+    return state[ROWS] + 1 >= len(lines.records.op) or 2 * state[THREADS] > len(lines.threads.key)
+
+
+@kernel
 def next_line(lines):
     """(first byte, past the last byte) of the next line, without its end; (NO_LINE, 0) for none.
 
@@ -100,7 +107,7 @@ def next_line(lines):
     """
     state, text = lines.state, lines.text
     start, filled = state[AT], state[FILLED]
-    if state[ROWS] + 1 >= len(lines.records.op) or 2 * state[THREADS] > len(lines.threads.key):
+    if _is_full(lines):
         return NO_LINE, 0
     end = start
     while end < filled and text[unsigned(end)] != NEWLINE:
@@ -228,12 +235,20 @@ def number_of(name: str) -> int:
 
 @kernel
 def product(count, size):
-    """count * size, BEYOND when either is or the product would be."""
-    if count == 0 or size == 0:
+    """count * size, BEYOND when that is more; neither of them is."""
+    if size == 0:
         return np.int64(0)
-    if count >= BEYOND or size >= BEYOND or count > BEYOND // size:
-        return np.int64(BEYOND)
-    return count * size
+    return count * size if count <= BEYOND // size else np.int64(BEYOND)
+
+
+@kernel
+def _row_of(threads, tid):
+    """The row of thread `tid`, or the empty one where it belongs."""
+    mask = len(threads.key) - 1
+    row = ((tid ^ (tid >> 20) ^ (tid >> 40)) * 0x9E37 >> 3) & mask
+    while threads.key[unsigned(row)] != tid + 1 and threads.key[unsigned(row)] != 0:
+        row = (row + 1) & mask
+    return row
 
 
 @kernel
@@ -242,10 +257,7 @@ def thread_number(lines, tid):
     state, threads = lines.state, lines.threads
     if state[RECENT_THREAD] == tid + 1:
         return state[RECENT_NUMBER]
-    mask = len(threads.key) - 1
-    row = ((tid ^ (tid >> 20) ^ (tid >> 40)) * 0x9E37 >> 3) & mask
-    while threads.key[unsigned(row)] != tid + 1 and threads.key[unsigned(row)] != 0:
-        row = (row + 1) & mask
+    row = _row_of(threads, tid)
     if threads.key[unsigned(row)] == 0:
         threads.key[unsigned(row)] = tid + 1
         threads.number[unsigned(row)] = state[THREADS]
@@ -322,14 +334,10 @@ def put_free(lines, address, where):
 @kernel
 def reenter(threads, wider):
     """Enter every thread of `threads` in `wider`, which is empty."""
-    mask = len(wider.key) - 1
     for old in range(len(threads.key)):
         key = threads.key[unsigned(old)]
         if key:
-            tid = key - 1
-            row = ((tid ^ (tid >> 20) ^ (tid >> 40)) * 0x9E37 >> 3) & mask
-            while wider.key[unsigned(row)] != 0:
-                row = (row + 1) & mask
+            row = _row_of(wider, key - 1)
             wider.key[unsigned(row)] = key
             wider.number[unsigned(row)] = threads.number[unsigned(old)]
 
@@ -352,11 +360,7 @@ def renumber(events, dense, named):
 def take_rows(lines, rows):
     """Records of `rows` int64[7, row] from state[AT] on, until the records are full."""
     state = lines.state
-    while state[AT] < rows.shape[1]:
-        if state[ROWS] + 1 >= len(lines.records.op):
-            break
-        if 2 * state[THREADS] > len(lines.threads.key):
-            break
+    while state[AT] < rows.shape[1] and not _is_full(lines):
         i = unsigned(state[AT])
         state[AT] += 1
         state[LINE] += 1

@@ -66,6 +66,7 @@ from heapwright.trace.importers.source import Source, plain
 TITLE = "logs of ltrace -e malloc+free+calloc+realloc"
 THREADS = 1 << 16
 UNTOLD = -1  # the thread of a line that names none
+SHORTEST_MARK = len("<no return ...>")
 UNFINISHED_MARK = b"u"[0]  # of <unfinished ...>, not of <no return ...>
 _CALL = re.compile(
     rb"^(\d+ |\[pid \d+\] )?([\d:.]+ )?([\w.+-]+->)?"
@@ -244,7 +245,11 @@ def _past_library(text, at, end):
 @kernel
 def _breaks_off(text, at, end):
     """1 for a line that ends `<unfinished ...>`, 2 for `<no return ...>`, else 0."""
-    if end - at < 14 or text[unsigned(end - 1)] != GREATER or text[unsigned(end - 2)] != DOT:
+    if (
+        end - at < SHORTEST_MARK
+        or text[unsigned(end - 1)] != GREATER
+        or text[unsigned(end - 2)] != DOT
+    ):
         return 0
     while at < end and text[unsigned(at)] != LESS:
         at += 1

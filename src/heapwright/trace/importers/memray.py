@@ -148,7 +148,7 @@ def _promised_records(path: Path) -> int | None:
         return None  # memray says what is wrong with it
     if int.from_bytes(head[7:11], "little") != HEADER_VERSION:
         return None
-    return int.from_bytes(head[17:25], "little")
+    return int.from_bytes(head[17:], "little")
 
 
 class _Source:
@@ -268,7 +268,7 @@ def _paired(batch: dict[str, np.ndarray], skipped: np.ndarray, joining: bool = T
     skipped[MAPS] += np.count_nonzero(mapped)
     skipped[MAP_BYTES] += size[mapped].sum()
     skipped[UNMAPS] += np.count_nonzero(allocator == MUNMAP)
-    op = OPERATION[allocator]
+    op, of_python = OPERATION[allocator], allocator < F_FREE
     align = _alignments(allocator, batch["address"])
     skipped[ALIGNED] += np.count_nonzero((op == MEMALIGN) & (allocator < VALLOC))
     rows = np.flatnonzero(op != OTHER)
@@ -277,7 +277,7 @@ def _paired(batch: dict[str, np.ndarray], skipped: np.ndarray, joining: bool = T
     joined = (
         (op[before] == FREE)
         & (op[after] == GUESSED_REALLOC)
-        & ((allocator[before] < F_FREE) == (allocator[after] < F_FREE))  # pymalloc's or both not
+        & (of_python[before] == of_python[after])
         & (batch["thread"][before] == batch["thread"][after])
     )
     skipped[ALONE] += np.count_nonzero(op == GUESSED_REALLOC) - np.count_nonzero(joined)

@@ -49,7 +49,8 @@ class Start(NamedTuple):
     overlapping: int  # blocks that cannot be
 
 
-def _number(record: Any, key: str, most: int = LIMIT) -> int:
+def number(record: Any, key: str, most: int = LIMIT) -> int:
+    """A number of a record that is not negative and below `most`; -1 where there is none."""
     value = record.get(key) if isinstance(record, dict) else None
     return value if type(value) is int and 0 <= value < most else -1
 
@@ -63,7 +64,7 @@ def start_of(segments: list[Any], history: list[Any]) -> Start:
     held, live = _at_the_end(segments)
     for event in reversed(history):
         action = event.get("action") if isinstance(event, dict) else None
-        address, size = _number(event, "addr"), _number(event, "size", SIZE_LIMIT)
+        address, size = number(event, "addr"), number(event, "size", SIZE_LIMIT)
         if address <= 0 or size < 0:
             continue
         if action in ("segment_alloc", "segment_map"):
@@ -86,7 +87,7 @@ def _at_the_end(
     held: dict[int, Segment] = {}
     live: dict[int, int] = {}
     for segment in filter(lambda each: isinstance(each, dict), segments):
-        at, size = _number(segment, "address"), _number(segment, "total_size", SIZE_LIMIT)
+        at, size = number(segment, "address"), number(segment, "total_size", SIZE_LIMIT)
         stream = segment.get("stream", 0)
         if at <= 0 or size <= 0 or type(stream) is not int:
             continue
@@ -94,10 +95,10 @@ def _at_the_end(
         held[at] = Segment(size, small, stream, expandable is True)
         blocks = segment.get("blocks")
         for block in blocks if isinstance(blocks, list) else []:
-            length = _number(block, "size", SIZE_LIMIT)
+            length = number(block, "size", SIZE_LIMIT)
             if length <= 0:
                 continue
-            here = _number(block, "address")
+            here = number(block, "address")
             at = here if here > 0 else at
             if block.get("state") != "inactive":
                 live[at] = length
@@ -127,10 +128,10 @@ def _pieces(held: dict[int, Segment], live: dict[int, int]) -> Start:
             if address < at:
                 lost += 1
                 continue
-            at = _hole(pieces, at, address, (small, stream))
+            _hole(pieces, (at, address), (small, stream), after=at > start)
             pieces.append(Piece(address, live[address], stream, live=True))
             at = address + live[address]
-        _hole(pieces, at, start + size, (small, stream))
+        _hole(pieces, (at, start + size), (small, stream), after=at > start)
         if len(pieces) > MOST_PIECES:
             raise HeapwrightError(
                 f"the snapshot has more than {MOST_PIECES:,} blocks and holes at its start: it is "
@@ -139,17 +140,14 @@ def _pieces(held: dict[int, Segment], live: dict[int, int]) -> Start:
     return Start(pieces, lost)
 
 
-def _hole(pieces: list[Piece], at: int, end: int, kind: tuple[bool, int]) -> int:
-    """Cover [at, end): of a large segment a little is the block's before it; `end`."""
-    small, stream = kind
-    if not small and 0 < end - at <= SMALL_BYTES and pieces and pieces[-1].live:
-        before = pieces[-1]
-        if before.address + before.size == at:
-            pieces[-1] = before._replace(size=before.size + end - at)
-            return end
+def _hole(pieces: list[Piece], span: tuple[int, int], kind: tuple[bool, int], after: bool) -> None:
+    """Cover [at, end), perhaps `after` a block: of a large segment a little is the block's own."""
+    (at, end), (small, stream) = span, kind
+    if after and not small and end - at <= SMALL_BYTES:
+        pieces[-1] = pieces[-1]._replace(size=pieces[-1].size + end - at)
+        return
     step = SMALL_BYTES if small else end - at
     while at < end and len(pieces) <= MOST_PIECES:
         length = min(step, end - at)
         pieces.append(Piece(at, length, stream, live=False))
         at += length
-    return end

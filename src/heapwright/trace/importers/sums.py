@@ -70,9 +70,9 @@ class Kind(NamedTuple):
     recognises: Callable[[bytes], object]
 
 
-def _matches(pattern: bytes, flags: int = 0) -> Callable[[bytes], object]:
+def _matches(pattern: bytes) -> Callable[[bytes], object]:
     """Whether the head matches from its first byte."""
-    return re.compile(pattern, flags).match
+    return re.compile(pattern).match
 
 
 def _line_matches(pattern: bytes) -> Callable[[bytes], object]:

@@ -49,6 +49,7 @@ VERBATIM = ("time_ns", "address", "slack", "field", "target")  # taken only with
 BLOCK_BYTES = 1 << 22  # of CSV at once
 BATCH_ROWS = 1 << 16
 COLUMNS_LIMIT = 1000
+NARROW = 1 << 31  # of columns that a trace keeps in four bytes
 GROUP_BYTES = 1 << 28  # of one row group as its footer tells: more is refused
 BLANKS = [" " * count for count in range(1, 9)]  # of a cell, longer ones are refused as numbers
 SITES = 1 << 16
@@ -65,7 +66,7 @@ _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError)
 def recognises(head: bytes, path: Path) -> bool:
     """The first line names the columns of a table of events."""
     names = [name.strip().lower() for name in _names_in(_header(head))]
-    return set(NEEDED) <= set(names) and bool({"slot", "object"} & set(names))
+    return set(NEEDED).issubset(names) and bool({"slot", "object"} & set(names))
 
 
 def import_trace(path: Path, output: Path, advance: Callable[[float], None]) -> None:
@@ -151,8 +152,7 @@ class Table(Reading):
             raise self._unreadable(first_line(error)) from None
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        path = self.source.path
-        parquet = self.source.parquet
+        path, parquet = self.source.path, self.source.parquet
         if parquet is not None:
             with pq.ParquetFile(parquet) as file:
                 if file.metadata.num_columns > COLUMNS_LIMIT:
@@ -234,11 +234,11 @@ class Table(Reading):
         }
         found = {name: column for name, column in made.items() if column is not None}
         for name, column in found.items():
-            if column.min() < -1 or (name in ("slot", "thread") and column.max() >= 1 << 31):
-                raise self._unreadable(f"a {name} is out of range", int(np.argmin(column)))
-        for name in ("slack", "field", "target"):
-            if name in found and found[name].max() >= 1 << 31:
-                raise self._unreadable(f"a {name} is out of range", int(np.argmax(found[name])))
+            wrong = column < -1
+            if name not in ("size", "time_ns", "address"):
+                wrong |= column >= NARROW
+            if wrong.any():
+                raise self._unreadable(f"a {name} is out of range", int(wrong.argmax()))
         found["op"], found["site"] = self._operations(columns), self._sites(columns)
         if "align" in columns:
             found["align"] = self._log2_alignments(columns, found["op"])

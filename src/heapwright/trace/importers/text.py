@@ -57,7 +57,7 @@ class Reading:
         self.truncated_line = ""
         self._leaks = leaks
         self._scan, self._own = scan, own
-        rows = min(RECORDS, max(source.size // 2, 64)) if source.size < PIECE_BYTES else RECORDS
+        rows = min(RECORDS, max(source.size // 2, 64))
         kinds = (np.uint8, np.int64, np.int64, np.int64, np.uint8, np.int32, np.int32)
         self._records = Records._make(np.zeros(rows, kind) for kind in kinds)
         self._threads = _threads(FIRST_THREADS)

@@ -26,7 +26,7 @@ import numpy as np
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import pickled
 from heapwright.trace.importers.isolation import isolated
-from heapwright.trace.importers.snapshot_start import Start, start_of
+from heapwright.trace.importers.snapshot_start import LIMIT, Start, number, start_of
 from heapwright.trace.importers.source import open_source
 from heapwright.trace.layout import first_line
 from heapwright.trace.schema import FREE, MALLOC, SIZE_LIMIT, TRIM, events
@@ -40,7 +40,9 @@ _PROTOCOL = re.compile(rb"\x80[\x02-\x05]")
 NEAR = 400  # bytes of a snapshot's start that name its parts
 MOST_FRAMES, MOST_NAME = 200, 300
 MIB, PERCENT = 1 << 20, 100
-ADDRESS_LIMIT = 1 << 62
+STEP = 1 << 16  # events between two shares told
+BATCH = 1 << 17  # events written at once
+DIVISIONS = (2, 4, 8, 16, 32, 64)  # of a power of two, that the twin has
 USUAL_MB = (16 << 10, 24 << 10, 32 << 10, 40 << 10, 48 << 10)  # the first is the twin's default
 MODELLED_BYTES = 60 << 30  # machine/device.py: MOST_CAPACITY_BYTES
 ACTIONS = frozenset(
@@ -95,10 +97,11 @@ def write(snapshot: Any, path: Path, output: Path, advance: Callable[[float], No
     with TraceWriter(output, program=path.name, kind="imported") as writer:
         reader = _Reader(writer, start, device)
         reader.begin()
-        for number, event in enumerate(history):
-            reader.event(event)
-            if not number % (1 << 16):
-                advance((1 << 16) / max(len(history), 1))
+        for at in range(0, len(history), STEP):
+            part = history[at : at + STEP]
+            for event in part:
+                reader.event(event)
+            advance(len(part) / len(history))
         reader.flush()
         writer.sites, writer.stacks = reader.tree.frames, reader.tree.arrays()
         writer.unmatched_frees = reader.unmatched
@@ -138,26 +141,21 @@ def _parts(snapshot: Any, path: Path) -> tuple[list[Any], list[Any], list[tuple[
     return traces[device], own, said if left else []
 
 
-def number(record: Any, key: str, most: int = ADDRESS_LIMIT) -> int:
-    """A number of a record that is not negative and below `most`; -1 where there is none."""
-    value = record.get(key) if isinstance(record, dict) else None
-    return value if type(value) is int and 0 <= value < most else -1
-
-
 class _Reader:
     """Turns a history's events into a trace's."""
 
     def __init__(self, writer: TraceWriter, start: Start, device: "Device") -> None:
         self.tree = Tree()
         self._writer, self._start, self._device = writer, start, device
-        self._reserved, self._before = device.reserved_bytes, -1  # -1: no segments are going back
+        self._reserved = device.reserved_bytes
+        self._before: int | None = None  # what was, while segments are going back
         self._rows: list[tuple[int, int, int, int, int, int, int]] = []
         self._slot_of: dict[int, int] = {}
         self._spare: list[int] = []
         self._slots = 0
         self._threads: dict[int, int] = {}
         self._sites: dict[int, tuple[Any, int]] = {}  # by the list's identity; the list is kept
-        self._began = -1
+        self._began: int | None = None
         self.unmatched = self._unsound = self._ooms = self._twice = self._emptied = 0
 
     def begin(self) -> None:
@@ -181,10 +179,10 @@ class _Reader:
         if not isinstance(action, str) or action not in ACTIONS or type(stream) is not int:
             self._unsound += 1
             return
-        when = number(event, "time_us", ADDRESS_LIMIT // 1000)
-        if when >= 0 and self._began < 0:
+        when = number(event, "time_us", LIMIT // 1000)
+        if when >= 0 and self._began is None:
             self._began = when
-        time_ns = max(when - self._began, 0) * 1000 if when >= 0 else 0
+        time_ns = max(when - (self._began or 0), 0) * 1000
         self._emptying(action, size, stream, time_ns)
         if action == "alloc" and size >= 0 and address > 0:
             if address in self._slot_of:
@@ -208,12 +206,12 @@ class _Reader:
         """Follow what is reserved. Segments that go back are an empty_cache(), unless it is known
         that the device had no room for the segment that follows: then the allocator did it."""
         if action in ("segment_free", "segment_unmap"):
-            self._before = self._reserved if self._before < 0 else self._before
+            self._before = self._reserved if self._before is None else self._before
             self._reserved -= max(size, 0)
             return
         asked = max(size, 0) if action in ("segment_alloc", "segment_map") else 0
-        if self._before >= 0 and action not in ("free_requested", "free_completed"):
-            before, self._before = self._before, -1
+        if self._before is not None and action not in ("free_requested", "free_completed"):
+            before, self._before = self._before, None
             own = action == "oom" or 0 < self._device.told_bytes < before + asked
             if not own:
                 self._emptied += 1
@@ -247,7 +245,7 @@ class _Reader:
     ) -> None:
         thread = self._threads.setdefault(stream, len(self._threads))
         self._rows.append((op, slot, size, thread, site, time_ns, address))
-        if len(self._rows) >= 1 << 17:
+        if len(self._rows) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
@@ -321,7 +319,7 @@ def settings_of(snapshot: dict[str, Any]) -> tuple[dict[str, int], list[tuple[st
         return {}, []
     found, said = {}, []
     split = told.get("max_split_size")
-    if type(split) is int and 0 < split < SIZE_LIMIT and split // MIB > 0:
+    if type(split) is int and MIB <= split < SIZE_LIMIT:
         found["max_split_size_mb"] = split // MIB
     threshold = told.get("garbage_collection_threshold")
     if isinstance(threshold, float | int) and 0 < threshold < 1:
@@ -331,8 +329,8 @@ def settings_of(snapshot: dict[str, Any]) -> tuple[dict[str, int], list[tuple[st
     divisions = told.get("roundup_power2_divisions")
     if isinstance(divisions, dict):
         kinds = {value for value in divisions.values() if type(value) is int and value > 1}
-        if len(kinds) == 1 and (value := kinds.pop()) <= 64 and not value & (value - 1):
-            found["roundup_power2_divisions"] = value
+        if len(kinds) == 1 and kinds.issubset(DIVISIONS):
+            found["roundup_power2_divisions"] = kinds.pop()
         elif kinds:
             said.append(("roundup_power2_divisions differs by size, which the twin has not.", 1))
     return found, said
