@@ -36,9 +36,15 @@ from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
 STATE_BYTES = 1 << 16  # of each array of a manager's state: those that are reserved are endless
 UNTOLD = ("machine", "log", "history")  # of the state what is told elsewhere, or has times
 FOLDER = Path(__file__).parent / "golden"
-EVENTS, STRETCH = 1600, 200
+STRETCH = 200  # events
+EVENTS, COLLECTED_EVENTS = 1000, 3000  # at random, before those of `wide_rows`
 SLOTS, MOST_LIVE = 512, 150
 SCALE = 2.0  # of sizes, from one doubling to the next
+THREADS = 4
+RUNS = ((16, 60), (48, 40), (200, 40), (1000, 20), (4096, 12), (20_000, 8), (72, 60), (33_000, 6))
+BOUNDS = (0, 1, 4088, 4096, 32_760, 65_536, 131_065, 262_144, 1 << 20, (1 << 21) - 16, 1 << 21)
+BOUNDS += (1 << 47,)
+GROWING = tuple(24 * 3**step >> step for step in range(2, 30))  # bytes, by half
 TIMES = ("start_ticks", "end_ticks", "pause_ticks", "pause_began_ticks")  # differ from run to run
 
 
@@ -57,12 +63,13 @@ def label(variant: dict[str, int]) -> str:
 
 @cache
 def malloc_rows() -> list[tuple[int, ...]]:
-    """(op, slot, size, align, thread) of a program with two threads; mostly small, some large."""
+    """(op, slot, size, align, thread) of a program with two threads, mostly small, some large; and
+    what it does not come upon."""
     draw = random.Random(11).random  # the one method that every Python gives the same figures for
     rows: list[tuple[int, ...]] = []
     live: list[int] = []
     spare = list(range(SLOTS))[::-1]
-    while len(rows) < EVENTS - 1:
+    while len(rows) < EVENTS:
         thread, verb = int(draw() * 2), draw()
         size = int(SCALE ** (draw() * (21 if draw() < 0.05 else 12)))
         if live and (verb < 0.38 or len(live) > MOST_LIVE):
@@ -75,13 +82,61 @@ def malloc_rows() -> list[tuple[int, ...]]:
             op = MALLOC if verb < 0.85 else CALLOC if verb < 0.94 else MEMALIGN
             live.append(spare.pop())
             rows.append((op, live[-1], size, 5 + int(draw() * 8) if op == MEMALIGN else 0, thread))
-    return [*rows, (THREAD_EXIT, -1, 0, 0, 1)]
+    return [*rows, *wide_rows(live, spare), (THREAD_EXIT, -1, 0, 0, 1)]
+
+
+def wide_rows(live: list[int], spare: list[int]) -> list[tuple[int, ...]]:
+    """Runs of blocks of one size, filled and emptied in several orders; sizes about pages and huge
+    pages, and beyond all memory; a block that grows and shrinks step by step, large alignments;
+    threads that end, whose blocks others free, and that begin anew; at last a heap that is empty,
+    and the first blocks after it."""
+    rows: list[tuple[int, ...]] = []
+
+    def made(op: int, size: int, align: int = 0, thread: int = 0) -> None:
+        live.append(spare.pop())
+        rows.append((op, live[-1], size, align, thread))
+
+    def freed(slots: list[int], thread: int) -> None:
+        for slot in slots:
+            live.remove(slot)
+            spare.append(slot)
+            rows.append((FREE, slot, 0, 0, thread))
+
+    freed(live[: -MOST_LIVE // 3], 0)
+    for turn, (size, count) in enumerate(RUNS):
+        for _ in range(count):
+            made(MALLOC, size, thread=turn % THREADS)
+        run = live[-count:]
+        order = (run[::-1], run, run[::2] + run[1::2], run[count // 2 :])[turn % 4]
+        freed(order, (turn + turn % 2) % THREADS)
+        if turn % 3 == 2:
+            rows.append((THREAD_EXIT, -1, 0, 0, turn % THREADS))
+    for size in BOUNDS:
+        for op, thread in ((MALLOC, 0), (CALLOC, 1)):
+            made(op, size, thread=thread)
+        made(MEMALIGN, size, 4 + size.bit_length() // 2)
+        freed(live[-3:-1], 1)
+    made(MALLOC, 24)
+    rows += [(REALLOC, live[-1], size, 0, 2) for size in (*GROWING, *GROWING[::-2])]
+    for align in range(13, 23, 2):
+        made(MEMALIGN, 3000, align, align % THREADS)
+    freed(live[::3] + live[1::3], 2)
+    rows += [(THREAD_EXIT, -1, 0, 0, thread) for thread in (2, 3)]
+    freed(live[::-1], 0)
+    for size in (*BOUNDS[:4], 100, 3000, 70_000):
+        made(CALLOC, size, thread=2)
+    return rows
 
 
 @cache
 def graph_rows() -> list[tuple[int, ...]]:
-    """(op, slot, size, field, target) of a random program with a garbage collector."""
-    return list(random_rows(5, EVENTS, 1500, MOST_LIVE))
+    """(op, slot, size, field, target) of a random program with a garbage collector; of its objects
+    one in four is eight times as large as it says, one in forty-one is large."""
+    rows = random_rows(5, COLLECTED_EVENTS, 1500, MOST_LIVE)
+    return [
+        (op, slot, size * (64 if number % 41 == 0 else 8 if number % 4 == 0 else 1), field, target)
+        for number, (op, slot, size, field, target) in enumerate(rows)
+    ]
 
 
 def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
@@ -103,6 +158,8 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
                 trial.loop.collect(trial.heap)
             sign.update(trial.held.handles.tobytes())
         found["addresses"].append(sign.hexdigest()[:12])
+        if manager.collected and trial.run.progress[trial.loop.REFUSED]:
+            break  # out of memory, such a program is dead
     meters = trial.machine.meters
     found["paths"] = trial.heap.paths.tolist()
     found["machine"] = meters[[RESIDENT_PAGES, MAPPED_BYTES, FAULTS, SYSCALLS, BREAK]].tolist()

@@ -8,7 +8,8 @@ A fault within a function needs no import: the code of the functions that are al
 what the faulty source compiles to, in a child that shares all else with this process. What stands
 at a module's top runs when it is imported, so there a new process imports the faulty tree, and so
 it does for what survives. Which tests call what is found by stubs in place of the functions, in
-forked children too, and kept with the seconds that each test took, under the digest of its file.
+forked children too, and kept with the seconds that each test took, under the digest of its file
+and of what that imports.
 """
 
 import ast
@@ -146,7 +147,7 @@ class Bench:
         if unit not in self.tests:
             file, names = unit[0], self.units[unit]
             place = self.kept / ("@".join(filter(None, unit)).replace("/", ".") + ".json")
-            digest = hashlib.sha256((self.root / file).read_bytes()).hexdigest()
+            digest = hashlib.sha256(self.told_in(file)).hexdigest()
             kept = json.loads(place.read_text()) if place.exists() else {}
             if kept.get("digest") != digest or not set(names) <= set(kept["asked"]):
                 found = self.forked(partial(self.mapped, names)) or '{"functions": [], "tests": {}}'
@@ -164,6 +165,18 @@ class Bench:
                 if name in self.items
             }
         return self.tests[unit]
+
+    def told_in(self, file: str) -> bytes:
+        """What a file of tests says, and the modules beside the tests that it imports."""
+        found: dict[Path, bytes] = {}
+        left = [self.root / file]
+        while left:
+            path = left.pop()
+            if path not in found and path.exists():
+                found[path] = path.read_bytes()
+                named = re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE)
+                left += [self.root / "tests" / f"{one.replace('.', '/')}.py" for one in named]
+        return b"".join(found[path] for path in sorted(found))
 
     def mapped(self, names: list[str]) -> str:
         """In a child: seconds and calls of each test that passes, as JSON."""

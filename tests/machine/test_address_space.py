@@ -57,6 +57,9 @@ def test_absurd_requests_are_refused(fresh):
     area = mmap(fresh, 0, MIB)
     assert mremap(fresh, area, MIB, 1 << 47) == 0
     assert fresh.meters[space.MAPPED_BYTES] == MIB
+    fresh.gaps.start[0] = area - PAGE_BYTES
+    assert mmap(fresh, 0, 2 * PAGE_BYTES) == 0, "a page is left"
+    assert mmap(fresh, 0, PAGE_BYTES) == area - PAGE_BYTES
 
 
 def test_the_break_is_any_byte(fresh):

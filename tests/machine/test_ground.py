@@ -4,7 +4,13 @@ import pytest
 
 from heapwright.machine import PAGE_BYTES, load, machine, mmap
 from heapwright.machine import address_space as space
-from heapwright.machine.address_space import BREAK_BASE, BREAK_LIMIT, MAPPED_TOP, check
+from heapwright.machine.address_space import (
+    BREAK_BASE,
+    BREAK_LIMIT,
+    HUGE_PAGE_BYTES,
+    MAPPED_TOP,
+    check,
+)
 from heapwright.machine.ground import (
     HEAD_BYTES,
     area,
@@ -14,6 +20,7 @@ from heapwright.machine.ground import (
     more,
     obtain,
     obtain_clear,
+    obtain_mapped,
     pass_alloc,
     pass_extent,
     pass_free,
@@ -77,6 +84,21 @@ def test_the_margins_of_an_aligned_area_go_back(fresh, below, calls):
     assert fresh.meters[space.SYSCALLS] - before == calls
     give_back(fresh, 0, area, 3 * PAGE_BYTES)
     assert mapped_pages(fresh) == below
+
+
+@pytest.mark.parametrize(
+    ("ask", "pages"),
+    [
+        (lambda made: obtain(made, 0, HUGE_PAGE_BYTES, 16), 512),
+        (lambda made: obtain(made, 0, HUGE_PAGE_BYTES + PAGE_BYTES, HUGE_PAGE_BYTES), 1024),
+        (lambda made: obtain_clear(made, 0, HUGE_PAGE_BYTES), 512),
+        (lambda made: obtain_mapped(made, 0, HUGE_PAGE_BYTES), 512),
+        (lambda made: pass_alloc(made, 0, HUGE_PAGE_BYTES - 16, 16) - 16, 512),
+    ],
+)
+def test_whole_huge_pages_lie_at_a_multiple_of_one(fresh, ask, pages):
+    mmap(fresh, 0, PAGE_BYTES)  # the zone's end is such a multiple
+    assert ask(fresh) == MAPPED_TOP - HUGE_PAGE_BYTES - pages * PAGE_BYTES
 
 
 def test_what_there_is_no_room_for_is_refused(fresh):

@@ -31,7 +31,7 @@ ORIGIN = 0x2800_0000_0000  # nothing lies there; nothing is left there
 
 @kernel
 def unmap(address, length):
-    return system_call(MUNMAP, address, length, 0, 0, 0, 0)
+    return system_call(MUNMAP, address, length)
 
 
 def real_machine():

@@ -1,8 +1,8 @@
 """System calls without a C library, for code that lies beneath one.
 
-    system_call(MMAP, address, length, 3, 0x22, -1, 0)    what the kernel returns; -errno on failure
+    system_call(MMAP, address, length, 3, 0x22, -1)    what the kernel returns; -errno on failure
 
-The numbers are those of Linux on x86-64.
+Arguments that are left out are 0; the numbers are those of Linux on x86-64.
 """
 
 from heapwright.compiler.compiled import INTERPRETED
@@ -18,7 +18,7 @@ if INTERPRETED:
     _libc = ctypes.CDLL(None, use_errno=True)
     _libc.syscall.restype = ctypes.c_long
 
-    def system_call(number, a, b, c, d, e, f):  # noqa: PLR0913, PLR0917 Linux has six
+    def system_call(number, a=0, b=0, c=0, d=0, e=0, f=0):  # noqa: PLR0913, PLR0917 Linux has six
         """What the kernel returns."""
         got = _libc.syscall(*(ctypes.c_long(int(word)) for word in (number, a, b, c, d, e, f)))
         return -ctypes.get_errno() if got == -1 else got
@@ -37,7 +37,7 @@ else:
     )
 
     @intrinsic
-    def system_call(typing_context, number, a, b, c, d, e, f):  # noqa: PLR0913, PLR0917
+    def system_call(typing_context, number, a=0, b=0, c=0, d=0, e=0, f=0):  # noqa: PLR0913, PLR0917
         """What the kernel returns."""
 
         def generate(context, builder, signature, arguments):

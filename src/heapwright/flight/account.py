@@ -89,8 +89,8 @@ def finish(flight):
     lock(gate, LOCK)
     meters, record = flight.heap.machine.meters, account.record
     record[WORDS] = RECORD
-    record[PROCESS] = system_call(GETPID, 0, 0, 0, 0, 0, 0)
-    record[PARENT] = system_call(GETPPID, 0, 0, 0, 0, 0, 0)
+    record[PROCESS] = system_call(GETPID)
+    record[PARENT] = system_call(GETPPID)
     record[MAPPED_NOW], record[MAPPED_PEAK] = meters[MAPPED_BYTES], meters[PEAK_MAPPED_BYTES]
     record[SYSTEM_CALLS] = meters[SYSCALLS]
     record[OBJECTS] = enter_areas(flight)
@@ -100,7 +100,7 @@ def finish(flight):
     for path in range(PROGRAM - PATH_COUNTS):
         record[PATH_COUNTS + path] = flight.heap.paths[path]
     name = real_address(record) + 8 * PROGRAM
-    system_call(READLINKAT, HERE, real_address(account.executable), name, PROGRAM_BYTES - 1, 0, 0)
+    system_call(READLINKAT, HERE, real_address(account.executable), name, PROGRAM_BYTES - 1)
     write_record(account, folder)
     unlock(gate, LOCK)
 
@@ -129,7 +129,7 @@ def enter_area(flight, start, end):
     if past <= first:
         return 0
     real = real_address(heap.machine.words) + start
-    system_call(MINCORE, real, end - start, real_address(pages) + first, 0, 0, 0)
+    system_call(MINCORE, real, end - start, real_address(pages) + first)
     for page in range(first, past):
         pages[unsigned(page)] = MAPPED | RESIDENT if pages[unsigned(page)] & 1 else MAPPED
     objects = 0
@@ -151,8 +151,8 @@ def write_record(account, folder):
     for place in range(digits - 1, -1, -1):
         account.file[unsigned(place)] = np.int8(ord("0") + number % 10)
         number //= 10
-    inside = system_call(OPENAT, HERE, folder, OPEN_FOLDER, 0, 0, 0)
-    file = system_call(OPENAT, inside, real_address(account.file), OPEN_RECORD, 0o600, 0, 0)
-    system_call(WRITE, file, real_address(account.record), 8 * RECORD, 0, 0, 0)
-    system_call(CLOSE, file, 0, 0, 0, 0, 0)
-    system_call(CLOSE, inside, 0, 0, 0, 0, 0)
+    inside = system_call(OPENAT, HERE, folder, OPEN_FOLDER)
+    file = system_call(OPENAT, inside, real_address(account.file), OPEN_RECORD, 0o600)
+    system_call(WRITE, file, real_address(account.record), 8 * RECORD)
+    system_call(CLOSE, file)
+    system_call(CLOSE, inside)

@@ -72,7 +72,7 @@ def start(flight):
 def _map(flight):
     """Map the tables that are too large for the object; smaller parts where there is no room."""
     begin, meters = flight.start, flight.heap.machine.meters
-    system_call(PRLIMIT, 0, LIMIT_OF_SPACE, 0, real_address(begin.limit), 0, 0)
+    system_call(PRLIMIT, 0, LIMIT_OF_SPACE, 0, real_address(begin.limit))
     shift = 0  # the break will not get beyond the limit of the process
     while (
         begin.counts[3] and shift < MOST_SHIFT and 0 < begin.limit[0] < BREAK_LIMIT >> (shift + 1)
@@ -93,7 +93,7 @@ def _map_parts(begin, shift):
         if not take(begin.ranges[unsigned(3 * row)], _part(begin, row, shift)):
             for taken in range(row):
                 place, length = begin.ranges[unsigned(3 * taken)], _part(begin, taken, shift)
-                system_call(MUNMAP, place, length, 0, 0, 0, 0)
+                system_call(MUNMAP, place, length)
             return False
     return True
 
@@ -123,5 +123,5 @@ def _write(flight):
 def leave_the_program(flight):
     """Say why and end the process: without a heap it could not even end in order."""
     words = real_address(flight.start.last_words)
-    system_call(WRITE, 2, words, LAST_WORDS_BYTES, 0, 0, 0)
-    system_call(EXIT_GROUP, STATUS, 0, 0, 0, 0, 0)
+    system_call(WRITE, 2, words, LAST_WORDS_BYTES)
+    system_call(EXIT_GROUP, STATUS)

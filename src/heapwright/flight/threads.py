@@ -66,7 +66,7 @@ def unlock_heap(gate):
 @kernel
 def thread_of_linux():
     """Linux's number of this thread."""
-    return system_call(GETTID, 0, 0, 0, 0, 0, 0)
+    return system_call(GETTID)
 
 
 @kernel
@@ -102,5 +102,5 @@ def is_dead(threads, number):
     owner = threads.owner[unsigned(number)]
     if not owner:
         return False
-    process = system_call(GETPID, 0, 0, 0, 0, 0, 0)
-    return system_call(TGKILL, process, owner, 0, 0, 0, 0) == NO_SUCH_PROCESS
+    process = system_call(GETPID)
+    return system_call(TGKILL, process, owner, 0) == NO_SUCH_PROCESS

@@ -22,6 +22,6 @@ def now(machine):
     meters = machine.meters
     if AHEAD:
         place = real_address(meters) + 8 * TIME_S
-        system_call(CLOCK_GETTIME, CLOCK_MONOTONIC_COARSE, place, 0, 0, 0, 0)
+        system_call(CLOCK_GETTIME, CLOCK_MONOTONIC_COARSE, place)
         return meters[TIME_S] * SECOND_NS + meters[TIME_NS]
     return meters[TIME_NS]

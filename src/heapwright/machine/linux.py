@@ -39,9 +39,9 @@ DONTUNMAP = 4  # Linux 5.7
 def take(address, length):
     """Map `length` fresh bytes at a real address where nothing lies; whether Linux agreed."""
     flags = PRIVATE_ANONYMOUS_NORESERVE | FIXED_NOREPLACE
-    got = system_call(MMAP, address, length, READ_WRITE, flags, -1, 0)
+    got = system_call(MMAP, address, length, READ_WRITE, flags, -1)
     if got != address and got > 0:  # an older kernel takes the address for a hint
-        system_call(MUNMAP, got, length, 0, 0, 0, 0)
+        system_call(MUNMAP, got, length)
     return got == address
 
 
@@ -90,7 +90,7 @@ def brk(machine, end):
             return meters[BREAK]
         _count(machine, new_top - old_top)
     elif new_top < old_top:
-        system_call(MUNMAP, origin + new_top, old_top - new_top, 0, 0, 0, 0)
+        system_call(MUNMAP, origin + new_top, old_top - new_top)
         _count(machine, new_top - old_top)
     meters[BREAK] = end
     return end
@@ -120,7 +120,7 @@ def mmap(machine, hint, length):
 def munmap(machine, address, length):
     """Give back [address, address + length), whole pages, all of them mapped."""
     length = (length + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1)
-    system_call(MUNMAP, real_address(machine.words) + address, length, 0, 0, 0, 0)
+    system_call(MUNMAP, real_address(machine.words) + address, length)
     give_back(machine.gaps, address, length)
     _count(machine, -length)
 
@@ -142,7 +142,7 @@ def mremap(machine, address, old_length, new_length):
         if not moved:
             return 0
     area, target = origin + address, origin + moved
-    if system_call(MREMAP, area, old_length, new_length, flags, target, 0) != target:
+    if system_call(MREMAP, area, old_length, new_length, flags, target) != target:
         if flags:
             give_back(machine.gaps, moved, new_length)
         else:
@@ -161,10 +161,11 @@ def move(machine, source, target, length):
     own pages are dropped; `source` stays mapped, without pages. Whether Linux agreed: it does not
     before 5.7, nor for a source that is several mappings to it, as what was moved in parts is."""
     origin, flags = real_address(machine.words), MAYMOVE_FIXED | DONTUNMAP
+    area, wanted = origin + source, origin + target
     machine.meters[SYSCALLS] += 1
-    if system_call(MREMAP, origin + source, length, length, flags, origin + target, 0) > 0:
+    if system_call(MREMAP, area, length, length, flags, wanted) == wanted:
         return True
-    take(origin + target, length)  # some refusals come after the target was unmapped
+    take(wanted, length)  # some refusals come after the target was unmapped
     return False
 
 
@@ -176,5 +177,5 @@ def mprotect(machine, address, length):
 @kernel(cold=True)
 def madvise(machine, address, length, advice):
     """Linux's madvise, on whole pages."""
-    system_call(MADVISE, real_address(machine.words) + address, length, advice, 0, 0, 0)
+    system_call(MADVISE, real_address(machine.words) + address, length, advice)
     machine.meters[SYSCALLS] += 1

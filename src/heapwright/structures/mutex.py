@@ -31,7 +31,7 @@ def _wait(words, index):
             return
     while exchange(words, index, 2):
         place = real_address(words) + 8 * index
-        system_call(FUTEX, place, FUTEX_WAIT_PRIVATE, 2, 0, 0, 0)
+        system_call(FUTEX, place, FUTEX_WAIT_PRIVATE, 2)
 
 
 @kernel(inline=True)
@@ -44,4 +44,4 @@ def unlock(words, index):
 @kernel(cold=True)
 def _wake(words, index):
     """Wake one thread that waits."""
-    system_call(FUTEX, real_address(words) + 8 * index, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0)
+    system_call(FUTEX, real_address(words) + 8 * index, FUTEX_WAKE_PRIVATE, 1)

@@ -73,10 +73,10 @@ def condemn(heap, verdict):
     heap.fields[FATAL] = verdict
     if AHEAD:
         line = real_address(heap.sentences) + verdict * SENTENCE_BYTES
-        system_call(WRITE, STANDARD_ERROR, line, SENTENCE_BYTES, 0, 0, 0)
-        process = system_call(GETPID, 0, 0, 0, 0, 0, 0)
-        thread = system_call(GETTID, 0, 0, 0, 0, 0, 0)
-        system_call(TGKILL, process, thread, ABORT, 0, 0, 0)
+        system_call(WRITE, STANDARD_ERROR, line, SENTENCE_BYTES)
+        process = system_call(GETPID)
+        thread = system_call(GETTID)
+        system_call(TGKILL, process, thread, ABORT)
 
 
 @kernel(inline=True)
