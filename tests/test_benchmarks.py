@@ -38,7 +38,7 @@ def test_what_python_programs_held_is_beside_what_was_predicted():
     assert [one.holds for one in (good, bad, falls)] == [True, False, True]
     assert [one.middle_holds for one in (good, bad, falls)] == [True, False, False]
     text = module.page([good, bad, falls])
-    assert "**1 of 1** processes." in text
+    assert "**1 of 1** processes; the medians alone, of 1." in text
     assert "**1 of 2** processes; the medians alone, of 0." in text
     assert "50.0 MiB / 40.0 MiB (−20 %), 45.0 MiB to 51.0 MiB / 39.0 MiB to 51.0 MiB" in text
 
