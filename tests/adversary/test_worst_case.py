@@ -158,8 +158,10 @@ def test_a_manager_is_set_back_without_a_trace():
     subject.watch()
     assert (subject.play(moves) == first).all()
     subject.watch()
+    del subject  # whose memory the next one might be given, cleared and so in physical memory
     fresh = Subject(named("glibc"), {}, (6, sizes), unit)
     assert (fresh.play(moves) == first).all()
+    assert sum(len(words) for _, words in fresh._resident()) < 1 << 18, "of millions; each is read"
 
 
 @compiled_only

@@ -15,7 +15,7 @@ import numpy as np
 
 from heapwright.adversary import game
 from heapwright.compiler.reserve import reserve
-from heapwright.machine import machine
+from heapwright.machine import Machine, machine
 from heapwright.machine.address_space import BREAK, BREAK_LIMIT, LOWEST_MAPPED
 from heapwright.managers.registry import Manager
 from heapwright.tunnel.bind import bound_to
@@ -43,7 +43,7 @@ class Subject:
         """`unit`: bytes of a unit and the overhead of a request, see above."""
         most_live, sizes = rules
         self.loop: Any = bound_to(manager, Path(game.__file__))
-        self.heap = manager.module.boot(machine(), manager.configured(dict(settings)))
+        self.heap = manager.module.boot(_space(), manager.configured(dict(settings)))
         self.image: dict[int, np.ndarray] = {}  # at boot: words by address, where resident
         self.words = np.zeros(0, np.int64)  # addresses of the state's words
         fields = np.zeros(self.loop.FIELDS, np.int64)
@@ -213,6 +213,21 @@ def unit_of(
             if placed[:, 1].tolist() == [size * unit for size in sizes]:
                 return unit, overhead
     return None
+
+
+def _space() -> Machine:
+    """A machine of which memory holds what is written alone. NumPy's zeros may lie in memory that
+    something else has left, which is cleared: 5,000 pages to look through for a change in one."""
+    space = machine()
+    gaps = space.gaps._replace(start=_apart(space.gaps.start), end=_apart(space.gaps.end))
+    return space._replace(pages=_apart(space.pages), gaps=gaps)
+
+
+def _apart(array: np.ndarray) -> np.ndarray:
+    """A copy in memory of its own, where there is any only of what is not 0."""
+    copy, written = reserve(len(array), array.dtype), np.flatnonzero(array)
+    copy[written] = array[written]
+    return copy
 
 
 def _slots(most_live: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
