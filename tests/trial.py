@@ -81,6 +81,14 @@ class Trial:
         account = (self.ledger, rows, self.sample)
         return int(self.loop.asked(self.heap, self.run, batch, account, question))
 
+    def free_at(self, address: int) -> None:
+        """What the program frees by mistake."""
+        self.ask(questions.FREED, np.array([[address, 0]]))
+
+    def trim(self) -> int:
+        """What the manager says to malloc_trim(0)."""
+        return self.ask(questions.TRIMMED)
+
     def replay(self, batch: Events) -> np.ndarray:
         """Fly a batch; int64[event, 2]: address and usable bytes of each event's object."""
         placed = np.zeros((len(batch.op), 2), np.int64)

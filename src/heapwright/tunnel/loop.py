@@ -364,8 +364,15 @@ def asked(heap, run, events, account, question):
         return manager.check(heap)
     if question == questions.PARTS:
         return decompose(heap, ledger, sample)
-    if question >= questions.CACHED:
-        return cached(heap, rows) if question == questions.CACHED else metadata(heap, rows)
+    if question == questions.CACHED:
+        return cached(heap, rows)
+    if question == questions.METADATA:
+        return metadata(heap, rows)
+    if question == questions.TRIMMED:
+        return trim(heap, 0)
+    if question == questions.FREED:
+        free(heap, 0, rows[0, 0])
+        return 0
     if question == questions.EXTENTS:
         for row in range(len(rows)):
             tell_block(heap, rows, row, rows[row, 1])

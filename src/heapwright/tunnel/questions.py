@@ -18,4 +18,6 @@ After EXTENTS the same of a live object, asked for by its address and size. All 
     CACHED,  # so many rows: free blocks in caches
     METADATA,  # so many rows: the manager's own memory
     VACANT,  # so many rows: of a collector's heap what no object occupies
-) = range(9)
+    FREED,  # a free of the address in the first row, whatever lies there
+    TRIMMED,  # a trim that is to leave nothing: what the manager answers
+) = range(11)
