@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from heapwright.collectors.mutator import mutator
+from heapwright.compiler import INTERPRETED
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import (
     BREAK,
@@ -51,6 +52,7 @@ from heapwright.tunnel.ledger import RESIDENT_BYTES, SAMPLE_COLUMNS, ledger
 
 BLOCK_ROWS = 1 << 16
 MIN_ALIGN = 16
+SLOTS = 512 if INTERPRETED else 1024  # of a collector's loop, which looks at each after an event
 NO_EVENTS, NO_ROWS = events(), np.zeros((0, 5), np.int64)
 
 
@@ -298,7 +300,7 @@ class CollectedTrial(Trial):
         self,
         name: str,
         settings: dict[str, int] | None = None,
-        slots: int = 4096,
+        slots: int = SLOTS,
         roots: int = 4096,
         *,
         graph: bool = True,

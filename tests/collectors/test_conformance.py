@@ -297,7 +297,7 @@ def test_the_handle_of_a_reclaimed_object_is_cleared(name, variant):
 def test_a_full_heap_ends_the_program_and_not_the_replay(name):
     """With a limit, objects that all live are refused in the end; what was granted stays whole."""
     knob = managers()[name].card.limit_knob
-    trial = CollectedTrial(name, {knob: 1 << 22}, graph=False)
+    trial = CollectedTrial(name, {knob: 1 << 22}, slots=1024, graph=False)
     rows = [(MALLOC, slot, 8000, 0, -1) for slot in range(600)]
     trial.replay(batch_of(rows))
     assert trial.run.progress[trial.loop.REFUSED] == 1
