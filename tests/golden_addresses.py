@@ -155,7 +155,7 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
         sign = hashlib.sha256(placed.tobytes())
         if manager.collected:
             if first == 2 * STRETCH:
-                trial.loop.collect(trial.heap)
+                trial.collect_all()
             sign.update(trial.held.handles.tobytes())
         found["addresses"].append(sign.hexdigest()[:12])
         if manager.collected and trial.run.progress[trial.loop.REFUSED]:

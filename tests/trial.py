@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from heapwright.collectors.mutator import mutator
+from heapwright.compiler import INTERPRETED
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import (
     BREAK,
@@ -45,11 +46,14 @@ from heapwright.trace.schema import (
     Events,
     events,
 )
+from heapwright.tunnel import questions
 from heapwright.tunnel.bind import bound_loop
 from heapwright.tunnel.ledger import RESIDENT_BYTES, SAMPLE_COLUMNS, ledger
 
 BLOCK_ROWS = 1 << 16
 MIN_ALIGN = 16
+SLOTS = 512 if INTERPRETED else 1024  # of a collector's loop, which looks at each after an event
+NO_EVENTS, NO_ROWS = events(), np.zeros((0, 5), np.int64)
 
 
 class Trial:
@@ -69,14 +73,28 @@ class Trial:
         self.run = self.loop.start(self.heap, slots)
         self.run.progress[self.loop.TOUCH] = SIZE_LIMIT
         self.ledger = ledger(len(self.machine.pages), BLOCK_ROWS)
+        self.sample = np.zeros(SAMPLE_COLUMNS, np.int64)
         self.live: dict[int, tuple[int, int, int]] = {}  # slot: address, size, usable
         self.extents: list[tuple[int, int]] = []  # (start, past) in ascending order
         self.extent_of: dict[int, tuple[int, int]] = {}  # slot: its row of `extents`
 
+    def ask(self, question: int, rows: np.ndarray = NO_ROWS, batch: Events = NO_EVENTS) -> int:
+        """What the manager answers; see `questions`."""
+        account = (self.ledger, rows, self.sample)
+        return int(self.loop.asked(self.heap, self.run, batch, account, question))
+
+    def free_at(self, address: int) -> None:
+        """What the program frees by mistake."""
+        self.ask(questions.FREED, np.array([[address, 0]]))
+
+    def trim(self) -> int:
+        """What the manager says to malloc_trim(0)."""
+        return self.ask(questions.TRIMMED)
+
     def replay(self, batch: Events) -> np.ndarray:
         """Fly a batch; int64[event, 2]: address and usable bytes of each event's object."""
         placed = np.zeros((len(batch.op), 2), np.int64)
-        self.loop.survey(self.heap, self.run, batch, self.ledger, placed)
+        self.ask(questions.SURVEY, placed, batch)
         return placed
 
     def step(
@@ -84,7 +102,9 @@ class Trial:
     ) -> tuple[int, int]:
         """Fly one event, verify what it gave, and enter it in the account."""
         batch = events(op=[op], slot=[slot], size=[size], align=[align], thread=[thread])
-        address, usable = (int(value) for value in self.replay(batch)[0])
+        row = np.zeros((1, 5), np.int64)
+        self.ask(questions.STEP, row, batch)
+        address, usable, *found = row[0].tolist()
         old = self.live.get(slot)
         if op == REALLOC and old and self.run.objects.size[slot] != size:
             assert (address, usable) == (old[0], old[2]), "a refused realloc moved its block"
@@ -93,7 +113,7 @@ class Trial:
             self.extents.remove(self.extent_of.pop(slot))
             del self.live[slot]
         if address:
-            self._enter(slot, address, size, usable)
+            self._enter(slot, address, size, usable, found)
             self._check_alignment(address, usable, size, align)
         return address, usable
 
@@ -120,8 +140,7 @@ class Trial:
         for slot in self.live.keys() - before.keys():
             self.extents.remove(self.extent_of.pop(slot))
             del self.live[slot]
-        for slot, block in fresh.items():
-            self._enter(slot, *block)
+        self._enter_all(fresh)
 
     def _check_alignment(self, address: int, usable: int, size: int, align: int = 0) -> None:
         least = MIN_ALIGN if usable >= MIN_ALIGN else 8  # what fits in 8 bytes needs no more
@@ -129,9 +148,20 @@ class Trial:
         if not misaligned(size, 1 << align):
             assert address % max(least, 1 << align) == 0, f"{address:#x} is not aligned"
 
-    def _enter(self, slot: int, address: int, size: int, usable: int) -> None:
-        found = self.loop.block_of(self.heap, address, size)
-        start, length, told = (int(value) for value in found)
+    def _enter_all(self, blocks: dict[int, tuple[int, int, int]]) -> None:
+        """Enter (address, size, usable bytes) of slots; usable -1 as the manager says."""
+        rows = np.zeros((len(blocks), 5), np.int64)
+        if blocks:
+            rows[:, :2] = [block[:2] for block in blocks.values()]
+        self.ask(questions.EXTENTS, rows)
+        for (slot, (address, size, usable)), (_, _, *found) in zip(
+            blocks.items(), rows.tolist(), strict=True
+        ):
+            self._enter(slot, address, size, found[2] if usable < 0 else usable, found)
+
+    def _enter(self, slot: int, address: int, size: int, usable: int, found: list[int]) -> None:
+        """Enter one, of which `found` says start, bytes and usable bytes."""
+        start, length, told = found
         past = start + length
         assert told == usable
         assert usable >= size, f"{usable} usable bytes of {size}"
@@ -149,7 +179,7 @@ class Trial:
 
     def verify(self) -> None:
         """The manager's and the machine's invariants, and no touch of unmapped memory."""
-        broken = self._broken()
+        broken = self.broken()
         assert broken == 0, f"invariant {broken} is broken"
         assert self._machine_broken() == 0
         assert self.machine.meters[STRAY_TOUCHES] == 0
@@ -171,27 +201,27 @@ class Trial:
                 return number
         return 0 if check_gaps(self.machine.gaps) else 4
 
-    def _broken(self) -> int:
+    def broken(self) -> int:
         """Number of the manager's invariant that is broken."""
-        return int(self.loop.check(self.heap))
+        return self.ask(questions.BROKEN)
 
     def rows(self, verb: str) -> list[list[int]]:
         """Rows (start, bytes) of `cached`, `metadata` or `vacant`; none of a verb it has not."""
         if verb == "vacant" and not self.graph:
             return []
         blocks = np.zeros((BLOCK_ROWS, 2), np.int64)
-        kind = ("cached", "metadata", "vacant").index(verb)
-        return blocks[: self.loop.listed(self.heap, blocks, kind)].tolist()
+        kind = getattr(questions, verb.upper())
+        return blocks[: self.ask(kind, blocks)].tolist()
 
     def decompose(self) -> dict[str, int]:
         """The parts of resident memory; they equal a classification of every byte by hand."""
-        loop = self.loop
-        sample = np.zeros(SAMPLE_COLUMNS, np.int64)
-        assert loop.decompose(self.heap, self.ledger, sample) == 0
-        parts = dict(zip(PARTS, sample[RESIDENT_BYTES + 1 :].tolist(), strict=True))
-        assert sum(parts.values()) == sample[RESIDENT_BYTES]
+        assert self.ask(questions.PARTS) == 0
+        parts = dict(zip(PARTS, self.sample[RESIDENT_BYTES + 1 :].tolist(), strict=True))
+        assert sum(parts.values()) == self.sample[RESIDENT_BYTES]
         assert parts == self._classify()
-        assert int(self.run.progress[loop.LIVE_BYTES]) == sum(row[1] for row in self.live.values())
+        assert int(self.run.progress[self.loop.LIVE_BYTES]) == sum(
+            row[1] for row in self.live.values()
+        )
         return parts
 
     def _classify(self) -> dict[str, int]:
@@ -254,6 +284,12 @@ class Trial:
         return parts
 
 
+def broken(twin: Any) -> int:
+    """Number of the invariant that is broken in what replayed a trace."""
+    account = (ledger(1, 1), NO_ROWS, np.zeros(SAMPLE_COLUMNS, np.int64))
+    return int(twin.loop.asked(twin.heap, twin.run, NO_EVENTS, account, questions.BROKEN))
+
+
 class CollectedTrial(Trial):
     """The same for a manager with a collector. `step` takes an event of a graph trace, or, with
     graph=False, of a malloc trace; objects may move at each."""
@@ -264,7 +300,7 @@ class CollectedTrial(Trial):
         self,
         name: str,
         settings: dict[str, int] | None = None,
-        slots: int = 4096,
+        slots: int = SLOTS,
         roots: int = 4096,
         *,
         graph: bool = True,
@@ -293,11 +329,18 @@ class CollectedTrial(Trial):
         """Each live object has a block of its own in mapped memory, large enough; and `Trial`'s."""
         self.live, self.extent_of, self.extents = {}, {}, []
         assert np.count_nonzero(self.held.handles) == len(self.sizes)
-        for slot, size in self.sizes.items():
-            address = int(self.held.handles[slot])
-            usable = int(self.loop.block_of(self.heap, address, size)[2])
-            self._enter(slot, address, size, usable)
+        addresses = self.held.handles[list(self.sizes)].tolist()
+        self._enter_all(
+            {
+                slot: (address, size, -1)
+                for (slot, size), address in zip(self.sizes.items(), addresses, strict=True)
+            }
+        )
         super().verify()
+
+    def collect_all(self) -> None:
+        """A full collection, between two events."""
+        self.ask(questions.COLLECT)
 
     def decompose(self) -> dict[str, int]:
         """As of `Trial`."""

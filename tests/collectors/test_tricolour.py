@@ -23,7 +23,7 @@ def replayed(rows=ROWS, **settings):
     """A trial that has replayed a program in one batch."""
     trial = CollectedTrial("tri-colour", SMALL | settings)
     trial.replay(events(**dict(zip(COLUMNS, np.array(rows).T, strict=True))))
-    assert tri_colour.check(trial.heap) == 0
+    assert trial.broken() == 0
     return trial
 
 

@@ -41,7 +41,7 @@ def replay(trial, wanted):
     """Rows (op, slot, size); what was logged."""
     op, slot, size = np.array(wanted).T
     trial.replay(events(op=op, slot=slot, size=size))
-    assert trial.loop.check(trial.heap) == 0
+    assert trial.broken() == 0
     return [what for what, _ in told(trial)]
 
 
@@ -82,14 +82,14 @@ def test_fresh_regions_are_emptied_and_older_ones_below_three_quarters():
     trial = trial_of(heapstartsize=4 * MIB)
     replay(trial, [(MALLOC, slot, 8000) for slot in range(64)])  # two regions
     before = [int(trial.held.handles[slot]) for slot in range(64)]
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     once = [int(trial.held.handles[slot]) for slot in range(64)]
     assert all(old != new for old, new in zip(before, once, strict=True)), "fresh, though all live"
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     twice = [int(trial.held.handles[slot]) for slot in range(64)]
     assert twice == once
     replay(trial, [(FREE, slot, 0) for slot in range(0, 64, 2)])
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     kept = [int(trial.held.handles[slot]) for slot in range(1, 64, 2)]
     assert all(old != new for old, new in zip(twice[1::2], kept, strict=True))
     assert (trial.heap.regions.kind == USED).sum() == 1
@@ -103,7 +103,7 @@ def test_large_objects_without_references_lie_apart_and_buffers_are_counted_whol
     assert trial.heap.allocated == 16 * KIB + 16 * KIB + 20 * KIB
     assert trial.heap.large_objects == 2
     replay(trial, [(FREE, 1, 0)])
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     assert trial.heap.allocated == 128 + 20 * KIB
     assert told(trial)[-1][1][2] == 16 * KIB << LARGE_SHIFT | 1
     trial.sizes = {0: 100, 2: 20_000}
@@ -117,7 +117,7 @@ def test_pixels_in_native_memory_go_when_their_bitmap_lets_them_go():
 
     def told_of(*wanted):
         trial.replay(events(**dict(zip(columns, np.array(wanted).T, strict=True))))
-        assert trial.loop.check(trial.heap) == 0
+        assert trial.broken() == 0
         return int(trial.heap.native_bytes), int(trial.heap.paths[-1])
 
     made = [(PUSH, -1, 0, 0, -1), (NEW, 0, 64, 1, -1), (ROOT, 0, 0, 0, -1), (NEW, 1, 64, 1, -1)]
@@ -130,7 +130,7 @@ def test_pixels_in_native_memory_go_when_their_bitmap_lets_them_go():
     assert told_of((WRITE, 0, 0, 0, -1), (FREE, 2, 0, 0, -1)) == (0, 1)
     again = [(PUSH, -1, 0, 0, -1), (NEW, 2, 20_000, 0, -1), (WRITE, 0, 0, 0, 2)]
     told_of(*again, (POP, -1, 0, 0, -1), (UNROOT, 0, 0, 0, -1), (POP, -1, 0, 0, -1))
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     assert told_of((FREE, 0, 0, 0, -1)) == (0, 1), "with the collection that finds them dead"
 
 

@@ -1,6 +1,7 @@
 """The contract as a function: every fault of a module is a sentence, and the house's have none."""
 
 import os
+import sys
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -33,6 +34,25 @@ def without(*names):
 def test_the_houses_own_are_sound(name):
     one = registry.named(name)
     assert contract.faults(one.card, one.module) == []
+
+
+def test_no_two_managers_states_are_alike_to_numbas_dispatcher():
+    """It knows a named tuple by its class's name and its parts: see `tunnel/malloc_run.py`."""
+
+    def shape(kind):
+        names = getattr(kind, "_fields", ())
+        parts = getattr(kind, "__annotations__", {})
+        return getattr(kind, "__name__", ""), *(shape(parts.get(name)) for name in names)
+
+    packages = tuple(manager.module.__package__ for manager in registry.managers().values())
+    found = [vars(sys.modules[name]) for name in sys.modules if name.startswith(packages)]
+    tuples = {kind for names in found for kind in names.values() if hasattr(kind, "_fields")}
+    alike = {}
+    for kind in tuples:
+        if isinstance(kind, type) and kind.__module__.startswith("heapwright."):
+            alike.setdefault(shape(kind), set()).add(kind)
+    twice = {shape[0] for shape, kinds in alike.items() if len(kinds) > 1}
+    assert twice == {"Config"}, "of which a kernel sees nothing"
 
 
 CARD = Card(summary="mine")

@@ -37,7 +37,7 @@ def order(trial):
 
 def test_copying_is_breadth_first():
     trial = tree("semispace")
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     assert order(trial) == [0, 1, 2, 3, 4, 5, 6]
     assert trial.heap.log.totals[logs.COPIED_OBJECTS] == 7
 
@@ -45,7 +45,7 @@ def test_copying_is_breadth_first():
 def test_sliding_keeps_the_order_of_allocation():
     trial = tree("mark-compact")
     first = int(trial.held.handles[0])
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     assert order(trial) == [0, 1, 3, 4, 2, 5, 6]
     assert trial.held.handles[0] == first == BREAK_BASE + 16
     totals = trial.heap.log.totals
@@ -62,7 +62,7 @@ def test_emptied_pages_go_back_or_are_kept(name, keep):
     for slot in range(1, 100):
         trial.step(FREE, slot)
     before = int(trial.machine.meters[RESIDENT_PAGES])
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     after = int(trial.machine.meters[RESIDENT_PAGES])
     assert before >= 100_000 // PAGE_BYTES
     assert (after >= before) == bool(keep)

@@ -204,9 +204,9 @@ def test_a_trim_gives_back_whole_pages_of_free_chunks():
     assert replay(trial, TRIM, 0) == 0
     assert before - trial.machine.meters[RESIDENT_PAGES] == 9
     assert trial.machine.meters[BREAK] - BREAK_BASE == 11 * PAGE_BYTES  # the end of top went too
-    assert trial.module.trim(trial.heap, 0) == 9 * PAGE_BYTES  # asked for again, all the same
+    assert trial.trim() == 9 * PAGE_BYTES  # asked for again, all the same
     trial.step(CALLOC, 2, 10 * PAGE_BYTES)
-    assert trial.module.check(trial.heap) == 0
+    assert trial.broken() == 0
 
 
 def test_a_program_that_moves_the_break_splits_the_heap():
@@ -217,7 +217,7 @@ def test_a_program_that_moves_the_break_splits_the_heap():
     assert second == BREAK_BASE + 33 * PAGE_BYTES + 112 + 16
     trial.step(FREE, 0)
     trial.step(FREE, 1)
-    assert trial.module.check(trial.heap) == 0
+    assert trial.broken() == 0
     assert trial.module.fatal(trial.heap) == ""
 
 

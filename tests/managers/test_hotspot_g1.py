@@ -8,7 +8,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.programs import synthesise
 from heapwright.trace.store import Trace
 from heapwright.tunnel.replay import Conditions, Replay
-from trial import CollectedTrial
+from trial import CollectedTrial, broken
 
 M = 1 << 20
 MAP = {"objects": 9000, "entries": 1200, "min_bytes": 800, "max_bytes": 3000}
@@ -39,7 +39,7 @@ def test_a_cycle_leads_to_mixed_collections(played):
     assert paths["full"] == paths["failed"] == 0
     assert np.count_nonzero(kinds == MIXED) == paths["mixed"]
     assert np.count_nonzero(kinds == CONCURRENT) == paths["remark"]
-    assert played.loop.check(played.heap) == 0
+    assert broken(played) == 0
 
 
 def test_mixed_collections_empty_old_regions(played):
@@ -57,7 +57,7 @@ def test_a_collection_without_room_for_what_lives_fails_and_a_full_one_follows(t
     twin.replay(twin.trace, None)
     paths = dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True))
     assert paths["failed"] == paths["full"] == paths["young"] == 2
-    assert twin.loop.check(twin.heap) == 0
+    assert broken(twin) == 0
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_lazy_sweep_is_paid_by_the_allocations_that_need_it():
     assert log.totals[logs.SWEPT_OBJECTS] == 39, "the first run of dead objects"
     assert space.pending > 300 * 112
     assert trial.decompose()["garbage"] >= space.pending
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     assert space.pending == trial.decompose()["garbage"] == 0
 
 
@@ -58,7 +58,7 @@ def test_neighbours_merge_in_a_free_list_and_not_across_size_classes(layout, fit
         rows += [] if lives else [(FREE, slot, 0)]
     columns = zip(("op", "slot", "size"), zip(*rows, strict=True), strict=True)
     trial.replay(events(**dict(columns)))
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     holes = [length for _, length in sorted(trial.rows("vacant"))[:-1]]  # the last was never used
     assert (max(holes) > 10_000) == fits
     assert sum(holes) > 700_000

@@ -56,7 +56,7 @@ def test_every_address_is_the_real_ones(key):
         part = events(op=batch.op[rows], slot=batch.slot[rows], size=batch.size[rows])
         mine = changes[(event >= start) & (event < start + 2000)]
         found.enter(*both.follow(part, addresses[rows], mine, start), start)
-        assert not trial._broken()
+        assert not trial.broken()
     assert found.first_difference is None and both.lost == 0, found.first_difference
     assert found.addresses.compared > 2000 and found.passed.compared > 10
     assert both.ours.made == both.real.made == int(made.sum())

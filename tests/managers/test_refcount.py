@@ -63,8 +63,8 @@ def test_a_cycle_leaks_until_the_backup_trace():
     assert trial.module.notes(trial.heap) == [
         "At the end 144 bytes were kept by nothing but cycles."
     ]
-    assert trial.loop.check(trial.heap) == 0, "notes change nothing"
-    trial.loop.collect(trial.heap)
+    assert trial.broken() == 0, "notes change nothing"
+    trial.collect_all()
     assert trial.heap.log.totals[logs.SWEPT_OBJECTS] == 3
     assert trial.module.notes(trial.heap) == [
         "Its backup traces reclaimed 3 objects of 144 bytes that only cycles kept."
@@ -80,8 +80,8 @@ def test_what_a_dead_cycle_refers_to_keeps_a_true_count():
     trial.step(WRITE, 0, 0, 0, 0)
     trial.step(WRITE, 0, 0, 1, 9)
     trial.step(POP, -1)
-    trial.loop.collect(trial.heap)
-    assert trial.loop.check(trial.heap) == 0
+    trial.collect_all()
+    assert trial.broken() == 0
     trial.step(POP, -1)
     assert trial.heap.log.totals[logs.SWEPT_OBJECTS] == 2
 
@@ -95,7 +95,7 @@ def test_traces_are_in_vain_only_if_counts_freed_nothing_either(churned):
             trial.step(PUSH, -1)
             trial.step(NEW, 0, 2000, 0)
             trial.step(POP, -1)
-        trial.loop.collect(trial.heap)
+        trial.collect_all()
         poor.append(int(trial.heap.pace.poor))
     assert poor == ([0] * 9 if churned else list(range(1, 10)))
 

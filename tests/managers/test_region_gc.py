@@ -34,7 +34,7 @@ def region_of(trial, slot):
 def test_regions_of_which_little_lives_are_emptied_and_free_ones_used_again():
     live = [EACH, 2, EACH - 1, 0, 4]
     trial = regions_with(live, evacuate_percent=50)
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     where = [region_of(trial, EACH * region) if count else -1 for region, count in enumerate(live)]
     assert where == [0, 3, 2, -1, 3], "1 and 4 moved together into 3, which was free"
     assert trial.heap.paths[EVACUATED] == 2
@@ -47,7 +47,7 @@ def test_regions_of_which_little_lives_are_emptied_and_free_ones_used_again():
 @pytest.mark.parametrize(("percent", "emptied"), [(0, 0), (20, 1), (50, 2), (100, 3)])
 def test_the_most_that_may_live_of_an_emptied_region(percent, emptied):
     trial = regions_with([EACH, 2, EACH - 1, 6, 0], evacuate_percent=percent)
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     trial.verify()
     assert trial.heap.paths[EVACUATED] == emptied
 
@@ -60,11 +60,11 @@ def test_a_large_object_never_moves():
     places = trial.held.handles[1:3].tolist()
     trial.step(FREE, 0)
     for _ in range(3):
-        trial.loop.collect(trial.heap)
+        trial.collect_all()
         trial.verify()
     assert trial.held.handles[1:3].tolist() == places
     trial.step(FREE, 1)
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     trial.step(MALLOC, 3, 2 * REGION)
     assert int(trial.held.handles[3]) < places[1], "its regions are used again"
 
@@ -114,9 +114,9 @@ def test_an_object_of_no_bytes_at_the_end_of_a_region_lies_in_that_region():
     trial.step(POP, -1)
     for slot in range(1, 511):
         trial.step(FREE, slot)
-    assert trial.loop.check(trial.heap) == 0
-    trial.loop.collect(trial.heap)
+    assert trial.broken() == 0
+    trial.collect_all()
     assert trial.heap.paths[EVACUATED] == 1 and region_of(trial, 0) > 0
     first = int(trial.held.handles[0]) >> 3
     assert trial.machine.words[first] == trial.held.handles[512] != BREAK_BASE + REGION
-    assert trial.loop.check(trial.heap) == 0
+    assert trial.broken() == 0

@@ -17,6 +17,7 @@ from heapwright.machine.address_space import (
 from heapwright.managers import named
 from heapwright.managers.malloc.wright import classes as sizes
 from heapwright.managers.malloc.wright import hardened, page_heap, state
+from heapwright.trace.schema import THREAD_EXIT
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 PAGE = sizes.PAGE_BYTES
@@ -114,7 +115,7 @@ def test_the_spans_of_an_exited_thread_find_an_owner(freed_after_exit):
     addresses = {trial.step(MALLOC, slot, 4096, thread=1)[0] for slot in range(8)}
     if not freed_after_exit:
         trial.step(FREE, 0, thread=1)
-    trial.module.thread_exit(trial.heap, 1)
+    trial.step(THREAD_EXIT, -1, thread=1)
     trial.verify()
     if freed_after_exit:
         trial.step(FREE, 0, thread=2)
@@ -243,10 +244,10 @@ def test_trim_gives_back_what_is_free_and_dirty():
     for slot in range(2):
         trial.step(MALLOC, slot, 1 << 20)
     trial.step(FREE, 0)
-    assert trial.module.trim(trial.heap, 0) == 1 << 20
+    assert trial.trim() == 1 << 20
     trial.verify()
     assert int(trial.machine.meters[RESIDENT_PAGES]) * 4096 == 1 << 20
-    assert trial.module.trim(trial.heap, 0) == 0
+    assert trial.trim() == 0
 
 
 def test_a_hundred_thousand_free_runs(effort):
@@ -287,7 +288,7 @@ def test_check_sees_damage(damage, number):
     trial.step(MALLOC, 0, 16 * SMALL)
     trial.verify()
     damage(trial.heap)
-    assert trial.module.check(trial.heap) == number
+    assert trial.broken() == number
 
 
 @pytest.mark.parametrize(
@@ -316,7 +317,7 @@ def test_hardened_knows_what_is_a_block(verdict, address_of):
     large = trial.step(CALLOC, 2, 1 << 20)[0]
     trial.step(FREE, 0)
     assert trial.module.fatal(trial.heap) == ""
-    trial.module.free(trial.heap, 0, address_of(freed, live, large))
+    trial.free_at(address_of(freed, live, large))
     assert trial.module.fatal(trial.heap) == hardened.SENTENCES.get(verdict, "")
 
 
@@ -379,5 +380,5 @@ def test_hardened_gives_what_was_asked_for_and_guards_it(size):
     address = trial.step(MALLOC, 0, size)[0]
     word = address + (size & -8)
     store(trial.machine, word, int(load(trial.machine, word)) ^ (0x55 << 8 * (size & 7)))
-    trial.module.free(trial.heap, 0, address)
+    trial.free_at(address)
     assert trial.module.fatal(trial.heap) == hardened.SENTENCES[hardened.OVERRUN]

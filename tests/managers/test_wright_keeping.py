@@ -5,7 +5,7 @@ import pytest
 from heapwright.machine.address_space import RESIDENT_PAGES
 from heapwright.managers.malloc.wright import classes as sizes
 from heapwright.managers.malloc.wright import state
-from heapwright.trace.schema import TRIM
+from heapwright.trace.schema import THREAD_EXIT, TRIM
 from trial import FREE, MALLOC, Trial
 
 BLOCKS, SIZE = 1000, 200
@@ -71,7 +71,7 @@ def test_a_span_of_a_thread_that_has_ended_is_retired_by_who_frees_last():
     trial = Trial("wright", {"cache_bytes": 0, "remote_batch": 1})
     for slot in range(100):
         trial.step(MALLOC, slot, SIZE, thread=1)
-    trial.module.thread_exit(trial.heap, 1)
+    trial.step(THREAD_EXIT, -1, thread=1)
     before = used_bytes(trial)
     for slot in range(100):
         trial.step(FREE, slot, thread=2)

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from heapwright.errors import HeapwrightError
@@ -34,10 +33,7 @@ def test_the_loop_calls_the_real_functions() -> None:
     """Through this process's own malloc: what the loop says is what malloc did."""
     heap = called.boot(called.load(systems.named("glibc"), None))
     loop = bound_loop(Manager("called", "heapwright.references.malloc.called"))
-    run = loop.Run(
-        loop.Objects(np.zeros(3, np.int64), np.zeros(3, np.int64)),
-        np.zeros(loop.PROGRESS, np.int64),
-    )
+    run = loop.start(heap, 3)
     opened = events(
         op=[MALLOC, CALLOC, MEMALIGN, REALLOC],
         slot=[0, 1, 2, 0],

@@ -89,7 +89,7 @@ def test_a_malloc_trace_keeps_each_object_until_it_is_freed():
         trial.decompose()
         trial.step(FREE, 1)
     assert trial.heap.log.totals[logs.CYCLES] >= 5
-    trial.loop.collect(trial.heap)
+    trial.collect_all()
     trial.replay(events())
     trial.verify()
     assert trial.sizes == {0: 1000}

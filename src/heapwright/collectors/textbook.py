@@ -61,6 +61,7 @@ def heap(module, *settings, **parts):
     kinds["paths"] = np.ndarray  # int64[path]  times taken
     made = NamedTuple("Heap", list(kinds.items()))
     made.__module__ = module
+    made.__name__ += module.split(".")[-2]  # of its own: see `tunnel/malloc_run.py`
     return record(*settings)(made) if settings else made
 
 

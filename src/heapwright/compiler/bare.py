@@ -29,14 +29,21 @@ if INTERPRETED:
             self._array, self.ctypes, self.dtype = array, array.ctypes, array.dtype
 
         def __getitem__(self, index):  # type: ignore[no-untyped-def]
-            if (index.start if isinstance(index, slice) else index) < 0:
-                raise IndexError(f"{index}: a bare array has no elements before its first")
+            try:  # millions of times
+                if index < 0:
+                    raise _before(index)
+            except TypeError:  # a slice
+                if index.start < 0:
+                    raise _before(index) from None
             return self._array[index]
 
         def __setitem__(self, index, value):  # type: ignore[no-untyped-def]
             if (index.start if isinstance(index, slice) else index) < 0:
-                raise IndexError(f"{index}: a bare array has no elements before its first")
+                raise _before(index)
             self._array[index] = value
+
+    def _before(index):  # type: ignore[no-untyped-def]
+        return IndexError(f"{index}: a bare array has no elements before its first")
 
     def bare(state):  # type: ignore[no-untyped-def]
         """`state` with the elements of its arrays."""

@@ -49,6 +49,7 @@ from heapwright.trace.schema import (
     WRITE,
 )
 from heapwright.trace.schema import TOUCH as WRITTEN
+from heapwright.tunnel import questions
 from heapwright.tunnel.graph_run import (
     LIVE_BYTES,
     NEXT,
@@ -357,29 +358,27 @@ def decompose(heap, ledger, sample):
 
 
 @kernel
-def collect(heap):
-    """A full collection between two events."""
-    manager.collect(bare(heap))
-
-
-@kernel
-def check(heap):
-    """Number of the manager's invariant that is broken, 0 if none."""
-    return manager.check(bare(heap))
-
-
-@kernel
-def listed(heap, blocks, kind):
-    """Rows of `blocks` that are written for kind 0 cached, 1 metadata, 2 vacant."""
-    heap = bare(heap)
-    if kind == 0:
-        return cached(heap, blocks)
-    return metadata(heap, blocks) if kind == 1 else vacant(heap, blocks)
-
-
-@kernel
-def block_of(heap, address, size):
-    """Start and bytes of a live object's block, and the bytes that its owner may use."""
-    heap = bare(heap)
-    start, length = extent(heap, address, size)
-    return start, length, usable(heap, address, size)
+def asked(heap, run, events, account, question):
+    """As `loop.asked`."""
+    heap, run = bare(heap), bare(run)
+    ledger, rows, sample = account
+    if question == questions.BROKEN:
+        return manager.check(heap)
+    if question == questions.PARTS:
+        return decompose(heap, ledger, sample)
+    if question == questions.COLLECT:
+        manager.collect(heap)
+    elif question == questions.CACHED:
+        return cached(heap, rows)
+    elif question == questions.METADATA:
+        return metadata(heap, rows)
+    elif question == questions.VACANT:
+        return vacant(heap, rows)
+    elif question == questions.EXTENTS:
+        for i in range(len(rows)):
+            address, size = rows[i, 0], rows[i, 1]
+            rows[i, 2], rows[i, 3] = extent(heap, address, size)
+            rows[i, 4] = usable(heap, address, size)
+    else:
+        survey(heap, run, events, ledger, rows)
+    return 0

@@ -11,8 +11,6 @@ explicitly freeing program of Hertz and Berger (OOPSLA 2005, section 3).
 This file is bound to the linear manager; in a copy the import below names another one.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from heapwright.compiler import bare, kernel, unsigned
@@ -33,7 +31,19 @@ from heapwright.trace.schema import (
     TRIM,
 )
 from heapwright.trace.schema import TOUCH as WRITTEN
+from heapwright.tunnel import questions
 from heapwright.tunnel.ledger import add_up, enter_block
+from heapwright.tunnel.malloc_run import (
+    LIVE_BYTES,
+    NEXT,
+    PASSED_OVER,
+    PEAK_EVENT,
+    PEAK_PAGES,
+    REFUSED,
+    STEP_NS,
+    TOUCH,
+)
+from heapwright.tunnel.malloc_run import start as start  # noqa: PLC0414 given on
 from heapwright.tunnel.paging import GROWTH, note
 
 MIN_ALIGN = 16  # bytes; alignof(max_align_t), what malloc promises
@@ -47,40 +57,6 @@ COLUMNS += ("time_ns",) if CLOCKED else ()
 
 alloc, free, usable = manager.alloc, manager.free, manager.usable
 extent, cached, metadata = manager.extent, manager.cached, manager.metadata
-
-
-class Objects(NamedTuple):
-    """Where each live object of the trace lies."""
-
-    address: np.ndarray  # int64[slot]; 0 when dead or refused
-    size: np.ndarray  # int64[slot], bytes requested; not kept by `replay`
-
-
-class Run(NamedTuple):
-    """The state of a replay between batches."""
-
-    objects: Objects
-    progress: np.ndarray  # int64[PROGRESS]
-
-
-# Run.progress
-(
-    NEXT,  # events replayed
-    PEAK_PAGES,  # most resident pages at the end of an event
-    PEAK_EVENT,  # the first event that reached it
-    REFUSED,  # requests that the manager refused though the real system did not
-    TOUCH,  # setting: blocks below so many bytes are written whole; those above as the trace says
-    LIVE_BYTES,  # bytes requested by live objects; kept by `survey` only
-    PASSED_OVER,  # calls of mallopt, malloc_trim and sbrk that the manager has no answer to
-    STEP_NS,  # setting: from one event to the next, where the trace knows no time
-    PROGRESS,
-) = range(9)
-
-
-def start(heap, slots):
-    """The state before the first event of a trace with so many slots."""
-    objects = Objects(np.zeros(slots, np.int64), np.zeros(slots, np.int64))
-    return Run(objects, np.zeros(PROGRESS, np.int64))
 
 
 if BY_DOOR:
@@ -371,21 +347,37 @@ def decompose(heap, ledger, sample):
 
 
 @kernel
-def check(heap):
-    """Number of the manager's invariant that is broken, 0 if none."""
-    return manager.check(bare(heap))
+def tell_block(heap, rows, row, size):
+    """Write the block of the object at rows[row, 0]: start, bytes and usable bytes."""
+    address = rows[row, 0]
+    rows[row, 2], rows[row, 3] = extent(heap, address, size)
+    rows[row, 4] = usable(heap, address, size)
 
 
 @kernel
-def listed(heap, blocks, kind):
-    """Rows of `blocks` that are written for kind 0 cached, 1 metadata."""
-    heap = bare(heap)
-    return cached(heap, blocks) if kind == 0 else metadata(heap, blocks)
-
-
-@kernel
-def block_of(heap, address, size):
-    """Start and bytes of a live block, and the bytes that its owner may use."""
-    heap = bare(heap)
-    start, length = extent(heap, address, size)
-    return start, length, usable(heap, address, size)
+def asked(heap, run, events, account, question):
+    """What tests ask of a manager (see `questions`), in one program: what Python calls by itself is
+    compiled by itself, with all that it calls. `account` is (ledger, rows, sample)."""
+    heap, run = bare(heap), bare(run)
+    ledger, rows, sample = account
+    if question == questions.BROKEN:
+        return manager.check(heap)
+    if question == questions.PARTS:
+        return decompose(heap, ledger, sample)
+    if question == questions.CACHED:
+        return cached(heap, rows)
+    if question == questions.METADATA:
+        return metadata(heap, rows)
+    if question == questions.TRIMMED:
+        return trim(heap, 0)
+    if question == questions.FREED:
+        free(heap, 0, rows[0, 0])
+        return 0
+    if question == questions.EXTENTS:
+        for row in range(len(rows)):
+            tell_block(heap, rows, row, rows[row, 1])
+    else:
+        survey(heap, run, events, ledger, rows)
+        if question == questions.STEP and rows[0, 0]:
+            tell_block(heap, rows, 0, run.objects.size[events.slot[0]])
+    return 0

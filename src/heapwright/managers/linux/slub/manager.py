@@ -71,7 +71,7 @@ class Config(NamedTuple):
     seed: int = 1  # of those orders
 
 
-class Heap(NamedTuple):
+class SlubHeap(NamedTuple):
     """The whole state."""
 
     machine: Machine
@@ -91,7 +91,7 @@ def boot(machine, config, doors=()):
     caches, number = _caches(config, doors)
     slub = slub_of(pages, caches, config.seed)
     taken = np.zeros(len(pages.order), np.int8)
-    return Heap(machine, slub, doors_of(doors, number), taken, slub.paths)
+    return SlubHeap(machine, slub, doors_of(doors, number), taken, slub.paths)
 
 
 def _caches(config, doors):

@@ -53,7 +53,7 @@ ALLOC, FREE, SLOT_PAGE, PAGE_BACK, PAGES, MERGED, REFUSED = range(len(PATHS))
     "entries",  # address of the first page's entry
     "ring",  # address of the entry that heads the free runs, in the header
 )
-class Heap(NamedTuple):
+class ZoneHeap(NamedTuple):
     """The whole state but what lies in the zone."""
 
     machine: Machine

@@ -50,7 +50,7 @@ from heapwright.managers.malloc.nginx_slab.layout import (
     TOTAL,
     USED,
     WORD,
-    Heap,
+    ZoneHeap,
     bit,
     bit_words,
     bits,
@@ -76,7 +76,7 @@ from heapwright.words import counted
 __all__ = [
     "PATHS",
     "Config",
-    "Heap",
+    "ZoneHeap",
     "alloc",
     "boot",
     "cached",
@@ -110,8 +110,8 @@ def boot(machine, config):
             f"nginx-slab.zone_bytes is {LEAST_ZONE_BYTES:,} to {MOST_ZONE_BYTES:,}, not "
             f"{config.zone_bytes:,}."
         )
-    tally, fields = np.zeros(2 * SLOTS, np.int64), words(Heap, zone_bytes=config.zone_bytes)
-    return Heap(machine, tally, fields, counters(PATHS))
+    tally, fields = np.zeros(2 * SLOTS, np.int64), words(ZoneHeap, zone_bytes=config.zone_bytes)
+    return ZoneHeap(machine, tally, fields, counters(PATHS))
 
 
 def notes(heap):
