@@ -233,8 +233,8 @@ def test_lines_of_a_text():
     content = "\n".join(lines).encode()
     told, shares = ftrace.Told(in_memory(content), lines_of), []
     (made,) = told.events(shares.append)
-    assert made.slack.tolist() == [59, 59, 1, 59] and sum(shares) == pytest.approx(1)
-    assert made.time_ns.tolist() == [12_500_000_000] * 3 + [12_250_000_000]
+    assert made.slack.tolist() == [59, 59, 59, 1] and sum(shares) == pytest.approx(1)
+    assert made.time_ns.tolist() == [12_250_000_000] + [12_500_000_000] * 3
     every = told.heard.losses
     assert (every.lost, every.other, every.unsound) == (10, 3, 4)
     assert told.labels() == ["f"] and len(told.stacks().frame) == 0
