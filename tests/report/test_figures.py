@@ -32,6 +32,7 @@ def test_a_bar_is_as_long_as_what_was_held_and_its_parts_are_told():
         assert abs(float(share) - 100 * PARTS[name] / 190) <= 0.5
     assert ">190\u00a0MiB</span>" in first and "least" in first
     assert ">200\u00a0MiB</span>" in second and "now" in second
+    assert "width:0.000%" not in first + second
     assert ">−5\u00a0%</span>" in first and 'class="change"></span>' in second
     opened = first.split('<dl class="parts">')[1].replace("\u00a0", " ")
     told = re.findall(r"</i>([^<]+)</dt><dd>([\d.]+) MiB", opened)

@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,13 @@ def results(tmp_path_factory):
     return [replay("linear", Trace.open(path), picture=heap_map) for _ in range(2)]
 
 
+def sited(result):
+    """Its blocks, of the call sites -1, 0, 1 and 2."""
+    known = result.heap_map.blocks
+    site = np.arange(len(known.address)) % 4 - 1
+    return replace(known, site=site.astype(known.site.dtype))
+
+
 def blocks(one):
     return one["columns"]["size"][1]
 
@@ -33,6 +41,10 @@ def test_all_blocks_where_there_is_room(results):
     made = maps.map_data(results, [[], []])
     assert [blocks(one) for one in made] == [OBJECTS, OBJECTS]
     assert made[0]["known_live"] == 4096
+    assert made[0]["sites"] == [""]  # the trace names none
+    heap_map = replace(results[0].heap_map, blocks=sited(results[0]))
+    of_site = replace(results[0], heap_map=heap_map)
+    assert maps.map_data([of_site], [["f", "g"]])[0]["sites"] == ["", "f", "g", ""]
     last = max(made[0]["columns"].values())
     assert len(zlib.decompress(base64.b64decode(made[0]["data"]))) == last[0] + last[1] * last[2]
 

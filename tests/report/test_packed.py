@@ -33,6 +33,8 @@ def test_columns_come_back(delta):
     text = packed.text()
     assert [unpacked(text, place) for place in places] == [c.tolist() for c in columns]
     assert places[0][2] == 1
+    values = np.array([0, 255, 256, 1 << 16, (1 << 24) - 1])
+    assert [packed.add(values[:n])[2] for n in (0, 1, 2, 3, 4, 5)] == [1, 1, 1, 2, 3, 3]
 
 
 def test_frames_are_kept_as_changes():

@@ -224,3 +224,5 @@ def test_plain_data_is_read_and_nothing_else():
     for harm in (b"cos\nsystem\n(S'id'\ntR.", b"\x80\x02cbuiltins\neval\nq\x00.", b"Pid\n."):
         with pytest.raises(pickled.Refused):
             pickled.loads(harm)
+    with pytest.raises(pickled.Refused, match=f"names m.{'n' * 78}, and"):
+        pickled.loads(b"cm\n" + b"n" * 99 + b"\n.")

@@ -126,7 +126,7 @@ class _Teller:
         kinds, keys, names = self.rows.kind, self.rows.key, self.rows.name
         found, later = dict[int, int](), dict[int, int]()
         at_site: dict[tuple[int, int], Counter[int]] = defaultdict(Counter)
-        for i in range(self.count - 1, -1, -1):
+        for i in reversed(range(self.count)):
             kind, key = kinds[i], keys[i]  # type: ignore[index]
             if kind == OLD_OF_CACHE:
                 later[key] = names[i]  # type: ignore[index]
@@ -154,8 +154,8 @@ class _Teller:
     def _where(self, i: int) -> tuple[int, int]:
         return self.rows.site[i], self.rows.room[i]  # type: ignore[index]
 
-    def _direct_map(self) -> int:
-        """Address of frame 0 in the kernel's direct map, as printed; -1 where it cannot be told:
+    def _direct_map(self) -> int | None:
+        """Address of frame 0 in the kernel's direct map, as printed; None where it cannot be told:
         a slab's first object lies in the frames that came just before it."""
         votes: Counter[int] = Counter()
         near: list[tuple[int, int, int]] = []
@@ -170,7 +170,7 @@ class _Teller:
                         base = first & -DIRECT_MAP_STEP
                         if 0 <= first - base < PAGE_BYTES << order and base > 0:
                             votes[base] += 1
-        return votes.most_common(1)[0][0] if votes else -1
+        return votes.most_common(1)[0][0] if votes else None
 
     def _slab_pages(self) -> set[int]:
         """Rows of page events that are not the program's: a slab's frames, or a large object's; and
@@ -190,7 +190,7 @@ class _Teller:
                 objects = True
                 self._mark(live, key)
         out |= {at for at, _, used in live.values() if used}
-        if objects and pages and self.base < 0:
+        if objects and pages and self.base is None:
             everything = (NEW_PAGES, OLD_PAGES, BATCHED)
             rows = {i for i in range(self.count) if self.rows.kind[i] in everything}  # type: ignore
             self.losses.hidden_pages += len(rows)
@@ -200,9 +200,9 @@ class _Teller:
 
     def _mark(self, live: dict[int, tuple[int, int, int]], key: int) -> None:
         """The frames around an object are a slab's."""
-        frame = (key - self.base) // PAGE_BYTES
-        if self.base < 0 or frame < 0:
+        if self.base is None:
             return
+        frame = (key - self.base) // PAGE_BYTES
         for order in range(MOST_ORDER + 1):
             head = frame >> order << order
             if head in live and live[head][1] >= order:
@@ -212,7 +212,7 @@ class _Teller:
     def _waiting(self) -> set[int]:
         """Frees of single pages that are logged once more when their batch is done."""
         out, later = set[int](), set[int]()
-        for i in range(self.count - 1, -1, -1):
+        for i in reversed(range(self.count)):
             kind, key = self.rows.kind[i], self.rows.key[i]  # type: ignore[index]
             if kind == BATCHED:
                 later.add(key)
@@ -264,8 +264,8 @@ class _Teller:
         else:
             slot, self.slots = self.slots, self.slots + 1
         self.slot[pages, row.key] = slot
-        address = row.key * PAGE_BYTES if pages else row.key - self.base if self.base >= 0 else 0
-        address = address if 0 <= address < 1 << 52 else 0
+        address = row.key * PAGE_BYTES if pages else row.key - (self.base or row.key)
+        address = max(address, 0) if address < 1 << 52 else 0
         yield MALLOC, slot, size, *told, address, 0 if pages else row.room - size, door
 
     def _cpu(self, row: Row) -> int:

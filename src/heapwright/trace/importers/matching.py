@@ -26,6 +26,7 @@ CLASS_BYTES = 16  # spacing of size classes, glibc's
 
 (SLOTS, UNUSED, UNMATCHED, MISSED, LEAKS, JOINED, PARTED, TOTALS) = range(8)
 FEWEST_ROWS = 1 << 12
+NO_SLOT = -1  # of an event without an object, and of an object that is new
 
 
 class Records(NamedTuple):
@@ -192,7 +193,7 @@ def _forget(table, address):
 
 @kernel
 def _enter(table, address, slot):
-    """An object comes to lie at `address`, where none lies; slot -1 for a new object."""
+    """An object comes to lie at `address`, where none lies; slot NO_SLOT for a new object."""
     totals = table.totals
     if slot < 0:
         if totals[UNUSED]:
@@ -214,11 +215,11 @@ def match(table, records, made):
     for number in range(len(records.op)):
         i = unsigned(number)
         op, address, size = np.int64(records.op[i]), records.address[i], records.size[i]
-        before, slot = row, -1
+        before, slot = row, NO_SLOT
         if address == 0 and op in (REALLOC, GUESSED_REALLOC):
             continue  # refused: the block stays as it was
         if op == THREAD_EXIT:
-            _emit(made, row, op, -1)
+            _emit(made, row, op, NO_SLOT)
             row += 1
         elif op == FREE:
             if _leave(table, address, made, row):
@@ -260,21 +261,21 @@ def _class(size):
 def _moved(table, op, old, new):
     """What a realloc from `old` to `new` = (address, size) comes to: (operation, slot).
 
-    (REALLOC, its slot) and the object is taken out of the table; (MALLOC, -1) when nothing known
-    lay there; (FREE, -1) when it was no realloc.
+    (REALLOC, its slot) and the object is taken out of the table; (MALLOC, NO_SLOT) when nothing
+    known lay there; (FREE, NO_SLOT) when it was no realloc.
     """
     if old == 0:
-        return MALLOC, -1
+        return MALLOC, NO_SLOT
     found = _find(table, old)
     if table.address[unsigned(found)] == 0:
         table.totals[UNMATCHED] += 1
-        return MALLOC, -1
+        return MALLOC, NO_SLOT
     slot = np.int64(table.slot[unsigned(found)])
     if op == GUESSED_REALLOC:
         before, after = _class(table.size[unsigned(slot)]), _class(new[1])
         if after == before or (new[0] != old and after < before):
             table.totals[PARTED] += 1
-            return FREE, -1
+            return FREE, NO_SLOT
         table.totals[JOINED] += 1
     _remove(table, found)
     return REALLOC, slot
