@@ -49,6 +49,13 @@ static int has_sequences(void) { /* this thread: a processor's number is in its 
     "leaq 3b(%%rip), %[word]\n\tmovq %[word], %%fs:8(%[area])\n1:\t" test "\n\tjne 4f\n\t" take "\n" \
     "2:\n\t.pushsection .text.unlikely, \"ax\", @progbits\n\t.byte 0x0f, 0xb9, 0x3d\n\t.long 0x53053053\n" \
     "4:\tmovq $-1, %[number]\n\tjmp 2b\n\t.popsection"
+/* The owner's number is counted; else it goes on at not_now. */
+#define COUNTING                                                                                    \
+    ".pushsection __rseq_cs, \"aw\", @progbits\n\t.balign 32\n"                                     \
+    "3:\t.long 0, 0\n\t.quad 1f, 2f - 1f, 4f\n\t.popsection\n\t"                                    \
+    "leaq 3b(%%rip), %%rcx\n\tmovq %%rcx, %%fs:8(%[area])\n1:\tcmpq %[me], %[owner]\n\tjne %l[not_now]\n\t" \
+    "incq %[next]\n2:\n\t.pushsection .text.unlikely, \"ax\", @progbits\n\t.byte 0x0f, 0xb9, 0x3d\n\t" \
+    ".long 0x53053053\n4:\tjmp %l[not_now]\n\t.popsection"
 static inline __attribute__((always_inline)) uint64_t by_owner(const struct stream *s) {
     uint64_t number, word;
     __asm__ volatile(SEQUENCE("cmpq %[me], %[owner]", "movq %[next], %[number]\n\tleaq 1(%[number]), %[word]\n\tmovq %[word], %[next]")
@@ -118,11 +125,12 @@ static __attribute__((noinline)) uint64_t without_sequences(void) {
 
 /* Not by the owner in peace. Who was the owner looks at once at what was asked of it meanwhile: next_segment. */
 static __attribute__((noinline)) uint64_t number_of(struct stream *s) {
+    if (s->due) s->due = s->look = 0; /* others may have taken numbers meanwhile: what follows is no near record */
     if (!sequences) return __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
     if (__builtin_expect(!has_sequences(), 0)) return without_sequences();
     for (;;) {
         uint64_t owner = __atomic_load_n(&state.owner, __ATOMIC_ACQUIRE), number = NO_NUMBER;
-        if (owner != (uint64_t)s && s->owned) s->owned = 0, s->due = 0;
+        if (owner != (uint64_t)s && s->owned) s->owned = 0, s->look = 0;
         if (!owner) number = by_anybody();
         else if (owner == (uint64_t)s) number = by_owner(s);
         else to_nobody(owner);
@@ -132,6 +140,18 @@ static __attribute__((noinline)) uint64_t number_of(struct stream *s) {
 
 static inline __attribute__((always_inline)) uint64_t number_in_peace(const struct stream *s) { /* or NO_NUMBER */
     return __builtin_expect(__libc_single_threaded, 1) ? kept.number++ : state.owner == (uint64_t)s ? by_owner(s) : NO_NUMBER;
+}
+/* In peace a number is taken that nobody needs to know: of a near record. */
+static inline __attribute__((always_inline)) int counted(const struct stream *s) {
+    if (__builtin_expect(__libc_single_threaded, 1)) return kept.number++, 1;
+    if (state.owner != (uint64_t)s) return 0;
+#if defined __x86_64__
+    __asm__ goto(COUNTING : : [me] "r"(s), [owner] "m"(state.owner), [next] "m"(kept.number), [area] "r"(sequences)
+                 : "cc", "memory", "rcx" : not_now);
+    return 1;
+not_now:
+#endif
+    return 0;
 }
 static uint64_t take_number(void) {
     uint64_t number = number_in_peace(mine);
