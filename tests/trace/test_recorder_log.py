@@ -17,46 +17,11 @@ from heapwright.trace.recorder.convert import convert
 from heapwright.trace.recorder.sites import executable_mappings, heap_start, stored_sites
 from heapwright.trace.sites import labels
 from heapwright.trace.store import Trace
+from recorder_chunks import Chunk
 
 FREE, FROM, EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN = range(1, 8)
 MALLOPT, TRIM, SBRK = range(8, 11)
 CALL = 0x7F0000001000
-
-
-class Chunk:
-    """Of a stream, as recorder.c would write it: near records where they can be."""
-
-    def __init__(self) -> None:
-        self.halves: list[int] = []
-        self.synced = self.last = -1
-        self.base, self.slots = 0, {}
-
-    def long(self, *words):
-        if len(self.halves) % 2:
-            self.halves.append(logs.STEERED)
-        self.halves += [word >> shift & 0xFFFFFFFF for word in words for shift in (0, 32)]
-
-    def sync(self, thread, number):
-        self.long(thread << 4 | logs.SYNC, number, 10**9 + number)
-        self.synced, self.last = number, -1
-
-    def add(self, number, words):
-        op, address = words[0] & 15, words[0] >> 1 & 0x7FFFFFFFFFF8
-        near = address - self.base
-        follows = self.last == number - 1 and self.slots and near % 16 == 0
-        is_short = op in range(MALLOC + logs.SHORT, MEMALIGN + logs.SHORT)
-        caller = words[1] >> 16 if is_short else 0
-        if follows and op == FREE:
-            self.halves.append(near | logs.NEAR_FREE)
-        elif follows and self.slots.get(caller % 256) == caller > 0:
-            kind = op - logs.SHORT - MALLOC + 1
-            high = words[1] & 0xFFFF | caller % 256 << 16 | kind << 30
-            self.halves += [near | logs.NEAR, high]
-        else:
-            self.long(*words)
-            if is_short:
-                self.base, self.slots[caller % 256] = address - (1 << 31), caller
-        self.last = number
 
 
 class Program:

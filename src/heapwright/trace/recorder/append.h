@@ -68,6 +68,7 @@ static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) 
     if (number > expected) s->alone = 0;
     else if (number == expected && !s->owned && !__libc_single_threaded && sequences) was_alone(s, s->step);
     looked(s, number, now);
+    if (__libc_single_threaded) is_alone(s);
     if (__libc_single_threaded || s->owned) return s->look = number + s->step, s; /* number_of looks again */
     __atomic_store_n(&s->look, number + s->step, __ATOMIC_SEQ_CST);
     if (number - __atomic_load_n(&s->synced, __ATOMIC_SEQ_CST) >= SYNC_EVERY) return refill(taken, words); /* next_segment */

@@ -38,8 +38,8 @@
  *            without a record is no event. Operands as in schema.py.
  *   Near     what most records are. Their number is the last record's of the stream and 1, for they are
  *            written in peace (numbers.h), and the one before was as well. `base`, and the caller that stands
- *            in each slot, are as the SHORT records of the chunk have left them: BASE_BELOW below the address;
- *            the caller at its lowest byte. They may lie at half a word; before others a PAD fills that up. */
+ *            in each slot, are as the SHORT records of the chunk have left them: base_of the address, so that what
+ *            lies a GiB to either side is near; the caller at its lowest byte. They may lie at half a word; before others a PAD fills that up. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */
 #define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
 #define MANY 8 /* threads; of those beyond, a chunk is filled up to USED_BYTES: with its stacks one takes 64 KiB */
@@ -54,7 +54,8 @@
 #define ROOM (8 * (11 + 3 * CHECK_EVERY)) /* bytes: PAD, two SYNC, the longest record, THREAD_EXIT; those until the next look */
 #define LOW_48 ((1UL << 48) - 1)
 #define PLACED(p) ((uint64_t)(p) << 1) /* 47 bits are a program's; another malloc than glibc's has blocks of 8 bytes */
-#define BASE_BELOW (1UL << 31)
+#define MOST_NEAR 0x7fffffffUL /* a compare's immediate */
+#define LEAST_BASE 16UL /* beyond NULL: that is near to none */
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
 enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, STEERED, SYNC = 12, LOOK, NEAR, NEAR_FREE, SHORT = 5 };
@@ -113,6 +114,7 @@ static void leave(void *); /* the destructor of `key` tells that a thread ends *
 static pthread_key_t key;
 static int key_made;
 static void tell_origin(void); /* origin.h */
+static void begin_area(void); /* numbers.h */
 static void begin_looks(int); /* looks.h */
 static int look_now_and_then(void);
 static void tell_file(const char *), tell_taken(const char *, const char *), tell(const char *, const char *);
@@ -233,6 +235,7 @@ static int begin_log(uint64_t number) { /* whether there is room for one */
         if (!header && errno != EEXIST) return 0;
     }
     make_key();
+    begin_area();
     memcpy(header->magic, "HWRECRD4", 8);
     header->header_bytes = HEADER_BYTES, header->chunk_bytes = CHUNK_BYTES, header->pid = getpid();
     if (syscall(SYS_readlink, "/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
@@ -267,6 +270,7 @@ static struct stream *adopt(void) { /* a stream for this thread: a dead thread's
  * there already: fresh ones of a file would cost more than all else. Until its first word is gone, the
  * records stand twice. */
 static size_t used_bytes(const struct stream *s) { return s - state.stream > MANY ? USED_BYTES : CHUNK_BYTES; }
+static uint64_t base_of(uint64_t address) { return address > LEAST_BASE + MOST_NEAR / 2 ? address - MOST_NEAR / 2 - 1 : LEAST_BASE; }
 static uint64_t *slots_of(const struct stream *s) { return (uint64_t *)s->end + 1; }
 static uint64_t *chunk_of(const struct stream *s) { return slots_of(s) + SLOTS - used_bytes(s) / sizeof(uint64_t); }
 static int handed_on(const struct stream *s, uint64_t *chunk, size_t at) {
@@ -300,7 +304,7 @@ static int next_chunk(struct stream *s) {
     s->segment = state.segment;
     s->next = (uint32_t *)chunk;
     s->end = (uint32_t *)(chunk + used_bytes(s) / sizeof *chunk - SLOTS - 1);
-    s->base = 0;
+    s->base = LEAST_BASE;
     if (!(state.chunks & (state.chunks + 1))) tell_file("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
     return ++state.chunks != 0;
 }

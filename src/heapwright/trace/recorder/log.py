@@ -29,7 +29,7 @@ ARENA, NODE = 14, 15  # in the log MALLOCs of such a domain, see python.h
 # Of the log, as in log.h: one kind of STEERED is no record, the others MALLOPT and on; those of two
 # words, less their operation of MALLOC to REALLOC; those that lie near the last.
 STEERED, SHORT, SYNC, LOOKED, NEAR, NEAR_FREE = 8, 5, 12, 13, 14, 15
-BASE_BELOW, SLOTS = 1 << 31, 256
+BASE_BELOW, LEAST_BASE, SLOTS = 1 << 30, 16, 256
 ADDRESS_SHIFT = 3  # its multiples of 8
 _ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
@@ -154,7 +154,7 @@ def scatter(words, cursor, rows, first):
                 told = words[unsigned((at >> 1) - 1)]
                 rows.op[i] = op - SHORT
                 caller = (told >> 16) & 0xFFFFFFFFFFFF
-                cursor[BASE] = address - BASE_BELOW
+                cursor[BASE] = max(address - BASE_BELOW, LEAST_BASE)
                 cursor[CALLERS + (caller & (SLOTS - 1))] = caller
             rows.size[i] = told & 0xFFFF
             rows.slack[i] = (-8 - rows.size[i]) & 15
@@ -265,7 +265,7 @@ class Log:
         # the end; a thread is a SYNC of three words, in this log or in one before it.
         beyond = self.first + max(self.size, start) // 4 + (1 << 16)
         cursor = np.zeros(CURSOR, np.int64)
-        cursor[[LIMIT, NUMBERS, THREADS]] = limit, beyond, beyond
+        cursor[[LIMIT, NUMBERS, THREADS, BASE]] = limit, beyond, beyond, LEAST_BASE
         return _Chunk(words, cursor, number)
 
     def _words(self, number: int, start: int) -> np.ndarray:

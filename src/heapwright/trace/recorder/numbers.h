@@ -1,6 +1,6 @@
 /* The number of an event: what orders the threads' records. Included by log.h.
  *
- *   one thread ─► number++        its owner ─► number++, in a restartable sequence: no lock, no barrier
+ *   its owner ─► number++, in a restartable sequence: no lock, no barrier      one thread ─► number++
  *   any other ─► is there an owner? ─ none ─► a locked add, in such a sequence
  *                                   └ yes ─► there is none any more; then as above
  *
@@ -23,10 +23,17 @@
 #define WORTHWHILE 64 /* times as many, and it paid */
 
 static ptrdiff_t sequences; /* from the thread pointer to what the kernel reads; 0: there are none */
+static ptrdiff_t area; /* the same; without, to what nobody reads */
 
 #if defined __x86_64__
 enum { RESTART = 128, REGISTER_RESTART = 256 }; /* MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED_RSEQ */
 
+static __thread uint64_t unread[2] __attribute__((tls_model("initial-exec")));
+static void begin_area(void) {
+    char *thread;
+    __asm__("movq %%fs:0, %0" : "=r"(thread));
+    area = sequences ? sequences : (char *)unread - thread;
+}
 static void begin_sequences(void) { /* while there is one thread, if may be: then it costs nothing */
     const char *version = gnu_get_libc_version();
     if (sequences || strncmp(version, "2.", 2) || atoi(version + 2) < 35) return;
@@ -34,6 +41,7 @@ static void begin_sequences(void) { /* while there is one thread, if may be: the
     const unsigned *size = dlsym(RTLD_DEFAULT, "__rseq_size");
     int error = errno;
     if (offset && size && *size && !syscall(SYS_membarrier, REGISTER_RESTART, 0, 0)) sequences = *offset;
+    begin_area();
     errno = error;
 }
 static int has_sequences(void) { /* this thread: a processor's number is in its area */
@@ -77,6 +85,7 @@ static int restarted(void) { /* every sequence that began before; else those tha
 }
 #else
 static void begin_sequences(void) {}
+static void begin_area(void) {}
 static int has_sequences(void) { return 0; }
 static inline uint64_t by_owner(const struct stream *s) { return (void)s, NO_NUMBER; }
 static uint64_t by_anybody(void) { return NO_NUMBER; }
@@ -116,6 +125,13 @@ static __attribute__((noinline)) void was_alone(struct stream *s, uint64_t numbe
     errno = error;
 }
 
+static void is_alone(struct stream *s) { /* the only thread: it owns them until another one comes */
+    if (!sequences || state.owner || state.without || !has_sequences()) return;
+    s->owned = 1;
+    state.claimed = kept.number;
+    state.owner = (uint64_t)s;
+}
+
 static __attribute__((noinline)) uint64_t without_sequences(void) {
     uint64_t owner;
     __atomic_store_n(&state.without, 1, __ATOMIC_SEQ_CST);
@@ -143,15 +159,14 @@ static inline __attribute__((always_inline)) uint64_t number_in_peace(const stru
 }
 /* In peace a number is taken that nobody needs to know: of a near record. */
 static inline __attribute__((always_inline)) int counted(const struct stream *s) {
-    if (__builtin_expect(__libc_single_threaded, 1)) return kept.number++, 1;
-    if (state.owner != (uint64_t)s) return 0;
+    (void)s;
 #if defined __x86_64__
-    __asm__ goto(COUNTING : : [me] "r"(s), [owner] "m"(state.owner), [next] "m"(kept.number), [area] "r"(sequences)
+    __asm__ goto(COUNTING : : [me] "r"(s), [owner] "m"(state.owner), [next] "m"(kept.number), [area] "r"(area)
                  : "cc", "memory", "rcx" : not_now);
     return 1;
 not_now:
 #endif
-    return 0;
+    return __libc_single_threaded ? kept.number++, 1 : 0;
 }
 static uint64_t take_number(void) {
     uint64_t number = number_in_peace(mine);

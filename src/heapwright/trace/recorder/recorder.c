@@ -104,16 +104,19 @@ static uint64_t who_asked(uint64_t caller, uintptr_t sp) { return (void)sp, call
 #endif
 
 #define SMALL_BYTES (LARGE_BYTES < 65536UL ? LARGE_BYTES : 65536UL)
-/* Whether a block of glibc's is what it makes of so small a request, by its chunk's header: rounded up to 16. */
-static inline int is_rounded(uint64_t chunk, size_t size) { return size < SMALL_BYTES && (chunk & -8UL) - 8 - size <= 15; }
+/* Whether a block of glibc's is what it makes of so small a request, by its chunk's header: rounded up to 16,
+ * at most 15 bytes beyond size + 8. The header's lowest 3 bits are flags. */
+static inline int is_rounded(uint64_t chunk, size_t size) { return size < SMALL_BYTES && chunk <= ((size + 23) | 15); }
 
 /* Of a small block in peace a near record, if it can be one: 30 instructions, where the caller has a slot. */
 static inline __attribute__((always_inline)) int given_near(uint64_t op, void *p, size_t size, uint64_t caller) {
     struct stream *s = mine;
-    if (__builtin_expect(!p || kept.number >= s->due, 0)) return 0;
-    uint64_t chunk = ((const size_t *)p)[-1], near = (uint64_t)p - s->base, slot = caller % SLOTS;
-    if (__builtin_expect(slots_of(s)[slot] != caller || near >> 32 || !is_rounded(chunk, size), 0)) return 0;
-    if (chunk & 6 && (chunk & 2 || (uint64_t)p >> ARENA_SHIFT != my_arena)) return 0;
+    if (__builtin_expect(kept.number >= s->due, 0)) return 0;
+    uint64_t near = (uint64_t)p - s->base, slot = caller % SLOTS;
+    if (__builtin_expect(near > MOST_NEAR || slots_of(s)[slot] != caller, 0)) return 0; /* the former if !p */
+    const uint64_t *chunk = (const uint64_t *)p - 1;
+    if (__builtin_expect(!is_rounded(*chunk, size), 0)) return 0;
+    if (*chunk & 6 && (*chunk & 2 || (uint64_t)p >> ARENA_SHIFT != my_arena)) return 0;
     uint32_t *place = s->next;
     if (__builtin_expect(!counted(s), 0)) return 0;
     place[1] = (op - MALLOC + 1) << 30 | slot << 16 | size;
@@ -127,7 +130,7 @@ static void given_short(uint64_t op, void *p, size_t size, uint64_t caller) {
     if (!place) return;
     place[1] = caller << 16 | size;
     __atomic_store_n(place, PLACED(p) | head, __ATOMIC_RELEASE);
-    mine->base = (uint64_t)p - BASE_BELOW;
+    mine->base = base_of((uint64_t)p);
     slots_of(mine)[caller % SLOTS] = is_handed_on(caller) ? 0 : caller; /* who asked such is looked for each time */
 }
 static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
@@ -219,9 +222,9 @@ static __attribute__((noinline)) void free_otherwise(void *p) {
 }
 static inline __attribute__((always_inline)) int gone_near(void *p) {
     struct stream *s = mine;
-    if (__builtin_expect(!p || kept.number >= s->due, 0)) return 0;
+    if (__builtin_expect(kept.number >= s->due, 0)) return 0;
     uint64_t near = (uint64_t)p - s->base;
-    if (__builtin_expect(((const size_t *)p)[-1] >= LARGE_BYTES || near >> 32, 0)) return 0;
+    if (__builtin_expect(near > MOST_NEAR || ((const size_t *)p)[-1] >= LARGE_BYTES, 0)) return 0; /* the former if !p */
     uint32_t *place = s->next;
     if (__builtin_expect(!counted(s), 0)) return 0;
     *place = near | NEAR_FREE;
