@@ -17,9 +17,10 @@ from heapwright.trace.recorder.convert import convert
 from heapwright.trace.recorder.sites import executable_mappings, heap_start, stored_sites
 from heapwright.trace.sites import labels
 from heapwright.trace.store import Trace
+from recorder_chunks import Chunk
 
 FREE, FROM, EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN = range(1, 8)
-MALLOPT, TRIM, SBRK, SYNC = range(8, 12)
+MALLOPT, TRIM, SBRK = range(8, 11)
 CALL = 0x7F0000001000
 
 
@@ -40,10 +41,10 @@ class Program:
         self.forked = 0
 
     def log(self, thread, op, address, size=0, align=0, site=0):
-        head = address >> logs.ADDRESS_SHIFT | op << 44 | (len(self.records) & 0xFFFF) << 48
+        head = address << 1 | op | (len(self.records) & 0xFFFF) << 48
         words = (head,) if op < MALLOC else (head, size | 8 << 48, CALL + site | align << 48)
         if MALLOC <= op < MEMALIGN and address and size < 1 << 16 and -8 - size & 15 == 8:
-            words = (head + (logs.SHORT << 44), size | CALL + site << 16)
+            words = (head + logs.SHORT, size | CALL + site << 16)
         self.records.append((thread, words))
         return self.threads.setdefault(thread, len(self.threads))
 
@@ -94,7 +95,7 @@ class Program:
         self.event(self.log(thread, EXIT, 0), schema.THREAD_EXIT, -1)
 
     def steer(self, thread, op, operand, before=0):
-        head = op << 44 | (len(self.records) & 0xFFFF) << 48
+        head = logs.STEERED | op - MALLOPT + 1 << 4 | (len(self.records) & 0xFFFF) << 48
         self.records.append((thread, (head, operand, before)))
         number = self.threads.setdefault(thread, len(self.threads))
         self.event(number, op - MALLOPT + schema.MALLOPT, -1, operand, 0, before)
@@ -105,28 +106,26 @@ class Program:
         A child's holds the records from `self.forked` on.
         """
         start = self.forked if child_of else 0
-        streams: dict[int, list[list[int]]] = {}
-        synced: dict[int, int] = {}
-        room = logs.CHUNK_BYTES // 8
+        streams: dict[int, list[Chunk]] = {}
+        room = logs.CHUNK_BYTES // 4
         for number, (thread, words) in enumerate(self.records):
             if number < start:
                 continue
-            chunks = streams.setdefault(thread, [[]])
-            if len(chunks[-1]) + 6 > room:
-                chunks.append([])
-            if not chunks[-1] or number - synced[thread] >= sync_every:
-                chunks[-1] += [thread | SYNC << 44, number, 10**9 + number]
-                synced[thread] = number
-            chunks[-1] += words
-        chunks = [chunk for stream in streams.values() for chunk in stream]
+            chunks = streams.setdefault(thread, [])
+            if not chunks or len(chunks[-1].halves) + 14 > room:
+                chunks.append(Chunk())
+            if chunks[-1].synced < 0 or number - chunks[-1].synced >= sync_every:
+                chunks[-1].sync(thread, number)
+            chunks[-1].add(number, words)
+        chunks = [chunk.halves for stream in streams.values() for chunk in stream]
         content = struct.pack(
-            "=8s7Q4096s4096s4096s", b"HWRECRD3", 65536, logs.CHUNK_BYTES, 77, lost, 28, start, 0,
+            "=8s7Q4096s4096s4096s", b"HWRECRD4", 65536, logs.CHUNK_BYTES, 77, lost, 28, start, 0,
             b"/bin/prog", child_of.encode(), b"",
         )  # fmt: skip
         content += bytes(65536 - len(content))
         # The order in the file does not matter; one was killed while it copied a chunk.
         for chunk in chunks[-1:] + chunks[::-1]:
-            content += struct.pack(f"={len(chunk)}Q", *chunk).ljust(logs.CHUNK_BYTES, b"\0")
+            content += struct.pack(f"={len(chunk)}I", *chunk).ljust(logs.CHUNK_BYTES, b"\0")
         path.write_bytes(content)
         return path
 
@@ -298,6 +297,9 @@ def test_damaged_logs_never_crash(tmp_path):
             assert "t.parquet" in str(error)
         else:
             read(Trace.open(tmp_path / "t.parquet"))
+    (tmp_path / "77.1").write_bytes(b"HWRECRD3" + content.tobytes()[8:])
+    with pytest.raises(HeapwrightError, match="another version of heapwright"):
+        convert(tmp_path / "77.1", tmp_path / "t.parquet")
     for short in (b"", b"HWRECORD", bytes(8192)):
         (tmp_path / "77.1").write_bytes(short)
         with pytest.raises(HeapwrightError, match="damaged"):

@@ -83,7 +83,7 @@ def test_a_size_ends_the_recording_and_not_the_program(tmp_path, churning, capfd
     assert "went on" in capfd.readouterr().out
     (note,) = of_kind(trace.notes, "stopped")
     assert "(--max-size)" in note and f"after {trace.events:,} events" in note
-    assert 60_000 < trace.events < (2 << 20) / 8 and not of_kind(trace.notes, "cut")
+    assert 60_000 < trace.events < (2 << 20) / 4 and not of_kind(trace.notes, "cut")
 
 
 def test_a_time_ends_it_and_the_trace_is_there_while_the_program_runs(tmp_path, churning):

@@ -129,7 +129,7 @@ static void begin_again(void) {
     for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) { /* its numbers and its clock were those of then: */
         struct stream *s = state.stream + i; /* a pause told of by them would be behind all that follows */
         s->next = s->end = NULL;
-        s->ns = s->checked = s->synced = s->due = 0;
+        s->ns = s->checked = s->synced = s->due = s->look = 0;
     }
     state.position += state.bytes;
     state.bytes = state.chunks = state.segment = 0;
@@ -196,7 +196,7 @@ __attribute__((visibility("default"))) int heapwright_detach(const char *none) {
         state.phase = OFF;
         syscall(SYS_nanosleep, &(struct timespec){0, 5000000}, NULL); /* who was within append is through */
         for (uint64_t i = 1; i < state.streams && i < STREAMS; i++)
-            if (state.stream[i].end) unmapped((char *)state.stream[i].end - used_bytes(state.stream + i), CHUNK_BYTES);
+            if (state.stream[i].end) unmapped(chunk_of(state.stream + i), CHUNK_BYTES);
         unmapped(state.header, HEADER_BYTES);
         if (control) unmapped(control, sizeof *control);
         leave_nodes();

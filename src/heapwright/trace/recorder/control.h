@@ -64,7 +64,7 @@ static void next_segment(void) {
     state.bytes = state.chunks = 0;
     for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) {
         __atomic_store_n(&state.stream[i].synced, kept.number + (1UL << 62), __ATOMIC_SEQ_CST); /* too far off for any */
-        __atomic_store_n(&state.stream[i].due, 0, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&state.stream[i].look, 0, __ATOMIC_SEQ_CST);
     }
     uint64_t first = take_number();
     state.segment = segment;

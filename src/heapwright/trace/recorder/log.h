@@ -22,33 +22,44 @@
  *            puts it behind itself. The thread that runs main has no end: glibc keeps its cache.
  *
  * Log file   struct header, then chunks of records, each ended by a zero word; 64-bit words:
- *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   address >> 3 | op << 44 | number << 48
+ *   FREE, REALLOC_FROM, THREAD_EXIT    1 word   op | address << 1 | number << 48
  *   MALLOC, CALLOC, REALLOC, MEMALIGN  3 words  the same; size | slack << 48; caller | log2 align << 48
  *   the same + SHORT, but MEMALIGN     2 words  the same; size | caller << 16; slack is what rounds to 16
- *   MALLOPT, TRIM, SBRK                3 words  op << 44 | number << 48; operand; the break before
- *   SYNC                               3 words  thread | op << 44; number; time, ns. The last one before a record
+ *   STEERED                            3 words  op | kind << 4 | number << 48; operand; the break before
+ *   SYNC                               3 words  op | thread << 4; number; time, ns. The last one before a record
  *                                               tells its number; one before that, when a pause began
  *   LOOK                               3 words  as MALLOC: of a live block, bytes surely written, slack 1 where
  *                                               not from its start on; bytes that may have been; or, of
  *                                               address 0: before which number a look at all began
+ *   NEAR                               1 word   op | address - base; in the upper half size | slot << 16 |
+ *                                               kind << 30: 1 malloc, 2 calloc, 3 realloc
+ *   NEAR_FREE                          1/2      op | address - base
  *            Address 0 is a refused request, slack (usable less requested size) 0xffff unknown. A number
- *            without a record is no event. Operands as in schema.py. */
+ *            without a record is no event. Operands as in schema.py.
+ *   Near     what most records are. Their number is the last record's of the stream and 1, for they are
+ *            written in peace (numbers.h), and the one before was as well. `base`, and the caller that stands
+ *            in each slot, are as the SHORT records of the chunk have left them: base_of the address, so that what
+ *            lies a GiB to either side is near; the caller at its lowest byte. They may lie at half a word; before others a PAD fills that up. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */
 #define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
 #define MANY 8 /* threads; of those beyond, a chunk is filled up to USED_BYTES: with its stacks one takes 64 KiB */
 #define USED_BYTES 53248UL
+#define SLOTS 256 /* callers that near records may name: behind the chunk's records, read by nobody else */
 #define STEP_BYTES (4UL << 20) /* by which a long log grows at most */
 #define SPARE_BYTES (1UL << 20) /* of the disk that are left, besides half of the log, for the trace */
 #define SYNC_EVERY 4096 /* events between two readings of the clock at most; below 2^16 */
 #define CHECK_EVERY 16 /* events between two looks at the processor's own clock, where they are quick: pauses.h */
 #define STREAMS 65536 /* threads alive at once */
 #define KEYS_INSIDE 32 /* pthread_setspecific allocates for a key from this one on */
-#define ROOM_WORDS (10 + 3 * CHECK_EVERY) /* two SYNC, the longest record, THREAD_EXIT; those until the next look */
+#define ROOM (8 * (11 + 3 * CHECK_EVERY)) /* bytes: PAD, two SYNC, the longest record, THREAD_EXIT; those until the next look */
 #define LOW_48 ((1UL << 48) - 1)
-#define ADDRESS_SHIFT 3 /* 47 bits are a program's; another malloc than glibc's has blocks of 8 bytes */
+#define PLACED(p) ((uint64_t)(p) << 1) /* 47 bits are a program's; another malloc than glibc's has blocks of 8 bytes */
+#define MOST_NEAR 0x7fffffffUL /* a compare's immediate */
+#define LEAST_BASE 16UL /* beyond NULL: that is near to none */
 #define WINDOW ((char *)0x300000000000) /* chunks lie far from the program's own mappings */
 
-enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, MALLOPT, TRIM, SBRK, SYNC, LOOK, SHORT = 9 };
+enum { FREE = 1, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN, STEERED, SYNC = 12, LOOK, NEAR, NEAR_FREE, SHORT = 5 };
+enum { PAD = STEERED, MALLOPT = 1, TRIM, SBRK }; /* kinds; a PAD is half a word */
 enum { ENDS_UNSEEN = 1, STACKED = 2, STACKS_CUT = 4, ATTACHED = 8, CUT_ASKED = 16, CONTINUES = 32,
        WITHOUT_TABLES = 64 };
 enum { RECORD, WAIT, STOP }; /* what control.h asks */
@@ -66,9 +77,10 @@ struct header {
     uint64_t unseen;           /* looks at large blocks that were left out: looks.h */
 };
 struct __attribute__((aligned(128))) stream { /* one thread's place in the log; no other thread writes beside it */
-    uint64_t *next, *end;    /* where the next record goes; past the chunk, NULL without one */
-    uint64_t due, synced, thread; /* the number to look at the processor's clock again; told by the last SYNC;
-                              * the thread, in order of first event */
+    uint32_t *next, *end;    /* where the next record goes; past the last one's place: a zero word, then slots. NULL without */
+    uint64_t due, look;      /* numbers: no near record from that one on; the processor's clock is looked at again */
+    uint64_t base;           /* of near records */
+    uint64_t synced, thread; /* told by the last SYNC; the thread, in order of first event */
     uint64_t checked, ticks, step; /* at the last look: number, its clock; events until the next one */
     uint64_t ticks_synced, ns;     /* both clocks at the last SYNC */
     uint64_t segment;        /* of the log that the chunk is in */
@@ -102,6 +114,7 @@ static void leave(void *); /* the destructor of `key` tells that a thread ends *
 static pthread_key_t key;
 static int key_made;
 static void tell_origin(void); /* origin.h */
+static void begin_area(void); /* numbers.h */
 static void begin_looks(int); /* looks.h */
 static int look_now_and_then(void);
 static void tell_file(const char *), tell_taken(const char *, const char *), tell(const char *, const char *);
@@ -222,7 +235,8 @@ static int begin_log(uint64_t number) { /* whether there is room for one */
         if (!header && errno != EEXIST) return 0;
     }
     make_key();
-    memcpy(header->magic, "HWRECRD3", 8);
+    begin_area();
+    memcpy(header->magic, "HWRECRD4", 8);
     header->header_bytes = HEADER_BYTES, header->chunk_bytes = CHUNK_BYTES, header->pid = getpid();
     if (syscall(SYS_readlink, "/proc/self/exe", header->program, sizeof header->program - 1) < 0) *header->program = 0;
     header->first = number;
@@ -243,7 +257,7 @@ static struct stream *adopt(void) { /* a stream for this thread: a dead thread's
     else while (s < past && ((key_made == 1 && s->rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
                         || !syscall(SYS_tgkill, getpid(), s->tid, 0))) s++;
     if (s == past && state.streams++ == STREAMS) return errno = EAGAIN, NULL;
-    if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS && s->end) s->next++; /* its THREAD_EXIT stays */
+    if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS && s->end) s->next += 2; /* its THREAD_EXIT stays */
     if (!my_number) my_number = ++kept.threads; /* a forked child's only thread has one already */
     s->thread = my_number - 1;
     s->tid = syscall(SYS_gettid);
@@ -256,7 +270,11 @@ static struct stream *adopt(void) { /* a stream for this thread: a dead thread's
  * there already: fresh ones of a file would cost more than all else. Until its first word is gone, the
  * records stand twice. */
 static size_t used_bytes(const struct stream *s) { return s - state.stream > MANY ? USED_BYTES : CHUNK_BYTES; }
-static int handed_on(uint64_t *chunk, size_t at, size_t bytes) {
+static uint64_t base_of(uint64_t address) { return address > LEAST_BASE + MOST_NEAR / 2 ? address - MOST_NEAR / 2 - 1 : LEAST_BASE; }
+static uint64_t *slots_of(const struct stream *s) { return (uint64_t *)s->end + 1; }
+static uint64_t *chunk_of(const struct stream *s) { return slots_of(s) + SLOTS - used_bytes(s) / sizeof(uint64_t); }
+static int handed_on(const struct stream *s, uint64_t *chunk, size_t at) {
+    size_t bytes = used_bytes(s); /* whole: the kernel takes one large page for it */
     int fd = opened(state.path, O_RDWR), done = 0;
     if (fd >= 0 && grow(fd, at + CHUNK_BYTES) && permitted(at + CHUNK_BYTES)) {
         long written = syscall(SYS_pwrite64, fd, chunk, bytes, at);
@@ -274,19 +292,19 @@ static int handed_on(uint64_t *chunk, size_t at, size_t bytes) {
 
 static int next_chunk(struct stream *s) {
     size_t at = HEADER_BYTES + state.chunks * CHUNK_BYTES;
-    size_t bytes = used_bytes(s);
-    uint64_t *chunk = s->end ? s->end - bytes / sizeof *chunk : NULL;
-    if (s->end && s->next < s->end) *s->next = 0; /* a THREAD_EXIT that something follows */
+    uint64_t *chunk = s->end ? chunk_of(s) : NULL;
+    if (s->end && s->next < s->end) memset(s->next, 0, sizeof *chunk); /* a THREAD_EXIT that something follows */
     if (chunk && s->segment == state.segment) {
-        if (!handed_on(chunk, at, bytes)) return 0;
+        if (!handed_on(s, chunk, at)) return 0;
     } else {
         uint64_t *old = chunk;
         if (!(chunk = map_log(at, CHUNK_BYTES, 0))) return 0;
         if (old) syscall(SYS_munmap, old, CHUNK_BYTES);
     }
     s->segment = state.segment;
-    s->next = chunk;
-    s->end = chunk + bytes / sizeof *chunk;
+    s->next = (uint32_t *)chunk;
+    s->end = (uint32_t *)(chunk + used_bytes(s) / sizeof *chunk - SLOTS - 1);
+    s->base = LEAST_BASE;
     if (!(state.chunks & (state.chunks + 1))) tell_file("/proc/self/maps"); /* at the 1st, 2nd, 4th, ... */
     return ++state.chunks != 0;
 }
@@ -304,78 +322,4 @@ static void release(sigset_t old) {
 }
 
 #include "numbers.h"
-#include "pauses.h"
-
-/* This thread's stream with a SYNC and then room for the record of this number; NULL when off. In a
- * stream numbers rise, so a thread that is new in one takes a later number. Of a thread that ends, THREAD_EXIT stands behind that record,
- * until another one takes its place. */
-static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int words) {
-    if (state.phase == OFF || waits()) return NULL;
-    int error = errno;
-    if (state.phase == ON && look_now_and_then()) *taken = take_number(); /* behind what it logged */
-    sigset_t old = hold();
-    if (state.phase == UNSTARTED) start(*taken);
-    stop_if_asked();
-    next_segment();
-    struct stream *s = mine->end ? mine : NULL;
-    if (state.phase == ON && !s && (s = adopt())) *taken = take_number(); /* the stream may be past the first one */
-    int older = s && s->end && s->segment != state.segment;
-    if (older) *taken = take_number();
-    uint64_t number = *taken;
-    if (state.phase == ON && (!s || ((older || s->end - s->next < ROOM_WORDS) && !next_chunk(s)))) {
-        state.header->lost_errno = errno;
-        state.header->lost = number + 1;
-        state.phase = OFF;
-    }
-    if (state.phase != ON) s = NULL;
-    else {
-        tell_time(s, number);
-        if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) { /* each further record comes here again */
-            s->next[words] = (uint64_t)THREAD_EXIT << 44 | take_number() << 48;
-            s->synced = number - SYNC_EVERY, s->due = 0;
-        }
-    }
-    release(old);
-    look_for_modules();
-    errno = error;
-    return s;
-}
-
-/* This thread's stream, for it is time to look; after a pause, or where there is no room, refilled. */
-static __attribute__((noinline)) struct stream *due(uint64_t *taken, int words) {
-    struct stream *s = mine;
-    uint64_t now = ticks(), number = *taken;
-    if (s->end - s->next < ROOM_WORDS || number - s->synced >= SYNC_EVERY || now - s->ticks >= PAUSE_TICKS) return refill(taken, words);
-    uint64_t expected = s->checked + s->step;
-    if (number > expected) s->alone = 0;
-    else if (number == expected && !s->owned && !__libc_single_threaded && sequences) was_alone(s, s->step);
-    s->step = now - s->ticks >= QUICK_TICKS ? 1 : s->step < CHECK_EVERY ? 2 * s->step : CHECK_EVERY;
-    s->checked = number, s->ticks = now;
-    if (__libc_single_threaded || s->owned) return s->due = number + s->step, s; /* number_of looks again */
-    __atomic_store_n(&s->due, number + s->step, __ATOMIC_SEQ_CST);
-    if (number - __atomic_load_n(&s->synced, __ATOMIC_SEQ_CST) >= SYNC_EVERY) return refill(taken, words); /* next_segment */
-    return s;
-}
-
-/* Room for a record of a number that was taken; NULL when off. */
-static inline uint64_t *room_for(int words, uint64_t *number) {
-    struct stream *s = mine;
-    if (__builtin_expect(*number >= s->due, 0)) s = due(number, words); /* until then there is room */
-    return s ? (s->next += words) - words : NULL;
-}
-/* The same of one that is taken now. Its first word, *head | address >> 3, is stored last: all or nothing. */
-static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
-    uint64_t number = take_number(), *place = room_for(words, &number);
-    if (place) *head = op << 44 | number << 48;
-    return place;
-}
-
-static void leave(void *stream) { /* a thread ends; other destructors may come after, but the last round */
-    struct stream *s = mine;
-    if (stream != s || pthread_equal(pthread_self(), kept.main)) return;
-    if (++s->rounds < PTHREAD_DESTRUCTOR_ITERATIONS) pthread_setspecific(key, s);
-    else {
-        uint64_t number = take_number();
-        refill(&number, 0);
-    }
-}
+#include "append.h"

@@ -21,13 +21,16 @@ import numpy as np
 from heapwright.compiler import kernel, unsigned
 from heapwright.errors import HeapwrightError
 
-# Operations of the log, as in log.h. Those below MALLOC take one word, those
-# past LOOK two, the others three.
+# Operations of a window; in the log those up to MEMALIGN are the same.
 (FREE, REALLOC_FROM, THREAD_EXIT, MALLOC, CALLOC, REALLOC, MEMALIGN) = range(1, 8)
-MALLOPT, TRIM, SBRK, SYNC, LOOK = range(8, 13)
-ADDRESS_SHIFT = 3  # as in log.h
-SHORT = 9  # in the log: of two words, an operation of MALLOC to REALLOC
-ARENA, NODE = 14, 15  # of a window: in the log MALLOCs of such a domain, see python.h
+MALLOPT, TRIM, SBRK = range(8, 11)
+LOOK = 12
+ARENA, NODE = 14, 15  # in the log MALLOCs of such a domain, see python.h
+# Of the log, as in log.h: one kind of STEERED is no record, the others MALLOPT and on; those of two
+# words, less their operation of MALLOC to REALLOC; those that lie near the last.
+STEERED, SHORT, SYNC, LOOKED, NEAR, NEAR_FREE = 8, 5, 12, 13, 14, 15
+BASE_BELOW, LEAST_BASE, SLOTS = 1 << 30, 16, 256
+ADDRESS_SHIFT = 3  # its multiples of 8
 _ARENA_DOMAIN, _NODE_DOMAIN = 6, 7
 # Flags of the header: there was no key whose destructor tells of threads' ends; a caller is a node
 # of `tree.h`; some stacks had no room there; the process ran before, unrecorded; the log has the
@@ -38,14 +41,16 @@ ENDS_UNSEEN, STACKED, STACKS_CUT, ATTACHED, CUT_ASKED, CONTINUES, WITHOUT_TABLES
 
 _HEADER = struct.Struct("=8s7Q4096s4096s4096sQ")
 _NAME = re.compile(r"\d{1,10}\.\d{1,10}")  # of a log: process number, image number
-MAGIC = b"HWRECRD3"
+MAGIC = b"HWRECRD4"
 CHUNK_BYTES = 1 << 16  # as in log.h
 WINDOW_EVENTS = 1 << 16
 GENERATIONS = 64  # of forks that a history goes back
 
 # Columns of a cursor int64[CURSOR]: where a stream's reading stands; the first number that is the
-# child's, no longer this log's; what no sound log exceeds
-WORD, NUMBER, THREAD, LIMIT, NUMBERS, THREADS, CURSOR = range(7)
+# child's, no longer this log's; what no sound log exceeds; and what near records go by: the number
+# of the last one, where addresses are counted from, the caller in each slot
+HALF, NUMBER, THREAD, LIMIT, NUMBERS, THREADS, LAST, BASE, CALLERS = range(9)
+CURSOR = CALLERS + SLOTS
 
 
 class Window(NamedTuple):
@@ -72,6 +77,21 @@ def window() -> Window:
 
 
 @kernel
+def _half(words, at):
+    return (words[unsigned(at >> 1)] >> ((at & 1) << 5)) & 0xFFFFFFFF
+
+
+@kernel
+def _halves(op, low):
+    """How many half words a record takes that begins with `low`."""
+    if op == NEAR_FREE or low == STEERED:
+        return 1
+    if op < MALLOC or op == NEAR:
+        return 2
+    return 4 if STEERED < op < SYNC else 6
+
+
+@kernel
 def scatter(words, cursor, rows, first):
     """Place the records of one stream that fall into the window whose first number is `first`.
 
@@ -79,59 +99,92 @@ def scatter(words, cursor, rows, first):
     first record beyond the window, or -1 at the end of the stream.
     """
     past = first + len(rows.op)
-    at, number, thread = cursor[WORD], cursor[NUMBER], cursor[THREAD]
+    at, number, thread, last = cursor[HALF], cursor[NUMBER], cursor[THREAD], cursor[LAST]
     answer = -1
-    while at < len(words):
-        head = words[unsigned(at)]
-        op = (head >> 44) & 15
-        length = 1 if op < MALLOC else 3 if op <= LOOK else 2
-        if op == 0 or at + length > len(words):
+    while at < 2 * len(words):
+        low = _half(words, at)
+        op, head = low & 15, low
+        length = _halves(op, low)
+        if op == 0 or at + length > 2 * len(words):
             break
-        if op == SYNC:
-            number, thread = words[unsigned(at + 1)], head & 0xFFFFFFFFFFF
-            if number < 0 or number >= cursor[NUMBERS] or thread >= cursor[THREADS]:
-                break
-            if number >= past:
-                answer = number
-                break
-            if number >= first:
-                rows.time_ns[unsigned(number - first)] = words[unsigned(at + 2)]
-            at += 3
+        if length == 1 and op == STEERED:
+            at += 1
             continue
-        here = number + ((((head >> 48) & 0xFFFF) - number) & 0xFFFF)
-        if here >= cursor[LIMIT]:
+        here = last + 1
+        if op < NEAR:
+            if at & 1:  # only in a damaged log
+                break
+            head = words[unsigned(at >> 1)]
+            here = number + ((((head >> 48) & 0xFFFF) - number) & 0xFFFF)
+        if op == SYNC:
+            here, thread = words[unsigned((at >> 1) + 1)], (head >> 4) & 0xFFFFFFFFFFF
+            if here < 0 or here >= cursor[NUMBERS] or thread >= cursor[THREADS]:
+                break
+            if here >= past:
+                answer = here
+                break
+            number, last = here, here - 1
+            if here >= first:
+                rows.time_ns[unsigned(here - first)] = words[unsigned((at >> 1) + 2)]
+            at += 6
+            continue
+        if here >= cursor[LIMIT] or here < first:  # the latter only in a damaged log
             break
         if here >= past:
             answer = here
             break
-        if here < first:  # only in a damaged log
-            break
         i = unsigned(here - first)
-        rows.op[i] = op
-        rows.address[i] = (head & 0xFFFFFFFFFFF) << ADDRESS_SHIFT
-        rows.thread[i] = thread
+        if op < NEAR:
+            address = ((head >> 4) & 0xFFFFFFFFFFF) << ADDRESS_SHIFT
+        else:
+            address = cursor[BASE] + (low & 0xFFFFFFF0)
+            if address <= 0 or (op == NEAR and _half(words, at + 1) >> 30 == 0):
+                break  # the latter where it is being written
+        rows.op[i], rows.address[i], rows.thread[i] = op, address, thread
         at += length
-        if op < MALLOC:
-            continue
-        if op > LOOK:
-            rows.op[i] = op - SHORT
-            rows.size[i] = words[unsigned(at - 1)] & 0xFFFF
+        last = here
+        if op == NEAR_FREE:
+            rows.op[i] = FREE
+        elif op == NEAR or STEERED < op < SYNC:
+            if op == NEAR:
+                told = _half(words, at - 1)
+                rows.op[i] = MALLOC - 1 + (told >> 30)
+                caller = cursor[CALLERS + ((told >> 16) & (SLOTS - 1))]
+            else:
+                told = words[unsigned((at >> 1) - 1)]
+                rows.op[i] = op - SHORT
+                caller = (told >> 16) & 0xFFFFFFFFFFFF
+                cursor[BASE] = max(address - BASE_BELOW, LEAST_BASE)
+                cursor[CALLERS + (caller & (SLOTS - 1))] = caller
+            rows.size[i] = told & 0xFFFF
             rows.slack[i] = (-8 - rows.size[i]) & 15
-            rows.caller[i] = (words[unsigned(at - 1)] >> 16) & 0xFFFFFFFFFFFF
+            rows.caller[i] = caller
             rows.align[i] = rows.domain[i] = 0
-            continue
-        size, caller = words[unsigned(at - 2)], words[unsigned(at - 1)]
-        rows.size[i] = size & 0xFFFFFFFFFFFF
-        slack = (size >> 48) & 0xFFFF
-        rows.slack[i] = -1 if slack == 0xFFFF else slack
-        rows.caller[i] = caller & 0xFFFFFFFFFFFF
-        rows.align[i] = (caller >> 48) & 63
-        domain = (caller >> 56) & 7
-        rows.domain[i] = domain
-        if domain >= _ARENA_DOMAIN:
-            rows.op[i] = ARENA if domain == _ARENA_DOMAIN else NODE
-    cursor[WORD], cursor[NUMBER], cursor[THREAD] = at, number, thread
+        elif op >= MALLOC:
+            _long(words, at >> 1, head, rows, i)
+    cursor[HALF], cursor[NUMBER], cursor[THREAD], cursor[LAST] = at, number, thread, last
     return answer
+
+
+@kernel
+def _long(words, past, head, rows, i):
+    """The rest of a record of three words that ends before word `past`, into row i."""
+    size, caller = words[unsigned(past - 2)], words[unsigned(past - 1)]
+    rows.size[i] = size & 0xFFFFFFFFFFFF
+    slack = (size >> 48) & 0xFFFF
+    rows.slack[i] = -1 if slack == 0xFFFF else slack
+    rows.caller[i] = caller & 0xFFFFFFFFFFFF
+    rows.align[i] = (caller >> 48) & 63
+    domain = (caller >> 56) & 7
+    rows.domain[i] = domain
+    op = head & 15
+    if op == STEERED:
+        rows.op[i] = min(MALLOPT - 1 + ((head >> 4) & 15), SBRK)
+        rows.address[i] = 0
+    elif op == LOOKED:
+        rows.op[i] = LOOK
+    elif domain >= _ARENA_DOMAIN:
+        rows.op[i] = ARENA if domain == _ARENA_DOMAIN else NODE
 
 
 @dataclass
@@ -153,6 +206,11 @@ class Log:
         magic, header_bytes, chunk_bytes, *numbers, program, parent, executed, unseen = (
             _HEADER.unpack(head)
         )
+        if magic[:7] == MAGIC[:7] and magic != MAGIC:
+            raise HeapwrightError(
+                f"{path} was written by the recorder of another version of heapwright, whose logs "
+                "this one does not read: `recover` it with that version"
+            )
         if magic != MAGIC or not 0 < header_bytes <= 1 << 20 or chunk_bytes != CHUNK_BYTES:
             raise HeapwrightError(f"{path} is damaged: it was not written by this recorder")
         self.pid, self.lost, lost_errno, first, self.flags = numbers
@@ -186,7 +244,7 @@ class Log:
         """Of a chunk that begins with these 16 bytes; -1 where it is not in use."""
         word, number = struct.unpack("=2q", head)
         most = self.first + max(self.size, start)
-        return int(number) if (word >> 44) & 15 == SYNC and 0 <= number < most else -1
+        return int(number) if word & 15 == SYNC and 0 <= number < most else -1
 
     def begun_ns(self) -> int:
         """When its first record was made, by the recorder's clock; 0 without any."""
@@ -203,11 +261,12 @@ class Log:
         if not len(words):
             copies = [at for found, at in self.by_first_number() if found == number]
             words = self._words(number, copies[-1]) if copies else words
-        # A number is a record of a word at least, but for a few that were being written at the end;
-        # a thread is a SYNC of three words, in this log or in one before it.
-        beyond = self.first + max(self.size, start) // 8 + (1 << 16)
-        limits = [limit, beyond, beyond]
-        return _Chunk(words, np.array([0, 0, 0, *limits]), number)
+        # A number is a record of half a word at least, but for a few that were being written at
+        # the end; a thread is a SYNC of three words, in this log or in one before it.
+        beyond = self.first + max(self.size, start) // 4 + (1 << 16)
+        cursor = np.zeros(CURSOR, np.int64)
+        cursor[[LIMIT, NUMBERS, THREADS, BASE]] = limit, beyond, beyond, LEAST_BASE
+        return _Chunk(words, cursor, number)
 
     def _words(self, number: int, start: int) -> np.ndarray:
         """int64[word]: of the chunk at `start`, none where its first record has another number."""

@@ -129,7 +129,7 @@ static void look_at(struct large *block, int reads) {
         uint64_t *place = append(LOOK, 3, &head);
         if (place) {
             place[1] = least | (uint64_t)(s.least < s.front) << 48, place[2] = most;
-            __atomic_store_n(place, block->address >> ADDRESS_SHIFT | head, __ATOMIC_RELEASE);
+            __atomic_store_n(place, PLACED(block->address) | head, __ATOMIC_RELEASE);
         }
     }
     block->least = least, block->most = most;
@@ -251,7 +251,7 @@ static __attribute__((noinline)) void goes_on(void *p, const struct large *left,
 static __attribute__((noinline)) int gone_large(void *p, struct large *left) {
     struct large block;
     if (left) left->address = 0;
-    mine->due = 0; /* its time is told after a pause */
+    mine->look = mine->due = 0; /* its time is told after a pause */
     if (state.phase != ON) return 0;
     uint64_t now = looks.let_go > 0 ? 0 : now_ns();
     if (now && look_if_due(now)) now = now_ns(); /* while it counts among the others */

@@ -1,6 +1,6 @@
 /* The number of an event: what orders the threads' records. Included by log.h.
  *
- *   one thread ─► number++        its owner ─► number++, in a restartable sequence: no lock, no barrier
+ *   its owner ─► number++, in a restartable sequence: no lock, no barrier      one thread ─► number++
  *   any other ─► is there an owner? ─ none ─► a locked add, in such a sequence
  *                                   └ yes ─► there is none any more; then as above
  *
@@ -23,10 +23,17 @@
 #define WORTHWHILE 64 /* times as many, and it paid */
 
 static ptrdiff_t sequences; /* from the thread pointer to what the kernel reads; 0: there are none */
+static ptrdiff_t area; /* the same; without, to what nobody reads */
 
 #if defined __x86_64__
 enum { RESTART = 128, REGISTER_RESTART = 256 }; /* MEMBARRIER_CMD_(REGISTER_)PRIVATE_EXPEDITED_RSEQ */
 
+static __thread uint64_t unread[2] __attribute__((tls_model("initial-exec")));
+static void begin_area(void) {
+    char *thread;
+    __asm__("movq %%fs:0, %0" : "=r"(thread));
+    area = sequences ? sequences : (char *)unread - thread;
+}
 static void begin_sequences(void) { /* while there is one thread, if may be: then it costs nothing */
     const char *version = gnu_get_libc_version();
     if (sequences || strncmp(version, "2.", 2) || atoi(version + 2) < 35) return;
@@ -34,6 +41,7 @@ static void begin_sequences(void) { /* while there is one thread, if may be: the
     const unsigned *size = dlsym(RTLD_DEFAULT, "__rseq_size");
     int error = errno;
     if (offset && size && *size && !syscall(SYS_membarrier, REGISTER_RESTART, 0, 0)) sequences = *offset;
+    begin_area();
     errno = error;
 }
 static int has_sequences(void) { /* this thread: a processor's number is in its area */
@@ -49,6 +57,13 @@ static int has_sequences(void) { /* this thread: a processor's number is in its 
     "leaq 3b(%%rip), %[word]\n\tmovq %[word], %%fs:8(%[area])\n1:\t" test "\n\tjne 4f\n\t" take "\n" \
     "2:\n\t.pushsection .text.unlikely, \"ax\", @progbits\n\t.byte 0x0f, 0xb9, 0x3d\n\t.long 0x53053053\n" \
     "4:\tmovq $-1, %[number]\n\tjmp 2b\n\t.popsection"
+/* The owner's number is counted; else it goes on at not_now. */
+#define COUNTING                                                                                    \
+    ".pushsection __rseq_cs, \"aw\", @progbits\n\t.balign 32\n"                                     \
+    "3:\t.long 0, 0\n\t.quad 1f, 2f - 1f, 4f\n\t.popsection\n\t"                                    \
+    "leaq 3b(%%rip), %%rcx\n\tmovq %%rcx, %%fs:8(%[area])\n1:\tcmpq %[me], %[owner]\n\tjne %l[not_now]\n\t" \
+    "incq %[next]\n2:\n\t.pushsection .text.unlikely, \"ax\", @progbits\n\t.byte 0x0f, 0xb9, 0x3d\n\t" \
+    ".long 0x53053053\n4:\tjmp %l[not_now]\n\t.popsection"
 static inline __attribute__((always_inline)) uint64_t by_owner(const struct stream *s) {
     uint64_t number, word;
     __asm__ volatile(SEQUENCE("cmpq %[me], %[owner]", "movq %[next], %[number]\n\tleaq 1(%[number]), %[word]\n\tmovq %[word], %[next]")
@@ -70,6 +85,7 @@ static int restarted(void) { /* every sequence that began before; else those tha
 }
 #else
 static void begin_sequences(void) {}
+static void begin_area(void) {}
 static int has_sequences(void) { return 0; }
 static inline uint64_t by_owner(const struct stream *s) { return (void)s, NO_NUMBER; }
 static uint64_t by_anybody(void) { return NO_NUMBER; }
@@ -109,6 +125,13 @@ static __attribute__((noinline)) void was_alone(struct stream *s, uint64_t numbe
     errno = error;
 }
 
+static void is_alone(struct stream *s) { /* the only thread: it owns them until another one comes */
+    if (!sequences || state.owner || state.without || !has_sequences()) return;
+    s->owned = 1;
+    state.claimed = kept.number;
+    state.owner = (uint64_t)s;
+}
+
 static __attribute__((noinline)) uint64_t without_sequences(void) {
     uint64_t owner;
     __atomic_store_n(&state.without, 1, __ATOMIC_SEQ_CST);
@@ -118,11 +141,12 @@ static __attribute__((noinline)) uint64_t without_sequences(void) {
 
 /* Not by the owner in peace. Who was the owner looks at once at what was asked of it meanwhile: next_segment. */
 static __attribute__((noinline)) uint64_t number_of(struct stream *s) {
+    if (s->due) s->due = s->look = 0; /* others may have taken numbers meanwhile: what follows is no near record */
     if (!sequences) return __atomic_fetch_add(&kept.number, 1, __ATOMIC_RELAXED);
     if (__builtin_expect(!has_sequences(), 0)) return without_sequences();
     for (;;) {
         uint64_t owner = __atomic_load_n(&state.owner, __ATOMIC_ACQUIRE), number = NO_NUMBER;
-        if (owner != (uint64_t)s && s->owned) s->owned = 0, s->due = 0;
+        if (owner != (uint64_t)s && s->owned) s->owned = 0, s->look = 0;
         if (!owner) number = by_anybody();
         else if (owner == (uint64_t)s) number = by_owner(s);
         else to_nobody(owner);
@@ -132,6 +156,17 @@ static __attribute__((noinline)) uint64_t number_of(struct stream *s) {
 
 static inline __attribute__((always_inline)) uint64_t number_in_peace(const struct stream *s) { /* or NO_NUMBER */
     return __builtin_expect(__libc_single_threaded, 1) ? kept.number++ : state.owner == (uint64_t)s ? by_owner(s) : NO_NUMBER;
+}
+/* In peace a number is taken that nobody needs to know: of a near record. */
+static inline __attribute__((always_inline)) int counted(const struct stream *s) {
+    (void)s;
+#if defined __x86_64__
+    __asm__ goto(COUNTING : : [me] "r"(s), [owner] "m"(state.owner), [next] "m"(kept.number), [area] "r"(area)
+                 : "cc", "memory", "rcx" : not_now);
+    return 1;
+not_now:
+#endif
+    return __libc_single_threaded ? kept.number++, 1 : 0;
 }
 static uint64_t take_number(void) {
     uint64_t number = number_in_peace(mine);

@@ -1,4 +1,4 @@
-/* When a program paused. Included by log.h.
+/* When a program paused. Included by append.h.
  *
  *   now and then, by how quick events are, and at large blocks ─► the processor's own clock ─► a ms since? ─► SYNC, twice
  *
@@ -23,10 +23,11 @@ static inline uint64_t ticks(void) {
 #define QUICK_TICKS (PAUSE_TICKS / 256) /* since the last look: events are quick */
 
 static void sync_at(struct stream *s, uint64_t number, uint64_t ns) {
-    s->next[1] = number;
-    s->next[2] = ns;
-    __atomic_store_n(s->next, s->thread | (uint64_t)SYNC << 44, __ATOMIC_RELEASE);
-    s->next += 3;
+    uint64_t *place = whole_word(s);
+    place[1] = number;
+    place[2] = ns;
+    __atomic_store_n(place, SYNC | s->thread << 4, __ATOMIC_RELEASE);
+    s->next = (uint32_t *)(place + 3);
 }
 /* Before the next record: when it is made, and if there was a pause, when that began. */
 static void tell_time(struct stream *s, uint64_t number) {
@@ -37,6 +38,6 @@ static void tell_time(struct stream *s, uint64_t number) {
     if (s->ns && s->checked > s->synced && tick - s->ticks >= PAUSE_TICKS && s->ticks - s->ticks_synced <= since)
         sync_at(s, s->checked, s->ns + (uint64_t)((double)(ns - s->ns) * ((double)(s->ticks - s->ticks_synced) / (double)since)));
     sync_at(s, number, ns);
-    s->synced = s->checked = number, s->step = 1, s->due = number + 1;
+    s->synced = s->checked = number, s->step = 1, s->due = 0, s->look = number + 1;
     s->ticks = s->ticks_synced = tick, s->ns = ns;
 }

@@ -39,7 +39,7 @@ static inline void python_given(uint64_t op, void *p, size_t size, int domain, v
     else if (p && cpython.pools && domain != DOMAIN_RAW && size <= POOLED_BYTES) slack = -size & 15;
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
     place[2] = NODE_BIT | node | (uint64_t)domain << DOMAIN_SHIFT;
-    __atomic_store_n(place, (uint64_t)p >> ADDRESS_SHIFT | head, __ATOMIC_RELEASE);
+    __atomic_store_n(place, PLACED(p) | head, __ATOMIC_RELEASE);
     if (__builtin_expect(size >= LARGE_BYTES, 0) && p && p == from_ground) python_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
 }
 
@@ -97,7 +97,7 @@ static void arena_changed(void *base, size_t size, uint64_t gone) {
     if (!place) return;
     place[1] = (size & LOW_48) | 0xffffUL << 48;
     place[2] = gone | (uint64_t)DOMAIN_ARENA << DOMAIN_SHIFT;
-    __atomic_store_n(place, (uint64_t)base >> ADDRESS_SHIFT | head, __ATOMIC_RELEASE);
+    __atomic_store_n(place, PLACED(base) | head, __ATOMIC_RELEASE);
 }
 static void *arena_made(void *ctx, size_t size) {
     (void)ctx;

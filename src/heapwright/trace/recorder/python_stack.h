@@ -172,7 +172,7 @@ static uint32_t python_new_node(uint32_t parent, uint32_t code, uint64_t where) 
     python.code_of[node] = code;
     place[1] = parent | (uint64_t)code << 32;
     place[2] = (where & LOW_48) | (uint64_t)DOMAIN_NODE << DOMAIN_SHIFT;
-    __atomic_store_n(place, node | head, __ATOMIC_RELEASE);
+    __atomic_store_n(place, (uint64_t)node << 4 | head, __ATOMIC_RELEASE); /* as address >> 3 */
     return lead(parent, tied, node) ? node : 0;
 }
 

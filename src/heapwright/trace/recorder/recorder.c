@@ -88,7 +88,7 @@ static inline size_t usable(void *p) { /* glibc's chunk header: its bytes, and 2
 
 static inline void gone(uint64_t op, void *p) {
     uint64_t head, *place = append(op, 1, &head);
-    if (place) *place = (uint64_t)p >> ADDRESS_SHIFT | head;
+    if (place) *place = PLACED(p) | head;
 }
 static size_t product(size_t a, size_t b) { return __builtin_mul_overflow(a, b, &a) ? SIZE_MAX : a; }
 
@@ -103,56 +103,71 @@ static int is_handed_on(uint64_t caller) { return (void)caller, 0; }
 static uint64_t who_asked(uint64_t caller, uintptr_t sp) { return (void)sp, caller; }
 #endif
 
+#define SMALL_BYTES (LARGE_BYTES < 65536UL ? LARGE_BYTES : 65536UL)
+/* Whether a block of glibc's is what it makes of so small a request, by its chunk's header: rounded up to 16,
+ * at most 15 bytes beyond size + 8. The header's lowest 3 bits are flags. */
+static inline int is_rounded(uint64_t chunk, size_t size) { return size < SMALL_BYTES && chunk <= ((size + 23) | 15); }
+
+/* Of a small block in peace a near record, if it can be one: 30 instructions, where the caller has a slot. */
+static inline __attribute__((always_inline)) int given_near(uint64_t op, void *p, size_t size, uint64_t caller) {
+    struct stream *s = mine;
+    if (__builtin_expect(kept.number >= s->due, 0)) return 0;
+    uint64_t near = (uint64_t)p - s->base, slot = caller % SLOTS;
+    if (__builtin_expect(near > MOST_NEAR || slots_of(s)[slot] != caller, 0)) return 0; /* the former if !p */
+    const uint64_t *chunk = (const uint64_t *)p - 1;
+    if (__builtin_expect(!is_rounded(*chunk, size), 0)) return 0;
+    if (*chunk & 6 && (*chunk & 2 || (uint64_t)p >> ARENA_SHIFT != my_arena)) return 0;
+    uint32_t *place = s->next;
+    if (__builtin_expect(!counted(s), 0)) return 0;
+    place[1] = (op - MALLOC + 1) << 30 | slot << 16 | size;
+    __atomic_store_n(place, near | NEAR, __ATOMIC_RELEASE);
+    s->next = place + 2;
+    return 1;
+}
+/* The same in two words, of which near records of the same caller and thereabouts may follow. */
+static void given_short(uint64_t op, void *p, size_t size, uint64_t caller) {
+    uint64_t head, *place = append(op + SHORT, 2, &head);
+    if (!place) return;
+    place[1] = caller << 16 | size;
+    __atomic_store_n(place, PLACED(p) | head, __ATOMIC_RELEASE);
+    mine->base = base_of((uint64_t)p);
+    slots_of(mine)[caller % SLOTS] = is_handed_on(caller) ? 0 : caller; /* who asked such is looked for each time */
+}
 static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
     if (__builtin_expect(python_inside, 0)) {
         if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
         return python_ground = p;
     }
+    if (plain && p && op != MEMALIGN && !(((const size_t *)p)[-1] & 2) && is_rounded(((const size_t *)p)[-1], size)) {
+        given_short(op, p, size, caller);
+        if (((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
+        return p;
+    }
     if (__builtin_expect(python.on, 0)) caller = python_site(caller);
-    if (size >= LARGE_BYTES) mine->due = 0; /* its time is told after a pause */
+    if (size >= LARGE_BYTES) mine->look = mine->due = 0; /* its time is told after a pause */
     uint64_t head, *place = append(op, 3, &head), slack = LOW_48;
     if (!place) return p;
     if (p) slack = usable(p) - size;
     place[1] = (size < LOW_48 ? size : LOW_48) | (slack < 0xffff ? slack : 0xffff) << 48;
     if (tree.depth != 0 && !python.on) caller = stack_node(caller);
     place[2] = (caller & LOW_48) | align << 48;
-    __atomic_store_n(place, (uint64_t)p >> ADDRESS_SHIFT | head, __ATOMIC_RELEASE);
+    __atomic_store_n(place, PLACED(p) | head, __ATOMIC_RELEASE);
     if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
     if (size >= LARGE_BYTES && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
     return p;
 }
-/* Of a small block of glibc's, which rounded its size and header to 16: the same in two words. */
-static inline void note(uint64_t op, void *p, size_t size, uint64_t caller, uint64_t number, uint64_t *place) {
-    place[1] = caller << 16 | size;
-    __atomic_store_n(place, (uint64_t)p >> ADDRESS_SHIFT | (op + SHORT) << 44 | number << 48, __ATOMIC_RELEASE);
+static __attribute__((noinline)) void *given_late(uint64_t op, void *p, size_t size, uint64_t caller, uintptr_t sp) {
+    if (is_handed_on(caller)) caller = who_asked(caller, sp);
+    goes_on_near(mine);
+    return given_near(op, p, size, caller) ? p : given_otherwise(op, p, size, 0, caller);
 }
-static __attribute__((noinline)) void *note_late(uint64_t op, void *p, size_t size, uint64_t caller, uint64_t number) {
-    if (number == NO_NUMBER) number = number_of(mine);
-    uint64_t *place = room_for(2, &number);
-    if (((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
-    if (place) note(op, p, size, caller, number, place);
-    return p;
-}
-static __attribute__((noinline)) void *in_new_arena(void *p) { return new_arena((uint64_t)p >> ARENA_SHIFT), p; }
-
-#define SMALL_BYTES (LARGE_BYTES < 65536UL ? LARGE_BYTES : 65536UL)
-/* As given_otherwise. Of a small block some 40 instructions; what is rare is called last: nothing is saved for it. */
-static inline __attribute__((always_inline)) void *given(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
-    if (__builtin_expect(!plain || size >= SMALL_BYTES || !p || op == MEMALIGN, 0)) return given_otherwise(op, p, size, align, caller);
-    uint64_t chunk = ((const size_t *)p)[-1], slack = (chunk & ~7UL) - 8 - size;
-    if (__builtin_expect(slack > 15 || chunk & 2, 0)) return given_otherwise(op, p, size, align, caller);
-    struct stream *s = mine;
-    uint64_t number = number_in_peace(s), *place = s->next;
-    if (__builtin_expect(number >= s->due, 0)) return note_late(op, p, size, caller, number); /* NO_NUMBER, too */
-    s->next = place + 2;
-    note(op, p, size, caller, number, place);
-    return chunk & 4 && (uint64_t)p >> ARENA_SHIFT != my_arena ? in_new_arena(p) : p;
-}
-static __attribute__((noinline)) void *given_to_who_asked(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller, uintptr_t sp) {
-    return given(op, p, size, align, who_asked(caller, sp));
-}
+/* What is rare is called last: nothing is saved for it. */
 static inline __attribute__((always_inline)) void *given_here(uint64_t op, void *p, size_t size, uint64_t caller, uintptr_t sp) {
-    return __builtin_expect(is_handed_on(caller), 0) ? given_to_who_asked(op, p, size, 0, caller, sp) : given(op, p, size, 0, caller);
+    return __builtin_expect(given_near(op, p, size, caller), 1) ? p : given_late(op, p, size, caller, sp);
+}
+static inline void *given(uint64_t op, void *p, size_t size, uint64_t caller) {
+    goes_on_near(mine);
+    return given_near(op, p, size, caller) ? p : given_otherwise(op, p, size, 0, caller);
 }
 
 static inline int leaves(void *p, struct large *left) { /* before it is freed or resized: as gone_large */
@@ -162,18 +177,18 @@ static inline int leaves(void *p, struct large *left) { /* before it is freed or
 
 static inline void *aligned(size_t align, size_t size, uint64_t caller) { /* glibc rounds align up */
     int log2 = align > 1 ? 64 - __builtin_clzl(align - 1) : 0;
-    return given(MEMALIGN, __libc_memalign(align, size), size, log2, caller);
+    return given_otherwise(MEMALIGN, __libc_memalign(align, size), size, log2, caller);
 }
 
 static inline void *resized(void *old, size_t size, uint64_t caller) {
-    if (!old || python_inside) return given(MALLOC, __libc_realloc(old, size), size, 0, caller);
+    if (!old || python_inside) return given(MALLOC, __libc_realloc(old, size), size, caller);
     size_t room = usable(old);
     struct large left;
     left.address = 0;
     int zeroed = leaves(old, &left);
     gone(size ? REALLOC_FROM : FREE, old);
     void *p = __libc_realloc(old, size);
-    if (size) given(REALLOC, p, size, 0, caller);
+    if (size) given(REALLOC, p, size, caller);
     if (p && size >= LARGE_BYTES) goes_on(p, &left, room);
     if (size && !p && room >= LARGE_BYTES) given_large(old, room, zeroed ? ZEROS : CARRIED); /* it stays */
     return p;
@@ -205,28 +220,33 @@ static __attribute__((noinline)) void free_otherwise(void *p) {
     if (p && (plain || !python_inside)) leaves(p, NULL), gone(FREE, p);
     __libc_free(p);
 }
-static __attribute__((noinline)) void free_late(void *p, uint64_t number) {
-    if (number == NO_NUMBER) number = number_of(mine);
-    uint64_t *place = room_for(1, &number);
-    if (place) *place = (uint64_t)p >> ADDRESS_SHIFT | (uint64_t)FREE << 44 | number << 48;
+static inline __attribute__((always_inline)) int gone_near(void *p) {
+    struct stream *s = mine;
+    if (__builtin_expect(kept.number >= s->due, 0)) return 0;
+    uint64_t near = (uint64_t)p - s->base;
+    if (__builtin_expect(near > MOST_NEAR || ((const size_t *)p)[-1] >= LARGE_BYTES, 0)) return 0; /* the former if !p */
+    uint32_t *place = s->next;
+    if (__builtin_expect(!counted(s), 0)) return 0;
+    *place = near | NEAR_FREE;
+    s->next = place + 1;
+    return 1;
+}
+static __attribute__((noinline)) void free_late(void *p) {
+    goes_on_near(mine);
+    if (!gone_near(p)) return free_otherwise(p);
     __libc_free(p);
 }
 void free(void *p) { /* of a small block some 25 instructions */
-    if (__builtin_expect(!p || !plain || ((const size_t *)p)[-1] >= LARGE_BYTES, 0)) return free_otherwise(p);
-    struct stream *s = mine;
-    uint64_t number = number_in_peace(s), *place = s->next;
-    if (__builtin_expect(number >= s->due, 0)) return free_late(p, number);
-    s->next = place + 1;
-    *place = (uint64_t)p >> ADDRESS_SHIFT | (uint64_t)FREE << 44 | number << 48;
+    if (__builtin_expect(!gone_near(p), 0)) return free_late(p);
     __libc_free(p);
 }
 
-static void steered(uint64_t op, uint64_t operand, uint64_t before) {
-    uint64_t head, *place = append(op, 3, &head);
+static void steered(uint64_t kind, uint64_t operand, uint64_t before) {
+    uint64_t head, *place = append(STEERED, 3, &head);
     if (!place) return;
     place[1] = operand & LOW_48;
     place[2] = before & LOW_48;
-    __atomic_store_n(place, head, __ATOMIC_RELEASE);
+    __atomic_store_n(place, kind << 4 | head, __ATOMIC_RELEASE);
 }
 
 int mallopt(int param, int value) {
