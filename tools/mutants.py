@@ -59,7 +59,8 @@ GROUPS = {  # where a group's files lie, in which folders its tests, and which o
     "importers": ("trace/importers/*.py", "trace", r"test_importer|test_exports"),
     "report": ("report/*.py", "report cli api references", r"tests/(report|cli|api)|logged"),
 }
-NEVER = {"__init__.py", "invariants.py"}  # data, and what tests themselves ask
+NEVER = {"__init__.py", "invariants.py"}  # data, and what tests themselves ask, which is also:
+ASKED = {"managers": "check"}  # where a manager keeps its invariants beside its verbs
 LEFT_OUT = re.compile(  # a browser, real programs, what takes long step by step
     r"browser|demo|timelines_of_managers|test_importers_recordings|records_and_threads_past"
     r"|streams_and_python_stacks|which_setting_would_have|grows_into_further_heaps"
@@ -120,14 +121,15 @@ def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None
         seen = stem in WHOLE or re.search(rf"\breport\b.*\b{own}\b", text)
         return 0 if own in stem else 1 if seen else None
     manager = path.parent.name
-    if named:
-        return 1 if named == manager.replace("_", "-") else None
+    if named:  # golden figures notice most, and soonest
+        asked = 0 if "golden" in stem else 2
+        return asked if named == manager.replace("_", "-") else None
     if folder == "linux":  # the kernel's managers, which share their parts
-        return 1 if path.parent.parent.name == "linux" else None
+        return 2 if path.parent.parent.name == "linux" else None
     if folder == "references" and not manager.startswith("hotspot"):
         return None
     if re.match(rf"{manager}(_|$)", stem) or manager in text:
-        return 0 if own in stem or manager in stem else 1
+        return 1 if own in stem or manager in stem else 2
     return None
 
 
@@ -155,7 +157,10 @@ def mutants(path: Path) -> Iterator[Mutant]:
         if at >= 0:
             yield Mutant(path, source.count("\n", 0, at) + 1, at, operator, other)
 
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    asked = ASKED.get(path.parts[-4] if len(path.parts) > 3 else "")
+    tree.body = [one for one in tree.body if getattr(one, "name", "") != asked]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Compare) and type(node.ops[0]) in TURNED:
             yield from between(node.left, node.comparators[0], *TURNED[type(node.ops[0])])
         elif isinstance(node, ast.BinOp) and type(node.op) in TURNED:

@@ -16,6 +16,7 @@ from heapwright.machine import (
     mprotect,
     mremap,
     munmap,
+    read,
     store,
     touch,
 )
@@ -102,6 +103,22 @@ def test_a_touch_of_unmapped_memory_is_a_stray(fresh):
     touch(fresh, area - 1, 2)
     assert fresh.meters[space.STRAY_TOUCHES] == 1
     assert fresh.meters[space.RESIDENT_PAGES] == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag", "calls"),
+    [(read, space.ZERO, [1, 0, 0]), (touch, space.RESIDENT, [1, 1, 512])],
+)
+def test_a_huge_page_is_faulted_in_whole_whichever_byte_is_asked(verb, flag, calls):
+    made = machine(space.HUGE_ALWAYS)
+    area = mmap(made, 0, 3 * space.HUGE_PAGE_BYTES)
+    verb(made, area + 1023 * PAGE_BYTES, 1)
+    flags = made.pages[area >> 12 :][: 3 * 512] & flag
+    assert np.flatnonzero(flags).tolist() == list(range(512, 1024))
+    meters = made.meters[[space.FAULTS, space.HUGE_FAULTS, space.RESIDENT_PAGES]]
+    assert meters.tolist() == calls
+    verb(made, area + 512 * PAGE_BYTES, 512 * PAGE_BYTES)
+    assert made.meters[space.FAULTS] == 1
 
 
 def test_advice_to_unmapped_memory_changes_nothing(fresh):

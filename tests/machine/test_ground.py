@@ -2,7 +2,7 @@
 
 import pytest
 
-from heapwright.machine import PAGE_BYTES, load, machine, mmap
+from heapwright.machine import PAGE_BYTES, load, machine, mmap, store
 from heapwright.machine import address_space as space
 from heapwright.machine.address_space import (
     BREAK_BASE,
@@ -99,6 +99,17 @@ def test_the_margins_of_an_aligned_area_go_back(fresh, below, calls):
 def test_whole_huge_pages_lie_at_a_multiple_of_one(fresh, ask, pages):
     mmap(fresh, 0, PAGE_BYTES)  # the zone's end is such a multiple
     assert ask(fresh) == MAPPED_TOP - HUGE_PAGE_BYTES - pages * PAGE_BYTES
+
+
+def test_a_table_holds_zeros_where_words_lay(fresh):
+    area = obtain(fresh, 0, 2 * PAGE_BYTES, 16)
+    for word in range(area, area + 2 * PAGE_BYTES, 8):
+        store(fresh, word, word)
+    give_back(fresh, 0, area, 2 * PAGE_BYTES)
+    table = obtain_clear(fresh, 0, PAGE_BYTES)
+    assert table == area + PAGE_BYTES
+    assert {load(fresh, word) for word in range(table, table + PAGE_BYTES, 8)} == {0}
+    assert load(fresh, table - 8) == table - 8
 
 
 def test_what_there_is_no_room_for_is_refused(fresh):

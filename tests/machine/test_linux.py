@@ -15,6 +15,7 @@ from heapwright.machine.address_space import (
     BREAK,
     BREAK_BASE,
     BREAK_LIMIT,
+    CEILING,
     MAPPED_BYTES,
     MAPPED_TOP,
     PAGE_BYTES,
@@ -187,12 +188,15 @@ def test_blocks_are_copied_and_cleared(both):
 
 def test_what_there_is_no_room_for_is_refused(both):
     real, _, areas = both
-    assert linux.mmap(real, 0, 1 << 40) == 0
+    assert linux.mmap(real, 0, 1 << 40) == linux.mmap(real, 0, 0) == linux.mmap(real, 0, -1) == 0
     whole = MAPPED_TOP - BREAK_LIMIT
     areas[BREAK_LIMIT] = whole
     assert linux.mmap(real, 0, whole) == BREAK_LIMIT
     assert linux.mmap(real, 0, PAGE_BYTES) == 0
-    assert linux.brk(real, 1 << 40) == BREAK_BASE
+    assert linux.brk(real, 1 << 40) == linux.brk(real, BREAK_BASE - 1) == BREAK_BASE
+    real.meters[CEILING] = ceiling = BREAK_BASE + PAGE_BYTES + 1
+    assert linux.brk(real, ceiling) == linux.brk(real, ceiling + 1) == ceiling
+    linux.brk(real, BREAK_BASE)
     taken = linux.take(ORIGIN + BREAK_BASE, PAGE_BYTES)  # by somebody else
     assert taken and linux.brk(real, BREAK_BASE + PAGE_BYTES) == BREAK_BASE
     assert unmap(ORIGIN + BREAK_BASE, PAGE_BYTES) == 0

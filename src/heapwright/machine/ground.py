@@ -148,8 +148,7 @@ def pass_realloc(machine, thread, address, size):
     moved = mremap(machine, area, old, bytes_)
     if not moved:
         return 0
-    touch(machine, moved + lead - HEAD_BYTES, HEAD_BYTES)
-    store(machine, moved + lead - 16, moved)
+    store(machine, moved + lead - 16, moved)  # on a page that moved along
     store(machine, moved + lead - 8, bytes_)
     return moved + lead
 
