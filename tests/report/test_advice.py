@@ -37,7 +37,7 @@ def tried(manager, mib=(1, 2, 3), kind="twin", ran=False, code="", **more):
 
 def advised(*rows, best=None, **more):
     trace = SimpleNamespace(origin={"command": "./p 1"}, notes=["It lacks."])
-    known = {"sentences": ["First.", "Second.", "Third."], "headline": "Second."}
+    known: dict[str, object] = {"sentences": ["First.", "Second.", "Third."], "headline": "Second."}
     known |= {"present": tried("now", (40, 50, 60)), "rows": rows, "best": best, "by": None}
     known |= {"trace": trace, "notes": ["It lacks.", "It guesses."], "failures": []}
     return SimpleNamespace(**known | {"standing": SimpleNamespace(live_share=0.25)} | more)
