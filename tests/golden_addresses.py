@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from heapwright.collectors.log import TOTALS
+from heapwright.compiler import INTERPRETED
+from heapwright.compiler.bare import CHECKED
 from heapwright.machine.address_space import (
     BREAK,
     FAULTS,
@@ -29,10 +31,11 @@ from heapwright.machine.address_space import (
     SYSCALLS,
 )
 from heapwright.managers import Manager, managers
-from heapwright.trace.schema import THREAD_EXIT, events
+from heapwright.trace.schema import THREAD_EXIT, Events, events
 from naive.graph_program import random_rows
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
 
+AS_SHIPPED = not INTERPRETED and not CHECKED
 STATE_BYTES = 1 << 16  # of each array of a manager's state: those that are reserved are endless
 UNTOLD = ("machine", "log", "history")  # of the state what is told elsewhere, or has times
 FOLDER = Path(__file__).parent / "golden"
@@ -151,11 +154,11 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
     found: dict[str, Any] = {"addresses": []}
     for first in range(0, len(rows), STRETCH):
         part = np.array(rows[first : first + STRETCH], np.int64).T
-        placed = trial.replay(events(**dict(zip(columns, part, strict=True))))
+        placed = replayed(trial, events(**dict(zip(columns, part, strict=True))))
         sign = hashlib.sha256(placed.tobytes())
         if manager.collected:
             if first == 2 * STRETCH:
-                trial.collect_all()
+                collect(trial)
             sign.update(trial.held.handles.tobytes())
         found["addresses"].append(sign.hexdigest()[:12])
         if manager.collected and trial.run.progress[trial.loop.REFUSED]:
@@ -168,6 +171,24 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
         totals = dict(zip(TOTALS, trial.heap.log.totals.tolist(), strict=True))
         found["totals"] = {name: value for name, value in totals.items() if name not in TIMES}
     return found
+
+
+def replayed(trial: Any, batch: Events) -> np.ndarray:
+    """As `Trial.replay`; as shipped by the kernel that every replay calls, which the examples of
+    the documents have compiled, and not by the one that answers the tests' questions too."""
+    if not AS_SHIPPED:
+        return trial.replay(batch)
+    placed = np.zeros((len(batch.op), 2), np.int64)
+    trial.loop.survey(trial.heap, trial.run, batch, trial.ledger, placed)
+    return placed
+
+
+def collect(trial: Any) -> None:
+    """A full collection, likewise."""
+    if AS_SHIPPED:
+        trial.loop.collect(trial.heap)
+    else:
+        trial.collect_all()
 
 
 def state_of(heap: Any) -> str:

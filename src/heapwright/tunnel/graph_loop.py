@@ -358,6 +358,12 @@ def decompose(heap, ledger, sample):
 
 
 @kernel
+def collect(heap):
+    """A full collection between two events."""
+    manager.collect(bare(heap))
+
+
+@kernel
 def asked(heap, run, events, account, question):
     """As `loop.asked`."""
     heap, run = bare(heap), bare(run)
