@@ -11,7 +11,7 @@ from heapwright.trace.mutator import Mutator
 from heapwright.trace.store import Trace, TraceWriter
 from heapwright.tunnel.replay import Conditions, Replay, replay
 
-DEPTH = 5 if INTERPRETED else 10
+DEPTH, TURNS = (4, 24) if INTERPRETED else (10, 60)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def spiky(tmp_path_factory):
         program.push()
         program.root(tree(DEPTH))
         program.pop()
-        for turn in range(60):
+        for turn in range(TURNS):
             with program.frame():
                 tree(DEPTH + 1)
                 program.new(400_000)
-            if turn == 30:
+            if turn == TURNS // 2:
                 spike = []
                 for _ in range(100):
                     with program.frame():
