@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from heapwright.collectors.mutator import mutator
-from heapwright.compiler import INTERPRETED
 from heapwright.machine import PAGE_BYTES, machine
 from heapwright.machine.address_space import (
     BREAK,
@@ -52,7 +51,7 @@ from heapwright.tunnel.ledger import RESIDENT_BYTES, SAMPLE_COLUMNS, ledger
 
 BLOCK_ROWS = 1 << 16
 MIN_ALIGN = 16
-SLOTS = 512 if INTERPRETED else 1024  # of a collector's loop, which looks at each after an event
+SLOTS = 1024  # of a collector's loop, which looks at each of them after an event
 NO_EVENTS, NO_ROWS = events(), np.zeros((0, 5), np.int64)
 
 
@@ -158,6 +157,12 @@ class Trial:
             blocks.items(), rows.tolist(), strict=True
         ):
             self._enter(slot, address, size, found[2] if usable < 0 else usable, found)
+
+    def block_of(self, address: int, size: int) -> tuple[int, int]:
+        """Start and bytes of a live block."""
+        rows = np.array([[address, size, 0, 0, 0]])
+        self.ask(questions.EXTENTS, rows)
+        return int(rows[0, 2]), int(rows[0, 3])
 
     def _enter(self, slot: int, address: int, size: int, usable: int, found: list[int]) -> None:
         """Enter one, of which `found` says start, bytes and usable bytes."""

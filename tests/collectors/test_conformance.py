@@ -52,6 +52,7 @@ EVENTS = 100 if INTERPRETED else 600
 TURNS = 60 if INTERPRETED else 250
 MOST_REQUESTS = 20 if INTERPRETED else 120
 VERIFY_EVERY = 9 if INTERPRETED else 5  # events
+SLOTS = 256 if INTERPRETED else 1024
 COLLECT_EVERY = 97  # events; a full collection beside those that the manager chooses to make
 
 
@@ -79,7 +80,7 @@ class GraphTrial(CollectedTrial):
     """Flies a graph trace beside the naive program that it tells of."""
 
     def __init__(self, name, variant):
-        super().__init__(name, variant)
+        super().__init__(name, variant, SLOTS)
         self.name, self.replayed = name, 0
         self.program = Program()
         self.dead = set()  # that the trace has yet to tell of
@@ -144,11 +145,11 @@ def test_replays_graph_traces(name, variant, most_bytes):
     totals = trial.heap.log.totals
     assert totals[CYCLES] >= len(collected)
     assert totals[ALLOCATED_OBJECTS] == sum(row[0] == NEW for row in rows)
-    again, first = CollectedTrial(name, variant), collected[0] + 1
+    again, first = CollectedTrial(name, variant, SLOTS), collected[0] + 1
     assert again.replay(batch_of(rows))[:first, 0].tolist() == placed[:first]
     if CHECKED:  # a loop more to compile, which interpreted runs hold to this one
         return
-    replayed = CollectedTrial(name, variant)
+    replayed = CollectedTrial(name, variant, SLOTS)
     replayed.loop.replay(replayed.heap, replayed.run, batch_of(rows))
     assert (replayed.held.handles == again.held.handles).all()
     assert replayed.heap.paths.tolist() == again.heap.paths.tolist()
@@ -227,7 +228,7 @@ def concrete(program, verb, picks, shape):
 def test_replays_malloc_traces(name, variant):
     """Each object is a root from its allocation to its free."""
     draw = np.random.default_rng(4)
-    trial = CollectedTrial(name, variant, graph=False)
+    trial = CollectedTrial(name, variant, SLOTS, graph=False)
     for number in range(EVENTS):
         live = list(trial.sizes)
         size = int(2 ** draw.uniform(0, 15))
@@ -250,7 +251,7 @@ def test_replays_malloc_traces(name, variant):
 
 @pytest.mark.parametrize("name", COLLECTED)
 def test_refuses_what_is_larger_than_memory(name):
-    trial = CollectedTrial(name, graph=False)
+    trial = CollectedTrial(name, None, SLOTS, graph=False)
     trial.step(MALLOC, 0, 100)
     for size in ((1 << 48) - 1, 1 << 47, 1 << 37):
         row = [(MALLOC, 1, size, 0, -1)]
@@ -267,7 +268,7 @@ OF_FIXED_SIZE = [
 
 @pytest.mark.parametrize("name", OF_FIXED_SIZE)
 def test_no_collection_is_made_for_what_none_could_make_room_for(name):
-    trial = CollectedTrial(name, {"heap_bytes": 1 << 16}, graph=False)
+    trial = CollectedTrial(name, {"heap_bytes": 1 << 16}, SLOTS, graph=False)
     trial.step(MALLOC, 0, 100)
     before = int(trial.heap.log.totals[CYCLES])  # one, where the first space is made by it
     trial.replay(batch_of([(MALLOC, 1, 1 << 17, 0, -1)]))
@@ -281,7 +282,7 @@ NAMING = [case for case in CASES if managers()[case.values[0]].card.names_slots]
 @pytest.mark.parametrize(("name", "variant"), NAMING)
 def test_the_handle_of_a_reclaimed_object_is_cleared(name, variant):
     """A trace that hides a death names the object later: the loop must see that it is gone."""
-    trial = CollectedTrial(name, variant)
+    trial = CollectedTrial(name, variant, SLOTS)
     hidden = [(PUSH, -1, 0, 0, -1), *((NEW, slot, 16 * slot, 0, -1) for slot in range(9))]
     trial.replay(batch_of([*hidden, (POP, -1, 0, 0, -1)]))
     churn = [(PUSH, -1, 0, 0, -1), (NEW, 9, 1000, 1, -1), (POP, -1, 0, 0, -1), (FREE, 9, 0, 0, -1)]
@@ -297,7 +298,7 @@ def test_the_handle_of_a_reclaimed_object_is_cleared(name, variant):
 def test_a_full_heap_ends_the_program_and_not_the_replay(name):
     """With a limit, objects that all live are refused in the end; what was granted stays whole."""
     knob = managers()[name].card.limit_knob
-    trial = CollectedTrial(name, {knob: 1 << 22}, slots=1024, graph=False)
+    trial = CollectedTrial(name, {knob: 1 << 22}, graph=False)
     rows = [(MALLOC, slot, 8000, 0, -1) for slot in range(600)]
     trial.replay(batch_of(rows))
     assert trial.run.progress[trial.loop.REFUSED] == 1

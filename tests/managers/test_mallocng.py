@@ -83,8 +83,8 @@ def test_an_aligned_block_far_from_its_group_is_found_again():
     trial = Trial("mallocng")
     block, room = trial.step(MEMALIGN, 0, 50, align=21)  # beyond two bytes of units
     assert block % (2 << 20) == 0 and room == 50
-    start, bytes_, _ = trial.loop.block_of(trial.heap, block, 50)
-    assert nominal(trial.machine, block, int(start + bytes_)) == 50
+    start, bytes_ = trial.block_of(block, 50)
+    assert nominal(trial.machine, block, start + bytes_) == 50
     trial.step(FREE, 0)
     trial.verify()
     assert trial.machine.meters[MAPPED_BYTES] == 2 * PAGE and block < MAPPED_TOP

@@ -50,7 +50,7 @@ def test_a_lazy_sweep_is_paid_by_the_allocations_that_need_it():
 @pytest.mark.parametrize(("layout", "fits"), [(0, True), (1, False)])
 def test_neighbours_merge_in_a_free_list_and_not_across_size_classes(layout, fits):
     """Every page of cells keeps one object: no hole is left for a large one."""
-    trial = CollectedTrial("mark-sweep", {"heap_bytes": 1 << 20, "layout": layout})
+    trial = CollectedTrial("mark-sweep", {"heap_bytes": 1 << 20, "layout": layout}, 4096)
     rows = []
     for slot in range(4000):
         lives = slot % 50 == 0
