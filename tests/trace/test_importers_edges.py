@@ -1,6 +1,7 @@
 """The edges of what importers take: heads of files, names, room, lines that are not understood."""
 
 import gzip
+import importlib
 import io
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import bytehound, heaptrack, heaptrack_names, mtrace, sums
 from heapwright.trace.importers.heaptrack_names import Names
 from heapwright.trace.importers.source import Source, in_memory, open_source, plain
+from heapwright.trace.stacks import NODES
 from text_recordings import FORMATS, imported, told
 
 
@@ -341,3 +343,24 @@ def test_an_encrypted_archive_is_a_sentence_and_a_file_is_closed(tmp_path):
     with open_source(tmp_path / "plain") as source:
         pass
     assert source._raw.closed
+
+
+ROOM = {  # what a recording, hostile ones too, may take at most; figures that no recording meets
+    "heaptrack": {"STACKS": NODES + 1, "KINDS": 8_388_608, "OBJECTS": 67_108_864},
+    "heaptrack_names": {"NAMES_BYTES": 67_108_864, "SEGMENTS": 16_384, "FRAMES_BYTES": 16_777_216},
+    "lines": {"LINE_BYTES": 65_536},
+    "ltrace": {"THREADS": 65_536},
+    "mtrace": {"CALLERS": 65_536},
+    "pickled": {"LEAST_BYTES": 1_073_741_824, "EXPANSION": 60},
+    "ring_pages": {"LAYOUT_BYTES": 16_777_216},
+    "snapshot_start": {"MOST_PIECES": 1_048_576, "LIMIT": 4_611_686_018_427_387_904},
+    "source": {"EXPANDED_BYTES": 1_073_741_824, "EXPANSION": 1000},
+    "tabular": {"COLUMNS_LIMIT": 1000, "GROUP_BYTES": 268_435_456, "SITES": 65_536},
+    "text": {"THREAD_LIMIT": 1_048_576},
+}
+
+
+@pytest.mark.parametrize("name", ROOM)
+def test_how_much_there_is_room_for(name):
+    module = importlib.import_module(f"heapwright.trace.importers.{name}")
+    assert {limit: getattr(module, limit) for limit in ROOM[name]} == ROOM[name]
