@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from mutant_calls import Calls, codes, key
@@ -156,10 +156,11 @@ class Bench:
                 part = place.with_suffix(f".{os.getpid()}")
                 part.write_text(json.dumps(kept))
                 part.rename(place)
+            new = self.newer(kept)
             self.tests[unit] = {
                 name: (
                     seconds,
-                    {f for at, f in enumerate(kept["functions"]) if int(bits, 16) >> at & 1},
+                    {f for at, f in enumerate(kept["functions"]) if int(bits, 16) >> at & 1} | new,
                 )
                 for name, (seconds, bits) in kept["tests"].items()
                 if name in self.items
@@ -198,7 +199,17 @@ class Bench:
             for name, (seconds, called) in found.items()
         }
         functions = [name_of.get(key(calls.codes[at]), "") for at in sorted(seen)]
-        return json.dumps({"functions": functions, "tests": bits})
+        files = {name.partition(":")[0] for name in functions}
+        there = [name for file, name, _ in self.functions if str(file) in files]
+        return json.dumps({"functions": functions, "tests": bits, "there": there})
+
+    def newer(self, kept: dict[str, Any]) -> set[str]:
+        """Functions that came after a map was kept, into files that its tests call: any of those
+        tests may call them."""
+        there = set(kept.get("there", ()))
+        files = {name.partition(":")[0] for name in there}
+        names = {name for file, name, _ in self.functions if str(file) in files}
+        return names - there
 
     def run_one(self, name: str, after: str | None) -> None:
         """A test, in this process."""

@@ -117,7 +117,7 @@ def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None
         return 0 if own in stem else 1 if folder == "machine" else 2
     if group == "report":
         if folder != "report":
-            return 0 if stem in SEEN_BY.get(own, ()) else None
+            return 2 if stem in SEEN_BY.get(own, ()) else None  # of a command: dear
         seen = stem in WHOLE or re.search(rf"\breport\b.*\b{own}\b", text)
         return 0 if own in stem else 1 if seen else None
     manager = path.parent.name

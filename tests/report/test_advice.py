@@ -37,9 +37,9 @@ def tried(manager, mib=(1, 2, 3), kind="twin", ran=False, code="", **more):
 
 def advised(*rows, best=None, **more):
     trace = SimpleNamespace(origin={"command": "./p 1"}, notes=["It lacks."])
-    known: dict[str, object] = {"sentences": ["First.", "Second.", "Third."], "headline": "Second."}
-    known |= {"present": tried("now", (40, 50, 60)), "rows": rows, "best": best, "by": None}
-    known |= {"trace": trace, "notes": ["It lacks.", "It guesses."], "failures": []}
+    known: dict[str, object] = {"trace": trace, "headline": "Second.", "by": None, "best": best}
+    known |= {"sentences": ["First.", "Second.", "Third."], "rows": rows, "failures": []}
+    known |= {"present": tried("now", (40, 50, 60)), "notes": ["It lacks.", "It guesses."]}
     return SimpleNamespace(**known | {"standing": SimpleNamespace(live_share=0.25)} | more)
 
 

@@ -11,7 +11,13 @@ from heapwright.report.gc_log import collections_sheet, log_facts
 from heapwright.report.kernel_frames import caches_sheet, orders_sheet, owners_sheet
 from heapwright.report.maps_table import totals_sheet
 from heapwright.report.size_classes import size_classes_sheet
-from heapwright.report.traces import lifetimes_sheet, power_text, sizes_sheet, tops_sheet
+from heapwright.report.traces import (
+    lifetimes_sheet,
+    power_text,
+    sites_sheets,
+    sizes_sheet,
+    tops_sheet,
+)
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -284,4 +290,10 @@ def test_of_a_trace():
     cells = ["3.00 MiB", "1.00 MiB", "77", "5"]
     assert told(sheet) == [("block at 0x1f80", cells), ("f", cells)]
     assert [row.whole for row in sheet.rows] == [(), ("f", "b", "a")]
+    sites = {"by_bytes": [{"site": "f"}, {"site": "g"}], "by_count": [{"site": "g"}, {"site": "f"}]}
+    names = [[row.name for row in one.rows] for one in sites_sheets({"top_sites": sites}, 2)]
+    assert names == [["f", "g"], ["g", "f"]]  # of those that are shown alone; all of them once
+    assert [one.title for one in sites_sheets({"top_sites": sites}, 3)] == ["call sites by bytes"]
+    none = {"by_bytes": [{"site": "unknown"}], "by_count": [{"site": "unknown"}]}
+    assert sites_sheets({"top_sites": none}, 1) == []
     assert sheet.rows[0].details == ("heap at 0x1000",)

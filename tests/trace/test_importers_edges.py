@@ -1,6 +1,9 @@
 """The edges of what importers take: heads of files, names, room, lines that are not understood."""
 
+import gzip
+import importlib
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,9 @@ import pytest
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import bytehound, heaptrack, heaptrack_names, mtrace, sums
 from heapwright.trace.importers.heaptrack_names import Names
-from heapwright.trace.importers.source import Source, in_memory, plain
-from text_recordings import imported, told
+from heapwright.trace.importers.source import Source, in_memory, open_source, plain
+from heapwright.trace.stacks import NODES
+from text_recordings import FORMATS, imported, told
 
 
 def block(first=1, length=99, token=0xEF, header=77, kind=0):
@@ -294,3 +298,69 @@ def test_what_a_rep_cannot_name(tmp_path):
         imported(f"1\n1\n2\n1\na 0 5\na {1 << 56} 5\n", tmp_path)
     numbers = np.array([n for *_, n, _, _ in told(imported("1\n1\n2\n1\na 0 5\nf 0\n", tmp_path))])
     assert numbers.tolist() == [5, 0]
+
+
+def line_of(bytes_, end="\n"):
+    """A free by thread 202 on a line of so many bytes, its end left out."""
+    return "202: free 0x" + "1".zfill(bytes_ - 12) + end
+
+
+def test_the_longest_line(tmp_path):
+    first = "202: malloc 0x10 5\n"
+    for end in ("\n", ""):
+        assert imported(first + line_of(1 << 16, end), tmp_path).unmatched_frees == 1
+        shown = f"line 2 is longer than 65,536 bytes: '202: free 0x{'0' * 48}'; mend"
+        with pytest.raises(HeapwrightError, match=shown):
+            imported(first + line_of((1 << 16) + 1, end), tmp_path)
+    packed = gzip.compress((first + line_of(1 << 16) * 2).encode())  # no more than the line itself
+    assert len(packed) < 1 << 12 and imported(packed, tmp_path).unmatched_frees == 2
+    with pytest.raises(HeapwrightError, match=f"line 2 is not understood: 'x{'y' * 59}'; mend"):
+        imported(first + "x" + "y" * 90 + "\n", tmp_path)
+    with pytest.raises(HeapwrightError, match="line 2 has an address"):
+        imported(first + "202: free 0xffffffffffffffff", tmp_path)  # nor is that cut off
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_shares_of_a_file_sum_to_one(name, tmp_path):
+    shares = []
+    imported(FORMATS[name][0], tmp_path, advance=shares.append)
+    assert sum(shares) == pytest.approx(1) and min(shares) >= 0
+
+
+def test_an_encrypted_archive_is_a_sentence_and_a_file_is_closed(tmp_path):
+    with zipfile.ZipFile(tmp_path / "source", "w") as archive:
+        archive.mkdir("folder")
+        archive.writestr("folder/a.txt", FORMATS["android"][0])
+    content = bytearray((tmp_path / "source").read_bytes())
+    assert told(imported(bytes(content), tmp_path)) == FORMATS["android"][1]
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 8] |= 2  # an option of the compression
+    assert told(imported(bytes(content), tmp_path)) == FORMATS["android"][1]
+    content[at + 8] |= 1
+    with pytest.raises(HeapwrightError, match="is encrypted: unpack it first"):
+        imported(bytes(content), tmp_path)
+    (tmp_path / "plain").write_bytes(b"x")
+    with open_source(tmp_path / "plain") as source:
+        pass
+    assert source._raw.closed
+
+
+ROOM = {  # what a recording, hostile ones too, may take at most; figures that no recording meets
+    "heaptrack": {"STACKS": NODES + 1, "KINDS": 8_388_608, "OBJECTS": 67_108_864},
+    "heaptrack_names": {"NAMES_BYTES": 67_108_864, "SEGMENTS": 16_384, "FRAMES_BYTES": 16_777_216},
+    "lines": {"LINE_BYTES": 65_536},
+    "ltrace": {"THREADS": 65_536},
+    "mtrace": {"CALLERS": 65_536},
+    "pickled": {"LEAST_BYTES": 1_073_741_824, "EXPANSION": 60},
+    "ring_pages": {"LAYOUT_BYTES": 16_777_216},
+    "snapshot_start": {"MOST_PIECES": 1_048_576, "LIMIT": 4_611_686_018_427_387_904},
+    "source": {"EXPANDED_BYTES": 1_073_741_824, "EXPANSION": 1000},
+    "tabular": {"COLUMNS_LIMIT": 1000, "GROUP_BYTES": 268_435_456, "SITES": 65_536},
+    "text": {"THREAD_LIMIT": 1_048_576},
+}
+
+
+@pytest.mark.parametrize("name", ROOM)
+def test_how_much_there_is_room_for(name):
+    module = importlib.import_module(f"heapwright.trace.importers.{name}")
+    assert {limit: getattr(module, limit) for limit in ROOM[name]} == ROOM[name]

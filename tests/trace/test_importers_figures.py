@@ -111,6 +111,7 @@ def test_an_alignment_is_rounded_up(align, log2, row, tmp_path):
         ("posix_memalign(128,19)=0x40", ("memalign", 19, 7)),
         ("valloc(23)=0x40", ("memalign", 23, 12)),
         ("pvalloc(29)=0x40", ("memalign", 4096, 12)),
+        ("pvalloc(4096)=0x40", ("memalign", 4096, 12)),
         ("pvalloc(4097)=0x40", ("memalign", 8192, 12)),
         ("realloc(0x0,31)=0x40", ("malloc", 31, 0)),
         ("realloc(0x90,37)=0x40", ("realloc", 37, 0)),

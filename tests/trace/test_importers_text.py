@@ -41,6 +41,9 @@ def test_a_recording_becomes_these_events(name, tmp_path):
     for note in notes:
         assert any(note in stored for stored in trace.notes), trace.notes
     assert trace.kind == "imported"
+    assert (trace.program != "source") == name.startswith(("heaptrack", "valgrind"))
+    assert all((batch.site >= -1).all() for batch in trace.batches(("op", "site")))
+    assert (trace.stack_nodes == 0) == ("heaptrack" not in name)
 
 
 @pytest.mark.parametrize("pack", ["gzip", "zstd", "zip"])

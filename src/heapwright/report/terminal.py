@@ -44,8 +44,8 @@ def drawn(sheet: Sheet, width: int) -> tuple[list[Text], list[str]]:
     """The lines of the table, none wider than `width`, and the headings of what was left out."""
     columns = sheet.shown()
     names = [_name_lines(row, sheet.starred) for row in sheet.rows]
-    longest = max([cell_len(line.plain) for each in names for line in each], default=0)
-    longest = max(longest, cell_len(sheet.naming))
+    lines_of_names = [line.plain for each in names for line in each]
+    longest = max(map(cell_len, [sheet.naming, *lines_of_names]))
     bodies = {
         column.key: [_cell_lines(sheet, column, row) for row in sheet.rows] for column in columns
     }

@@ -194,9 +194,8 @@ def sites_sheet(known: Mapping[str, Any], key: str = "by_bytes") -> Sheet:
 
 def sites_sheets(known: Mapping[str, Any], top: int) -> list[Sheet]:
     """Both, where call sites are known; one, where the other has the same in another order."""
-    sheets = [sites_sheet(known, key) for key in ("by_bytes", "by_count")]
-    if len(sheets[1].rows) == len(sheets[0].rows) < top:
-        del sheets[1]
+    first, second = (sites_sheet(known, key) for key in ("by_bytes", "by_count"))
+    sheets = [first] if len(first.rows) < top else [first, second]
     return [sheet for sheet in sheets if sheet.rows]
 
 

@@ -152,7 +152,7 @@ def put_call(lines, name, given, returned, where):
     blocks = (returned, np.int64(0))
     if name == _MALLOC or (name == NEW and label == 0):
         return put(lines, MALLOC, blocks, (first, 0), where)
-    if name == _PVALLOC and first < BEYOND:
+    if name == _PVALLOC:
         first = (first + PAGE_BYTES - 1) & -PAGE_BYTES
     if name in (_VALLOC, _PVALLOC):
         return put(lines, MEMALIGN, blocks, (first, PAGE_BYTES), where)

@@ -104,7 +104,7 @@ class Log(text_.Reading):
 
     def __init__(self, source: Source, pending: Pending) -> None:
         super().__init__(source, scan, pending)
-        self._pending = pending
+        self._pending, self.most_threads = pending, len(pending.depth)
 
     def notes(self) -> list[str]:
         """As of every text, and the calls that the log leaves open."""

@@ -149,7 +149,6 @@ def in_memory(content: bytes, path: Path = Path("recording")) -> Source:
 
 
 def _starts(raw: BinaryIO, magic: bytes) -> bool:
-    raw.seek(0)
     found = raw.read(len(magic)) == magic
     raw.seek(0)
     return found

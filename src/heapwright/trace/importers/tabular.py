@@ -26,7 +26,7 @@ from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import lines as at
 from heapwright.trace.importers.isolation import isolated
 from heapwright.trace.importers.source import Source, open_source
-from heapwright.trace.importers.text import FAULTS, Reading, write
+from heapwright.trace.importers.text import Reading, write
 from heapwright.trace.layout import first_line
 from heapwright.trace.notes import Note, exported
 from heapwright.trace.schema import (
@@ -356,7 +356,7 @@ class Table(Reading):
 
     def _fault(self, text: np.ndarray) -> None:
         fault = int(self.counts[at.FAULT])
-        raise self._unreadable(f"it {FAULTS[fault]}", int(self.counts[at.AT]) - 1)
+        raise self._unreadable(f"it {self.said(fault)}", int(self.counts[at.AT]) - 1)
 
     def _unreadable(self, what: str, row: int | None = None) -> HeapwrightError:
         where = f"row {self._row + row + 1:,}" if row is not None else f"after row {self._row:,}"

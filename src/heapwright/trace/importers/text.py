@@ -37,7 +37,6 @@ FAULTS = {
     at.LONG_LINE: f"is longer than {LINE_BYTES:,} bytes",
     at.BAD_LINE: "is not understood",
     at.BAD_ADDRESS: "has an address that no process can have",
-    at.MANY_THREADS: f"is of one more than {THREAD_LIMIT:,} threads",
     at.BAD_OBJECT: "names an object that the header rules out",
 }
 
@@ -55,6 +54,7 @@ class Reading:
         self.counts = np.zeros(STATE, np.int64)
         self.matcher = Matcher(leaks)
         self.truncated_line = ""
+        self.most_threads = THREAD_LIMIT
         self._leaks = leaks
         self._scan, self._own = scan, own
         rows = min(RECORDS, max(source.size // 2, 64))
@@ -104,7 +104,7 @@ class Reading:
                 continue
             full = 2 * int(state[at.THREADS]) > len(self._threads.key)
             if full:
-                if state[at.THREADS] > THREAD_LIMIT:
+                if state[at.THREADS] > self.most_threads:
                     state[at.FAULT] = at.MANY_THREADS
                     self._fault(text)
                 wider = _threads(2 * len(self._threads.key))
@@ -129,9 +129,13 @@ class Reading:
             self.truncated_line = shown
             return
         raise HeapwrightError(
-            f"{self.source.path}: line {number:,} {FAULTS[fault]}: {shown!r}; "
+            f"{self.source.path}: line {number:,} {self.said(fault)}: {shown!r}; "
             "mend or remove it, or record again"
         )
+
+    def said(self, fault: int) -> str:
+        """What is wrong with a line."""
+        return FAULTS.get(fault) or f"is of one more than {self.most_threads:,} threads"
 
     def collect(self, text: np.ndarray) -> None:
         """Take out of `text` what the scan marked there, before the text is gone."""
