@@ -50,13 +50,14 @@ static inline void looked(struct stream *s, uint64_t number, uint64_t now) {
     s->step = now - s->ticks >= QUICK_TICKS ? 1 : s->step < CHECK_EVERY ? 2 * s->step : CHECK_EVERY;
     s->checked = number, s->ticks = now;
 }
-/* In peace, where it is time to look and no more than that: near records go on. */
-static inline void goes_on_near(struct stream *s) {
+/* Whether near records go on: in peace, and if it is time to look, no more than that is to be done. */
+static inline int goes_on_near(struct stream *s) {
     uint64_t number = kept.number, now;
-    if (!s->due || number != s->look || !has_room(s) || number - s->synced >= SYNC_EVERY) return;
-    if ((now = ticks()) - s->ticks >= PAUSE_TICKS) return;
+    if (number < s->due) return 1;
+    if (!s->due || number != s->look || !has_room(s) || number - s->synced >= SYNC_EVERY) return 0;
+    if ((now = ticks()) - s->ticks >= PAUSE_TICKS) return 0;
     looked(s, number, now);
-    s->due = s->look = number + s->step;
+    return s->due = s->look = number + s->step, 1;
 }
 
 /* This thread's stream, for it is time to look; after a pause, or where there is no room, refilled. */

@@ -156,20 +156,17 @@ static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, siz
     if (size >= LARGE_BYTES && p) given_large(p, size, op == CALLOC ? ZEROS : op == REALLOC ? CARRIED : ANYTHING);
     return p;
 }
+static inline void *given(uint64_t op, void *p, size_t size, uint64_t caller) {
+    return goes_on_near(mine) && given_near(op, p, size, caller) ? p : given_otherwise(op, p, size, 0, caller);
+}
 static __attribute__((noinline)) void *given_late(uint64_t op, void *p, size_t size, uint64_t caller, uintptr_t sp) {
     if (is_handed_on(caller)) caller = who_asked(caller, sp);
-    goes_on_near(mine);
-    return given_near(op, p, size, caller) ? p : given_otherwise(op, p, size, 0, caller);
+    return given(op, p, size, caller);
 }
 /* What is rare is called last: nothing is saved for it. */
 static inline __attribute__((always_inline)) void *given_here(uint64_t op, void *p, size_t size, uint64_t caller, uintptr_t sp) {
     return __builtin_expect(given_near(op, p, size, caller), 1) ? p : given_late(op, p, size, caller, sp);
 }
-static inline void *given(uint64_t op, void *p, size_t size, uint64_t caller) {
-    goes_on_near(mine);
-    return given_near(op, p, size, caller) ? p : given_otherwise(op, p, size, 0, caller);
-}
-
 static inline int leaves(void *p, struct large *left) { /* before it is freed or resized: as gone_large */
     size_t head = __builtin_expect(plain || serves == 1, 1) ? ((const size_t *)p)[-1] : usable(p);
     return __builtin_expect(head >= LARGE_BYTES, 0) ? gone_large(p, left) : 0;
@@ -232,8 +229,7 @@ static inline __attribute__((always_inline)) int gone_near(void *p) {
     return 1;
 }
 static __attribute__((noinline)) void free_late(void *p) {
-    goes_on_near(mine);
-    if (!gone_near(p)) return free_otherwise(p);
+    if (!goes_on_near(mine) || !gone_near(p)) return free_otherwise(p);
     __libc_free(p);
 }
 void free(void *p) { /* of a small block some 25 instructions */
