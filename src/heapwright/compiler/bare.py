@@ -11,11 +11,13 @@ a negative index raises IndexError, as does one beyond the end.
 """
 
 import os
+from typing import Any
 
 import numpy as np
 
 from heapwright.compiler.compiled import INTERPRETED
 
+MOST_KNOWN = 4  # interpreted: a heap and its run, and one pair more
 CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 
 if INTERPRETED:
@@ -23,10 +25,15 @@ if INTERPRETED:
     class Elements:
         """An array of which only the elements from 0 on are seen, as through its address."""
 
-        __slots__ = ("_array", "ctypes", "dtype")
+        __slots__ = ("_array", "dtype")
 
         def __init__(self, array):  # type: ignore[no-untyped-def]
-            self._array, self.ctypes, self.dtype = array, array.ctypes, array.dtype
+            self._array, self.dtype = array, array.dtype
+
+        @property
+        def ctypes(self):  # type: ignore[no-untyped-def]
+            """As of the array."""
+            return self._array.ctypes
 
         def __getitem__(self, index):  # type: ignore[no-untyped-def]
             try:  # millions of times
@@ -45,10 +52,23 @@ if INTERPRETED:
     def _before(index):  # type: ignore[no-untyped-def]
         return IndexError(f"{index}: a bare array has no elements before its first")
 
+    _known: dict[int, tuple[Any, Any]] = {}  # states and what was made of them, by their id
+
     def bare(state):  # type: ignore[no-untyped-def]
-        """`state` with the elements of its arrays."""
+        """`state` with the elements of its arrays. Of the last few states it is kept: a test asks
+        for one event at a time, and it took half of the time."""
+        found = _known.get(id(state))
+        if found:
+            return found[1]
+        made = _made_bare(state)
+        if len(_known) == MOST_KNOWN:
+            _known.clear()
+        _known[id(state)] = state, made
+        return made
+
+    def _made_bare(state):  # type: ignore[no-untyped-def]
         if hasattr(state, "_make"):  # a NamedTuple: others stay, compiled too
-            return state._make(bare(member) for member in state)
+            return state._make(_made_bare(member) for member in state)
         return Elements(state) if isinstance(state, np.ndarray) else state
 
 else:
