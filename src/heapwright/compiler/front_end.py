@@ -8,6 +8,7 @@ same answers, which `tests/compiler/test_front_end.py` holds beside Numba's own.
 Asked for by `whole_program.install`, for the releases of Numba that `versions` knows.
 """
 
+import gc
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -36,6 +37,9 @@ from numba.core.types.functions import BaseFunction
 from heapwright.compiler.bared import Checked
 
 _compiling_kernel: Callable[[], bool] = bool  # told by `install`
+# While something is compiled: the compiler makes many objects that stay, and going through them
+# over and over took a tenth of the time.
+_SELDOM = (50_000, 20, 1000)
 
 
 def install(compiling_kernel: Callable[[], bool]) -> None:
@@ -51,6 +55,17 @@ def install(compiling_kernel: Callable[[], bool]) -> None:
     _contexts_of_errors_made_quickly()
     _signatures_read_once()
     _no_rewrites_of_what_is_not_there()
+
+
+@contextmanager
+def seldom_collecting() -> Iterator[None]:
+    """Python's garbage collector looks seldom within; see _SELDOM."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _only_heard_events() -> None:
