@@ -8,12 +8,12 @@ if INTERPRETED:
     pytest.skip("nothing is compiled", allow_module_level=True)
 
 from numba import types
-from numba.core import base, event, ir, targetconfig
+from numba.core import base, errors, event, ir, targetconfig, utils
 from numba.core.compiler import Flags
 from numba.core.registry import cpu_target
 from numba.core.types.functions import BaseFunction
 
-from heapwright.compiler import kernel
+from heapwright.compiler import front_end, kernel
 
 
 def test_an_event_with_a_listener_is_told():
@@ -92,3 +92,40 @@ def test_lifetimes_of_variables_in_branches_and_loops():
 
     values = np.array([1, 5, 9, 2])
     assert _deleted(values, 4) == _deleted.py_func(values, 4) == 15
+
+
+@pytest.mark.parametrize("raised", [errors.TypingError("no"), ValueError("no")])
+def test_an_error_says_what_was_going_on(raised):
+    told = []
+    for context in (errors.new_error_context, front_end._numbas_context):
+        within = context("typing {name}", name="x", loc=ir.unknown_loc)
+        with pytest.raises(type(raised)) as caught, within:
+            raise type(raised)("no")
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert ("During: typing x" in told[0]) == isinstance(raised, errors.TypingError)
+
+
+def test_a_signature_is_read_once():
+    def function(one, *, loc=None):
+        pass
+
+    assert utils.pysignature(function) is utils.pysignature(function)
+    assert "loc" in utils.pysignature(function).parameters
+    assert str(utils.pysignature(dict.get)).startswith("(self, key")
+
+
+@kernel
+def _with_a_closure(values):
+    factor = values[0] + 1
+
+    def scaled(value):
+        return value * factor
+
+    return scaled(values[1])
+
+
+def test_a_closure_is_inlined_where_there_is_one():
+    import numpy as np
+
+    assert _with_a_closure(np.array([1, 5])) == 10

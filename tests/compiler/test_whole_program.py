@@ -228,3 +228,21 @@ def test_what_two_processes_call_at_once_is_compiled_once(tmp_path, monkeypatch)
     for caller in callers:
         caller.join()
     assert found == [(8, 0), (8, 1)]
+
+
+def test_of_a_whole_that_is_kept_the_names_are_all_the_text():
+    import llvmlite.binding as llvm
+
+    from heapwright.compiler import parts
+
+    module = llvm.parse_assembly("""
+        @seen = common global ptr null
+        @unseen = private constant i64 7
+        define i64 @entry(i64 %a) { %b = call i64 @inner(i64 %a) ret i64 %b }
+        define internal i64 @inner(i64 %a) { %b = call i64 @other(i64 %a) ret i64 %b }
+        declare i64 @other(i64)
+    """)
+    kept = llvm.parse_bitcode(parts.names_in(module))
+    named = [*kept.functions, *kept.global_variables]
+    assert {value.name for value in named} == {"entry", "seen"}
+    assert not any(value.is_declaration for value in named)

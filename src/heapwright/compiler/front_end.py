@@ -8,16 +8,38 @@ same answers, which `tests/compiler/test_front_end.py` holds beside Numba's own.
 Asked for by `whole_program.install`, for the releases of Numba that `versions` knows.
 """
 
+import gc
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import NoneType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from numba import types
-from numba.core import base, event, ir, postproc, targetconfig, transforms
+from numba.core import (
+    base,
+    errors,
+    event,
+    inline_closurecall,
+    interpreter,
+    ir,
+    lowering,
+    postproc,
+    targetconfig,
+    transforms,
+    typed_passes,
+    typeinfer,
+    utils,
+)
 from numba.core.types.functions import BaseFunction
 
+from heapwright.compiler.bared import Checked
+
 _compiling_kernel: Callable[[], bool] = bool  # told by `install`
+# While something is compiled: the compiler makes many objects that stay, and going through them
+# over and over took a tenth of the time.
+_SELDOM = (50_000, 20, 1000)
 
 
 def install(compiling_kernel: Callable[[], bool]) -> None:
@@ -30,6 +52,20 @@ def install(compiling_kernel: Callable[[], bool]) -> None:
     _variables_listed_quickly()
     _lifetimes_when_asked()
     _one_refresh_at_a_time()
+    _contexts_of_errors_made_quickly()
+    _signatures_read_once()
+    _no_rewrites_of_what_is_not_there()
+
+
+@contextmanager
+def seldom_collecting() -> Iterator[None]:
+    """Python's garbage collector looks seldom within; see _SELDOM."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _only_heard_events() -> None:
@@ -69,11 +105,12 @@ def _flags_compared_quickly() -> None:
     targetconfig.TargetConfig.__eq__ = equal
 
 
-_PLAIN = (types.Number, types.Boolean)  # and literals of them
+_PLAIN = (types.Number, types.Boolean, types.CPointer, Checked)  # and literals of them
 
 
 def _operators_typed_once() -> None:
-    """Of plain numbers: a dozen templates are tried for each operator, most of them of arrays."""
+    """Of plain numbers, and elements of bare arrays: a dozen templates are tried for each operator,
+    most of them of arrays."""
     get_call_type = BaseFunction.get_call_type
     known: dict[Any, Any] = {}
 
@@ -161,3 +198,88 @@ def _noted(within: dict[int, bool], key: int) -> Iterator[None]:
         yield
     finally:
         del within[key]
+
+
+class _Context:
+    """What an error that is raised within is to say besides; Numba's is a generator, made for each
+    instruction."""
+
+    __slots__ = ("_told",)
+
+    def __init__(self, *told: Any, **named: Any) -> None:
+        self._told = told, named
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            told, named = self._told
+            with _numbas_context(*told, **named):
+                raise error
+
+
+_numbas_context = errors.new_error_context
+
+
+def _contexts_of_errors_made_quickly() -> None:
+    errors.new_error_context = lowering.new_error_context = typeinfer.new_error_context = _Context
+
+
+def _signatures_read_once() -> None:
+    """Of the functions that lower an instruction: whether they take its place in the source."""
+    known: WeakKeyDictionary[Any, inspect.Signature] = WeakKeyDictionary()
+
+    def signature_once(function: Any) -> inspect.Signature:
+        try:
+            found = known.get(function)
+            if found is None:
+                found = known[function] = inspect.signature(function)
+        except TypeError:  # of what no weak reference is made
+            return inspect.signature(function)
+        return found
+
+    utils.pysignature = signature_once
+
+
+def _has(function: ir.FunctionIR, *operations: str) -> bool:
+    """Whether one of these expressions is the value of a variable."""
+    for values in function._definitions.values():
+        for value in values:
+            if type(value) is ir.Expr and value.op in operations:
+                return True
+    return False
+
+
+def _no_rewrites_of_what_is_not_there() -> None:
+    """Closures, comprehensions, lists that become arrays, sums of arrays, `with` and dictionaries
+    are looked for in every instruction, variables' ends being written into it first for that and
+    taken out again. A kernel has none of them, mostly."""
+    inline = inline_closurecall.InlineClosureCallPass.run
+    rewrite = typed_passes.NopythonRewrites.run_pass
+    leave, fuse = (
+        interpreter.peep_hole_delete_with_exit,
+        interpreter.peep_hole_fuse_dict_add_updates,
+    )
+
+    def inline_what_is_there(self: Any) -> None:
+        if not _compiling_kernel() or _has(self.func_ir, "make_function", "build_list"):
+            inline(self)
+
+    def rewrite_what_is_there(self: Any, state: Any) -> bool:
+        arrays = any(isinstance(kind, types.Array) for kind in state.typemap.values())
+        if not _compiling_kernel() or arrays or _has(state.func_ir, "build_list"):
+            rewrite(self, state)
+        return True
+
+    def leave_what_is_there(function: ir.FunctionIR) -> ir.FunctionIR:
+        names = function._definitions
+        return leave(function) if any("$setup_with" in name for name in names) else function
+
+    def fuse_what_is_there(function: ir.FunctionIR) -> ir.FunctionIR:
+        return fuse(function) if _has(function, "build_map") else function
+
+    inline_closurecall.InlineClosureCallPass.run = inline_what_is_there
+    typed_passes.NopythonRewrites.run_pass = rewrite_what_is_there
+    interpreter.peep_hole_delete_with_exit = leave_what_is_there
+    interpreter.peep_hole_fuse_dict_add_updates = fuse_what_is_there

@@ -182,3 +182,19 @@ def _library(path: Path, target: Any, program: Any = None) -> Any:
     if is_cold:
         cold.add(symbol)
     return library
+
+
+def names_in(module: Any) -> bytes:
+    """Bitcode of a module that defines the names which `module` lets others see, and says nothing
+    of what they stand for."""
+    unseen = llvm.Linkage.internal, llvm.Linkage.private
+    lines = [
+        line.format(value.name)
+        for values, line in (
+            (module.functions, 'define void @"{}"() {{ ret void }}'),
+            (module.global_variables, '@"{}" = global i8 0'),
+        )
+        for value in values
+        if not value.is_declaration and value.linkage not in unseen
+    ]
+    return bytes(llvm.parse_assembly("\n".join(lines)).as_bitcode())

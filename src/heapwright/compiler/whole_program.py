@@ -10,7 +10,6 @@ docs/decisions/0003.
 This reaches into numba.core: `_Library` extends the class that holds a function's LLVM module.
 """
 
-import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -35,9 +34,6 @@ from heapwright.compiler import front_end, parts
 
 parts_only = False  # while an object is compiled ahead of time: nothing is called from Python
 _STARTED = time.time()
-# While something is compiled: the compiler makes many objects that stay, and going through them
-# over and over took a tenth of the time.
-_SELDOM = (50_000, 20, 1000)
 _asked: list[Any] = []  # kernels that are being compiled or loaded, innermost last
 _depth = 0  # of kernels that are being compiled, each for its caller; under numba's compiler lock
 
@@ -58,6 +54,7 @@ class _Library(codegen.JITCodeLibrary):
     is_part = False
     is_kernel = False  # and not what Numba compiles for one, as `max`
     place: Path | None = None  # of a part that is kept
+    _defined: set[str] | None = None
 
     def finalize(self) -> None:
         if _compiling_part():
@@ -90,11 +87,25 @@ class _Library(codegen.JITCodeLibrary):
 
     def defines(self) -> set[str]:
         """The symbols of a part that others call."""
-        return {
-            function.name
-            for function in self._final_module.functions
-            if function.linkage == llvm.Linkage.external and not function.is_declaration
-        }
+        if self._defined is None:
+            self._defined = {
+                function.name
+                for function in self._final_module.functions
+                if function.linkage == llvm.Linkage.external and not function.is_declaration
+            }
+        return self._defined
+
+    def serialize_using_object_code(self) -> Any:
+        """A whole is called from Python alone, so of its text, which Numba keeps beside the machine
+        code for who links it, only the names are kept: half of what lay on disk."""
+        if self.is_part or not self.is_kernel:
+            return super().serialize_using_object_code()
+        self._ensure_finalized()
+        return (
+            self.name,
+            "object",
+            (self._get_compiled_object(), parts.names_in(self._final_module)),
+        )
 
     def _optimize_functions(self, ll_module: Any) -> None:
         """As Numba's, which sets the passes up for each function, and for declarations too."""
@@ -282,17 +293,6 @@ def _mark_cold(compiled: Any) -> None:
         function.add_function_attribute(attribute)
 
 
-@contextmanager
-def _seldom_collecting() -> Iterator[None]:
-    """Python's garbage collector looks seldom within; see _SELDOM."""
-    before = gc.get_threshold()
-    gc.set_threshold(*_SELDOM)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
 def compile_as_part_or_whole(dispatcher: Any, cold: bool) -> None:
     """Make `dispatcher`, a numba function, compile by the rules above."""
     compiler = dispatcher._compiler
@@ -300,7 +300,7 @@ def compile_as_part_or_whole(dispatcher: Any, cold: bool) -> None:
 
     def compile_core_by_kind(arguments: Any, return_type: Any) -> Any:
         place = dispatcher._cache.part(arguments)
-        with _one_more(dispatcher.py_func, place), _seldom_collecting():
+        with _one_more(dispatcher.py_func, place), front_end.seldom_collecting():
             compiled = compile_core(arguments, return_type)
             compiled.library.is_kernel = True
             if cold and compiled.library.is_part:

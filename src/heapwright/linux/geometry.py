@@ -6,6 +6,7 @@ Source     Linux 6.1: calculate_sizes, calculate_order, set_cpu_partial (mm/slub
            and kmalloc_type (mm/slab_common.c, include/linux/slab.h)
 """
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 from heapwright.machine import PAGE_BYTES
@@ -122,7 +123,7 @@ def kmalloc_class(size: int) -> int:
     >>> KMALLOC_SIZES[kmalloc_class(97)]
     128
     """
-    return next((i for i, most in enumerate(KMALLOC_SIZES) if size <= most), len(KMALLOC_SIZES))
+    return bisect_left(KMALLOC_SIZES, size)
 
 
 def room_of(size: int) -> int:

@@ -4,6 +4,7 @@ Source     Linux 2.6.24, mm/slab.c: cache_estimate, calculate_slab_order, kmem_c
            enable_cpucache; include/linux/kmalloc_sizes.h
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,7 +91,7 @@ def general(size: int) -> int:
     >>> SIZES[general(33)]
     64
     """
-    return next((i for i, most in enumerate(SIZES) if size <= most), len(SIZES))
+    return bisect_left(SIZES, size)
 
 
 class Cache(NamedTuple):

@@ -24,8 +24,9 @@ def bound_loop(manager: Manager, template: str = "loop") -> ModuleType:
 def bound_to(manager: Manager, template: Path) -> ModuleType:
     """The module of a template, bound to `manager`; written once per version of the sources."""
     name = f"heapwright_{template.stem}_" + re.sub(r"\W", "_", manager.name)
-    if name not in sys.modules:
-        assert manager.module  # imported, and held to the contract
+    if name in sys.modules:
+        return sys.modules[name]
+    assert manager.module  # imported, and held to the contract
     package, _, module = manager.module_path.rpartition(".")
     origin = f"from {package} import {module}" if package else f"import {module}"
     (line,) = _MANAGER.findall(template.read_text())

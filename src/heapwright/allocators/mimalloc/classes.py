@@ -3,6 +3,8 @@
 Source     mimalloc 2.0.9 and 3.4.3 src/page-queue.c (mi_bin), src/os.c (_mi_os_good_alloc_size)
 """
 
+from functools import cache
+
 import numpy as np
 
 from heapwright.allocators.mimalloc.words import HUGE_BIN
@@ -47,6 +49,12 @@ def good_size(size):
 def tables(largest: int) -> tuple[np.ndarray, np.ndarray]:
     """`bin_of`, uint8[words of a request, to DIRECT_BYTES], and `size_of`, int64[bin], bytes of a
     block; `largest` is the largest request that is not huge, bytes."""
+    bins, sizes = _tables(largest)
+    return bins.copy(), sizes.copy()
+
+
+@cache
+def _tables(largest: int) -> tuple[np.ndarray, np.ndarray]:
     bins = np.zeros((DIRECT_BYTES >> 3) + 1, np.uint8)
     sizes = np.zeros(HUGE_BIN + 1, np.int64)
     for words in range((largest >> 3) + 1):

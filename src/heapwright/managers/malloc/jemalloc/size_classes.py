@@ -11,6 +11,7 @@ Source     jemalloc 5.3.0 src/sc.c, src/sz.c, include/jemalloc/internal/sz.h; sr
            (tcache_ncached_max_compute)
 """
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ def classes(cached_classes: int) -> Classes:
     sizes = _sizes()
     lookup = np.zeros((LOOKUP_BYTES >> 3) + 1, np.uint8)
     for eighths in range(len(lookup)):
-        lookup[eighths] = next(i for i, size in enumerate(sizes) if size >= max(8 * eighths, 1))
+        lookup[eighths] = bisect_left(sizes, max(8 * eighths, 1))
     slabs = []
     for size in sizes[:SMALL_CLASSES]:
         slab = PAGE_BYTES
