@@ -86,19 +86,16 @@ def test_a_page_has_ten_rows_and_stacks_and_every_figure(monkeypatch, tmp_path):
     stack = {"label": "f <g>", "bytes": 3 << 20, "share": 0.25, "blocks": 7}
     deep = SimpleNamespace(frames=["outer", "inner"], **stack)
     others = [finding("b", 0.05), finding("c", 0.5), finding("d", 0.04)]
-    written = answers.Why.write_html(
-        SimpleNamespace(
-            trace={
-                **{"notes": ["of the trace"], "program": "p <x>", "path": "x", "origin": {}},
-                **{"events": 12_345, "peak_live_bytes": 2 << 20, "peak_live_objects": 678},
-            },
-            flame=SimpleNamespace(to_json=lambda: "</script>"),
-            result=SimpleNamespace(notes=["of the twin"]),
-            diagnosis=SimpleNamespace(findings=[finding("a", 0.7, [deep]), *others]),
-        ),
-        tmp_path / "why.html",
+    found = SimpleNamespace(
+        trace={
+            **{"notes": ["of the trace"], "program": "p <x>", "path": "x", "origin": {}},
+            **{"events": 12_345, "peak_live_bytes": 2 << 20, "peak_live_objects": 678},
+        },
+        flame=SimpleNamespace(to_json=lambda: "</script>"),
+        result=SimpleNamespace(notes=["of the twin"]),
+        diagnosis=SimpleNamespace(findings=[finding("a", 0.7, [deep]), *others]),
     )
-    page = written.read_text()
+    page = answers.Why.write_html(found, tmp_path / "why.html").read_text()
     assert asked == [("stack_like_sheet", 10), ("shares_sheet",), ("timeline_sheet", 10)]
     assert "12,345 events; 2.00 MiB in 678 objects alive at most" in page
     listed = "<li>Mend a.</li>\n<li>b has 0.05.</li>\n<li>c has 0.5.</li></ul>"
@@ -109,3 +106,10 @@ def test_a_page_has_ten_rows_and_stacks_and_every_figure(monkeypatch, tmp_path):
     assert "of-c" not in page and "of-d" not in page
     assert "\\u003c/script>" in page and "p &lt;x&gt;" in page
     assert page.index("of the trace") < page.index("of the twin")
+    for program, command, title, heading in (
+        *(("p", "./p 1", "p", "./p 1"), ("p", "", "p", "p"), ("", "", "x", "x")),
+        ("", "./p 1", "x", "./p 1"),
+    ):
+        found.trace |= {"program": program, "origin": {"command": command}}
+        page = why_page.why_page(found)
+        assert f"<title>{title}: why" in page and f'<h1 class="clip">{heading}</h1>' in page

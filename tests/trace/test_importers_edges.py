@@ -18,7 +18,7 @@ from heapwright.trace.stacks import NODES
 from text_recordings import FORMATS, imported, told
 
 
-def block(first=1, length=99, token=0xEF, header=77, kind=0):
+def block(first=1, length=99, token=0xEF, header=0x5000, kind=0):
     """The head of a recording of bytehound."""
     more = b"\x05" if token >= 0xF0 else b""
     words = [n.to_bytes(4, "little") for n in (length, header, kind)]

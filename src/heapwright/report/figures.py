@@ -89,7 +89,7 @@ def _bar(result: Result, row: Row, longest: int) -> str:
 
 
 def _with_share(size: int, total: int) -> str:
-    return f"{bytes_text(size)} ({percent_text(size / total if total else 0)})"
+    return f"{bytes_text(size)} ({percent_text(size / total)})"
 
 
 class _Part(NamedTuple):

@@ -125,7 +125,6 @@ class Reading:
             line = bytes(text[:past]).removesuffix(b"\n").rpartition(b"\n")[2]
         shown = line[:_SHOWN_BYTES].decode("ascii", "replace").strip()
         if fault == at.BAD_LINE and state[at.UNENDED]:
-            state[at.FAULT], state[at.AT] = 0, state[at.FILLED]
             self.truncated_line = shown
             return
         raise HeapwrightError(
