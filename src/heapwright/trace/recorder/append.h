@@ -54,7 +54,7 @@ static inline void looked(struct stream *s, uint64_t number, uint64_t now) {
 static inline int goes_on_near(struct stream *s) {
     uint64_t number = kept.number, now;
     if (number < s->due) return 1;
-    if (!s->due || number != s->look || !has_room(s) || number - s->synced >= SYNC_EVERY) return 0;
+    if (!s->due || !plain || number != s->look || !has_room(s) || number - s->synced >= SYNC_EVERY) return 0;
     if ((now = ticks()) - s->ticks >= PAUSE_TICKS) return 0;
     looked(s, number, now);
     return s->due = s->look = number + s->step, 1;
@@ -90,6 +90,11 @@ static inline uint64_t *append(uint64_t op, int words, uint64_t *head) {
     if (peace && plain) s->due = s->look;
     *head = op | number << 48;
     return place;
+}
+
+static void not_plain(void) { /* no near records from now on; who makes one at this moment may make a few more */
+    plain = 0, never_plain = 1;
+    for (uint64_t i = 1; i < state.streams && i < STREAMS; i++) __atomic_store_n(&state.stream[i].due, 0, __ATOMIC_RELAXED);
 }
 
 static void leave(void *stream) { /* a thread ends; other destructors may come after, but the last round */

@@ -41,7 +41,7 @@
  *            in each slot, are as the SHORT records of the chunk have left them: base_of the address, so that what
  *            lies a GiB to either side is near; the caller at its lowest byte. They may lie at half a word; before others a PAD fills that up. */
 #define HEADER_BYTES 65536 /* the largest page size of any machine */
-#define CHUNK_BYTES 65536UL /* 3 to 8 thousand events */
+#define CHUNK_BYTES 65536UL /* 3 to 15 thousand events */
 #define MANY 8 /* threads; of those beyond, a chunk is filled up to USED_BYTES: with its stacks one takes 64 KiB */
 #define USED_BYTES 53248UL
 #define SLOTS 256 /* callers that near records may name: behind the chunk's records, read by nobody else */

@@ -43,7 +43,7 @@ extern int __libc_mallopt(int, int);
 
 static int serves; /* whose malloc: see who_serves */
 static int plain, never_plain; /* glibc's own serves, no whole stacks are kept, and no Python asks: nothing else to look at */
-static void not_plain(void) { plain = 0, never_plain = 1; }
+static void not_plain(void); /* append.h */
 
 #include "log.h"
 #ifdef __x86_64__
