@@ -27,6 +27,9 @@ KNOWN = {"go", "glibc", "region", "region-gc", "first-fit", "best-fit"}
         ("tests/a/test_x.py::test_flies[cargo-1]", "tests/a/test_x.py"),
         ("tests/a/test_x.py::test_a[first-fit over glibc-knobs0]", "tests/a/test_x.py"),
         ("tests/managers/test_glibc.py::test_a[x]", "glibc"),
+        ("tests/test_docs.py::test_a_page_runs[docs/mallocs.md]", "tests/test_docs.py 0"),
+        ("tests/test_docs.py::test_a_page_runs[docs/hotspot.md]", "tests/test_docs.py 1"),
+        ("tests/test_docs.py::test_there_are_examples", "tests/test_docs.py"),
     ],
 )
 def test_a_group_is_the_manager_or_the_file(test, group):

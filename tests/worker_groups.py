@@ -1,4 +1,5 @@
 """Which tests go to one worker: those of a manager, which it compiles once, else those of a file.
+The documents' pages go to two: one after the other they would be the longest file by far.
 
     pytest -n 2 --dist loadgroup ─► scheduler(...) ─► group_of(test) ─► a worker for each group
 
@@ -8,10 +9,12 @@ told from the id here, and `test_worker_groups.py` sees to it that it holds.
 """
 
 import re
+import zlib
 from collections.abc import Collection
 from functools import cache
 
 SLOW = ("test_docs.py", "test_install.py")  # over a minute each, in processes of their own
+HALVED = "test_docs.py"  # by the names of its pages
 
 
 def group_of(test: str, known: Collection[str]) -> str:
@@ -26,6 +29,8 @@ def group_of(test: str, known: Collection[str]) -> str:
     told = case.partition("[")[2]
     if " over " in told:
         return file
+    if told and file.endswith(HALVED):
+        return f"{file} {zlib.crc32(told[:-1].encode()) % 2}"
     named = [name for name in known if _names(name).search(told)] if told else []
     return max(named or own, key=len, default=file)
 
