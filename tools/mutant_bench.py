@@ -41,6 +41,7 @@ from mutant_calls import Calls, codes, key
 TESTS_SECONDS = 60  # of a processor, as they took without a fault: the cheapest that call the place
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 UNIT_SECONDS = 40  # of a processor, of tests that are mapped together: the rest is not asked
+FAR = 20  # times as long as without a fault: what takes longer is taken to be without end
 LIMIT_SECONDS = 240  # of a processor, of a fault's tests or of a file's without one
 PATIENCE_SECONDS = 2000  # by the clock: some wait for ever, and the machine may be busy
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", f"--timeout={PATIENCE_SECONDS}")
@@ -216,7 +217,7 @@ class Bench:
         item, following = self.items[name], self.items[after] if after else None
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
 
-    def forked(self, what: Callable[[], str]) -> str | None:
+    def forked(self, what: Callable[[], str], seconds: int = LIMIT_SECONDS) -> str | None:
         """What a child says at its end; None where it ended otherwise or took too long."""
         read, write = os.pipe()
         child = os.fork()
@@ -227,7 +228,7 @@ class Bench:
                 nothing = os.open(os.devnull, os.O_RDWR)
                 for number in range(3):
                     os.dup2(nothing, number)
-                resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_SECONDS, LIMIT_SECONDS))
+                resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
                 told = what()
                 with os.fdopen(write, "w") as pipe:
                     pipe.write(told)
@@ -284,8 +285,11 @@ class Bench:
                     changed[key(code)] = new[key(code)]
         return changed
 
-    def first_failure(self, names: list[str], mutant: Mutant | None = None) -> str | None:
-        """Of the tests in their order the first that fails; "" where they ended otherwise."""
+    def first_failure(
+        self, names: list[str], mutant: Mutant | None = None, seconds: float = LIMIT_SECONDS
+    ) -> str | None:
+        """Of the tests in their order the first that fails; "" where they ended otherwise, or took
+        far longer than the `seconds` of a processor that they take without a fault."""
         changed = self.changed(mutant) if mutant else {}
 
         def run() -> str:
@@ -298,7 +302,7 @@ class Bench:
                     return self.failed
             return "-"
 
-        told = self.forked(run)
+        told = self.forked(run, min(LIMIT_SECONDS, FAR * int(1 + seconds)))
         return None if told == "-" else told or ""
 
     def first_cold_failure(self, names: list[str], mutant: Mutant) -> str | None:
@@ -342,14 +346,15 @@ class Bench:
             )
             if mutant.path.stem.strip("_") in Path(unit[0]).stem:
                 own += self.known(unit)  # some run processes of their own, whose calls are not seen
-            within = []
+            within, took = [], 0.0
             for seconds, name in calling:
                 if spent < TESTS_SECONDS:
                     within.append(name)
+                    took += seconds
                 spent += seconds
             asked += within
             if within and living:
-                failed = self.first_failure(within, mutant)
+                failed = self.first_failure(within, mutant, took)
             if failed is not None or spent > TESTS_SECONDS:
                 break
         if (asked or own) and failed is None:

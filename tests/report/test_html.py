@@ -109,6 +109,7 @@ def test_a_timeline_has_seconds_where_any_pass():
     still = np.array([7_500_000_000, 7_500_000_000])
     assert "seconds" not in _timeline(made(timeline=rows, clock_ns=still))
     assert "seconds" not in _timeline(made(timeline=rows, clock_ns=None))
+    assert _timeline(made(timeline=None, clock_ns=None))["event"] == []
 
 
 def test_nothing_of_a_stranger_becomes_markup(trace, results):

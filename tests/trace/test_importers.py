@@ -134,6 +134,22 @@ def test_one_record_can_make_three_events():
     assert matcher.missed_frees == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "place", "joined"),
+    [
+        *((24, 25, 32, True), (24, 25, 16, True), (24, 9, 16, False), (8, 24, 32, False)),
+        *((25, 40, 32, False), (25, 41, 32, True), (25, 24, 32, False), (25, 24, 16, True)),
+    ],
+)
+def test_a_guess_is_by_size_class(before, after, place, joined):
+    """Of 16 bytes behind a word: up to 24, 40, 56; one that moves must have grown."""
+    matcher = Matcher()
+    matcher.events(batch_of([(MALLOC, 16, 0, before, 0)]))
+    events = matcher.events(batch_of([(GUESSED_REALLOC, place, 16, after, 0)]))
+    assert events.op.tolist() == ([REALLOC] if joined else [FREE, MALLOC])
+    assert (matcher.joined, matcher.parted) == (joined, not joined)
+
+
 def test_call_sites_and_alignments_stay_with_their_events():
     records = batch_of([(MALLOC, 16, 0, 5, 0), (FREE, 32, 0, 0, 0), (MALLOC, 16, 0, 6, 0)])
     records = records._replace(align=np.array([0, 0, 7], np.uint8))
