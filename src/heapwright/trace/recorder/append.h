@@ -52,9 +52,10 @@ static inline void looked(struct stream *s, uint64_t number, uint64_t now) {
 }
 /* Whether near records go on: in peace, and if it is time to look, no more than that is to be done. */
 static inline int goes_on_near(struct stream *s) {
-    uint64_t number = kept.number, now;
-    if (number < s->due) return 1;
-    if (!s->due || !plain || number != s->look || !has_room(s) || number - s->synced >= SYNC_EVERY) return 0;
+    uint64_t number, now;
+    if (!s->due) return 0;
+    if ((number = kept.number) < s->due) return 1;
+    if (!plain || number != s->look || !has_room(s) || number - s->synced >= SYNC_EVERY) return 0;
     if ((now = ticks()) - s->ticks >= PAUSE_TICKS) return 0;
     looked(s, number, now);
     return s->due = s->look = number + s->step, 1;

@@ -134,14 +134,14 @@ static void given_short(uint64_t op, void *p, size_t size, uint64_t caller) {
     slots_of(mine)[caller % SLOTS] = is_handed_on(caller) ? 0 : caller; /* who asked such is looked for each time */
 }
 static __attribute__((noinline)) void *given_otherwise(uint64_t op, void *p, size_t size, uint64_t align, uint64_t caller) {
-    if (__builtin_expect(python_inside, 0)) {
-        if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
-        return python_ground = p;
-    }
     if (plain && p && op != MEMALIGN && !(((const size_t *)p)[-1] & 2) && is_rounded(((const size_t *)p)[-1], size)) {
         given_short(op, p, size, caller);
         if (((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
         return p;
+    }
+    if (__builtin_expect(python_inside, 0)) { /* never where all is plain */
+        if (p && serves == 1 && ((const size_t *)p)[-1] & 4) lies_in((uint64_t)p);
+        return python_ground = p;
     }
     if (__builtin_expect(python.on, 0)) caller = python_site(caller);
     if (size >= LARGE_BYTES) mine->look = mine->due = 0; /* its time is told after a pause */
