@@ -34,6 +34,7 @@ PROFILES = 10
 SITES = ("fleet",)
 BIRTH_BITS = 34  # all births together weigh 2^34
 BUCKETS = 40
+LEAST_DRAWS = 1 << 10
 
 
 class Parameters(NamedTuple):
@@ -131,19 +132,22 @@ def _batches(parameters: Parameters, sizes: Sizes) -> Iterator[Events]:
     population = _population(parameters, sizes)
     filling = min(parameters.live_objects, parameters.events)
     written = 0
-    for drawn in draws(parameters.seed, 1 << 62):  # more than are used: some give no event
+    every = draws(parameters.seed, 1 << 62)  # more than are used: some give no event
+    drawn = np.zeros(0, np.int64)
+    while written < parameters.events:
+        drawn = drawn if len(drawn) else next(every)
+        most = LEAST_DRAWS + 2 * (parameters.events - written)  # of a short run not all are asked
+        part, drawn = drawn[:most], drawn[most:]
         made = events(
-            op=np.empty(len(drawn), np.uint8),
-            slot=np.empty(len(drawn), np.int32),
-            size=np.empty(len(drawn), np.int64),
+            op=np.empty(len(part), np.uint8),
+            slot=np.empty(len(part), np.int32),
+            size=np.empty(len(part), np.int64),
         )
-        count = live_and_die(sizes, population, drawn, filling - written, made)
+        count = live_and_die(sizes, population, part, filling - written, made)
         count = min(count, parameters.events - written)
         if count:
             yield Events(*(column[:count] for column in made))
         written += count
-        if written == parameters.events:
-            return
 
 
 @kernel
