@@ -117,7 +117,7 @@ def test_untouched_memory_is_not_resident(trace):
 
 
 def test_huge_pages_take_fewer_faults_and_more_memory(trace):
-    grown_at_once = {"growth_bytes": 1 << 26}  # a huge page must fit what is mapped
+    grown_at_once = {"growth_bytes": 1 << 23}  # a huge page must fit what is mapped
     small = replay("linear", trace, grown_at_once)
     huge = replay("linear", trace, grown_at_once, huge_pages="always")
     assert huge.page_faults < small.page_faults
