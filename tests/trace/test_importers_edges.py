@@ -134,6 +134,8 @@ def test_frames_of_raw_recordings(monkeypatch):
     places = [0x50F, 0x510, 0xFFF, 0x1000, 0x3FFF, 0x4000, 0x9000]
     expected = ["0x50f", "r+0x10", "r+0xaff", "p+0x0", "p+0x2fff", "p+0x3000", "p+0x8000"]
     assert named(*mapped, places=places) == expected
+    between = [*mapped[:2], b"m 4 /q/s 2800 0 5"]
+    assert named(*between, places=[0x3100, 0x4001]) == ["s+0x900", "p+0x3001"]
     beyond = b"m 2 /t 8000 0 5"  # a fourth segment, for which there is no room
     assert named(*mapped, beyond, places=[0x8000]) == ["p+0x7000"]
     assert named(*mapped, b"m 1 -", beyond, places=[0x510, 0x8000]) == ["0x510", "t+0x0"]
