@@ -41,6 +41,7 @@ from mutant_calls import Calls, codes, key
 TESTS_SECONDS = 60  # of a processor, as they took without a fault: the cheapest that call the place
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 UNIT_SECONDS = 40  # of a processor, of tests that are mapped together: the rest is not asked
+BESIDE = 40  # tests that are asked of what none of them calls
 FAR = 20  # times as long as without a fault: what takes longer is taken to be without end
 LIMIT_SECONDS = 240  # of a processor, of a fault's tests or of a file's without one
 PATIENCE_SECONDS = 2000  # by the clock: some wait for ever, and the machine may be busy
@@ -357,6 +358,11 @@ class Bench:
                 failed = self.first_failure(within, mutant, took)
             if failed is not None or spent > TESTS_SECONDS:
                 break
+        if not asked and not own:  # called while its module is imported, if at all
+            beside = {name for file, name, _ in self.functions if file == mutant.path}
+            for unit in self.nearest(mutant, group):
+                near = [name for name, told in self.known(unit).items() if told[1] & beside]
+                asked += near[: BESIDE - len(asked)]
         if (asked or own) and failed is None:
             failed = self.first_cold_failure(list(dict.fromkeys([*asked, *own])), mutant)
         if failed and failed not in self.sound:

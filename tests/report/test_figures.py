@@ -3,7 +3,7 @@
 import re
 
 from heapwright.report.comparison import comparison_sheet
-from heapwright.report.figures import bars, legend, notes_list, stranding_sites
+from heapwright.report.figures import bars, legend, notes_list, origin_line, stranding_sites
 from heapwright.report.markup import words
 from heapwright.report.notes import notes
 from heapwright.report.standing import collectors_asked, standing
@@ -180,3 +180,11 @@ def test_notes_say_whose_they_are_once():
     assert ("All real ones", "from outside") in notes("", [], [one, two, real, other])
     assert notes_list([("<b>", "<i>")]) == ["<li><b>&lt;b&gt;.</b> &lt;i&gt;</li>"]
     assert notes("", [], [one, made("b", notes=["of all", "its own"])])[0].about == "All"
+
+
+def test_where_a_trace_was_recorded():
+    told = {"date": "2026-01-02T03:04:05+00:00", "host": "h<", "libc": "2.36", "kernel": "6.1"}
+    told |= {"cores": "2", "machine": "x86_64"}
+    said = "recorded 2026-01-02 03:04:05 UTC · on h&lt; · 2 cores · glibc 2.36 · Linux 6.1 · x86_64"
+    assert origin_line(told) == f'<p class="origin">{said}</p>'
+    assert origin_line({"cores": "1"}) == '<p class="origin">1 core</p>' and origin_line({}) == ""

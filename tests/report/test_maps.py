@@ -74,6 +74,11 @@ def test_less_and_less_until_it_fits(results, monkeypatch):
     fewer = maps.map_data(results, [[], []])
     assert sum(len(one["data"]) for one in fewer) <= whole // 2
     assert 0 < sum(map(blocks, fewer)) < 2 * OBJECTS
+    monkeypatch.setattr(maps, "ROOM", whole - 1)
+    monkeypatch.setattr(maps, "BLOCKS", 4 * OBJECTS)  # halved once there is room for the first
+    first, second = map(blocks, maps.map_data(results, [[], []]))
+    assert first == OBJECTS and OBJECTS // 3 < second <= OBJECTS // 2
+    monkeypatch.undo()
     monkeypatch.setattr(maps, "ROOM", 1)
     monkeypatch.setattr(maps, "LEAST_BLOCKS", maps.BLOCKS // 4)  # which a halving meets
     assert set(maps.map_data(results, [[], []])[0]["columns"]) == {"pages", "frames"}

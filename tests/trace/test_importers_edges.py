@@ -89,7 +89,8 @@ def test_heads_of_sums_and_how_far_they_are_looked_at():
     for protocol in range(7):
         pickle = bytes([0x80, protocol]) + bytes(187) + b"tracemalloc"
         assert sums._is_tracemalloc(pickle) == (2 <= protocol <= 5)
-    for wrong in (pickle[:2] + b"x" + pickle[2:], b"\x81\x04tracemalloc", b"\x80\x04"):
+    later = b"\x80\x04" + bytes(188) + b"tracemalloc"
+    for wrong in (later, b"\x81\x04tracemalloc", b"\x80\x04"):
         assert not sums._is_tracemalloc(wrong)
     line = b"[0.1s]" + b"x" * 110
     assert sums._is_gc_log(line + b"[gc]\n") and not sums._is_gc_log(line + b"x[gc]\n")
@@ -134,6 +135,8 @@ def test_frames_of_raw_recordings(monkeypatch):
     places = [0x50F, 0x510, 0xFFF, 0x1000, 0x3FFF, 0x4000, 0x9000]
     expected = ["0x50f", "r+0x10", "r+0xaff", "p+0x0", "p+0x2fff", "p+0x3000", "p+0x8000"]
     assert named(*mapped, places=places) == expected
+    between = [*mapped[:2], b"m 4 /q/s 2800 0 5"]
+    assert named(*between, places=[0x3100, 0x4001]) == ["s+0x900", "p+0x3001"]
     beyond = b"m 2 /t 8000 0 5"  # a fourth segment, for which there is no room
     assert named(*mapped, beyond, places=[0x8000]) == ["p+0x7000"]
     assert named(*mapped, b"m 1 -", beyond, places=[0x510, 0x8000]) == ["0x510", "t+0x0"]

@@ -86,6 +86,7 @@ NUMBERS = [  # scanner, the line, what stands behind its end, (number, byte afte
     (ltrace._past_library, "a-", ">", 0),
     (ltrace._past_library, "a-b>c", "", 0),
     (ltrace._breaks_off, "5 <unfinished ...>", "", 1),
+    (ltrace._breaks_off, "55 <unfinished ...>", "", 1),
     (ltrace._breaks_off, "<no return ...>", "", 2),
     (ltrace._breaks_off, "<unfinished ...", ">", 0),
     (ltrace._breaks_off, "<unfinished ...>.", "", 0),

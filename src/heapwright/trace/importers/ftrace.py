@@ -74,7 +74,7 @@ class Told:
 
     def stacks(self) -> Stacks:
         """None."""
-        return Stacks(np.zeros(0, np.int32), np.zeros(0, np.int32))
+        return Stacks(*np.zeros((2, 0), np.int32))
 
 
 def write(

@@ -145,7 +145,7 @@ class Reading:
 
     def stacks(self) -> Stacks:
         """The tree of stacks, where the site table names frames."""
-        return Stacks(np.zeros(0, np.int32), np.zeros(0, np.int32))
+        return Stacks(*np.zeros((2, 0), np.int32))
 
     def notes(self) -> list[str]:
         """What was not taken literally, a sentence each."""

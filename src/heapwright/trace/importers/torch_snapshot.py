@@ -258,7 +258,7 @@ class _Reader:
 
     def _site(self, frames: Any) -> int:
         """The node of a stack, whose innermost frame comes first; -1 of none."""
-        if not isinstance(frames, list) or not frames:
+        if not isinstance(frames, list):
             return -1
         known = self._sites.get(id(frames))
         if known is None:
