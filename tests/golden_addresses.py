@@ -1,4 +1,5 @@
-"""Where every manager puts the objects of a small trace: figures that are kept in `golden/`.
+"""Where every manager puts the objects of a small trace: figures that are kept in `golden/`; and
+what its knobs come to at their bounds (`knob_bounds.py`).
 
     python tests/golden_addresses.py [NAME ...]     write golden/NAME.json anew (make golden)
 
@@ -32,6 +33,7 @@ from heapwright.machine.address_space import (
 )
 from heapwright.managers import Manager, managers
 from heapwright.trace.schema import THREAD_EXIT, Events, events
+from knob_bounds import booted, bounds
 from naive.graph_program import random_rows
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
 
@@ -225,9 +227,13 @@ def write(names: list[str]) -> None:
         if not names or name in names:
             found.setdefault(name, {})[label(variant)] = figures(managers()[name], variant)
     for name, by_variant in found.items():
+        by_variant["knobs"] = {
+            knob: [booted(managers()[name], knob, values, state_of), values]
+            for knob, values in bounds(managers()[name]).items()
+        }
         lines = [f" {json.dumps(key)}: {json.dumps(by_variant[key])}" for key in by_variant]
         (FOLDER / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-        print(f"golden/{name}.json: {len(by_variant)} variants")
+        print(f"golden/{name}.json: {len(by_variant) - 1} variants")
 
 
 if __name__ == "__main__":
