@@ -2,6 +2,7 @@
 
 import pytest
 
+from heapwright.compiler import INTERPRETED
 from heapwright.machine import address_space as space
 from heapwright.machine.address_space import BREAK_BASE, MAPPED_TOP, PAGE_BYTES, machine
 from heapwright.machine.device import (
@@ -16,6 +17,8 @@ from heapwright.machine.device import (
     unmap_span,
 )
 from heapwright.machine.gaps import check
+
+pytestmark = pytest.mark.skipif(not INTERPRETED, reason="compiled, a real one's keys hold it")
 
 COUNTED = [
     space.MAPPED_BYTES,
