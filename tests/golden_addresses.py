@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.collectors.hotspot.history import WIDTH
 from heapwright.collectors.log import TOTALS
 from heapwright.compiler import INTERPRETED
 from heapwright.compiler.bare import CHECKED
@@ -211,6 +212,15 @@ def state_of(heap: Any) -> str:
     for first in (meters[FIRST_BREAK], meters[LOWEST_MAPPED]):
         sign.update(words[first >> 3 :][: STATE_BYTES // 8].tobytes())
     return sign.hexdigest()[:12]
+
+
+def ended(heap: Any) -> str:
+    """A digest of a collected heap at the end of a run: what it holds, counted and noted."""
+    totals = dict(zip(TOTALS, heap.log.totals.tolist(), strict=True))
+    told = [value for name, value in totals.items() if name not in TIMES]
+    whole = (state_of(heap), told, heap.paths.tolist(), heap.mutator.handles.tolist())
+    past = heap.history[: 1 + int(heap.history[0]) * WIDTH].tolist()
+    return hashlib.sha256(repr((*whole, past)).encode()).hexdigest()[:12]
 
 
 def kept(name: str) -> dict[str, Any]:
