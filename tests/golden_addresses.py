@@ -33,7 +33,7 @@ from heapwright.machine.address_space import (
     SYSCALLS,
 )
 from heapwright.managers import Manager, managers
-from heapwright.trace.schema import THREAD_EXIT, Events, events
+from heapwright.trace.schema import NEW, REFER, THREAD_EXIT, Events, events
 from knob_bounds import booted, bounds
 from naive.graph_program import random_rows
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
@@ -137,12 +137,15 @@ def wide_rows(live: list[int], spare: list[int]) -> list[tuple[int, ...]]:
 @cache
 def graph_rows() -> list[tuple[int, ...]]:
     """(op, slot, size, field, target) of a random program with a garbage collector; of its objects
-    one in four is eight times as large as it says, one in forty-one is large."""
-    rows = random_rows(5, COLLECTED_EVENTS, 1500, MOST_LIVE)
-    return [
-        (op, slot, size * (64 if number % 41 == 0 else 8 if number % 4 == 0 else 1), field, target)
-        for number, (op, slot, size, field, target) in enumerate(rows)
-    ]
+    one in four is eight times as large as it says, one in forty-one is large; some are references
+    of every kind, some have finalisers."""
+    found = []
+    for number, row in enumerate(random_rows(5, COLLECTED_EVENTS, 1500, MOST_LIVE, 20)):
+        op, slot, size, field, target = row
+        if op == NEW:
+            size *= 64 if number % 41 == 0 else 8 if number % 4 == 0 else 1
+        found.append((op, slot, size, field, target))
+    return found
 
 
 def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
@@ -150,7 +153,8 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
     if manager.collected:
         columns = ("op", "slot", "size", "field", "target")
         rows = graph_rows()
-        trial: Any = CollectedTrial(manager.name, variant, SLOTS)
+        references = sum(row[0] == REFER for row in rows)
+        trial: Any = CollectedTrial(manager.name, variant, SLOTS, references=references)
     else:
         columns, rows = ("op", "slot", "size", "align", "thread"), malloc_rows()
         trial = Trial(manager.name, variant, SLOTS)
