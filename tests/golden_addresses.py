@@ -40,11 +40,12 @@ from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
 
 AS_SHIPPED = not INTERPRETED and not CHECKED
 STATE_BYTES = 1 << 16  # of each array of a manager's state: those that are reserved are endless
-UNTOLD = ("machine", "log", "history")  # of the state what is told elsewhere, or has times
+UNTOLD = ("machine", "log")  # of the state what is told elsewhere, or has times
 FOLDER = Path(__file__).parent / "golden"
 STRETCH = 200  # events
 EVENTS, COLLECTED_EVENTS = 1000, 3000  # at random, before those of `wide_rows`
 SLOTS, MOST_LIVE = 512, 150
+STEP_NS = 7_000_000  # from an event to the next: of all, as long as anything waits to go back
 SCALE = 2.0  # of sizes, from one doubling to the next
 THREADS = 4
 RUNS = ((16, 60), (48, 40), (200, 40), (1000, 20), (4096, 12), (20_000, 8), (72, 60), (33_000, 6))
@@ -161,7 +162,9 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
     found: dict[str, Any] = {"addresses": []}
     for first in range(0, len(rows), STRETCH):
         part = np.array(rows[first : first + STRETCH], np.int64).T
-        placed = replayed(trial, events(**dict(zip(columns, part, strict=True))))
+        times = {"time_ns": (first + np.arange(len(part[0]))) * STEP_NS}
+        batch = events(**dict(zip(columns, part, strict=True)), **times)
+        placed = replayed(trial, batch)
         sign = hashlib.sha256(placed.tobytes())
         if manager.collected:
             if first == 2 * STRETCH:
