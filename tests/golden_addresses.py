@@ -140,7 +140,7 @@ def graph_rows() -> list[tuple[int, ...]]:
     """(op, slot, size, field, target) of a random program with a garbage collector; of its objects
     one in four is eight times as large as it says, one in forty-one is large; some are references
     of every kind, some have finalisers."""
-    found = []
+    found: list[tuple[int, ...]] = []
     for number, row in enumerate(random_rows(5, COLLECTED_EVENTS, 1500, MOST_LIVE, 20)):
         op, slot, size, field, target = row
         if op == NEW:
