@@ -1,4 +1,5 @@
-"""Where every manager puts the objects of a small trace: figures that are kept in `golden/`.
+"""Where every manager puts the objects of a small trace: figures that are kept in `golden/`; and
+what its knobs come to at their bounds (`knob_bounds.py`).
 
     python tests/golden_addresses.py [NAME ...]     write golden/NAME.json anew (make golden)
 
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from heapwright.collectors.hotspot.history import WIDTH
 from heapwright.collectors.log import TOTALS
 from heapwright.compiler import INTERPRETED
 from heapwright.compiler.bare import CHECKED
@@ -31,17 +33,19 @@ from heapwright.machine.address_space import (
     SYSCALLS,
 )
 from heapwright.managers import Manager, managers
-from heapwright.trace.schema import THREAD_EXIT, Events, events
+from heapwright.trace.schema import NEW, REFER, THREAD_EXIT, Events, events
+from knob_bounds import booted, bounds
 from naive.graph_program import random_rows
 from trial import CALLOC, FREE, MALLOC, MEMALIGN, REALLOC, CollectedTrial, Trial
 
 AS_SHIPPED = not INTERPRETED and not CHECKED
 STATE_BYTES = 1 << 16  # of each array of a manager's state: those that are reserved are endless
-UNTOLD = ("machine", "log", "history")  # of the state what is told elsewhere, or has times
+UNTOLD = ("machine", "log")  # of the state what is told elsewhere, or has times
 FOLDER = Path(__file__).parent / "golden"
 STRETCH = 200  # events
 EVENTS, COLLECTED_EVENTS = 1000, 3000  # at random, before those of `wide_rows`
 SLOTS, MOST_LIVE = 512, 150
+STEP_NS = 7_000_000  # from an event to the next: of all, as long as anything waits to go back
 SCALE = 2.0  # of sizes, from one doubling to the next
 THREADS = 4
 RUNS = ((16, 60), (48, 40), (200, 40), (1000, 20), (4096, 12), (20_000, 8), (72, 60), (33_000, 6))
@@ -134,12 +138,15 @@ def wide_rows(live: list[int], spare: list[int]) -> list[tuple[int, ...]]:
 @cache
 def graph_rows() -> list[tuple[int, ...]]:
     """(op, slot, size, field, target) of a random program with a garbage collector; of its objects
-    one in four is eight times as large as it says, one in forty-one is large."""
-    rows = random_rows(5, COLLECTED_EVENTS, 1500, MOST_LIVE)
-    return [
-        (op, slot, size * (64 if number % 41 == 0 else 8 if number % 4 == 0 else 1), field, target)
-        for number, (op, slot, size, field, target) in enumerate(rows)
-    ]
+    one in four is eight times as large as it says, one in forty-one is large; some are references
+    of every kind, some have finalisers."""
+    found: list[tuple[int, ...]] = []
+    for number, row in enumerate(random_rows(5, COLLECTED_EVENTS, 1500, MOST_LIVE, 20)):
+        op, slot, size, field, target = row
+        if op == NEW:
+            size *= 64 if number % 41 == 0 else 8 if number % 4 == 0 else 1
+        found.append((op, slot, size, field, target))
+    return found
 
 
 def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
@@ -147,14 +154,17 @@ def figures(manager: Manager, variant: dict[str, int]) -> dict[str, Any]:
     if manager.collected:
         columns = ("op", "slot", "size", "field", "target")
         rows = graph_rows()
-        trial: Any = CollectedTrial(manager.name, variant, SLOTS)
+        references = sum(row[0] == REFER for row in rows)
+        trial: Any = CollectedTrial(manager.name, variant, SLOTS, references=references)
     else:
         columns, rows = ("op", "slot", "size", "align", "thread"), malloc_rows()
         trial = Trial(manager.name, variant, SLOTS)
     found: dict[str, Any] = {"addresses": []}
     for first in range(0, len(rows), STRETCH):
         part = np.array(rows[first : first + STRETCH], np.int64).T
-        placed = replayed(trial, events(**dict(zip(columns, part, strict=True))))
+        times = {"time_ns": (first + np.arange(len(part[0]))) * STEP_NS}
+        batch = events(**dict(zip(columns, part, strict=True)), **times)
+        placed = replayed(trial, batch)
         sign = hashlib.sha256(placed.tobytes())
         if manager.collected:
             if first == 2 * STRETCH:
@@ -211,6 +221,15 @@ def state_of(heap: Any) -> str:
     return sign.hexdigest()[:12]
 
 
+def ended(heap: Any) -> str:
+    """A digest of a collected heap at the end of a run: what it holds, counted and noted."""
+    totals = dict(zip(TOTALS, heap.log.totals.tolist(), strict=True))
+    told = [value for name, value in totals.items() if name not in TIMES]
+    whole = (state_of(heap), told, heap.paths.tolist(), heap.mutator.handles.tolist())
+    past = heap.history[: 1 + int(heap.history[0]) * WIDTH].tolist()
+    return hashlib.sha256(repr((*whole, past)).encode()).hexdigest()[:12]
+
+
 def kept(name: str) -> dict[str, Any]:
     """What is kept of a manager; empty before `make golden` saw it."""
     path = FOLDER / f"{name}.json"
@@ -225,9 +244,13 @@ def write(names: list[str]) -> None:
         if not names or name in names:
             found.setdefault(name, {})[label(variant)] = figures(managers()[name], variant)
     for name, by_variant in found.items():
+        by_variant["knobs"] = {
+            knob: [booted(managers()[name], knob, values, state_of), values]
+            for knob, values in bounds(managers()[name]).items()
+        }
         lines = [f" {json.dumps(key)}: {json.dumps(by_variant[key])}" for key in by_variant]
         (FOLDER / f"{name}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-        print(f"golden/{name}.json: {len(by_variant)} variants")
+        print(f"golden/{name}.json: {len(by_variant) - 1} variants")
 
 
 if __name__ == "__main__":

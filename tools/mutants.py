@@ -110,7 +110,7 @@ def rank(path: Path, group: str, file: str, named: str, text: str) -> int | None
             return None
         return 0 if own in text else 2 if "fuzz" in stem else 1
     if group == "machine":
-        if ("cuda" in stem or "cuda" in named) != (own == "device"):
+        if ("cuda" in stem or "cuda" in named or stem == "device") != (own == "device"):
             return None
         if own in FLIGHTS:
             return 0 if stem == "linux" else None

@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
-from heapwright.machine import machine, now
-from heapwright.machine.address_space import TIME_NS
+from heapwright.compiler import INTERPRETED
+from heapwright.machine import clock, machine, now
+from heapwright.machine.address_space import TIME_NS, TIME_S
 from heapwright.trace.schema import FREE, MALLOC, events
 from trial import Trial
 
@@ -17,6 +19,15 @@ def test_it_is_what_it_was_told():
     assert now(space) == 0
     space.meters[TIME_NS] = 5
     assert now(space) == 5
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="compiled, it is decided when it is built")
+def test_in_flight_seconds_and_what_is_past_them_are_one_figure(monkeypatch):
+    monkeypatch.setattr(clock, "AHEAD", True)
+    monkeypatch.setattr(clock, "system_call", lambda *arguments: 0)
+    space = machine()
+    space.meters[TIME_S : TIME_NS + 1] = 3, 5
+    assert now(space) == 3_000_000_005
 
 
 def test_the_loop_tells_the_time_and_never_goes_back():

@@ -16,6 +16,7 @@ from heapwright.machine.ground import (
     area,
     areas,
     give_back,
+    give_back_mapped,
     less,
     more,
     obtain,
@@ -63,6 +64,9 @@ def test_an_area_of_whole_pages_is_one_call(fresh, shift):
     assert (mapped_pages(fresh), fresh.meters[space.SYSCALLS]) == (3, 1)
     give_back(fresh, 0, area, 3 * PAGE_BYTES)
     assert (mapped_pages(fresh), fresh.meters[space.SYSCALLS]) == (0, 2)
+    assert obtain_mapped(fresh, 0, 3 * PAGE_BYTES) == area
+    give_back_mapped(fresh, area, 3 * PAGE_BYTES)
+    assert (mapped_pages(fresh), fresh.meters[space.SYSCALLS]) == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,14 @@ def test_what_there_is_no_room_for_is_refused(both):
     real.meters[CEILING] = ceiling = BREAK_BASE + PAGE_BYTES + 1
     assert linux.brk(real, ceiling) == linux.brk(real, ceiling + 1) == ceiling
     linux.brk(real, BREAK_BASE)
-    taken = linux.take(ORIGIN + BREAK_BASE, PAGE_BYTES)  # by somebody else
+    linux.munmap(real, areas.popitem()[0], whole)
+    highest = MAPPED_TOP - PAGE_BYTES
+    taken = linux.take(ORIGIN + highest, PAGE_BYTES)  # by somebody else
+    assert taken and linux.mmap(real, 0, PAGE_BYTES) == 0
+    assert unmap(ORIGIN + highest, PAGE_BYTES) == 0
+    assert linux.mmap(real, 0, 1) == highest, "a byte takes a page"
+    areas[highest] = PAGE_BYTES
+    taken = linux.take(ORIGIN + BREAK_BASE, PAGE_BYTES)
     assert taken and linux.brk(real, BREAK_BASE + PAGE_BYTES) == BREAK_BASE
     assert unmap(ORIGIN + BREAK_BASE, PAGE_BYTES) == 0
 

@@ -87,3 +87,13 @@ def test_bad_knobs_are_a_sentence():
     ):
         with pytest.raises(HeapwrightError, match=rf"art-rosalloc\.{knob}|{knob}"):
             Trial(NAME, {knob: value})
+
+
+def test_a_run_at_the_end_of_the_space_has_nothing_above():
+    trial = trial_of((1 << 20, (0, 0)))
+    fill = [slot for slot in range(300) if trial.step(MALLOC, slot, PAGE)[0]]
+    assert len(fill) == 256, "of every page"
+    for slot in (*fill[:100], *fill[:99:-1]):
+        trial.step(FREE, slot)
+    assert trial.step(MALLOC, 0, 256 * PAGE)[0], "one run again"
+    trial.verify()

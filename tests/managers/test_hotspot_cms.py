@@ -1,8 +1,11 @@
 """CMS's concurrent cycle and its free lists, which no key has: the real ones end by the clock."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
+from golden_addresses import ended
 from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, KINDS, YOUNG, rows
 from heapwright.collectors.log import PROMOTED_BYTES, SWEPT_BYTES
 from heapwright.errors import HeapwrightError
@@ -27,23 +30,25 @@ CYCLES = {
 
 
 @pytest.fixture(scope="module")
-def trace(tmp_path_factory):
-    """A map under churn, whose entries die old."""
+def played(tmp_path_factory):
+    """The twin after a map under churn, whose entries die old, and how often it took each path."""
     path = tmp_path_factory.mktemp("cms") / "map.heap.parquet"
     synthesise("red-black-map", path, MAP)
-    return Trace.open(path)
+    trace = Trace.open(path)
+
+    @cache
+    def twin(**others):
+        made = Replay("hotspot-cms", trace, {**CYCLES, **others}, Conditions("none"))
+        made.replay(made.trace, None)
+        assert broken(made) == 0
+        return made, dict(zip(made.module.PATHS, made.heap.paths.tolist(), strict=True))
+
+    return twin
 
 
-def played(trace, **others):
-    """The twin after the trace, and how often it took each path."""
-    twin = Replay("hotspot-cms", trace, {**CYCLES, **others}, Conditions("none"))
-    twin.replay(twin.trace, None)
-    assert broken(twin) == 0
-    return twin, dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True))
-
-
-def test_a_cycle_frees_what_is_dead_and_moves_nothing(trace):
-    twin, paths = played(trace)
+def test_a_cycle_frees_what_is_dead_and_moves_nothing(played):
+    twin, paths = played()
+    assert ended(twin.heap) == "f9107f355985"
     told = rows(twin.heap.history)
     swept = np.flatnonzero(told[:, COLUMNS.index("kind")] == CONCURRENT)
     assert paths["cycle"] >= paths["remark"] == len(swept) >= 2
@@ -54,19 +59,21 @@ def test_a_cycle_frees_what_is_dead_and_moves_nothing(trace):
     assert 0 < twin.heap.references.used_bytes <= CYCLES["Xmx"]
 
 
-def test_marking_that_is_too_slow_is_a_mode_failure(trace):
-    _, paths = played(trace, marking_work=1)
+def test_marking_that_is_too_slow_is_a_mode_failure(played):
+    twin, paths = played(marking_work=1)
+    assert ended(twin.heap) == "d8c033885341"
     assert paths["mode_failure"] >= 1 and paths["full"] >= paths["mode_failure"]
     assert paths["remark"] == 0 < paths["cycle"]
 
 
-def test_without_cycles_old_is_compacted(trace):
-    _, paths = played(trace, CMSInitiatingOccupancyFraction=100)
+def test_without_cycles_old_is_compacted(played):
+    twin, paths = played(CMSInitiatingOccupancyFraction=100)
+    assert ended(twin.heap) == "e730e2789dd1"
     assert paths["cycle"] == 0 and paths["full"] >= 1
 
 
-def test_the_generations_are_told_at_each_collection(trace):
-    twin, paths = played(trace, CMSInitiatingOccupancyFraction=100)
+def test_the_generations_are_told_at_each_collection(played):
+    twin, paths = played(CMSInitiatingOccupancyFraction=100)
     told = twin.module.aged(twin.heap)
     rows_ = {name: told.collections[:, n] for n, name in enumerate(GENERATION)}
     assert told.counted == len(told.collections) == paths["young"] + paths["full"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from golden_addresses import ended
 from heapwright.collectors.hotspot.history import COLUMNS, CONCURRENT, MIXED, rows
 from heapwright.errors import HeapwrightError
 from heapwright.trace.programs import synthesise
@@ -40,6 +41,7 @@ def test_a_cycle_leads_to_mixed_collections(played):
     assert np.count_nonzero(kinds == MIXED) == paths["mixed"]
     assert np.count_nonzero(kinds == CONCURRENT) == paths["remark"]
     assert broken(played) == 0
+    assert ended(played.heap) == "709b18d36a3e"
 
 
 def test_mixed_collections_empty_old_regions(played):
@@ -58,6 +60,7 @@ def test_a_collection_without_room_for_what_lives_fails_and_a_full_one_follows(t
     paths = dict(zip(twin.module.PATHS, twin.heap.paths.tolist(), strict=True))
     assert paths["failed"] == paths["full"] == paths["young"] == 2
     assert broken(twin) == 0
+    assert ended(twin.heap) == "7032d4a92e79"
 
 
 @pytest.mark.parametrize(

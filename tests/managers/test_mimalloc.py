@@ -10,7 +10,9 @@ from heapwright.allocators.mimalloc.words import (
     LOW,
     MAIN,
     OPEN,
+    get,
     heap_word,
+    put,
     set_heap_word,
 )
 from heapwright.compiler import INTERPRETED
@@ -18,8 +20,14 @@ from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
 from heapwright.machine.address_space import MAPPED_BYTES, RESIDENT_PAGES, TIME_NS
 from heapwright.managers import named
-from heapwright.managers.malloc.mimalloc.purging import MS_NS, shuffled
-from heapwright.managers.malloc.mimalloc.state import MEDIUM_BYTES, span_bin
+from heapwright.managers.malloc.mimalloc import purging
+from heapwright.managers.malloc.mimalloc.purging import MS_NS, PENDING, shuffled
+from heapwright.managers.malloc.mimalloc.state import (
+    MEDIUM_BYTES,
+    SEGMENT_SLICES,
+    WAITING,
+    span_bin,
+)
 from heapwright.managers.malloc.mimalloc3.state import COLLECT, GENERIC, SEQUENCE
 from heapwright.managers.malloc.mimalloc3.threads import open_heap
 from heapwright.trace.schema import THREAD_EXIT
@@ -210,6 +218,23 @@ def test_the_first_look_into_the_cache_is_as_random_as_the_real_ones():
     assert [int(shuffled(value)) for value in (1_000_000, 1_000_500)] == [
         splitmix(value) % 1024 for value in (1_000_000, 1_000_500)
     ]
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="compiled, it is part of a heap")
+def test_a_segment_waits_for_nothing_at_first_and_its_runs_end_with_it(monkeypatch):
+    heap, runs = Trial("mimalloc").heap, []
+    monkeypatch.setattr(purging, "_decommit", lambda _, first, past: runs.append((first, past)))
+    segment = 4 * SEGMENT_SLICES
+    put(heap, segment, WAITING, 5)
+    heap.marks[segment : segment + 2 * SEGMENT_SLICES] = PENDING
+    purging.open_marks(heap, segment, False)
+    assert get(heap, segment, WAITING) == 0
+    marks = heap.marks[segment : segment + SEGMENT_SLICES]
+    assert marks.nonzero()[0].tolist() == [0]
+    marks[[3, 4, 9, SEGMENT_SLICES - 2, SEGMENT_SLICES - 1]] = PENDING
+    purging._decommit_runs(heap, segment, PENDING)
+    ends = (3, 5), (9, 10), (SEGMENT_SLICES - 2, SEGMENT_SLICES)
+    assert [(first - segment, past - segment) for first, past in runs] == list(ends)
 
 
 def splitmix(value):

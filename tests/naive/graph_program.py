@@ -7,7 +7,20 @@ rows = hiding_rows(seed, turns)      the same of one that hides objects from a c
 
 import random
 
-from heapwright.trace.schema import FREE, HOLD, NEW, POP, PUSH, ROOT, UNROOT, WRITE
+from heapwright.trace.schema import (
+    FINALISABLE,
+    FREE,
+    GET,
+    HOLD,
+    NEW,
+    POP,
+    PUSH,
+    REFER,
+    ROOT,
+    SOFT,
+    UNROOT,
+    WRITE,
+)
 
 VERBS = [*[NEW] * 4, *[WRITE] * 3, HOLD, ROOT, UNROOT, UNROOT, PUSH, PUSH, POP, POP]
 Row = tuple[int, int, int, int, int]
@@ -51,6 +64,15 @@ class Program:
             self.spare.append(dead)
             self.rows.append((FREE, dead, 0, 0, -1))
 
+    def refer(self, kind: int, target: int) -> None:
+        """A new reference object, or one with a finaliser, that does not hold its target."""
+        slot = self.fresh()
+        self.do(NEW, slot, 48, 1)
+        self.fields[slot] = []
+        self.rows.append((REFER, slot, kind, 0, -1 if kind == FINALISABLE else target))
+        if kind == SOFT:
+            self.rows.append((GET, slot, 0, 0, -1))
+
     def reachable(self) -> set[int]:
         """Slots of the objects that a root leads to."""
         found: set[int] = set()
@@ -70,8 +92,11 @@ class Program:
         return self.slots - 1
 
 
-def random_rows(seed: int, events: int, most_bytes: int = 400, most_live: int = 30) -> list[Row]:
-    """The rows of a program that does `events` things at random, deaths not counted."""
+def random_rows(
+    seed: int, events: int, most_bytes: int = 400, most_live: int = 30, refers: int = 0
+) -> list[Row]:
+    """The rows of a program that does `events` things at random, deaths not counted; with `refers`
+    every so many events it makes a reference object."""
     draw, program = random.Random(seed), Program()
     program.do(PUSH)  # what frame 0 holds would never die
     while events > 0:
@@ -86,6 +111,8 @@ def random_rows(seed: int, events: int, most_bytes: int = 400, most_live: int = 
             while program.globals and draw.random() < 0.8:
                 program.do(UNROOT, draw.choice(sorted(program.globals)))
             program.do(PUSH)
+        elif refers and live and events % refers == 0:
+            program.refer(1 + events // refers % FINALISABLE, draw.choice(live))
         elif verb == NEW:
             fields = draw.choice([0, 0, 1, 2, 3, 9])
             size = 8 * fields + draw.randrange(most_bytes)

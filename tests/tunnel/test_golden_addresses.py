@@ -3,8 +3,10 @@
 import pytest
 
 import golden_addresses
-from golden_addresses import STRETCH, cases, figures, kept, label
+from golden_addresses import STRETCH, cases, figures, kept, label, state_of
+from heapwright.compiler import INTERPRETED
 from heapwright.managers import managers
+from knob_bounds import booted
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,15 @@ def test_addresses_are_those_of_every_other_way_to_run(name, variant):
             "are meant, `make golden`"
         )
     assert found == expected, "the same addresses, and other paths, faults or totals"
+
+
+@pytest.mark.skipif(not INTERPRETED, reason="what boots is the same Python compiled")
+@pytest.mark.parametrize("name", list(dict.fromkeys(name for name, _ in cases())))
+def test_knobs_are_refused_and_heard_as_they_were(name):
+    manager, expected = managers()[name], kept(name)["knobs"]
+    assert list(expected) == list(manager.module.Config._fields)
+    for knob, (told, values) in expected.items():
+        assert booted(manager, knob, values, state_of) == told, f"{knob} at {values}: `make golden`"
 
 
 def test_no_file_is_left_of_a_manager_that_is_gone():

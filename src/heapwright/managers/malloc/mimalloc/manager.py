@@ -230,7 +230,7 @@ def calloc(heap, thread, size):
 def realloc(heap, thread, address, size):
     """The block itself where it has room and half of it is wanted, else moved."""
     room = usable(heap, address, size)
-    if room // 2 <= size <= room and size > 0:
+    if room // 2 <= size <= room:  # of no bytes there is no half: a block has eight
         heap.paths[state.IN_PLACE] += 1
         return address
     moved = _alloc(heap, thread, size)
