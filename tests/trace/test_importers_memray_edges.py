@@ -11,7 +11,7 @@ pytest.importorskip("memray")
 from heapwright.errors import HeapwrightError
 from heapwright.trace.importers import memray as importer
 from heapwright.trace.importers.memray import F_FREE, F_MALLOC, F_MEMALIGN, F_REALLOC, MMAP
-from heapwright.trace.importers.memray_domains import OF_PYTHON, POOLED_BYTES, SHIFT
+from heapwright.trace.importers.memray_domains import MAPPINGS, OF_PYTHON, POOLED_BYTES, SHIFT
 from heapwright.trace.schema import SIZE_LIMIT
 
 OUTER, INNER = ("<module>", "/app/run.py", 1), ("grow", "/x/app/run.py", 12)
@@ -85,6 +85,7 @@ def test_a_mapping_may_have_any_size(tmp_path):
 def test_so_many_threads_and_no_more(tmp_path, monkeypatch):
     assert importer.THREAD_LIMIT == 1 << 20 and 1 << SHIFT > importer.THREAD_LIMIT
     assert (OF_PYTHON, POOLED_BYTES) == (importer.PYMALLOC_REALLOC, 512)
+    assert MAPPINGS == 112 << 40
     monkeypatch.setattr(importer, "THREAD_LIMIT", 2)
     assert batches(tmp_path, record(tid=1), record(tid=2))[1][0]["thread"].tolist() == [0, 1]
     with pytest.raises(HeapwrightError, match="more than 2 threads"):
