@@ -7,6 +7,12 @@ from heapwright.errors import HeapwrightError
 from heapwright.machine import machine
 from heapwright.machine.address_space import RESIDENT_PAGES
 from heapwright.managers import named
+from heapwright.managers.malloc.nginx_slab.layout import (
+    COUNTER_BYTES,
+    ENTRY_BYTES,
+    HEADER_BYTES,
+    SLOTS,
+)
 from heapwright.references import reference
 from heapwright.references.nginx import build
 from heapwright.references.nginx.agreement import Agreement, validate
@@ -15,6 +21,8 @@ from nginx_programs import ZONES
 from trial import FREE, MALLOC, MEMALIGN, REALLOC, Trial
 
 PAGE = 4096
+
+ENTRIES = HEADER_BYTES + SLOTS * (ENTRY_BYTES + COUNTER_BYTES)  # where they begin
 
 
 def trial_of(zone_bytes=1 << 20):
@@ -108,3 +116,14 @@ def test_a_zone_is_opened_at_the_first_request():
     module = named("nginx-slab").module
     heap = module.boot(machine(), module.Config())
     assert module.statistics(heap)["pfree"] == 0 and module.check(heap) == 0
+
+
+def test_pages_begin_where_the_entries_end_where_that_is_a_page():
+    """Of a zone with so many pages; of one less they begin at the next page."""
+    pages = next(n for n in range(100, 700) if (ENTRIES + n * ENTRY_BYTES) % 4096 == 0)
+    for less in (0, 1):
+        trial = trial_of(ENTRIES + (pages - less) * (4096 + ENTRY_BYTES))
+        assert trial.step(MALLOC, 0, 100)[0]
+        assert trial.heap.entries - trial.heap.pool == ENTRIES
+        assert trial.heap.start - trial.heap.pool == ENTRIES + pages * ENTRY_BYTES
+        trial.verify()
