@@ -34,9 +34,11 @@ static __attribute__((noinline)) struct stream *refill(uint64_t *taken, int word
     }
     if (state.phase != ON) s = NULL;
     else {
+        uint64_t last = 0; /* of its lowest bits the record holds 16, counted from the SYNC's */
+        while (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS && (last = take_number()) - number > 0xffff) *taken = number = last;
         tell_time(s, number);
-        if (s->rounds >= PTHREAD_DESTRUCTOR_ITERATIONS) { /* each further record comes here again */
-            *(uint64_t *)(s->next + 2 * words) = THREAD_EXIT | take_number() << 48;
+        if (last) { /* each further record comes here again */
+            *(uint64_t *)(s->next + 2 * words) = THREAD_EXIT | last << 48;
             s->synced = number - SYNC_EVERY, s->look = 0;
         }
     }
