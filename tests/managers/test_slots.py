@@ -84,3 +84,11 @@ def test_check_sees_a_damaged_free_list():
     assert trial.broken() == 12
     trial.machine.words[address >> 3] = address + 64
     assert trial.broken() == 11
+
+
+def test_its_note_counts_what_fitted_and_what_did_not():
+    trial = Trial("slots", {"slot_bytes": 48, "chunk_bytes": 4096})
+    for slot, size in enumerate([10, 48, 30, 49, 500]):
+        trial.step(MALLOC, slot, size)
+    (told,) = named("slots").module.notes(trial.heap)
+    assert told.startswith("Of 5 requests 2 did not fit a slot of 48 bytes")
