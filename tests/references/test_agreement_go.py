@@ -127,7 +127,7 @@ def editor(tmp_path_factory: pytest.TempPathFactory) -> Trace:
 def test_the_twin_agrees_on_tiny_blocks_to_the_byte(editor: Trace, knobs: dict[str, int]) -> None:
     """A block more or less would shift the groups in all later blocks, and collections with it."""
     found = validate_go(editor, knobs)
-    assert found.agrees
+    assert found.agrees, found.rows()
     assert [at.twin for at in found.live_bytes] == [at.real for at in found.live_bytes]
     assert found.collections[0] == found.collections[1] > 5
     assert found.heap_goals.compared >= 1000
